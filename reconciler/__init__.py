@@ -1,0 +1,1 @@
+"""reconciler: keeps Docker hosts in the state that a Git repository describes."""

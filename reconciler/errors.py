@@ -1,0 +1,56 @@
+"""The error hierarchy: one documented reason per failure, and two answers to it.
+
+An error either waits for a new commit or an operator (`Terminal`), or is tried again at the next cycle
+(`Transient`). `reason` is the machine-readable word shown in conditions, statuses and metrics: CamelCase, a closed set,
+documented in docs/operations.md. The message is for humans: what is wrong, where, and what to do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+class ReconcilerError(Exception):
+    """Base of every error this program raises on purpose. `str(error)` never contains a secret."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Terminal(ReconcilerError):
+    """Trying again cannot help: wait for a new commit or for an operator."""
+
+
+class Transient(ReconcilerError):
+    """May heal by itself: try again at the next cycle. `retry_after` is in seconds, None when unknown."""
+
+    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong with a site, at a place. `line` and `column` count from 1; 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str = field(default="", compare=False)
+    severity: Literal["error", "warning"] = field(default="error", compare=False)
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
+
+
+class SiteInvalid(Terminal):
+    """The site has problems; all of them are in `problems`, sorted by place."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        first = self.problems[0] if self.problems else "no problem given"
+        more = f" and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
+        super().__init__(f"{first}{more}", reason="SiteInvalid")
