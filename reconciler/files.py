@@ -1,0 +1,228 @@
+"""Crash-safe files below a trusted root: whole or not at all, never through a link.
+
+A write is a new file in the same directory with its final owner and mode before any content, synced, renamed over the
+old one, and the directory synced: after a power cut there is the old file or the new one. Below `root` every directory
+is opened relative to its parent without following links, so nobody who may write into a service's directory can
+point us elsewhere. The root itself is the caller's choice and may be a link.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from reconciler import errors
+
+LEFTOVER_SUFFIX: Final = ".reconciler-new"  # what a kill in the middle of a write leaves; `sweep` removes it
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int, uid: int | None = None, gid: int | None = None) -> None:
+    """Write the file `path`; its parent directory is trusted. Otherwise like `write_under`."""
+    write_under(path.parent, path.name, data, mode=mode, uid=uid, gid=gid)
+
+
+def write_under(
+    root: Path, relative: str, data: bytes, *, mode: int, uid: int | None = None, gid: int | None = None
+) -> None:
+    """Replace or create root/relative with `data`; None for `uid` or `gid` leaves it to the kernel.
+
+    Raises errors.Terminal (FileUnsafe) when a directory below the root is a link, or the present file is a link, has
+    further hard links or is no regular file; errors.Transient (DiskFull, FileWriteFailed) when the system refuses.
+    """
+    with _answer(root, relative), _parent(root, relative) as (directory, name):
+        with contextlib.suppress(FileNotFoundError):
+            _require_plain(os.stat(name, dir_fd=directory, follow_symlinks=False), root, relative)
+        temporary = f".{secrets.token_hex(8)}{LEFTOVER_SUFFIX}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(temporary, flags, 0o600, dir_fd=directory)
+        try:
+            try:
+                _own(handle, mode, uid, gid)
+                _write_all(handle, data)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=directory)
+            raise
+        os.fsync(directory)
+
+
+def read_nofollow(root: Path, relative: str) -> tuple[bytes, os.stat_result]:
+    """Content of root/relative and the stat of the very file that was read.
+
+    Raises FileNotFoundError when it or a directory above it does not exist, errors.Terminal (FileUnsafe) as
+    `write_under` does, errors.Transient (FileReadFailed) for anything else: unknown is not empty.
+    """
+    with _answer(root, relative, "FileReadFailed"), _parent(root, relative) as (directory, name):
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not hold us
+        handle = os.open(name, flags, dir_fd=directory)
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
+            _require_plain(found, root, relative)
+            return file.read(), found
+
+
+def make_dirs(root: Path, relative: str, mode: int, uid: int | None = None, gid: int | None = None) -> None:
+    """Make root/relative and what is missing above it; all that is made, and the last one always, gets owner and mode.
+
+    Raises as `write_under`.
+    """
+    with _answer(root, relative), contextlib.ExitStack() as stack:
+        directory = _open_root(root)
+        stack.callback(os.close, directory)
+        parts = _parts(root, relative)
+        for index, part in enumerate(parts):
+            made = False
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=directory)
+                made = True
+            child = os.open(part, _DIRECTORY, dir_fd=directory)
+            stack.callback(os.close, child)
+            if made or index == len(parts) - 1:
+                _own(child, mode, uid, gid)
+                os.fsync(child)
+            if made:
+                os.fsync(directory)
+            directory = child
+
+
+def remove(root: Path, relative: str) -> bool:
+    """Remove the file root/relative; a link is removed, not followed. False when there was none.
+
+    Raises errors.Terminal (FileUnsafe) for a directory or a link above it; errors.Transient (FileWriteFailed).
+    """
+    try:
+        with _answer(root, relative), _parent(root, relative) as (directory, name):
+            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                raise _unsafe(root, relative, "is a directory")
+            os.unlink(name, dir_fd=directory)
+            os.fsync(directory)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_dir(root: Path, relative: str) -> bool:
+    """Remove the empty directory root/relative. False when there was none. Raises as `remove`."""
+    try:
+        with _answer(root, relative), _parent(root, relative) as (directory, name):
+            os.rmdir(name, dir_fd=directory)
+            os.fsync(directory)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def sweep(root: Path, relative: str = "") -> int:
+    """Remove what killed writes left in the directory root/relative; the number of files removed.
+
+    Only while no other process writes there. A missing directory has no leftovers. Raises as `remove`.
+    """
+    removed = 0
+    try:
+        with _answer(root, relative), _opened(root, relative) as directory:
+            for name in os.listdir(directory):
+                if is_leftover(name):
+                    os.unlink(name, dir_fd=directory)
+                    removed += 1
+    except FileNotFoundError:
+        return 0
+    return removed
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is an unfinished write of ours."""
+    return name.startswith(".") and name.endswith(LEFTOVER_SUFFIX)
+
+
+def sync_dir(path: Path) -> None:
+    """Make renames and removals in the directory `path` survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _parts(root: Path, relative: str) -> tuple[str, ...]:
+    parts = tuple(relative.split("/"))
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise errors.Terminal(f"{relative!r} is not a path below {root}", reason="FileUnsafe")
+    return parts
+
+
+def _open_root(root: Path) -> int:
+    return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def _opened(root: Path, relative: str) -> Iterator[int]:
+    """The directory root/relative ("" for the root itself), opened without following a link below the root."""
+    directory = _open_root(root)
+    try:
+        for part in _parts(root, relative) if relative else ():
+            child = os.open(part, _DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory = child
+        yield directory
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def _parent(root: Path, relative: str) -> Iterator[tuple[int, str]]:
+    *above, name = _parts(root, relative)
+    with _opened(root, "/".join(above)) as directory:
+        yield directory, name
+
+
+def _own(handle: int, mode: int, uid: int | None, gid: int | None) -> None:
+    if uid is not None or gid is not None:
+        os.fchown(handle, -1 if uid is None else uid, -1 if gid is None else gid)
+    os.fchmod(handle, mode)  # after the owner: changing the owner clears setuid bits
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+def _require_plain(found: os.stat_result, root: Path, relative: str) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise _unsafe(root, relative, "is a symbolic link")
+    if not stat.S_ISREG(found.st_mode):
+        raise _unsafe(root, relative, "is not a regular file")
+    if found.st_nlink > 1:
+        raise _unsafe(root, relative, f"has {found.st_nlink} hard links")
+
+
+def _unsafe(root: Path, relative: str, what: str) -> errors.Terminal:
+    path = PurePosixPath(root) / relative
+    return errors.Terminal(f"{path} {what}: not touched (look who put it there, then remove it)", reason="FileUnsafe")
+
+
+@contextlib.contextmanager
+def _answer(root: Path, relative: str, reason: str = "FileWriteFailed") -> Iterator[None]:
+    """Turns what the system answers into an error of ours; FileNotFoundError passes when reading or removing."""
+    path = PurePosixPath(root) / relative
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise _unsafe(root, relative, "is, or lies below, a link or something else that is no directory") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise errors.Transient(f"no space left to write {path} (make room on its file system)", reason="DiskFull") from None
+        verb = "read" if reason == "FileReadFailed" else "change"
+        raise errors.Transient(f"cannot {verb} {path}: {error.strerror}", reason=reason) from None

@@ -1,0 +1,497 @@
+"""The data every stage passes to the next, as frozen dataclasses: desired state, actual state, plan, outcome.
+
+Desired state holds no secret. Where a rendered text needs one, it holds a *token*, `<<secret:NAME>>`, that is
+replaced by the value only when a file is written or a registration made (`render/tokens.py`). So a plan, its
+diffs, its JSON and its hash can be shown to anybody, and the planner in CI needs no key.
+
+Everything here converts to and from plain JSON with `to_json` and `from_json`, because desired state is made in a
+child process.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, Literal, TypeVar, cast
+
+# --- desired state ---------------------------------------------------------------------------------------------
+
+OnChange = Literal["restart", "reload", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """Docker's health check. Durations in seconds; `test` is Docker's list form (`["CMD-SHELL", "…"]`)."""
+
+    test: tuple[str, ...]
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One bind or named volume. `source` with a leading `/` is a host path, else a volume name."""
+
+    source: str
+    target: str
+    mode: str = "rw"  # Docker's comma-separated bind options, sorted: "ro", "rw", "rshared,rw", "ro,z"
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A resource limit; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """How a running container takes a changed file without a restart: a signal, or a command inside it."""
+
+    signal: str | None = None
+    command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What the engine should run under `name`. Names of options are Docker's.
+
+    The part down to `labels` is compared field by field with what the engine reports; what follows steers
+    planning and applying. `None` in `command`, `entrypoint`, `user`, `hostname`, `stop_signal`, `stop_timeout` and `healthcheck`
+    means: as the image has it.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    working_dir: str | None = None
+    hostname: str | None = None
+    domainname: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    network_mode: str = "host"
+    ports: tuple[str, ...] = ()  # "address:host_port:container_port/proto"
+    dns: tuple[str, ...] = ()
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()  # "host:container:rwm"
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    cgroupns_mode: str = ""
+    init: bool = False
+    read_only: bool = False
+    shm_size: int | None = None  # bytes
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    group_add: tuple[str, ...] = ()
+    restart_policy: str = "unless-stopped"  # Docker's: no, always, unless-stopped, on-failure[:n]
+    stop_signal: str | None = None
+    stop_timeout: int | None = None  # seconds
+    ulimits: tuple[Ulimit, ...] = ()
+    mem_limit: int = 0  # bytes; 0 is unlimited, in this and the next four
+    mem_reservation: int = 0
+    memswap_limit: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    kernel_memory: int = 0
+    blkio_weight: int = 0
+    pids_limit: int = 0
+    log_driver: str = ""  # "" is the engine's default
+    log_opts: Mapping[str, str] = field(default_factory=dict)
+    healthcheck: Healthcheck | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    service: str = ""
+    kolla: bool = False  # speaks the Kolla image contract (config.json, kolla_set_configs)
+    config_directory: str = ""  # below the config root; "" when it has no files
+    depends_on: tuple[str, ...] = ()  # containers of any service on this host; absent ones are ignored
+    reload: Reload | None = None
+    rollback: Literal["auto", "never"] = "auto"
+    stability: float = 3.0  # seconds it must stay up after it became healthy
+    start_timeout: float = 120.0  # seconds to become healthy
+    data_plane: bool = False  # a restart is felt by workloads
+    stateful: bool = False  # holds data
+    log_files: tuple[str, ...] = ()  # globs inside the container whose last lines explain a failure
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file below the config root. `content` may hold secret tokens; `secrets` names them.
+
+    `owner` and `group` are numeric ids on the node; `mode` is the permission bits as an int.
+    """
+
+    path: str  # "keystone/keystone.conf", relative to Desired.config_root
+    content: str
+    mode: int = 0o600
+    owner: int = 0
+    group: int = 0
+    container: str = ""  # whose change it is
+    service: str = ""
+    on_change: OnChange = "restart"
+    secrets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # site and catalogue files it came from, in order of merge
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A one-shot container: done when it exits 0, once per cluster and per changed `inputs`."""
+
+    name: str
+    container: Container  # its spec; name is the job's
+    inputs: str  # digest of everything whose change asks for another run
+    creates: str = ""  # "volume:path": when that exists in the volume, the job counts as done
+    timeout: float = 600.0
+    before: tuple[str, ...] = ()  # containers of this host that wait for it
+    after: tuple[str, ...] = ()  # containers and jobs it waits for
+    service: str = ""
+    once: Literal["cluster", "host"] = "cluster"
+    owner: str = ""  # the host that runs it
+    migration: bool = False  # changes a schema: rolling back the image is not safe
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Something another system should know: a database, a user, an endpoint. `fields` may hold secret tokens."""
+
+    kind: str  # "mariadb", "rabbitmq", "keystone"
+    type: str  # "database", "user", "grant", "vhost", "permission", "service", "endpoint", "project", "role", "role_assignment"
+    key: str  # identity within kind and type, for example "keystone" or "nova/internal/RegionOne"
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    service: str = ""
+    owner: str = ""  # the host that converges it
+    before: tuple[str, ...] = ()  # containers and jobs that wait for it
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}:{self.type}:{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Registrar:
+    """Where registrations of one kind go. `connection` may hold secret tokens; needs these containers healthy."""
+
+    kind: str
+    connection: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What should be on one host: a pure function of (commit, host)."""
+
+    site: str
+    host: str
+    revision: str
+    config_root: str  # absolute path on the node: kolla's node_config
+    containers: tuple[Container, ...] = ()
+    files: tuple[File, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    registrations: tuple[Registration, ...] = ()
+    registrars: tuple[Registrar, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
+    # name → digest of the ciphertext: shows rotation without a key
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
+
+
+# --- actual state ----------------------------------------------------------------------------------------------
+
+
+class State(StrEnum):
+    """A container's state, Docker's words."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container as the engine reports it, brought into the same shape as `Container`."""
+
+    spec: Container
+    id: str
+    image_id: str
+    state: State
+    started_at: datetime | None
+    finished_at: datetime | None = None
+    health: Literal["none", "starting", "healthy", "unhealthy"] = "none"
+    exit_code: int = 0
+    error: str = ""
+    pid: int = 0
+    restart_count: int = 0
+    owned: bool = False  # carries our ownership label for this node
+    explicit: frozenset[str] = frozenset()  # environment keys that the container has and its image does not
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image the engine has. `defaults` is the part of its config that containers inherit."""
+
+    id: str
+    digests: tuple[str, ...] = ()  # "registry/name@sha256:…"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    user: str = ""
+    working_dir: str = ""
+    stop_signal: str | None = None
+    healthcheck: Healthcheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file on disk. `content` is None when it was too large to be one of ours (then it differs)."""
+
+    content: bytes | None
+    mode: int
+    owner: int
+    group: int
+    modified: datetime
+    kind: Literal["file", "directory", "symlink", "other"] = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """What is there now. Everything that could not be read is missing from the maps *and* named in `unknown`."""
+
+    containers: Mapping[str, Running]
+    images: Mapping[str, Image]  # by the reference that desired state uses
+    files: Mapping[str, FileState]  # path relative to the config root
+    volumes: frozenset[str] = frozenset()
+    stale: Mapping[str, str] = field(default_factory=dict)  # container → what kolla_set_configs --check said
+    # Registration.id → fields as observed; None: does not exist. Absent: not observed in this pass.
+    registrations: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    orphan_registrations: tuple[Registration, ...] = ()
+    created: frozenset[str] = frozenset()  # Job.name whose `creates` is there
+    units: frozenset[str] = frozenset()  # kolla-ansible's systemd units: container names
+    unknown: Mapping[str, str] = field(default_factory=dict)  # item → why it could not be read
+    deep: bool = False  # whether stale and registrations were looked at
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What the node remembers of a job's last run."""
+
+    inputs: str
+    succeeded: bool
+    finished_at: datetime
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """With what a container was last (re)started here: lets a half-done apply be finished, never repeated."""
+
+    id: str
+    started_at: datetime | None
+    files: str  # digest of the bound contents of its files
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the node remembers between cycles, as planning needs it."""
+
+    applied: Mapping[str, Applied] = field(default_factory=dict)
+    jobs: Mapping[str, JobResult] = field(default_factory=dict)
+    quarantine: Mapping[str, str] = field(default_factory=dict)  # container → digest of the desired part that failed
+    last_good: Desired | None = None
+    revision: str = ""  # revision of the last complete apply; tells drift from change
+
+
+# --- plan ------------------------------------------------------------------------------------------------------
+
+
+class Verb(StrEnum):
+    """What an action does."""
+
+    PULL = "pull"
+    WRITE = "write"
+    CHMOD = "chmod"
+    DELETE = "delete"
+    CREATE = "create"
+    REPLACE = "replace"
+    RESTART = "restart"
+    RELOAD = "reload"
+    START = "start"
+    STOP = "stop"
+    REMOVE = "remove"
+    ADOPT = "adopt"
+    RUN = "run"
+    REGISTER = "register"
+    UNREGISTER = "unregister"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that differs. Values are printable: secrets are shown as tokens."""
+
+    field: str
+    desired: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One engine or file operation, with its cause. `id` is `verb:target`, unique in a plan."""
+
+    verb: Verb
+    target: str  # container, path, image, job, registration id
+    cause: str
+    needs: tuple[str, ...] = ()  # ids of actions that must have succeeded before
+    container: str = ""  # whose rollback covers it
+    service: str = ""
+    drift: bool = False
+    differences: tuple[Difference, ...] = ()
+    diff: str = ""  # unified diff of a file, redacted
+    risks: tuple[str, ...] = ()  # "data-plane", "stateful", "deletion", "migration", "image", "secret"
+
+    @property
+    def id(self) -> str:
+        return f"{self.verb}:{self.target}"
+
+    @property
+    def line(self) -> str:
+        """The one line that the CLI, the log, the merge-request note and the tests all show."""
+        return f"{self.verb:<10} {self.target}  ({self.cause})"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Something that differs and that nothing will be done about, and why."""
+
+    target: str
+    reason: str  # DriftReported, DriftIgnored, Quarantined, PruneGuard, Suspended, Unknown, NotOwned, PolicyDenied
+    message: str
+    differences: tuple[Difference, ...] = ()
+    drift: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions in an order in which they could be carried out one by one, and what is held back."""
+
+    host: str
+    revision: str
+    actions: tuple[Action, ...] = ()
+    held: tuple[Held, ...] = ()
+    leftovers: tuple[str, ...] = ()  # volumes that nothing uses any more; never removed
+
+    @property
+    def empty(self) -> bool:
+        return not self.actions
+
+
+# --- outcome ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one action."""
+
+    action: Action
+    result: Literal["done", "failed", "skipped", "rolled-back", "unknown"]
+    reason: str = ""
+    message: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the node says about itself. `type` is Ready, Reconciling, Stalled, Drifted or Suspended."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+    since: datetime
+    revision: str = ""
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def to_json(value: Any) -> Any:
+    """A dataclass (or container of such) as plain JSON values; fields at their default are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        result = {}
+        for item in dataclasses.fields(value):
+            content = getattr(value, item.name)
+            if not _is_default(item, content):
+                result[item.name] = to_json(content)
+        return result
+    if isinstance(value, Mapping):
+        return {str(key): to_json(content) for key, content in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_json(content) for content in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def from_json(kind: type[T], data: Any) -> T:
+    """The inverse of `to_json`. Raises KeyError or TypeError on data of another shape."""
+    return cast(T, _build(kind, data))
+
+
+def _is_default(item: "dataclasses.Field[Any]", content: Any) -> bool:
+    if item.default is not dataclasses.MISSING:
+        return bool(content == item.default)
+    if item.default_factory is not dataclasses.MISSING:
+        return bool(content == item.default_factory())
+    return False
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _build(kind: Any, data: Any) -> Any:
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = _hints(cast(type, kind))
+        return cast(type, kind)(**{name: _build(hints[name], content) for name, content in data.items()})
+    if origin in (types.UnionType, typing.Union):
+        if data is None:
+            return None
+        return _build(next(option for option in arguments if option is not types.NoneType), data)
+    if origin is tuple:
+        return tuple(_build(arguments[0], content) for content in data)
+    if origin is frozenset:
+        return frozenset(data)
+    if origin in (Mapping, dict):
+        return {key: _build(arguments[1], content) for key, content in data.items()}
+    if kind is datetime:
+        return datetime.fromisoformat(data)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(data)
+    return data

@@ -1,0 +1,198 @@
+"""The set-up of a genuine kolla-build: its environment, base image, sources and configuration.
+
+Only PyPI, through pip, and a Debian mirror, through apt's tools, are asked. Everything is kept in the cache folder
+and made again only when it is missing, so an interrupted build goes on where it was.
+"""
+
+import configparser
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from tests.support import paths
+
+KOLLA_VERSION = "20.6.0"
+RELEASE = "2025.1"
+HERE = Path(__file__).parent
+CONSTRAINTS = HERE / f"upper-constraints-{RELEASE}.txt"
+BASE_IMAGE = "local/debian"
+BASE_TAG = "bookworm"
+# Section of kolla-build.conf -> the sdist on PyPI that it installs.
+SOURCES = {
+    "keystone-base": ("keystone", "27.1.0"),
+    "glance-base": ("glance", "30.2.0"),
+}
+_OWN_AUTHORITIES = Path("/usr/local/share/ca-certificates")
+
+
+class BuildError(Exception):
+    """A step of the set-up or of the build failed; the message carries the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Names of the images: `{registry}/{namespace}/<image>:{tag}`."""
+
+    registry: str
+    namespace: str
+    tag: str
+
+    def name(self, image: str) -> str:
+        """The full name of one image."""
+        return f"{self.registry}/{self.namespace}/{image}:{self.tag}"
+
+
+def default_target() -> Target:
+    """The names Kolla sites use, or those that KOLLA_REGISTRY, KOLLA_NAMESPACE and KOLLA_TAG give."""
+    return Target(
+        registry=os.environ.get("KOLLA_REGISTRY") or "quay.io",
+        namespace=os.environ.get("KOLLA_NAMESPACE") or "openstack.kolla",
+        tag=os.environ.get("KOLLA_TAG") or f"{RELEASE}-debian-bookworm",
+    )
+
+
+def run(argv: list[str | Path], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    """Run one step with its output in `log`. Raises BuildError with the log's end."""
+    with log.open("ab") as output:
+        output.write(f"$ {' '.join(map(str, argv))}\n".encode())
+        output.flush()
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            cwd=cwd,
+            check=False,
+        )
+    if done.returncode:
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-25:])
+        raise BuildError(f"`{Path(str(argv[0])).name}` ended with {done.returncode}; the end of {log}:\n{last}")
+
+
+def environment(log: Path) -> Path:
+    """The folder of the virtual environment that holds kolla-build; made when missing or of another version."""
+    folder = paths.cache("images") / "venv"
+    stamp = folder / f"kolla-{KOLLA_VERSION}"
+    if not stamp.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+        # pbr, setuptools and wheel let pip read the sdists' metadata without an isolated build for each.
+        needed = [f"kolla=={KOLLA_VERSION}", "docker", "pbr", "setuptools<81", "wheel"]
+        run([folder / "bin" / "pip", "install", "--quiet", *needed], log)
+        stamp.touch()
+    return folder
+
+
+def base_tar(log: Path) -> Path:
+    """A minimal Debian bookworm as a tar; it trusts the same authorities as this machine."""
+    tar = paths.cache("images") / "debian-bookworm.tar"
+    if tar.exists():
+        return tar
+    unfinished = tar.with_suffix(".part.tar")
+    hooks = []
+    own = sorted(_OWN_AUTHORITIES.glob("*.crt"))
+    if own:
+        names = " ".join(str(file) for file in own)
+        hooks = [
+            f'--customize-hook=mkdir -p "$1{_OWN_AUTHORITIES}"',
+            f"--customize-hook=copy-in {names} {_OWN_AUTHORITIES}",
+            '--customize-hook=chroot "$1" update-ca-certificates',
+        ]
+    command = ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", *hooks, BASE_TAG, str(unfinished)]
+    run([*command, mirror()], log, env={**os.environ, "TMPDIR": str(paths.cache("images", "tmp"))})
+    unfinished.rename(tar)
+    return tar
+
+
+def sources(log: Path) -> dict[str, Path]:
+    """The sdists, by section of kolla-build.conf."""
+    folder = paths.cache("images", "sources")
+    found = {}
+    for section, (project, version) in SOURCES.items():
+        file = folder / f"{project}-{version}.tar.gz"
+        if not file.exists():
+            pip = environment(log) / "bin" / "pip"
+            options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
+            run([pip, "download", *options, "--dest", folder, f"{project}=={version}"], log)
+        found[section] = file
+    requirements = folder / f"requirements-{RELEASE}.tar.gz"
+    with tarfile.open(requirements, "w:gz") as archive:
+        archive.add(CONSTRAINTS, arcname=f"requirements-{RELEASE}/upper-constraints.txt")
+    return {**found, "openstack-base": requirements}
+
+
+def mirror() -> str:
+    """The Debian mirror that this machine's apt uses."""
+    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    for file in files:
+        if file.is_file():
+            for line in file.read_text(errors="replace").splitlines():
+                match = re.match(r"(?:deb\s+(?:\[[^]]*]\s*)?|URIs:\s*)(https?://\S+/debian/?)(?:\s|$)", line)
+                if match:
+                    return match[1].rstrip("/")
+    return "http://deb.debian.org/debian"
+
+
+def configuration(target: Target, threads: int, log: Path) -> Path:
+    """Write kolla-build.conf and repos.yaml; returns the path of the former."""
+    work = paths.cache("images", "work")
+    repos = work / "repos.yaml"
+    # The one repository beside bookworm itself. `gpg_key` is looked up in /etc/kolla/apt-keys (override.j2).
+    entry = {"url": mirror(), "suite": "trixie", "component": "main", "gpg_key": "debian-archive.gpg", "arch": ""}
+    repos.write_text(yaml.safe_dump({"debian": {"rabbitmq": entry}}))
+    config = configparser.ConfigParser(interpolation=None)
+    config["DEFAULT"] = {
+        "base": "debian",
+        "base_image": BASE_IMAGE,
+        "base_tag": BASE_TAG,
+        "registry": target.registry,
+        "namespace": target.namespace,
+        "tag": target.tag,
+        "openstack_release": RELEASE,
+        "pull": "false",
+        "push": "false",
+        "network_mode": "host",
+        "threads": str(threads),
+        "retries": "1",
+        "repos_yaml": str(repos),
+        "template_override": str(HERE / "override.j2"),
+        "work_dir": str(work),
+        "logs_dir": str(paths.cache("images", "logs")),
+    }
+    for section, file in sources(log).items():
+        config[section] = {"type": "local", "location": str(file)}
+    config["mariadb-base-additions-clustercheck"] = {
+        "type": "local",
+        "location": str(HERE / "additions" / "clustercheck"),
+    }
+    file = work / "kolla-build.conf"
+    with file.open("w") as output:
+        config.write(output)
+    return file
+
+
+def inputs_digest() -> str:
+    """A digest of what shapes the images, for the cache key of CI systems."""
+    digest = hashlib.sha256()
+    for file in [Path(__file__), HERE / "override.j2", CONSTRAINTS, *sorted((HERE / "additions").rglob("*"))]:
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def supported() -> str | None:
+    """Why this machine cannot build, or None."""
+    if os.geteuid() != 0:
+        return "building images needs root (mmdebstrap and the engine)"
+    return None if sys.platform == "linux" else "building images needs Linux"
