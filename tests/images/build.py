@@ -103,7 +103,7 @@ def busybox(client: docker.DockerClient) -> str:
             archive.addfile(entry, io.BytesIO(text.encode()))
     repository, _, tag = BUSYBOX.rpartition(":")
     client.api.import_image_from_data(
-        content.getvalue(), repository=repository, tag=tag, changes=["CMD [\"/bin/sh\"]", "ENV PATH=/bin"]
+        content.getvalue(), repository=repository, tag=tag, changes=['CMD ["/bin/sh"]', "ENV PATH=/bin"]
     )
     return BUSYBOX
 
@@ -136,7 +136,9 @@ def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: 
     logs = paths.cache("images", "logs")
     log = logs / "prepare.log"
     log.write_text("")
-    say(f"build  {len(images)} images with kolla-build {kolla.KOLLA_VERSION}: about 15 minutes on 2 cores (logs: {logs})")
+    say(
+        f"build  {len(images)} images with kolla-build {kolla.KOLLA_VERSION}: about 15 minutes on 2 cores (logs: {logs})"
+    )
     step("kolla's environment", lambda: kolla.environment(log))
     step("sources", lambda: kolla.sources(log))
     step("Debian base image", lambda: _import_base(client, kolla.base_tar(log)))
@@ -164,7 +166,9 @@ def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: 
         raise kolla.BuildError(f"not built: {', '.join(absent)}\n{_failures(logs, output, absent)}")
 
 
-def _watch(client: docker.DockerClient, target: kolla.Target, images: list[str], process: subprocess.Popen[bytes]) -> None:
+def _watch(
+    client: docker.DockerClient, target: kolla.Target, images: list[str], process: subprocess.Popen[bytes]
+) -> None:
     """Print a line when an image, or a parent of one, is there; return when kolla-build has ended."""
     started = time.monotonic()
     waiting = {name for name in ("base", "openstack-base", *images) if not present(client, target.name(name))}
