@@ -185,7 +185,7 @@ def _stop() -> None:
 def _clear_stale() -> None:
     """Remove what a killed engine left: processes, mounts, and the run folder, whose pids now mean others."""
     run = home() / "run"
-    for pid in _processes(str(run)):
+    for pid in processes(str(run)):
         _terminate(pid, 5)
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((m for m in mounts if m.startswith(f"{home()}/")), reverse=True):
@@ -209,11 +209,11 @@ def _mount_cgroups() -> None:
 
 
 def _dockerd_pid() -> int | None:
-    pids = _processes(str(home() / "daemon.json"))
+    pids = processes(str(home() / "daemon.json"))
     return pids[0] if pids else None
 
 
-def _processes(word: str) -> list[int]:
+def processes(word: str) -> list[int]:
     """Engine processes that have `word` in their command line: dockerd, containerd and its shims."""
     found = []
     for entry in Path("/proc").iterdir():

@@ -25,7 +25,7 @@ class PackagesMissing(Exception):
 def wanted() -> dict[str, str]:
     """Package name to the program that shows it is there."""
     lines = [line.split() for line in LIST.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    return {package: program for package, program in lines}
+    return {line[0]: line[1] for line in lines}
 
 
 def missing(names: Sequence[str] | None = None) -> list[str]:
