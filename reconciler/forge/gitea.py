@@ -1,0 +1,32 @@
+"""Gitea and Forgejo: GitHub's interface with a few differences."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from reconciler.forge.api import ForgeSettings, MergeRequest
+from reconciler.forge.client import Client
+from reconciler.forge.github import GitHub
+from reconciler.forge.gitlab import commit_id
+
+
+class Gitea(GitHub):
+    """A `Forge` for Gitea and Forgejo."""
+
+    description_limit = 255
+    _size = "limit"
+    _status_right = "the scope write:repository and write access to the code"
+    _note_right = "the scope write:issue and access to pull requests"
+
+    def merge_request_of(self, commit: str) -> MergeRequest | None:
+        """See `Forge`. Gitea knows one pull request of a commit, and says 404 when there is none."""
+        path = f"{self._repository}/commits/{commit_id(commit)}/pull"
+        answer = self._client.retry(lambda _: self._client.once("GET", path, accept=frozenset({404})))
+        return self._pull(answer.body) if answer.code != 404 else None
+
+    def _connect(self, settings: ForgeSettings) -> Client:
+        root = f"{settings.url.rstrip('/')}/api/v1"
+        return Client(settings, root, header="Authorization", prefix="token ")
+
+    def _comments(self, path: str) -> Iterable[dict[str, Any]]:
+        # All comments in one answer: this list has no pages.
+        return self._client.listed(path)

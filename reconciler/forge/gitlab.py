@@ -1,0 +1,196 @@
+"""GitLab: commit statuses, notes, merge requests and deployments through its REST API v4."""
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from reconciler import errors
+from reconciler.forge.api import (
+    DeploymentState,
+    ForgeSettings,
+    MergeRequest,
+    State,
+    Status,
+    first_line,
+    marked,
+    shorten,
+    valid_target,
+)
+from reconciler.forge.client import NOTES_A_PAGE, Client
+
+_STATUS_RIGHT = (
+    "the scope api and the Developer role, and on a protected branch the right to push or merge (often Maintainer)"
+)
+_NOTE_RIGHT = "the scope api and the Reporter role (a job's CI_JOB_TOKEN cannot write notes)"
+_DEPLOY_RIGHT = "the scope api and the Developer role, and on a protected environment the right to deploy"
+# GitLab's words in ours. A status that somebody skipped will not come any more.
+_STATES: dict[str, State] = {"success": "success", "failed": "failed", "canceled": "canceled", "skipped": "canceled"}
+_LIMIT = re.compile(r"number of jobs|exceeded the limit", re.IGNORECASE)
+_DESCRIPTION = 255
+
+
+class GitLab:
+    """A `Forge`. One user posts: rows of other users with the same name are neither read nor changed."""
+
+    note_limit = 1_000_000
+
+    def __init__(self, settings: ForgeSettings) -> None:
+        self._client = Client(settings, f"{settings.url.rstrip('/')}/api/v4", header="PRIVATE-TOKEN")
+        self._project = f"/projects/{quote(settings.project, safe='')}"
+        self._full: set[str] = set()
+
+    def post_status(self, status: Status, ref: str) -> None:
+        """See `Forge`. A pending status that is pending already stays as it is: GitLab does not update its text."""
+        commit = commit_id(status.commit)
+        if commit in self._full:
+            raise _limit_reached(commit)
+        body: dict[str, Any] = {
+            "state": status.state,
+            "ref": ref,
+            "name": status.context,
+            "description": shorten(status.description, _DESCRIPTION),
+        }
+        if target := valid_target(status.target_url):
+            body["target_url"] = target
+
+        def attempt(repeated: bool) -> None:
+            # A success on top of the same success would be a second row.
+            if repeated and self._shown(commit, status, ref):
+                return
+            self._post(commit, body)
+
+        self._client.retry(attempt)
+
+    def find_status(self, commit: str, context: str, ref: str | None = None) -> Status | None:
+        """See `Forge`."""
+        return self._client.retry(lambda _: self._find(commit_id(commit), context, ref))
+
+    def upsert_note(self, merge_request: int, marker: str, body: str) -> None:
+        """See `Forge`. Two jobs at the same moment can both make a note; the later one of the two is deleted again."""
+        note = marked(marker, body, self.note_limit)
+        notes = f"{self._project}/merge_requests/{int(merge_request)}/notes"
+
+        def attempt(_: bool) -> None:
+            ours = self._own_notes(notes, marker)
+            if not ours:
+                self._client.once("POST", notes, body={"body": note}, right=_NOTE_RIGHT)
+                ours = self._own_notes(notes, marker)
+            for number, _text in ours[1:]:
+                self._client.once(
+                    "DELETE", f"{notes}/{number}", accept=frozenset({404}), right="to be the author of the note"
+                )
+            if ours and ours[0][1].rstrip() != note.rstrip():
+                self._client.once("PUT", f"{notes}/{ours[0][0]}", body={"body": note}, right=_NOTE_RIGHT)
+
+        self._client.retry(attempt)
+
+    def merge_request_of(self, commit: str) -> MergeRequest | None:
+        """See `Forge`."""
+        path = f"{self._project}/repository/commits/{commit_id(commit)}/merge_requests"
+        rows = self._client.retry(lambda _: list(self._client.pages(path, {})))
+        for state in ("merged", "opened"):
+            for row in rows:
+                if row.get("state") == state:
+                    author = row.get("author")
+                    return MergeRequest(
+                        iid=number_of(self._client, row, "iid"),
+                        title=str(row.get("title") or ""),
+                        web_url=str(row.get("web_url") or ""),
+                        author=str(author.get("username") or "") if isinstance(author, dict) else "",
+                    )
+        return None
+
+    def deployment(self, environment: str, commit: str, ref: str, state: DeploymentState) -> None:
+        """See `Forge`. GitLab makes the environment when it does not exist."""
+        commit = commit_id(commit)
+        path = f"{self._project}/deployments"
+        newest: dict[str, str | int] = {"environment": environment, "order_by": "id", "sort": "desc", "per_page": 1}
+
+        def attempt(_: bool) -> None:
+            answer = self._client.once("GET", path, params=newest)
+            last = answer.body[0] if isinstance(answer.body, list) and answer.body else {}
+            same = isinstance(last, dict) and last.get("sha") == commit
+            if same and last.get("status") == state:
+                return
+            if same and last.get("status") in ("created", "running"):
+                to = f"{path}/{number_of(self._client, last, 'id')}"
+                self._client.once("PUT", to, body={"status": state}, right=_DEPLOY_RIGHT)
+                return
+            new = {"environment": environment, "sha": commit, "ref": ref, "tag": False, "status": state}
+            self._client.once("POST", path, body=new, right=_DEPLOY_RIGHT)
+
+        self._client.retry(attempt)
+
+    def _post(self, commit: str, body: dict[str, Any]) -> None:
+        answer = self._client.once(
+            "POST", f"{self._project}/statuses/{commit}", body=body, accept=frozenset({400, 422}), right=_STATUS_RIGHT
+        )
+        if answer.code == 422 and _LIMIT.search(answer.message):
+            self._full.add(commit)
+            raise _limit_reached(commit)
+        # The row says already what it was asked to say.
+        if answer.code == 400 and "cannot transition status" in answer.message.lower():
+            return
+        if answer.code >= 400:
+            message = f"GitLab rejects the status {body['name']} with {answer.code}: {answer.message}"
+            raise errors.Terminal(self._client.cleared(message), reason="ForgeRejected")
+
+    def _find(self, commit: str, context: str, ref: str | None) -> Status | None:
+        mine = self._user()
+        params = {"name": context, "order_by": "id", "sort": "desc", **({"ref": ref} if ref else {})}
+        for row in self._client.pages(f"{self._project}/repository/commits/{commit}/statuses", params):
+            author = row.get("author")
+            if row.get("name") == context and isinstance(author, dict) and author.get("id") == mine:
+                return Status(
+                    commit=commit,
+                    context=context,
+                    state=_STATES.get(str(row.get("status")), "pending"),
+                    description=str(row.get("description") or ""),
+                    target_url=row.get("target_url") or None,
+                )
+        return None
+
+    def _shown(self, commit: str, status: Status, ref: str) -> bool:
+        found = self._find(commit, status.context, ref)
+        if found is None or found.state != status.state:
+            return False
+        return found.state == "pending" or found.description == shorten(status.description, _DESCRIPTION)
+
+    def _own_notes(self, notes: str, marker: str) -> list[tuple[int, str]]:
+        """(id, text) of our notes with that marker, the oldest first."""
+        mine = self._user()
+        found = []
+        for row in self._client.pages(notes, {"order_by": "created_at", "sort": "asc", "per_page": NOTES_A_PAGE}):
+            author, text = row.get("author"), row.get("body")
+            own = isinstance(author, dict) and author.get("id") == mine and not row.get("system")
+            if own and isinstance(text, str) and first_line(text) == marker:
+                found.append((number_of(self._client, row, "id"), text))
+        return sorted(found)
+
+    def _user(self) -> int:
+        """The id of the token's user. Asked each time: another token may be another user."""
+        answer = self._client.once("GET", "/user", right="the scope api or read_user")
+        return number_of(self._client, answer.body, "id")
+
+
+def commit_id(commit: str) -> str:
+    """`commit` when it is a full hexadecimal id (SHA-1 or SHA-256). Raises ValueError."""
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        raise ValueError(f"not a full commit id: {commit!r}")
+    return commit
+
+
+def number_of(client: Client, row: object, key: str) -> int:
+    """An integer of an answer. Raises Transient ForgeUnreachable when it is missing."""
+    value = row.get(key) if isinstance(row, dict) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise client.unexpected(f"an object has no number {key!r}")
+    return value
+
+
+def _limit_reached(commit: str) -> errors.Terminal:
+    return errors.Terminal(
+        f"commit {commit[:12]} takes no more statuses: its pipeline has reached GitLab's limit of jobs "
+        "(aggregate per group, or let fewer hosts report)",
+        reason="ForgeLimitReached",
+    )
