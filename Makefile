@@ -1,0 +1,103 @@
+# Everything here works on a fresh Debian 12. What is downloaded and built is kept in ~/.cache/reconciler
+# (RECONCILER_CACHE moves it) and used again by every clone.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(STAMP) ## Make .venv with the program and its development tools
+
+# Used again as long as pyproject.toml stays the same, whatever its time stamp says.
+.PHONY: FORCE
+$(STAMP): FORCE
+	@if ! sha256sum --check --status $@ 2>/dev/null; then $(MAKE) install-venv; fi
+
+.PHONY: install-venv
+install-venv: first
+	@echo "making $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@sha256sum pyproject.toml > $(STAMP)
+
+.PHONY: first
+first:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || missing=python3; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$${missing:-} python3-venv"; \
+	command -v git > /dev/null || missing="$${missing:-} git"; \
+	[ -z "$${missing:-}" ] || $(MAKE) apt PACKAGES="ca-certificates $$missing"
+
+.PHONY: apt
+apt:
+	@if [ "$$(id -u)" != 0 ]; then \
+		echo "error: run \`sudo apt-get install --no-install-recommends $(PACKAGES)\` first" >&2; exit 1; \
+	fi
+	@echo "installing Debian packages: $(PACKAGES)"
+	@apt-get -q update > /dev/null
+	@DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(PACKAGES) > /dev/null
+
+.PHONY: packages
+packages: $(STAMP)
+	@$(BIN)/python -m tests.support.packages
+
+.PHONY: images
+images: packages ## Bring the genuine Kolla images into the engine (pulled, else built: 10 to 20 minutes, once)
+	@$(BIN)/python -m tests.support.engine ensure --as images
+	@trap '$(BIN)/python -m tests.support.engine stop --as images' EXIT; $(BIN)/python -m tests.images.build
+
+# --- use ------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: packages ## A converged control plane on this machine, from a Git repository; shows what the program does
+	@$(BIN)/python -m tests.support.engine ensure --as demo
+	@$(BIN)/python -m tests.images.build
+	@$(BIN)/python -m tests.demo run
+
+.PHONY: demo-clean
+demo-clean: $(STAMP) ## Remove everything the demo made
+	@$(BIN)/python -m tests.demo clean
+	@$(BIN)/python -m tests.support.engine stop --as demo
+
+.PHONY: test
+test: images ## The default test run, with a real engine and genuine images
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: test-all
+test-all: images ## All tests, those of many minutes too
+	@$(BIN)/pytest -m '' $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: images ## Measure against the budgets of docs/performance.md
+	@$(BIN)/python -m tests.bench
+
+# --- development ----------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: $(STAMP) ## Style, types, import directions, the schemas' own validity
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if grep -q '^\[tool.importlinter' pyproject.toml; then set -x; $(BIN)/lint-imports; fi
+	@if [ -f tests/test_schemas.py ]; then set -x; $(BIN)/pytest -q tests/test_schemas.py; fi
+
+.PHONY: docs
+docs: $(STAMP) ## Generate the reference of the site's files from the schemas
+	@$(BIN)/python -m reconciler schema --docs docs/site-reference.md
+
+.PHONY: clean
+clean: ## Remove what builds and tests made in this checkout (the cache in ~/.cache/reconciler stays)
+	@rm -rf $(VENV) build dist *.egg-info bench-results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
