@@ -62,7 +62,7 @@ def read_nofollow(root: Path, relative: str) -> tuple[bytes, os.stat_result]:
     Raises FileNotFoundError when it or a directory above it does not exist, errors.Terminal (FileUnsafe) as
     `write_under` does, errors.Transient (FileReadFailed) for anything else: unknown is not empty.
     """
-    with _answer(root, relative, "FileReadFailed"), _parent(root, relative) as (directory, name):
+    with _answer(root, relative, reading=True), _parent(root, relative) as (directory, name):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not hold us
         handle = os.open(name, flags, dir_fd=directory)
         with os.fdopen(handle, "rb") as file:
@@ -101,7 +101,7 @@ def remove(root: Path, relative: str) -> bool:
     Raises errors.Terminal (FileUnsafe) for a directory or a link above it; errors.Transient (FileWriteFailed).
     """
     try:
-        with _answer(root, relative), _parent(root, relative) as (directory, name):
+        with _answer(root, relative, absent_ok=True), _parent(root, relative) as (directory, name):
             if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 raise _unsafe(root, relative, "is a directory")
             os.unlink(name, dir_fd=directory)
@@ -114,7 +114,7 @@ def remove(root: Path, relative: str) -> bool:
 def remove_dir(root: Path, relative: str) -> bool:
     """Remove the empty directory root/relative. False when there was none. Raises as `remove`."""
     try:
-        with _answer(root, relative), _parent(root, relative) as (directory, name):
+        with _answer(root, relative, absent_ok=True), _parent(root, relative) as (directory, name):
             os.rmdir(name, dir_fd=directory)
             os.fsync(directory)
     except FileNotFoundError:
@@ -129,8 +129,8 @@ def sweep(root: Path, relative: str = "") -> int:
     """
     removed = 0
     try:
-        with _answer(root, relative), _opened(root, relative) as directory:
-            for name in os.listdir(directory):
+        with _answer(root, relative, absent_ok=True), _opened(root, relative) as directory:
+            for name in os.listdir(directory):  # noqa: PTH208 - pathlib cannot list an open directory
                 if is_leftover(name):
                     os.unlink(name, dir_fd=directory)
                     removed += 1
@@ -142,15 +142,6 @@ def sweep(root: Path, relative: str = "") -> int:
 def is_leftover(name: str) -> bool:
     """Whether a file of this name is an unfinished write of ours."""
     return name.startswith(".") and name.endswith(LEFTOVER_SUFFIX)
-
-
-def sync_dir(path: Path) -> None:
-    """Make renames and removals in the directory `path` survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _parts(root: Path, relative: str) -> tuple[str, ...]:
@@ -212,17 +203,18 @@ def _unsafe(root: Path, relative: str, what: str) -> errors.Terminal:
 
 
 @contextlib.contextmanager
-def _answer(root: Path, relative: str, reason: str = "FileWriteFailed") -> Iterator[None]:
-    """Turns what the system answers into an error of ours; FileNotFoundError passes when reading or removing."""
+def _answer(root: Path, relative: str, *, reading: bool = False, absent_ok: bool = False) -> Iterator[None]:
+    """Turns what the system answers into an error of ours; FileNotFoundError passes where absence is an answer."""
     path = PurePosixPath(root) / relative
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise _unsafe(root, relative, "is, or lies below, a link or something else that is no directory") from None
+        if isinstance(error, FileNotFoundError) and (reading or absent_ok):
+            raise
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise _unsafe(root, relative, "is, or lies below, a link or something special") from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise errors.Transient(f"no space left to write {path} (make room on its file system)", reason="DiskFull") from None
-        verb = "read" if reason == "FileReadFailed" else "change"
+            message = f"no space left to write {path} (make room on its file system)"
+            raise errors.Transient(message, reason="DiskFull") from None
+        verb, reason = ("read", "FileReadFailed") if reading else ("change", "FileWriteFailed")
         raise errors.Transient(f"cannot {verb} {path}: {error.strerror}", reason=reason) from None

@@ -72,15 +72,12 @@ class Secret:
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError("a Secret does not change")
 
-    def _refuse(self, *_: object) -> NoReturn:
-        raise TypeError("a Secret is neither a text nor serialisable; use reveal() where it has to leave")
+    # Joining, adding, iterating, ordering and len() raise TypeError because nothing here offers them.
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a Secret is not serialisable; use reveal() where it has to leave")
 
-    __reduce__ = _refuse
-    __reduce_ex__ = _refuse
-    __getstate__ = _refuse
-    __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __rmod__ = _refuse
-    __iter__ = __len__ = __getitem__ = __contains__ = __bytes__ = __int__ = __float__ = _refuse
-    __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Secret is not serialisable; use reveal() where it has to leave")
 
 
 def conceal(value: Any) -> Any:
