@@ -212,6 +212,14 @@ class Desired:
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
 
 
+ASIDE = "reconciler-aside-"
+
+
+def aside(name: str) -> str:
+    """The name a container has while its replacement is being tried."""
+    return ASIDE + name
+
+
 # --- actual state ----------------------------------------------------------------------------------------------
 
 
@@ -285,7 +293,6 @@ class Actual:
     stale: Mapping[str, str] = field(default_factory=dict)  # container → what kolla_set_configs --check said
     # Registration.id → fields as observed; None: does not exist. Absent: not observed in this pass.
     registrations: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
-    orphan_registrations: tuple[Registration, ...] = ()
     created: frozenset[str] = frozenset()  # Job.name whose `creates` is there
     units: frozenset[str] = frozenset()  # kolla-ansible's systemd units: container names
     unknown: Mapping[str, str] = field(default_factory=dict)  # item → why it could not be read
@@ -319,6 +326,7 @@ class Memory:
     jobs: Mapping[str, JobResult] = field(default_factory=dict)
     quarantine: Mapping[str, str] = field(default_factory=dict)  # container → digest of the desired part that failed
     last_good: Desired | None = None
+    registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
     revision: str = ""  # revision of the last complete apply; tells drift from change
 
 
@@ -334,6 +342,8 @@ class Verb(StrEnum):
     DELETE = "delete"
     CREATE = "create"
     REPLACE = "replace"
+    RENAME = "rename"
+    UPDATE = "update"
     RESTART = "restart"
     RELOAD = "reload"
     START = "start"

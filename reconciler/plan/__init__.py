@@ -1,0 +1,6 @@
+"""The planner: desired and actual state in, an ordered list of actions with their causes out. Pure."""
+
+from reconciler.plan.diff import Basis, diff
+from reconciler.plan.preview import as_actual, preview
+
+__all__ = ["Basis", "as_actual", "diff", "preview"]

@@ -1,0 +1,81 @@
+"""Planning one revision against another, with no node and no secret: what the CI job shows.
+
+The base revision's desired state stands in for actual state, so the same `diff` decides and the same lines are printed.
+Secrets are bound to their names and the digest of their ciphertext: a rotated password is seen, its value is not.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from reconciler.model import Actual, Desired, FileState, Image, JobResult, Memory, Plan, Running, State
+from reconciler.plan.diff import Basis, diff
+
+_THEN = datetime(2000, 1, 1, tzinfo=UTC)
+
+Bind = Callable[[str, Mapping[str, str]], str]
+
+
+def preview(base: Desired | None, head: Desired, *, bind: Bind, part_digest: Callable[[Desired, str], str]) -> Plan:
+    """What the host would do when the site goes from `base` (None: nothing yet) to `head`.
+
+    `bind` replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
+    """
+    return diff(
+        head,
+        as_actual(base, bind) if base else Actual({}, {}, {}, deep=True),
+        _memory(base),
+        Basis(
+            contents=_contents(head, bind),
+            part_digest={container.name: part_digest(head, container.name) for container in head.containers},
+        ),
+    )
+
+
+def as_actual(base: Desired, bind: Bind) -> Actual:
+    """The actual state of a node that has converged to `base`."""
+    contents = _contents(base, bind)
+    return Actual(
+        containers={
+            container.name: Running(
+                spec=container,
+                id=container.name,
+                image_id=container.image,
+                state=State.RUNNING,
+                started_at=_THEN,
+                owned=True,
+                explicit=frozenset(container.environment),
+            )
+            for container in base.containers
+        },
+        images={container.image: Image(id=container.image) for container in base.containers},
+        files={
+            file.path: FileState(contents[file.path], file.mode, file.owner, file.group, _THEN) for file in base.files
+        },
+        registrations={registration.id: registration.fields for registration in base.registrations},
+        deep=True,
+    )
+
+
+def _contents(desired: Desired, bind: Bind) -> dict[str, bytes]:
+    versions = _Versions(desired.secrets)
+    return {file.path: bind(file.content, versions).encode() for file in desired.files}
+
+
+def _memory(base: Desired | None) -> Memory:
+    if base is None:
+        return Memory()
+    return Memory(
+        jobs={job.name: JobResult(job.inputs, True, _THEN) for job in base.jobs},
+        last_good=base,
+        registered=base.registrations,
+    )
+
+
+class _Versions(dict[str, str]):
+    """Stands in for the secrets: each name gives itself and the first digits of its ciphertext's digest."""
+
+    def __missing__(self, name: str) -> str:
+        return f"<<secret:{name}>>"
+
+    def __init__(self, digests: Mapping[str, str]) -> None:
+        super().__init__({name: f"<<secret:{name}@{digest[:8]}>>" for name, digest in digests.items()})
