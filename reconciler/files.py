@@ -65,10 +65,13 @@ def read_nofollow(root: Path, relative: str) -> tuple[bytes, os.stat_result]:
     with _answer(root, relative, reading=True), _parent(root, relative) as (directory, name):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not hold us
         handle = os.open(name, flags, dir_fd=directory)
-        with os.fdopen(handle, "rb") as file:
+        try:
             found = os.fstat(handle)
             _require_plain(found, root, relative)
-            return file.read(), found
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(), found
+        finally:
+            os.close(handle)
 
 
 def make_dirs(root: Path, relative: str, mode: int, uid: int | None = None, gid: int | None = None) -> None:

