@@ -34,7 +34,7 @@ exec mysqld --no-defaults --datadir=/tmp/data --socket=/tmp/socket --pid-file=/t
 """
 
 
-_LOCAL = ("--no-defaults", "--socket=/tmp/socket", "--user=root")
+_LOCAL = ("--no-defaults", "--host=localhost", "--socket=/tmp/socket", "--user=root")
 
 
 def _exec(container: Container, *command: str) -> tuple[int, str]:
@@ -104,9 +104,7 @@ def test_clustercheck_says_yes_to_a_synced_node_only(
         try:
             answer = _get(f"http://127.0.0.1:{port}/")
             assert (answer.status_code, answer.text) == (200, "MariaDB node is synced.\r\n")
-            container.exec_run(
-                ["mysql", "--no-defaults", "-S/tmp/socket", "-uroot", "-e", "SET GLOBAL wsrep_desync=ON"]
-            )
+            assert _exec(container, "mysql", *_LOCAL, "--execute=SET GLOBAL wsrep_desync=ON") == (0, "")
             answer = _get(f"http://127.0.0.1:{port}/")
             assert answer.status_code == 503, answer.text
             assert "not synced (wsrep_local_state 2)" in answer.text
