@@ -1,0 +1,151 @@
+"""What a node knows on its own, outside Git: settings in TOML, checked against schemas/settings.schema.json."""
+
+import json
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonschema
+
+from reconciler import data, errors
+
+DEFAULT_PATH = Path("/etc/reconciler/reconciler.toml")
+SSH_HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    url: str
+    branch: str = "main"
+    path: str = ""
+    username: str = "oauth2"
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    ssh_key: Path | None = None
+    known_hosts: Path | None = None
+    timeout: float = 20.0
+    deadline: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    signatures: Literal["none", "ssh", "gpg", "any"] = "none"
+    allowed_signers: Path | None = None
+    gpg_keys: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    age_key_file: Path | None = None
+    ssh_key_file: Path | None = None
+    program: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    url: str = "unix:///var/run/docker.sock"
+    timeout: float = 60.0
+    parallel: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    interval: float = 60.0
+    splay: float = 0.2
+    deep_interval: float = 600.0
+    metrics: str = "127.0.0.1:9777"
+    textfile: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forge:
+    kind: Literal["gitlab", "github", "gitea"]
+    url: str
+    project: str
+    token_file: Path
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    privileged: bool = True
+    pid_host: bool = True
+    devices: bool = True
+    binds: tuple[str, ...] | None = None
+    registries: tuple[str, ...] = ()
+    config_roots: tuple[str, ...] = ("/etc/kolla",)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything in the settings file, with defaults filled in."""
+
+    git: Git
+    host: str = field(default_factory=lambda: socket.gethostname().partition(".")[0])
+    state_dir: Path = Path("/var/lib/reconciler")
+    mode: Literal["apply", "report"] = "apply"
+    trust: Trust = Trust()
+    secrets: Secrets = Secrets()
+    engine: EngineSettings = EngineSettings()
+    daemon: Daemon = Daemon()
+    forge: Forge | None = None
+    policy: Policy = Policy()
+    log: Log = Log()
+
+
+_SECTIONS: Mapping[str, type] = {
+    "git": Git,
+    "trust": Trust,
+    "secrets": Secrets,
+    "engine": EngineSettings,
+    "daemon": Daemon,
+    "forge": Forge,
+    "policy": Policy,
+    "log": Log,
+}
+
+
+def load(path: Path = DEFAULT_PATH) -> Settings:
+    """Read and check a settings file. Raises errors.Terminal (SettingsInvalid) that names everything wrong in it."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _invalid(
+            f"{path} does not exist (make it with `reconciler node install`, or name one with --config)"
+        ) from None
+    except OSError as error:
+        raise _invalid(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _invalid(f"{path}: {error}") from None
+    schema = json.loads(data.path("schemas", "settings.schema.json").read_text())
+    found = sorted(jsonschema.Draft202012Validator(schema).iter_errors(raw), key=lambda e: list(e.absolute_path))
+    if found:
+        lines = [f"{path}: {'.'.join(map(str, e.absolute_path)) or 'top level'}: {e.message}" for e in found]
+        raise _invalid("\n".join(lines))
+    return Settings(**{name: _convert(name, value) for name, value in raw.items()})
+
+
+def _convert(name: str, value: Any) -> Any:
+    if name in _SECTIONS:
+        section = _SECTIONS[name]
+        return section(**{key: _typed(section, key, content) for key, content in value.items()})
+    return Path(value) if name == "state_dir" else value
+
+
+def _typed(section: type, key: str, value: Any) -> Any:
+    if "Path" in str(section.__annotations__[key]):
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _invalid(message: str) -> errors.Terminal:
+    return errors.Terminal(message, reason="SettingsInvalid")

@@ -1,0 +1,5 @@
+"""What the node must remember between cycles, crash-safe."""
+
+from reconciler.state.store import Anchor, StateDirectory, Suspension
+
+__all__ = ["Anchor", "StateDirectory", "Suspension"]

@@ -1,0 +1,202 @@
+"""The state directory: small JSON files, each replaced whole, and an append-only history.
+
+    anchor.json      last commit that was verified and accepted
+    memory.json      what was applied, jobs run, quarantine, registrations made
+    last-good.json   desired state of the last complete apply; holds no secret
+    report.json      what the last cycle found and did
+    suspend.json     present while suspended
+    posted.json      commit statuses posted (kept by forge/)
+    history.jsonl    one line per cycle that changed or refused something
+    rollback/        previous files of containers that have not proved themselves yet
+    repository.git/  bare clone
+    lock             held during a cycle
+
+A file that cannot be read is an error, never the same as no file.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from reconciler import errors, files
+from reconciler.model import Applied, Desired, JobResult, Memory, Registration, from_json, to_json
+
+T = TypeVar("T")
+HISTORY_KEPT = 2_000  # lines
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The last commit that was verified and accepted. `reason` is set when an operator chose it."""
+
+    commit: str
+    accepted_at: datetime
+    signer: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """An operator's wish that nothing be changed."""
+
+    reason: str
+    since: datetime
+    by: str = ""
+
+
+class StateDirectory:
+    """The node's memory. Safe to use from several threads; `cycle` keeps other processes out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.repository = path / "repository.git"
+        self.rollback = path / "rollback"
+        self.posted = path / "posted.json"
+        self._guard = RLock()
+        self._lock = FileLock(path / "lock", mode=0o600)
+
+    def create(self) -> None:
+        """Make the directory, readable by its owner only."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
+    @contextmanager
+    def cycle(self, wait: float = 0.0) -> Iterator[None]:
+        """Keep every other cycle on this node out. Raises errors.Transient (Busy) when one is still under way
+        after `wait` seconds."""
+        try:
+            with self._lock.acquire(timeout=wait):
+                yield
+        except Timeout:
+            raise errors.Transient("another reconciliation is under way on this node", reason="Busy") from None
+
+    # --- anchor, suspension, report --------------------------------------------------------------------------
+
+    @property
+    def anchor(self) -> Anchor | None:
+        return self._read("anchor.json", Anchor)
+
+    def move_anchor(self, anchor: Anchor) -> None:
+        self._write("anchor.json", to_json(anchor))
+
+    @property
+    def suspension(self) -> Suspension | None:
+        return self._read("suspend.json", Suspension)
+
+    def suspend(self, suspension: Suspension) -> None:
+        self._write("suspend.json", to_json(suspension))
+
+    def resume(self) -> None:
+        files.remove(self.path, "suspend.json")
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        return self._json("report.json")
+
+    def save_report(self, report: dict[str, Any]) -> None:
+        self._write("report.json", report)
+
+    # --- memory --------------------------------------------------------------------------------------------------
+
+    def memory(self) -> Memory:
+        """Everything planning needs to know. Raises errors.Terminal (StateCorrupt)."""
+        with self._guard:
+            memory = self._read("memory.json", Memory) or Memory()
+            return replace(memory, last_good=self._read("last-good.json", Desired))
+
+    def applied(self, container: str, applied: Applied) -> None:
+        self._change(lambda m: replace(m, applied={**m.applied, container: applied}))
+
+    def job_done(self, job: str, result: JobResult) -> None:
+        self._change(lambda m: replace(m, jobs={**m.jobs, job: result}))
+
+    def quarantine(self, container: str, digest: str) -> None:
+        self._change(lambda m: replace(m, quarantine={**m.quarantine, container: digest}))
+
+    def release(self, container: str | None = None) -> None:
+        """End the quarantine of one container, or of all."""
+        self._change(
+            lambda m: replace(m, quarantine={k: v for k, v in m.quarantine.items() if container and k != container})
+        )
+
+    def registered(self, registration: Registration) -> None:
+        # Only its identity is needed later; its fields may change with every commit.
+        bare = replace(registration, fields={}, before=())
+        self._change(lambda m: replace(m, registered=(*(r for r in m.registered if r.id != registration.id), bare)))
+
+    def unregistered(self, registration_id: str) -> None:
+        self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
+
+    def converged(self, desired: Desired) -> None:
+        """Remember a complete apply: what it made is from now on what drift is measured against."""
+        with self._guard:
+            names = {container.name for container in desired.containers}
+            self._write("last-good.json", to_json(desired))
+            self._change(
+                lambda m: replace(
+                    m, revision=desired.revision, applied={k: v for k, v in m.applied.items() if k in names}
+                )
+            )
+
+    def _change(self, change: Callable[[Memory], Memory]) -> None:
+        with self._guard:
+            memory = change(self._read("memory.json", Memory) or Memory())
+            self._write("memory.json", to_json(replace(memory, last_good=None)))
+
+    # --- history ---------------------------------------------------------------------------------------------------
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Append one line to the history; now and then the oldest go."""
+        with self._guard:
+            path = self.path / "history.jsonl"
+            lines = path.read_text().splitlines() if path.exists() else []
+            lines.append(json.dumps(entry, separators=(",", ":")))
+            if len(lines) > HISTORY_KEPT * 5 // 4:
+                lines = lines[-HISTORY_KEPT:]
+            files.write_atomic(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
+
+    def history(self, limit: int = 50) -> list[dict[str, Any]]:
+        """The newest entries, newest first."""
+        path = self.path / "history.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in reversed(lines[-limit:])]
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        try:
+            content, _ = files.read_nofollow(self.path, name)
+            data = json.loads(content)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise errors.Terminal(
+                f"{self.path / name} is not readable as JSON ({error}); nothing is done without it. Restore it from a backup, "
+                f"or remove it if you know what it held (docs/operations.md, State)",
+                reason="StateCorrupt",
+            ) from None
+        if not isinstance(data, dict):
+            raise errors.Terminal(f"{self.path / name} holds no JSON object", reason="StateCorrupt")
+        return data
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        data = self._json(name)
+        if data is None:
+            return None
+        try:
+            return from_json(kind, data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise errors.Terminal(
+                f"{self.path / name} was written by another version or altered ({error})", reason="StateCorrupt"
+            ) from None
+
+    def _write(self, name: str, data: dict[str, Any]) -> None:
+        with self._guard:
+            files.write_atomic(self.path / name, json.dumps(data, indent=1).encode(), mode=0o600)
