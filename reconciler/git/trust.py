@@ -77,9 +77,11 @@ def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], 
         )
     # read_commit refuses a repeated header, so there is exactly one, and these are exactly its bytes.
     stored = b"gpgsig " + values[0].replace(b"\n", b"\n ") + b"\n"
-    if raw.data.count(stored) < 1:
+    # A mergetag's own lines begin with a space, so a line that begins with `gpgsig` is the header itself.
+    before, found, after = raw.data.partition(b"\n" + stored)
+    if not found:
         raise _malformed(commit, "its signature header cannot be found again")
-    payload = raw.data.replace(stored, b"", 1)
+    payload = before + b"\n" + after
     armor = values[0].strip(b"\n") + b"\n"
     for kind, (begin, end) in (("ssh", _SSH), ("gpg", _PGP)):
         if armor.startswith(begin + b"\n") and armor.endswith(b"\n" + end + b"\n") and armor.count(b"-----BEGIN ") == 1:
@@ -216,7 +218,7 @@ def _allowed_keys(policy: SignaturePolicy) -> bytes:
 def _gpg(home: Path, *words: str | Path, stdin: bytes = b"") -> run.Completed:
     # Status lines go to stdout; --export writes its keys there and has no status of its own.
     status = [] if words[0] == "--export" else ["--status-fd", "1"]
-    options = [
+    options: list[str | Path] = [
         "--no-options",
         "--homedir",
         home,

@@ -509,7 +509,13 @@ def _answer(proxy: FaultProxy, stream: socket.socket, ended: threading.Event) ->
         if not data:
             return
         head += data
-    proxy.requests.append(head.split(b"\r\n\r\n")[0].decode("latin-1"))
+    # A request that is not read to its end would be answered by a reset.
+    head, _, rest = head.partition(b"\r\n\r\n")
+    length_row = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    missing = (int(length_row[1]) if length_row else 0) - len(rest)
+    while missing > 0 and (data := stream.recv(65536)):
+        missing -= len(data)
+    proxy.requests.append(head.decode("latin-1"))
     mode, body, headers = proxy.mode, proxy.body, dict(proxy.headers)
     status = int(mode) if mode.isdigit() else 200
     if mode == "garbage":

@@ -1,0 +1,110 @@
+"""What went wrong with a remote: one constructor per reason, and the translation of HTTP statuses and libgit2's words.
+
+Transient: GitUnreachable, GitTimeout, GitProtocolError, GitRateLimited, GitServerError. Terminal (an operator must act):
+GitCertificateInvalid, GitHostKeyChanged, GitHostKeyUnknown, GitAuthFailed, GitForbidden, GitNotFound, GitEmptyRepository,
+GitBranchMissing, GitRemoteInvalid (the remote's own settings cannot be used).
+"""
+
+import email.utils
+import re
+import time
+from urllib.parse import urlsplit, urlunsplit
+
+from reconciler import errors
+
+_TRANSIENT = {"GitUnreachable", "GitTimeout", "GitProtocolError", "GitRateLimited", "GitServerError"}
+_LONGEST_WAIT = 86_400.0
+
+_ADVICE = {
+    "GitUnreachable": "check the network, name resolution and that the server runs",
+    "GitTimeout": "the server or the network is too slow, or the server hangs",
+    "GitCertificateInvalid": "give the CA that signed it as ca_file, or renew the server's certificate",
+    "GitHostKeyChanged": "if the server was really reinstalled, replace its line in known_hosts; else someone is in between",
+    "GitHostKeyUnknown": "get the server's key over a channel you trust and add it to known_hosts (ssh-keyscan prints it)",
+    "GitAuthFailed": "the token or key is wrong, expired or revoked: put a valid one in its file",
+    "GitForbidden": "the credential is valid but may not read this repository: give it read_repository rights",
+    "GitNotFound": "check the URL; servers also say this to a credential that may not see the repository",
+    "GitEmptyRepository": "push a first commit",
+    "GitBranchMissing": "push the branch, or correct the branch in the settings",
+    "GitProtocolError": "check that the URL is a git repository's and that no proxy or login page answers in its place",
+    "GitRateLimited": "poll less often, or raise the server's limit",
+    "GitServerError": "see the server's own log",
+    "GitRemoteInvalid": "correct the settings",
+}
+
+
+def failure(reason: str, url: str, what: str, *, retry_after: float | None = None) -> errors.ReconcilerError:
+    """The error for `reason`; the message names the URL without credentials, what happened, and what to do."""
+    message = f"{public(url)}: {what} ({_ADVICE[reason]})"
+    if reason in _TRANSIENT:
+        return errors.Transient(message, reason=reason, retry_after=retry_after)
+    return errors.Terminal(message, reason=reason)
+
+
+def public(url: str) -> str:
+    """The URL as it may be shown: without user information, query and fragment for http(s)."""
+    if not url.startswith(("http://", "https://")):
+        return re.sub(r"^(ssh://[^/@:]*):[^/@]*@", r"\1@", url)
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def http_status(url: str, status: int, retry_after: str | None = None) -> errors.ReconcilerError:
+    """The error for an HTTP status that is no success; `retry_after` is that header's value."""
+    wait = _seconds(retry_after)
+    reason = {
+        401: "GitAuthFailed",
+        403: "GitForbidden",
+        404: "GitNotFound",
+        410: "GitNotFound",
+        429: "GitRateLimited",
+    }.get(status)
+    if reason is None:
+        reason = "GitServerError" if status >= 500 else "GitTimeout" if status == 408 else "GitProtocolError"
+    more = f", to be tried again in {wait:g} s" if wait is not None else ""
+    return failure(reason, url, f"the server answered HTTP {status}{more}", retry_after=wait)
+
+
+def _seconds(value: str | None) -> float | None:
+    """Retry-After, seconds or an HTTP date, as seconds from now; None when absent or nonsense."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), _LONGEST_WAIT)
+    try:
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(moment - time.time(), 0.0), _LONGEST_WAIT)
+
+
+# libgit2's words, first match wins. It has no finer error codes than these messages.
+_WORDS: tuple[tuple[str, str], ...] = (
+    (r"ssl certificate|certificate is invalid|certificate verify|hostname mismatch", "GitCertificateInvalid"),
+    (r"timed? ?out|timeout|resource temporarily unavailable", "GitTimeout"),
+    (
+        r"too many redirects or authentication replays|authenticat|invalid credentials|401|publickey|callback returned",
+        "GitAuthFailed",
+    ),
+    (r"private key|public key|passphrase|keypair", "GitAuthFailed"),
+    (
+        r"failed to resolve address|failed to connect|connection refused|no route|unreachable|connection reset",
+        "GitUnreachable",
+    ),
+    (
+        r"status code: 40[4]|could not find repository|failed to resolve path|not found|does not appear to be a git",
+        "GitNotFound",
+    ),
+    (r"status code: 403|permission denied", "GitForbidden"),
+    (r"status code: 429", "GitRateLimited"),
+    (r"status code: 5\d\d", "GitServerError"),
+)
+
+
+def libgit2(url: str, words: str) -> errors.ReconcilerError:
+    """The error for what libgit2 said; what is not recognised is GitProtocolError."""
+    words = " ".join(words.split())[:400]
+    for pattern, reason in _WORDS:
+        if re.search(pattern, words, re.IGNORECASE):
+            return failure(reason, url, words)
+    return failure("GitProtocolError", url, words)

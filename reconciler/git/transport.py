@@ -1,0 +1,289 @@
+"""libgit2 on the wire: what `remote` runs in a limited child process. One argument in, one answer out, both JSON."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pygit2
+from pygit2.enums import CredentialType
+
+from reconciler import errors
+from reconciler.git import objects
+from reconciler.git.failures import failure, libgit2
+from reconciler.git.remote import Remote, from_json, host_and_port, matches, missing_branch, read_credential
+
+_MAX_PACK_BYTES = 1 << 30
+_MAX_PACKS = 50
+_CHECKED_OBJECTS = 20_000
+_KEPT = "refs/reconciler/kept/"
+
+
+def heads(argument: dict[str, Any]) -> dict[str, str]:
+    """The asked refs of the remote, name → id. Argument: `remote`, `refs`, `home`."""
+    remote = from_json(argument["remote"])
+    _settings(remote, argument["home"])
+    with tempfile.TemporaryDirectory(dir=argument["home"]) as scratch:
+        repo = _empty(Path(scratch), remote)
+        with _translated(remote):
+            return _asked_heads(repo.remotes.create_anonymous(remote.url), remote, argument["refs"])
+
+
+def fetch(argument: dict[str, Any]) -> dict[str, str]:
+    """Fetch into the clone, or into a new one that then takes its place. Argument: also `repository`, `fresh`."""
+    remote, refs = from_json(argument["remote"]), argument["refs"]
+    _settings(remote, argument["home"])
+    clone = Path(argument["repository"])
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(clone.with_name(f"{clone.name}.lock"), timeout=remote.deadline):
+            _sweep(clone)
+            if clone.exists() and not argument["fresh"]:
+                # What is wrong with the clone itself shows as an unreadable object or in words we have no reason for.
+                with contextlib.suppress(_Damaged):
+                    return _into(clone, remote, refs, suspect=True)
+            return _replace(clone, remote, refs)
+    except filelock.Timeout:
+        raise failure("GitTimeout", remote.url, f"another fetch holds {clone}.lock") from None
+
+
+class _Damaged(Exception):
+    """The existing clone cannot be used: make a new one."""
+
+
+class _Callbacks(pygit2.RemoteCallbacks):
+    def __init__(self, remote: Remote) -> None:
+        super().__init__()
+        self._remote = remote
+        self._given = 0
+        self.server_refused = False
+
+    def credentials(self, url: str, username_from_url: str | None, allowed_types: CredentialType) -> Any:
+        remote = self._remote
+        if allowed_types & CredentialType.USERNAME and not allowed_types & CredentialType.SSH_KEY:
+            return pygit2.Username(username_from_url or "git")
+        # libgit2 asks again for as long as the server refuses: what was refused once will be refused again.
+        self._given += 1
+        if self._given > 1:
+            raise failure("GitAuthFailed", remote.url, "the server refuses the credential")
+        if allowed_types & CredentialType.USERPASS_PLAINTEXT and remote.kind == "http":
+            credential = read_credential(remote)
+            if credential:
+                return pygit2.UserPass(*credential)
+            raise failure("GitAuthFailed", remote.url, "the server asks for a credential and no token_file is set")
+        if allowed_types & CredentialType.SSH_KEY and remote.kind == "ssh":
+            if remote.ssh_key is None:
+                raise failure("GitAuthFailed", remote.url, "the server asks for a key and no ssh_key is set")
+            if not remote.ssh_key.is_file():
+                raise failure("GitRemoteInvalid", remote.url, f"ssh_key {remote.ssh_key} is not a file")
+            return pygit2.Keypair(username_from_url or "git", None, str(remote.ssh_key), "")
+        raise failure("GitAuthFailed", remote.url, "the server asks for a kind of credential that is not supported")
+
+    def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:
+        # For ssh, `valid` says whether the key is in known_hosts.
+        self.server_refused = self.server_refused or not valid
+        return valid
+
+    def transfer_progress(self, stats: Any) -> None:
+        if stats.received_bytes > _MAX_PACK_BYTES:
+            raise errors.Terminal(
+                f"{self._remote.url}: the server sends more than {_MAX_PACK_BYTES >> 20} MiB (keep large files out of Git)",
+                reason="LimitExceeded",
+            )
+
+
+def _settings(remote: Remote, home: str) -> None:
+    objects.isolate()
+    settings = pygit2.settings
+    settings.homedir = home
+    settings.server_connect_timeout = int(min(remote.timeout, remote.deadline) * 1000)
+    settings.server_timeout = int(min(remote.timeout, remote.deadline) * 1000)
+    # Windows of 1 GiB, the default, would not fit the child's address space twice.
+    settings.mwindow_size = 32 << 20
+    settings.mwindow_mapped_limit = 256 << 20
+    if remote.ca_file:
+        try:
+            settings.set_ssl_cert_locations(str(remote.ca_file), None)
+        except pygit2.GitError as error:
+            raise failure("GitRemoteInvalid", remote.url, f"ca_file {remote.ca_file}: {error}") from None
+    if remote.kind == "file":
+        try:
+            list(Path(remote.url.removeprefix("file://")).iterdir())
+        except PermissionError:
+            raise failure("GitForbidden", remote.url, "the directory may not be read") from None
+        except OSError as error:
+            raise failure("GitNotFound", remote.url, f"there is no repository: {error.strerror}") from None
+
+
+def _empty(path: Path, remote: Remote) -> pygit2.Repository:
+    repo = pygit2.init_repository(str(path), bare=True, initial_head=remote.ref)
+    # Redirects within the origin were followed before, by `lsrefs`; libgit2 would take the credential anywhere.
+    repo.config["http.followRedirects"] = "false"
+    return repo
+
+
+@contextlib.contextmanager
+def _translated(remote: Remote, callbacks: _Callbacks | None = None) -> Iterator[None]:
+    try:
+        yield
+    except errors.ReconcilerError:
+        raise
+    except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+        if callbacks and callbacks.server_refused:
+            if remote.kind == "http":
+                raise failure("GitCertificateInvalid", remote.url, "the server's certificate is not valid") from None
+            host, port = host_and_port(remote.url)
+            what = f"the key that {host} (port {port}) shows is not the one in {remote.known_hosts}"
+            raise failure("GitHostKeyChanged", remote.url, what) from None
+        raise libgit2(remote.url, str(error)) from None
+
+
+def _asked_heads(connection: Any, remote: Remote, refs: Sequence[str]) -> dict[str, str]:
+    """Connect and pick the asked refs. Raises the errors of `remote`, also for a branch that is asked and not there."""
+    callbacks = _Callbacks(remote)
+    with _translated(remote, callbacks):
+        connection.connect(callbacks=callbacks)
+        found = {head.name: str(head.oid) for head in connection.list_heads(connect=False)}
+    asked = {name: oid for name, oid in found.items() if matches(name, refs) and not name.endswith("^{}")}
+    odd = [name for name in asked if not pygit2.reference_is_valid_name(name)]
+    if odd:
+        raise failure("GitProtocolError", remote.url, f"the server has a ref with an invalid name: {odd[0][:100]!r}")
+    if remote.ref in refs and remote.ref not in asked:
+        raise missing_branch(remote, found)
+    return asked
+
+
+# --- the clone ------------------------------------------------------------------------------------------------------
+
+
+def _into(clone: Path, remote: Remote, refs: Sequence[str], *, suspect: bool) -> dict[str, str]:
+    """Fetch into an existing bare repository. `suspect`: what may be its own fault is raised as _Damaged."""
+    try:
+        repo = objects.open_repository(clone)
+        _fetch_heads(repo, remote, refs)
+        fetched = {
+            name: str(repo.references[name].peel(pygit2.Commit).id) for name in repo.references if matches(name, refs)
+        }
+        for oid in fetched.values():
+            _check(repo, oid)
+        _forget(repo, list(fetched.values()))
+        if suspect:
+            _compact(repo, clone)
+    except errors.ReconcilerError as error:
+        if suspect and error.reason in (
+            "RepositoryUnusable",
+            "GitObjectCorrupt",
+            "CommitMalformed",
+            "GitProtocolError",
+        ):
+            raise _Damaged from None
+        raise
+    except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+        if suspect:
+            raise _Damaged from None
+        raise libgit2(remote.url, str(error)) from None
+    return fetched
+
+
+def _fetch_heads(repo: pygit2.Repository, remote: Remote, refs: Sequence[str]) -> None:
+    connection = repo.remotes.create_anonymous(remote.url)
+    asked = _asked_heads(connection, remote, refs)
+    before = {name: str(repo.references[name].target) for name in repo.references if matches(name, refs)}
+    for name, oid in before.items():
+        _keep(repo, oid, asked.get(name))
+        if name not in asked:
+            repo.references.delete(name)  # it may be in the way of a new one (`a` and `a/b`)
+    if asked:
+        callbacks = _Callbacks(remote)
+        with _translated(remote, callbacks):
+            connection.fetch([f"+{name}:{name}" for name in asked], callbacks=callbacks)
+
+
+def _keep(repo: pygit2.Repository, oid: str, successor: str | None) -> None:
+    """Keep a commit whose branch moves on: it may be the one that the node still enforces after a rewrite."""
+    if oid != successor:
+        repo.references.create(f"{_KEPT}{oid}", oid, force=True)
+
+
+def _forget(repo: pygit2.Repository, tips: Sequence[str]) -> None:
+    """Drop what `_keep` kept and the branches contain after all."""
+    for name in [name for name in repo.references if name.startswith(_KEPT)]:
+        oid = name.removeprefix(_KEPT)
+        if any(oid == tip or repo.descendant_of(tip, oid) for tip in tips):
+            repo.references.delete(name)
+
+
+def _check(repo: pygit2.Repository, oid: str) -> None:
+    """Raise errors.Terminal (GitObjectCorrupt) unless a commit's history is there and its files match their ids.
+
+    The files' check is bounded; what it leaves out is checked when it is read.
+    """
+    tree = objects.read_commit(repo, oid).tree
+    try:
+        for count, _ in enumerate(repo.walk(oid)):
+            if count >= _CHECKED_OBJECTS:
+                break
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        raise objects.corrupt(repo, oid, f"has a history that cannot be read: {error}") from None
+    waiting, seen = [tree], {tree}
+    while waiting and len(seen) < _CHECKED_OBJECTS:
+        with contextlib.suppress(ValueError):  # a tree that cannot be parsed is intact, and refused when it is read
+            for entry in objects.parse_tree(
+                objects.read_object(repo, waiting.pop(), "tree", limit=objects.MAX_TREE_BYTES)
+            ):
+                if entry.oid in seen or entry.mode == b"160000":
+                    continue
+                seen.add(entry.oid)
+                kind, size = objects.header(repo, entry.oid)
+                if kind == "tree":
+                    waiting.append(entry.oid)
+                elif size <= objects.MAX_TREE_BYTES:
+                    objects.read_object(repo, entry.oid, kind)
+
+
+def _replace(clone: Path, remote: Remote, refs: Sequence[str]) -> dict[str, str]:
+    """Make a clone beside the place, and put it there when it is complete."""
+    fresh = Path(tempfile.mkdtemp(prefix=f"{clone.name}.new-", dir=clone.parent))
+    try:
+        repo = _empty(fresh, remote)
+        fetched = _into(fresh, remote, refs, suspect=False)
+        if clone.is_dir():
+            # As far as it can still be read: the accepted commit may be nowhere else after a rewrite.
+            with contextlib.suppress(pygit2.GitError, KeyError, ValueError, OSError):
+                specs = [f"+{_KEPT}*:{_KEPT}*", f"+{remote.ref}:{_KEPT}replaced"]
+                repo.remotes.create_anonymous(str(clone)).fetch(specs)
+        del repo
+        if clone.exists() or clone.is_symlink():
+            clone.rename(tempfile.mkdtemp(prefix=f"{clone.name}.old-", dir=clone.parent) + "/clone")
+        fresh.rename(clone)
+    finally:
+        _sweep(clone)
+    return fetched
+
+
+def _sweep(clone: Path) -> None:
+    """Put back or remove what an interrupted replacement left beside the clone."""
+    for left in clone.parent.glob(f"{clone.name}.old-*/clone"):
+        if not clone.exists():
+            left.rename(clone)
+    for kind in ("new", "old"):
+        for left in clone.parent.glob(f"{clone.name}.{kind}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _compact(repo: pygit2.Repository, clone: Path) -> None:
+    """Put all objects into one pack once there are many: each fetch leaves one. Nothing is dropped, reachable or not."""
+    packs = clone / "objects" / "pack"
+    old = list(packs.glob("*.pack"))
+    if len(old) <= _MAX_PACKS:
+        return
+    repo.pack(path=packs)
+    new = set(packs.glob("*.pack")) - set(old)
+    if len(new) == 1:
+        for pack in old:
+            # The index goes first: a pack without its index is ignored, an index without its pack is an error.
+            pack.with_suffix(".idx").unlink(missing_ok=True)
+            pack.unlink()
