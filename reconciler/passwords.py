@@ -173,7 +173,7 @@ def _change(
     """Set every one of `specs` to a fresh value, at about 30 ms each: sops sets one value per run."""
     if not specs:
         return []
-    sops.decrypt(content, name=path.name, keys=keys)  # a file that cannot be trusted is not added to
+    sops.decrypt(content, name=path.name, keys=keys)  # what cannot be read fails here, before any RSA key is made
     with _copy(path, content) as copy:
         for done, (spec, value) in enumerate(zip(specs, _make_all(specs), strict=True), start=1):
             sops.set_value(copy, spec.name, value, keys=keys, name=path.name)

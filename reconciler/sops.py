@@ -158,8 +158,9 @@ def set_value(path: Path, key: str, value: Any, *, keys: Keys, name: str, second
     """
     if not _NAME.fullmatch(key):
         raise errors.Terminal(f"{key!r} cannot be the name of a password (letters, digits, _)", reason="SopsFailed")
+    _require_usable(_document(path.read_bytes(), name), name, keys)
     command: list[str | Path] = [find_program(keys.program), "set", "--input-type", "yaml", "--output-type", "yaml"]
-    command += ["--value-stdin", path, f'["{key}"]']
+    command += ["--value-stdin", path.absolute(), f'["{key}"]']
     text = json.dumps(reveal(value)).encode()
     # The directory decides which .sops.yaml, and with it which indentation, sops uses.
     done = run.program(command, stdin=text, env=_environment(keys), cwd=path.parent, seconds=seconds)
@@ -188,7 +189,7 @@ def find_program(explicit: Path | None = None) -> Path:
     """
     chosen = str(explicit or os.environ.get("RECONCILER_SOPS", ""))
     if chosen:
-        return Path(chosen)
+        return Path(chosen).absolute() if "/" in chosen else Path(chosen)
     for directory in os.environ.get("PATH", run.SAFE_PATH).split(os.pathsep):
         found = shutil.which("sops", path=directory) if directory.startswith("/") else None
         if found and not _is_script(Path(found)):
