@@ -30,7 +30,7 @@ $(STAMP): FORCE
 install-venv: first
 	@echo "making $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[dev]'
 	@sha256sum pyproject.toml > $(STAMP)
 
 .PHONY: first

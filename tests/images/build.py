@@ -221,6 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     wanted = options.images or [*WANTED, *(EXTRA if options.extra else ())]
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that kolla-build is ended too
     try:
         names = bring(wanted)
     except (kolla.BuildError, engine.EngineError, packages.PackagesMissing) as error:
