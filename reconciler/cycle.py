@@ -1,0 +1,52 @@
+"""One reconciliation, from the repository to the report: the table of contents of the program."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from reconciler import errors
+from reconciler.node import Node
+from reconciler.report import Report
+
+
+def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None, poll: bool = True) -> Report:
+    """Look for a new revision, observe, plan, apply, report. Raises errors.Transient (Busy); anything else that goes
+    wrong is in the report.
+
+    `deep` None: look into containers and at registrations when it is time to. `poll` False: only this node's state.
+    """
+    with node.state.cycle():
+        started, began = datetime.now(UTC), time.monotonic()
+        source = node.look_for_revision() if poll else node.last_source
+        report = _converge(node, Report("", node.settings.host, "", started, 0.0, trigger, False, source), deep)
+        return node.conclude(replace(report, seconds=time.monotonic() - began))
+
+
+def _converge(node: Node, report: Report, deep: bool | None) -> Report:
+    """Everything after the source; a failure keeps what is known so far."""
+    anchor = node.state.anchor
+    report = replace(report, refusal=node.refusal, revision=anchor.commit if anchor else "")
+    try:
+        target = node.target()
+        if target is None:
+            return report
+        suspension = node.state.suspension
+        report = replace(
+            report,
+            site=target.desired.site,
+            containers=len(target.desired.containers),
+            suspended=suspension.reason if suspension else "",
+            warnings=target.prepared.warnings,
+            **node.commit_fields(report.revision),
+        )
+        memory = node.state.memory()
+        deep = node.wants_deep(report.revision, memory) if deep is None else deep
+        actual = node.observe(target, memory, deep=deep)
+        plan = node.plan(target, actual, memory)
+        outcomes = node.apply(target, plan)
+        report = replace(report, plan=plan, outcomes=outcomes, deep=deep)
+        if report.converged:
+            node.remember(target)
+    except errors.ReconcilerError as error:
+        return replace(report, failure=(error.reason, str(error)))
+    return report

@@ -1,0 +1,312 @@
+"""Everything a cycle needs on one node, wired together: the stages of `cycle.py` are methods here.
+
+The node holds what is worth keeping between cycles: the connection to the git server, the engine, and desired state
+with its bound contents for the accepted revision, so that a pass over an unchanged site starts no child process.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import structlog
+
+from reconciler import apply, errors, git, host, plan, policy, report, secret, sops
+from reconciler.engine import Engine
+from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
+from reconciler.model import Actual, Condition, Desired, File, Memory, Outcome, Plan, from_json, to_json
+from reconciler.prepare import Prepared, prepare
+from reconciler.registrations import Registry
+from reconciler.render import digest, tokens
+from reconciler.report import Refusal, Report, Source
+from reconciler.report.summary import pending
+from reconciler.settings import Settings
+from reconciler.state import Anchor, StateDirectory
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Desired state made concrete: with the bytes of its files, and the digests planning compares."""
+
+    prepared: Prepared
+    contents: Mapping[str, bytes]
+    basis: plan.Basis
+
+    @property
+    def desired(self) -> Desired:
+        return self.prepared.desired
+
+
+class Node:
+    """One node. Not thread-safe: `StateDirectory.cycle` lets one cycle in at a time."""
+
+    def __init__(self, settings: Settings, *, engine: Engine | None = None, forge: bool = True) -> None:
+        self.settings = settings
+        self.state = StateDirectory(settings.state_dir)
+        self.state.create()
+        self.remote = git.Remote(**{name: getattr(settings.git, name) for name in _REMOTE_FIELDS})
+        self.poller = git.Poller(self.remote)
+        self.engine = engine or Engine(settings.engine.url, owner=settings.host, timeout=settings.engine.timeout)
+        self.statuses = self._reporter() if forge and settings.forge else None
+        self.stop = Event()
+        self._target: Target | None = None
+        self._refusal: Refusal | None = None
+        self._looked_deep = 0.0
+        self._commit: git.CommitInfo | None = None
+
+    def close(self) -> None:
+        """Let go of connections; waits a moment for statuses that are still to be posted."""
+        self.poller.close()
+        self.engine.close()
+        if self.statuses:
+            self.statuses.close(5.0)
+
+    # --- source: poll, fetch, trust, validate, anchor ------------------------------------------------------------
+
+    def look_for_revision(self) -> Source:
+        """Bring the anchor up to the branch's head, if that is verified, a descendant and valid. Never raises for a
+        failing server or a bad commit: that is what the result and `refusal` say."""
+        head = ""
+        try:
+            head = self.poller.poll()[self.remote.ref]
+            anchor = self.state.anchor
+            if anchor and anchor.commit == head:
+                self._refusal = None
+                return Source(True, head)
+            if self._refusal and self._refusal.commit == head and self._refusal.reason not in _RETRY_REFUSED:
+                return Source(True, head)
+            git.fetch(self.remote, self.state.repository, [self.remote.ref])
+            self._consider(head, anchor)
+        except errors.ReconcilerError as error:
+            log.warning("source.failed", reason=error.reason, message=str(error))
+            return Source(False, head, error.reason, str(error))
+        return Source(True, head)
+
+    def _consider(self, head: str, anchor: Anchor | None) -> None:
+        """Verify → validate everything → persist the anchor, in this order."""
+        try:
+            trust = self.settings.trust
+            signatures = git.SignaturePolicy(trust.signatures, trust.allowed_signers, gpg_keys=trust.gpg_keys)
+            signer = git.verify(self.state.repository, head, signatures)
+            git.advance(self.state.repository, anchor.commit if anchor else None, head)
+            target = self._make_target(head)
+        except errors.Terminal as error:
+            problems = tuple(str(p) for p in getattr(error, "problems", ()))
+            self._refusal = Refusal(head, error.reason, str(error), problems)
+            log.error("revision.refused", revision=head, reason=error.reason, message=str(error), problems=problems)
+            return
+        self.state.move_anchor(Anchor(head, datetime.now(UTC), signer or ""))
+        self._target, self._refusal = target, None
+        log.info("revision.accepted", revision=head, signer=signer or "")
+
+    @property
+    def last_source(self) -> Source:
+        """What the last look at the repository gave, for a pass that does not look."""
+        anchor = self.state.anchor
+        return Source(True, anchor.commit if anchor else "")
+
+    def commit_fields(self, commit: str) -> dict[str, str]:
+        """Subject and author of a commit, for the report."""
+        if self._commit is None or self._commit.id != commit:
+            self._commit = git.commit_info(self.state.repository, commit)
+        return {"subject": self._commit.subject, "author": self._commit.author}
+
+    def remember(self, target: Target) -> None:
+        """Note a complete apply, once: from then on differences are drift."""
+        memory = self.state.memory()
+        if memory.last_good != target.desired:
+            self.state.converged(target.desired)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self._refusal
+
+    # --- desired state -------------------------------------------------------------------------------------------
+
+    def target(self) -> Target | None:
+        """Desired state of the accepted revision; None while there is none. Raises errors.ReconcilerError."""
+        anchor = self.state.anchor
+        if anchor is None:
+            return None
+        if self._target is None or self._target.desired.revision != anchor.commit:
+            self._target = self._make_target(anchor.commit)
+        return self._target
+
+    def _make_target(self, commit: str) -> Target:
+        keys = sops.Keys(
+            self.settings.secrets.age_key_file, self.settings.secrets.ssh_key_file, self.settings.secrets.program
+        )
+        path = self.settings.git.path
+        prepared = prepare(self.state.repository, commit, path, self.settings.host, keys)
+        return make_target(prepared, policy.HostPolicy.from_settings(self.settings.policy, self.settings.state_dir))
+
+    # --- observe, plan, apply ------------------------------------------------------------------------------------
+
+    def observe(self, target: Target, memory: Memory, *, deep: bool) -> Actual:
+        """Actual state: containers, images, volumes, files; with `deep` the insides of containers and registrations."""
+        wanted = _with_previous_files(target.desired, memory)
+        actual = host.observe(self.engine, wanted, deep=deep)
+        adopted = {name for name, applied in memory.applied.items()}
+        containers = {
+            name: replace(running, owned=True) if name in adopted and memory.applied[name].id == running.id else running
+            for name, running in actual.containers.items()
+        }
+        actual = replace(actual, containers=containers)
+        if deep:
+            observed, unknown = self.registry(target).observe(target.desired.registrations, actual)
+            actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
+            self._looked_deep = time.monotonic()
+        return actual
+
+    def wants_deep(self, revision: str, memory: Memory) -> bool:
+        """Whether this pass should look into containers and at registrations: a new revision, or it was long ago."""
+        since = time.monotonic() - self._looked_deep
+        return memory.revision != revision or not self._looked_deep or since >= self.settings.daemon.deep_interval
+
+    def plan(self, target: Target, actual: Actual, memory: Memory) -> Plan:
+        basis = target.basis
+        if suspension := self.state.suspension:
+            basis = replace(basis, hold=("Suspended", suspension.reason))
+        elif self.settings.mode == "report":
+            basis = replace(basis, hold=("ReportOnly", "this node's settings say mode = report"))
+        return plan.diff(target.desired, actual, memory, basis)
+
+    def apply(self, target: Target, wanted: Plan) -> tuple[Outcome, ...]:
+        """Carry the plan out; every outcome is logged as it comes."""
+        if wanted.empty:
+            return ()
+        self._say(pending(target.desired.revision, len(wanted.actions)))
+        redact = secret.Redactor(target.prepared.secrets.values())
+        actions = apply.Actions(
+            wanted,
+            target.desired,
+            contents=target.contents,
+            files_digest=target.basis.files_digest,
+            part_digest=target.basis.part_digest,
+            engine=self.engine,
+            registrations=self.registry(target),
+            store=self.state,
+            rollback=apply.Rollback(self.state.rollback, Path(target.desired.config_root)),
+            redact=redact,
+        )
+        return apply.walk(
+            wanted, actions, stop=self.stop, parallel=self.settings.engine.parallel, on_outcome=_log_outcome
+        )
+
+    def registry(self, target: Target) -> Registry:
+        return Registry(target.desired.registrars, lambda text: tokens.bind(text, target.prepared.secrets))
+
+    # --- report --------------------------------------------------------------------------------------------------
+
+    def conclude(self, finished: Report) -> Report:
+        """Give the report its conditions, and hand it to everything that wants to know."""
+        previous = self.state.report or {}
+        before = [from_json(Condition, c) for c in previous.get("conditions", ())]
+        finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
+        self.state.save_report(to_json(finished))
+        if entry := report.history_entry(finished):
+            self.state.record(entry)
+        for text in report.status_text(finished):
+            self._say(text, site=finished.site)
+        _log_report(finished)
+        return finished
+
+    def _say(self, text: report.StatusText, site: str = "") -> None:
+        if self.statuses is None:
+            return
+        name = site or (self._target.desired.site if self._target else "")
+        context = f"reconciler/{name}/{self.settings.host}"
+        self.statuses.submit(
+            Status(text.commit, context, text.state, text.description), ref=self.settings.git.branch, key=text.key
+        )
+
+    def _reporter(self) -> StatusReporter:
+        forge = self.settings.forge
+        assert forge is not None
+        connection = ForgeSettings(
+            kind=forge.kind,
+            url=forge.url,
+            project=forge.project,
+            token_file=forge.token_file,
+            ca_file=forge.ca_file,
+        )
+        return StatusReporter(connect(connection), self.state.posted)
+
+
+_REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
+# Refusals that something on this node may cure without a new commit.
+_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed"})
+
+
+def make_target(prepared: Prepared, host_policy: policy.HostPolicy) -> Target:
+    """Bind the secrets into the files and digest what planning compares."""
+    desired = prepared.desired
+    contents = {file.path: tokens.bind(file.content, prepared.secrets).encode() for file in desired.files}
+    owners: dict[str, list[File]] = {}
+    for file in desired.files:
+        owners.setdefault(file.container, []).append(file)
+    basis = plan.Basis(
+        contents=contents,
+        files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
+        part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
+        denied=_denials(desired, host_policy),
+    )
+    return Target(prepared, contents, basis)
+
+
+def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:
+    # Kept on the node only, in a directory that only root reads, beside the files themselves.
+    whole = hashlib.sha256()
+    for file in sorted(files, key=lambda f: f.path):
+        whole.update(f"{file.path}\0{len(contents[file.path])}\0".encode() + contents[file.path])
+    return whole.hexdigest()
+
+
+def _denials(desired: Desired, host_policy: policy.HostPolicy) -> dict[str, str]:
+    if reason := policy.check_root(desired.config_root, host_policy):
+        raise errors.Terminal(reason, reason="PolicyDenied")
+    everything = {c.name: c for c in desired.containers} | {j.name: j.container for j in desired.jobs}
+    return {
+        name: "; ".join(reasons)
+        for name, container in everything.items()
+        if (reasons := policy.check(container, host_policy))
+    }
+
+
+def _with_previous_files(desired: Desired, memory: Memory) -> Desired:
+    """So that files of containers that are no longer wanted are observed, and can be deleted with them."""
+    if memory.last_good is None:
+        return desired
+    paths = {file.path for file in desired.files}
+    return replace(desired, files=(*desired.files, *(f for f in memory.last_good.files if f.path not in paths)))
+
+
+def _log_outcome(outcome: Outcome) -> None:
+    fields: dict[str, Any] = {"action": outcome.action.id, "cause": outcome.action.cause, "seconds": outcome.seconds}
+    if outcome.result == "done":
+        log.info("action.done", **fields)
+    elif outcome.result == "skipped":
+        log.info("action.skipped", **fields, reason=outcome.reason, message=outcome.message)
+    else:
+        log.error(f"action.{outcome.result}", **fields, reason=outcome.reason, message=outcome.message)
+
+
+def _log_report(finished: Report) -> None:
+    ready = next((c for c in finished.conditions if c.type == "Ready"), None)
+    log.info(
+        "cycle.finished",
+        revision=finished.revision[:12],
+        trigger=finished.trigger,
+        seconds=round(finished.seconds, 3),
+        done=len(finished.changed),
+        failed=len(finished.failed),
+        held=len(finished.plan.held) if finished.plan else 0,
+        ready=ready.status if ready else None,
+        reason=ready.reason if ready else "",
+    )

@@ -1,0 +1,139 @@
+"""The report of one cycle, and the conditions that follow from it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from reconciler.model import Condition, Held, Outcome, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How the last look at the repository went. `head` is the newest commit seen there, "" when it was never reached."""
+
+    ok: bool
+    head: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A commit that was fetched and not accepted; the node stays with the one before."""
+
+    commit: str
+    reason: str
+    message: str
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one cycle found and did."""
+
+    site: str
+    host: str
+    revision: str  # the accepted commit that is enforced; "" while there is none
+    started_at: datetime
+    seconds: float
+    trigger: str  # "interval", "event", "hangup", "command", "start", "retry"
+    deep: bool
+    source: Source
+    plan: Plan | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    refusal: Refusal | None = None
+    failure: tuple[str, str] | None = None  # (reason, message) of what kept the cycle from planning
+    containers: int = 0  # desired on this host
+    suspended: str = ""  # the operator's reason
+    warnings: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    subject: str = ""  # of the revision's commit
+    author: str = ""
+    explained: Mapping[str, str] = field(default_factory=dict)  # target → who or what caused its drift
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.result in ("failed", "rolled-back", "unknown"))
+
+    @property
+    def changed(self) -> tuple[Outcome, ...]:
+        return tuple(o for o in self.outcomes if o.result == "done")
+
+    @property
+    def drift(self) -> tuple[Held, ...]:
+        """Drift that was found and not healed."""
+        return tuple(held for held in self.plan.held if held.drift) if self.plan else ()
+
+    @property
+    def quarantined(self) -> tuple[Held, ...]:
+        return tuple(held for held in self.plan.held if held.reason == "Quarantined") if self.plan else ()
+
+    @property
+    def converged(self) -> bool:
+        """Whether the node is now as the accepted commit says."""
+        return self.plan is not None and not self.failed and not self._open and self.failure is None
+
+    @property
+    def _open(self) -> bool:
+        skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
+        waiting = any(held.reason not in _HARMLESS for held in (self.plan.held if self.plan else ()))
+        return skipped or waiting
+
+
+# Held back on purpose and for good: the node counts as converged all the same.
+_HARMLESS = frozenset({"HoldsData"})
+
+
+def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
+    """Ready, Stalled, Drifted, Suspended and SourceReady; `since` is kept while a condition's status does not change."""
+    since = {condition.type: (condition.status, condition.since) for condition in previous}
+
+    def condition(type_: str, status: bool, reason: str, message: str) -> Condition:
+        before = since.get(type_)
+        return Condition(
+            type_, status, reason, message, before[1] if before and before[0] == status else now, report.revision
+        )
+
+    ready, reason, message = _readiness(report)
+    drift = report.drift
+    drift_message = f"{drift[0].target}: {drift[0].message}" if drift else "no unhealed drift"
+    if len(drift) > 1:
+        drift_message += f" and {len(drift) - 1} more"
+    stalled = not ready and reason not in ("Progressing", "Suspended", "DriftReported")
+    return (
+        condition("Ready", ready, reason, message),
+        condition("Stalled", stalled, reason if stalled else "NotStalled", message if stalled else ""),
+        condition("Drifted", bool(drift), "Drift" if drift else "InStep", drift_message),
+        condition("Suspended", bool(report.suspended), "Suspended" if report.suspended else "Active", report.suspended),
+        condition(
+            "SourceReady",
+            report.source.ok and report.refusal is None,
+            report.refusal.reason if report.refusal else report.source.reason or "UpToDate",
+            report.refusal.message if report.refusal else report.source.message,
+        ),
+    )
+
+
+def _readiness(report: Report) -> tuple[bool, str, str]:
+    """First match wins."""
+    if report.failure:
+        return False, report.failure[0], report.failure[1]
+    if report.failed:
+        first = report.failed[0]
+        return False, first.reason or "ActionFailed", f"{first.action.target}: {_first_line(first.message)}"
+    if report.plan is None:
+        reason = report.refusal.reason if report.refusal else report.source.reason or "NoRevision"
+        return False, reason, report.refusal.message if report.refusal else report.source.message
+    if report.suspended:
+        return False, "Suspended", report.suspended
+    held = [h for h in report.plan.held if h.reason not in _HARMLESS]
+    if held:
+        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+        return False, held[0].reason, f"{held[0].target}: {held[0].message}{more}"
+    if any(outcome.result == "skipped" for outcome in report.outcomes):
+        return False, "Interrupted", "stopped before everything was done; the next cycle goes on"
+    return True, "Converged", f"{report.containers} containers as wanted"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

@@ -1,0 +1,113 @@
+"""One-line summaries of a report: for commit statuses, the history and the terminal. Pure."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reconciler.model import Outcome
+from reconciler.report.cycle import Report
+
+
+@dataclass(frozen=True, slots=True)
+class StatusText:
+    """What a commit status says. `key` is equal when nothing new is said, so that it is not posted again."""
+
+    commit: str
+    state: Literal["pending", "success", "failed"]
+    description: str
+    key: str
+
+
+def status_text(report: Report) -> tuple[StatusText, ...]:
+    """The statuses that a report asks for: one for the enforced revision, one more for a refused commit."""
+    texts = []
+    if report.refusal:
+        description = f"refused: {_line(report.refusal.message)}"
+        texts.append(StatusText(report.refusal.commit, "failed", description, f"refused {report.refusal.reason}"))
+    if report.revision and (text := _enforced(report)):
+        texts.append(text)
+    return tuple(texts)
+
+
+def pending(report_revision: str, changes: int) -> StatusText:
+    """Said before applying begins."""
+    plural = "" if changes == 1 else "s"
+    return StatusText(report_revision, "pending", f"applying {changes} change{plural}", f"applying {changes}")
+
+
+def _enforced(report: Report) -> StatusText | None:
+    """First match wins; None when the cycle has nothing to say about the revision."""
+    commit = report.revision
+    if report.failure:
+        reason, message = report.failure
+        return StatusText(commit, "failed", _line(message), f"failed {reason}")
+    if report.failed:
+        return _failure(report, report.failed)
+    if report.plan is None:
+        return None
+    if report.suspended:
+        return StatusText(commit, "pending", f"suspended: {_line(report.suspended)}", "suspended")
+    if report.quarantined:
+        held = report.quarantined[0]
+        return StatusText(commit, "failed", f"{held.target}: {held.message}", f"quarantined {held.target}")
+    if drift := report.drift:
+        names = ", ".join(sorted({held.target for held in drift})[:3])
+        return StatusText(commit, "failed", f"drift: {names}: {drift[0].message}", f"drift {names}")
+    if not report.converged:
+        waiting = next((h for h in report.plan.held if h.reason != "HoldsData"), None)
+        if waiting is None:
+            return None
+        return StatusText(commit, "failed", f"{waiting.target}: {waiting.message}", f"{waiting.reason} {waiting.target}")
+    healed = sum(1 for outcome in report.changed if outcome.action.drift)
+    changed = len(report.changed)
+    what = f"{healed} drifted healed" if healed and healed == changed else f"{changed} changed"
+    description = f"{report.containers} containers, {what} in {report.seconds:.1f} s"
+    # A pass that changed nothing says no more than the success before it.
+    return StatusText(commit, "success", description, "converged")
+
+
+def _failure(report: Report, failed: tuple[Outcome, ...]) -> StatusText:
+    first = failed[0]
+    back = " (rolled back)" if first.result == "rolled-back" else ""
+    more = f", {len(failed) - 1} more failed" if len(failed) > 1 else ""
+    # The service's own last line explains more than the engine's "unhealthy".
+    lines = [line for line in first.message.splitlines() if line.strip()]
+    text = lines[0] if lines else first.reason
+    if len(lines) > 1:
+        text = f"{text[:110]} | {lines[-1].strip()[:110]}"
+    target = first.action.container or first.action.target
+    prefix = "" if text.startswith(target) else f"{target}: "
+    return StatusText(report.revision, "failed", f"{prefix}{text}{back}{more}", f"failed {target} {first.reason}")
+
+
+def history_entry(report: Report) -> dict[str, Any] | None:
+    """The history line of a cycle, None when nothing happened that anybody would look for."""
+    if not report.outcomes and not report.refusal and not report.failure:
+        return None
+    return {
+        "at": report.started_at.isoformat(timespec="seconds"),
+        "revision": report.revision,
+        "subject": report.subject,
+        "author": report.author,
+        "trigger": report.trigger,
+        "seconds": round(report.seconds, 2),
+        "refused": {"commit": report.refusal.commit, "reason": report.refusal.reason, "message": report.refusal.message}
+        if report.refusal
+        else None,
+        "failure": list(report.failure) if report.failure else None,
+        "actions": [
+            {
+                "line": outcome.action.line,
+                "result": outcome.result,
+                "reason": outcome.reason,
+                "message": outcome.message,
+                "drift": outcome.action.drift,
+                "seconds": round(outcome.seconds, 2),
+            }
+            for outcome in report.outcomes
+        ],
+        "explained": dict(report.explained),
+    }
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
