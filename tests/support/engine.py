@@ -257,8 +257,10 @@ def _locked() -> Iterator[None]:
 
 
 def tail(file: Path, lines: int = 15) -> str:
-    """The last lines of a log, for an error message."""
-    return "\n".join(file.read_text(errors="replace").splitlines()[-lines:]) if file.exists() else "(no log)"
+    """The last lines of a log, cut to 300 characters each, for an error message."""
+    if not file.exists():
+        return "(no log)"
+    return "\n".join(line[:300] for line in file.read_text(errors="replace").splitlines()[-lines:])
 
 
 def free_port() -> int:
