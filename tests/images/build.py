@@ -137,7 +137,8 @@ def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: 
     log = logs / "prepare.log"
     log.write_text("")
     say(
-        f"build  {len(images)} images with kolla-build {kolla.KOLLA_VERSION}: about 15 minutes on 2 cores (logs: {logs})"
+        f"build  {', '.join(images)}\n"
+        f"  with kolla-build {kolla.KOLLA_VERSION}; all take 10 to 20 minutes on 2 cores (logs: {logs})"
     )
     step("kolla's environment", lambda: kolla.environment(log))
     step("sources", lambda: kolla.sources(log))
