@@ -5,6 +5,7 @@ not read), and is cut out of whatever a server says before that enters a message
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -271,14 +272,13 @@ def _innermost(error: BaseException) -> str:
     while True:
         inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
         if not isinstance(inner, BaseException):
+            inner = error.__cause__
+        if not isinstance(inner, BaseException):
             break
         error = inner
-    text = (
-        error.strerror
-        if isinstance(error, OSError) and error.strerror
-        else str(error.args[-1] if error.args else error)
-    )
-    return " ".join(str(text).split())[:200] or type(error).__name__
+    system = error.strerror if isinstance(error, OSError) else None
+    text = re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(system or (error.args[-1] if error.args else "")))
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def _rate_limited(code: int, headers: Mapping[str, str]) -> bool:

@@ -52,12 +52,17 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What was posted for one context, commit and branch. `unsure`: written before the post, not confirmed since."""
+    """What was posted for one context, commit and branch.
+
+    `unsure`: written before the post, not confirmed since. `key` is None for a status that was read from the forge,
+    which knows no keys: then `text` tells what it says.
+    """
 
     commit: str
     ref: str
     state: State
-    key: str
+    key: str | None
+    text: str = ""
     unsure: bool = False
 
 
@@ -259,9 +264,7 @@ class StatusReporter:
         found = self._forge.find_status(item.status.commit, item.status.context, item.ref)
         if found is None:
             return None
-        # The forge does not know our keys; its text tells whether this is the same again.
-        same = _same_text(found.description, item.status.description)
-        entry = _Entry(found.commit, item.ref, found.state, item.key if same else f"? {found.description}")
+        entry = _Entry(found.commit, item.ref, found.state, key=None, text=found.description)
         self._remember(item.status.context, entry)
         return entry
 
@@ -316,7 +319,9 @@ def _is_news(item: _Item, known: _Entry) -> bool:
     """Whether `item` says more than what is shown. First match wins."""
     if item.status.state == "pending":
         return False  # pending again, or a step back from a result: see `submit`
-    return (item.status.state, item.key) != (known.state, known.key)
+    if item.status.state != known.state:
+        return True
+    return item.key != known.key if known.key is not None else not _same_text(known.text, item.status.description)
 
 
 def _same_text(shown: str, wanted: str) -> bool:
