@@ -1,0 +1,188 @@
+"""Service folders → Catalogue, with every problem of every file."""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from reconciler import data
+from reconciler.catalogue.references import check_references
+from reconciler.catalogue.types import Catalogue, Origin, Service, Variable
+from reconciler.document import yaml
+from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.yaml import Document, Place
+from reconciler.errors import Problem, SiteInvalid
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
+VARIABLE: Final = re.compile(r"[a-z][a-z0-9_]*")
+# What templates see besides variables (docs/services.md): a variable of that name could never be read.
+RESERVED: Final = frozenset(
+    "ansible_facts ansible_hostname container frontends groups host hostvars inventory_hostname log_inputs"
+    " scrape_targets service".split()
+)
+PREFIX: Final[Mapping[Origin, str]] = {"catalogue": "catalogue", "site": "services"}
+
+_FOLDER_FILES: Final = ("service.yml", "variables.yml", "README.md", "templates/")
+_IGNORED: Final = ("examples/", "tests/", "docs/")
+
+
+def load(files: Mapping[str, bytes], origin: Origin) -> Catalogue:
+    """The services in `files` (paths below services/ → content). Raises SiteInvalid with all problems.
+
+    A catalogue is complete in itself and checked so; a site's own services may refer to the catalogue's, so that their
+    references are checked by `merge`. A folder with only variables.yml declares variables that services share.
+    """
+    problems: list[Problem] = []
+    folders: dict[str, dict[str, bytes]] = {}
+    for path in sorted(files):
+        name, slash, rest = path.partition("/")
+        if slash:
+            folders.setdefault(name, {})[rest] = files[path]
+        elif not path.endswith(".md") and not path.startswith("."):
+            problems.append(
+                _place(origin, path).problem("is not in a folder of a service", "services/<name>/service.yml")
+            )
+    services = {name: _service(name, content, origin, problems) for name, content in folders.items()}
+    variables = _join(services.values(), problems)
+    catalogue = Catalogue(services, variables)
+    if origin == "catalogue":
+        problems += check_references(catalogue, services)
+    return _finish(catalogue, problems)
+
+
+def merge(shipped: Catalogue, own: Catalogue) -> Catalogue:
+    """Both catalogues as one. An own service of a shipped name takes its place, with a warning.
+
+    Raises SiteInvalid for what own services refer to and nobody has, and for names that are there twice.
+    """
+    if not own.services:
+        return shipped
+    problems: list[Problem] = [*own.warnings]
+    for name in own.services:
+        if name in shipped.services:
+            place = Place(own.services[name].document.name, 1, 1)
+            problems.append(
+                place.warning(f"replaces the catalogue's service {name!r} entirely", "rename it to add one")
+            )
+    services = dict(sorted({**shipped.services, **own.services}.items()))
+    catalogue = Catalogue(services, _join(services.values(), problems))
+    problems += check_references(catalogue, own.services)
+    return _finish(catalogue, problems)
+
+
+def _finish(catalogue: Catalogue, problems: list[Problem]) -> Catalogue:
+    if any(problem.severity == "error" for problem in problems):
+        raise SiteInvalid(problems)
+    return Catalogue(catalogue.services, catalogue.variables, tuple(sorted(problems)))
+
+
+def _place(origin: Origin, path: str) -> Place:
+    return Place(f"{PREFIX[origin]}/{path}")
+
+
+def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> Service:
+    if not NAME.fullmatch(name):
+        hint = "lower-case letters, digits, - and _"
+        problems.append(_place(origin, name).problem(f"{name!r} is not a name for a service", hint))
+    if "service.yml" not in files and "variables.yml" not in files:
+        problems.append(_place(origin, name).problem("has neither service.yml nor variables.yml", "write service.yml"))
+    _check_files(name, files, origin, problems)
+    document = _document("service", f"{PREFIX[origin]}/{name}/service.yml", files.get("service.yml"), problems)
+    declared = _document("variables", f"{PREFIX[origin]}/{name}/variables.yml", files.get("variables.yml"), problems)
+    templates: dict[str, str] = {}
+    for path, content in files.items():
+        if path.startswith("templates/"):
+            try:
+                templates[path.removeprefix("templates/")] = content.decode()
+            except UnicodeDecodeError:
+                problems.append(_place(origin, f"{name}/{path}").problem("is not UTF-8 text", "save it in UTF-8"))
+    return Service(name, document, _variables(name, declared, problems), templates, origin)
+
+
+def _check_files(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> None:
+    for path in files:
+        known = path.startswith(("templates/", *_IGNORED)) or path in _FOLDER_FILES
+        if not known and not path.startswith(".") and not path.endswith(".md"):
+            hint = suggest(path, _FOLDER_FILES) or f"one of {', '.join(_FOLDER_FILES)}"
+            problems.append(_place(origin, f"{name}/{path}").problem("is not a file of a service", hint))
+
+
+def _document(kind: str, name: str, content: bytes | None, problems: list[Problem]) -> Document:
+    """A file checked by its grammar; empty when it is absent, or cannot be read as YAML (which is reported)."""
+    if content is None:
+        return Document(name, {})
+    try:
+        document = yaml.load(content, name)
+    except SiteInvalid as error:
+        problems += error.problems
+        return Document(name, {})
+    if document.data is None:
+        document = Document(name, {})
+    problems += _grammar(kind).check(document)
+    return document
+
+
+@functools.cache
+def _grammar(kind: str) -> Grammar:
+    return Grammar(data.schema(kind), expressions=True)
+
+
+def _variables(service: str, document: Document, problems: list[Problem]) -> dict[str, Variable]:
+    result: dict[str, Variable] = {}
+    fragments = document.data if isinstance(document.data, dict) else {}
+    for name, fragment in fragments.items():
+        if isinstance(fragment, dict):
+            result[name] = _variable(service, document, name, fragment)
+            if _grammar("variables").valid({name: fragment}):
+                problems += _check_variable(document, result[name])
+    return result
+
+
+def _variable(service: str, document: Document, name: str, fragment: Mapping[str, Any]) -> Variable:
+    required = fragment.get("required") is True
+    schema = {key: value for key, value in fragment.items() if key != "default"}
+    if isinstance(schema.get("required"), bool):
+        del schema["required"]
+    return Variable(
+        name=name,
+        schema=schema,
+        default=normalise(fragment.get("default"), schema),
+        required=required,
+        description=str(fragment.get("description", "")).strip(),
+        place=document.place((name, "default")) if "default" in fragment else document.place((name,), key=True),
+        service=service,
+    )
+
+
+def _check_variable(document: Document, variable: Variable) -> list[Problem]:
+    place = document.place((variable.name,), key=True)
+    problems = []
+    if variable.name in RESERVED:
+        problems.append(place.problem(f"the name {variable.name!r} is what templates call something else", "rename it"))
+    if variable.name.startswith("site_"):
+        problems.append(place.problem("names that begin with site_ are a site's own variables", "rename it"))
+    if not variable.required:
+        grammar = Grammar(variable.schema, expressions=True)
+        problems += grammar.check(document, (variable.name, "default"), variable.default)
+    for key in ("example", "examples"):
+        example = variable.schema.get(key)
+        for content in example if key == "examples" and example else [example] if key in variable.schema else []:
+            value = normalise(content, variable.schema)
+            problems += Grammar(variable.schema, expressions=True).check(document, (variable.name, key), value)
+    return problems
+
+
+def _join(services: Iterable[Service], problems: list[Problem]) -> dict[str, Variable]:
+    """All variables by name. A name that two services declare, or that is a password too, is a problem."""
+    result: dict[str, Variable] = {}
+    passwords = {name: service for service in services for name in service.section("passwords")}
+    for service in services:
+        for name, variable in service.variables.items():
+            if name in result:
+                other = result[name].place
+                problems.append(variable.place.problem(f"the variable {name!r} is declared twice", f"first at {other}"))
+            elif name in passwords:
+                other = passwords[name].document.place(("passwords", name), key=True)
+                problems.append(variable.place.problem(f"{name!r} is a password too", f"declared at {other}"))
+            result.setdefault(name, variable)
+    return dict(sorted(result.items()))

@@ -1,0 +1,130 @@
+"""What a catalogue is made of."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reconciler.document.grammar import is_expression
+from reconciler.document.yaml import Document, Path, Place
+from reconciler.errors import Problem
+
+Origin = Literal["catalogue", "site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of a service. `schema` is its JSON Schema fragment; `default` may hold expressions."""
+
+    name: str
+    schema: Mapping[str, Any]
+    default: Any
+    required: bool  # has no default: a site that uses it must set it
+    description: str
+    place: Place  # of its default, or of the variable when it has none
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A secret that a service needs. `definition` is what service.yml says of it: `{kind: random, …}`."""
+
+    name: str
+    definition: Mapping[str, Any]
+    place: Place
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverridePattern:
+    """A path below the site's config/ that a file of a service reads, as service.yml writes it.
+
+    `containers` are the names that `{container}` stands for. `text` is false where the file is copied as it is.
+    """
+
+    pattern: str
+    service: str
+    containers: tuple[str, ...]
+    text: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service folder. `document` is service.yml, raw and unevaluated; `templates` is file name → text."""
+
+    name: str
+    document: Document
+    variables: Mapping[str, Variable]
+    templates: Mapping[str, str]
+    origin: Origin
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A mapping of service.yml (`containers`, `jobs` …); empty when it is absent."""
+        data = self.document.data
+        content = data.get(name) if isinstance(data, dict) else None
+        return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All services, and what they say together. Services and variables are in the order of their names."""
+
+    services: Mapping[str, Service]
+    variables: Mapping[str, Variable]
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+    def passwords(self) -> dict[str, Mapping[str, Any]]:
+        """What each password is: `{"keystone_database_password": {"kind": "random"}, …}`."""
+        return {password.name: password.definition for password in self.password_definitions()}
+
+    def password_definitions(self) -> Iterator[Password]:
+        """Every definition of a password. Several services may define the same one, in the same words."""
+        for service in self.services.values():
+            for name, definition in service.section("passwords").items():
+                content = definition if isinstance(definition, dict) else {}
+                yield Password(name, content, service.document.place(("passwords", name), key=True), service.name)
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Inventory groups that services use → the groups whose hosts they take when the inventory defines none."""
+        result: dict[str, tuple[str, ...]] = {}
+        for service in self.services.values():
+            for name, parents in service.section("groups").items():
+                if parents or name not in result:
+                    result[name] = tuple(parents or ())
+        return result
+
+    def override_patterns(self) -> tuple[OverridePattern, ...]:
+        """Every path below config/ that some file reads, by pattern."""
+        return tuple(pattern for service in self.services.values() for pattern in _patterns(service))
+
+
+def _patterns(service: Service) -> Iterator[OverridePattern]:
+    for name in service.section("containers"):
+        yield from _file_patterns(service, ("containers", name), (name,))
+    for name, job in service.section("jobs").items():
+        # A job has its container's files too, under its own name.
+        container = job.get("container") if isinstance(job, dict) else None
+        names = (name,)
+        yield from _file_patterns(service, ("jobs", name), names)
+        if isinstance(container, str) and not is_expression(container):
+            for pattern in _file_patterns(service, ("containers", container), names):
+                if "{container}" in pattern.pattern:
+                    yield pattern
+
+
+def _file_patterns(service: Service, path: Path, containers: tuple[str, ...]) -> Iterator[OverridePattern]:
+    owner: Any = service.document.data
+    for step in path:
+        owner = owner.get(step) if isinstance(owner, dict) else None
+    files = owner.get("files") if isinstance(owner, dict) else None
+    for index, file in enumerate(files if isinstance(files, list) else ()):
+        if not isinstance(file, dict):
+            continue
+        text = file.get("verbatim", False) is False
+        where = (*path, "files", index)
+        for number, pattern in enumerate(file.get("overrides") or ()):
+            place = service.document.place((*where, "overrides", number))
+            yield OverridePattern(str(pattern), service.name, containers, text, place)
+        if file.get("source"):
+            place = service.document.place((*where, "source"))
+            yield OverridePattern(str(file["source"]), service.name, containers, text, place)

@@ -1,0 +1,42 @@
+"""Where the program's own data lies (schemas, the catalogue, systemd units): in the wheel, or beside a checkout."""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@functools.cache
+def root() -> Path:
+    """The folder that holds `schemas/`, `services/` and `systemd/`. Raises FileNotFoundError when there is none."""
+    for folder in (_PACKAGE / "_data", _PACKAGE.parent):
+        if (folder / "schemas").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"{_PACKAGE / '_data'} is missing: the program is not completely installed; install it again"
+    )
+
+
+def path(*parts: str) -> Path:
+    """The path of a file or folder of the program's own data: `path("schemas", "service.schema.json")`."""
+    return root().joinpath(*parts)
+
+
+@functools.cache
+def schema(name: str) -> Mapping[str, Any]:
+    """The grammar `schemas/<name>.schema.json`, read once; not to be changed. Raises FileNotFoundError."""
+    content: dict[str, Any] = json.loads(path("schemas", f"{name}.schema.json").read_bytes())
+    return content
+
+
+def services() -> dict[str, bytes]:
+    """Every file of the catalogue that ships with the program, by its path below `services/`."""
+    folder = path("services")
+    return {
+        entry.relative_to(folder).as_posix(): entry.read_bytes()
+        for entry in sorted(folder.rglob("*"))
+        if entry.is_file() and not any(part.startswith((".", "__")) for part in entry.relative_to(folder).parts)
+    }

@@ -1,0 +1,339 @@
+"""JSON Schema 2020-12 for people: problems with places, in words, with a suggestion.
+
+The schemas describe the values themselves. Where a file may hold Jinja2 expressions, a text with `{{` or `{%` in it stands
+for any value, and is checked again once it is evaluated. The annotation `x-expects` says in words what a pattern or format is about.
+"""
+
+import difflib
+import functools
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from jsonschema.validators import extend
+
+from reconciler.document.yaml import Document, Path
+from reconciler.errors import Problem
+
+_ARTICLES: Final = {
+    "string": "a text",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "a boolean (true or false)",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "empty",
+}
+_BOOLEANS: Final = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
+_DURATION: Final = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>ms|s|m|h|d)?")
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
+
+formats: Final = FormatChecker(("date", "regex"))
+
+
+def is_expression(value: Any) -> bool:
+    """Whether a value is a text that holds a Jinja2 expression or statement."""
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """ "did you mean 'x'?" for the nearest known word, or the empty text when none is near."""
+    near = nearest(word, known)
+    return f"did you mean {near!r}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word most like `word`, or the empty text when none is near."""
+    words = list(known)
+    folded = word.lower().replace("-", "_")
+    for other in words:
+        if other.lower().replace("-", "_") == folded:
+            return other
+    near = difflib.get_close_matches(word, words, 1, 0.7)
+    return near[0] if near else ""
+
+
+def show(value: Any, limit: int = 60) -> str:
+    """A value as a message quotes it: short, in YAML's words."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def seconds(value: Any) -> float:
+    """A duration in seconds, from a number of them or a text like `30s`, `5m`, `1.5h`, `2d`, `200ms`. Raises ValueError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration")
+    result = float(match["count"]) * _UNITS[match["unit"]]
+    return int(result) if result.is_integer() else result
+
+
+class Grammar:
+    """A schema made ready for many checks. With `expressions`, a text with a Jinja2 expression stands for any value."""
+
+    def __init__(self, schema: Mapping[str, Any], expressions: bool = False) -> None:
+        kind = _with_expressions() if expressions else Draft202012Validator
+        self.schema = schema
+        self._validator = kind(schema, format_checker=formats)
+        self._plain = frozenset(_types(schema)) if schema.keys() <= _ANNOTATIONS and "type" in schema else None
+        self._expressions = expressions
+
+    def check(self, document: Document, path: Path = (), value: Any = None) -> list[Problem]:
+        """Every breach in the document, or in the part of it at `path`, whose content `value` is then."""
+        content = value if path else document.data
+        if self._plain and (_type(content) in self._plain or (self._expressions and is_expression(content))):
+            return []  # most variables have a type and nothing else: no need to walk a schema for them
+        problems = []
+        for error in self._validator.iter_errors(content):
+            for where, key, message, hint in _explain(error):
+                problems.append(document.place(path + where, key).problem(message, hint))
+        return problems
+
+    def valid(self, value: Any) -> bool:
+        """Whether a value without a place is as the schema says."""
+        return bool(self._validator.is_valid(value))
+
+
+def check(document: Document, schema: Mapping[str, Any], expressions: bool = False) -> list[Problem]:
+    """Every breach of a schema in a document, with its place."""
+    return Grammar(schema, expressions).check(document)
+
+
+def normalise(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A value in the type that its schema asks for, where Kolla's spellings stand for one.
+
+    "yes", "no", "true", "false", "on", "off" in any case for a boolean and "8080" for a number, also below lists and
+    mappings. Everything else, expressions too, is returned as it is; nothing is changed in place.
+    """
+    if isinstance(value, str):
+        return _respell(value, _types(schema))
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [normalise(item, schema["items"]) for item in value]
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        rest = schema.get("additionalProperties")
+        rest = rest if isinstance(rest, Mapping) else {}
+        if properties or rest:
+            return {key: normalise(item, properties.get(key, rest)) for key, item in value.items()}
+    return value
+
+
+def defaults(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A value with the schema's defaults filled in below it, and durations (format `duration`) as seconds."""
+    if isinstance(value, dict):
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        result = {name: defaults(part["default"], part) for name, part in properties.items() if "default" in part}
+        rest = schema.get("additionalProperties")
+        rest = rest if isinstance(rest, Mapping) else {}
+        return result | {key: defaults(item, properties.get(key, rest)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [defaults(item, schema["items"]) for item in value]
+    if schema.get("format") == "duration" and value is not None:
+        return seconds(value)
+    return value
+
+
+# --- checks ----------------------------------------------------------------------------------------------------
+
+# Keywords that say nothing about a value beyond its type.
+_ANNOTATIONS: Final = frozenset(
+    ("type", "title", "description", "default", "example", "examples", "deprecated", "$comment")
+)
+
+
+@formats.checks("ip")
+def _is_address(value: object) -> bool:
+    return not isinstance(value, str) or _parses(ipaddress.ip_address, value)
+
+
+@formats.checks("cidr")
+def _is_network(value: object) -> bool:
+    return not isinstance(value, str) or ("/" in value and _parses(ipaddress.ip_network, value))
+
+
+@formats.checks("duration")
+def _is_duration(value: object) -> bool:
+    return not isinstance(value, str) or _DURATION.fullmatch(value) is not None
+
+
+@formats.checks("ipv4")
+def _is_ipv4(value: object) -> bool:
+    return not isinstance(value, str) or _parses(ipaddress.IPv4Address, value)
+
+
+@formats.checks("ipv6")
+def _is_ipv6(value: object) -> bool:
+    return not isinstance(value, str) or _parses(ipaddress.IPv6Address, value)
+
+
+def _parses(reader: Callable[[str], Any], value: str) -> bool:
+    try:
+        reader(value)
+    except ValueError:
+        return False
+    return True
+
+
+@functools.cache
+def _with_expressions() -> Any:
+    """The validator class for which an expression satisfies every keyword. Names of keys are never expressions."""
+
+    def skipping(keyword: Any) -> Any:
+        def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+            if not is_expression(instance):
+                yield from keyword(validator, value, instance, schema) or ()
+
+        return check
+
+    def names(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+        for name in instance if isinstance(instance, dict) else ():
+            if is_expression(name):
+                yield ValidationError("", validator="propertyNames", instance=name, schema=_NO_EXPRESSION)
+            else:
+                yield from validator.descend(instance=name, schema=value)
+
+    keywords = {name: skipping(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()}
+    return extend(Draft202012Validator, {**keywords, "propertyNames": names})  # type: ignore[no-untyped-call]
+
+
+_NO_EXPRESSION: Final = {"x-expects": "a plain name: a key cannot be an expression"}
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    kinds = schema.get("type", ())
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _type(value: Any) -> str:
+    return _JSON_TYPES.get(type(value), "")
+
+
+_JSON_TYPES: Final = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
+
+
+def _respell(value: str, kinds: list[str]) -> Any:
+    if "string" in kinds or not kinds:
+        return value
+    if "boolean" in kinds and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    if ("integer" in kinds or "number" in kinds) and _INTEGER.fullmatch(value):
+        return int(value)
+    if "number" in kinds and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
+# --- words -----------------------------------------------------------------------------------------------------
+
+_Finding = tuple[Path, bool, str, str]  # path below the checked value, whether its key is meant, message, hint
+
+
+def _explain(error: ValidationError) -> Iterator[_Finding]:
+    path = tuple(error.absolute_path)
+    keyword, expected = str(error.validator), error.validator_value
+    value: Any = error.instance
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    if "propertyNames" in error.absolute_schema_path:
+        words = schema.get("x-expects", f"must match {expected}")
+        yield (*path, value), True, f"the name {show(value)} is not allowed", f"use {words}"
+    elif keyword == "additionalProperties":
+        known = schema.get("properties", {})
+        patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
+        for key in value:
+            if key not in known and not any(pattern.search(key) for pattern in patterns):
+                yield (*path, key), True, f"unknown key {show(key)}", suggest(key, known) or _choices(known)
+    elif keyword in ("anyOf", "oneOf") and "x-expects" not in schema:
+        yield from _branch(error)
+    else:
+        message, hint = _words(keyword, expected, value, schema)
+        if keyword == "required":  # one error per key, which only its message names
+            message = f"is missing {error.message.removesuffix(' is a required property')}"
+        yield path, False, message or error.message, hint
+
+
+def _branch(error: ValidationError) -> Iterator[_Finding]:
+    """What a value breaks in the alternative that it comes nearest to: the first whose type is the value's own."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.relative_schema_path[0], []).append(inner)
+    for errors in branches.values():
+        if not any(inner.validator == "type" and not inner.relative_path for inner in errors):
+            for inner in errors:
+                yield from _explain(inner)
+            return
+    kinds = [
+        kind for errors in branches.values() for inner in errors for kind in _types({"type": inner.validator_value})
+    ]
+    yield tuple(error.absolute_path), False, f"must be {_either(kinds)}, is {show(error.instance)}", ""
+
+
+def _words(keyword: str, expected: Any, value: Any, schema: Mapping[str, Any]) -> tuple[str, str]:
+    """The message and hint for a breach of one keyword."""
+    if "x-expects" in schema and keyword in ("pattern", "format", "anyOf", "oneOf", "type"):
+        return f"must be {schema['x-expects']}, is {show(value)}", ""
+    if keyword == "type":
+        kinds = [expected] if isinstance(expected, str) else list(expected)
+        quote = "string" in kinds and isinstance(value, (int, float))
+        return f"must be {_either(kinds)}, is {show(value)}", f'quote it: "{value}"' if quote else ""
+    if keyword == "enum":
+        near = suggest(value, [word for word in expected if isinstance(word, str)]) if isinstance(value, str) else ""
+        return f"must be one of {', '.join(map(_word, expected))}, is {show(value)}", near
+    simple = {
+        "const": f"must be {_word(expected)}",
+        "minimum": f"must be at least {expected}",
+        "maximum": f"must be at most {expected}",
+        "exclusiveMinimum": f"must be more than {expected}",
+        "exclusiveMaximum": f"must be less than {expected}",
+        "multipleOf": f"must be a multiple of {expected}",
+        "format": f"must be a valid {expected}",
+        "pattern": f"must match {expected}",
+        "minLength": "must not be empty" if expected == 1 else f"must have at least {expected} characters",
+        "maxLength": f"must have at most {expected} characters",
+    }
+    if keyword in simple:
+        return f"{simple[keyword]}, is {show(value)}", ""
+    counts = {
+        "minItems": f"must have at least {expected} items",
+        "maxItems": f"must have at most {expected} items",
+        "minProperties": f"must have at least {expected} keys",
+        "maxProperties": f"must have at most {expected} keys",
+        "uniqueItems": "has an item twice",
+        "not": "is not allowed here",
+    }
+    return counts.get(keyword, ""), ""
+
+
+def _either(kinds: Iterable[str]) -> str:
+    words = [_ARTICLES.get(kind, kind) for kind in dict.fromkeys(kinds)]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) and value else show(value)
+
+
+def _choices(known: Iterable[str]) -> str:
+    names = list(known)
+    return f"one of {', '.join(names)}" if 0 < len(names) <= 8 else ""

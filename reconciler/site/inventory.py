@@ -1,0 +1,186 @@
+"""inventory.yml → hosts and groups, with the catalogue's groups filled in."""
+
+import ipaddress
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler import data
+from reconciler.catalogue import Catalogue
+from reconciler.document.grammar import Grammar, suggest
+from reconciler.document.yaml import Document, Place
+from reconciler.errors import Problem
+from reconciler.site.networks import with_fallbacks
+from reconciler.site.types import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The names that files of a site may use."""
+
+    hosts: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+def load(
+    document: Document, catalogue: Catalogue, problems: list[Problem]
+) -> tuple[dict[str, Host], dict[str, tuple[str, ...]]]:
+    """Hosts and groups (every group of the catalogue and `all` among them). What is wrong is left out and reported."""
+    problems += Grammar(data.schema("inventory")).check(document)
+    entries = _mapping(_mapping(document.data).get("hosts"))
+    tree = _Groups(document, catalogue)
+    problems += tree.problems
+    groups = {name: tree.hosts(name) for name in tree.children}
+    groups["all"] = tuple(entries)
+    outer_first = tree.by_depth()
+    members = {name: frozenset(hosts) for name, hosts in groups.items()}
+    hosts = {}
+    for name, entry in entries.items():
+        content = _mapping(entry)
+        declared = _texts(content.get("addresses"))
+        hosts[name] = Host(
+            name=name,
+            addresses=with_fallbacks(declared),
+            interfaces=_texts(content.get("interfaces")),
+            groups=tuple(group for group in outer_first if name in members[group]),
+            facts=_mapping(content.get("facts")),
+            place=document.place(("hosts", name), key=True),
+        )
+    problems += _duplicate_addresses(document, entries)
+    return hosts, groups
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {name: text for name, text in _mapping(value).items() if isinstance(text, str)}
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def _duplicate_addresses(document: Document, entries: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    seen: dict[tuple[str, str], Place] = {}
+    for name, entry in entries.items():
+        for network, text in _texts(_mapping(entry).get("addresses")).items():
+            try:
+                address = str(ipaddress.ip_address(text))
+            except ValueError:
+                continue
+            place = document.place(("hosts", name, "addresses", network))
+            first = seen.setdefault((network, address), place)
+            if first is not place:
+                hint = f"first at {first}"
+                problems.append(place.problem(f"{address} is another host's address on the network {network!r}", hint))
+    return problems
+
+
+class _Groups:
+    """The tree of groups: who is in which, from the hosts' and the groups' side, and the catalogue's defaults."""
+
+    def __init__(self, document: Document, catalogue: Catalogue) -> None:
+        content = _mapping(document.data)
+        self._document = document
+        self._entries = _mapping(content.get("hosts"))
+        self._declared = _mapping(content.get("groups"))
+        self.problems: list[Problem] = []
+        shipped = catalogue.groups()
+        self._catalogue = dict.fromkeys(itertools.chain(shipped, *shipped.values()))
+        self.members: dict[str, list[str]] = {}
+        self.children: dict[str, list[str]] = {}
+        for name, group in self._declared.items():
+            self.members[name] = _names(_mapping(group).get("hosts"))
+            self.children[name] = _names(_mapping(group).get("children"))
+        self._from_hosts()
+        for name in self._catalogue:
+            if name not in self.members:
+                self.members[name] = []
+                self.children[name] = list(shipped.get(name, ()))
+        self._check()
+        self._expanded: dict[str, tuple[str, ...]] = {}
+
+    def _from_hosts(self) -> None:
+        for host, entry in self._entries.items():
+            for index, group in enumerate(_names(_mapping(entry).get("groups"))):
+                if group not in self.members and group not in self._catalogue:
+                    place = self._document.place(("hosts", host, "groups", index))
+                    hint = suggest(group, self._known()) or f"declare it: groups: {{{group}: {{}}}}"
+                    self.problems.append(place.problem(f"unknown group {group!r}", hint))
+                    continue
+                members = self.members.setdefault(group, [])
+                self.children.setdefault(group, [])
+                if host not in members:
+                    members.append(host)
+
+    def _known(self) -> Iterable[str]:
+        return dict.fromkeys((*self._declared, *self._catalogue))
+
+    def _check(self) -> None:
+        used = {child for children in self.children.values() for child in children} | set(self._catalogue)
+        for name in self._declared:
+            path = ("groups", name)
+            if name == "all":
+                place = self._document.place(path, key=True)
+                self.problems.append(place.problem("the group 'all' is every host, always", "rename it"))
+            for index, host in enumerate(self.members[name]):
+                if host not in self._entries:
+                    place = self._document.place((*path, "hosts", index))
+                    self.problems.append(place.problem(f"unknown host {host!r}", suggest(host, self._entries)))
+            for index, child in enumerate(self.children[name]):
+                if child not in self.children:
+                    place = self._document.place((*path, "children", index))
+                    self.problems.append(place.problem(f"unknown group {child!r}", suggest(child, self._known())))
+            near = suggest(name, self._catalogue)
+            if name not in used and near:
+                place = self._document.place(path, key=True)
+                self.problems.append(place.warning(f"no service and no group uses the group {name!r}", near))
+        self._break_cycles()
+
+    def _break_cycles(self) -> None:
+        """Report every cycle once, and cut it, so that what follows can walk the tree."""
+        state: dict[str, int] = {}
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            state[name] = 1
+            for child in list(self.children[name]):
+                if child not in self.children:
+                    self.children[name].remove(child)
+                elif state.get(child) == 1:
+                    cycle = " → ".join((*path[path.index(child) :], child))
+                    place = self._document.place(("groups", name, "children"))
+                    self.problems.append(place.problem(f"groups contain each other: {cycle}", "remove one of them"))
+                    self.children[name].remove(child)
+                elif child not in state:
+                    visit(child, (*path, child))
+            state[name] = 2
+
+        for name in self.children:
+            if name not in state:
+                visit(name, (name,))
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """All hosts of a group: its own, then its children's in their order."""
+        if name not in self._expanded:
+            own = [host for host in self.members[name] if host in self._entries]
+            below = itertools.chain.from_iterable(self.hosts(child) for child in self.children[name])
+            self._expanded[name] = tuple(dict.fromkeys((*own, *below)))
+        return self._expanded[name]
+
+    def by_depth(self) -> list[str]:
+        """All groups, a group before its children; on one level in the order of the inventory, `all` first."""
+        depth = dict.fromkeys(self.children, 0)
+
+        def sink(name: str, level: int) -> None:
+            if level > depth[name] or level == 0:
+                depth[name] = max(level, depth[name])
+                for child in self.children[name]:
+                    sink(child, level + 1)
+
+        for name in self.children:
+            sink(name, 0)
+        return ["all", *(name for name in sorted(depth, key=lambda name: depth[name]) if name != "all")]

@@ -1,0 +1,62 @@
+"""Which file of a site is what; what belongs nowhere is a problem."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.document.grammar import suggest
+from reconciler.document.yaml import Place
+from reconciler.errors import Problem
+
+_FILES: Final = ("inventory.yml", "globals.yml", "passwords.yml", "reconciler.yml")
+_FOLDERS: Final = ("passwords", "groups", "hosts", "config", "services")
+_OTHERS: Final = frozenset(("docs", "renovate.json", "LICENSE", "CODEOWNERS", "Makefile", "ci", "scripts"))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of a site by their kind. Paths in `overrides` and `services` are below their folder."""
+
+    documents: tuple[str, ...]
+    overrides: Mapping[str, bytes]
+    services: Mapping[str, bytes]
+
+
+def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
+    """Tell the files apart. Unknown ones become problems; hidden ones, Markdown and docs/ are nobody's business."""
+    documents: list[str] = []
+    overrides: dict[str, bytes] = {}
+    services: dict[str, bytes] = {}
+    for path in sorted(files):
+        top, slash, rest = path.partition("/")
+        hidden = path.rpartition("/")[2].startswith(".")
+        if top == "config" and slash:
+            if not hidden:
+                overrides[rest] = files[path]
+        elif top == "services" and slash:
+            services[rest] = files[path]
+        elif path in _FILES:
+            documents.append(path)
+        elif top in _FOLDERS and slash:
+            if rest.endswith(".yml") and "/" not in rest:
+                documents.append(path)
+            elif not hidden and not rest.endswith(".md"):
+                problems.append(Place(path).problem("is read by nothing", _folder_hint(top, rest)))
+        elif not _ignored(top, bool(slash)):
+            known = [f"{folder}/" for folder in _FOLDERS] if slash else list(_FILES)
+            name = f"{top}/" if slash else top
+            hint = suggest(name, known) or f"a site has {', '.join(known)}"
+            problems.append(Place(path).problem("is read by nothing", hint))
+    if "inventory.yml" not in files:
+        problems.append(Place("inventory.yml").problem("is missing", "a site needs an inventory with its hosts"))
+    return Layout(tuple(documents), overrides, services)
+
+
+def _ignored(top: str, folder: bool) -> bool:
+    return top.startswith((".", "README")) or top in _OTHERS or (not folder and top.endswith(".md"))
+
+
+def _folder_hint(folder: str, rest: str) -> str:
+    if rest.endswith(".yaml"):
+        return f"rename it to {rest.rpartition('/')[2].removesuffix('.yaml')}.yml"
+    return f"{folder}/ holds <name>.yml files"

@@ -1,0 +1,103 @@
+"""passwords.yml and its like as far as they can be read without a key: names, places, digests of the ciphertext."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from reconciler.catalogue import Catalogue
+from reconciler.document.grammar import suggest
+from reconciler.document.yaml import Document, Path
+from reconciler.errors import Problem
+from reconciler.site.inventory import Known
+from reconciler.site.types import SecretName
+
+_CIPHER: Final = "ENC["
+_PLAIN_SUFFIX: Final = "_unencrypted"  # sops' own way to leave a key readable
+
+
+def is_password_file(path: str) -> bool:
+    """Whether a file of a site holds secrets."""
+    return path == "passwords.yml" or path.startswith("passwords/") or path.endswith(".passwords.yml")
+
+
+def load(
+    documents: Mapping[str, Document], known: Known, catalogue: Catalogue, problems: list[Problem]
+) -> dict[str, dict[str, SecretName]]:
+    """Secrets by file, without any value. Plain text in such a file is a problem, and never quoted."""
+    names = catalogue.passwords()
+    result: dict[str, dict[str, SecretName]] = {}
+    for path, document in documents.items():
+        if is_password_file(path):
+            _check_owner(path, document, known, problems)
+            result[path] = _read(document, names, problems)
+    return result
+
+
+def _check_owner(path: str, document: Document, known: Known, problems: list[Problem]) -> None:
+    folder, _, file = path.partition("/")
+    if folder == "passwords":
+        name = file.removesuffix(".yml")
+        if name not in known.groups:
+            problems.append(
+                document.place().problem(f"the inventory has no group {name!r}", suggest(name, known.groups))
+            )
+    elif folder == "hosts":
+        name = file.removesuffix(".passwords.yml")
+        if name not in known.hosts:
+            problems.append(document.place().problem(f"the inventory has no host {name!r}", suggest(name, known.hosts)))
+
+
+def _read(document: Document, names: Mapping[str, Any], problems: list[Problem]) -> dict[str, SecretName]:
+    content = document.data
+    if not isinstance(content, dict):
+        problems.append(document.place().problem("must be a mapping of names to secrets"))
+        return {}
+    if not content:
+        return {}
+    if not isinstance(content.get("sops"), dict):
+        hint = f"run: sops encrypt --in-place {document.name}"
+        problems.append(document.place().problem("is not encrypted", hint))
+    result: dict[str, SecretName] = {}
+    encrypted = isinstance(content.get("sops"), dict)
+    for name, value in content.items():
+        if name == "sops":
+            continue
+        if name not in names:
+            hint = suggest(name, names) or "remove it, or declare it under passwords: of a service"
+            problems.append(document.place((name,), key=True).warning(f"no service uses the password {name!r}", hint))
+        for path, leaf in _leaves((name,), value):
+            if encrypted and not _is_cipher(path, leaf):
+                hint = f"run: sops encrypt --in-place {document.name}"
+                problems.append(document.place(path).problem(f"{_dotted(path)!r} is not encrypted", hint))
+            _add(result, document, path, leaf)
+        _add(result, document, (name,), value)
+    return result
+
+
+def _add(result: dict[str, SecretName], document: Document, path: Path, value: Any) -> None:
+    name = _dotted(path)
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    result[name] = SecretName(name, document.place(path), digest)
+
+
+def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves((*path, key), item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves((*path, index), item)
+    else:
+        yield path, value
+
+
+def _is_cipher(path: Path, value: Any) -> bool:
+    """Whether sops would leave a value like this: a ciphertext, or what it does not encrypt (nothing, by choice)."""
+    if value is None or value == "" or str(path[-1]).endswith(_PLAIN_SUFFIX):
+        return True
+    return isinstance(value, str) and value.startswith(_CIPHER) and value.endswith("]")
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))

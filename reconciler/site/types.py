@@ -1,0 +1,89 @@
+"""What a site is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.catalogue import Catalogue
+from reconciler.document.yaml import Place
+from reconciler.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One place that says what a variable is. `origin`: "catalogue", "globals", "group:<name>" or "host"."""
+
+    origin: str
+    value: Any  # normalised, unevaluated
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Layered:
+    """A variable as one host has it: `value` is the last layer's, and may hold expressions."""
+
+    name: str
+    value: Any
+    place: Place
+    layers: tuple[Layer, ...]  # outermost first; the last one wins
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host of the inventory. `addresses` and `interfaces` are per network, with Kolla's fallbacks filled in."""
+
+    name: str
+    addresses: Mapping[str, str]
+    interfaces: Mapping[str, str]  # as declared; variables like `api_interface` hold the rest
+    groups: tuple[str, ...]  # all it is in, outer before inner
+    facts: Mapping[str, Any]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class SecretName:
+    """A secret by name: where it is encrypted, and the digest of its ciphertext, which changes when it is rotated."""
+
+    name: str
+    place: Place
+    digest: str  # SHA-256, hexadecimal
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Everything that a site says. Mappings are not to be changed.
+
+    `passwords` holds the names of passwords.yml and of all passwords/*.yml and hosts/*.passwords.yml, `secrets(host)` those that
+    count on one host. Parts of a structured secret are there by their dotted name too: `keystone_ssh_key.private_key`.
+    """
+
+    name: str
+    hosts: Mapping[str, Host]
+    groups: Mapping[str, tuple[str, ...]]  # hosts; own ones in inventory order, then the children's
+    overrides: Mapping[str, bytes]  # path below config/ → content
+    policy: Mapping[str, Any]  # reconciler.yml with defaults; durations in seconds
+    catalogue: Catalogue
+    passwords: Mapping[str, SecretName]
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    _base: Mapping[str, Layered] = field(default_factory=dict, repr=False)  # catalogue and globals
+    _groups: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
+    _hosts: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
+    _secrets: Mapping[str, Mapping[str, SecretName]] = field(default_factory=dict, repr=False)  # by file
+
+    def layers(self, host: str) -> Mapping[str, Layered]:
+        """Every variable that has a value on a host, with its layers. Raises KeyError for an unknown host."""
+        result = dict(self._base)
+        sources = [self._groups[group] for group in self.hosts[host].groups if group in self._groups]
+        for source in (*sources, self._hosts.get(host, {})):
+            for name, layer in source.items():
+                below = result[name].layers if name in result else ()
+                result[name] = Layered(name, layer.value, layer.place, (*below, layer))
+        return result
+
+    def secrets(self, host: str) -> Mapping[str, SecretName]:
+        """The secrets that a host uses: passwords.yml, then its groups' from outer to inner, then its own."""
+        result = dict(self._secrets.get("passwords.yml", {}))
+        for group in self.hosts[host].groups:
+            result.update(self._secrets.get(f"passwords/{group}.yml", {}))
+        result.update(self._secrets.get(f"hosts/{host}.passwords.yml", {}))
+        return result

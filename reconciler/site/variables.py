@@ -1,0 +1,126 @@
+"""globals.yml, groups/*.yml, hosts/*.yml → layers of variables, each value checked against its variable's schema."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.catalogue import Catalogue
+from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.yaml import Document, Path
+from reconciler.errors import Problem
+from reconciler.site.inventory import Known
+from reconciler.site.types import Host, Layer, Layered
+
+OWN_PREFIX = "site_"
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The catalogue's defaults with globals on top, and what groups and hosts say beyond that."""
+
+    base: Mapping[str, Layered]
+    groups: Mapping[str, Mapping[str, Layer]]
+    hosts: Mapping[str, Mapping[str, Layer]]
+
+
+def load(
+    documents: Mapping[str, Document],
+    hosts: Mapping[str, Host],
+    known: Known,
+    catalogue: Catalogue,
+    problems: list[Problem],
+) -> Layers:
+    """Read every file of variables; what is wrong in them is reported and left out."""
+    reader = _Reader(catalogue, problems)
+    groups: dict[str, Mapping[str, Layer]] = {}
+    own: dict[str, Mapping[str, Layer]] = {}
+    for name, host in hosts.items():
+        if host.interfaces:
+            own[name] = reader.interfaces(documents["inventory.yml"], host)
+    inventory = documents.get("inventory.yml")
+    entries = inventory.data.get("hosts") if inventory and isinstance(inventory.data, dict) else None
+    for name, entry in (entries if isinstance(entries, dict) else {}).items():
+        if inventory and isinstance(entry, dict) and entry.get("variables"):
+            path = ("hosts", name, "variables")
+            own[name] = {**own.get(name, {}), **reader.read(inventory, "host", path)}
+    for path_name, document in documents.items():
+        folder, slash, file = path_name.partition("/")
+        name = file.removesuffix(".yml")
+        if folder == "groups" and slash:
+            if name not in known.groups:
+                hint = suggest(name, known.groups)
+                problems.append(document.place().problem(f"the inventory has no group {name!r}", hint))
+            groups[name] = reader.read(document, f"group:{name}")
+        elif folder == "hosts" and slash and not file.endswith(".passwords.yml"):
+            if name not in known.hosts:
+                hint = suggest(name, known.hosts)
+                problems.append(document.place().problem(f"the inventory has no host {name!r}", hint))
+            own[name] = reader.merge(own.get(name, {}), reader.read(document, "host"))
+    return Layers(_base(documents.get("globals.yml"), reader, catalogue), groups, own)
+
+
+def _base(document: Document | None, reader: "_Reader", catalogue: Catalogue) -> dict[str, Layered]:
+    result = {}
+    for name, variable in catalogue.variables.items():
+        if not variable.required:
+            layer = Layer("catalogue", variable.default, variable.place)
+            result[name] = Layered(name, layer.value, layer.place, (layer,))
+    for name, layer in (reader.read(document, "globals") if document else {}).items():
+        below = result[name].layers if name in result else ()
+        result[name] = Layered(name, layer.value, layer.place, (*below, layer))
+    return result
+
+
+class _Reader:
+    def __init__(self, catalogue: Catalogue, problems: list[Problem]) -> None:
+        self._variables = catalogue.variables
+        self._passwords = catalogue.passwords()
+        self._problems = problems
+        self._grammars: dict[str, Grammar] = {}
+
+    def read(self, document: Document, origin: str, path: Path = ()) -> dict[str, Layer]:
+        """The variables in a document, or in the mapping at `path` of it."""
+        content: Any = document.data
+        for step in path:
+            content = content[step]
+        if not isinstance(content, dict):
+            self._problems.append(document.place(path).problem("must be a mapping of variables to values"))
+            return {}
+        result = {}
+        for name, value in content.items():
+            where = (*path, name)
+            variable = self._variables.get(name)
+            if variable is not None:
+                value = normalise(value, variable.schema)
+                if name not in self._grammars:
+                    self._grammars[name] = Grammar(variable.schema, expressions=True)
+                self._problems += self._grammars[name].check(document, where, value)
+            elif not name.startswith(OWN_PREFIX):
+                self._unknown(document, where, name)
+                continue
+            result[name] = Layer(origin, value, document.place(where))
+        return result
+
+    def interfaces(self, document: Document, host: Host) -> dict[str, Layer]:
+        """`interfaces: {api: eth1}` of the inventory as what it means: the variable api_interface of this host."""
+        return {
+            f"{network}_interface": Layer("host", name, document.place(("hosts", host.name, "interfaces", network)))
+            for network, name in host.interfaces.items()
+            if f"{network}_interface" in self._variables
+        }
+
+    def merge(self, inventory: Mapping[str, Layer], file: Mapping[str, Layer]) -> dict[str, Layer]:
+        """A host's variables of both its places. Saying the same variable in both is a problem."""
+        for name in file:
+            if name in inventory:
+                hint = f"remove it here or at {inventory[name].place}"
+                self._problems.append(file[name].place.problem(f"{name!r} is set for this host twice", hint))
+        return {**inventory, **file}
+
+    def _unknown(self, document: Document, path: Path, name: str) -> None:
+        place = document.place(path, key=True)
+        if name in self._passwords:
+            self._problems.append(place.problem(f"{name!r} is a password", "it belongs in passwords.yml, encrypted"))
+            return
+        hint = suggest(name, self._variables) or f"a variable of your own is called {OWN_PREFIX}…"
+        self._problems.append(place.problem(f"unknown variable {name!r}", hint))
