@@ -17,8 +17,10 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
 VARIABLE: Final = re.compile(r"[a-z][a-z0-9_]*")
 # What templates see besides variables (docs/services.md): a variable of that name could never be read.
 RESERVED: Final = frozenset(
-    "ansible_facts ansible_hostname container frontends groups host hostvars inventory_hostname log_inputs"
-    " scrape_targets service".split()
+    (
+        *("ansible_facts", "ansible_hostname", "container", "frontends", "groups", "host", "hostvars"),
+        *("inventory_hostname", "log_inputs", "scrape_targets", "service"),
+    )
 )
 PREFIX: Final[Mapping[Origin, str]] = {"catalogue": "catalogue", "site": "services"}
 
@@ -33,6 +35,20 @@ def load(files: Mapping[str, bytes], origin: Origin) -> Catalogue:
     references are checked by `merge`. A folder with only variables.yml declares variables that services share.
     """
     problems: list[Problem] = []
+    return _finish(read(files, origin, problems), problems)
+
+
+def merge(shipped: Catalogue, own: Catalogue) -> Catalogue:
+    """Both catalogues as one. An own service of a shipped name takes its place, with a warning.
+
+    Raises SiteInvalid for what own services refer to and nobody has, and for names that are there twice.
+    """
+    problems: list[Problem] = [*own.warnings]
+    return _finish(combine(shipped, own, problems), problems)
+
+
+def read(files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> Catalogue:
+    """As `load`, but adds to `problems` and gives what can be used all the same."""
     folders: dict[str, dict[str, bytes]] = {}
     for path in sorted(files):
         name, slash, rest = path.partition("/")
@@ -43,21 +59,16 @@ def load(files: Mapping[str, bytes], origin: Origin) -> Catalogue:
                 _place(origin, path).problem("is not in a folder of a service", "services/<name>/service.yml")
             )
     services = {name: _service(name, content, origin, problems) for name, content in folders.items()}
-    variables = _join(services.values(), problems)
-    catalogue = Catalogue(services, variables)
+    catalogue = Catalogue(services, _join(services.values(), problems))
     if origin == "catalogue":
         problems += check_references(catalogue, services)
-    return _finish(catalogue, problems)
+    return catalogue
 
 
-def merge(shipped: Catalogue, own: Catalogue) -> Catalogue:
-    """Both catalogues as one. An own service of a shipped name takes its place, with a warning.
-
-    Raises SiteInvalid for what own services refer to and nobody has, and for names that are there twice.
-    """
+def combine(shipped: Catalogue, own: Catalogue, problems: list[Problem]) -> Catalogue:
+    """As `merge`, but adds to `problems` and gives what can be used all the same."""
     if not own.services:
         return shipped
-    problems: list[Problem] = [*own.warnings]
     for name in own.services:
         if name in shipped.services:
             place = Place(own.services[name].document.name, 1, 1)
@@ -65,9 +76,13 @@ def merge(shipped: Catalogue, own: Catalogue) -> Catalogue:
                 place.warning(f"replaces the catalogue's service {name!r} entirely", "rename it to add one")
             )
     services = dict(sorted({**shipped.services, **own.services}.items()))
-    catalogue = Catalogue(services, _join(services.values(), problems))
+    # Own variables among themselves were looked at before.
+    found: list[Problem] = []
+    catalogue = Catalogue(services, _join(services.values(), found))
+    known = {str(problem) for problem in problems}
+    problems += [problem for problem in found if str(problem) not in known]
     problems += check_references(catalogue, own.services)
-    return _finish(catalogue, problems)
+    return catalogue
 
 
 def _finish(catalogue: Catalogue, problems: list[Problem]) -> Catalogue:
@@ -130,10 +145,11 @@ def _grammar(kind: str) -> Grammar:
 def _variables(service: str, document: Document, problems: list[Problem]) -> dict[str, Variable]:
     result: dict[str, Variable] = {}
     fragments = document.data if isinstance(document.data, dict) else {}
+    broken = any(problem.file == document.name for problem in problems)
     for name, fragment in fragments.items():
         if isinstance(fragment, dict):
             result[name] = _variable(service, document, name, fragment)
-            if _grammar("variables").valid({name: fragment}):
+            if not broken or _grammar("variables").valid({name: fragment}):
                 problems += _check_variable(document, result[name])
     return result
 

@@ -53,7 +53,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     for other in words:
         if other.lower().replace("-", "_") == folded:
             return other
-    near = difflib.get_close_matches(word, words, 1, 0.7)
+    # Names share long prefixes (enable_…): a longer word must be nearer to be one that was meant.
+    near = difflib.get_close_matches(word, words, 1, 0.7 if len(word) < 6 else 0.8)
     return near[0] if near else ""
 
 

@@ -11,23 +11,40 @@ from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem
-from reconciler.site.networks import with_fallbacks
+from reconciler.site.networks import FALLBACK, with_fallbacks
 from reconciler.site.types import Host
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The names that files of a site may use."""
+    """The names that files of a site may use. Where the inventory could not be read, every name may be one."""
 
     hosts: tuple[str, ...]
     groups: tuple[str, ...]
+    complete: bool = True
+
+    def host(self, name: str, place: Place) -> list[Problem]:
+        """The problem with a host's name, if there is one."""
+        return self._unknown("host", name, self.hosts, place)
+
+    def group(self, name: str, place: Place) -> list[Problem]:
+        """The problem with a group's name, if there is one."""
+        return self._unknown("group", name, self.groups, place)
+
+    def _unknown(self, what: str, name: str, names: tuple[str, ...], place: Place) -> list[Problem]:
+        if name in names or not self.complete:
+            return []
+        return [place.problem(f"the inventory has no {what} {name!r}", suggest(name, names))]
 
 
 def load(
-    document: Document, catalogue: Catalogue, problems: list[Problem]
+    document: Document | None, catalogue: Catalogue, problems: list[Problem]
 ) -> tuple[dict[str, Host], dict[str, tuple[str, ...]]]:
     """Hosts and groups (every group of the catalogue and `all` among them). What is wrong is left out and reported."""
-    problems += Grammar(data.schema("inventory")).check(document)
+    if document is None:  # missing or unreadable, which is reported already
+        document = Document("inventory.yml", {})
+    else:
+        problems += Grammar(data.schema("inventory")).check(document)
     entries = _mapping(_mapping(document.data).get("hosts"))
     tree = _Groups(document, catalogue)
     problems += tree.problems
@@ -48,6 +65,7 @@ def load(
             place=document.place(("hosts", name), key=True),
         )
     problems += _duplicate_addresses(document, entries)
+    problems += _bare_interfaces(document, entries)
     return hosts, groups
 
 
@@ -77,6 +95,27 @@ def _duplicate_addresses(document: Document, entries: Mapping[str, Any]) -> list
             if first is not place:
                 hint = f"first at {first}"
                 problems.append(place.problem(f"{address} is another host's address on the network {network!r}", hint))
+    return problems
+
+
+def _bare_interfaces(document: Document, entries: Mapping[str, Any]) -> list[Problem]:
+    """Networks with an interface of their own and no address of their own: kolla-ansible would look at the interface."""
+    problems = []
+    for name, entry in entries.items():
+        interfaces = _texts(_mapping(entry).get("interfaces"))
+        addresses = _texts(_mapping(entry).get("addresses"))
+        for network, interface in interfaces.items():
+            other = FALLBACK.get(network, "")
+            if (
+                network in addresses
+                or not other
+                or network == "kolla_external_vip"
+                or interface == interfaces.get(other)
+            ):
+                continue
+            place = document.place(("hosts", name, "interfaces", network), key=True)
+            message = f"the network {network!r} has its own interface but takes its address from {other!r}"
+            problems.append(place.warning(message, f"declare addresses: {{{network}: …}}"))
     return problems
 
 

@@ -25,6 +25,7 @@ class Layout:
 def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
     """Tell the files apart. Unknown ones become problems; hidden ones, Markdown and docs/ are nobody's business."""
     documents: list[str] = []
+    strange: set[str] = set()
     overrides: dict[str, bytes] = {}
     services: dict[str, bytes] = {}
     for path in sorted(files):
@@ -42,11 +43,12 @@ def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
                 documents.append(path)
             elif not hidden and not rest.endswith(".md"):
                 problems.append(Place(path).problem("is read by nothing", _folder_hint(top, rest)))
-        elif not _ignored(top, bool(slash)):
+        elif not _ignored(top, bool(slash)) and top not in strange:
+            strange.add(top)
             known = [f"{folder}/" for folder in _FOLDERS] if slash else list(_FILES)
             name = f"{top}/" if slash else top
             hint = suggest(name, known) or f"a site has {', '.join(known)}"
-            problems.append(Place(path).problem("is read by nothing", hint))
+            problems.append(Place(name).problem("is read by nothing", hint))
     if "inventory.yml" not in files:
         problems.append(Place("inventory.yml").problem("is missing", "a site needs an inventory with its hosts"))
     return Layout(tuple(documents), overrides, services)

@@ -1,18 +1,15 @@
 """The files of a site → Site, or every problem of every file."""
 
 from collections.abc import Mapping
-from typing import Final
 
-from reconciler import catalogue as services
 from reconciler.catalogue import Catalogue
+from reconciler.catalogue.load import combine, read
 from reconciler.document import yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site import inventory, overrides, passwords, policy, variables
 from reconciler.site.layout import sort_files
 from reconciler.site.types import Site
-
-_EMPTY: Final = Catalogue({}, {})
 
 
 def load(files: Mapping[str, bytes], catalogue: Catalogue, name: str = "") -> Site:
@@ -24,11 +21,10 @@ def load(files: Mapping[str, bytes], catalogue: Catalogue, name: str = "") -> Si
     problems: list[Problem] = []
     layout = sort_files(files, problems)
     catalogue = _catalogue(layout.services, catalogue, problems)
-    documents = {path: _read(path, files[path], problems) for path in layout.documents}
+    documents = _documents({path: files[path] for path in layout.documents}, problems)
 
-    inventory_document = documents.get("inventory.yml") or Document("inventory.yml", {})
-    hosts, groups = inventory.load(inventory_document, catalogue, problems)
-    known = inventory.Known(tuple(hosts), tuple(groups))
+    hosts, groups = inventory.load(documents.get("inventory.yml"), catalogue, problems)
+    known = inventory.Known(tuple(hosts), tuple(groups), complete="inventory.yml" in documents)
     rules = policy.load(documents.get("reconciler.yml"), catalogue, problems)
     layers = variables.load(documents, hosts, known, catalogue, problems)
     secrets = passwords.load(documents, known, catalogue, problems)
@@ -53,24 +49,18 @@ def load(files: Mapping[str, bytes], catalogue: Catalogue, name: str = "") -> Si
 
 
 def _catalogue(files: Mapping[str, bytes], shipped: Catalogue, problems: list[Problem]) -> Catalogue:
-    """The catalogue with the site's own services; when those are wrong the rest is still checked, with what is right."""
-    if not files:
-        return shipped
-    try:
-        merged = services.merge(shipped, services.load(files, "site"))
-    except SiteInvalid as error:
-        problems += error.problems
-        return shipped
-    problems += merged.warnings
-    return merged
+    """The catalogue with the site's own services, as far as those can be read."""
+    return combine(shipped, read(files, "site", problems), problems) if files else shipped
 
 
-def _read(path: str, content: bytes, problems: list[Problem]) -> Document:
-    try:
-        document = yaml.load(content, path)
-    except SiteInvalid as error:
-        problems += error.problems
-        return Document(path, {})
-    if document.data is None:
-        return Document(path, {})
-    return document
+def _documents(files: Mapping[str, bytes], problems: list[Problem]) -> dict[str, Document]:
+    """The YAML files that can be read; an empty one is an empty mapping."""
+    result = {}
+    for path, content in files.items():
+        try:
+            document = yaml.load(content, path)
+        except SiteInvalid as error:
+            problems += error.problems
+        else:
+            result[path] = Document(path, {}) if document.data is None else document
+    return result

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from reconciler.catalogue import Catalogue, OverridePattern
-from reconciler.document.grammar import nearest, suggest
+from reconciler.document.grammar import nearest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
@@ -25,9 +25,7 @@ def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, proble
             continue
         unknown = [host for _, host in matches if host and host not in known.hosts]
         if len(unknown) == len(matches):
-            problems.append(
-                place.problem(f"the inventory has no host {unknown[0]!r}", suggest(unknown[0], known.hosts))
-            )
+            problems += known.host(unknown[0], place)
         if any(pattern.text for pattern, _ in matches):
             problems += _text(place, content)
 

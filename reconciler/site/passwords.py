@@ -37,15 +37,9 @@ def load(
 def _check_owner(path: str, document: Document, known: Known, problems: list[Problem]) -> None:
     folder, _, file = path.partition("/")
     if folder == "passwords":
-        name = file.removesuffix(".yml")
-        if name not in known.groups:
-            problems.append(
-                document.place().problem(f"the inventory has no group {name!r}", suggest(name, known.groups))
-            )
+        problems += known.group(file.removesuffix(".yml"), document.place())
     elif folder == "hosts":
-        name = file.removesuffix(".passwords.yml")
-        if name not in known.hosts:
-            problems.append(document.place().problem(f"the inventory has no host {name!r}", suggest(name, known.hosts)))
+        problems += known.host(file.removesuffix(".passwords.yml"), document.place())
 
 
 def _read(document: Document, names: Mapping[str, Any], problems: list[Problem]) -> dict[str, SecretName]:
@@ -55,20 +49,19 @@ def _read(document: Document, names: Mapping[str, Any], problems: list[Problem])
         return {}
     if not content:
         return {}
-    if not isinstance(content.get("sops"), dict):
-        hint = f"run: sops encrypt --in-place {document.name}"
-        problems.append(document.place().problem("is not encrypted", hint))
     result: dict[str, SecretName] = {}
+    hint = f"run: sops encrypt --in-place {document.name}"
     encrypted = isinstance(content.get("sops"), dict)
+    if not encrypted:
+        problems.append(document.place().problem("is not encrypted", hint))
     for name, value in content.items():
         if name == "sops":
             continue
         if name not in names:
-            hint = suggest(name, names) or "remove it, or declare it under passwords: of a service"
-            problems.append(document.place((name,), key=True).warning(f"no service uses the password {name!r}", hint))
+            advice = suggest(name, names) or "remove it, or declare it under passwords: of a service"
+            problems.append(document.place((name,), key=True).warning(f"no service uses the password {name!r}", advice))
         for path, leaf in _leaves((name,), value):
             if encrypted and not _is_cipher(path, leaf):
-                hint = f"run: sops encrypt --in-place {document.name}"
                 problems.append(document.place(path).problem(f"{_dotted(path)!r} is not encrypted", hint))
             _add(result, document, path, leaf)
         _add(result, document, (name,), value)

@@ -35,26 +35,15 @@ def load(
     groups: dict[str, Mapping[str, Layer]] = {}
     own: dict[str, Mapping[str, Layer]] = {}
     for name, host in hosts.items():
-        if host.interfaces:
-            own[name] = reader.interfaces(documents["inventory.yml"], host)
-    inventory = documents.get("inventory.yml")
-    entries = inventory.data.get("hosts") if inventory and isinstance(inventory.data, dict) else None
-    for name, entry in (entries if isinstance(entries, dict) else {}).items():
-        if inventory and isinstance(entry, dict) and entry.get("variables"):
-            path = ("hosts", name, "variables")
-            own[name] = {**own.get(name, {}), **reader.read(inventory, "host", path)}
+        own[name] = reader.inventory(documents["inventory.yml"], host)
     for path_name, document in documents.items():
         folder, slash, file = path_name.partition("/")
         name = file.removesuffix(".yml")
         if folder == "groups" and slash:
-            if name not in known.groups:
-                hint = suggest(name, known.groups)
-                problems.append(document.place().problem(f"the inventory has no group {name!r}", hint))
+            problems += known.group(name, document.place())
             groups[name] = reader.read(document, f"group:{name}")
         elif folder == "hosts" and slash and not file.endswith(".passwords.yml"):
-            if name not in known.hosts:
-                hint = suggest(name, known.hosts)
-                problems.append(document.place().problem(f"the inventory has no host {name!r}", hint))
+            problems += known.host(name, document.place())
             own[name] = reader.merge(own.get(name, {}), reader.read(document, "host"))
     return Layers(_base(documents.get("globals.yml"), reader, catalogue), groups, own)
 
@@ -77,6 +66,7 @@ class _Reader:
         self._passwords = catalogue.passwords()
         self._problems = problems
         self._grammars: dict[str, Grammar] = {}
+        self._hints: dict[str, str] = {}
 
     def read(self, document: Document, origin: str, path: Path = ()) -> dict[str, Layer]:
         """The variables in a document, or in the mapping at `path` of it."""
@@ -101,26 +91,31 @@ class _Reader:
             result[name] = Layer(origin, value, document.place(where))
         return result
 
-    def interfaces(self, document: Document, host: Host) -> dict[str, Layer]:
-        """`interfaces: {api: eth1}` of the inventory as what it means: the variable api_interface of this host."""
-        return {
+    def inventory(self, document: Document, host: Host) -> dict[str, Layer]:
+        """What the inventory says of a host. `interfaces: {api: eth1}` means the variable api_interface."""
+        result = {
             f"{network}_interface": Layer("host", name, document.place(("hosts", host.name, "interfaces", network)))
             for network, name in host.interfaces.items()
             if f"{network}_interface" in self._variables
         }
+        entry = document.data["hosts"][host.name]
+        if isinstance(entry, dict) and isinstance(entry.get("variables"), dict):
+            result = self.merge(result, self.read(document, "host", ("hosts", host.name, "variables")))
+        return result
 
-    def merge(self, inventory: Mapping[str, Layer], file: Mapping[str, Layer]) -> dict[str, Layer]:
+    def merge(self, earlier: Mapping[str, Layer], file: Mapping[str, Layer]) -> dict[str, Layer]:
         """A host's variables of both its places. Saying the same variable in both is a problem."""
         for name in file:
-            if name in inventory:
-                hint = f"remove it here or at {inventory[name].place}"
+            if name in earlier:
+                hint = f"remove it here or at {earlier[name].place}"
                 self._problems.append(file[name].place.problem(f"{name!r} is set for this host twice", hint))
-        return {**inventory, **file}
+        return {**earlier, **file}
 
     def _unknown(self, document: Document, path: Path, name: str) -> None:
         place = document.place(path, key=True)
         if name in self._passwords:
             self._problems.append(place.problem(f"{name!r} is a password", "it belongs in passwords.yml, encrypted"))
             return
-        hint = suggest(name, self._variables) or f"a variable of your own is called {OWN_PREFIX}…"
-        self._problems.append(place.problem(f"unknown variable {name!r}", hint))
+        if name not in self._hints:  # the same mistake may be in the files of many hosts
+            self._hints[name] = suggest(name, self._variables) or f"a variable of your own is called {OWN_PREFIX}…"
+        self._problems.append(place.problem(f"unknown variable {name!r}", self._hints[name]))
