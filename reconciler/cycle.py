@@ -30,14 +30,15 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         target = node.target()
         if target is None:
             return report
-        suspension = node.state.suspension
+        suspension, commit = node.state.suspension, node.commit(report.revision)
         report = replace(
             report,
             site=target.desired.site,
             containers=len(target.desired.containers),
             suspended=suspension.reason if suspension else "",
             warnings=target.prepared.warnings,
-            **node.commit_fields(report.revision),
+            subject=commit.subject,
+            author=commit.author,
         )
         memory = node.state.memory()
         deep = node.wants_deep(report.revision, memory) if deep is None else deep

@@ -15,9 +15,11 @@ from typing import Any
 
 import structlog
 
-from reconciler import apply, errors, git, host, plan, policy, report, secret, sops
+from reconciler import apply, errors, host, plan, policy, report, secret, sops
 from reconciler.engine import Engine
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
+from reconciler.git import remote as git
+from reconciler.git import tree, trust
 from reconciler.model import Actual, Condition, Desired, File, Memory, Outcome, Plan, from_json, to_json
 from reconciler.prepare import Prepared, prepare
 from reconciler.registrations import Registry
@@ -58,7 +60,7 @@ class Node:
         self._target: Target | None = None
         self._refusal: Refusal | None = None
         self._looked_deep = 0.0
-        self._commit: git.CommitInfo | None = None
+        self._commit: tree.CommitInfo | None = None
 
     def close(self) -> None:
         """Let go of connections; waits a moment for statuses that are still to be posted."""
@@ -91,10 +93,10 @@ class Node:
     def _consider(self, head: str, anchor: Anchor | None) -> None:
         """Verify → validate everything → persist the anchor, in this order."""
         try:
-            trust = self.settings.trust
-            signatures = git.SignaturePolicy(trust.signatures, trust.allowed_signers, gpg_keys=trust.gpg_keys)
-            signer = git.verify(self.state.repository, head, signatures)
-            git.advance(self.state.repository, anchor.commit if anchor else None, head)
+            rules = self.settings.trust
+            signatures = trust.SignaturePolicy(rules.signatures, rules.allowed_signers, gpg_keys=rules.gpg_keys)
+            signer = trust.verify(self.state.repository, head, signatures)
+            trust.advance(self.state.repository, anchor.commit if anchor else None, head)
             target = self._make_target(head)
         except errors.Terminal as error:
             problems = tuple(str(p) for p in getattr(error, "problems", ()))
@@ -111,11 +113,11 @@ class Node:
         anchor = self.state.anchor
         return Source(True, anchor.commit if anchor else "")
 
-    def commit_fields(self, commit: str) -> dict[str, str]:
+    def commit(self, commit: str) -> tree.CommitInfo:
         """Subject and author of a commit, for the report."""
         if self._commit is None or self._commit.id != commit:
-            self._commit = git.commit_info(self.state.repository, commit)
-        return {"subject": self._commit.subject, "author": self._commit.author}
+            self._commit = tree.commit_info(self.state.repository, commit)
+        return self._commit
 
     def remember(self, target: Target) -> None:
         """Note a complete apply, once: from then on differences are drift."""

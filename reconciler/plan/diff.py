@@ -572,7 +572,7 @@ class _Planner:
             replace(action, needs=(*action.needs, *pulls))
             if action.verb in _DISRUPTIVE and not action.drift
             else action
-            for action in self.actions
+            for action in sorted(self.actions, key=lambda action: action.verb is not Verb.PULL)
         )
 
 
