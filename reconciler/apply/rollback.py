@@ -22,22 +22,26 @@ class Rollback:
         self._root = config_root
 
     def keep(self, container: str, paths: Iterable[str]) -> None:
-        """Remember these files as they are now, absent ones included; does nothing when they are remembered already."""
+        """Remember these files as they are now, absent ones included; those remembered already stay as they were."""
         place = self._place(container)
-        if (place / "manifest.json").exists():
+        manifest = self._manifest(container)
+        if manifest is None:
+            shutil.rmtree(place, ignore_errors=True)
+            files.make_dirs(self._directory.parent, f"{self._directory.name}/{place.name}", 0o700)
+            manifest = {}
+        missing = sorted(set(paths) - manifest.keys())
+        if not missing:
             return
-        shutil.rmtree(place, ignore_errors=True)
-        files.make_dirs(self._directory.parent, f"{self._directory.name}/{place.name}", 0o700)
-        manifest: dict[str, Any] = {}
-        for number, path in enumerate(sorted(set(paths))):
+        for path in missing:
             try:
                 content, status = files.read_nofollow(self._root, path)
             except FileNotFoundError:
                 manifest[path] = None
                 continue
-            files.write_atomic(place / str(number), content, mode=0o600)
+            copy = str(len(manifest))
+            files.write_atomic(place / copy, content, mode=0o600)
             manifest[path] = {
-                "copy": str(number),
+                "copy": copy,
                 "mode": status.st_mode & 0o7777,
                 "uid": status.st_uid,
                 "gid": status.st_gid,
@@ -46,11 +50,10 @@ class Rollback:
 
     def restore(self, container: str) -> bool:
         """Bring the remembered files back. False when nothing was remembered."""
-        place = self._place(container)
-        try:
-            manifest: dict[str, Any] = json.loads((place / "manifest.json").read_bytes())
-        except FileNotFoundError:
+        manifest = self._manifest(container)
+        if manifest is None:
             return False
+        place = self._place(container)
         for path, kept in manifest.items():
             if kept is None:
                 files.remove(self._root, path)
@@ -65,6 +68,13 @@ class Rollback:
         place = self._place(container)
         (place / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(place, ignore_errors=True)
+
+    def _manifest(self, container: str) -> dict[str, Any] | None:
+        try:
+            manifest: dict[str, Any] = json.loads((self._place(container) / "manifest.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return manifest
 
     def _place(self, container: str) -> Path:
         return self._directory / container

@@ -1,0 +1,73 @@
+"""The previous files come back exactly, whatever happened in between."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reconciler import errors, files
+from reconciler.apply import Rollback
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[Rollback, Path]:
+    root = tmp_path / "kolla"
+    files.make_dirs(tmp_path, "kolla/web", 0o770)
+    files.write_under(root, "web/a.conf", b"old a", mode=0o640)
+    (tmp_path / "state").mkdir()
+    return Rollback(tmp_path / "state" / "rollback", root), root
+
+
+def test_content_mode_and_absence_come_back(place: tuple[Rollback, Path]) -> None:
+    rollback, root = place
+    rollback.keep("web", ["web/a.conf", "web/new.conf"])
+    files.write_under(root, "web/a.conf", b"new a", mode=0o600)
+    files.write_under(root, "web/new.conf", b"new", mode=0o600)
+    assert rollback.restore("web")
+    assert (root / "web/a.conf").read_bytes() == b"old a"
+    assert (root / "web/a.conf").stat().st_mode & 0o7777 == 0o640
+    assert not (root / "web/new.conf").exists()
+    assert not rollback.restore("web"), "a restore is done once"
+
+
+def test_the_older_good_files_win_over_a_second_attempt(place: tuple[Rollback, Path]) -> None:
+    """Killed after writing; a later apply writes again, and more, before anything proved itself."""
+    rollback, root = place
+    rollback.keep("web", ["web/a.conf"])
+    files.write_under(root, "web/a.conf", b"bad 1", mode=0o600)
+    files.write_under(root, "web/b.conf", b"old b", mode=0o600)
+    rollback.keep("web", ["web/a.conf", "web/b.conf"])
+    files.write_under(root, "web/a.conf", b"bad 2", mode=0o600)
+    files.write_under(root, "web/b.conf", b"bad b", mode=0o600)
+    rollback.restore("web")
+    assert [(root / "web" / name).read_bytes() for name in ("a.conf", "b.conf")] == [b"old a", b"old b"]
+
+
+def test_what_proved_itself_is_not_rolled_back(place: tuple[Rollback, Path]) -> None:
+    rollback, root = place
+    rollback.keep("web", ["web/a.conf"])
+    files.write_under(root, "web/a.conf", b"good", mode=0o600)
+    rollback.forget("web")
+    assert not rollback.restore("web")
+    assert (root / "web/a.conf").read_bytes() == b"good"
+
+
+def test_an_unfinished_copy_is_not_trusted(place: tuple[Rollback, Path], tmp_path: Path) -> None:
+    """Killed before the manifest was written: the copies beside it mean nothing."""
+    rollback, _ = place
+    files.make_dirs(tmp_path / "state", "rollback/web", 0o700)
+    (tmp_path / "state/rollback/web/0").write_bytes(b"half")
+    assert not rollback.restore("web")
+    rollback.keep("web", ["web/a.conf"])
+    assert (tmp_path / "state/rollback/web/0").read_bytes() == b"old a"
+
+
+def test_a_link_is_never_followed(place: tuple[Rollback, Path], tmp_path: Path) -> None:
+    rollback, root = place
+    secret = tmp_path / "secret"
+    secret.write_text("not ours")
+    os.unlink(root / "web/a.conf")
+    os.symlink(secret, root / "web/a.conf")
+    with pytest.raises(errors.Terminal) as caught:
+        rollback.keep("web", ["web/a.conf"])
+    assert caught.value.reason == "FileUnsafe"
