@@ -1,0 +1,320 @@
+"""The Docker Engine: what it has, and one method per thing it may be asked to do. docker-py lives only here."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from docker import errors as docker_errors
+from docker.utils import parse_repository_tag
+
+from reconciler import errors
+from reconciler.engine import events, faults, jobs, logs, observe, options, parse
+from reconciler.engine.connection import Connection
+from reconciler.engine.events import Event
+from reconciler.engine.health import Health, Waiter
+from reconciler.engine.observe import EngineView
+from reconciler.model import Container, Desired, Image, Job, State
+from reconciler.normal import MUTABLE, normal
+
+__all__ = ["Engine", "EngineView", "Event", "Health"]
+
+_DEFAULT_STOP = 10  # seconds between SIGTERM and SIGKILL where neither container nor caller says
+
+
+class Engine:
+    """One Docker Engine, seen and changed on behalf of one owner.
+
+    `url` is a DOCKER_HOST value, None for the engine's default; `owner` is `<site>/<host>`, the value of the ownership label;
+    `timeout` in seconds is for one request. Safe to use from up to eight threads. Every method raises errors.Transient
+    (EngineUnreachable, EngineTimeout) besides what it names. A change whose answer does not come in time is looked for
+    before it counts as EngineTimeout.
+    """
+
+    def __init__(self, url: str | None, *, owner: str, timeout: float = 60.0) -> None:
+        self.owner = owner
+        self._connection = Connection(url, timeout)
+        self._cache = observe.Cache()
+        self._observer = observe.Observer(self._connection, owner, self._cache)
+
+    def close(self) -> None:
+        """Close the connections; the next use connects again."""
+        self._connection.close()
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def observe(self, desired: Desired, *, deep: bool, extra_names: Iterable[str] = ()) -> EngineView:
+        """See `Observer.observe`. While `watch` runs in another thread, what did not change is not read again."""
+        return self._observer.observe(desired, deep=deep, extra_names=extra_names)
+
+    def watch(self, callback: Callable[[Event], None], *, stop: threading.Event) -> None:
+        """Call `callback` for every event until `stop` is set; blocks, so run it in a thread of its own.
+
+        Never raises for the engine: it connects again and reads on from where it was. A kind `engine` event says
+        `connected` (look at everything: something may have been missed) or `disconnected`.
+        """
+
+        def heard(event: Event) -> None:
+            self._cache.heard(event)
+            callback(event)
+
+        events.Stream(self._connection, heard, stop).run()
+
+    def info(self) -> Mapping[str, Any]:
+        """The engine's `/info`, for `doctor`."""
+        return dict(self._connection.ask("ask the engine about itself", self._connection.api.info))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a container of that name, whoever's."""
+        return self._connection.inspect(name) is not None
+
+    def identity(self, name: str) -> tuple[str, datetime | None]:
+        """Id and start time. Raises errors.Transient (ContainerMissing)."""
+        data = self._require(name)
+        return str(data["Id"]), parse.moment(data["State"].get("StartedAt"))
+
+    def volumes(self) -> Mapping[str, str]:
+        """Every volume's name and its folder on the host."""
+        found = self._connection.ask("list volumes", self._connection.api.volumes)
+        return {volume["Name"]: volume.get("Mountpoint") or "" for volume in found.get("Volumes") or ()}
+
+    def last_words(self, container: Container, lines: int = 20, *, name: str | None = None) -> str:
+        """The last lines of the container's `log_files` and of its output. "" when there are none; raises nothing.
+
+        They may hold what the service wrote of its secrets: redact them before they are shown.
+        """
+        return logs.last_words(self._connection, container, name or container.name, lines)
+
+    def wait_healthy(
+        self,
+        container: Container,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        stability: float | None = None,
+    ) -> Health:
+        """Wait until the container is healthy and stays so. Seconds default to its `start_timeout` and `stability`."""
+        waiter = Waiter(self._connection, container, name or container.name)
+        return waiter.wait(
+            container.start_timeout if timeout is None else timeout,
+            container.stability if stability is None else stability,
+        )
+
+    # --- images and volumes ------------------------------------------------------------------------------------------
+
+    def pull(self, image: str, on_progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Bring an image. `on_progress` gets (layer, bytes, of bytes).
+
+        Raises errors.Terminal (ImageNotFound, RegistryDenied, DigestMismatch) or errors.Transient (RegistryUnreachable,
+        DiskFull); the message names image and registry.
+        """
+        doing = f"pull {image}"
+        repository, tag = parse_repository_tag(image)
+        with self._connection.asking(doing, image=image, fallback="PullFailed"):
+            for step in self._connection.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+                if "error" in step:
+                    raise faults.explain(
+                        faults.first_line(step["error"]), doing=doing, image=image, fallback="PullFailed"
+                    )
+                detail = step.get("progressDetail") or {}
+                if on_progress and detail.get("total"):
+                    on_progress(str(step.get("id", "")), int(detail.get("current", 0)), int(detail["total"]))
+        data = self._connection.inspect_image(image)
+        if data is None:
+            raise errors.Transient(f"{doing}: it is not there though the engine reported success", reason="PullFailed")
+        if tag and tag.startswith("sha256:") and not any(d.endswith(tag) for d in data.get("RepoDigests") or ()):
+            raise errors.Terminal(
+                f"{doing}: what registry {faults.registry(image)} served has another digest", reason="DigestMismatch"
+            )
+
+    def image(self, reference: str) -> Image | None:
+        """What the engine has under that name; None when it has nothing."""
+        data = self._connection.inspect_image(reference)
+        return parse.image(data) if data is not None else None
+
+    def create_volume(self, name: str, *, service: str = "") -> None:
+        """Make a named volume with our labels; one that exists stays as it is."""
+        labels = {options.OWNER: self.owner, options.SERVICE: service}
+        api = self._connection.api
+        self._connection.ask(f"create volume {name}", lambda: api.create_volume(name, labels=labels))
+
+    # --- containers --------------------------------------------------------------------------------------------------
+
+    def create(self, container: Container, *, name: str | None = None, labels: Mapping[str, str] | None = None) -> str:
+        """Make a container, not started, and the named volumes it lacks. Returns its id.
+
+        Raises errors.Terminal (NameInUse, ImageNotFound, MountMissing, CapabilityRefused, EngineRefused) and
+        errors.Transient (DiskFull).
+        """
+        called = name or container.name
+        self._make_volumes(container)
+        body = options.create(container, owner=self.owner, labels=labels)
+        api: Any = self._connection.api
+
+        def made() -> bool:
+            data = self._connection.inspect(called)
+            return data is not None and data["Config"]["Labels"].get(options.SPEC) == body["Labels"][options.SPEC]
+
+        self._connection.settle(
+            f"create {called}",
+            lambda: api.create_container_from_config(body, called),
+            made,
+        )
+        return str(self._require(called)["Id"])
+
+    def start(self, name: str) -> None:
+        """Start a container; one that runs is left alone.
+
+        Raises errors.Terminal (MountMissing, CapabilityRefused, UlimitRefused, DeviceMissing, StartFailed) and errors.Transient
+        (PortInUse, DiskFull, ContainerMissing).
+        """
+        api = self._connection.api
+        self._connection.settle(
+            f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback="StartFailed"
+        )
+
+    def stop(self, name: str, timeout: int | None = None) -> None:
+        """Send the container's stop signal, after `timeout` seconds SIGKILL. One that is not there counts as stopped."""
+        data = self._connection.inspect(name)
+        if data is None or data["State"]["Status"] in (State.EXITED, State.CREATED, State.DEAD):
+            return
+        seconds = self._stop_seconds(data, timeout)
+        api = self._connection.api
+
+        def stopped() -> bool:
+            return not self._is_running(name)
+
+        self._connection.settle(f"stop {name}", lambda: api.stop(name, timeout=seconds), stopped, patience=seconds)
+
+    def restart(self, name: str, timeout: int | None = None) -> None:
+        """Stop as `stop` does, then start. Raises as `start`."""
+        before = self._require(name)
+        seconds = self._stop_seconds(before, timeout)
+        api = self._connection.api
+
+        def restarted() -> bool:
+            now = self._connection.inspect(name)
+            return (
+                now is not None
+                and now["State"]["Running"]
+                and now["State"]["StartedAt"] != before["State"]["StartedAt"]
+            )
+
+        self._connection.settle(
+            f"restart {name}",
+            lambda: api.restart(name, timeout=seconds),
+            restarted,
+            fallback="StartFailed",
+            patience=seconds + 10.0,
+        )
+
+    def signal(self, name: str, signal: str) -> None:
+        """Send a signal (`HUP`, `SIGHUP`) to the container's first process."""
+        api = self._connection.api
+        self._connection.ask(f"send {signal} to {name}", lambda: api.kill(name, signal=signal))
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a container another name. Raises errors.Terminal (NameInUse), errors.Transient (ContainerMissing)."""
+        identity = str(self._require(name)["Id"])
+        api = self._connection.api
+
+        def renamed() -> bool:
+            data = self._connection.inspect(new_name)
+            return data is not None and data["Id"] == identity
+
+        self._connection.settle(f"rename {name} to {new_name}", lambda: api.rename(identity, new_name), renamed)
+
+    def remove(self, name: str) -> None:
+        """Remove a container, running or not; its volumes stay. One that is not there is fine."""
+        data = self._connection.inspect(name)
+        if data is None:
+            return
+        api, identity = self._connection.api, str(data["Id"])
+
+        def remove() -> None:
+            try:
+                api.remove_container(identity, force=True, v=False)
+            except docker_errors.NotFound:
+                return
+            except docker_errors.APIError as error:
+                if "already in progress" not in str(error):
+                    raise
+                self._gone(identity)
+
+        self._connection.settle(f"remove {name}", remove, lambda: self._connection.inspect(identity) is None)
+
+    def update(self, container: Container) -> None:
+        """Bring the limits and the restart policy, which change without a new container, to what `container` says.
+
+        Raises errors.Terminal (EngineRefused) when the engine or its kernel does not take one of them.
+        """
+        data = self._require(container.name)
+        facts = self._connection.facts()
+        now = parse.running(data, None, owner=self.owner, engine=facts, wanted=container).spec
+        want = normal(container)
+        fields = {name for name in MUTABLE if getattr(now, name) != getattr(want, name)}
+        if not fields:
+            return
+        body = options.update(container, fields)
+        doing = f"update {container.name} ({', '.join(sorted(fields))})"
+        self._connection.ask(doing, self._connection.post, "/containers/{0}/update", str(data["Id"]), body)
+
+    def execute(self, name: str, command: Sequence[str], timeout: float = 60.0, *, user: str = "") -> tuple[int, str]:
+        """Run a command in a running container: exit code and the last 64 KiB of its output.
+
+        Raises errors.Transient (EngineTimeout) after `timeout` seconds: the command may still run. errors.Terminal (ExecFailed).
+        """
+        connection = Connection(self._connection.url, timeout)
+        try:
+            return observe.execute(connection, name, command, user=user)
+        finally:
+            connection.close()
+
+    def run_once(self, job: Job) -> tuple[int, str]:
+        """Run a job's container to its end: exit code and last lines; the container is removed afterwards.
+
+        A container that an earlier run of ours left is taken over: waited for when it still runs, its exit code taken when
+        it ended. Raises errors.Terminal (JobTimeout when it ran longer than its timeout and was stopped; NameInUse) and as
+        `create` and `start`.
+        """
+        runner = jobs.Runner(
+            self._connection,
+            self.owner,
+            create=lambda container, labels: self.create(container, labels=labels),
+            start=self.start,
+            stop=self.stop,
+            remove=self.remove,
+        )
+        return runner.run(job)
+
+    # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _require(self, name: str) -> Mapping[str, Any]:
+        data = self._connection.inspect(name)
+        if data is None:
+            raise errors.Transient(
+                f"there is no container {name} (it was removed meanwhile)", reason="ContainerMissing"
+            )
+        return data
+
+    def _is_running(self, name: str) -> bool:
+        data = self._connection.inspect(name)
+        return data is not None and bool(data["State"]["Running"])
+
+    def _stop_seconds(self, data: Mapping[str, Any], timeout: int | None) -> int:
+        if timeout is not None:
+            return timeout
+        return int(data["Config"].get("StopTimeout") or _DEFAULT_STOP)
+
+    def _gone(self, identity: str) -> None:
+        deadline = time.monotonic() + 10
+        while self._connection.inspect(identity) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def _make_volumes(self, container: Container) -> None:
+        wanted = {mount.source for mount in container.mounts if not mount.source.startswith("/")}
+        if wanted:
+            present = self.volumes()
+            for name in sorted(wanted - present.keys()):
+                self.create_volume(name, service=container.service)

@@ -1,0 +1,128 @@
+"""The connection to the engine: one pooled client for all threads, and the two ways to ask it something."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, cast
+
+import docker
+import requests
+import urllib3
+from docker import errors as docker_errors
+
+from reconciler import errors
+from reconciler.engine import faults, parse
+
+T = TypeVar("T")
+
+THREADS = 8
+_RAISED = (
+    docker_errors.DockerException,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
+
+
+class Connection:
+    """A client that connects at its first use. Safe to use from up to `THREADS` threads.
+
+    `url` is the value of DOCKER_HOST (`unix:///run/docker.sock`), None for the engine's default. `timeout` in seconds.
+    """
+
+    def __init__(self, url: str | None, timeout: float = 60.0) -> None:
+        self.url, self.timeout = url, timeout
+        self._lock = threading.Lock()
+        self._api: docker.APIClient | None = None
+        self._facts: parse.Facts | None = None
+
+    @property
+    def api(self) -> docker.APIClient:
+        """docker-py's low-level client. Raises errors.Transient (EngineUnreachable)."""
+        with self._lock:
+            if self._api is None:
+                with self.asking("connect to the engine"):
+                    self._api = self.new_client(self.timeout)
+            return self._api
+
+    def new_client(self, timeout: float | None) -> docker.APIClient:
+        """A client of its own, for a request that stays open. Raises docker-py's errors."""
+        client: Any = docker.APIClient  # its annotations know no None and no fractions
+        return cast(
+            docker.APIClient,
+            client(base_url=self.url, version="auto", timeout=timeout, num_pools=2, max_pool_size=THREADS + 2),
+        )
+
+    def close(self) -> None:
+        """Close the pooled connections; the next use connects again."""
+        with self._lock:
+            if self._api is not None:
+                self._api.close()
+                self._api = None
+
+    def facts(self) -> parse.Facts:
+        """What the engine fills in by itself; asked once."""
+        if self._facts is None:
+            self._facts = parse.facts(self.ask("ask the engine about itself", self.api.info))
+        return self._facts
+
+    @contextlib.contextmanager
+    def asking(self, doing: str, *, image: str = "", fallback: str = "EngineRefused") -> Iterator[None]:
+        """Turns what the client raises into errors of the hierarchy."""
+        try:
+            yield
+        except _RAISED as error:
+            raise faults.translate(error, doing=doing, image=image, fallback=fallback) from None
+
+    def ask(self, doing: str, call: Callable[..., T], *arguments: Any, fallback: str = "EngineRefused") -> T:
+        """Call and return, errors translated."""
+        with self.asking(doing, fallback=fallback):
+            return call(*arguments)
+
+    def settle(
+        self,
+        doing: str,
+        call: Callable[[], object],
+        reached: Callable[[], bool],
+        *,
+        fallback: str = "EngineRefused",
+        patience: float = 10.0,
+    ) -> None:
+        """Ask for a change. When the answer does not come in time, look every half second whether it happened.
+
+        Raises errors.Transient (EngineTimeout) when it is still not so after `patience` seconds, else what the engine
+        refused with.
+        """
+        try:
+            self.ask(doing, call, fallback=fallback)
+        except errors.Transient as error:
+            if error.reason != "EngineTimeout":
+                raise
+            deadline = time.monotonic() + patience
+            while not reached():
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def post(self, path: str, identity: str, body: Mapping[str, Any]) -> None:
+        """A request that docker-py has no method for, or none with every option. `path` has `{0}` for the id."""
+        api: Any = self.api
+        api._raise_for_status(api._post_json(api._url(path, identity), data=body))
+
+    def inspect(self, name: str) -> Mapping[str, Any] | None:
+        """A container's inspect JSON; None when there is none of that name or id."""
+        with self.asking(f"inspect {name}"):
+            try:
+                return dict(self.api.inspect_container(name))
+            except docker_errors.NotFound:
+                return None
+
+    def inspect_image(self, reference: str) -> Mapping[str, Any] | None:
+        """An image's inspect JSON; None when the engine has none of that name or id."""
+        with self.asking(f"inspect image {reference}"):
+            try:
+                api: Any = self.api
+                return dict(api.inspect_image(reference))
+            except docker_errors.NotFound:
+                return None

@@ -1,0 +1,130 @@
+"""Waiting until a container that was just started has proved itself, or has shown why not."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from reconciler import errors
+from reconciler.engine import logs, parse
+from reconciler.engine.connection import Connection
+from reconciler.engine.observe import execute
+from reconciler.model import Container, Image, Running, State
+
+_FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
+_PROBE_EVERY = 1.0
+_SETTLED = timedelta(seconds=10)
+_TOLERATED_RESTARTS = 2  # a service may stumble once over another that is not quite there
+_PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|cannot bind socket", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`reason` is "" when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse or ContainerMissing.
+
+    `message` is one line without the container's name; `log` holds its last output lines, `seconds` how long it took.
+    """
+
+    ok: bool
+    reason: str = ""
+    message: str = ""
+    seconds: float = 0.0
+    log: tuple[str, ...] = ()
+
+
+class Waiter:
+    """One wait for one container.
+
+    Healthy is: running, with the health check passed if it has one, and both still so `stability` seconds later, without
+    a restart in between. The engine makes its first check only after a whole interval (30 s by default), so the same
+    command is also run from here, every second, until it succeeds once. Up to two restarts by the engine are forgiven.
+    """
+
+    def __init__(self, connection: Connection, container: Container, name: str) -> None:
+        self._connection, self._container, self._name = connection, container, name
+        self._began = time.monotonic()
+        self._next_probe = self._began
+        self._passed = False
+        self._restarts: int | None = None  # what the engine had counted before this wait
+        self._started_at: datetime | None = None
+
+    def wait(self, timeout: float, stability: float) -> Health:
+        """Both in seconds; `stability` counts from the moment it became healthy. Raises errors of the engine itself."""
+        pause = _FIRST_LOOK
+        good_since: float | None = None
+        while True:
+            data = self._connection.inspect(self._name)
+            if data is None:
+                return self._end("ContainerMissing", "was removed while it started")
+            found = parse.running(data, Image(id=""), owner="", engine=parse.Facts())
+            failure = self._failure(found)
+            if failure is not None:
+                return failure
+            if found.started_at != self._started_at:
+                self._started_at, self._passed, good_since = found.started_at, False, None
+            now = time.monotonic()
+            if self._is_healthy(found, data):
+                good_since = good_since or now
+                if now - good_since >= stability:
+                    return Health(True, seconds=now - self._began)
+            else:
+                good_since = None
+            if now - self._began > timeout + stability:
+                return self._end("StartTimeout", f"did not become healthy within {timeout:g} s ({_state(data)})")
+            time.sleep(min(pause, max(good_since + stability - now, 0.01)) if good_since else pause)
+            pause = min(pause * 1.5, _SLOWEST_LOOK)
+
+    def _failure(self, found: Running) -> Health | None:
+        if self._restarts is None:
+            # A start by hand counts from 0; a container that has been up for a while may bring a count along.
+            up = datetime.now(UTC) - found.started_at if found.started_at else timedelta(0)
+            settled = found.state is State.RUNNING and up > _SETTLED
+            self._restarts = found.restart_count if settled else 0
+        restarts = found.restart_count - self._restarts
+        if restarts > _TOLERATED_RESTARTS:
+            code = f" with exit code {found.exit_code}" if found.state is not State.RUNNING else ""
+            return self._end("RestartLoop", f"ended{code} and was started again {restarts} times")
+        if found.state in (State.EXITED, State.DEAD):
+            why = f": {found.error}" if found.error else ""
+            return self._end("ExitedEarly", f"exited with code {found.exit_code}{why}")
+        if found.health == "unhealthy":
+            return self._end("Unhealthy", "its health check fails")
+        return None
+
+    def _is_healthy(self, found: Running, data: Mapping[str, Any]) -> bool:
+        if found.state is not State.RUNNING:
+            return False
+        if found.health in ("none", "healthy") or self._passed:
+            return True
+        now = time.monotonic()
+        if now >= self._next_probe:
+            self._passed = self._probe(data)
+            self._next_probe = time.monotonic() + _PROBE_EVERY
+        return self._passed
+
+    def _probe(self, data: Mapping[str, Any]) -> bool:
+        """Run the health check's own command once."""
+        kind, *words = (data["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
+        if kind not in ("CMD", "CMD-SHELL") or not words:
+            return False
+        command = words if kind == "CMD" else [*(data["Config"].get("Shell") or ("/bin/sh", "-c")), *words]
+        try:
+            return execute(self._connection, self._name, command)[0] == 0
+        except errors.ReconcilerError:
+            return False
+
+    def _end(self, reason: str, message: str) -> Health:
+        text = logs.last_words(self._connection, self._container, self._name)
+        taken = next((line for line in text.splitlines() if _PORT_TAKEN.search(line)), "")
+        if taken and reason in ("ExitedEarly", "RestartLoop", "Unhealthy", "StartTimeout"):
+            reason, message = "PortInUse", f"{message}: {taken.strip()[:300]}"
+        return Health(False, reason, message, time.monotonic() - self._began, tuple(text.splitlines()))
+
+
+def _state(data: Mapping[str, Any]) -> str:
+    health = data["State"].get("Health") or {}
+    last = (health.get("Log") or [{}])[-1].get("Output", "").strip().splitlines()
+    status = f"{data['State']['Status']}, {health.get('Status')}" if health.get("Status") else data["State"]["Status"]
+    return f"{status}: {last[-1][:200]}" if last else str(status)

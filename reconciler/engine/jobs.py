@@ -1,0 +1,94 @@
+"""One-shot containers: run to the end once, found again after a crash of ours, removed afterwards."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from reconciler import errors
+from reconciler.engine import logs, options
+from reconciler.engine.connection import Connection
+from reconciler.model import Container, Job, State
+from reconciler.normal import digest
+
+_KEEP_LINES = 60
+_WAIT_SECONDS = 20.0  # of one wait request
+
+
+class Runner:
+    """Runs one job. `create`, `start`, `stop` and `remove` are the engine's own actions, by name."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        owner: str,
+        *,
+        create: Callable[[Container, Mapping[str, str]], object],
+        start: Callable[[str], None],
+        stop: Callable[[str], None],
+        remove: Callable[[str], None],
+    ) -> None:
+        self._connection, self._owner = connection, owner
+        self._create, self._start, self._stop, self._remove = create, start, stop, remove
+
+    def run(self, job: Job) -> tuple[int, str]:
+        """Its exit code and its last lines. See `Engine.run_once`."""
+        container = replace(job.container, name=job.name, restart_policy="no")
+        labels = {options.JOB: job.name}
+        deadline = time.monotonic() + job.timeout
+        data = self._connection.inspect(job.name)
+        if data is not None:
+            self._require_ours(job, data)
+            same = data["Config"]["Labels"].get(options.SPEC) == digest(container)
+            if not same:
+                # A run for other inputs: never two at a time, and never one half done.
+                self._wait(job, deadline)
+                self._remove(job.name)
+                data = None
+        if data is None:
+            self._create(container, labels)
+            data = self._connection.inspect(job.name)
+        if data is not None and data["State"]["Status"] == State.CREATED:
+            try:
+                self._start(job.name)
+            except errors.ReconcilerError:
+                self._remove(job.name)
+                raise
+        code = self._wait(job, deadline)
+        text = logs.last_words(self._connection, container, job.name, _KEEP_LINES)
+        self._remove(job.name)
+        return code, text
+
+    def _require_ours(self, job: Job, data: Mapping[str, Any]) -> None:
+        labels = data["Config"].get("Labels") or {}
+        if labels.get(options.OWNER) != self._owner or labels.get(options.JOB) != job.name:
+            raise errors.Terminal(
+                f"run {job.name}: a container of that name was made by somebody else (remove or rename it)",
+                reason="NameInUse",
+            )
+
+    def _wait(self, job: Job, deadline: float) -> int:
+        """The exit code. A job that is still running at the deadline is stopped."""
+        while (data := self._connection.inspect(job.name)) is not None:
+            if data["State"]["Status"] in (State.EXITED, State.DEAD):
+                return int(data["State"]["ExitCode"])
+            if data["State"]["Status"] == State.CREATED:
+                return -1
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._stop(job.name)
+                container = replace(job.container, name=job.name)
+                text = logs.last_words(self._connection, container, job.name)
+                self._remove(job.name)
+                raise errors.Terminal(
+                    f"{job.name} did not end within {job.timeout:g} s and was stopped" + (f":\n{text}" if text else ""),
+                    reason="JobTimeout",
+                )
+            try:
+                with self._connection.asking(f"wait for {job.name}"):
+                    api: Any = self._connection.api
+                    api.wait(job.name, timeout=min(left, _WAIT_SECONDS))
+            except errors.Transient as error:
+                if error.reason != "EngineTimeout":
+                    raise
+        raise errors.Transient(f"{job.name} was removed while it ran", reason="ContainerMissing")

@@ -1,0 +1,286 @@
+"""One look at the engine: containers, images, volumes, and whether running Kolla containers have their current files."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from reconciler import errors
+from reconciler.engine import options, parse
+from reconciler.engine.connection import THREADS, Connection
+from reconciler.engine.events import Event
+from reconciler.model import ASIDE, Container, Desired, Image, Running, State
+
+CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
+
+_T = TypeVar("_T")
+_SAME, _CHANGED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """What the engine has. `volumes` maps a name to its folder on the host; `unknown` is keyed like Actual.unknown:
+    `container:NAME`, `image:REFERENCE`, `stale:NAME`."""
+
+    containers: Mapping[str, Running] = field(default_factory=dict)
+    images: Mapping[str, Image] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    stale: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+class Cache:
+    """Inspect results. An image's never change; a container's are kept only while events say what changes.
+
+    The configuration of a container changes by rename and update alone, its state by start, die and the like; each of
+    these is an event that drops the entry. What is read while such an event arrives is not kept.
+    """
+
+    def __init__(self) -> None:
+        self.live = False
+        self._lock = threading.Lock()
+        self._containers: dict[str, Mapping[str, Any]] = {}
+        self._generation: dict[str, int] = {}
+        self._epoch = 0
+        self._images: dict[str, Image] = {}
+
+    def heard(self, event: Event) -> None:
+        """Take an event of the engine into account."""
+        with self._lock:
+            if event.kind == "engine":
+                self.live = event.action == "connected"
+                self._epoch += 1
+                self._containers.clear()
+                self._generation.clear()
+            elif event.kind == "container":
+                self._containers.pop(event.id, None)
+                self._generation[event.id] = self._generation.get(event.id, 0) + 1
+                if event.action == "destroy":
+                    self._generation.pop(event.id, None)
+
+    def container(self, identity: str, listed: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The kept inspect JSON, if it agrees with what the engine lists."""
+        with self._lock:
+            data = self._containers.get(identity) if self.live else None
+        return data if data is not None and _agrees(data, listed) else None
+
+    def mark(self, identity: str) -> tuple[int, int]:
+        """To be taken before reading and handed to `keep` after it."""
+        with self._lock:
+            return self._epoch, self._generation.get(identity, 0)
+
+    def keep(self, identity: str, data: Mapping[str, Any], mark: tuple[int, int]) -> None:
+        """Keep what was read, unless an event came in between."""
+        with self._lock:
+            if self.live and mark == (self._epoch, self._generation.get(identity, 0)):
+                self._containers[identity] = data
+
+    def image(self, identity: str) -> Image | None:
+        """An image's configuration, by id."""
+        return self._images.get(identity)
+
+    def keep_image(self, image: Image) -> None:
+        """Keep an image's configuration."""
+        self._images[image.id] = image
+
+    def retain(self, containers: Iterable[str], images: Iterable[str]) -> None:
+        """Forget every container and image that is not in use any more."""
+        with self._lock:
+            self._containers = {
+                identity: self._containers[identity] for identity in containers if identity in self._containers
+            }
+            self._images = {identity: self._images[identity] for identity in images if identity in self._images}
+
+
+class Observer:
+    """Looks at the engine for one owner (`<site>/<host>`)."""
+
+    def __init__(self, connection: Connection, owner: str, cache: Cache) -> None:
+        self._connection, self._owner, self._cache = connection, owner, cache
+
+    def observe(self, desired: Desired, *, deep: bool, extra_names: Iterable[str] = ()) -> EngineView:
+        """Every container that is ours, desired, moved aside or named in `extra_names`, what they are made from, volumes.
+
+        `deep` also runs `kolla_set_configs --check` in the running ones. What cannot be read is in `unknown`. Raises
+        errors.Transient (EngineUnreachable, EngineTimeout) when the engine as a whole cannot be read.
+        """
+        wanted = {c.name: c for c in desired.containers} | {job.name: job.container for job in desired.jobs}
+        names = {*wanted, *extra_names}
+        api = self._connection.api
+        listed = self._connection.ask("list containers", lambda: api.containers(all=True))
+        volumes = self._connection.ask("list volumes", api.volumes)
+        facts = self._connection.facts()
+        chosen = {entry["Id"]: entry for entry in listed if self._is_of_interest(entry, names)}
+        unknown: dict[str, str] = {}
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="observe") as pool:
+            inspected = _each(pool, chosen, lambda identity: self._inspect(identity, chosen[identity]))
+            data = {}
+            for identity, found in inspected.items():
+                if isinstance(found, errors.ReconcilerError):
+                    unknown[f"container:{_name(chosen[identity])}"] = str(found)
+                elif found is not None:
+                    data[identity] = found
+            images = self._images(
+                pool, {c.image for c in wanted.values()}, {d["Image"] for d in data.values()}, unknown
+            )
+            by_id = {entry["Id"]: _name(entry) for entry in listed}
+            containers: dict[str, Running] = {}
+            for found in data.values():
+                name = str(found["Name"]).lstrip("/")
+                own = images.get(found["Image"])
+                want = wanted.get(name.removeprefix(ASIDE))
+                try:
+                    containers[name] = parse.running(
+                        found, own, owner=self._owner, engine=facts, wanted=want, names=by_id
+                    )
+                except (KeyError, TypeError, ValueError) as error:
+                    unknown[f"container:{name}"] = f"the engine's description cannot be read: {error!r}"
+            stale = self._stale(pool, containers, wanted, unknown) if deep else {}
+        self._cache.retain(data, (image.id for image in images.values()))
+        return EngineView(
+            containers=containers,
+            images={ref: image for ref, image in images.items() if any(c.image == ref for c in wanted.values())},
+            volumes={volume["Name"]: volume.get("Mountpoint") or "" for volume in volumes.get("Volumes") or ()},
+            stale=stale,
+            unknown=unknown,
+        )
+
+    def _is_of_interest(self, entry: Mapping[str, Any], names: set[str]) -> bool:
+        name = _name(entry)
+        ours = (entry.get("Labels") or {}).get(options.OWNER) == self._owner
+        return ours or name in names or (name.startswith(ASIDE) and name.removeprefix(ASIDE) in names)
+
+    def _inspect(self, identity: str, listed: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        kept = self._cache.container(identity, listed)
+        if kept is not None:
+            return kept
+        mark = self._cache.mark(identity)
+        data = self._connection.inspect(identity)
+        if data is not None:
+            self._cache.keep(identity, data, mark)
+        return data
+
+    def _images(
+        self, pool: ThreadPoolExecutor, references: set[str], ids: set[str], unknown: dict[str, str]
+    ) -> dict[str, Image]:
+        """Images by reference and, for those that containers were made from, by id. Absent ones are left out."""
+        resolved = self._resolve() if references else {}
+        asked = {ref: resolved.get(_familiar(ref), ref) for ref in references} | {
+            identity: identity for identity in ids
+        }
+        result: dict[str, Image] = {}
+        found = _each(pool, set(asked.values()), self._image)
+        for reference, target in asked.items():
+            image = found[target]
+            if isinstance(image, errors.ReconcilerError):
+                unknown[f"image:{reference}"] = str(image)
+            elif image is not None:
+                result[reference] = image
+        return result
+
+    def _resolve(self) -> dict[str, str]:
+        """Every tag and digest the engine has, to the image's id: one request instead of one per image."""
+        api = self._connection.api
+        result = {}
+        for entry in self._connection.ask("list images", api.images):
+            for reference in (*(entry.get("RepoTags") or ()), *(entry.get("RepoDigests") or ())):
+                result[reference] = entry["Id"]
+        return result
+
+    def _image(self, target: str) -> Image | None:
+        kept = self._cache.image(target)
+        if kept is not None:
+            return kept
+        data = self._connection.inspect_image(target)
+        if data is None:
+            return None
+        image = parse.image(data)
+        self._cache.keep_image(image)
+        return image
+
+    def _stale(
+        self,
+        pool: ThreadPoolExecutor,
+        containers: Mapping[str, Running],
+        wanted: Mapping[str, Container],
+        unknown: dict[str, str],
+    ) -> dict[str, str]:
+        """The running Kolla containers whose files are not what they were started with, and what the check said."""
+        names = [n for n, r in containers.items() if r.state is State.RUNNING and n in wanted and wanted[n].kolla]
+        stale = {}
+        for name, answer in _each(
+            pool, names, lambda name: execute(self._connection, name, CHECK, user="root")
+        ).items():
+            if isinstance(answer, errors.ReconcilerError):
+                unknown[f"stale:{name}"] = str(answer)
+            elif answer[0] == _CHANGED:
+                lines = answer[1].strip().splitlines()
+                stale[name] = lines[-1][-300:] if lines else "its configuration changed"
+            elif answer[0] != _SAME:
+                unknown[f"stale:{name}"] = f"kolla_set_configs --check ended with exit code {answer[0]}"
+        return stale
+
+
+def execute(
+    connection: Connection, name: str, command: Iterable[str], *, user: str = "", limit: int = 64 << 10
+) -> tuple[int, str]:
+    """Run a command inside a running container: its exit code and the last `limit` bytes of both outputs as text.
+
+    Raises errors.Transient (EngineTimeout) when nothing was heard of it for the connection's timeout, errors.Terminal
+    (ExecFailed) when the engine refuses.
+    """
+    api = connection.api
+    with connection.asking(f"run {next(iter(command))} in {name}", fallback="ExecFailed"):
+        created = api.exec_create(name, list(command), user=user)
+        output = b""
+        for chunk in api.exec_start(created["Id"], stream=True):
+            output = (output + chunk)[-limit:]
+        code = api.exec_inspect(created["Id"])["ExitCode"]
+    if code is None:
+        raise errors.Transient(f"the command in {name} has not ended", reason="EngineTimeout")
+    return int(code), output.decode(errors="replace")
+
+
+def _each(
+    pool: ThreadPoolExecutor, items: Iterable[str], call: Callable[[str], _T]
+) -> dict[str, _T | errors.ReconcilerError]:
+    """`call` for every item at the same time; its error in place of its result."""
+
+    def attempt(item: str) -> _T | errors.ReconcilerError:
+        try:
+            return call(item)
+        except errors.ReconcilerError as error:
+            return error
+
+    listed = list(items)
+    return dict(zip(listed, pool.map(attempt, listed), strict=True))
+
+
+def _name(listed: Mapping[str, Any]) -> str:
+    """A container's own name: links add further ones with a slash inside."""
+    names = [str(name).lstrip("/") for name in listed.get("Names") or ()]
+    return next((name for name in names if "/" not in name), str(listed["Id"])[:12])
+
+
+def _agrees(data: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:
+    state = data["State"]
+    health = (state.get("Health") or {}).get("Status", "")
+    shown = str(listed.get("Status") or "")
+    said = next((word for word in ("unhealthy", "healthy", "health: starting") if f"({word})" in shown), "")
+    return (
+        state["Status"] == listed["State"]
+        and str(data["Name"]).lstrip("/") == _name(listed)
+        and (health if health != "none" else "") == {"health: starting": "starting"}.get(said, said)
+    )
+
+
+def _familiar(reference: str) -> str:
+    """The spelling under which the engine lists an image: Docker Hub's is short, a missing tag is `latest`."""
+    name, _, digest = reference.partition("@")
+    path, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        path, tag = name, "latest"
+    for prefix in ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/"):
+        path = path.removeprefix(prefix)
+    return f"{path}@{digest}" if digest else f"{path}:{tag}"
