@@ -1,0 +1,215 @@
+"""A container of service.yml → model.Container, read the way kolla-ansible reads its own."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any, Final, Literal, cast
+
+from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
+from reconciler.render.fields import Fields
+
+CONFIG_FILES: Final = "/var/lib/kolla/config_files"
+
+_DIMENSIONS_BYTES: Final = ("mem_limit", "mem_reservation", "memswap_limit", "kernel_memory")
+_DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_weight")
+_DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
+_HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
+_KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
+
+
+def directory(fields: Fields, name: str) -> str:
+    """The container's folder below the config root: the name with `-` for `_` unless it says another."""
+    return fields.text("config_directory", name.replace("_", "-")).strip("/")
+
+
+def container(fields: Fields, name: str, service: str) -> Container:
+    """What the engine is asked for. Problems go to `fields`; the config directory's bind is not among the mounts yet."""
+    kolla = fields.flag("kolla", True)
+    command = fields.words("command")
+    return Container(
+        name=name,
+        image=_image(fields),
+        command=None if kolla else command,
+        entrypoint=fields.words("entrypoint"),
+        environment=_environment(fields, name, kolla),
+        user=fields.optional_text("user"),
+        working_dir=fields.optional_text("working_dir"),
+        hostname=fields.optional_text("hostname"),
+        domainname=fields.optional_text("domainname"),
+        mounts=mounts(fields, "volumes"),
+        tmpfs=_tmpfs(fields),
+        network_mode=fields.text("network_mode", "host"),
+        ports=fields.texts("ports"),
+        dns=fields.texts("dns"),
+        extra_hosts=_extra_hosts(fields),
+        privileged=fields.flag("privileged"),
+        cap_add=fields.texts("cap_add"),
+        cap_drop=fields.texts("cap_drop"),
+        security_opt=fields.texts("security_opt"),
+        devices=fields.texts("devices"),
+        pid_mode=fields.text("pid_mode"),
+        ipc_mode=fields.text("ipc_mode"),
+        cgroupns_mode=fields.text("cgroupns_mode"),
+        init=fields.flag("init"),
+        read_only=fields.flag("read_only"),
+        shm_size=fields.size("shm_size", None),
+        sysctls=_scalars(fields, "sysctls"),
+        group_add=fields.texts("group_add"),
+        restart_policy=fields.text("restart_policy", "unless-stopped"),
+        stop_signal=fields.optional_text("stop_signal"),
+        stop_timeout=fields.integer("stop_timeout", None),
+        pids_limit=fields.integer("pids_limit") or 0,
+        log_driver=fields.text("log_driver"),
+        log_opts=_scalars(fields, "log_opts"),
+        healthcheck=healthcheck(fields, kolla),
+        labels=_scalars(fields, "labels"),
+        service=service,
+        kolla=kolla,
+        reload=_reload(fields),
+        rollback=cast(Literal["auto", "never"], fields.choice("rollback", "auto", ("auto", "never"))),
+        stability=fields.duration("stability", 3.0),
+        start_timeout=fields.duration("start_timeout", 120.0),
+        data_plane=fields.flag("data_plane"),
+        stateful=fields.flag("stateful"),
+        log_files=fields.texts("log_files"),
+        **dimensions(fields),
+    )
+
+
+def config_command(fields: Fields) -> str:
+    """The `command` of config.json: one text, a list is quoted for the shell."""
+    value = fields.value("command")
+    if isinstance(value, list):
+        return shlex.join(str(item) for item in value)
+    text = fields.text("command").strip()
+    if not text:
+        hint = "write what the container runs, or kolla: false for an image with a command of its own"
+        fields.problem(None, f"{fields.path[-1]} has no command", hint)
+    return text
+
+
+def mounts(fields: Fields, key: str) -> tuple[Mount, ...]:
+    """`source:target[:mode]` as kolla-ansible reads it: empty texts are dropped, a missing mode is rw."""
+    result: dict[str, Mount] = {}
+    for text in fields.texts(key):
+        source, *rest = text.split(":")
+        if not 1 <= len(rest) <= 2 or not source or not rest[0].startswith("/"):
+            fields.problem(key, f"{text!r} is not source:target[:mode] with an absolute target")
+            continue
+        mount = Mount(source, rest[0], _mode(rest[1] if len(rest) == 2 else ""))
+        target = mount.target.rstrip("/")
+        if target in result and result[target] != mount:
+            fields.problem(key, f"{text!r} and {result[target].source!r} have the same target", "remove one of them")
+        result[target] = mount
+    return tuple(result.values())
+
+
+def _mode(text: str) -> str:
+    words = {word for word in text.split(",") if word}
+    return ",".join(sorted(words if words & {"ro", "rw"} else words | {"rw"}))
+
+
+def healthcheck(fields: Fields, kolla: bool) -> Healthcheck | None:
+    """Docker's health check; None leaves the image's. Kolla's images have none, so that `{}` and NONE leave it at that."""
+    if "healthcheck" not in fields:
+        return None
+    part = fields.below("healthcheck")
+    unknown = sorted(part.raw.keys() - _HEALTHCHECK)
+    if unknown:
+        part.problem(unknown[0], f"unknown key {unknown[0]!r} of a health check")
+    value = part.value("test")
+    off = value in (None, "", [], "NONE", ["NONE"])
+    if off:
+        return None if kolla else Healthcheck(test=("NONE",))
+    words = part.texts("test")
+    if isinstance(value, list) and words and words[0] not in _KINDS_OF_TEST:
+        part.problem("test", f"a test begins with CMD or CMD-SHELL, not with {words[0]!r}", "or write it as one text")
+    return Healthcheck(
+        test=words if isinstance(value, list) else ("CMD-SHELL", str(value)),
+        interval=part.duration("interval", 30.0),
+        timeout=part.duration("timeout", 30.0),
+        retries=part.integer("retries", 3) or 0,
+        start_period=part.duration("start_period", 5.0),
+    )
+
+
+def dimensions(fields: Fields) -> dict[str, Any]:
+    """Kolla's `dimensions` as Container's fields."""
+    part = fields.below("dimensions")
+    known = (*_DIMENSIONS_BYTES, *_DIMENSIONS_NUMBERS, *_DIMENSIONS_TEXTS, "ulimits")
+    for key in sorted(part.raw.keys() - set(known)):
+        part.problem(key, f"unknown dimension {key!r}", f"one of {', '.join(known)}")
+    result: dict[str, Any] = {key: part.size(key) or 0 for key in _DIMENSIONS_BYTES if key in part}
+    result |= {key: part.integer(key) or 0 for key in _DIMENSIONS_NUMBERS if key in part}
+    result |= {key: part.text(key) for key in _DIMENSIONS_TEXTS if key in part}
+    limits = part.below("ulimits")
+    ulimits = []
+    for name in limits.raw:
+        limit = limits.below(name)
+        soft, hard = limit.integer("soft", None), limit.integer("hard", None)
+        if soft is None or hard is None:
+            limits.problem(name, f"the limit {name} needs soft and hard")
+        else:
+            ulimits.append(Ulimit(name, soft, hard))
+    return {**result, "ulimits": tuple(sorted(ulimits, key=lambda limit: limit.name))}
+
+
+def _image(fields: Fields) -> str:
+    image = fields.text("image").strip()
+    if not image or any(character.isspace() for character in image):
+        fields.problem("image", f"{image!r} is not an image")
+    return image
+
+
+def _environment(fields: Fields, name: str, kolla: bool) -> dict[str, str]:
+    """As kolla-ansible's worker makes it. `None` stays set and empty."""
+    own = fields.mapping("environment")
+    result: dict[str, str] = {}
+    if kolla:
+        result["KOLLA_CONFIG_STRATEGY"] = _strategy(fields)
+    for key, value in own.items():
+        if isinstance(value, dict | list):
+            fields.problem("environment", f"{key} must be a text")
+        elif isinstance(value, bool) and not kolla:
+            result[key] = str(value).lower()
+        else:
+            result[key] = "" if value is None else str(value)
+    if kolla:
+        result["KOLLA_SERVICE_NAME"] = name.replace("_", "-")
+    return result
+
+
+def _strategy(fields: Fields) -> str:
+    variables = fields.scope.variables
+    return str(variables["config_strategy"]) if "config_strategy" in variables else "COPY_ALWAYS"
+
+
+def _tmpfs(fields: Fields) -> dict[str, str]:
+    value = fields.value("tmpfs")
+    if isinstance(value, dict):
+        return {str(path): str(options or "") for path, options in value.items()}
+    return {path: options for path, _, options in (text.partition(":") for text in fields.texts("tmpfs"))}
+
+
+def _extra_hosts(fields: Fields) -> dict[str, str]:
+    value = fields.value("extra_hosts")
+    if isinstance(value, dict):
+        return {str(name): str(address) for name, address in value.items()}
+    return {name: address for name, _, address in (text.partition(":") for text in fields.texts("extra_hosts"))}
+
+
+def _scalars(fields: Fields, key: str) -> dict[str, str]:
+    content: Mapping[str, Any] = fields.mapping(key)
+    return {
+        str(name): str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+        for name, value in content.items()
+    }
+
+
+def _reload(fields: Fields) -> Reload | None:
+    if fields.value("reload") is None:
+        return None
+    part = fields.below("reload")
+    signal, command = part.optional_text("signal"), part.words("command")
+    if (signal is None) == (command is None):
+        part.problem(None, "reload needs either signal or command")
+    return Reload(signal, command)

@@ -1,0 +1,414 @@
+"""Variables, evaluated when they are asked for: lazily, once, each in the scope of the host it belongs to.
+
+A variable's value may be an expression over other variables, of this host or of another (`hostvars`). What evaluates to
+another type than its schema asks for is a problem at the place that set it; a circle of variables is one with its whole chain.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import jinja2
+
+from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.yaml import Document, Path, Place
+from reconciler.errors import Problem, SiteInvalid
+from reconciler.render import collect, environment, filters, tokens
+from reconciler.render.environment import Budget
+from reconciler.render.filters import FilterError
+from reconciler.site import Host, Layer, Site
+
+_MAX_DEPTH: Final = 50
+_UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
+_GLOBALS: Final[Mapping[str, Any]] = environment.shared().globals
+
+
+class CircleError(SiteInvalid):
+    """Variables that need each other. Not kept: asked from another end, the circle may not close."""
+
+
+class World:
+    """One site while it is rendered: what has been evaluated so far, for every host."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.passwords = site.catalogue.passwords()
+        self.groups = {name: list(hosts) for name, hosts in site.groups.items()}
+        self.hostvars = Hostvars(self)
+        self.active: list[tuple[str, str]] = []
+        self._hosts: dict[str, Variables] = {}
+        self._grammars: dict[str, Grammar] = {}
+
+    def variables(self, host: str) -> "Variables":
+        """The variables of a host. Raises KeyError for a host that the inventory does not have."""
+        if host not in self._hosts:
+            self._hosts[host] = Variables(self, self.site.hosts[host])
+        return self._hosts[host]
+
+    def grammar(self, name: str, schema: Mapping[str, Any]) -> Grammar:
+        """The schema of a variable, ready to check."""
+        if name not in self._grammars:
+            self._grammars[name] = Grammar(schema)
+        return self._grammars[name]
+
+
+class _Lazy(Mapping[str, Any]):
+    """What the mappings below share. Iterating gives the names only."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __str__(self) -> str:
+        raise FilterError("all variables at once cannot be printed: name one")
+
+    __repr__ = object.__repr__
+
+
+class Hostvars(_Lazy):
+    """`hostvars`: inventory name → the variables of that host."""
+
+    __slots__ = ("_world",)
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getitem__(self, host: str) -> "Variables":
+        return self._world.variables(host)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._world.site.hosts)
+
+
+class Variables(_Lazy):
+    """Every name that templates of one host can use, by name, evaluated when asked for.
+
+    Raises KeyError for an unknown name and SiteInvalid when evaluating fails.
+    """
+
+    __slots__ = ("_done", "_failed", "_layers", "_secrets", "_special", "_world")
+
+    def __init__(self, world: World, host: Host) -> None:
+        self._world = world
+        self._layers = world.site.layers(host.name)
+        self._secrets = world.site.secrets(host.name)
+        self._special = _special(world, host)
+        self._done: dict[str, Any] = {}
+        self._failed: dict[str, SiteInvalid] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        done = self._done
+        if name in done:
+            return done[name]
+        if name in self._failed:
+            raise self._failed[name]
+        try:
+            value = done[name] = self._find(name)
+        except CircleError:
+            raise
+        except SiteInvalid as error:
+            self._failed[name] = error
+            raise
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return (
+            name in self._layers
+            or name in self._special
+            or name in self._secrets
+            or name in self._world.passwords
+            or name in collect.NAMES
+            or (isinstance(name, str) and self._interface_address(name) is not None)
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys(
+            (*self._special, *collect.NAMES, *self._layers, *self._secrets, *self._world.passwords)
+        )
+
+    def address(self, network: str) -> str:
+        """The host's address on a network. Raises FilterError when the inventory declares none that would do."""
+        addresses: Mapping[str, str] = self._special["addresses"]
+        if network in addresses:
+            return addresses[network]
+        host = self._special["inventory_hostname"]
+        hint = suggest(network, addresses) or "declare it in inventory.yml"
+        raise FilterError(f"the host {host} has no address on the network {network!r} ({hint})")
+
+    def layered(self, name: str) -> tuple[Layer, ...]:
+        """The layers of a variable, the winning one last; none for a name that is no variable."""
+        return self._layers[name].layers if name in self._layers else ()
+
+    def _find(self, name: str) -> Any:
+        if name in self._special:
+            return self._special[name]
+        if name in self._secrets or name in self._world.passwords:
+            return tokens.SecretRef(name)
+        if name in self._layers:
+            return self._evaluate(name)
+        if name in collect.NAMES:
+            return self._guard(name, lambda: collect.collect(self._world, self._special["inventory_hostname"], name))
+        network = self._interface_address(name)
+        if network is not None:
+            return self.address(network)
+        raise KeyError(name)
+
+    def _interface_address(self, name: str) -> str | None:
+        network = name.removesuffix("_interface_address")
+        return network if network != name and network in self._special["addresses"] else None
+
+    def _evaluate(self, name: str) -> Any:
+        layered = self._layers[name]
+        if not _has_expression(layered.value):
+            return layered.value
+        place = layered.place
+        result = self._guard(name, lambda: evaluate(layered.value, Scope(self), Source(place)))
+        variable = self._world.site.catalogue.variables.get(name)
+        return self._checked(name, result, variable.schema, place) if variable else result
+
+    def _guard(self, name: str, work: Any) -> Any:
+        """Run `work`, which evaluates `name`, on the watch for circles."""
+        active = self._world.active
+        step = (self._special["inventory_hostname"], name)
+        if step in active or len(active) >= _MAX_DEPTH:
+            circle = [*active[active.index(step) :], step] if step in active else [*active[:6], *active[-2:]]
+            chain = " → ".join(variable for _, variable in circle)
+            what = "need each other" if step in active else f"refer to each other more than {_MAX_DEPTH} deep"
+            place = self._layers[name].place if name in self._layers else Place("")
+            raise CircleError([place.problem(f"variables {what}: {chain}", "give one of them a value")])
+        active.append(step)
+        try:
+            return work()
+        finally:
+            active.pop()
+
+    def _checked(self, name: str, value: Any, schema: Mapping[str, Any], place: Place) -> Any:
+        """A value in its variable's type. Raises SiteInvalid when it is of another."""
+        if tokens.is_held(value):
+            return value
+        kinds = schema.get("type")
+        if kinds == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        value = normalise(value, schema)
+        problems = self._world.grammar(name, schema).check(Document(place.file, value))
+        if problems:
+            raise SiteInvalid(
+                [place.problem(f"{name!r} evaluates to what it {item.message}", item.hint) for item in problems]
+            )
+        return value
+
+
+class Scope(_Lazy):
+    """The names of one rendering: its own, then the host's, then Jinja's. Has the budget of its loops."""
+
+    __slots__ = ("budget", "own", "variables")
+
+    def __init__(self, variables: Variables, own: Mapping[str, Any] | None = None) -> None:
+        self.variables = variables
+        self.own = own or {}
+        self.budget = Budget()
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.own:
+            return self.own[name]
+        try:
+            return self.variables[name]
+        except KeyError:
+            return _GLOBALS[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys((*self.own, *self.variables, *_GLOBALS))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value that is evaluated was written: at a place, or at a path of a document."""
+
+    place: Place
+    document: Document | None = None
+    path: Path = ()
+
+    def at(self, step: str | int) -> "Source":
+        """Below it."""
+        return Source(self.place, self.document, (*self.path, step)) if self.document else self
+
+    def where(self) -> Place:
+        return self.document.place(self.path) if self.document else self.place
+
+
+def evaluate(value: Any, scope: Scope, source: Source) -> Any:
+    """`value` with every expression in it evaluated; a text that is one whole expression keeps the type of its value.
+
+    Raises SiteInvalid with the place in `source`.
+    """
+    if isinstance(value, str):
+        if not environment.is_template(value):
+            return value
+        try:
+            return plain(environment.compiled(value, True).run(scope))
+        except SiteInvalid:
+            raise
+        except Exception as error:  # whatever an expression can raise
+            place = source.where()
+            refuse(error, scope, place.file, max(place.line, 1), place.column)
+    if isinstance(value, dict):
+        return {key: evaluate(item, scope, source.at(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [evaluate(item, scope, source.at(index)) for index, item in enumerate(value)]
+    return value
+
+
+def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
+    """A template's text. `name` is the file it is from. Raises SiteInvalid with file and line."""
+    try:
+        return str(environment.compiled(text, False).run(scope)) if environment.is_template(text) else text
+    except SiteInvalid as error:
+        raise _used_by(error, name) from None
+    except Exception as error:  # whatever a template can raise
+        refuse(error, scope, name, first_line, 1)
+
+
+def plain(value: Any) -> Any:
+    """A value as plain data: what an expression gave, with generators as lists. Raises what an undefined part says."""
+    if value is None or isinstance(value, bool | int | float | tokens.SecretRef):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, jinja2.Undefined):
+        str(value)
+    if isinstance(value, Variables | Hostvars | Scope):
+        raise FilterError("all variables of a host cannot be a value: name one")
+    if isinstance(value, Mapping):
+        return {_key(key): plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return [plain(item) for item in sorted(value, key=str)]
+    if isinstance(value, list | tuple) or (hasattr(value, "__iter__") and not callable(value)):
+        return [plain(item) for item in filters.bounded_list(value)]
+    raise FilterError(f"the result is a {type(value).__name__}, which cannot be a value")
+
+
+def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: int) -> NoReturn:
+    """Raise `error` as SiteInvalid with its place in the text that begins at `first_line` of `file`."""
+    line, message, hint = _line(error), str(error), ""
+    if isinstance(error, jinja2.UndefinedError):
+        match = _UNDEFINED.fullmatch(message)
+        hint = suggest(match[1], scope) if match else ""
+        message = f"the variable {match[1]!r} is not defined" if match else message
+    elif isinstance(error, jinja2.TemplateSyntaxError):
+        message = f"not valid Jinja2: {error.message}"
+    elif isinstance(error, RecursionError):
+        message = "expressions are nested too deeply"
+    elif not isinstance(error, jinja2.TemplateError):
+        message = f"{message.rstrip('.')} ({type(error).__name__})"
+    problem = Problem(file, first_line + line - 1, column if line == 1 else 1, message[:500], hint)
+    raise SiteInvalid([problem]) from None
+
+
+def _line(error: Exception) -> int:
+    """The line of the innermost template that an error came through, counted from 1."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return error.lineno
+    line = 1
+    trace = error.__traceback__
+    while trace is not None:
+        template = trace.tb_frame.f_globals.get("__jinja_template__")
+        if isinstance(template, jinja2.Template):
+            line = template.get_corresponding_lineno(trace.tb_lineno)
+        trace = trace.tb_next
+    return line
+
+
+def _used_by(error: SiteInvalid, name: str) -> SiteInvalid:
+    problems = [
+        Problem(item.file, item.line, item.column, item.message, item.hint or f"{name} needs it")
+        for item in error.problems
+    ]
+    return SiteInvalid(problems)
+
+
+def _key(key: Any) -> str:
+    return key if type(key) is str else str(key)
+
+
+def _has_expression(value: Any) -> bool:
+    if isinstance(value, str):
+        return environment.is_template(value)
+    if isinstance(value, dict):
+        return any(map(_has_expression, value.values()))
+    return isinstance(value, list) and any(map(_has_expression, value))
+
+
+def _special(world: World, host: Host) -> dict[str, Any]:
+    facts = _facts(host)
+    addresses, interfaces = dict(host.addresses), dict(host.interfaces)
+    return {
+        "inventory_hostname": host.name,
+        "inventory_hostname_short": host.name.partition(".")[0],
+        "groups": world.groups,
+        "group_names": [group for group in host.groups if group != "all"],
+        "hostvars": world.hostvars,
+        "host": {"name": host.name, "addresses": addresses, "interfaces": interfaces, "groups": list(host.groups)},
+        "addresses": addresses,
+        "interfaces": interfaces,
+        "ansible_facts": facts,
+        "ansible_hostname": facts["hostname"],
+    }
+
+
+def _facts(host: Host) -> dict[str, Any]:
+    """The declared facts, with what follows from them and from the inventory."""
+    declared = dict(host.facts)
+    distribution = str(declared.get("distribution", "Debian"))
+    vcpus = declared.pop("vcpus", None)
+    hostname = declared.get("hostname", host.name)
+    return {
+        "hostname": hostname,
+        "fqdn": hostname,
+        "nodename": hostname,
+        "processor_vcpus": vcpus or 1,
+        "os_family": "Debian" if distribution.lower() in ("debian", "ubuntu") else "RedHat",
+        "distribution": distribution,
+        "architecture": "x86_64",
+        "service_mgr": "systemd",
+        **declared,
+    }
+
+
+# --- explain ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a variable's value comes from. `layers`: outermost first, the last one wins. `value` may hold tokens."""
+
+    name: str
+    host: str
+    layers: tuple[Layer, ...]
+    value: Any
+    problems: tuple[Problem, ...] = ()
+    secret: bool = False
+
+
+def explain(site: Site, host: str, name: str) -> Explanation:
+    """The layers and the evaluated value of a variable on a host.
+
+    Raises SiteInvalid for a host or a variable that does not exist, with a suggestion. When the variable exists and cannot be
+    evaluated, `problems` says why and the value is None.
+    """
+    if host not in site.hosts:
+        raise SiteInvalid([Problem("inventory.yml", 0, 0, f"no host {host!r}", suggest(host, site.hosts))])
+    variables = World(site).variables(host)
+    if name not in variables:
+        if name in site.catalogue.variables:
+            place = site.catalogue.variables[name].place
+            raise SiteInvalid(
+                [place.problem(f"{name!r} has no default and the site does not set it", "set it in globals.yml")]
+            )
+        raise SiteInvalid([Problem("", 0, 0, f"no variable {name!r}", suggest(name, variables))])
+    try:
+        value = plain(variables[name])
+    except SiteInvalid as error:
+        return Explanation(name, host, variables.layered(name), None, error.problems)
+    return Explanation(name, host, variables.layered(name), value, secret=isinstance(value, tokens.SecretRef))

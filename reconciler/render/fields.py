@@ -1,0 +1,209 @@
+"""Reading a mapping of service.yml: every value evaluated, in the type that is asked for, with all problems gathered."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.document.grammar import seconds, show, suggest
+from reconciler.document.yaml import Document, Path, Place
+from reconciler.errors import Problem, SiteInvalid
+from reconciler.render import tokens
+from reconciler.render.evaluate import Scope, Source, evaluate, render_text
+from reconciler.render.filters import to_bool
+
+_SIZE: Final = re.compile(r"(-?\d+(?:\.\d+)?)([bkmgt]?)b?", re.IGNORECASE)
+_UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class Fields:
+    """One mapping, for example a container. A value that is not what it must be is reported and read as absent."""
+
+    def __init__(
+        self,
+        raw: Any,
+        scope: Scope,
+        document: Document,
+        path: Path,
+        problems: list[Problem],
+        evaluated: bool = False,  # `raw` came out of an expression: it is not evaluated again
+    ) -> None:
+        self.scope = scope
+        self.document = document
+        self.path = path
+        self.problems = problems
+        self._done = evaluated or isinstance(raw, str)
+        content = self._evaluated(raw, path) if isinstance(raw, str) and not evaluated else raw
+        self.raw: Mapping[str, Any] = content if isinstance(content, dict) else {}
+        if content is not None and not isinstance(content, dict):
+            self.problem(None, f"must be a mapping, is {show(content)}")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.raw
+
+    def place(self, key: str | int | None = None) -> Place:
+        return self.document.place(self.path if key is None else (*self.path, key))
+
+    def problem(self, key: str | None, message: str, hint: str = "") -> None:
+        """Report something about one key (or the whole mapping)."""
+        self.problems.append(self.place(key).problem(message, hint))
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """The evaluated value of any type; the default when it is absent or cannot be evaluated."""
+        if key not in self.raw:
+            return default
+        raw = self.raw[key]
+        return raw if self._done else self._evaluated(raw, (*self.path, key), default)
+
+    def text(self, key: str, default: str = "") -> str:
+        """A text. Numbers are written out."""
+        value = self.value(key)
+        if value is None:
+            return default
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return str(value)
+        self._wrong(key, value, "a text")
+        return default
+
+    def optional_text(self, key: str) -> str | None:
+        """A text, None when it is absent or empty."""
+        return self.text(key) or None
+
+    def choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
+        """One of `choices`."""
+        value = self.text(key, default)
+        if value in choices:
+            return value
+        self.problem(key, f"{key} must be one of {', '.join(choices)}, is {value!r}", suggest(value, choices))
+        return default
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """A boolean, in Kolla's spellings too."""
+        value = self.value(key, default)
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str | int) and str(value).lower() in _FLAGS:
+            return bool(to_bool(value))
+        if value is None or value == "":
+            return default if value is None else False
+        self._wrong(key, value, "true or false")
+        return default
+
+    def integer(self, key: str, default: int | None = 0) -> int | None:
+        """A whole number, as a number or a text."""
+        value = self.value(key)
+        if value is None or value == "":
+            return default
+        try:
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                return int(value)
+        except ValueError:
+            pass
+        self._wrong(key, value, "an integer")
+        return default
+
+    def duration(self, key: str, default: float) -> float:
+        """Seconds, from a number or a text such as 30, 30s or 5m."""
+        value = self.value(key)
+        if value is None or value == "":
+            return default
+        try:
+            return float(seconds(value))
+        except ValueError:
+            self._wrong(key, value, "a duration in seconds")
+            return default
+
+    def size(self, key: str, default: int | None = 0) -> int | None:
+        """Bytes, from a number or a text such as 512m or 1g."""
+        value = self.value(key)
+        if value is None or value == "":
+            return default
+        match = _SIZE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
+        if match is None:
+            self._wrong(key, value, "a size such as 512m")
+            return default
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+
+    def items(self, key: str) -> list[Any]:
+        """A list of anything; a single text counts as a list of one."""
+        value = self.value(key)
+        if value is None or value == "":
+            return []
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list):
+            self._wrong(key, value, "a list")
+            return []
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts, the empty ones dropped."""
+        result = []
+        for item in self.items(key):
+            if isinstance(item, dict | list | bool):
+                self._wrong(key, item, "a list of texts")
+            elif item not in (None, ""):
+                result.append(str(item))
+        return tuple(result)
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        """A mapping of anything."""
+        value = self.value(key)
+        if value in (None, "", []):
+            return {}
+        if not isinstance(value, dict):
+            self._wrong(key, value, "a mapping")
+            return {}
+        return value
+
+    def words(self, key: str) -> tuple[str, ...] | None:
+        """A command: a text is split as a shell would, a list is taken as it is; None when absent or empty."""
+        value = self.value(key)
+        if value in (None, "", []):
+            return None
+        if isinstance(value, list):
+            return tuple(str(item) for item in value)
+        try:
+            return tuple(shlex.split(self.text(key)))
+        except ValueError as error:
+            self.problem(key, f"{key} is not a command: {error}")
+            return None
+
+    def below(self, key: str) -> "Fields":
+        """The mapping under a key; empty when absent."""
+        return Fields(self.raw.get(key) or {}, self.scope, self.document, (*self.path, key), self.problems, self._done)
+
+    def each(self, key: str) -> list["Fields"]:
+        """The mappings of a list; the list itself may be an expression."""
+        raw, done = self.raw.get(key), self._done
+        if isinstance(raw, str):
+            raw, done = self.value(key), True
+        if raw is None or raw == "":
+            return []
+        if not isinstance(raw, list):
+            self._wrong(key, raw, "a list of mappings")
+            return []
+        path = (*self.path, key)
+        return [
+            Fields(item, self.scope, self.document, (*path, index), self.problems, done)
+            for index, item in enumerate(raw)
+        ]
+
+    def rendered(self, key: str) -> str:
+        """A text whose every expression becomes text, as in a template. Raises SiteInvalid."""
+        place = self.place(key)
+        return render_text(str(self.raw[key]), self.scope, place.file, max(place.line, 1))
+
+    def _evaluated(self, raw: Any, path: Path, default: Any = None) -> Any:
+        try:
+            return evaluate(raw, self.scope, Source(Place(self.document.name), self.document, path))
+        except SiteInvalid as error:
+            self.problems += error.problems
+            return default
+
+    def _wrong(self, key: str, value: Any, expected: str) -> None:
+        shown = "a text that holds a secret" if tokens.is_held(value) else show(value)
+        self.problem(key, f"{key} must be {expected}, is {shown}")
+
+
+_FLAGS: Final = frozenset(("yes", "no", "true", "false", "on", "off", "1", "0"))

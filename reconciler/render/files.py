@@ -1,0 +1,232 @@
+"""The files of a container: templates rendered, overrides merged in, and Kolla's config.json."""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from reconciler.document.yaml import Place
+from reconciler.errors import Problem, SiteInvalid
+from reconciler.model import File, OnChange
+from reconciler.render import merge, paths, tokens
+from reconciler.render.containers import CONFIG_FILES
+from reconciler.render.evaluate import Scope, render_text
+from reconciler.render.fields import Fields
+from reconciler.site import Site
+
+_MODE: Final = re.compile(r"0?[0-7]{3,4}")
+_NUMERIC_OWNER: Final = re.compile(r"(\d+)(?::(\d+))?")
+_KOLLA_KEYS: Final = {
+    "preserve_properties": "preserve_properties",
+    "merge_in_container": "merge",
+    "ignore_missing": "ignore_missing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose files are made: a container or a job. `containers` are the names that `{container}` stands for."""
+
+    name: str
+    directory: str
+    service: str
+    kolla: bool
+    containers: tuple[str, ...]
+    site: Site
+    host: str
+
+
+@dataclass(slots=True)
+class Made:
+    """What came out: files, what config.json says of them, and binds for images without Kolla's contract."""
+
+    files: list[File] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    binds: list[tuple[str, str]] = field(default_factory=list)  # path below the config root, target in the container
+
+
+def make(entries: Iterable[Fields], owner: Owner) -> Made:
+    """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
+    made = Made()
+    for entry in entries:
+        if not entry.flag("enabled", True):
+            continue
+        name = entry.text("name")
+        if not name or name.startswith("/") or ".." in name.split("/"):
+            entry.problem("name", f"{name!r} is not a path below the container's config directory")
+            continue
+        try:
+            _file(entry, name, owner, made)
+        except SiteInvalid as error:
+            entry.problems += error.problems
+    return made
+
+
+def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Iterable[Fields]) -> str:
+    """Kolla's config.json, keys in Kolla's order."""
+    content: dict[str, Any] = {"command": command, "config_files": list(made)}
+    listed = [_permission(entry) for entry in permissions if entry.flag("enabled", True)]
+    if listed:
+        content["permissions"] = listed
+    ready = json.dumps(content, indent=4, ensure_ascii=False)
+    return (_with_tokens(content) if tokens.is_held(ready) else ready) + "\n"
+
+
+def _with_tokens(content: dict[str, Any]) -> str:
+    from reconciler.render.filters import to_json
+
+    return to_json(content, 4)
+
+
+def _permission(entry: Fields) -> dict[str, Any]:
+    result: dict[str, Any] = {"path": entry.text("path")}
+    for key in ("owner", "perm"):
+        if key in entry and entry.text(key):
+            result[key] = entry.text(key)
+    if "recurse" in entry:
+        result["recurse"] = entry.flag("recurse")
+    if "exclude" in entry:
+        result["exclude"] = list(entry.texts("exclude"))
+    return result
+
+
+def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
+    how = entry.text("merge", "replace" if entry.raw.get("overrides") else "none")
+    patterns = [
+        path
+        for pattern in (entry.items("overrides") if how != "none" else [])
+        for path in paths.expand(str(pattern), host=owner.host, containers=owner.containers, service=owner.service)
+    ]
+    found = paths.find(patterns, owner.site.overrides)
+    folder = any(paths.WILDCARD in pattern for pattern in patterns) and how == "replace"
+    source = entry.text("source") if "source" in entry else ""
+    texts: list[tuple[str, str, tuple[str, ...]]] = []  # path below the container's folder, text, sources
+    if source:
+        expanded = paths.expand(source, host=owner.host, containers=owner.containers, service=owner.service)
+        given = paths.find(expanded, owner.site.overrides)
+        if paths.WILDCARD in source:
+            texts = [(paths.target(name, path), *_merged(entry, "none", [path], owner)) for path in given]
+        else:
+            bases = given[-1:] if how in ("ini", "yaml") else ([] if found else given[-1:])
+            if bases or found:
+                texts = [
+                    (name, *_merged(entry, how, [*bases, *(found if how in ("ini", "yaml") else found[:1])], owner))
+                ]
+    elif folder:
+        texts = [(paths.target(name, path), *_merged(entry, "none", [path], owner)) for path in found]
+    else:
+        base = _base(entry, owner) if how != "replace" or not found else None
+        chosen = found[:1] if how == "replace" else found
+        if base or chosen:
+            texts = [(name, *_merged(entry, how, chosen, owner, base))]
+    optional = entry.flag("optional")
+    if not texts and not optional and paths.WILDCARD not in source and not folder:
+        where = " or ".join(f"config/{path}" for path in patterns or [source or name])
+        entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
+        return
+    _add(entry, name, texts, owner, made, optional or folder or paths.WILDCARD in source)
+
+
+def _add(
+    entry: Fields, name: str, texts: list[tuple[str, str, tuple[str, ...]]], owner: Owner, made: Made, optional: bool
+) -> None:
+    mode = _mode(entry)
+    numeric = _NUMERIC_OWNER.fullmatch(entry.text("owner")) if not owner.kolla else None
+    if not owner.kolla and entry.text("owner") and numeric is None:
+        entry.problem("owner", 'without Kolla\'s contract an owner is a number, or two: "1000:1000"')
+    uid, gid = (int(numeric[1]), int(numeric[2] or numeric[1])) if numeric else (0, 0)
+    destination = entry.text("destination")
+    for path, text, sources in texts:
+        whole = posixpath.normpath(f"{owner.directory}/{path}")
+        made.files.append(
+            File(
+                path=whole,
+                content=text,
+                mode=mode,
+                owner=uid,
+                group=gid,
+                container=owner.name,
+                service=owner.service,
+                on_change=cast(OnChange, entry.choice("on_change", "restart", ("restart", "reload", "none"))),
+                secrets=tuple(sorted(tokens.names(text))),
+                sources=sources,
+            )
+        )
+        if destination and not owner.kolla:
+            made.binds.append((whole, destination if path == name else posixpath.join(destination, path)))
+    if destination and owner.kolla:
+        made.entries.append(_config_entry(entry, name, destination, optional))
+
+
+def _config_entry(entry: Fields, name: str, destination: str, optional: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {"source": f"{CONFIG_FILES}/{name}", "dest": destination}
+    if not entry.flag("preserve_properties"):
+        result["owner"] = entry.text("owner", "root")
+        result["perm"] = entry.text("perm", "0600")
+    if optional:
+        result["optional"] = True
+    for key, kolla in _KOLLA_KEYS.items():
+        if key in entry and entry.flag(key):
+            result[kolla] = True
+    if "exclude" in entry:
+        result["exclude"] = list(entry.texts("exclude"))
+    return result
+
+
+def _base(entry: Fields, owner: Owner) -> tuple[str, str] | None:
+    """(name, text) of what the overrides go on top of, rendered."""
+    if "content" in entry:
+        return entry.document.name, entry.rendered("content")
+    if "template" not in entry:
+        return None
+    name = entry.text("template")
+    templates = owner.site.catalogue.services[owner.service].templates
+    if name not in templates:
+        from reconciler.document.grammar import suggest
+
+        entry.problem("template", f"the service has no template {name!r}", suggest(name, templates))
+        return None
+    path = posixpath.join(posixpath.dirname(entry.document.name), "templates", name)
+    return path, render_text(templates[name], entry.scope, path)
+
+
+def _merged(
+    entry: Fields, how: str, found: Sequence[str], owner: Owner, base: tuple[str, str] | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """The text of a file and the names of its sources."""
+    verbatim = entry.flag("verbatim")
+    scope = entry.scope
+    sources = [base] if base else []
+    problems: list[Problem] = []
+    for path in found:
+        try:
+            sources.append((f"config/{path}", _override(path, owner, scope, verbatim)))
+        except SiteInvalid as error:
+            problems += error.problems
+    if problems:
+        raise SiteInvalid(problems)
+    names = tuple(name for name, _ in sources)
+    if how == "ini":
+        return merge.ini(sources), names
+    if how == "yaml":
+        return merge.yaml_text(sources), names
+    return sources[-1][1], names
+
+
+def _override(path: str, owner: Owner, scope: Scope, verbatim: bool) -> str:
+    try:
+        text = owner.site.overrides[path].decode()
+    except UnicodeDecodeError:
+        place = Place(f"config/{path}")
+        raise SiteInvalid([place.problem("is not UTF-8 text, and only text can be a config file")]) from None
+    return text if verbatim else render_text(text, scope, f"config/{path}")
+
+
+def _mode(entry: Fields) -> int:
+    text = entry.text("mode") or "0660"
+    if not _MODE.fullmatch(text):
+        entry.problem("mode", f'{text!r} is not an octal mode such as "0660"')
+        return 0o660
+    return int(text, 8)

@@ -1,0 +1,80 @@
+"""The jobs of a service: one-shot containers that take after one of its containers."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal, cast
+
+from reconciler.model import Container, Job, to_json
+from reconciler.render.fields import Fields
+
+# What a job does not take from its container: they are about something that keeps running.
+_NOT_TAKEN: Final = (
+    "enabled", "group", "healthcheck", "files", "permissions", "config_directory", "depends_on", "restart_policy", "reload",
+    "rollback", "stability", "start_timeout", "log_files", "labels", "ports",
+)  # fmt: skip
+_ADDED: Final = ("environment",)
+_OWN: Final = ("enabled", "container", "files", "permissions", "inputs", "creates", "once", "before", "after", "migration",
+               "timeout")  # fmt: skip
+
+
+def combined(job: Fields, container: Fields) -> Fields:
+    """A job's fields with its container's underneath: environments add up, all else of the job's wins.
+
+    Volumes are read of each by itself, so that a problem has its own place.
+    """
+    raw = {key: value for key, value in container.raw.items() if key not in _NOT_TAKEN and key != "volumes"}
+    for key, value in job.raw.items():
+        if key in _OWN or key == "volumes":
+            continue
+        if key in _ADDED:
+            raw[key] = {**container.mapping(key), **job.mapping(key)}
+        else:
+            raw[key] = value
+    return Fields(raw, job.scope, job.document, job.path, job.problems)
+
+
+def inputs_digest(spec: Container, command: str, inputs: list[Any]) -> str:
+    """SHA-256 over what makes a job run again: what it runs with, and the declared inputs; not its files."""
+    parts = {
+        "image": spec.image,
+        "command": list(spec.command or ()) or command,
+        "entrypoint": list(spec.entrypoint or ()),
+        "environment": dict(spec.environment),
+        "mounts": [to_json(mount) for mount in spec.mounts],
+        "user": spec.user,
+        "inputs": inputs,
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def job(fields: Fields, name: str, spec: Container, command: str, owner: str, service: str) -> Job:
+    """The job itself; `before` and `after` as declared (an empty `before` key aside), not yet limited to this host."""
+    return Job(
+        name=name,
+        container=dataclasses.replace(spec, restart_policy="no", depends_on=()),
+        inputs=inputs_digest(spec, command, fields.items("inputs")),
+        creates=_creates(fields),
+        timeout=fields.duration("timeout", 600.0),
+        before=fields.texts("before"),
+        after=fields.texts("after"),
+        service=service,
+        once=cast(Literal["cluster", "host"], fields.choice("once", "cluster", ("cluster", "host"))),
+        owner=owner,
+        migration=fields.flag("migration"),
+    )
+
+
+def _creates(fields: Fields) -> str:
+    text = fields.text("creates")
+    volume, colon, path = text.partition(":")
+    if text and (not colon or not volume or not path):
+        fields.problem("creates", f"{text!r} is not volume:path")
+    return text
+
+
+def existing(names: tuple[str, ...], present: Mapping[str, Any] | set[str]) -> tuple[str, ...]:
+    """The names that are on this host."""
+    return tuple(name for name in dict.fromkeys(names) if name in present)

@@ -1,0 +1,201 @@
+"""Merging configuration files the way kolla-ansible does: ini with oslo.config's parser, yaml as a deep merge.
+
+A *source* is (name, text); sources come in order of precedence, the last one wins. Comments and blank lines do not
+survive a merge; the result ends every section with one blank line.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+import yaml
+from oslo_config import iniparser
+
+from reconciler.errors import Problem, SiteInvalid
+from reconciler.render import tokens
+
+Source = tuple[str, str]
+
+_BEFORE: Final = ""  # the options before any section header
+_Values = list[list[str] | None]  # one item per occurrence: its lines, [] for `key =`, None for a bare `key`
+
+
+def ini(sources: Sequence[Source]) -> str:
+    """The sources as one ini text.
+
+    A later source replaces a key's whole list of values; repeats of a key inside one source survive; sections that are
+    repeated merge; new keys go to the end of their section and new sections to the end. `key =` stays empty, and a
+    key without `=` stays bare. Raises SiteInvalid with file and line for what is not ini.
+    """
+    merged: dict[str, dict[str, _Values]] = {_BEFORE: {}}
+    for name, text in sources:
+        for section, options in _Parser(name).read(text).items():
+            merged.setdefault(section, {}).update(options)
+    return "".join(_section(section, options) for section, options in merged.items())
+
+
+def yaml_text(sources: Sequence[Source], extend_lists: bool = False) -> str:
+    """The sources as one block-style YAML text: mappings merge, keys are sorted; lists are replaced (or extended).
+
+    Scalars are read as YAML 1.1, because the programs these files are for do so (`yes` is true). Empty sources add
+    nothing. Raises SiteInvalid for what is not YAML or not a mapping, for keys that stand twice, and for aliases.
+    """
+    merged: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, text in sources:
+        try:
+            data = _load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+            what = getattr(error, "problem", None) or "cannot be read"
+            problems.append(Problem(name, line, column, f"the rendered text is not valid YAML: {what}"))
+            continue
+        if data is None:
+            continue
+        if not isinstance(data, dict):
+            problems.append(Problem(name, 1, 1, "is not a YAML mapping, so it cannot be merged"))
+            continue
+        _update(merged, data, extend_lists)
+    if problems:
+        raise SiteInvalid(problems)
+    return dump(merged)
+
+
+def dump(data: Any, sort: bool = True) -> str:
+    """Plain data as block-style YAML. Texts that hold secret tokens become tokens that quote their value."""
+    return yaml.dump(
+        data, Dumper=_Dumper, default_flow_style=False, sort_keys=sort, width=2**30, allow_unicode=True, line_break="\n"
+    )
+
+
+def _update(into: dict[str, Any], update: Mapping[str, Any], extend_lists: bool) -> None:
+    for key, value in update.items():
+        current = into.get(key)
+        if isinstance(value, Mapping):
+            into[key] = dict(current) if isinstance(current, Mapping) else {}
+            _update(into[key], value, extend_lists)
+        elif extend_lists and isinstance(value, list) and isinstance(current, list):
+            into[key] = [*current, *value]
+        else:
+            into[key] = value
+
+
+class _Loader(yaml.CSafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is here twice", key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
+class _Alias(yaml.YAMLError):
+    """An alias, at `problem_mark`."""
+
+    problem = "aliases are not allowed: write the value out"
+
+    def __init__(self, mark: Any) -> None:
+        self.problem_mark = mark
+
+
+def _load(text: str) -> Any:
+    if "*" in text:
+        for event in yaml.parse(text, Loader=yaml.CLoader):
+            if isinstance(event, yaml.AliasEvent):  # a few lines of them can grow to gigabytes
+                raise _Alias(event.start_mark)
+    return yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    if tokens.is_held(text):
+        # Stands unquoted, since the value arrives with its quotes.
+        return dumper.represent_scalar("tag:yaml.org,2002:str", tokens.wrap("to_json", text), style="")
+    if "\n" in text:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text))
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_multi_representer(str, _text)
+_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
+_Dumper.add_multi_representer(tuple, yaml.SafeDumper.represent_list)
+
+
+class _Parser(iniparser.BaseParser):
+    """One source; `read` gives its sections in order of appearance."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bare: set[str] = set()
+        self._sections: dict[str, dict[str, _Values]] = {}
+        self._current: dict[str, _Values] | None = None
+
+    def read(self, text: str) -> dict[str, dict[str, _Values]]:
+        self.parse(text.split("\n"))
+        return self._sections
+
+    def new_section(self, section: str) -> None:
+        self._current = self._sections.setdefault(section, {})
+
+    def assignment(self, key: str, value: list[str]) -> None:
+        if self._current is None:
+            self.new_section(_BEFORE)
+        assert self._current is not None
+        lines: list[str] | None = [] if value == [""] else value
+        if key in self._bare:
+            self._bare.discard(key)
+            lines = None if lines == [] else lines
+        self._current.setdefault(key, []).append(lines)
+
+    def error_invalid_assignment(self, line: str) -> tuple[str, list[str]]:  # type: ignore[override]  # its result is used
+        """A line without `=`: an option that is on by standing there (`skip-log-bin`)."""
+        self._bare.add(line.strip())
+        return line.strip(), [""]
+
+    def error_empty_key(self, line: str) -> NoReturn:
+        self._refuse("an option has no name before its `=`", line)
+
+    def error_unexpected_continuation(self, line: str) -> NoReturn:
+        self._refuse("an indented line continues the option above it, and there is none", line)
+
+    def error_no_section_end_bracket(self, line: str) -> NoReturn:
+        self._refuse("a section header does not end with `]`", line)
+
+    def error_no_section_name(self, line: str) -> NoReturn:
+        self._refuse("a section has no name", line)
+
+    def _refuse(self, message: str, line: str) -> NoReturn:
+        shown = tokens.TOKEN.sub("…", line.strip())[:60]
+        raise SiteInvalid(
+            [Problem(self._name, self.lineno, 1, f"{message}: {shown!r}", "see the ini rules of overrides")]
+        )
+
+
+def _section(section: str, options: Mapping[str, _Values]) -> str:
+    if section == _BEFORE and not options:
+        return ""
+    header = [] if section == _BEFORE else [f"[{section}]"]
+    return "\n".join([*header, *_lines(options), "", ""])
+
+
+def _lines(options: Mapping[str, _Values]) -> Iterable[str]:
+    for key, occurrences in options.items():
+        for lines in occurrences:
+            if lines is None:
+                yield key
+                continue
+            if not lines:
+                yield f"{key} ="
+                continue
+            first, *rest = lines
+            yield f"{key} = {first}"
+            indent = " " * (len(key) + 3)
+            yield from (indent + line for line in rest)
