@@ -6,14 +6,15 @@ tree can disagree. So only its object store is used (id → bytes); what the byt
 Reasons raised: GitObjectCorrupt (the clone is damaged: fetch it afresh), RepositoryUnusable, CommitMalformed.
 """
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
-from pygit2.enums import ConfigLevel, ObjectType
+from pygit2.enums import ConfigLevel, ObjectType, RepositoryOpenFlag
 
 from reconciler import errors
 
@@ -42,17 +43,23 @@ def isolate() -> None:
 isolate()
 
 
-def open_repository(path: Path) -> pygit2.Repository:
-    """Open exactly this repository (bare, or a work tree's top); no search in parent directories.
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[pygit2.Repository]:
+    """Open exactly this repository (bare, or a work tree's top; no search in parent directories), and let go of it after.
 
-    Raises errors.Terminal (RepositoryUnusable) when there is none.
+    libgit2 shares open packs by path within a process, so one that was left open would hide the clone that took its
+    place. Raises errors.Terminal (RepositoryUnusable) when there is no repository.
     """
     try:
-        return pygit2.Repository(str(path), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
+        repository = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
     except (pygit2.GitError, OSError) as error:
         raise errors.Terminal(
             f"{path} is not a git repository that can be read: {error} (fetch it again)", reason="RepositoryUnusable"
         ) from None
+    try:
+        yield repository
+    finally:
+        repository.free()
 
 
 def corrupt(repository: pygit2.Repository, oid: str, what: str) -> errors.Terminal:

@@ -162,21 +162,19 @@ def _asked_heads(connection: Any, remote: Remote, refs: Sequence[str]) -> dict[s
 def _into(clone: Path, remote: Remote, refs: Sequence[str], *, suspect: bool) -> dict[str, str]:
     """Fetch into an existing bare repository. `suspect`: what may be its own fault is raised as _Damaged."""
     try:
-        repo = objects.open_repository(clone)
-        _fetch_heads(repo, remote, refs)
-        fetched = {
-            name: str(repo.references[name].peel(pygit2.Commit).id) for name in repo.references if matches(name, refs)
-        }
-        for oid in fetched.values():
-            _check(repo, oid)
-        _forget(repo, list(fetched.values()))
-        if suspect:
-            _compact(repo, clone)
+        with objects.opened(clone) as repo:
+            _fetch_heads(repo, remote, refs)
+            names = [name for name in repo.references if matches(name, refs)]
+            fetched = {name: str(repo.references[name].peel(pygit2.Commit).id) for name in names}
+            for oid in fetched.values():
+                _check(repo, oid)
+            _forget(repo, list(fetched.values()))
+            if suspect:
+                _compact(repo, clone)
     except errors.ReconcilerError as error:
         if suspect and error.reason in (
             "RepositoryUnusable",
             "GitObjectCorrupt",
-            "CommitMalformed",
             "GitProtocolError",
         ):
             raise _Damaged from None

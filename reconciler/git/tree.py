@@ -105,10 +105,9 @@ def read(repository: Path, commit: str, path: str = "", budget: Budget | None = 
     Raises errors.SiteInvalid with every refused entry, errors.Terminal (SitePathMissing, GitObjectCorrupt,
     CommitMalformed, RepositoryUnusable).
     """
-    repo = objects.open_repository(repository)
-    tree = _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
     reading = _Reading(budget or Budget())
-    with contextlib.suppress(_Exhausted):
+    with objects.opened(repository) as repo, contextlib.suppress(_Exhausted):
+        tree = _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
         _walk(repo, tree, "", 0, reading)
     return reading.result()
 
@@ -231,7 +230,8 @@ def _descend(repo: pygit2.Repository, tree: str, segments: list[str], commit: st
 
 def commit_info(repository: Path, commit: str) -> CommitInfo:
     """Author, committer's time and subject of a commit. Raises errors.Terminal (GitObjectCorrupt, CommitMalformed)."""
-    raw = objects.read_commit(objects.open_repository(repository), commit)
+    with objects.opened(repository) as repo:
+        raw = objects.read_commit(repo, commit)
     name, _, rest = raw.values("author")[0].partition(b"<")
     seconds = int(raw.values("committer")[0].rsplit(b" ", 2)[1])
     try:
@@ -257,9 +257,9 @@ def resolve(repository: Path, revision: str) -> str:
 
     Raises errors.Terminal (RevisionUnknown).
     """
-    repo = objects.open_repository(repository)
     try:
-        return str(repo.revparse_single(revision).peel(pygit2.Commit).id)
+        with objects.opened(repository) as repo:
+            return str(repo.revparse_single(revision).peel(pygit2.Commit).id)
     except (KeyError, ValueError, pygit2.GitError) as error:
         raise errors.Terminal(
             f"{revision!r} names no commit in {repository}: {error} (give a commit id, or a branch that was fetched)",
@@ -272,19 +272,19 @@ def is_ancestor(repository: Path, ancestor: str, descendant: str) -> bool:
 
     Raises errors.Terminal (RevisionUnknown) when either is not in the repository, GitObjectCorrupt when history is missing.
     """
-    repo = objects.open_repository(repository)
-    for oid in (ancestor, descendant):
-        if not re.fullmatch(r"[0-9a-f]{40}", oid) or pygit2.Oid(hex=oid) not in repo.odb:
-            raise errors.Terminal(
-                f"commit {oid} is not in {repository} (fetch it, or correct the id)", reason="RevisionUnknown"
-            )
-        objects.read_object(repo, oid, "commit", limit=objects.MAX_COMMIT_BYTES)
-    if ancestor == descendant:
-        return True
-    try:
-        return bool(repo.descendant_of(descendant, ancestor))
-    except (pygit2.GitError, KeyError, ValueError) as error:
-        raise objects.corrupt(repo, descendant, f"has a history that cannot be read: {error}") from None
+    with objects.opened(repository) as repo:
+        for oid in (ancestor, descendant):
+            if not re.fullmatch(r"[0-9a-f]{40}", oid) or pygit2.Oid(hex=oid) not in repo.odb:
+                raise errors.Terminal(
+                    f"commit {oid} is not in {repository} (fetch it, or correct the id)", reason="RevisionUnknown"
+                )
+            objects.read_object(repo, oid, "commit", limit=objects.MAX_COMMIT_BYTES)
+        if ancestor == descendant:
+            return True
+        try:
+            return bool(repo.descendant_of(descendant, ancestor))
+        except (pygit2.GitError, KeyError, ValueError) as error:
+            raise objects.corrupt(repo, descendant, f"has a history that cannot be read: {error}") from None
 
 
 def changed_paths(repository: Path, old: str, new: str, path: str = "") -> list[str]:
@@ -293,22 +293,22 @@ def changed_paths(repository: Path, old: str, new: str, path: str = "") -> list[
     Where one of them has no such directory, every file of the other counts. Raises errors.SiteInvalid for a tree that
     `read` refuses, errors.Terminal as `read` does when neither commit has `path`.
     """
-    repo = objects.open_repository(repository)
-    trees: list[str | None] = []
-    missing: errors.Terminal | None = None
-    for commit in (old, new):
-        try:
-            trees.append(_descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit))
-        except errors.Terminal as error:
-            if error.reason != "SitePathMissing":
-                raise
-            missing = error
-            trees.append(None)
-    if missing and trees == [None, None]:
-        raise missing
-    changed: list[str] = []
     reading = _Reading(Budget())
-    _compare(repo, trees[0], trees[1], "", 0, reading, changed)
+    changed: list[str] = []
+    with objects.opened(repository) as repo, contextlib.suppress(_Exhausted):
+        trees: list[str | None] = []
+        missing: errors.Terminal | None = None
+        for commit in (old, new):
+            try:
+                trees.append(_descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit))
+            except errors.Terminal as error:
+                if error.reason != "SitePathMissing":
+                    raise
+                missing = error
+                trees.append(None)
+        if missing and trees == [None, None]:
+            raise missing
+        _compare(repo, trees[0], trees[1], "", 0, reading, changed)
     reading.result()
     return sorted(changed)
 
@@ -332,10 +332,7 @@ def _compare(
         was, now = before.get(name), after.get(name)
         if was == now:
             continue
-        try:
-            reading.count_entry(path)
-        except _Exhausted:
-            reading.result()
+        reading.count_entry(path)
         if (was and not was.is_tree) or (now and not now.is_tree):
             changed.append(path)
         subtrees = [entry.oid if entry and entry.is_tree else None for entry in (was, now)]

@@ -61,7 +61,8 @@ def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], 
     Raises errors.Terminal (SignatureMissing, SignatureMalformed, GitObjectCorrupt).
     """
     try:
-        raw = objects.read_commit(objects.open_repository(repository), commit)
+        with objects.opened(repository) as repo:
+            raw = objects.read_commit(repo, commit)
     except errors.Terminal as error:
         if error.reason == "CommitMalformed":
             raise errors.Terminal(str(error), reason="SignatureMalformed") from None

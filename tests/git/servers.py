@@ -402,6 +402,7 @@ class FaultProxy:
     tls: bool
     ca_file: Path | None
     mode: str = "pass"
+    then: str | None = None  # the mode after the next answer of ours
     pause: float = 0.2
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -518,6 +519,8 @@ def _answer(proxy: FaultProxy, stream: socket.socket, ended: threading.Event) ->
     proxy.requests.append(head.decode("latin-1"))
     mode, body, headers = proxy.mode, proxy.body, dict(proxy.headers)
     status = int(mode) if mode.isdigit() else 200
+    if proxy.then:
+        proxy.mode, proxy.then = proxy.then, None
     if mode == "garbage":
         body = b"<html>welcome to the hotel's network</html>"
     if mode in ("drip-body", "drip-head"):
