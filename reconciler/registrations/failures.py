@@ -1,0 +1,115 @@
+"""The three reasons for which a registration fails, and what a backend is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from reconciler.errors import ReconcilerError, Terminal, Transient
+from reconciler.model import Registration
+
+CONNECT_SECONDS: Final = 3.0
+READ_SECONDS: Final = 15.0
+DIFFERS: Final = "<differs>"  # stands for a secret that is not the desired one
+
+Observed = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where a registrar is, with secrets bound. `redact` removes every secret from a text that a server wrote."""
+
+    values: Mapping[str, Any]
+    redact: Callable[[str], str]
+
+    def text(self, *names: str, default: str = "") -> str:
+        """The first of these values that is set, as text."""
+        for name in names:
+            value = self.values.get(name)
+            if value not in (None, ""):
+                return str(value)
+        return default
+
+    @property
+    def user(self) -> str:
+        return self.text("username", "user")
+
+    @property
+    def password(self) -> str:
+        return self.text("password")
+
+    @property
+    def verify(self) -> bool | str:
+        """As requests takes it: the CA file, or whether certificates are checked at all (`verify: false`)."""
+        if str(self.values.get("verify", True)).lower() in ("false", "no", "0"):
+            return False
+        return self.text("ca_file") or True
+
+
+class Backend(Protocol):
+    """A registrar. Registrations come with secrets bound. Every method may raise Transient or Terminal."""
+
+    @property
+    def target(self) -> str:
+        """What a message calls it: kind and address."""
+
+    def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
+        """Registration.id → its fields as they are; the desired value itself where both mean the same."""
+
+    def converge(self, registration: Registration) -> None: ...
+    def withdraw(self, registration: Registration) -> None: ...
+    def close(self) -> None: ...
+
+
+def unreachable(target: str, why: str, retry_after: float | None = None) -> Transient:
+    """It does not answer, or not now."""
+    return Transient(f"{target} cannot be used: {_line(why)}", reason="RegistrarUnreachable", retry_after=retry_after)
+
+
+def denied(target: str, user: str, why: str = "") -> Terminal:
+    """It does not let us in, or not do this."""
+    more = f": {_line(why)}" if why else ""
+    return Terminal(
+        f"{target} denies access to {user!r}{more} (check the password and the rights of that user)",
+        reason="RegistrarDenied",
+    )
+
+
+def refused(target: str, why: str) -> Terminal:
+    """It understood and said no."""
+    return Terminal(f"{target} refuses: {_line(why)}", reason="RegistrarRefused")
+
+
+def not_yet(target: str, why: str) -> Transient:
+    """Something that this needs is not there, or changed meanwhile: the next cycle looks again."""
+    return Transient(f"{target}: {_line(why)}", reason="RegistrarRefused")
+
+
+def holds_data(registration: Registration) -> Terminal:
+    """We remove no data."""
+    return Terminal(
+        f"{registration.type} {registration.key!r} holds data and is not removed (remove it by hand if that is meant)",
+        reason="HoldsData",
+    )
+
+
+def unknown_type(registration: Registration) -> Terminal:
+    return Terminal(
+        f"{registration.kind} has no registrations of type {registration.type!r} ({registration.key!r})",
+        reason="RegistrarRefused",
+    )
+
+
+def of_status(target: str, user: str, status: int, why: str, retry_after: float | None = None) -> ReconcilerError:
+    """The error that an HTTP status says."""
+    text = f"HTTP {status}" + (f", {why}" if why else "")
+    if status in (401, 403):
+        return denied(target, user, text)
+    if status in (408, 425, 429) or status >= 500:
+        return unreachable(target, text, retry_after)
+    if status == 409:
+        return not_yet(target, text)
+    return refused(target, text)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,56 @@
+"""HTTP sessions with short time-outs, and what their failures mean."""
+
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from reconciler.errors import ReconcilerError
+from reconciler.registrations.failures import CONNECT_SECONDS, READ_SECONDS, Connection, refused, unreachable
+
+
+class _Adapter(HTTPAdapter):
+    """Gives every request the time-outs, also those that a library makes without."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
+        return super().send(request, *args, **kwargs)
+
+
+def session(connection: Connection) -> requests.Session:
+    """A session that trusts what the connection says. Proxies and ~/.netrc of the environment do not apply."""
+    made = requests.Session()
+    made.trust_env = False
+    made.verify = connection.verify
+    made.mount("http://", _Adapter())
+    made.mount("https://", _Adapter())
+    return made
+
+
+def failure(target: str, error: Exception) -> ReconcilerError:
+    """The error of the hierarchy for a request that got no answer. Says nothing of the request's content."""
+    text = repr(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
+        return refused(target, "its certificate is not trusted (set `ca_file` in the service's `provides`)")
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return refused(target, f"the CA file cannot be read: {error}")
+    for words, meaning in _MEANINGS:
+        if words in text:
+            return unreachable(target, meaning)
+    return unreachable(target, type(error).__name__)
+
+
+_MEANINGS = (
+    ("Connection refused", "connection refused"),
+    ("ConnectTimeout", f"no connection within {CONNECT_SECONDS:g} s"),
+    ("ReadTimeout", f"no answer within {READ_SECONDS:g} s"),
+    ("Read timed out", f"no answer within {READ_SECONDS:g} s"),
+    ("timed out", "timed out"),
+    ("Name or service not known", "its name cannot be resolved"),
+    ("NameResolutionError", "its name cannot be resolved"),
+    ("No route to host", "no route to host"),
+    ("Network is unreachable", "network is unreachable"),
+    ("SSL", "TLS failed"),
+    ("RemoteDisconnected", "it closed the connection"),
+    ("Connection reset", "it closed the connection"),
+)

@@ -1,0 +1,182 @@
+"""The registry: which backend takes a registration, secrets bound on the way in, tokens put back on the way out."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Lock
+from typing import Any, Final
+
+import tenacity
+
+from reconciler.errors import ReconcilerError, Terminal, Transient
+from reconciler.model import Actual, Registrar, Registration, State
+from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed
+from reconciler.registrations.keystone import Keystone
+from reconciler.registrations.mariadb import MariaDB
+from reconciler.registrations.proofs import PROOFS, Proofs
+from reconciler.registrations.rabbitmq import RabbitMQ
+from reconciler.secret import Redactor, Secret
+
+PATIENCE: Final = 60.0  # seconds: the load balancer may need a moment to notice a service that just started
+
+_BACKENDS: Final[Mapping[str, Callable[[Connection, Proofs], Backend]]] = {
+    "mariadb": MariaDB,
+    "rabbitmq": lambda connection, _: RabbitMQ(connection),
+    "keystone": Keystone,
+}
+
+
+class Registry:
+    """Where databases, users and endpoints are kept. Safe to call from several threads; connections are kept and shared.
+
+    `bind` replaces secret tokens in a text by their values. `patience` is how many seconds `converge` and `withdraw` try
+    again while a registrar cannot be reached. Make one per desired state, and close it.
+    """
+
+    def __init__(
+        self,
+        registrars: Sequence[Registrar],
+        bind: Callable[[str], str],
+        *,
+        patience: float = PATIENCE,
+        proofs: Proofs = PROOFS,
+    ) -> None:
+        self._registrars = {registrar.kind: registrar for registrar in registrars}
+        self._bind, self._patience, self._proofs = bind, patience, proofs
+        self._backends: dict[str, Backend] = {}
+        self._secrets: set[Secret] = set()
+        self._lock = Lock()
+
+    def close(self) -> None:
+        """Let go of connections. The registry may be used again."""
+        with self._lock:
+            backends, self._backends = self._backends, {}
+        for backend in backends.values():
+            backend.close()
+
+    def __enter__(self) -> "Registry":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # --- observe -----------------------------------------------------------------------------------------------------
+
+    def observe(
+        self, registrations: Iterable[Registration], actual: Actual
+    ) -> tuple[dict[str, Observed], dict[str, str]]:
+        """How the registrations are now, and what could not be told.
+
+        The first maps Registration.id to fields as observed (None: it does not exist), for every kind whose registrar
+        answers. A field that means what is desired has the desired value itself, a token where desired state has one. The
+        second maps `registrar:KIND` to why that kind is missing from the first. Raises nothing of the hierarchy.
+        """
+        kinds: dict[str, list[Registration]] = {}
+        for registration in registrations:
+            kinds.setdefault(registration.kind, []).append(registration)
+        observed: dict[str, Observed] = {}
+        unknown: dict[str, str] = {}
+
+        def look(kind: str) -> dict[str, Observed]:
+            if why := self._down(kind, actual):
+                raise Transient(why, reason="RegistrarUnreachable")
+            return self._observe_kind(kind, kinds[kind])
+
+        if not kinds:
+            return observed, unknown
+        with ThreadPoolExecutor(len(kinds), "observe-registrations") as pool:
+            for kind, future in [(kind, pool.submit(look, kind)) for kind in kinds]:
+                try:
+                    observed |= future.result()
+                except ReconcilerError as error:
+                    unknown[f"registrar:{kind}"] = str(error)
+        return observed, unknown
+
+    def _down(self, kind: str, actual: Actual) -> str:
+        """Why the registrar need not be asked: a container of this host that it needs does not run."""
+        registrar = self._registrars.get(kind)
+        for name in registrar.needs if registrar else ():
+            running = actual.containers.get(name)
+            if running is not None and running.state is not State.RUNNING:
+                return f"{kind} cannot be asked: the container {name} is {running.state.value}"
+        return ""
+
+    def _observe_kind(self, kind: str, registrations: Sequence[Registration]) -> dict[str, Observed]:
+        bound = [self._bound(registration) for registration in registrations]
+        found = self._backend(kind).observe(bound)
+        return {
+            registration.id: _unbound(registration, wanted, found[registration.id])
+            for registration, wanted in zip(registrations, bound, strict=True)
+        }
+
+    # --- converge and withdraw ---------------------------------------------------------------------------------------
+
+    def converge(self, registration: Registration) -> None:
+        """Make it as desired by the smallest change; nothing when it is. Raises Transient or Terminal with reason
+        RegistrarUnreachable, RegistrarDenied or RegistrarRefused."""
+        wanted = self._bound(registration)
+        self._persist(lambda: self._backend(registration.kind).converge(wanted))
+
+    def withdraw(self, registration: Registration) -> None:
+        """Remove it; nothing when it is gone. Only kind, type and key count. Raises as `converge` does, and Terminal with
+        reason HoldsData for databases and virtual hosts."""
+        self._persist(lambda: self._backend(registration.kind).withdraw(registration))
+
+    def _persist(self, attempt: Callable[[], None]) -> None:
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(self._patience),
+            wait=tenacity.wait_exponential_jitter(initial=0.3, max=5.0, jitter=0.5),
+            retry=tenacity.retry_if_exception(_unreachable),
+            reraise=True,
+        )
+        retrying(attempt)
+
+    # --- secrets -----------------------------------------------------------------------------------------------------
+
+    def _backend(self, kind: str) -> Backend:
+        with self._lock:
+            if kind not in self._backends:
+                registrar = self._registrars.get(kind)
+                if registrar is None or kind not in _BACKENDS:
+                    raise Terminal(
+                        f"no service of this site takes {kind} registrations (one has to say `provides: {kind}`)",
+                        reason="RegistrarRefused",
+                    )
+                values = self._bound_value(dict(registrar.connection))
+                self._backends[kind] = _BACKENDS[kind](Connection(values, self._redact), self._proofs)
+            return self._backends[kind]
+
+    def _bound(self, registration: Registration) -> Registration:
+        return replace(registration, fields=self._bound_value(dict(registration.fields)))
+
+    def _bound_value(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: self._bound_value(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._bound_value(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        text = self._bind(value)
+        if text != value:
+            self._secrets.add(Secret(text))
+        return text
+
+    def _redact(self, text: str) -> str:
+        return Redactor(set(self._secrets))(text)
+
+
+def _unreachable(error: BaseException) -> bool:
+    return isinstance(error, Transient) and error.reason == "RegistrarUnreachable"
+
+
+def _unbound(registration: Registration, bound: Registration, found: Observed) -> Observed:
+    """What was found, in the words of desired state; a value with a secret in it is never shown."""
+    if found is None:
+        return None
+    result = dict(found)
+    for name, wanted in registration.fields.items():
+        if name in result and result[name] == bound.fields[name]:
+            result[name] = wanted
+        elif name in result and bound.fields[name] != wanted and not str(result[name]).startswith(DIFFERS):
+            result[name] = DIFFERS
+    return result
