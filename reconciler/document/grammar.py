@@ -26,9 +26,19 @@ _ARTICLES: Final = {
     "object": "a mapping",
     "null": "empty",
 }
+_FORMATS: Final = {
+    "ip": "an IP address",
+    "ipv4": "an IPv4 address",
+    "ipv6": "an IPv6 address",
+    "cidr": "a network such as 10.0.0.0/24",
+    "duration": "a duration such as 30s, 5m or 1h",
+    "regex": "a regular expression",
+    "date": "a date such as 2026-01-31",
+}
 _BOOLEANS: Final = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
+_DIGITS: Final = re.compile(r"[0-9]+")
 _DURATION: Final = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>ms|s|m|h|d)?")
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
@@ -54,8 +64,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
         if other.lower().replace("-", "_") == folded:
             return other
     # Names share long prefixes (enable_…): a longer word must be nearer to be one that was meant.
-    near = difflib.get_close_matches(word, words, 1, 0.7 if len(word) < 6 else 0.8)
-    return near[0] if near else ""
+    near = difflib.get_close_matches(word, words, 3, 0.65 if len(word) < 6 else 0.8)
+    return next((other for other in near if not _siblings(word, other)), "")
+
+
+def _siblings(one: str, other: str) -> bool:
+    """Whether names differ in their numbers alone, as rack1 and rack2 do: neither is a slip of the pen for the other."""
+    numbers = [[int(number) for number in _DIGITS.findall(name)] for name in (one, other)]
+    return _DIGITS.sub("#", one) == _DIGITS.sub("#", other) and numbers[0] != numbers[1]
 
 
 def show(value: Any, limit: int = 60) -> str:
@@ -133,16 +149,22 @@ def normalise(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
-def defaults(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A value with the schema's defaults filled in below it, and durations (format `duration`) as seconds."""
+def defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
+    """A value with the schema's defaults filled in below it, and durations (format `duration`) as seconds.
+
+    `root` is the schema that `$ref` refers to, by default the schema itself. The value keeps to the schema.
+    """
+    root = schema if root is None else root
+    if "$ref" in schema:
+        schema = {**root["$defs"][schema["$ref"].removeprefix("#/$defs/")], **schema}
     if isinstance(value, dict):
         properties: Mapping[str, Any] = schema.get("properties", {})
-        result = {name: defaults(part["default"], part) for name, part in properties.items() if "default" in part}
+        result = {name: defaults(part["default"], part, root) for name, part in properties.items() if "default" in part}
         rest = schema.get("additionalProperties")
         rest = rest if isinstance(rest, Mapping) else {}
-        return result | {key: defaults(item, properties.get(key, rest)) for key, item in value.items()}
+        return result | {key: defaults(item, properties.get(key, rest), root) for key, item in value.items()}
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [defaults(item, schema["items"]) for item in value]
+        return [defaults(item, schema["items"], root) for item in value]
     if schema.get("format") == "duration" and value is not None:
         return seconds(value)
     return value
@@ -294,10 +316,12 @@ def _words(keyword: str, expected: Any, value: Any, schema: Mapping[str, Any]) -
     """The message and hint for a breach of one keyword."""
     if "x-expects" in schema and keyword in ("pattern", "format", "anyOf", "oneOf", "type"):
         return f"must be {schema['x-expects']}, is {show(value)}", ""
+    if "x-expects" in schema and keyword == "not":
+        return f"must be {schema['x-expects']}", ""
     if keyword == "type":
         kinds = [expected] if isinstance(expected, str) else list(expected)
         quote = "string" in kinds and isinstance(value, (int, float))
-        return f"must be {_either(kinds)}, is {show(value)}", f'quote it: "{value}"' if quote else ""
+        return f"must be {_either(kinds)}, is {show(value)}", f'quote it: "{show(value)}"' if quote else ""
     if keyword == "enum":
         near = suggest(value, [word for word in expected if isinstance(word, str)]) if isinstance(value, str) else ""
         return f"must be one of {', '.join(map(_word, expected))}, is {show(value)}", near
@@ -308,7 +332,7 @@ def _words(keyword: str, expected: Any, value: Any, schema: Mapping[str, Any]) -
         "exclusiveMinimum": f"must be more than {expected}",
         "exclusiveMaximum": f"must be less than {expected}",
         "multipleOf": f"must be a multiple of {expected}",
-        "format": f"must be a valid {expected}",
+        "format": f"must be {_FORMATS.get(str(expected), f'a valid {expected}')}",
         "pattern": f"must match {expected}",
         "minLength": "must not be empty" if expected == 1 else f"must have at least {expected} characters",
         "maxLength": f"must have at most {expected} characters",

@@ -202,7 +202,8 @@ class _Reader:
         if event.anchor is not None:
             self.report(line, column, f"the anchor &{event.anchor} is not allowed", "write the value where it is used")
         if event.tag is not None:
-            self.report(line, column, f"the tag {event.tag!r} is not allowed", "quote a text that begins with !")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.report(line, column, f"the tag {tag} is not allowed", "quote a text that begins with !")
         if kind is yaml.ScalarEvent:
             return self._scalar(event, line, column), (line, column, None)
         if depth >= MAX_DEPTH:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import suggest
-from reconciler.document.yaml import Document, Path
+from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
 from reconciler.site.types import SecretName
@@ -37,9 +37,9 @@ def load(
 def _check_owner(path: str, document: Document, known: Known, problems: list[Problem]) -> None:
     folder, _, file = path.partition("/")
     if folder == "passwords":
-        problems += known.group(file.removesuffix(".yml"), document.place())
+        problems += known.group(file.removesuffix(".yml"), Place(document.name))
     elif folder == "hosts":
-        problems += known.host(file.removesuffix(".passwords.yml"), document.place())
+        problems += known.host(file.removesuffix(".passwords.yml"), Place(document.name))
 
 
 def _read(document: Document, names: Mapping[str, Any], problems: list[Problem]) -> dict[str, SecretName]:

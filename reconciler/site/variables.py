@@ -6,7 +6,7 @@ from typing import Any
 
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, normalise, suggest
-from reconciler.document.yaml import Document, Path
+from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
 from reconciler.site.types import Host, Layer, Layered
@@ -40,10 +40,10 @@ def load(
         folder, slash, file = path_name.partition("/")
         name = file.removesuffix(".yml")
         if folder == "groups" and slash:
-            problems += known.group(name, document.place())
+            problems += known.group(name, Place(document.name))
             groups[name] = reader.read(document, f"group:{name}")
         elif folder == "hosts" and slash and not file.endswith(".passwords.yml"):
-            problems += known.host(name, document.place())
+            problems += known.host(name, Place(document.name))
             own[name] = reader.merge(own.get(name, {}), reader.read(document, "host"))
     return Layers(_base(documents.get("globals.yml"), reader, catalogue), groups, own)
 
