@@ -8,7 +8,7 @@ from typing import Any, Final
 from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Container, Desired, File, Job, Mount, Registrar, Registration
+from reconciler.model import Container, Desired, File, Job, Mount, Registrar, Registration, to_json
 from reconciler.render import collect, containers, files, jobs, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
@@ -59,8 +59,9 @@ class _Builder:
         for parts in every:
             self._jobs(parts)
         made = self._ordered(every)
+        self._open_secrets(every)
         registrations, registrars = self._registrations(every)
-        secrets = self._secrets(made, registrations, registrars)
+        secrets = self._secrets(registrations, registrars)
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         host = self.site.hosts[self.host]
@@ -189,11 +190,14 @@ class _Builder:
         inherited = [entry for entry in below.each("files") if entry.text("name") not in names]
         made = files.make([*inherited, *own], owner)
         permissions = (fields if "permissions" in fields else below).each("permissions")
+        first = self.site.groups[below.text("group", "all")][0]
+        runs_on = self.host if fields.text("once", "cluster") == "host" else first
+        before = len(self.files)
         spec = self._configured(spec, combined, permissions, owner, made)
-        members = self.site.groups[below.text("group", "all")]
+        if runs_on != self.host:
+            del self.files[before:]  # only its owner needs them, and the secrets in them
         command = containers.config_command(combined) if spec.kolla else ""
-        made_job = jobs.job(fields, name, spec, command, members[0], service.name)
-        return dataclasses.replace(made_job, owner=self.host) if made_job.once == "host" else made_job
+        return jobs.job(fields, name, spec, command, runs_on, service.name, self.site.secrets(self.host))
 
     # --- order -----------------------------------------------------------------------------------------------------
 
@@ -243,31 +247,41 @@ class _Builder:
     # --- registrations ---------------------------------------------------------------------------------------------
 
     def _registrations(self, every: list[_Parts]) -> tuple[list[Registration], list[Registrar]]:
+        """What this host registers, and where that goes. The same thing may be asked for by several services."""
         present = {name for parts in every for name in parts.specs}
-        made: list[Registration] = []
+        found: dict[str, Registration] = {}
         for parts in every:
-            service = parts.service
-            if not service.section("registrations"):
-                continue
-            owner = self._owner(parts)
-            if self.host != owner and not parts.specs:
-                continue
-            section = self._fields(service, service.section("registrations"), ("registrations",))
-            waiting = (*parts.specs, *(job.name for job in parts.jobs))
-            region = self._variable("openstack_region_name", _REGION)
-            for kind in register.KINDS:
-                before = waiting if kind in register.EARLY and kind not in service.section("provides") else ()
-                made += register.registrations(
-                    section, kind, service=service.name, owner=owner, before=before, region=region
-                )
+            if parts.service.section("registrations"):
+                for item in self._registered(parts):
+                    first = found.setdefault(item.id, item)
+                    if first.fields != item.fields:
+                        place = parts.service.document.place(("registrations", item.kind))
+                        message = f"{item.type} {item.key} is registered by {first.service} too, in different words"
+                        self.problems.append(place.problem(message, "make them the same"))
+                    waiting = tuple(dict.fromkeys((*first.before, *item.before)))
+                    found[item.id] = dataclasses.replace(first, before=waiting)
+        made = [item for item in found.values() if item.owner == self.host]
         kinds = {registration.kind for registration in made}
         registrars = []
         for parts in every:
             for kind, raw in parts.service.section("provides").items():
                 if kind in kinds or parts.specs:
-                    found = register.registrar(self._fields(parts.service, raw, ("provides", kind)), kind, present)
-                    registrars += [found] if found else []
+                    registrar = register.registrar(self._fields(parts.service, raw, ("provides", kind)), kind, present)
+                    registrars += [registrar] if registrar else []
         return made, registrars
+
+    def _registered(self, parts: _Parts) -> list[Registration]:
+        service, owner = parts.service, self._owner(parts)
+        section = self._fields(service, service.section("registrations"), ("registrations",))
+        waiting = (*parts.specs, *(job.name for job in parts.jobs))
+        region = self._variable("openstack_region_name", _REGION)
+        made: list[Registration] = []
+        for kind in register.KINDS:
+            before = waiting if kind in register.EARLY and kind not in service.section("provides") else ()
+            made += register.registrations(
+                section, kind, service=service.name, owner=owner, before=before, region=region
+            )
+        return made
 
     def _owner(self, parts: _Parts) -> str:
         """The host that converges a service's registrations: the first one of its first container's group."""
@@ -281,22 +295,25 @@ class _Builder:
 
     # --- secrets ---------------------------------------------------------------------------------------------------
 
-    def _secrets(
-        self, made: list[Container], registrations: list[Registration], registrars: list[Registrar]
-    ) -> Mapping[str, str]:
+    def _open_secrets(self, every: list[_Parts]) -> None:
+        """Report secrets in what the engine is asked for, which it shows to everybody who can ask it."""
+        for parts in every:
+            specs = [("containers", spec) for spec in parts.specs.values()]
+            specs += [("jobs", job.container) for job in parts.jobs]
+            for section, spec in specs:
+                for name in (item.name for item in dataclasses.fields(spec)):
+                    secrets = _held(to_json(getattr(spec, name)))
+                    if secrets:
+                        place = parts.service.document.place((section, spec.name, name))
+                        message = f"{name} would show the secret {', '.join(sorted(secrets))} to `docker inspect`"
+                        self.problems.append(place.problem(message, "give it in a file"))
+
+    def _secrets(self, registrations: list[Registration], registrars: list[Registrar]) -> Mapping[str, str]:
         """Name → digest of the ciphertext for every secret in use; the ones that are missing are problems."""
         used: dict[str, str] = {}  # name → who uses it
         for file in self.files:
             for name in file.secrets:
                 used.setdefault(name, file.sources[0] if file.sources else file.path)
-        for container in made:
-            for key, text in container.environment.items():
-                if tokens.is_held(text):
-                    place = self.site.catalogue.services[container.service].document.place(
-                        ("containers", container.name, "environment", key)
-                    )
-                    message = f"{key} would put a secret into the container's options, where `docker inspect` shows it"
-                    self.problems.append(place.problem(message, "give it in a file"))
         for registration in registrations:
             for name in _held(registration.fields):
                 used.setdefault(name, f"the registration {registration.id}")

@@ -114,10 +114,10 @@ class Environment(ImmutableSandboxedEnvironment):
             keep_trailing_newline=True,
             autoescape=False,
             cache_size=0,
+            finalize=_finalize,
             extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
         )
-        for name in ("lipsum",):  # random
-            del self.globals[name]
+        del self.globals["lipsum"]  # random
         self.globals["range"] = _range
         for name in filters.REMOVED:
             del self.filters[name]
@@ -205,11 +205,19 @@ class Environment(ImmutableSandboxedEnvironment):
                 _bounded(len(left) + len(right), MAX_ITEMS)
         return super().call_binop(context, operator, left, right)
 
+    def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> jinja2.Template:
+        raise Refused("include, import and extends are not available: a template stands for itself")
+
     def concatenate(self, *values: Any) -> str:
         """The `~` operator."""
         texts = [str(value) for value in values]
         _bounded(sum(map(len, texts)))
         return "".join(texts)
+
+
+def _finalize(value: Any) -> Any:
+    """Nothing prints as nothing, as in Ansible."""
+    return "" if value is None else value
 
 
 def _bounded(size: int, limit: int = MAX_TEXT) -> None:

@@ -137,6 +137,10 @@ class Variables(_Lazy):
         hint = suggest(network, addresses) or "declare it in inventory.yml"
         raise FilterError(f"the host {host} has no address on the network {network!r} ({hint})")
 
+    def declared(self) -> Mapping[str, object]:
+        """The variables of the catalogue, those without a value too."""
+        return self._world.site.catalogue.variables
+
     def layered(self, name: str) -> tuple[Layer, ...]:
         """The layers of a variable, the winning one last; none for a name that is no variable."""
         return self._layers[name].layers if name in self._layers else ()
@@ -294,8 +298,8 @@ def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: i
     line, message, hint = _line(error), str(error), ""
     if isinstance(error, jinja2.UndefinedError):
         match = _UNDEFINED.fullmatch(message)
-        hint = suggest(match[1], scope) if match else ""
-        message = f"the variable {match[1]!r} is not defined" if match else message
+        if match:
+            message, hint = _not_defined(match[1], scope)
     elif isinstance(error, jinja2.TemplateSyntaxError):
         message = f"not valid Jinja2: {error.message}"
     elif isinstance(error, RecursionError):
@@ -304,6 +308,12 @@ def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: i
         message = f"{message.rstrip('.')} ({type(error).__name__})"
     problem = Problem(file, first_line + line - 1, column if line == 1 else 1, message[:500], hint)
     raise SiteInvalid([problem]) from None
+
+
+def _not_defined(name: str, scope: Scope) -> tuple[str, str]:
+    if name in scope.variables.declared():
+        return f"the variable {name!r} has no default and no value", "set it in globals.yml"
+    return f"the variable {name!r} is not defined", suggest(name, scope)
 
 
 def _line(error: Exception) -> int:
@@ -367,7 +377,7 @@ def _facts(host: Host) -> dict[str, Any]:
         "hostname": hostname,
         "fqdn": hostname,
         "nodename": hostname,
-        "processor_vcpus": vcpus or 1,
+        "processor_vcpus": vcpus or 4,
         "os_family": "Debian" if distribution.lower() in ("debian", "ubuntu") else "RedHat",
         "distribution": distribution,
         "architecture": "x86_64",

@@ -1,12 +1,12 @@
 """The files of a container: templates rendered, overrides merged in, and Kolla's config.json."""
 
-import json
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import File, OnChange
@@ -14,6 +14,7 @@ from reconciler.render import merge, paths, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, render_text
 from reconciler.render.fields import Fields
+from reconciler.render.filters import to_json
 from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
@@ -70,14 +71,7 @@ def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Itera
     listed = [_permission(entry) for entry in permissions if entry.flag("enabled", True)]
     if listed:
         content["permissions"] = listed
-    ready = json.dumps(content, indent=4, ensure_ascii=False)
-    return (_with_tokens(content) if tokens.is_held(ready) else ready) + "\n"
-
-
-def _with_tokens(content: dict[str, Any]) -> str:
-    from reconciler.render.filters import to_json
-
-    return to_json(content, 4)
+    return to_json(content, 4) + "\n"
 
 
 def _permission(entry: Fields) -> dict[str, Any]:
@@ -92,47 +86,47 @@ def _permission(entry: Fields) -> dict[str, Any]:
     return result
 
 
+_Text = tuple[str, str, tuple[str, ...]]  # path below the container's folder, text, sources
+
+
 def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
-    how = entry.text("merge", "replace" if entry.raw.get("overrides") else "none")
-    patterns = [
-        path
-        for pattern in (entry.items("overrides") if how != "none" else [])
-        for path in paths.expand(str(pattern), host=owner.host, containers=owner.containers, service=owner.service)
-    ]
+    how = entry.choice("merge", "replace" if entry.raw.get("overrides") else "none", ("ini", "yaml", "replace", "none"))
+    given = _expanded(entry.items("source"), owner)
+    patterns = _expanded(entry.items("overrides"), owner) if how != "none" else []
     found = paths.find(patterns, owner.site.overrides)
-    folder = any(paths.WILDCARD in pattern for pattern in patterns) and how == "replace"
-    source = entry.text("source") if "source" in entry else ""
-    texts: list[tuple[str, str, tuple[str, ...]]] = []  # path below the container's folder, text, sources
-    if source:
-        expanded = paths.expand(source, host=owner.host, containers=owner.containers, service=owner.service)
-        given = paths.find(expanded, owner.site.overrides)
-        if paths.WILDCARD in source:
-            texts = [(paths.target(name, path), *_merged(entry, "none", [path], owner)) for path in given]
-        else:
-            bases = given[-1:] if how in ("ini", "yaml") else ([] if found else given[-1:])
-            if bases or found:
-                texts = [
-                    (name, *_merged(entry, how, [*bases, *(found if how in ("ini", "yaml") else found[:1])], owner))
-                ]
-    elif folder:
-        texts = [(paths.target(name, path), *_merged(entry, "none", [path], owner)) for path in found]
+    folder = any(paths.WILDCARD in pattern for pattern in (given or patterns)) and (given or how == "replace")
+    texts: list[_Text] = []
+    if folder:
+        chosen = paths.find(given or patterns, owner.site.overrides)
+        texts = [(paths.target(name, path), *_merged(entry, "none", [path], owner)) for path in chosen]
     else:
-        base = _base(entry, owner) if how != "replace" or not found else None
-        chosen = found[:1] if how == "replace" else found
+        source = paths.find(given, owner.site.overrides)[-1:]
+        chosen = [*source, *found] if how in ("ini", "yaml") else found[:1] or source
+        base = None if how == "replace" and chosen else _base(entry, owner)
         if base or chosen:
             texts = [(name, *_merged(entry, how, chosen, owner, base))]
-    optional = entry.flag("optional")
-    if not texts and not optional and paths.WILDCARD not in source and not folder:
-        where = " or ".join(f"config/{path}" for path in patterns or [source or name])
+    if not texts and not folder and not entry.flag("optional") and not _named(entry):
+        where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "a template"
         entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
         return
-    _add(entry, name, texts, owner, made, optional or folder or paths.WILDCARD in source)
+    _add(entry, name, texts, owner, made, entry.flag("optional") or bool(folder))
 
 
-def _add(
-    entry: Fields, name: str, texts: list[tuple[str, str, tuple[str, ...]]], owner: Owner, made: Made, optional: bool
-) -> None:
-    mode = _mode(entry)
+def _named(entry: Fields) -> bool:
+    """Whether the entry names a text, so that its absence is a problem already reported."""
+    return "template" in entry or "content" in entry
+
+
+def _expanded(patterns: Iterable[Any], owner: Owner) -> list[str]:
+    return [
+        path
+        for pattern in patterns
+        for path in paths.expand(str(pattern), host=owner.host, containers=owner.containers, service=owner.service)
+    ]
+
+
+def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, optional: bool) -> None:
+    mode = _mode(entry, owner.kolla)
     numeric = _NUMERIC_OWNER.fullmatch(entry.text("owner")) if not owner.kolla else None
     if not owner.kolla and entry.text("owner") and numeric is None:
         entry.problem("owner", 'without Kolla\'s contract an owner is a number, or two: "1000:1000"')
@@ -155,7 +149,9 @@ def _add(
             )
         )
         if destination and not owner.kolla:
-            made.binds.append((whole, destination if path == name else posixpath.join(destination, path)))
+            made.binds.append(
+                (whole, destination if path == name else posixpath.join(destination, posixpath.basename(path)))
+            )
     if destination and owner.kolla:
         made.entries.append(_config_entry(entry, name, destination, optional))
 
@@ -184,8 +180,6 @@ def _base(entry: Fields, owner: Owner) -> tuple[str, str] | None:
     name = entry.text("template")
     templates = owner.site.catalogue.services[owner.service].templates
     if name not in templates:
-        from reconciler.document.grammar import suggest
-
         entry.problem("template", f"the service has no template {name!r}", suggest(name, templates))
         return None
     path = posixpath.join(posixpath.dirname(entry.document.name), "templates", name)
@@ -224,8 +218,9 @@ def _override(path: str, owner: Owner, scope: Scope, verbatim: bool) -> str:
     return text if verbatim else render_text(text, scope, f"config/{path}")
 
 
-def _mode(entry: Fields) -> int:
-    text = entry.text("mode") or "0660"
+def _mode(entry: Fields, kolla: bool) -> int:
+    """The bits on the node. Without Kolla's contract the container sees the node's file, so that `perm` means it too."""
+    text = entry.text("mode") or (entry.text("perm") if not kolla else "") or "0660"
     if not _MODE.fullmatch(text):
         entry.problem("mode", f'{text!r} is not an octal mode such as "0660"')
         return 0o660

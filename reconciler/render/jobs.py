@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
 from reconciler.model import Container, Job, to_json
+from reconciler.render import tokens
 from reconciler.render.fields import Fields
+from reconciler.site import SecretName
 
 # What a job does not take from its container: they are about something that keeps running.
 _NOT_TAKEN: Final = (
@@ -35,8 +37,12 @@ def combined(job: Fields, container: Fields) -> Fields:
     return Fields(raw, job.scope, job.document, job.path, job.problems)
 
 
-def inputs_digest(spec: Container, command: str, inputs: list[Any]) -> str:
-    """SHA-256 over what makes a job run again: what it runs with, and the declared inputs; not its files."""
+def inputs_digest(spec: Container, command: str, inputs: list[Any], secrets: Mapping[str, SecretName]) -> str:
+    """SHA-256 over what makes a job run again: what it runs with, and the declared inputs; not its files.
+
+    A secret among the inputs counts by its ciphertext.
+    """
+    used = sorted(tokens.names(json.dumps(inputs, default=str)))
     parts = {
         "image": spec.image,
         "command": list(spec.command or ()) or command,
@@ -45,17 +51,26 @@ def inputs_digest(spec: Container, command: str, inputs: list[Any]) -> str:
         "mounts": [to_json(mount) for mount in spec.mounts],
         "user": spec.user,
         "inputs": inputs,
+        "secrets": {name: secrets[name].digest for name in used if name in secrets},
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def job(fields: Fields, name: str, spec: Container, command: str, owner: str, service: str) -> Job:
-    """The job itself; `before` and `after` as declared (an empty `before` key aside), not yet limited to this host."""
+def job(
+    fields: Fields,
+    name: str,
+    spec: Container,
+    command: str,
+    owner: str,
+    service: str,
+    secrets: Mapping[str, SecretName],
+) -> Job:
+    """The job itself, `before` and `after` as declared: not yet limited to what is on this host."""
     return Job(
         name=name,
         container=dataclasses.replace(spec, restart_policy="no", depends_on=()),
-        inputs=inputs_digest(spec, command, fields.items("inputs")),
+        inputs=inputs_digest(spec, command, fields.items("inputs"), secrets),
         creates=_creates(fields),
         timeout=fields.duration("timeout", 600.0),
         before=fields.texts("before"),
