@@ -101,10 +101,7 @@ def load(content: bytes, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         reader.syntax(error)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        reader.report(
-            line - 1, 0, f"the character U+{ord(str(error.character)):04X} is not allowed in YAML", "remove it"
-        )
+        reader.character(text.encode()[: error.position].decode(errors="replace"), error.character)
     except yaml.YAMLError as error:
         reader.report(-1, -1, f"cannot be read as YAML: {error}")
     except _TooDeep:
@@ -175,6 +172,12 @@ class _Reader:
             hint = "quote a text that holds ': '"
         line, column = (mark.line, mark.column) if mark else (-1, -1)
         self.report(line, column, f"not valid YAML: {message}", hint)
+
+    def character(self, before: str, code: int | str) -> None:
+        """Report a character that YAML does not allow, after the text `before`."""
+        number = code if isinstance(code, int) else ord(code)
+        line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+        self.report(line, column, f"the character U+{number:04X} is not allowed in YAML", "remove it")
 
     def document(self, events: Iterator[Any]) -> Document:
         self._events = events

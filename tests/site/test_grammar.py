@@ -1,0 +1,141 @@
+"""Kolla's spellings, durations, suggestions, defaults."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.document.grammar import Grammar, defaults, is_expression, nearest, normalise, seconds, show, suggest
+from reconciler.document.yaml import Document
+
+
+@pytest.mark.parametrize(
+    "value, kinds, expected",
+    [
+        ("yes", "boolean", True),
+        ("No", "boolean", False),
+        ("TRUE", "boolean", True),
+        ("off", "boolean", False),
+        ("maybe", "boolean", "maybe"),
+        ("1", "boolean", "1"),
+        ("yes", "string", "yes"),
+        ("yes", ["string", "boolean"], "yes"),
+        ("yes", ["boolean", "null"], True),
+        ("8080", "integer", 8080),
+        ("-1", "integer", -1),
+        ("0777", "integer", 777),
+        ("8080.5", "integer", "8080.5"),
+        ("8080", "number", 8080),
+        ("0.5", "number", 0.5),
+        ("1e-3", "number", 0.001),
+        ("", "integer", ""),
+        ("9" * 40, "integer", "9" * 40),
+        (8080, "string", 8080),
+        (True, "string", True),
+        ("{{ port }}", "integer", "{{ port }}"),
+        (None, "boolean", None),
+    ],
+)
+def test_spellings(value: Any, kinds: Any, expected: Any) -> None:
+    result = normalise(value, {"type": kinds})
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+def test_spellings_below_lists_and_mappings() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"ports": {"type": "array", "items": {"type": "integer"}}, "name": {"type": "string"}},
+        "additionalProperties": {"type": "boolean"},
+    }
+    value = {"ports": ["1", 2, "x"], "name": "yes", "other": "no"}
+    assert normalise(value, schema) == {"ports": [1, 2, "x"], "name": "yes", "other": False}
+    assert value == {"ports": ["1", 2, "x"], "name": "yes", "other": "no"}
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (30, 30),
+        (0.5, 0.5),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h", 3600),
+        ("2d", 172800),
+        ("1.5h", 5400),
+        ("200ms", 0.2),
+        ("7", 7),
+    ],
+)
+def test_durations(value: Any, expected: float) -> None:
+    assert seconds(value) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", ["", "5 minutes", "-5s", -5, True, None, "1h30m", [5]])
+def test_no_durations(value: Any) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        seconds(value)
+
+
+@pytest.mark.parametrize(
+    "word, known, near",
+    [
+        ("nova_cpu_mod", ["nova_cpu_mode", "nova_cpu_model"], "nova_cpu_mode"),
+        ("Enable-Keystone", ["enable_keystone"], "enable_keystone"),
+        ("enable_x", ["enable_cron", "enable_heat"], ""),
+        ("rack2", ["rack1", "rack3"], ""),
+        ("rack01", ["rack1", "rack2"], "rack1"),
+        ("rak1", ["rack1", "rack2"], "rack1"),
+        ("anything", [], ""),
+    ],
+)
+def test_suggestions(word: str, known: list[str], near: str) -> None:
+    assert nearest(word, known) == near
+    assert suggest(word, known) == (f"did you mean {near!r}?" if near else "")
+
+
+@pytest.mark.parametrize("value", ["{{ a }}", "x{{ a }}y", "{% if a %}b{% endif %}"])
+def test_expressions_stand_for_any_value(value: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}, "additionalProperties": False}
+    assert is_expression(value)
+    assert Grammar(schema, expressions=True).check(Document("f", {"a": value})) == []
+    assert Grammar(schema, expressions=True).check(Document("f", value)) == []
+    assert Grammar(schema).check(Document("f", {"a": value})) != []
+    assert Grammar({"type": "integer"}, expressions=True).check(Document("f", value)) == []
+    assert Grammar({"type": "integer"}).check(Document("f", value)) != []
+
+
+@pytest.mark.parametrize("value", ["{ a }", "a }}", "", 5, None, ["{{ a }}"]])
+def test_what_is_no_expression(value: Any) -> None:
+    assert not is_expression(value)
+
+
+def test_alternatives_are_explained_by_the_nearest() -> None:
+    schema = {"anyOf": [{"type": "integer", "minimum": 5}, {"type": "array", "items": {"type": "string"}}]}
+
+    def messages(value: Any) -> list[str]:
+        return [problem.message for problem in Grammar(schema).check(Document("f", value))]
+
+    assert messages(3) == ["must be at least 5, is 3"]
+    assert messages(["a", 1]) == ["must be a text, is 1"]
+    assert messages("x") == ["must be an integer or a list, is 'x'"]
+
+
+def test_long_values_are_cut_and_secrets_of_mappings_not_shown() -> None:
+    assert len(show("x" * 1000)) < 70
+    assert show({"password": "hunter2"}) == "a mapping"
+
+
+def test_defaults_are_filled_in_below_what_is_said() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"type": "object", "default": {}, "properties": {"b": {"default": 1}, "c": {"$ref": "#/$defs/time"}}},
+            "list": {"type": "array", "items": {"type": "object", "properties": {"d": {"default": "x"}}}},
+        },
+        "$defs": {"time": {"type": "string", "format": "duration", "default": "5m"}},
+    }
+    assert defaults({}, schema) == {"a": {"b": 1}}
+    assert defaults({"a": {"c": "1m"}, "list": [{}, {"d": "y"}]}, schema) == {
+        "a": {"b": 1, "c": 60},
+        "list": [{"d": "x"}, {"d": "y"}],
+    }
