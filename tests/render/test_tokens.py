@@ -1,0 +1,123 @@
+"""Secret tokens: what templates may do with one, and that binding gives what the filter would have given."""
+
+import base64
+import hashlib
+import json
+import shlex
+from urllib.parse import quote
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.errors import Terminal
+from reconciler.render import merge, tokens
+from reconciler.render.filters import to_json
+from reconciler.secret import Secret
+
+values = st.text(max_size=60).filter(lambda text: "<<" not in text)
+# What YAML can hold at all; a password has no lone surrogates, since it comes out of a UTF-8 file.
+names = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
+
+
+@given(names, values, st.text(max_size=20), st.text(max_size=20))
+@settings(max_examples=40)
+def test_binding_replaces_every_token(name: str, value: str, before: str, after: str) -> None:
+    if "<<" in before or "<<" in after:
+        return
+    text = f"{before}<<secret:{name}>>{after}"
+    assert tokens.names(text) == {name}
+    assert tokens.bind(text, {name: value}) == before + value + after
+
+
+@given(values)
+@settings(max_examples=40)
+def test_filters_apply_to_the_value(value: str) -> None:
+    inner = "u:" + tokens.SecretRef("pw") + "@h"
+    bound = "u:" + value + "@h"
+    expected = {
+        "b64encode": base64.b64encode(bound.encode()).decode(),
+        "urlencode": quote(bound, safe="/"),
+        "quote": shlex.quote(bound),
+        "hash-sha256": hashlib.sha256(bound.encode()).hexdigest(),
+        "hash-md5": hashlib.md5(bound.encode()).hexdigest(),
+    }
+    for operation, result in expected.items():
+        token = tokens.apply(operation, inner)
+        assert tokens.names(token) == {"pw"}
+        assert tokens.bind(token, {"pw": value}) == result
+
+
+@given(values)
+@settings(max_examples=40)
+def test_filters_nest(value: str) -> None:
+    token = tokens.apply("to_json", tokens.apply("b64encode", tokens.SecretRef("pw")))
+    assert json.loads(tokens.bind(token, {"pw": value})) == base64.b64encode(value.encode()).decode()
+
+
+@given(values, values)
+@settings(max_examples=40)
+def test_any_secret_is_safe_in_json(first: str, second: str) -> None:
+    data = {"a": tokens.SecretRef("x"), "b": ["pre " + tokens.SecretRef("y") + '"post', None, 1], "c": 'plain " text'}
+    bound = tokens.bind(to_json(data), {"x": first, "y": second})
+    assert json.loads(bound) == {"a": first, "b": ["pre " + second + '"post', None, 1], "c": 'plain " text'}
+
+
+@given(values, values)
+@settings(max_examples=40)
+def test_any_secret_is_safe_in_yaml(first: str, second: str) -> None:
+    data = {
+        "a": tokens.SecretRef("x"),
+        "b": ["pre " + tokens.SecretRef("y"), {"c": [tokens.SecretRef("x")]}],
+        "n": None,
+    }
+    bound = tokens.bind(merge.dump(data), {"x": first, "y": second})
+    assert yaml.safe_load(bound) == {"a": first, "b": ["pre " + second, {"c": [first]}], "n": None}
+
+
+@given(values)
+@settings(max_examples=40)
+def test_a_token_survives_a_yaml_merge(value: str) -> None:
+    text = merge.yaml_text([("a", "user: {password: <<secret:pw>>, name: x}\n"), ("b", "user: {name: y}\n")])
+    assert yaml.safe_load(tokens.bind(text, {"pw": value})) == {"user": {"password": value, "name": "y"}}
+
+
+def test_a_part_of_a_secret_and_nested_mappings() -> None:
+    ref = tokens.SecretRef("ssh_key").part("private_key")
+    assert ref == "<<secret:ssh_key.private_key>>"
+    assert tokens.bind(ref, {"ssh_key": {"private_key": Secret("KEY")}}) == "KEY"
+    assert tokens.bind(ref, {"ssh_key.private_key": "KEY"}) == "KEY"
+
+
+def test_a_value_that_looks_like_a_token_is_not_looked_into() -> None:
+    assert tokens.bind("<<secret:a>>", {"a": "<<secret:b>>", "b": "no"}) == "<<secret:b>>"
+
+
+def test_a_missing_secret_is_named() -> None:
+    with pytest.raises(Terminal, match="secret pw") as caught:
+        tokens.bind(tokens.apply("b64encode", tokens.SecretRef("pw")), {})
+    assert caught.value.reason == "SecretMissing"
+    with pytest.raises(Terminal, match=r"name a key of it: key\."):
+        tokens.bind("<<secret:key>>", {"key": {"private_key": "x"}})
+
+
+@pytest.mark.parametrize("text", ["cat <<EOF", "1 << 2 >> 3", "<<secret:>>", "<<nosuch:YQ>>", "<<secret:a b>>"])
+def test_other_text_is_no_token(text: str) -> None:
+    assert not tokens.is_held(text)
+    assert tokens.bind(text, {}) == text
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a>>b", "ü", "a."])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be the name"):
+        tokens.SecretRef(name)
+
+
+def test_a_hand_made_token_binds_or_fails_cleanly() -> None:
+    assert tokens.bind("<<b64encode:_w>>", {}) == base64.b64encode(b"_w").decode()  # not UTF-8 inside: taken as it is
+    deep = "<<secret:x>>"
+    for _ in range(12):
+        deep = tokens.wrap("b64encode", deep)
+    with pytest.raises(Terminal, match="nested deeper"):
+        tokens.bind(deep, {"x": "1"})
