@@ -55,7 +55,7 @@ def observe(
         containers=view.containers,
         images=view.images,
         files=files,
-        volumes=frozenset(view.volumes),
+        volumes=view.own_volumes,
         stale=view.stale,
         created=frozenset(created),
         units=found,

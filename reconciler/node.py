@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -58,6 +59,7 @@ class Node:
         self.statuses = self._reporter() if forge and settings.forge else None
         self.stop = Event()
         self._target: Target | None = None
+        self._registry: tuple[Target, Registry] | None = None
         self._refusal: Refusal | None = None
         self._looked_deep = 0.0
         self._commit: tree.CommitInfo | None = None
@@ -65,6 +67,8 @@ class Node:
     def close(self) -> None:
         """Let go of connections; waits a moment for statuses that are still to be posted."""
         self.poller.close()
+        if self._registry:
+            self._registry[1].close()
         self.engine.close()
         if self.statuses:
             self.statuses.close(5.0)
@@ -146,7 +150,20 @@ class Node:
         )
         path = self.settings.git.path
         prepared = prepare(self.state.repository, commit, path, self.settings.host, keys)
-        return make_target(prepared, policy.HostPolicy.from_settings(self.settings.policy, self.settings.state_dir))
+        self._require_root(prepared.desired.config_root)
+        target = make_target(prepared, host_policy(self.settings))
+        # Only now is the site's name known, and with it whose containers are ours.
+        self.engine.owner = f"{target.desired.site}/{target.desired.host}"
+        return target
+
+    def _require_root(self, root: str) -> None:
+        allowed = self.settings.policy.config_roots
+        if not any(root == path or root.startswith(path.rstrip("/") + "/") for path in allowed):
+            raise errors.Terminal(
+                f"the site wants its files below {root}, and this host allows {', '.join(allowed)} (policy.config_roots in its "
+                "settings)",
+                reason="PolicyDenied",
+            )
 
     # --- observe, plan, apply ------------------------------------------------------------------------------------
 
@@ -161,7 +178,8 @@ class Node:
         }
         actual = replace(actual, containers=containers)
         if deep:
-            observed, unknown = self.registry(target).observe(target.desired.registrations, actual)
+            mine = [r for r in target.desired.registrations if r.owner == target.desired.host]
+            observed, unknown = self.registry(target).observe(mine, actual)
             actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
             self._looked_deep = time.monotonic()
         return actual
@@ -202,7 +220,13 @@ class Node:
         )
 
     def registry(self, target: Target) -> Registry:
-        return Registry(target.desired.registrars, lambda text: tokens.bind(text, target.prepared.secrets))
+        """The registrars of a target; connections are kept as long as the target is the same."""
+        if self._registry is None or self._registry[0] is not target:
+            if self._registry:
+                self._registry[1].close()
+            bind = partial(tokens.bind, secrets=target.prepared.secrets)
+            self._registry = (target, Registry(target.desired.registrars, bind))
+        return self._registry[1]
 
     # --- report --------------------------------------------------------------------------------------------------
 
@@ -246,7 +270,7 @@ _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key
 _RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed"})
 
 
-def make_target(prepared: Prepared, host_policy: policy.HostPolicy) -> Target:
+def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
     """Bind the secrets into the files and digest what planning compares."""
     desired = prepared.desired
     contents = {file.path: tokens.bind(file.content, prepared.secrets).encode() for file in desired.files}
@@ -257,7 +281,7 @@ def make_target(prepared: Prepared, host_policy: policy.HostPolicy) -> Target:
         contents=contents,
         files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
         part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
-        denied=_denials(desired, host_policy),
+        denied=policy.denied(desired, rules),
     )
     return Target(prepared, contents, basis)
 
@@ -270,15 +294,20 @@ def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:
     return whole.hexdigest()
 
 
-def _denials(desired: Desired, host_policy: policy.HostPolicy) -> dict[str, str]:
-    if reason := policy.check_root(desired.config_root, host_policy):
-        raise errors.Terminal(reason, reason="PolicyDenied")
-    everything = {c.name: c for c in desired.containers} | {j.name: j.container for j in desired.jobs}
-    return {
-        name: "; ".join(reasons)
-        for name, container in everything.items()
-        if (reasons := policy.check(container, host_policy))
-    }
+def host_policy(settings: Settings) -> policy.HostPolicy:
+    """What the node's settings allow a commit to ask for."""
+    own = settings.policy
+    base = policy.HostPolicy()
+    state = str(settings.state_dir)
+    return replace(
+        base,
+        privileged=own.privileged,
+        host_pid=own.pid_host,
+        devices=base.devices if own.devices else (),
+        binds=base.binds if own.binds is None else own.binds,
+        registries=own.registries,
+        forbidden=base.forbidden if state in base.forbidden else (*base.forbidden, state),
+    )
 
 
 def _with_previous_files(desired: Desired, memory: Memory) -> Desired:

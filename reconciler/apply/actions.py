@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import errors, files
-from reconciler.apply.ports import Engine, Health, Registrations, Store
+from reconciler.apply.ports import Engine, Health, Healthy, Registrations, Store
 from reconciler.apply.rollback import Rollback
 from reconciler.model import (
     Action,
@@ -215,7 +215,7 @@ class Actions:
 
     # --- the health gate -------------------------------------------------------------------------------------------
 
-    def _attempt(self, change: Callable[[], None], container: Container) -> Health:
+    def _attempt(self, change: Callable[[], None], container: Container) -> Healthy:
         """Make the change and wait for health; a refusal by the engine is bad health, so that it is undone as well."""
         try:
             change()
@@ -233,12 +233,12 @@ class Actions:
         digest = self._files_digest.get(container.name, "")
         self._store.applied(container.name, Applied(identity, started_at, digest))
 
-    def _failed(self, action: Action, container: Container, health: Health) -> Outcome:
+    def _failed(self, action: Action, container: Container, health: Healthy) -> Outcome:
         words = self._engine.last_words(container) if health.reason in _ASK_THE_SERVICE else ""
         message = f"{container.name}: {health.message}" + (f"\n{words}" if words else "")
         return Outcome(action, "failed", health.reason, message)
 
-    def _put_back(self, action: Action, container: Container, health: Health, back: Callable[[], None]) -> Outcome:
+    def _put_back(self, action: Action, container: Container, health: Healthy, back: Callable[[], None]) -> Outcome:
         failure = self._failed(action, container, health)
         if container.rollback == "never" or container.service in self._migrating:
             why = (
@@ -279,4 +279,4 @@ class Actions:
 
 
 # Failures of the service itself, whose own log says more than the engine does.
-_ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout"})
+_ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse"})

@@ -33,10 +33,18 @@ class Engine:
     """
 
     def __init__(self, url: str | None, *, owner: str, timeout: float = 60.0) -> None:
-        self.owner = owner
         self._connection = Connection(url, timeout)
         self._cache = observe.Cache()
         self._observer = observe.Observer(self._connection, owner, self._cache)
+
+    @property
+    def owner(self) -> str:
+        """Whose containers are seen as owned, and made. A node knows its site's name only from a first commit."""
+        return self._observer.owner
+
+    @owner.setter
+    def owner(self, owner: str) -> None:
+        self._observer.owner = owner
 
     def close(self) -> None:
         """Close the connections; the next use connects again."""

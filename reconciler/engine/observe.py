@@ -20,12 +20,13 @@ _SAME, _CHANGED = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
-    """What the engine has. `volumes` maps a name to its folder on the host; `unknown` is keyed like Actual.unknown:
+    """What the engine has. `volumes` maps a name to its folder on the host, `own_volumes` are those that we made; `unknown` is keyed like Actual.unknown:
     `container:NAME`, `image:REFERENCE`, `stale:NAME`."""
 
     containers: Mapping[str, Running] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
+    own_volumes: frozenset[str] = frozenset()
     stale: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,7 +98,7 @@ class Observer:
     """Looks at the engine for one owner (`<site>/<host>`)."""
 
     def __init__(self, connection: Connection, owner: str, cache: Cache) -> None:
-        self._connection, self._owner, self._cache = connection, owner, cache
+        self._connection, self.owner, self._cache = connection, owner, cache
 
     def observe(self, desired: Desired, *, deep: bool, extra_names: Iterable[str] = ()) -> EngineView:
         """Every container that is ours, desired, moved aside or named in `extra_names`, what they are made from, volumes.
@@ -132,7 +133,7 @@ class Observer:
                 want = wanted.get(name.removeprefix(ASIDE))
                 try:
                     containers[name] = parse.running(
-                        found, own, owner=self._owner, engine=facts, wanted=want, names=by_id
+                        found, own, owner=self.owner, engine=facts, wanted=want, names=by_id
                     )
                 except (KeyError, TypeError, ValueError) as error:
                     unknown[f"container:{name}"] = f"the engine's description cannot be read: {error!r}"
@@ -142,14 +143,17 @@ class Observer:
             containers=containers,
             images={ref: image for ref, image in images.items() if any(c.image == ref for c in wanted.values())},
             volumes={volume["Name"]: volume.get("Mountpoint") or "" for volume in volumes.get("Volumes") or ()},
+            own_volumes=frozenset(v["Name"] for v in volumes.get("Volumes") or () if self._is_ours(v)),
             stale=stale,
             unknown=unknown,
         )
 
     def _is_of_interest(self, entry: Mapping[str, Any], names: set[str]) -> bool:
         name = _name(entry)
-        ours = (entry.get("Labels") or {}).get(options.OWNER) == self._owner
-        return ours or name in names or (name.startswith(ASIDE) and name.removeprefix(ASIDE) in names)
+        return self._is_ours(entry) or name in names or (name.startswith(ASIDE) and name.removeprefix(ASIDE) in names)
+
+    def _is_ours(self, entry: Mapping[str, Any]) -> bool:
+        return bool((entry.get("Labels") or {}).get(options.OWNER) == self.owner)
 
     def _inspect(self, identity: str, listed: Mapping[str, Any]) -> Mapping[str, Any] | None:
         kept = self._cache.container(identity, listed)
