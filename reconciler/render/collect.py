@@ -43,7 +43,13 @@ def collect(world: "World", host: str, name: str) -> list[Entry]:
 
 
 def enabled(world: "World", host: str, service: Service) -> bool:
-    """Whether a service is switched on, as `host` sees it."""
+    """Whether a service is switched on, as `host` sees it, and has a host to run on.
+
+    One whose groups are all empty is not part of the site: it registers nothing, and nothing has to be set for it.
+    """
+    groups = [name for name in _groups_of(world, host, service) if name]
+    if groups and not any(world.groups.get(name) for name in groups):
+        return False
     data = service.document.data
     raw = data.get("enabled", True) if isinstance(data, dict) else True
     return bool(filters.to_bool(_evaluated(world, host, service, ("enabled",), raw)))
