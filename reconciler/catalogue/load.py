@@ -139,7 +139,7 @@ def _document(kind: str, name: str, content: bytes | None, problems: list[Proble
 
 @functools.cache
 def _grammar(kind: str) -> Grammar:
-    return Grammar(data.schema(kind), expressions=True)
+    return Grammar(data.schema(kind), expressions=kind == "service")
 
 
 def _variables(service: str, document: Document, problems: list[Problem]) -> dict[str, Variable]:

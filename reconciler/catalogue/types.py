@@ -88,9 +88,10 @@ class Catalogue:
         """Inventory groups that services use → the groups whose hosts they take when the inventory defines none."""
         result: dict[str, tuple[str, ...]] = {}
         for service in self.services.values():
-            for name, parents in service.section("groups").items():
+            for name, listed in service.section("groups").items():
+                parents = tuple(item for item in listed if isinstance(item, str)) if isinstance(listed, list) else ()
                 if parents or name not in result:
-                    result[name] = tuple(parents or ())
+                    result[name] = parents
         return result
 
     def override_patterns(self) -> tuple[OverridePattern, ...]:
@@ -122,7 +123,8 @@ def _file_patterns(service: Service, path: Path, containers: tuple[str, ...]) ->
             continue
         text = file.get("verbatim", False) is False
         where = (*path, "files", index)
-        for number, pattern in enumerate(file.get("overrides") or ()):
+        overrides = file.get("overrides")
+        for number, pattern in enumerate(overrides if isinstance(overrides, list) else ()):
             place = service.document.place((*where, "overrides", number))
             yield OverridePattern(str(pattern), service.name, containers, text, place)
         if file.get("source"):

@@ -1,7 +1,8 @@
 """JSON Schema 2020-12 for people: problems with places, in words, with a suggestion.
 
 The schemas describe the values themselves. Where a file may hold Jinja2 expressions, a text with `{{` or `{%` in it stands
-for any value, and is checked again once it is evaluated. The annotation `x-expects` says in words what a pattern or format is about.
+for any value, and is checked again once it is evaluated; `x-literal: true` in a schema says that there it does not. The annotation
+`x-expects` says in words what a pattern or format is about.
 """
 
 import difflib
@@ -217,7 +218,7 @@ def _with_expressions() -> Any:
 
     def skipping(keyword: Any) -> Any:
         def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-            if not is_expression(instance):
+            if not is_expression(instance) or schema.get("x-literal"):
                 yield from keyword(validator, value, instance, schema) or ()
 
         return check
@@ -229,7 +230,9 @@ def _with_expressions() -> Any:
             else:
                 yield from validator.descend(instance=name, schema=value)
 
-    keywords = {name: skipping(keyword) for name, keyword in Draft202012Validator.VALIDATORS.items()}
+    # What `$ref` and `allOf` lead to decides for itself.
+    skipped = Draft202012Validator.VALIDATORS.keys() - {"$ref", "allOf", "propertyNames"}
+    keywords = {name: skipping(Draft202012Validator.VALIDATORS[name]) for name in skipped}
     return extend(Draft202012Validator, {**keywords, "propertyNames": names})  # type: ignore[no-untyped-call]
 
 
@@ -279,8 +282,9 @@ def _explain(error: ValidationError) -> Iterator[_Finding]:
     value: Any = error.instance
     schema = error.schema if isinstance(error.schema, dict) else {}
     if "propertyNames" in error.absolute_schema_path:
-        words = schema.get("x-expects", f"must match {expected}")
-        yield (*path, value), True, f"the name {show(value)} is not allowed", f"use {words}"
+        known = schema.get("enum", ())
+        hint = suggest(value, known) or f"use {schema.get('x-expects', f'what matches {expected}')}"
+        yield (*path, value), True, f"the name {show(value)} is not allowed", hint
     elif keyword == "additionalProperties":
         known = schema.get("properties", {})
         patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
@@ -291,6 +295,8 @@ def _explain(error: ValidationError) -> Iterator[_Finding]:
         yield from _branch(error)
     else:
         message, hint = _words(keyword, expected, value, schema)
+        if schema.get("x-literal") and is_expression(value):
+            message, hint = f"cannot be an expression: {show(value)}", "write it out"
         if keyword == "required":  # one error per key, which only its message names
             message = f"is missing {error.message.removesuffix(' is a required property')}"
         yield path, False, message or error.message, hint

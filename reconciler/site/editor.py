@@ -71,7 +71,7 @@ def variable_schema(variable: Variable) -> Schema:
 
 
 def with_expressions(schema: Mapping[str, Any]) -> Schema:
-    """A schema in which every value below the outermost may be an expression. `overrides` stay literal lists."""
+    """A schema in which every value below the outermost may be an expression, save where `x-literal` says otherwise."""
     return _nested(schema)
 
 
@@ -79,23 +79,21 @@ def _nested(schema: Mapping[str, Any]) -> Schema:
     result: Schema = {}
     for key, value in schema.items():
         if key in _CHILDREN:
-            result[key] = {name: part if name == "overrides" else _value(part) for name, part in value.items()}
+            result[key] = {name: _value(part) for name, part in value.items()}
         elif key in ("items", "additionalProperties") and isinstance(value, Mapping):
             result[key] = _value(value)
         elif key in ("anyOf", "oneOf", "allOf"):
             result[key] = [_nested(part) if isinstance(part, Mapping) else part for part in value]
         else:
             result[key] = value
-    for name in ("name", "secret_name"):  # these are names of keys
-        if name in schema.get("$defs", {}):
-            result["$defs"][name] = dict(schema["$defs"][name])
     return result
 
 
 def _value(schema: Any) -> Any:
     if not isinstance(schema, Mapping) or not schema.keys() - set(_WORDS) - {"$ref"}:
         return schema  # anything, or what it refers to
-    return _alternatives(_nested(schema), [])
+    nested = _nested(schema)
+    return nested if schema.get("x-literal") else _alternatives(nested, [])
 
 
 def _alternatives(schema: Schema, others: list[Schema]) -> Schema:

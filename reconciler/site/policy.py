@@ -1,26 +1,47 @@
 """reconciler.yml → the site's policy, with defaults filled in."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Final
 
 from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, defaults, suggest
-from reconciler.document.yaml import Document
+from reconciler.document.yaml import Document, Path
 from reconciler.errors import Problem
+from reconciler.model import Container
+from reconciler.site.inventory import Known
+
+# What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
+_FIELDS: Final = frozenset(
+    (*(field.name for field in dataclasses.fields(Container)), "content", "mode", "state", "running configuration")
+)
 
 
-def load(document: Document | None, catalogue: Catalogue, problems: list[Problem]) -> dict[str, Any]:
+def load(document: Document | None, catalogue: Catalogue, known: Known, problems: list[Problem]) -> dict[str, Any]:
     """The whole policy: every key is there, durations are seconds. `{}` and problems when it is wrong."""
     schema = data.schema("reconciler")
     document = document or Document("reconciler.yml", {})
     found = Grammar(schema).check(document)
     if not found:
-        for name in (document.data.get("drift") or {}).get("services", {}):
-            if name not in catalogue.services:
-                place = document.place(("drift", "services", name), key=True)
-                found.append(place.problem(f"unknown service {name!r}", suggest(name, catalogue.services)))
+        result: dict[str, Any] = defaults(document.data, schema)
+        found += _names(document, result, catalogue, known)
     problems += found
-    if found:
-        return {}
-    result: dict[str, Any] = defaults(document.data, schema)
-    return result
+    return {} if any(problem.severity == "error" for problem in found) else result
+
+
+def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue, known: Known) -> Iterator[Problem]:
+    """Names in a policy that name nothing."""
+    for service in policy["drift"]["services"]:
+        if service not in catalogue.services:
+            place = document.place(("drift", "services", service), key=True)
+            yield place.problem(f"unknown service {service!r}", suggest(service, catalogue.services))
+    for field in policy["drift"]["fields"]:
+        if field.partition(".")[0] not in _FIELDS:
+            place = document.place(("drift", "fields", field), key=True)
+            yield place.warning(f"containers and files have no field {field!r}", suggest(field, _FIELDS))
+    for group in policy["rollout"]["groups"]:
+        yield from known.group(group, document.place(("rollout", "groups", group), key=True))
+    for index, host in enumerate(policy["reporting"]["reporters"]):
+        path: Path = ("reporting", "reporters", index)
+        yield from known.host(host, document.place(path))
