@@ -29,7 +29,6 @@ _MAX_BITS: Final = 4096  # of a number
 
 _SIZED_METHODS: Final = frozenset(("ljust", "rjust", "center", "zfill", "expandtabs"))
 _CONVERSION: Final = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d+)?(?:\.(\*|\d+))?")
-_MAX_FIELD: Final = 1000
 
 
 class StrictUndefined(jinja2.StrictUndefined):
@@ -90,7 +89,7 @@ class _Context(Context):
 
 
 class _Generator(CodeGenerator):
-    """Sends `~` through the environment, which bounds its result."""
+    """Sends `~` and slices through the environment: Jinja leaves both to Python."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.concatenate(")
@@ -98,6 +97,18 @@ class _Generator(CodeGenerator):
             self.visit(argument, frame)
             self.write(", ")
         self.write(")")
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.getitem(")
+        self.visit(node.node, frame)
+        self.write(", slice(")
+        for part in (node.arg.start, node.arg.stop, node.arg.step):
+            self.visit(part if part is not None else nodes.Const(None), frame)
+            self.write(", ")
+        self.write("))")
 
 
 class Environment(ImmutableSandboxedEnvironment):
@@ -181,7 +192,7 @@ class Environment(ImmutableSandboxedEnvironment):
                 args = (filters.bounded_list(args[0]), *args[1:])
                 _bounded(sum(len(str(item)) + len(owner) for item in args[0]))
             if name in ("format", "format_map"):
-                _check_fields(owner, r":[^{}]*?(\d{4,})")
+                _check_fields(owner)
         result = super().call(context, obj, *args, **kwargs)
         if isinstance(result, str):
             _bounded(len(result))
@@ -216,8 +227,23 @@ class Environment(ImmutableSandboxedEnvironment):
 
 
 def _finalize(value: Any) -> Any:
-    """Nothing prints as nothing, as in Ansible."""
-    return "" if value is None else value
+    """What is printed: nothing for None, as in Ansible; a list or mapping only when all of it is defined."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple | dict):
+        _require_defined(value)
+    return value
+
+
+def _require_defined(value: Any) -> None:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        if isinstance(value, jinja2.Undefined):
+            str(value)
+        return
+    for item in value:
+        _require_defined(item)
 
 
 def _bounded(size: int, limit: int = MAX_TEXT) -> None:
@@ -231,9 +257,8 @@ def _check_conversions(text: str, values: Any) -> None:
             raise Refused(f"the conversion {match[0]!r} would make a text of unbounded width")
 
 
-def _check_fields(text: str, pattern: str) -> None:
-    match = re.search(pattern, text)
-    if match or re.search(r":[^{}]*\{", text):
+def _check_fields(text: str) -> None:
+    if re.search(r"\{[^{}]*:[^{}]*(\d{4}|\{)", text):
         raise Refused("a format field of unbounded width is not allowed")
 
 
