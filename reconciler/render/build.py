@@ -11,7 +11,7 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Container, Desired, File, Job, Mount, Registrar, Registration, to_json
 from reconciler.render import collect, containers, files, jobs, register, tokens
 from reconciler.render.containers import CONFIG_FILES
-from reconciler.render.evaluate import Scope, World
+from reconciler.render.evaluate import Scope, World, no_host
 from reconciler.render.fields import Fields
 from reconciler.site import Site
 
@@ -26,8 +26,7 @@ def render(site: Site, host: str, revision: str) -> Desired:
     a host that the inventory does not have.
     """
     if host not in site.hosts:
-        hint = suggest(host, site.hosts) or "add it to inventory.yml"
-        raise SiteInvalid([Problem("inventory.yml", 0, 0, f"the inventory has no host {host!r}", hint)])
+        raise SiteInvalid([no_host(site, host)])
     return _Builder(World(site), host).desired(revision)
 
 

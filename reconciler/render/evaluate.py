@@ -199,7 +199,7 @@ class Variables(_Lazy):
         problems = self._world.grammar(name, schema).check(Document(place.file, value))
         if problems:
             raise SiteInvalid(
-                [place.problem(f"{name!r} evaluates to what it {item.message}", item.hint) for item in problems]
+                [place.problem(f"{name!r} {item.message} once evaluated", item.hint) for item in problems]
             )
         return value
 
@@ -401,6 +401,12 @@ class Explanation:
     secret: bool = False
 
 
+def no_host(site: Site, host: str) -> Problem:
+    """What to say when the inventory does not have a host."""
+    hint = suggest(host, site.hosts) or f"it has {', '.join(list(site.hosts)[:8])}{' …' if len(site.hosts) > 8 else ''}"
+    return Problem("inventory.yml", 0, 0, f"the inventory has no host {host!r}", hint)
+
+
 def explain(site: Site, host: str, name: str) -> Explanation:
     """The layers and the evaluated value of a variable on a host.
 
@@ -408,7 +414,7 @@ def explain(site: Site, host: str, name: str) -> Explanation:
     evaluated, `problems` says why and the value is None.
     """
     if host not in site.hosts:
-        raise SiteInvalid([Problem("inventory.yml", 0, 0, f"no host {host!r}", suggest(host, site.hosts))])
+        raise SiteInvalid([no_host(site, host)])
     variables = World(site).variables(host)
     if name not in variables:
         if name in site.catalogue.variables:
