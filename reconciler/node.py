@@ -62,6 +62,8 @@ class Node:
         self._registry: tuple[Target, Registry] | None = None
         self._refusal: Refusal | None = None
         self._looked_deep = 0.0
+        self._deep_revision = ""
+        self._restless = False  # the last cycle left something undone that another look may show
         self._commit: tree.CommitInfo | None = None
 
     def close(self) -> None:
@@ -181,13 +183,15 @@ class Node:
             mine = [r for r in target.desired.registrations if r.owner == target.desired.host]
             observed, unknown = self.registry(target).observe(mine, actual)
             actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
-            self._looked_deep = time.monotonic()
+            self._looked_deep, self._deep_revision = time.monotonic(), target.desired.revision
         return actual
 
     def wants_deep(self, revision: str, memory: Memory) -> bool:
-        """Whether this pass should look into containers and at registrations: a new revision, or it was long ago."""
+        """Whether this pass should look into containers and at registrations: for a new revision, after a failure, and
+        now and then."""
         since = time.monotonic() - self._looked_deep
-        return memory.revision != revision or not self._looked_deep or since >= self.settings.daemon.deep_interval
+        new = self._deep_revision != revision and memory.revision != revision
+        return new or self._restless or not self._looked_deep or since >= self.settings.daemon.deep_interval
 
     def plan(self, target: Target, actual: Actual, memory: Memory) -> Plan:
         basis = target.basis
@@ -236,6 +240,7 @@ class Node:
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
         self.state.save_report(to_json(finished))
+        self._restless = any(outcome.result != "done" for outcome in finished.outcomes)
         if entry := report.history_entry(finished):
             self.state.record(entry)
         for text in report.status_text(finished):
