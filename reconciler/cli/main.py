@@ -1,0 +1,127 @@
+"""Finds the verb, turns errors into messages and exit codes.
+
+Exit codes: 0 done; 1 an error, with one line about what is wrong and what to do; 130 interrupted. Verbs that answer a
+question say in their help what 1 and 2 mean there. Errors of ours never show a traceback; `--debug` shows one, and never
+with the values of local variables.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reconciler import errors
+
+# Verb → where it is. Found only when used: a verb does not wait for what others import.
+_VERBS = {
+    "validate": "site:validate",
+    "explain": "site:explain",
+    "render": "site:render",
+    "plan": "plan:plan",
+    "secrets": "secrets:secrets",
+    "schema": "schema:schema",
+    "run": "node:run",
+    "reconcile": "node:reconcile",
+    "status": "status:status",
+    "drift": "plan:drift",
+    "history": "status:history",
+    "events": "status:events",
+    "suspend": "operator:suspend",
+    "resume": "operator:resume",
+    "retry": "operator:retry",
+    "anchor": "operator:anchor",
+    "doctor": "doctor:doctor",
+    "node": "install:node",
+    "version": "version:version",
+}
+# What a verb exits with when it could not do its work, where that is not 1.
+_COULD_NOT = {"validate": 2}
+
+
+class Program(click.Group):
+    """The group of all verbs, in the order of the table."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        module, _, attribute = _VERBS[name].partition(":")
+        command = getattr(import_module(f"reconciler.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in words or bool(os.environ.get("RECONCILER_DEBUG"))
+        extra["standalone_mode"] = False
+        extra.setdefault("prog_name", "reconciler")
+        sys.exit(self._guarded(words, rest, extra, debug))
+
+    def _guarded(self, words: list[str], rest: tuple[Any, ...], extra: dict[str, Any], debug: bool) -> int:
+        verb = next((word for word in words if not word.startswith("-")), "")
+        failed = _COULD_NOT.get(verb, 1)
+        try:
+            code = super().main(words, *rest, **extra)
+            return code if isinstance(code, int) else 0
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return failed
+        except click.UsageError as error:
+            error.show()
+            return failed
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            return 130
+        except BrokenPipeError:
+            # Whoever read our output has enough; nothing more may be written, not even at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return failed
+        except errors.ReconcilerError as error:
+            _show(error)
+            if debug:
+                traceback.print_exc()
+            return failed
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            click.echo(f"error: {type(error).__name__} at {place}: this is a mistake in the program", err=True)
+            click.echo("  what to do: run it again with --debug and report what it prints", err=True)
+            if debug:
+                traceback.print_exc()
+            return failed
+
+
+def _show(error: errors.ReconcilerError) -> None:
+    if isinstance(error, errors.SiteInvalid):
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        click.echo(f"error: the site has {count} problem{'' if count == 1 else 's'} (SiteInvalid)", err=True)
+        return
+    again = " Trying again may help." if isinstance(error, errors.Transient) else ""
+    click.echo(f"error: {error} [{error.reason}]{again}", err=True)
+
+
+@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--config", type=click.Path(path_type=Path), envvar="RECONCILER_CONFIG", help="The node's settings file.")
+@click.option("--debug", is_flag=True, help="Show tracebacks (never with values of variables).")
+@click.version_option(package_name="reconciler", message="%(prog)s %(version)s")
+@click.pass_context
+def program(context: click.Context, config: Path | None, debug: bool) -> None:
+    """Keeps this node, or any Docker host, in the state that a Git repository describes.
+
+    For a site repository: validate, explain, render, plan, secrets, schema. On a node: the others.
+    """
+    context.obj = {"config": config, "debug": debug}
+
+
+def main() -> None:
+    """The entry point of the installed program."""
+    program.main()

@@ -1,0 +1,134 @@
+"""`suspend`, `resume`, `retry`, `anchor`: what an operator may tell a node."""
+
+import getpass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler import errors
+from reconciler.cli import output
+from reconciler.cli.options import config_option, json_option, load_settings
+
+if TYPE_CHECKING:
+    from reconciler.state import StateDirectory
+
+
+def _state() -> "StateDirectory":
+    from reconciler.state import StateDirectory
+
+    state = StateDirectory(load_settings().state_dir)
+    state.create()
+    return state
+
+
+def _wake(state: "StateDirectory") -> str:
+    """Tell the daemon; returns what to say about it."""
+    from reconciler.daemon import presence
+
+    return "the daemon was told" if presence.wake(state.path) else "no daemon runs: it counts from the next cycle on"
+
+
+@click.command()
+@click.option("--reason", required=True, help="Why; shown wherever the node reports.")
+@json_option
+@config_option
+def suspend(reason: str, json_: bool) -> None:
+    """Change nothing on this node until `resume`. It keeps observing and reporting."""
+    from reconciler.model import to_json
+    from reconciler.state import Suspension
+
+    state = _state()
+    suspension = Suspension(reason, datetime.now(UTC), getpass.getuser())
+    state.suspend(suspension)
+    told = _wake(state)
+    if json_:
+        output.as_json(to_json(suspension))
+    else:
+        output.line(f"suspended: {reason} ({told})")
+
+
+@click.command()
+@json_option
+@config_option
+def resume(json_: bool) -> None:
+    """End a suspension."""
+    state = _state()
+    before = state.suspension
+    state.resume()
+    told = _wake(state)
+    if json_:
+        output.as_json({"was_suspended": before is not None})
+    else:
+        output.line(f"resumed ({told})" if before else "was not suspended")
+
+
+@click.command()
+@click.argument("container", required=False)
+@json_option
+@config_option
+def retry(container: str | None, json_: bool) -> None:
+    """End the quarantine of CONTAINER, or of all: a configuration that was rolled back is tried again."""
+    state = _state()
+    held = sorted(state.memory().quarantine)
+    if container and container not in held:
+        raise errors.Terminal(
+            f"{container} is not in quarantine ({', '.join(held) or 'nothing is'})", reason="NotQuarantined"
+        )
+    state.release(container)
+    released = [container] if container else held
+    told = _wake(state)
+    if json_:
+        output.as_json({"released": released})
+    else:
+        output.line(f"to be tried again: {', '.join(released)} ({told})" if released else "nothing was in quarantine")
+
+
+@click.group()
+def anchor() -> None:
+    """The last commit that this node verified and accepted."""
+
+
+@anchor.command("show")
+@json_option
+@config_option
+def anchor_show(json_: bool) -> None:
+    """Show the anchor, who signed it, and since when it counts."""
+    from reconciler.model import to_json
+
+    found = _state().anchor
+    if json_:
+        output.as_json(to_json(found) if found else None)
+    elif found is None:
+        output.line("no revision was accepted yet")
+    else:
+        output.line(f"{found.commit} accepted {found.accepted_at:%Y-%m-%d %H:%M:%S} UTC")
+        if found.signer:
+            output.line(f"signed by {found.signer}")
+        if found.reason:
+            output.line(f"chosen by an operator: {found.reason}")
+
+
+@anchor.command("accept")
+@click.argument("revision")
+@click.option("--reason", required=True, help="Why; kept with the anchor.")
+@json_option
+@config_option
+def anchor_accept(revision: str, reason: str, json_: bool) -> None:
+    """Accept REVISION though it is no descendant of the anchor, or not signed as the settings ask.
+
+    It is fetched and validated as any other; what is not valid is refused all the same.
+    """
+    from reconciler.model import to_json
+    from reconciler.node import Node
+
+    node = Node(load_settings(), forge=False)
+    try:
+        accepted = node.accept(revision, reason)
+        told = _wake(node.state)
+    finally:
+        node.close()
+    if json_:
+        output.as_json(to_json(accepted))
+    else:
+        output.line(f"accepted {accepted.commit} ({told})")

@@ -1,0 +1,82 @@
+"""How verbs print: rich on a terminal, plain text in a pipe or with NO_COLOR, JSON when asked for."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "error": "red"}
+
+
+def fancy(stream: Any = None) -> bool:
+    """Whether to use colours and boxes on `stream` (stdout)."""
+    stream = stream or sys.stdout
+    return bool(stream.isatty()) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def as_json(value: Any) -> None:
+    """Print plain JSON values, indented, keys as they come."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def line(text: str = "", style: str = "") -> None:
+    """One line; `style` is a colour on a terminal."""
+    click.echo(click.style(text, fg=STYLES.get(style, style)) if style and fancy() else text)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their content; the last one may wrap on a terminal."""
+    if fancy():
+        from rich.console import Console
+        from rich.table import Table
+
+        drawn = Table(*headers, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            drawn.add_row(*(_safe(cell) for cell in row))
+        Console().print(drawn)
+        return
+    widths = [max(len(row[column]) for row in [headers, *rows]) for column in range(len(headers))]
+    for row in [headers, *rows]:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+@contextlib.contextmanager
+def progress(text: str) -> Iterator[None]:
+    """A sign of life on a terminal while something takes its time; nothing elsewhere."""
+    if not fancy(sys.stderr):
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def diff(text: str) -> None:
+    """Print a text that may hold unified diffs, coloured on a terminal."""
+    if not fancy():
+        click.echo(text)
+        return
+    for row in text.splitlines():
+        mark = row.lstrip()[:1]
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(mark) if row.startswith("    ") else None
+        click.echo(click.style(row, fg=colour) if colour else row)
+
+
+def _safe(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def ago(seconds: float) -> str:
+    """A duration in one unit: `12 s`, `3 min`, `5 h`, `2 d`."""
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"

@@ -1,0 +1,174 @@
+"""`plan` and `drift`: what would be done, for hosts of a site or for this node."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import checkout, output
+from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.cli.site import in_child, source
+
+if TYPE_CHECKING:
+    from reconciler.model import Plan
+    from reconciler.node import Node
+
+FORMATS = ("text", "json", "markdown")
+_SECONDS = 600.0
+_HOSTS_PER_CHILD = 8  # below that, another child costs more than it saves
+
+
+@click.command()
+@click.argument("site", type=click.Path(file_okay=False, path_type=Path), required=False)
+@click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
+@click.option("--base", help="Revision to compare the work tree with, or `nothing`.")
+@click.option("--against", type=click.Choice(["node"]), help="node: compare with this node's actual state.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--json", "json_", is_flag=True, help="The same as --format json.")
+@click.option("--no-diffs", is_flag=True, help="Only one line per action.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
+@config_option
+def plan(
+    site: Path | None,
+    hosts: tuple[str, ...],
+    base: str | None,
+    against: str | None,
+    format_: str,
+    json_: bool,
+    no_diffs: bool,
+    detailed_exitcode: bool,
+) -> int:
+    """Show what would be done.
+
+    With SITE: what its hosts would do when its work tree replaced the base revision. By default that is the merge
+    request's base in GitLab CI, else HEAD when the work tree differs from it, else HEAD's parent. Needs no node and no key.
+
+    Without SITE, on a node: what this node would do now, by its settings and its actual state.
+
+    Exits with 0, on errors with 1; with --detailed-exitcode with 2 when there are changes.
+    """
+    compared = "actual state"
+    if site is None or against == "node":
+        plans = [node_plan()] if site is None else [node_plan_of(site, hosts)]
+    else:
+        with output.progress("planning"):
+            start, compared = checkout.base_of(site, base)
+            plans = site_plans(site, hosts, start)
+    _print(plans, "json" if json_ else format_, compared, diffs=not no_diffs)
+    return 2 if detailed_exitcode and any(found.actions for found in plans) else 0
+
+
+@click.command()
+@json_option
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
+@config_option
+def drift(json_: bool, detailed_exitcode: bool) -> int:
+    """Show what on this node differs from the accepted revision though no new commit explains it. Looks now."""
+    from reconciler.model import to_json
+    from reconciler.report.text import difference
+
+    found = node_plan()
+    state = [action for action in found.actions if action.drift]
+    held = [item for item in found.held if item.drift]
+    if json_:
+        healed: Any = [to_json(action) for action in state]
+        output.as_json({"host": found.host, "revision": found.revision, "to_heal": healed, "held": to_json(held)})
+    elif not state and not held:
+        output.line("no drift", "ok")
+    else:
+        rows = [
+            (action.target, action.cause, action.differences, f"{action.verb} at the next pass") for action in state
+        ]
+        rows += [(item.target, item.message, item.differences, item.reason) for item in held]
+        for target, cause, differences, answer in rows:
+            output.line(f"{target}  {cause}  → {answer}", "warn")
+            for item in differences:
+                output.line(f"    {difference(item)}")
+    return 2 if detailed_exitcode and (state or held) else 0
+
+
+def site_plans(site: Path, hosts: Sequence[str], base: Any) -> list["Plan"]:
+    """The plans of the hosts of a site (none named: all), in the inventory's order. Raises errors.SiteInvalid."""
+    from reconciler.model import Plan, from_json
+
+    known = in_child("hosts", {"source": source(site)})
+    if unknown := set(hosts) - set(known):
+        raise errors.Terminal(
+            f"inventory.yml has no host {', '.join(sorted(unknown))} (it has {', '.join(sorted(known)[:8])})",
+            reason="HostUnknown",
+        )
+    chosen = [host for host in known if not hosts or host in hosts]
+    count = max(1, min(os.cpu_count() or 1, len(chosen) // _HOSTS_PER_CHILD))
+
+    def work(part: list[str]) -> list[Any]:
+        argument = {"source": source(site), "base": base, "hosts": part, "revision": "work tree"}
+        answer: list[Any] = in_child("plan", argument, seconds=_SECONDS)
+        return answer
+
+    with ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(work, [chosen[start::count] for start in range(count)]))
+    plans = {found.host: found for answer in answers for found in (from_json(Plan, row) for row in answer)}
+    return [plans[host] for host in chosen]
+
+
+def node_plan() -> "Plan":
+    """What this node would do now. Raises errors.ReconcilerError."""
+    from reconciler.node import Node
+
+    node = Node(load_settings(), forge=False)
+    try:
+        target = node.target()
+        if target is None:
+            raise errors.Terminal(
+                "this node has not accepted any revision yet (run `reconciler reconcile`, or see `reconciler doctor`)",
+                reason="NoRevision",
+            )
+        return _planned(node, target)
+    finally:
+        node.close()
+
+
+def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
+    """What this node would do if the content of a folder were its site."""
+    from reconciler import policy, prepare, run
+    from reconciler.model import Desired, from_json
+    from reconciler.node import Node, make_target
+    from reconciler.secret import Secret
+
+    node = Node(load_settings(), forge=False)
+    try:
+        host = hosts[0] if hosts else node.settings.host
+        keys = node.settings.secrets
+        argument = {
+            "source": source(site),
+            "host": host,
+            "keys": {name: str(path) for name in keys.__slots__ if (path := getattr(keys, name))},
+        }
+        answer = run.python("reconciler.cli.children:desired", argument, limits=prepare.LIMITS, no_network=True)
+        secrets = {name: Secret(value) for name, value in answer["secrets"].items()}
+        prepared = prepare.Prepared(from_json(Desired, answer["desired"]), secrets)
+        allowed = policy.HostPolicy.from_settings(node.settings.policy, node.settings.state_dir)
+        return _planned(node, make_target(prepared, allowed))
+    finally:
+        node.close()
+
+
+def _planned(node: "Node", target: Any) -> "Plan":
+    memory = node.state.memory()
+    return node.plan(target, node.observe(target, memory, deep=True), memory)
+
+
+def _print(plans: Sequence["Plan"], format_: str, compared: str, *, diffs: bool) -> None:
+    from reconciler.model import to_json
+    from reconciler.report import text
+
+    if format_ == "json":
+        output.as_json({"base": compared, "plans": [{"host": p.host, **to_json(p)} for p in plans]})
+    elif format_ == "markdown":
+        click.echo(text.plans_markdown(plans, title=f"Plan against {compared}"), nl=False)
+    else:
+        output.diff(f"plan against {compared}\n{text.plans_text(plans, diffs=diffs)}")

@@ -1,0 +1,143 @@
+"""`secrets generate`, `rotate`, `check`: the encrypted passwords of a site."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import output
+from reconciler.cli.options import json_option, key_options, site_argument
+from reconciler.cli.site import in_child, source
+
+if TYPE_CHECKING:
+    from reconciler.passwords import PasswordSpec
+
+FILE = "passwords.yml"
+
+
+@click.group()
+def secrets() -> None:
+    """Fill, rotate and check the encrypted passwords of a site (sops with age recipients)."""
+
+
+@secrets.command()
+@site_argument
+@click.option(
+    "--recipient", "recipients", multiple=True, help="For whom to encrypt a new file; default: as .sops.yaml says."
+)
+@click.option("--service", "services", multiple=True, help="Only the passwords of this service; may be repeated.")
+@key_options
+@json_option
+def generate(
+    site: Path,
+    recipients: tuple[str, ...],
+    services: tuple[str, ...],
+    ssh_key_file: Path | None,
+    age_key_file: Path | None,
+    json_: bool,
+) -> None:
+    """Fill in what passwords.yml lacks and nothing else: everything that is there keeps its ciphertext."""
+    from reconciler import passwords, sops
+
+    wanted = _wanted(site, services)
+    keys = sops.Keys(age_key_file, ssh_key_file)
+    if output.fancy():
+        filled = _with_progress(site / FILE, wanted, recipients, keys)
+    else:
+        filled = passwords.generate(site / FILE, wanted, recipients or None, keys=keys)
+    if json_:
+        output.as_json({"file": str(site / FILE), "filled": filled})
+    elif filled:
+        output.line(f"{len(filled)} filled in {site / FILE}: {', '.join(filled)}")
+    else:
+        output.line(f"{site / FILE} is complete: nothing changed")
+
+
+@secrets.command()
+@site_argument
+@click.option("--name", "name", required=True, help="The password to replace.")
+@key_options
+@json_option
+def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> None:
+    """Give one password a fresh value; the others keep their ciphertext."""
+    from reconciler import passwords, sops
+
+    spec = next((spec for spec in _wanted(site, ()) if spec.name == name), None)
+    if spec is None:
+        raise errors.Terminal(f"no service uses a password {name!r}", reason="SecretUnknown")
+    passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
+    if json_:
+        output.as_json({"file": str(site / FILE), "rotated": [name]})
+    else:
+        output.line(f"{name} rotated in {site / FILE}")
+
+
+@secrets.command()
+@site_argument
+@key_options
+@json_option
+def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> int:
+    """Tell whether passwords.yml is encrypted and complete, and for whom; with a key also whether it opens.
+
+    Exits with 0 when all is well, 1 otherwise.
+    """
+    from reconciler import files, sops
+
+    try:
+        content, _ = files.read_nofollow(site, FILE)
+    except FileNotFoundError:
+        raise errors.Terminal(
+            f"{site / FILE} does not exist (make it with `reconciler secrets generate {site}`)", reason="SecretMissing"
+        ) from None
+    present = sops.ciphertexts(content, name=FILE)
+    wanted = _wanted(site, ())
+    missing = [spec.name for spec in wanted if not _has(spec.name, present)]
+    names = {spec.name for spec in wanted}
+    unused = sorted(name for name in {key.partition(".")[0] for key in present} if name not in names)
+    recipients = sops.recipients(content, name=FILE)
+    opened: bool | None = None
+    if ssh_key_file or age_key_file:
+        sops.decrypt(content, name=FILE, keys=sops.Keys(age_key_file, ssh_key_file))
+        opened = True
+    if json_:
+        output.as_json({"missing": missing, "unused": unused, "recipients": recipients, "opened": opened})
+        return 1 if missing else 0
+    output.line(f"{FILE}: {len(present)} values, encrypted for {len(recipients)} recipients")
+    for recipient in recipients:
+        output.line(f"  {recipient}")
+    if opened:
+        output.line("the given key opens it", "ok")
+    if unused:
+        output.line(f"used by no service: {', '.join(unused)}", "warn")
+    if missing:
+        output.line(f"missing: {', '.join(missing)} (run `reconciler secrets generate {site}`)", "fail")
+    return 1 if missing else 0
+
+
+def _has(name: str, present: dict[str, str]) -> bool:
+    return any(text for key, text in present.items() if key == name or key.startswith(f"{name}."))
+
+
+def _wanted(site: Path, services: tuple[str, ...]) -> list["PasswordSpec"]:
+    from reconciler.passwords import PasswordSpec
+
+    rows = in_child("passwords", {"source": source(site), "services": list(services)})
+    fields = ("name", "kind", "length")
+    return list(dict.fromkeys(PasswordSpec(**{f: row[f] for f in fields if f in row}) for row in rows))
+
+
+def _with_progress(path: Path, wanted: list["PasswordSpec"], recipients: tuple[str, ...], keys: Any) -> list[str]:
+    from rich.progress import Progress
+
+    from reconciler import passwords
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("generating", total=None)
+        return passwords.generate(
+            path,
+            wanted,
+            recipients or None,
+            keys=keys,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )

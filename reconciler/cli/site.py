@@ -1,0 +1,132 @@
+"""`validate`, `explain`, `render`: questions about a site repository. No node and, but for render, no key needed."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import checkout, output, problems
+from reconciler.cli.options import json_option, key_options, site_argument
+
+_SECONDS = 300.0
+
+
+def in_child(function: str, argument: dict[str, Any], *, seconds: float = _SECONDS) -> Any:
+    """Call a function of `children` in a limited process without network. Raises what it raises."""
+    from reconciler import run
+
+    limits = run.Limits(seconds=seconds, cpu_seconds=int(seconds), memory=4 << 30)
+    return run.python(f"reconciler.cli.children:{function}", argument, limits=limits, no_network=True)
+
+
+def source(site: Path) -> dict[str, str]:
+    """A folder as a source for the functions of `children`."""
+    return {"directory": str(site.resolve())}
+
+
+@click.command()
+@site_argument
+@click.option("--format", "format_", type=click.Choice(problems.FORMATS), default="text", show_default=True)
+@click.option("--json", "json_", is_flag=True, help="The same as --format json.")
+@click.option("--all-hosts", is_flag=True, help="Render every host, not only one of each kind.")
+def validate(site: Path, format_: str, json_: bool, all_hosts: bool) -> int:
+    """Check the site in the folder SITE: every file, and the templates of one host of each kind.
+
+    Reports every problem at once as file:line:column. Exits with 0 when there is none (warnings do not count), 1 when there
+    are some, 2 when the check could not run.
+    """
+    with output.progress("validating"):
+        answer = in_child("validate", {"source": source(site), "all_hosts": all_hosts})
+    found = [errors.Problem(*row) for row in answer["problems"]]
+    if json_ or format_ == "json":
+        output.as_json(problems.as_json(found, answer["hosts"], answer["rendered"]))
+    elif format_ == "junit":
+        click.echo(problems.junit(found))
+    elif format_ == "codequality":
+        where = checkout.find(site)
+        click.echo(problems.code_quality(found, where.path if where else ""))
+    else:
+        click.echo(problems.text(found, answer["hosts"]))
+    return 1 if problems.count(found)[0] else 0
+
+
+@click.command()
+@click.argument("variable")
+@site_argument
+@click.option("--host", required=True, help="Host of the inventory.")
+@json_option
+def explain(variable: str, site: Path, host: str, json_: bool) -> int:
+    """Show where the value of VARIABLE on a host comes from: every layer with file and line, and the winner."""
+    answer = in_child("explain", {"source": source(site), "host": host, "name": variable})
+    if json_:
+        answer["problems"] = [str(errors.Problem(*row)) for row in answer["problems"]]
+        output.as_json(answer)
+        return 1 if answer["problems"] else 0
+    value = "(a secret)" if answer["secret"] else _shown(answer["value"])
+    output.line(f"{answer['name']} on {answer['host']} = {'(cannot be evaluated)' if answer['problems'] else value}")
+    if answer["description"]:
+        output.line(f"  {answer['description']}")
+    last = len(answer["layers"]) - 1
+    rows = [
+        ["=>" if index == last else "", layer["origin"], _shown(layer["value"]), layer["place"]]
+        for index, layer in enumerate(answer["layers"])
+    ]
+    if rows:
+        output.table(["", "LAYER", "VALUE", "PLACE"], rows)
+    for row in answer["problems"]:
+        click.echo(str(errors.Problem(*row)), err=True)
+    return 1 if answer["problems"] else 0
+
+
+@click.command()
+@site_argument
+@click.option("--host", required=True, help="Host of the inventory.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into.")
+@click.option(
+    "--secrets",
+    type=click.Choice(["placeholder", "sops"]),
+    default="placeholder",
+    show_default=True,
+    help="placeholder: secrets stay tokens and no key is needed; sops: their values are written.",
+)
+@click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+@key_options
+@json_option
+def render(
+    site: Path,
+    host: str,
+    out: Path,
+    secrets: str,
+    force: bool,
+    ssh_key_file: Path | None,
+    age_key_file: Path | None,
+    json_: bool,
+) -> None:
+    """Write what would be below a host's configuration directory into a folder. The same bytes on every machine."""
+    from reconciler import files, sops
+
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason="OutputNotEmpty")
+    keys = sops.Keys(age_key_file, ssh_key_file).to_json() if secrets == "sops" else None
+    answer = in_child("render", {"source": source(site), "host": host, "keys": keys})
+    # What is written may hold secrets: nobody else gets to see it on the way either.
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path, content, mode in answer["files"]:
+        folder = path.rpartition("/")[0]
+        if folder:
+            files.make_dirs(out, folder, 0o700 if keys else 0o755)
+        files.write_under(out, path, content.encode(), mode=mode & 0o600 if keys else mode)
+    if json_:
+        output.as_json({"host": host, "config_root": answer["config_root"], "files": [f[0] for f in answer["files"]]})
+    else:
+        output.line(
+            f"{len(answer['files'])} files of {host} written to {out}{os.sep} ({answer['config_root']} on the node)"
+        )
+
+
+def _shown(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,118 @@
+"""What was done to our containers and files while nobody of ours was at it: says why something drifted.
+
+The engine does not tell who asked it for something, so "by hand" means: through the engine, and not by this program.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from reconciler.engine import Event
+from reconciler.model import ASIDE, Plan
+
+_KEPT = 200
+_SAME = timedelta(seconds=15)  # a kill and the death it caused
+# Actions of the engine after which a container is not as it was. `kill` and `stop` come with a `die`, or leave it running.
+WAKING = frozenset(
+    {"die", "stop", "destroy", "pause", "unpause", "rename", "update", "oom", "create", "start", "restart"}
+)
+_PLAIN: Mapping[str, str] = {
+    "pause": "paused by hand",
+    "unpause": "unpaused by hand",
+    "update": "its limits were changed by hand",
+    "create": "made by hand",
+    "restart": "restarted by hand",
+    "stop": "stopped by hand",
+    "oom": "ran out of memory",
+}
+# `docker stop` and `docker rm -f` tell of a kill and a death first: what they were part of says more.
+_WHOLE = ("stop", "restart", "destroy")
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened to a container or a file, in words."""
+
+    time: datetime
+    target: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.text} at {self.time.astimezone():%H:%M:%S}"
+
+
+class Happenings:
+    """The last few. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: deque[Happening] = deque(maxlen=_KEPT)
+        self._killed: dict[str, tuple[datetime, str]] = {}
+
+    def heard(self, event: Event) -> None:
+        """Take note of an event of the engine."""
+        if event.kind != "container":
+            return
+        name = event.attributes.get("oldName", event.name).lstrip("/") if event.action == "rename" else event.name
+        with self._lock:
+            if event.action == "kill":
+                self._killed[name] = (event.time, event.attributes.get("signal", "?"))
+            elif text := self._text(name, event):
+                self._kept.append(Happening(event.time, name, text))
+
+    def touched(self, path: str) -> None:
+        """Take note of a change of a file of ours."""
+        with self._lock:
+            now = datetime.now(UTC)
+            if self._kept and self._kept[-1].target == path and now - self._kept[-1].time < _SAME:
+                self._kept.pop()  # an editor writes in several steps
+            self._kept.append(Happening(now, path, "changed on the disk"))
+
+    def forget(self, targets: Collection[str], since: datetime, until: datetime) -> None:
+        """Drop what we did ourselves: what happened to `targets` in our cycle, and what led to it and is now put right."""
+        names = set(targets) | {ASIDE + target for target in targets}
+        with self._lock:
+            kept = [h for h in self._kept if h.target not in names or h.time > until]
+            self._kept.clear()
+            self._kept.extend(kept)
+            self._killed = {n: k for n, k in self._killed.items() if n not in names or k[0] > until}
+
+    def explain(self, plan: Plan) -> dict[str, str]:
+        """Target → what happened to it, for the drift in a plan."""
+        drifted = {action.target for action in plan.actions if action.drift}
+        drifted |= {held.target for held in plan.held if held.drift}
+        with self._lock:
+            latest = {h.target: h for h in self._kept}
+        return {target: str(latest[target]) for target in sorted(drifted) if target in latest}
+
+    @property
+    def recent(self) -> tuple[Happening, ...]:
+        with self._lock:
+            return tuple(self._kept)
+
+    def _text(self, name: str, event: Event) -> str:
+        if event.action in _WHOLE:
+            # Its parts were told already.
+            kept = [h for h in self._kept if h.target != name or event.time - h.time > _SAME]
+            self._kept.clear()
+            self._kept.extend(kept)
+        if event.action == "destroy":
+            return "removed by hand"
+        if event.action == "rename":
+            return f"renamed by hand to {event.name}"
+        if event.action == "die":
+            return self._death(name, event)
+        if event.action == "health_status: unhealthy":
+            return "became unhealthy"
+        return _PLAIN.get(event.action, "")
+
+    def _death(self, name: str, event: Event) -> str:
+        when, signal = self._killed.pop(name, (None, ""))
+        if when is not None and event.time - when < _SAME:
+            return f"killed by hand (signal {signal})"
+        code = event.attributes.get("exitCode", "?")
+        if code == "137":
+            return "its process was killed (signal 9), not through the engine"
+        return f"ended by itself (exit code {code})"

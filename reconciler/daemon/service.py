@@ -1,0 +1,242 @@
+"""The main loop: waits for a wish, runs one cycle, tells everybody how it went.
+
+Cycles run here, in the main thread, one at a time. Other threads only put wishes in: the clock (APScheduler), the engine's
+events, the file watch. So when a cycle hangs, so does the sign of life that systemd waits for.
+"""
+
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from reconciler import cycle, errors
+from reconciler.daemon import triggers
+from reconciler.daemon.backoff import Backoff, phase
+from reconciler.daemon.events import WAKING, Happenings
+from reconciler.daemon.notify import CYCLE_SECONDS, Notifier
+from reconciler.daemon.presence import Presence
+from reconciler.daemon.watch import FileWatch
+from reconciler.engine import Event
+from reconciler.model import ASIDE
+from reconciler.node import Node
+from reconciler.report import Report, text
+from reconciler.report.metrics import Metrics
+from reconciler.settings import Settings
+
+log = structlog.get_logger()
+
+_BUSY_SECONDS = 1.0
+_IDLE_SECONDS = 3600.0  # without a watchdog nothing needs the main loop to come round
+
+
+class Daemon:
+    """One node's daemon. `run` returns when it was asked to end."""
+
+    def __init__(self, settings: Settings, *, cycle_seconds: float = CYCLE_SECONDS) -> None:
+        self.settings = settings
+        self.node = Node(settings)
+        self.metrics = Metrics()
+        self.happenings = Happenings()
+        self.node.explain = self.happenings.explain
+        self._triggers = triggers.Triggers()
+        self._watch = FileWatch(self._file_changed)
+        self._notify = Notifier(cycle_seconds)
+        self._git = Backoff(settings.daemon.interval)
+        self._applying = Backoff(settings.daemon.interval)
+        self._ours: frozenset[str] = frozenset()
+        self._services: dict[str, str] = {}
+        self._head = ""
+        self._events_stop = threading.Event()
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning, MetricsAddress)."""
+        presence = Presence(self.node.state.path)
+        try:
+            self._signals()
+            if self.settings.daemon.metrics:
+                self.metrics.serve(self.settings.daemon.metrics)
+            scheduler = self._schedule()
+            threading.Thread(target=self._listen, name="engine-events", daemon=True).start()
+            self._notify.ready(f"following {self.settings.git.branch}")
+            log.info("daemon.started", host=self.settings.host, interval=self.settings.daemon.interval)
+            self._triggers.put("start")
+            try:
+                self._loop()
+            finally:
+                self._notify.stopping()
+                scheduler.shutdown(wait=False)
+                self._close()
+        finally:
+            presence.close()
+        log.info("daemon.stopped")
+        return 0
+
+    def _loop(self) -> None:
+        while not self.node.stop.is_set():
+            self._notify.alive()
+            self.metrics.queued.labels("trigger").set(self._triggers.waiting)
+            trigger = self._triggers.next(self._notify.period or _IDLE_SECONDS)
+            if trigger is None or trigger.kind == "stop":
+                continue
+            try:
+                self._pass(trigger)
+            except Exception as error:  # whatever a cycle meets, the daemon lives to run the next one
+                self.metrics.error("InternalError")
+                self._applying.failed(time.monotonic())
+                log.error("cycle.crashed", error=type(error).__name__, exc_info=True)
+
+    # --- one pass ----------------------------------------------------------------------------------------------------
+
+    def _pass(self, trigger: triggers.Trigger) -> None:
+        now = time.monotonic()
+        patient = trigger.kind in ("interval", "retry")
+        poll = trigger.polls and (self._git.is_due(now) or not patient)
+        if patient and not self._applying.is_due(now) and not (poll and self._has_news()):
+            return
+        name = {"file": "event"}.get(trigger.kind, trigger.kind)
+        try:
+            with self._notify.working():
+                report = cycle.reconcile(self.node, trigger=name, poll=poll)
+        except errors.Transient as error:
+            if error.reason != "Busy":
+                raise
+            log.info("cycle.busy", message=str(error))
+            self._later(_BUSY_SECONDS)
+            return
+        self._after(report, poll=poll)
+
+    def _has_news(self) -> bool:
+        """Whether the branch moved since what failed: a commit that mends it does not have to wait for the pause's end."""
+        try:
+            return self.node.poller.poll()[self.node.remote.ref] != self._head
+        except errors.ReconcilerError as error:
+            self._source_failed(error.reason, getattr(error, "retry_after", None))
+            return False
+
+    def _after(self, report: Report, *, poll: bool) -> None:
+        ended = time.monotonic()
+        if poll and report.source.ok:
+            self._git.succeeded()
+            self._head = report.source.head
+        elif poll:
+            self._source_failed(report.source.reason, report.source.retry_after)
+        if report.failed or report.failure:
+            pause = self._applying.failed(ended)
+            log.info("cycle.backoff", failures=self._applying.failures, seconds=round(pause, 1))
+        else:
+            self._applying.succeeded()
+        touched = {o.action.target for o in report.outcomes} | {o.action.container for o in report.outcomes}
+        until = datetime.now(UTC)
+        self.happenings.forget(touched - {""}, report.started_at, until)
+        self._follow()
+        self._tell(report)
+
+    def _source_failed(self, reason: str, retry_after: float | None) -> None:
+        pause = self._git.failed(time.monotonic(), retry_after)
+        log.info("source.backoff", reason=reason, failures=self._git.failures, seconds=round(pause, 1))
+
+    def _follow(self) -> None:
+        """Listen and look at what the accepted revision has now."""
+        try:
+            target = self.node.target()
+        except errors.ReconcilerError:
+            return
+        if target is None:
+            return
+        desired = target.desired
+        names = {container.name for container in desired.containers}
+        self._ours = frozenset(names | {ASIDE + name for name in names})
+        self._services = {container.name: container.service for container in desired.containers}
+        self._watch.follow(Path(desired.config_root), (file.path for file in desired.files))
+
+    def _tell(self, report: Report) -> None:
+        self.metrics.report(report, self._services)
+        if self.node.statuses is not None:
+            counts = self.node.statuses.statistics
+            self.metrics.statuses(counts.queued, counts.failed, counts.last_reason)
+        if self.settings.daemon.textfile:
+            try:
+                self.metrics.write(self.settings.daemon.textfile)
+            except OSError as error:
+                log.warning("metrics.failed", path=str(self.settings.daemon.textfile), message=error.strerror)
+        ready = next((c for c in report.conditions if c.type == "Ready"), None)
+        verdict = (ready.message or ready.reason) if ready else ""
+        doing = text.summary(report.plan) if report.plan and not report.plan.empty else ""
+        self._notify.status(": ".join(filter(None, (report.revision[:12], verdict, doing))))
+
+    # --- wishes ------------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> "object":
+        from apscheduler.executors.pool import ThreadPoolExecutor
+        from apscheduler.schedulers.background import BackgroundScheduler
+        from apscheduler.triggers.interval import IntervalTrigger
+
+        daemon = self.settings.daemon
+        scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+        start = phase(self.settings.host, daemon.interval, daemon.splay)
+        now = time.time()
+        first = now - now % daemon.interval + start
+        if first <= now:
+            first += daemon.interval
+        scheduler.add_job(
+            self._triggers.put,
+            IntervalTrigger(seconds=daemon.interval, start_date=datetime.fromtimestamp(first, UTC), timezone=UTC),
+            args=("interval",),
+            id="interval",
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        scheduler.start()
+        self._scheduler = scheduler
+        return scheduler
+
+    def _later(self, seconds: float) -> None:
+        moment = datetime.now(UTC) + timedelta(seconds=seconds)
+        self._scheduler.add_job(self._triggers.put, "date", run_date=moment, args=("retry",), misfire_grace_time=None)
+
+    def _signals(self) -> None:
+        def end(number: int, _: FrameType | None) -> None:
+            self.node.stop.set()
+            self._triggers.put("stop")
+
+        def hangup(number: int, _: FrameType | None) -> None:
+            self._triggers.put("hangup")
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        signal.signal(signal.SIGHUP, hangup)
+
+    def _listen(self) -> None:
+        self.node.engine.watch(self._heard, stop=self._events_stop)
+
+    def _heard(self, event: Event) -> None:
+        """Called in the events' thread."""
+        if event.kind == "engine":
+            self.metrics.connected.set(event.action == "connected")
+            log.info(f"engine.{event.action}")
+            if event.action == "connected":
+                self._triggers.put("event")
+            return
+        if event.kind != "container" or not (
+            {event.name, event.attributes.get("oldName", "").lstrip("/")} & self._ours
+        ):
+            return
+        self.happenings.heard(event)
+        if event.action in WAKING or event.action == "health_status: unhealthy":
+            log.debug("engine.event", container=event.name, action=event.action)
+            self._triggers.put("event")
+
+    def _file_changed(self, path: str) -> None:
+        self.happenings.touched(path)
+        log.debug("file.changed", path=path)
+        self._triggers.put("file")
+
+    def _close(self) -> None:
+        self._events_stop.set()
+        self._watch.close()
+        self.metrics.close()
+        self.node.close()

@@ -1,0 +1,67 @@
+"""The program's log: one event per fact, text on a terminal, one JSON object per line elsewhere.
+
+Event names are words with dots (`cycle.finished`, `revision.refused`) and stay the same between versions;
+docs/operations.md lists them. Secrets cannot get here: their type prints `***`.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from reconciler.settings import Log
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(settings: "Log", stream: TextIO | None = None) -> None:
+    """Send all events of at least the level of the settings to `stream` (stderr)."""
+    out = stream or sys.stderr
+    as_text = settings.format == "text" or (settings.format == "auto" and out.isatty())
+    colours = as_text and out.isatty() and "NO_COLOR" not in os.environ
+    level = _LEVELS[settings.level]
+    last: list[Any] = (
+        [
+            _drop_empty,
+            structlog.dev.ConsoleRenderer(
+                colors=colours, pad_event_to=22, exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+        if as_text
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=not as_text, key="at"),
+            *last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries may say what went wrong, in our format; what they chat about is nobody's business.
+    logging.basicConfig(level=logging.WARNING, handlers=[_Bridge()], force=True)
+
+
+def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: value for name, value in event.items() if value not in ("", (), None)}
+
+
+class _Bridge(logging.Handler):
+    """Gives the records of other libraries to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        structlog.get_logger().log(
+            record.levelno,
+            "library.message",
+            logger=record.name,
+            message=record.getMessage(),
+            error=f"{type(error).__name__}: {error}" if error else "",
+        )

@@ -1,0 +1,163 @@
+"""What Prometheus sees: a registry of our own, served on loopback or written for node_exporter.
+
+Labels come from closed sets: condition types, verbs, results, reasons, kinds, and the services of this host.
+"""
+
+import http.server
+import threading
+from collections import Counter as Tally
+from collections.abc import Mapping
+from pathlib import Path
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from reconciler import errors
+from reconciler.model import Verb
+from reconciler.report.cycle import Report
+
+_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+_FILES = frozenset({Verb.WRITE, Verb.CHMOD, Verb.DELETE})
+_REGISTRATIONS = frozenset({Verb.REGISTER, Verb.UNREGISTER})
+_APIS = ("Git", "Engine", "Registry", "Forge", "Sops")
+
+
+class Metrics:
+    """All metrics of one daemon."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry(auto_describe=True)
+        prometheus_client.ProcessCollector(registry=registry)
+        self.registry = registry
+        self.seconds = Histogram(
+            "reconciler_reconcile_duration_seconds",
+            "Duration of a cycle.",
+            ["trigger"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.condition = Gauge(
+            "reconciler_condition", "1 while the node says so of itself.", ["type"], registry=registry
+        )
+        self.drifted = Gauge(
+            "reconciler_drifted_items",
+            "What differs from the accepted revision without a new commit, and was not put right.",
+            ["kind", "service"],
+            registry=registry,
+        )
+        self.success = Gauge(
+            "reconciler_last_success_timestamp_seconds",
+            "End of the last cycle that left the node converged.",
+            registry=registry,
+        )
+        self.accepted = Gauge(
+            "reconciler_last_revision_timestamp_seconds",
+            "When the revision in force was first seen in a cycle.",
+            registry=registry,
+        )
+        self.revision = Gauge(
+            "reconciler_revision_info", "The revision in force.", ["site", "host", "revision"], registry=registry
+        )
+        self.errors = Counter("reconciler_errors", "Errors by where and why.", ["api", "reason"], registry=registry)
+        self.actions = Counter("reconciler_actions", "Actions carried out.", ["verb", "result"], registry=registry)
+        self.containers = Gauge("reconciler_managed_containers", "Containers wanted on this host.", registry=registry)
+        self.held = Gauge("reconciler_held_items", "Differences nothing is done about.", ["reason"], registry=registry)
+        self.queued = Gauge("reconciler_queued", "Waiting triggers and commit statuses.", ["kind"], registry=registry)
+        self.connected = Gauge(
+            "reconciler_engine_connected", "1 while the engine's events are heard.", registry=registry
+        )
+        self._server: http.server.HTTPServer | None = None
+        self._thread: threading.Thread | None = None
+        self._revision = ""
+        self._forge_failed = 0
+
+    def report(self, report: Report, services: Mapping[str, str] | None = None) -> None:
+        """Take a cycle's report in. `services` maps containers to services, for drift that is only reported."""
+        self.seconds.labels(report.trigger).observe(report.seconds)
+        for condition in report.conditions:
+            self.condition.labels(condition.type).set(condition.status)
+        ended = report.started_at.timestamp() + report.seconds
+        if report.converged:
+            self.success.set(ended)
+        if report.revision != self._revision:
+            self._revision = report.revision
+            self.accepted.set(ended)
+        self.revision.clear()
+        if report.revision:
+            self.revision.labels(report.site, report.host, report.revision).set(1)
+        self.containers.set(report.containers)
+        for outcome in report.outcomes:
+            self.actions.labels(outcome.action.verb.value, outcome.result).inc()
+            if outcome.result in ("failed", "rolled-back", "unknown"):
+                self.error(outcome.reason)
+        if not report.source.ok:
+            self.error(report.source.reason)
+        if report.failure:
+            self.error(report.failure[0])
+        if report.plan is not None:
+            self._drift(report, services or {})
+
+    def error(self, reason: str) -> None:
+        """Count an error by its reason."""
+        api = next((name.lower() for name in _APIS if reason.startswith(name)), "other")
+        self.errors.labels(api, reason or "Unknown").inc()
+
+    def statuses(self, queued: int, failed: int, reason: str) -> None:
+        """Take the status reporter's counts in: waiting, failed since the start, and the newest reason."""
+        self.queued.labels("status").set(queued)
+        if failed > self._forge_failed:
+            self.errors.labels("forge", reason or "Unknown").inc(failed - self._forge_failed)
+            self._forge_failed = failed
+
+    def _drift(self, report: Report, services: Mapping[str, str]) -> None:
+        assert report.plan is not None
+        healed = {outcome.action.id for outcome in report.changed}
+        found: Tally[tuple[str, str]] = Tally()
+        for action in report.plan.actions:
+            if action.drift and action.id not in healed:
+                kind = (
+                    "file"
+                    if action.verb in _FILES
+                    else "registration"
+                    if action.verb in _REGISTRATIONS
+                    else "container"
+                )
+                found[kind, action.service] += 1
+        for held in report.drift:
+            kind = "registration" if ":" in held.target else "file" if "/" in held.target else "container"
+            owner = held.target.partition("/")[0]
+            found[kind, services.get(owner, "")] += 1
+        self.drifted.clear()
+        for (kind, service), count in found.items():
+            self.drifted.labels(kind, service).set(count)
+        self.held.clear()
+        for reason, count in Tally(held.reason for held in report.plan.held).items():
+            self.held.labels(reason).set(count)
+
+    # --- giving them away --------------------------------------------------------------------------------------------
+
+    def serve(self, address: str) -> int:
+        """Serve /metrics on `host:port`; returns the port. Raises errors.Terminal (MetricsAddress)."""
+        host, _, port = address.rpartition(":")
+        try:
+            self._server, self._thread = prometheus_client.start_http_server(
+                int(port), host.strip("[]") or "127.0.0.1", self.registry
+            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise errors.Terminal(
+                f'metrics cannot be served on {address}: {reason} (correct daemon.metrics in the settings, or "" for none)',
+                reason="MetricsAddress",
+            ) from None
+        return int(self._server.server_port)
+
+    def write(self, path: Path) -> None:
+        """Write them for node_exporter's textfile collector, whole or not at all. Raises OSError."""
+        prometheus_client.write_to_textfile(str(path), self.registry)
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
