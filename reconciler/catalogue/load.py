@@ -147,10 +147,12 @@ def _variables(service: str, document: Document, problems: list[Problem]) -> dic
     fragments = document.data if isinstance(document.data, dict) else {}
     broken = any(problem.file == document.name for problem in problems)
     for name, fragment in fragments.items():
-        if isinstance(fragment, dict):
+        if broken and not _grammar("variables").valid({name: fragment}):
+            # The name is declared all the same, or its every use would be reported too.
+            result[name] = _variable(service, document, name, {"default": None})
+        else:
             result[name] = _variable(service, document, name, fragment)
-            if not broken or _grammar("variables").valid({name: fragment}):
-                problems += _check_variable(document, result[name])
+            problems += _check_variable(document, result[name])
     return result
 
 

@@ -131,12 +131,14 @@ def check(document: Document, schema: Mapping[str, Any], expressions: bool = Fal
     return Grammar(schema, expressions).check(document)
 
 
-def normalise(value: Any, schema: Mapping[str, Any]) -> Any:
+def normalise(value: Any, schema: Mapping[str, Any] | bool) -> Any:
     """A value in the type that its schema asks for, where Kolla's spellings stand for one.
 
     "yes", "no", "true", "false", "on", "off" in any case for a boolean and "8080" for a number, also below lists and
     mappings. Everything else, expressions too, is returned as it is; nothing is changed in place.
     """
+    if isinstance(schema, bool):
+        return value
     if isinstance(value, str):
         return _respell(value, _types(schema))
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
