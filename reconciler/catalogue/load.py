@@ -28,14 +28,17 @@ _FOLDER_FILES: Final = ("service.yml", "variables.yml", "README.md", "templates/
 _IGNORED: Final = ("examples/", "tests/", "docs/")
 
 
-def load(files: Mapping[str, bytes], origin: Origin) -> Catalogue:
+def load(files: Mapping[str, bytes], origin: Origin, trusted: bool = False) -> Catalogue:
     """The services in `files` (paths below services/ → content). Raises SiteInvalid with all problems.
 
     A catalogue is complete in itself and checked so; a site's own services may refer to the catalogue's, so that their
     references are checked by `merge`. A folder with only variables.yml declares variables that services share.
+
+    `trusted` leaves the grammars out, which take most of the time: for the catalogue of an installed program, which was
+    checked when it was built.
     """
     problems: list[Problem] = []
-    return _finish(read(files, origin, problems), problems)
+    return _finish(read(files, origin, problems, trusted), problems)
 
 
 def merge(shipped: Catalogue, own: Catalogue) -> Catalogue:
@@ -47,7 +50,7 @@ def merge(shipped: Catalogue, own: Catalogue) -> Catalogue:
     return _finish(combine(shipped, own, problems), problems)
 
 
-def read(files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> Catalogue:
+def read(files: Mapping[str, bytes], origin: Origin, problems: list[Problem], trusted: bool = False) -> Catalogue:
     """As `load`, but adds to `problems` and gives what can be used all the same."""
     folders: dict[str, dict[str, bytes]] = {}
     for path in sorted(files):
@@ -58,7 +61,7 @@ def read(files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) ->
             problems.append(
                 _place(origin, path).problem("is not in a folder of a service", "services/<name>/service.yml")
             )
-    services = {name: _service(name, content, origin, problems) for name, content in folders.items()}
+    services = {name: _service(name, content, origin, problems, trusted) for name, content in folders.items()}
     catalogue = Catalogue(services, _join(services.values(), problems))
     if origin == "catalogue":
         problems += check_references(catalogue, services)
@@ -95,15 +98,19 @@ def _place(origin: Origin, path: str) -> Place:
     return Place(f"{PREFIX[origin]}/{path}")
 
 
-def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> Service:
+def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem], trusted: bool) -> Service:
     if not NAME.fullmatch(name):
         hint = "lower-case letters, digits, - and _"
         problems.append(_place(origin, name).problem(f"{name!r} is not a name for a service", hint))
     if "service.yml" not in files and "variables.yml" not in files:
         problems.append(_place(origin, name).problem("has neither service.yml nor variables.yml", "write service.yml"))
     _check_files(name, files, origin, problems)
-    document = _document("service", f"{PREFIX[origin]}/{name}/service.yml", files.get("service.yml"), problems)
-    declared = _document("variables", f"{PREFIX[origin]}/{name}/variables.yml", files.get("variables.yml"), problems)
+    documents = {}
+    for kind in ("service", "variables"):
+        document = _document(f"{PREFIX[origin]}/{name}/{kind}.yml", files.get(f"{kind}.yml"), problems)
+        documents[kind] = document or Document(f"{PREFIX[origin]}/{name}/{kind}.yml", {})
+        if document and not trusted:
+            problems += _grammar(kind).check(document)
     templates: dict[str, str] = {}
     for path, content in files.items():
         if path.startswith("templates/"):
@@ -111,7 +118,9 @@ def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: li
                 templates[path.removeprefix("templates/")] = content.decode()
             except UnicodeDecodeError:
                 problems.append(_place(origin, f"{name}/{path}").problem("is not UTF-8 text", "save it in UTF-8"))
-    return Service(name, document, _variables(name, declared, problems), templates, origin)
+    return Service(
+        name, documents["service"], _variables(name, documents["variables"], problems, trusted), templates, origin
+    )
 
 
 def _check_files(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> None:
@@ -122,19 +131,16 @@ def _check_files(name: str, files: Mapping[str, bytes], origin: Origin, problems
             problems.append(_place(origin, f"{name}/{path}").problem("is not a file of a service", hint))
 
 
-def _document(kind: str, name: str, content: bytes | None, problems: list[Problem]) -> Document:
-    """A file checked by its grammar; empty when it is absent, or cannot be read as YAML (which is reported)."""
+def _document(name: str, content: bytes | None, problems: list[Problem]) -> Document | None:
+    """A file of YAML; None when it is absent, or cannot be read (which is reported)."""
     if content is None:
-        return Document(name, {})
+        return None
     try:
         document = yaml.load(content, name)
     except SiteInvalid as error:
         problems += error.problems
-        return Document(name, {})
-    if document.data is None:
-        document = Document(name, {})
-    problems += _grammar(kind).check(document)
-    return document
+        return None
+    return Document(name, {}) if document.data is None else document
 
 
 @functools.cache
@@ -142,7 +148,7 @@ def _grammar(kind: str) -> Grammar:
     return Grammar(data.schema(kind), expressions=kind == "service")
 
 
-def _variables(service: str, document: Document, problems: list[Problem]) -> dict[str, Variable]:
+def _variables(service: str, document: Document, problems: list[Problem], trusted: bool) -> dict[str, Variable]:
     result: dict[str, Variable] = {}
     fragments = document.data if isinstance(document.data, dict) else {}
     broken = any(problem.file == document.name for problem in problems)
@@ -152,7 +158,8 @@ def _variables(service: str, document: Document, problems: list[Problem]) -> dic
             result[name] = _variable(service, document, name, {"default": None})
         else:
             result[name] = _variable(service, document, name, fragment)
-            problems += _check_variable(document, result[name])
+            if not trusted:
+                problems += _check_variable(document, result[name])
     return result
 
 

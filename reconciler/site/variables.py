@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.catalogue import Catalogue
+from reconciler.catalogue.load import VARIABLE
 from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
@@ -88,6 +89,9 @@ class _Reader:
             elif not name.startswith(OWN_PREFIX):
                 self._unknown(document, where, name)
                 continue
+            elif not VARIABLE.fullmatch(name):
+                place = document.place(where, key=True)
+                self._problems.append(place.problem(f"{name!r} is not a name", "use lower-case letters, digits and _"))
             result[name] = Layer(origin, value, document.place(where))
         return result
 

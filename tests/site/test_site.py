@@ -248,3 +248,10 @@ def test_500_hosts_with_the_same_mistake_take_no_longer() -> None:
         site.load(files, catalogue.load(data.services(), "catalogue"))
     assert len(caught.value.problems) == 1000
     assert time.process_time() - begin < 5
+
+
+def test_a_trusted_catalogue_is_the_same_sooner() -> None:
+    files = data.services()
+    checked, trusted = catalogue.load(files, "catalogue"), catalogue.load(files, "catalogue", trusted=True)
+    assert trusted.variables == checked.variables
+    assert list(trusted.services) == list(checked.services)
