@@ -44,8 +44,9 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         deep = node.wants_deep(report.revision, memory) if deep is None else deep
         actual = node.observe(target, memory, deep=deep)
         plan = node.plan(target, actual, memory)
+        explained = node.explain(plan)
         outcomes = node.apply(target, plan)
-        report = replace(report, plan=plan, outcomes=outcomes, deep=deep)
+        report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
         if report.converged:
             node.remember(target)
     except errors.ReconcilerError as error:

@@ -6,7 +6,7 @@ with its bound contents for the accepted revision, so that a pass over an unchan
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -61,6 +61,9 @@ class Node:
         self._target: Target | None = None
         self._registry: tuple[Target, Registry] | None = None
         self._refusal: Refusal | None = None
+        self._source: Source | None = None
+        # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
+        self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
         self._looked_deep = 0.0
         self._deep_revision = ""
         self._restless = False  # the last cycle left something undone that another look may show
@@ -80,6 +83,10 @@ class Node:
     def look_for_revision(self) -> Source:
         """Bring the anchor up to the branch's head, if that is verified, a descendant and valid. Never raises for a
         failing server or a bad commit: that is what the result and `refusal` say."""
+        self._source = self._look()
+        return self._source
+
+    def _look(self) -> Source:
         head = ""
         try:
             head = self.poller.poll()[self.remote.ref]
@@ -93,7 +100,7 @@ class Node:
             self._consider(head, anchor)
         except errors.ReconcilerError as error:
             log.warning("source.failed", reason=error.reason, message=str(error))
-            return Source(False, head, error.reason, str(error))
+            return Source(False, head, error.reason, str(error), getattr(error, "retry_after", None))
         return Source(True, head)
 
     def _consider(self, head: str, anchor: Anchor | None) -> None:
@@ -116,8 +123,25 @@ class Node:
     @property
     def last_source(self) -> Source:
         """What the last look at the repository gave, for a pass that does not look."""
+        if self._source is not None:
+            return self._source
         anchor = self.state.anchor
         return Source(True, anchor.commit if anchor else "")
+
+    def accept(self, revision: str, reason: str) -> Anchor:
+        """Make `revision` the anchor on an operator's word, wherever it is in history and whoever signed it.
+
+        It is fetched with the branch and must be valid. Raises errors.SiteInvalid, errors.Terminal (RevisionUnknown …),
+        errors.Transient.
+        """
+        with self.state.cycle(wait=60.0):
+            git.fetch(self.remote, self.state.repository, [self.remote.ref])
+            commit = tree.resolve(self.state.repository, revision)
+            self._target = self._make_target(commit)
+            accepted = Anchor(commit, datetime.now(UTC), reason=reason)
+            self.state.move_anchor(accepted)
+        log.warning("revision.accepted", revision=commit, signer="", operator=reason)
+        return accepted
 
     def commit(self, commit: str) -> tree.CommitInfo:
         """Subject and author of a commit, for the report."""

@@ -15,6 +15,7 @@ class Source:
     head: str = ""
     reason: str = ""
     message: str = ""
+    retry_after: float | None = None  # seconds the server asked to be left alone for
 
 
 @dataclass(frozen=True, slots=True)
