@@ -11,6 +11,7 @@ from reconciler import errors, prepare, sops
 from reconciler.catalogue import Catalogue
 from reconciler.git import tree
 from reconciler.model import to_json
+from reconciler.render import render as render_host
 from reconciler.site import Site
 
 Source = Mapping[str, str]
@@ -34,7 +35,7 @@ def validate(argument: Mapping[str, Any]) -> dict[str, Any]:
     hosts = list(site.hosts) if argument["all_hosts"] else representatives(site)
     for host in hosts:
         try:
-            prepare.render(site, host, WORK_TREE)
+            render_host(site, host, WORK_TREE)
         except errors.SiteInvalid as error:
             problems.update(error.problems)
     return {"problems": _rows(problems), "hosts": len(site.hosts), "rendered": hosts}
@@ -92,7 +93,7 @@ def render(argument: Mapping[str, Any]) -> dict[str, Any]:
     content = read(argument["source"])
     site = prepare.load(content)
     _require_host(site, argument["host"])
-    desired = prepare.render(site, argument["host"], WORK_TREE)
+    desired = render_host(site, argument["host"], WORK_TREE)
     secrets: Mapping[str, str] | None = None
     if argument["keys"] is not None:
         keys = sops.Keys.from_json(argument["keys"])
@@ -124,8 +125,8 @@ def plan(argument: Mapping[str, Any]) -> list[dict[str, Any]]:
     base = _base_site(argument["base"])
     plans = []
     for host in argument["hosts"]:
-        before = prepare.render(base, host, "base") if base is not None and host in base.hosts else None
-        after = prepare.render(site, host, argument["revision"])
+        before = render_host(base, host, "base") if base is not None and host in base.hosts else None
+        after = render_host(site, host, argument["revision"])
         plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest)))
     return plans
 
@@ -185,7 +186,7 @@ def desired(argument: Mapping[str, Any]) -> dict[str, Any]:
     content = read(argument["source"])
     site = prepare.load(content)
     _require_host(site, argument["host"])
-    wanted = prepare.render(site, argument["host"], WORK_TREE)
+    wanted = render_host(site, argument["host"], WORK_TREE)
     keys = sops.Keys.from_json(argument["keys"])
     return {
         "desired": to_json(wanted),

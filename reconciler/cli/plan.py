@@ -134,9 +134,9 @@ def node_plan() -> "Plan":
 
 def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
     """What this node would do if the content of a folder were its site."""
-    from reconciler import policy, prepare, run
+    from reconciler import prepare, run
     from reconciler.model import Desired, from_json
-    from reconciler.node import Node, make_target
+    from reconciler.node import Node, host_policy, make_target
     from reconciler.secret import Secret
 
     node = Node(load_settings(), forge=False)
@@ -151,8 +151,9 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
         answer = run.python("reconciler.cli.children:desired", argument, limits=prepare.LIMITS, no_network=True)
         secrets = {name: Secret(value) for name, value in answer["secrets"].items()}
         prepared = prepare.Prepared(from_json(Desired, answer["desired"]), secrets)
-        allowed = policy.HostPolicy.from_settings(node.settings.policy, node.settings.state_dir)
-        return _planned(node, make_target(prepared, allowed))
+        target = make_target(prepared, host_policy(node.settings))
+        node.engine.owner = f"{target.desired.site}/{target.desired.host}"
+        return _planned(node, target)
     finally:
         node.close()
 

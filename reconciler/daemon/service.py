@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import structlog
 
@@ -170,7 +171,7 @@ class Daemon:
 
     # --- wishes ------------------------------------------------------------------------------------------------------
 
-    def _schedule(self) -> "object":
+    def _schedule(self) -> Any:
         from apscheduler.executors.pool import ThreadPoolExecutor
         from apscheduler.schedulers.background import BackgroundScheduler
         from apscheduler.triggers.interval import IntervalTrigger
