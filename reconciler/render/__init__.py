@@ -5,10 +5,10 @@ from typing import Any
 
 from reconciler.model import Desired
 from reconciler.render.build import render
-from reconciler.render.evaluate import Explanation, explain
+from reconciler.render.evaluate import Explanation, World, explain
 from reconciler.render.tokens import bind
 
-__all__ = ["Explanation", "bind", "bind_tree", "explain", "render", "render_tree"]
+__all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree"]
 
 
 def render_tree(desired: Desired) -> dict[str, bytes]:

@@ -19,15 +19,16 @@ _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
 
 
-def render(site: Site, host: str, revision: str) -> Desired:
+def render(site: Site, host: str, revision: str, world: World | None = None) -> Desired:
     """What should be on `host` at `revision`. Secrets are tokens.
 
-    Pure: the same arguments give the same result anywhere. Raises SiteInvalid with every problem of every template, and for
-    a host that the inventory does not have.
+    Pure: the same arguments give the same result anywhere. `world` may be one `World(site)` for many hosts, which saves
+    evaluating the same variables again. Raises SiteInvalid with every problem of every template, and for a host that the
+    inventory does not have.
     """
     if host not in site.hosts:
         raise SiteInvalid([no_host(site, host)])
-    return _Builder(World(site), host).desired(revision)
+    return _Builder(world or World(site), host).desired(revision)
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ def collect(world: "World", host: str, name: str) -> list[Entry]:
     problems: list[Problem] = []
     for service, key, raw in _entries(world, host, _SECTIONS[name]):
         try:
-            entry = _evaluated(world, host, service, (_SECTIONS[name], key), raw)
+            entry = world.evaluated(host, service, (_SECTIONS[name], key), raw)
             if filters.to_bool(entry.pop("enabled", True)):
                 made = make(world, host, service, entry)
                 if made is not None:
@@ -47,12 +47,20 @@ def enabled(world: "World", host: str, service: Service) -> bool:
 
     One whose groups are all empty is not part of the site: it registers nothing, and nothing has to be set for it.
     """
-    groups = [name for name in _groups_of(world, host, service) if name]
-    if groups and not any(world.groups.get(name) for name in groups):
-        return False
+    key = (host, service.name)
+    if key not in world.enabled:
+        world.enabled[key] = _is_enabled(world, host, service)
+    return world.enabled[key]
+
+
+def _is_enabled(world: "World", host: str, service: Service) -> bool:
     data = service.document.data
     raw = data.get("enabled", True) if isinstance(data, dict) else True
-    return bool(filters.to_bool(_evaluated(world, host, service, ("enabled",), raw)))
+    if not filters.to_bool(world.evaluated(host, service, ("enabled",), raw)):
+        return False
+    groups = _groups_of(world, host, service)
+    # A group that does not exist is reported where the container is built.
+    return not groups or any(world.groups.get(name, [host]) for name in groups)
 
 
 def _entries(world: "World", host: str, section: str) -> Iterator[tuple[Service, str, Any]]:
@@ -61,14 +69,6 @@ def _entries(world: "World", host: str, section: str) -> Iterator[tuple[Service,
         if content and enabled(world, host, service):
             for key, raw in content.items():
                 yield service, key, raw
-
-
-def _evaluated(world: "World", host: str, service: Service, path: tuple[str, ...], raw: Any) -> Any:
-    from reconciler.render.evaluate import Scope, Source, evaluate  # evaluating asks for collections
-
-    document = service.document
-    source = Source(document.place(), document, path)
-    return evaluate(raw, Scope(world.variables(host), {"service": service.name}), source)
 
 
 def _frontend(world: "World", host: str, service: Service, entry: Entry) -> Entry:
@@ -95,7 +95,7 @@ def _log(world: "World", host: str, service: Service, entry: Entry) -> Entry | N
 
 def _groups_of(world: "World", host: str, service: Service) -> list[str]:
     containers = service.section("containers")
-    return [str(_evaluated(world, host, service, ("containers", name, "group"), raw.get("group", "all")))
+    return [str(world.evaluated(host, service, ("containers", name, "group"), raw.get("group", "all")))
             for name, raw in containers.items()]  # fmt: skip
 
 

@@ -7,17 +7,19 @@ another type than its schema asks for is a problem at the place that set it; a c
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NoReturn
 
 import jinja2
 
+from reconciler.catalogue import Service
 from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import collect, environment, filters, tokens
 from reconciler.render.environment import Budget
 from reconciler.render.filters import FilterError
-from reconciler.site import Host, Layer, Site
+from reconciler.site import Host, Layer, Layered, SecretName, Site
 
 _MAX_DEPTH: Final = 50
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
@@ -37,6 +39,7 @@ class World:
         self.groups = {name: list(hosts) for name, hosts in site.groups.items()}
         self.hostvars = Hostvars(self)
         self.active: list[tuple[str, str]] = []
+        self.enabled: dict[tuple[str, str], bool] = {}  # (host, service), kept by collect
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
 
@@ -45,6 +48,11 @@ class World:
         if host not in self._hosts:
             self._hosts[host] = Variables(self, self.site.hosts[host])
         return self._hosts[host]
+
+    def evaluated(self, host: str, service: Service, path: tuple[str, ...], raw: Any) -> Any:
+        """A value of a service's service.yml, where it stands at `path`, as `host` sees it. Raises SiteInvalid."""
+        source = Source(Place(service.document.name), service.document, path)
+        return evaluate(raw, Scope(self.variables(host), {"service": service.name}), source)
 
     def grammar(self, name: str, schema: Mapping[str, Any]) -> Grammar:
         """The schema of a variable, ready to check."""
@@ -88,15 +96,22 @@ class Variables(_Lazy):
     Raises KeyError for an unknown name and SiteInvalid when evaluating fails.
     """
 
-    __slots__ = ("_done", "_failed", "_layers", "_secrets", "_special", "_world")
+    # No __slots__: the layers are made when the first variable is asked for, since of most hosts only addresses are.
 
     def __init__(self, world: World, host: Host) -> None:
         self._world = world
-        self._layers = world.site.layers(host.name)
-        self._secrets = world.site.secrets(host.name)
+        self._host = host.name
         self._special = _special(world, host)
         self._done: dict[str, Any] = {}
         self._failed: dict[str, SiteInvalid] = {}
+
+    @cached_property
+    def _layers(self) -> Mapping[str, Layered]:
+        return self._world.site.layers(self._host)
+
+    @cached_property
+    def _secrets(self) -> Mapping[str, SecretName]:
+        return self._world.site.secrets(self._host)
 
     def __getitem__(self, name: str) -> Any:
         done = self._done
@@ -133,7 +148,7 @@ class Variables(_Lazy):
         addresses: Mapping[str, str] = self._special["addresses"]
         if network in addresses:
             return addresses[network]
-        host = self._special["inventory_hostname"]
+        host = self._host
         hint = suggest(network, addresses) or "declare it in inventory.yml"
         raise FilterError(f"the host {host} has no address on the network {network!r} ({hint})")
 
@@ -153,7 +168,7 @@ class Variables(_Lazy):
         if name in self._layers:
             return self._evaluate(name)
         if name in collect.NAMES:
-            return self._guard(name, lambda: collect.collect(self._world, self._special["inventory_hostname"], name))
+            return self._guard(name, lambda: collect.collect(self._world, self._host, name))
         network = self._interface_address(name)
         if network is not None:
             return self.address(network)
@@ -175,7 +190,7 @@ class Variables(_Lazy):
     def _guard(self, name: str, work: Any) -> Any:
         """Run `work`, which evaluates `name`, on the watch for circles."""
         active = self._world.active
-        step = (self._special["inventory_hostname"], name)
+        step = (self._host, name)
         if step in active or len(active) >= _MAX_DEPTH:
             circle = [*active[active.index(step) :], step] if step in active else [*active[:6], *active[-2:]]
             chain = " → ".join(variable for _, variable in circle)
