@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reconciler.document.grammar import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 
@@ -103,17 +102,17 @@ def _patterns(service: Service) -> Iterator[OverridePattern]:
     for name in service.section("containers"):
         yield from _file_patterns(service, ("containers", name), (name,))
     for name, job in service.section("jobs").items():
-        # A job has its container's files too, under its own name.
+        # A job has its container's files too, and reads what is there for either name.
         container = job.get("container") if isinstance(job, dict) else None
-        names = (name,)
-        yield from _file_patterns(service, ("jobs", name), names)
-        if isinstance(container, str) and not is_expression(container):
-            for pattern in _file_patterns(service, ("containers", container), names):
-                if "{container}" in pattern.pattern:
-                    yield pattern
+        if isinstance(container, str):
+            yield from _file_patterns(service, ("containers", container), (name,), named=True)
+            yield from _file_patterns(service, ("jobs", name), (container, name))
 
 
-def _file_patterns(service: Service, path: Path, containers: tuple[str, ...]) -> Iterator[OverridePattern]:
+def _file_patterns(
+    service: Service, path: Path, containers: tuple[str, ...], named: bool = False
+) -> Iterator[OverridePattern]:
+    """The patterns of the files of a container or job; with `named` only those that hold its name."""
     owner: Any = service.document.data
     for step in path:
         owner = owner.get(step) if isinstance(owner, dict) else None
@@ -125,8 +124,10 @@ def _file_patterns(service: Service, path: Path, containers: tuple[str, ...]) ->
         where = (*path, "files", index)
         overrides = file.get("overrides")
         for number, pattern in enumerate(overrides if isinstance(overrides, list) else ()):
+            if named and "{container}" not in str(pattern):
+                continue
             place = service.document.place((*where, "overrides", number))
             yield OverridePattern(str(pattern), service.name, containers, text, place)
-        if file.get("source"):
+        if file.get("source") and not named:
             place = service.document.place((*where, "source"))
             yield OverridePattern(str(file["source"]), service.name, containers, text, place)

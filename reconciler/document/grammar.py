@@ -348,10 +348,10 @@ def _words(keyword: str, expected: Any, value: Any, schema: Mapping[str, Any]) -
     if keyword in simple:
         return f"{simple[keyword]}, is {show(value)}", ""
     counts = {
-        "minItems": f"must have at least {expected} items",
+        "minItems": "must not be empty" if expected == 1 else f"must have at least {expected} items",
         "maxItems": f"must have at most {expected} items",
-        "minProperties": f"must have at least {expected} keys",
-        "maxProperties": f"must have at most {expected} keys",
+        "minProperties": "must not be empty" if expected == 1 else f"must have at least {expected} keys",
+        "maxProperties": f"must have at most {expected} key{'s' if expected != 1 else ''}",
         "uniqueItems": "has an item twice",
         "not": "is not allowed here",
     }

@@ -93,6 +93,6 @@ def _regular(text: str) -> str:
         if match[0] == "{host}" and not named:
             result, named = result + r"(?P<host>[^/]+)", True
         else:
-            result += r"[^/]*"
+            result += ".+" if match[0].startswith("{{") or match[0].startswith("{%") else "[^/]*"
         end = match.end()
     return result + re.escape(text[end:])

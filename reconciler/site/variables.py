@@ -121,5 +121,8 @@ class _Reader:
             self._problems.append(place.problem(f"{name!r} is a password", "it belongs in passwords.yml, encrypted"))
             return
         if name not in self._hints:  # the same mistake may be in the files of many hosts
-            self._hints[name] = suggest(name, self._variables) or f"a variable of your own is called {OWN_PREFIX}…"
+            other = f"a variable of your own is called {OWN_PREFIX}…"
+            if name.startswith("enable_"):
+                other = "the catalogue has no such service: remove it"
+            self._hints[name] = suggest(name, self._variables) or other
         self._problems.append(place.problem(f"unknown variable {name!r}", self._hints[name]))
