@@ -117,14 +117,23 @@ _SECTIONS: Mapping[str, type] = {
 def load(path: Path = DEFAULT_PATH) -> Settings:
     """Read and check a settings file. Raises errors.Terminal (SettingsInvalid) that names everything wrong in it."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise _invalid(
             f"{path} does not exist (make it with `reconciler node install`, or name one with --config)"
         ) from None
     except OSError as error:
         raise _invalid(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise _invalid(f"{path}: {error}") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Settings:
+    """Settings from TOML; `path` is how messages call it. Raises as `load`."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise _invalid(f"{path}: {error}") from None
     schema = json.loads(data.path("schemas", "settings.schema.json").read_text())
     found = sorted(jsonschema.Draft202012Validator(schema).iter_errors(raw), key=lambda e: list(e.absolute_path))
