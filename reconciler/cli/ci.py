@@ -1,0 +1,289 @@
+"""`ci review`, `ci summary` and `diff`: what a change would do, on a merge request or between two revisions."""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler import errors
+from reconciler.cli import checkout, output, problems
+from reconciler.cli.options import json_option
+
+if TYPE_CHECKING:
+    from reconciler.ci import Limits, Source
+    from reconciler.forge import ForgeSettings
+    from reconciler.review import Review
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_SITE = click.Path(file_okay=False, path_type=Path)
+# What happened to planning itself belongs into the note; anything else is a mistake in how the job is set up.
+_IN_THE_NOTE = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
+
+
+@click.group()
+def ci() -> None:
+    """For jobs of GitLab CI: review a merge request, sum up the state of all hosts."""
+
+
+@ci.command()
+@click.option("--site", type=_SITE, help="The folder with inventory.yml (default: CI_PROJECT_DIR, or this one).")
+@click.option("--base", help="Revision to compare with (default: the merge request's base), or `nothing`.")
+@click.option("--head", help="Revision to review (default: CI_COMMIT_SHA, else the work tree).")
+@click.option("--dry-run", is_flag=True, help="Print the note instead of posting it.")
+@click.option("--html", type=_FILE, help="Write the page for people here.")
+@click.option("--json", "json_", type=_FILE, help="Write the same for tools here (schemas/plan.schema.json).")
+@click.option("--junit", type=_FILE, help="Write validation problems here as a JUnit report.")
+@click.option("--codequality", type=_FILE, help="Write them here as GitLab's Code Quality report.")
+@click.option("--time-limit", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds in all.")
+@click.option("--host-limit", type=click.FloatRange(min=0.1), default=20.0, show_default=True,
+              help="Seconds of processor time for one host.")  # fmt: skip
+def review(
+    site: Path | None,
+    base: str | None,
+    head: str | None,
+    dry_run: bool,
+    html: Path | None,
+    json_: Path | None,
+    junit: Path | None,
+    codequality: Path | None,
+    time_limit: float,
+    host_limit: float,
+) -> int:
+    """Validate a branch, plan every host from base to head, and keep one note on the merge request up to date.
+
+    Needs no node and no key. The note is posted with the token in RECONCILER_TOKEN or in the file RECONCILER_TOKEN_FILE
+    (scope api, role Reporter). Exits with 0 when the branch is valid, else with 1.
+    """
+    from reconciler import ci as planning
+    from reconciler import review as views
+
+    with _token_file() as token:
+        found = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
+        text = views.note(found)
+        if html:
+            _write(html, views.page(found))
+        if json_:
+            _write(json_, json.dumps(views.as_json(found), indent=1, ensure_ascii=False))
+        if junit:
+            _write(junit, problems.junit([*found.problems, *_failure(found)]))
+        if codequality:
+            _write(codequality, problems.code_quality([*found.problems, *_failure(found), *found.warnings], found.path))
+        settings = None if dry_run else _forge(token)
+        if settings is None:
+            click.echo(text, nl=False)
+        else:
+            _post(settings, views.marker(found), text)
+    click.echo(views.headline(found), err=True)
+    for problem in found.problems:
+        click.echo(str(problem), err=True)
+    if found.failure:
+        click.echo(f"error: {found.failure}", err=True)
+    return 0 if found.valid else 1
+
+
+@ci.command()
+@click.option("--site", type=_SITE, help="The folder with inventory.yml (default: CI_PROJECT_DIR, or this one).")
+@click.option("--junit", type=_FILE, help="Write one test case per host here.")
+@json_option
+def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
+    """Say what the hosts reported for the newest commit: converged, drifted, failed, silent. For a scheduled job.
+
+    Reads the commit statuses that nodes post, with the token of `ci review`. Exits with 1 when a host drifted or failed.
+    """
+    from reconciler import ci as planning
+    from reconciler.review import drift
+
+    with _token_file() as token:
+        settings = _forge(token, need=())
+        if settings is None:
+            raise errors.Terminal(
+                "there is no token or this is no job of GitLab CI: set RECONCILER_TOKEN, CI_SERVER_URL and CI_PROJECT_PATH",
+                reason="ForgeMisconfigured",
+            )
+        source, _ = _head(site, None)
+        commit = source.commit or _resolve(source, "HEAD")
+        name, hosts = planning.hosts(replace(source, commit=commit))
+        found = drift.collect(settings, commit, name, hosts)
+    if junit:
+        _write(junit, drift.junit(found))
+    if json_:
+        output.as_json(drift.as_json(found))
+    else:
+        click.echo(drift.text(found))
+    return 0 if found.well else 1
+
+
+@click.command()
+@click.argument("before", metavar="REV1")
+@click.argument("after", metavar="REV2")
+@click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
+@click.option("--site", type=_SITE, default=".", help="The folder with inventory.yml (default: this one).")
+@click.option("--no-diffs", is_flag=True, help="Only one line per action.")
+@json_option
+def diff(before: str, after: str, hosts: tuple[str, ...], site: Path, no_diffs: bool, json_: bool) -> int:
+    """Show what going from REV1 to REV2 meant, or would mean, for the hosts of the site in this folder.
+
+    Any two revisions of its repository; needs no node and no key.
+    """
+    from reconciler import ci as planning
+    from reconciler.review import as_json, text
+
+    where = _checkout(site)
+    base, head = (planning.Source(where.top, _resolve_in(where.top, rev), where.path) for rev in (before, after))
+    with _progress() as progress:
+        found = planning.review(base, head, hosts=hosts, progress=progress)
+    for problem in (*found.problems, *found.base_problems):
+        click.echo(str(problem), err=True)
+    if json_:
+        output.as_json(as_json(found))
+    elif not found.problems and not found.base_problems:
+        output.diff(text.groups_text(found, diffs=not no_diffs))
+    return 1 if found.problems or found.base_problems else 0
+
+
+# --- what is compared -----------------------------------------------------------------------------------------------
+
+
+def _review(site: Path | None, base: str | None, head: str | None, limits: "Limits") -> "Review":
+    from reconciler import ci as planning
+    from reconciler.review import Review
+
+    source, folder = _head(site, head)
+    start, label = checkout.base_of(folder, base)
+    before = planning.Source(Path(start["repository"]), start["commit"], start["path"]) if start else None
+    empty = Review(site=os.environ.get("CI_PROJECT_NAME", "site"), base=label, head=source.label, path=source.path)
+    try:
+        with _progress() as progress:
+            found = planning.review(before, source, limits=limits, progress=progress)
+        return replace(found, base=label, site=found.site or empty.site)
+    except errors.SiteInvalid as error:
+        return replace(empty, problems=error.problems)
+    except errors.ReconcilerError as error:
+        if error.reason not in _IN_THE_NOTE:
+            raise
+        return replace(empty, failure=f"{error} [{error.reason}]")
+
+
+def _failure(found: "Review") -> list[errors.Problem]:
+    return [errors.Problem("inventory.yml", 0, 0, f"planning ended early: {found.failure}")] if found.failure else []
+
+
+def _head(site: Path | None, head: str | None) -> tuple["Source", Path]:
+    """What is reviewed, and the site's folder."""
+    from reconciler.ci import Source
+
+    folder = site or Path(os.environ.get("CI_PROJECT_DIR", "."))
+    wanted = head or os.environ.get("CI_COMMIT_SHA")
+    if not wanted:
+        where = checkout.find(folder)
+        return (Source(where.top, "", where.path) if where else Source(folder.resolve())), folder
+    found = _checkout(folder)
+    return Source(found.top, _resolve_in(found.top, wanted), found.path), folder
+
+
+def _checkout(folder: Path) -> checkout.Checkout:
+    where = checkout.find(folder)
+    if where is None:
+        raise errors.Terminal(
+            f"{folder.resolve()} is not in a Git repository (go there, or give --site)", reason="RepositoryUnusable"
+        )
+    return where
+
+
+def _resolve(source: "Source", revision: str) -> str:
+    return _resolve_in(source.repository, revision)
+
+
+def _resolve_in(top: Path, revision: str) -> str:
+    from reconciler.git import tree
+
+    try:
+        return tree.resolve(top, revision)
+    except errors.Terminal as error:
+        hint = "; in a job, set GIT_DEPTH to 0: the clone may be too shallow" if "CI" in os.environ else ""
+        raise errors.Terminal(f"{error}{hint}", reason=error.reason) from None
+
+
+# --- where the note goes --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _token_file() -> Iterator[Path | None]:
+    """A file that holds the token, None when there is none. From here on the token is in no environment.
+
+    Taken away before anything of the branch is looked at.
+    """
+    named = os.environ.pop("RECONCILER_TOKEN_FILE", "")
+    token = os.environ.pop("RECONCILER_TOKEN", "")
+    if named or not token:
+        yield Path(named) if named else None
+        return
+    with tempfile.TemporaryDirectory(prefix="reconciler-token-") as folder:
+        file = Path(folder, "token")
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(token)
+        yield file
+
+
+def _forge(token: Path | None, need: tuple[str, ...] = ("CI_MERGE_REQUEST_IID",)) -> "ForgeSettings | None":
+    """Where to post, out of GitLab CI's variables; None, and why on stderr, when something is missing."""
+    from reconciler.forge import ForgeSettings
+
+    variables = os.environ
+    missing = [name for name in need if not variables.get(name)]
+    if token is None:
+        missing.append("RECONCILER_TOKEN")
+    url = variables.get("CI_API_V4_URL", "").removesuffix("/api/v4") or variables.get("CI_SERVER_URL", "")
+    # The merge request's own project: that of a fork is another one.
+    project = variables.get("CI_MERGE_REQUEST_PROJECT_PATH") or variables.get("CI_PROJECT_PATH", "")
+    missing += [name for name, value in (("CI_SERVER_URL", url), ("CI_PROJECT_PATH", project)) if not value]
+    if missing or token is None:
+        click.echo(f"not posted: {', '.join(missing)} not set", err=True)
+        return None
+    ca_file = variables.get("CI_SERVER_TLS_CA_FILE")
+    return ForgeSettings("gitlab", url, project, token, Path(ca_file) if ca_file else None)
+
+
+def _post(settings: "ForgeSettings", marker: str, text: str) -> None:
+    from reconciler.forge import connect
+
+    connect(settings).upsert_note(int(os.environ["CI_MERGE_REQUEST_IID"]), marker, text)
+    click.echo("the note on the merge request is up to date", err=True)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise errors.Terminal(f"cannot write {file}: {error.strerror}", reason="FileUnwritable") from None
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int, float], None]]:
+    """Says on stderr how far planning is: one line that changes on a terminal, a line every five seconds elsewhere."""
+    live = output.fancy(sys.stderr)
+    last = [time.monotonic()]
+
+    def show(done: int, total: int, seconds: float) -> None:
+        text = f"planned {done} of {total} hosts in {seconds:.0f} s"
+        if live:
+            click.echo(f"\r\x1b[2K{text}", nl=False, err=True)
+        elif time.monotonic() - last[0] >= 5 or (done == total and last[0] > 0):
+            last[0] = 0.0 if done == total else time.monotonic()
+            click.echo(text, err=True)
+
+    try:
+        yield show
+    finally:
+        if live:
+            click.echo("\r\x1b[2K", nl=False, err=True)

@@ -1,0 +1,225 @@
+"""`node install`: turns a machine into a node."""
+
+import dataclasses
+import difflib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import output
+from reconciler.cli.doctor import show as show_checks
+
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
+
+_SETTINGS = Path("etc/reconciler/reconciler.toml")
+_UNIT = Path("etc/systemd/system/reconciler.service")
+_TMPFILES = Path("etc/tmpfiles.d/reconciler.conf")
+_PROGRAM = "/usr/local/bin/reconciler"  # as the shipped unit has it
+_FIRST_CHECKS = frozenset({"versions", "engine", "git", "clock", "sops key", "permissions"})
+_PATH = click.Path(path_type=Path)
+
+# Option → section and key of the settings.
+_KEYS: Mapping[str, tuple[str, str]] = {
+    "host": ("", "host"),
+    "state_dir": ("", "state_dir"),
+    "mode": ("", "mode"),
+    "url": ("git", "url"),
+    "branch": ("git", "branch"),
+    "path": ("git", "path"),
+    "token_file": ("git", "token_file"),
+    "ca_file": ("git", "ca_file"),
+    "ssh_key": ("git", "ssh_key"),
+    "known_hosts": ("git", "known_hosts"),
+    "age_key_file": ("secrets", "age_key_file"),
+    "ssh_key_file": ("secrets", "ssh_key_file"),
+    "engine": ("engine", "url"),
+    "metrics": ("daemon", "metrics"),
+    "config_roots": ("policy", "config_roots"),
+}
+
+
+@click.group()
+def node() -> None:
+    """Set this machine up as a node."""
+
+
+@node.command()
+@click.option("--url", required=True, help="https, ssh or file URL of the site repository.")
+@click.option("--branch", help="Branch to follow (main).")
+@click.option("--path", help="Folder of the site in the repository.")
+@click.option("--host", help="This node's name in the inventory (default: the host name).")
+@click.option("--token-file", type=_PATH, help="File with a read-only access token, for https.")
+@click.option("--ca-file", type=_PATH, help="CA certificates to trust, for https.")
+@click.option("--ssh-key", type=_PATH, help="Private key, for ssh URLs.")
+@click.option("--known-hosts", type=_PATH, help="Host keys to trust, for ssh URLs.")
+@click.option("--age-key-file", type=_PATH, help="age identities that open passwords.yml.")
+@click.option("--ssh-key-file", type=_PATH, help="SSH key that opens passwords.yml (default: the host's ed25519 key).")
+@click.option("--engine", help="Address of the Docker Engine's API.")
+@click.option("--state-dir", type=_PATH, help="What the node remembers (/var/lib/reconciler).")
+@click.option("--config-root", "config_roots", multiple=True, help="Where files may be written (/etc/kolla).")
+@click.option("--metrics", help="Address and port of /metrics; empty: none.")
+@click.option("--mode", type=click.Choice(["apply", "report"]), help="report: never change anything.")
+@click.option("--root", type=_PATH, default=Path("/"), help="Install below this folder; nothing is started.")
+@click.option("--force", is_flag=True, help="Overwrite settings that differ.")
+@click.option("--no-check", is_flag=True, help="Install though a check fails.")
+@click.option("--start/--no-start", default=True, show_default=True, help="Enable and start the service.")
+def install(root: Path, force: bool, no_check: bool, start: bool, **options: Any) -> int:
+    """Write the settings and the systemd unit, check keys and reachability, and show what the first cycle would do.
+
+    Run again with the same options it changes nothing. Exits with 0 when the node is ready to run, 1 otherwise.
+    """
+    from reconciler import settings as settings_of_node
+
+    text = settings_text(_chosen(options))
+    path = root / _SETTINGS
+    _require_same(path, text, force)
+    loaded = settings_of_node.parse(text, path)
+    if not no_check:
+        _check(loaded)
+    _write(path, text, 0o600)
+    for target, content in _units(root, path, loaded).items():
+        _write(target, content, 0o644)
+    ready = _first_cycle(loaded)
+    _start(root, path, start=start)
+    return 0 if ready else 1
+
+
+def settings_text(chosen: Mapping[str, Any]) -> str:
+    """A settings file with what was chosen; everything else keeps its default."""
+    lines = ["# Settings of this node: see docs/operations.md. Written by `reconciler node install`."]
+    sections: dict[str, list[str]] = {}
+    for option, value in chosen.items():
+        section, key = _KEYS[option]
+        # JSON's strings and lists of strings are TOML's too.
+        sections.setdefault(section, []).append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    for section in sorted(sections, key=lambda name: (name != "", name)):
+        lines += ["", f"[{section}]"] if section else []
+        lines += sections[section]
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    from reconciler.settings import SSH_HOST_KEY
+
+    chosen: dict[str, Any] = {}
+    for name in _KEYS:
+        value = options[name]
+        if value is None or value == ():
+            continue
+        chosen[name] = (
+            str(value.absolute()) if isinstance(value, Path) else list(value) if name == "config_roots" else value
+        )
+    if not {"age_key_file", "ssh_key_file"} & chosen.keys() and SSH_HOST_KEY.exists():
+        chosen["ssh_key_file"] = str(SSH_HOST_KEY)
+    return chosen
+
+
+def _require_same(path: Path, text: str, force: bool) -> None:
+    if force or not path.exists():
+        return
+    before = path.read_text(encoding="utf-8")
+    if before == text:
+        return
+    changes = difflib.unified_diff(before.splitlines(), text.splitlines(), str(path), "these options", lineterm="", n=1)
+    output.diff("\n".join(f"    {line}" for line in changes))
+    raise errors.Terminal(
+        f"{path} is there and differs (edit it, or overwrite it with --force)", reason="SettingsDiffer"
+    )
+
+
+def _check(loaded: "Settings") -> None:
+    from reconciler.doctor import examine
+
+    with output.progress("checking"):
+        found = list(examine(loaded, only=_FIRST_CHECKS))
+    show_checks(found)
+    if any(check.verdict == "fail" for check in found):
+        raise errors.Terminal(
+            "something this node needs is not right: nothing was installed (see above, or use --no-check)",
+            reason="CheckFailed",
+        )
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    from reconciler import files
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
+        output.line(f"unchanged  {path}")
+        return
+    files.write_atomic(path, text.encode(), mode=mode)
+    output.line(f"wrote      {path}", "ok")
+
+
+def _units(root: Path, path: Path, loaded: "Settings") -> dict[Path, str]:
+    """The unit with this program's path and what these settings ask for beyond its defaults."""
+    from reconciler import data
+    from reconciler.settings import DEFAULT_PATH, Policy, Settings
+
+    unit = data.path("systemd", "reconciler.service").read_text(encoding="utf-8").replace(_PROGRAM, _program())
+    result = {root / _UNIT: unit}
+    tmpfiles = data.path("systemd", "reconciler.tmpfiles.conf").read_text(encoding="utf-8")
+    extra = [r for r in loaded.policy.config_roots if r not in Policy().config_roots]
+    result[root / _TMPFILES] = tmpfiles + "".join(f"d {folder} 0755 root root -\n" for folder in extra)
+    more = [f"ReadWritePaths=-{folder}" for folder in extra]
+    if loaded.state_dir != Settings.__dataclass_fields__["state_dir"].default:
+        more.append(f"ReadWritePaths=-{loaded.state_dir}")
+    if path != DEFAULT_PATH and root == Path("/"):
+        more.append(f"Environment=RECONCILER_CONFIG={path}")
+    if more:
+        drop_in = root / _UNIT.with_name("reconciler.service.d") / "paths.conf"
+        result[drop_in] = "\n".join(["# Written by `reconciler node install`.", "[Service]", *more]) + "\n"
+    return result
+
+
+def _program() -> str:
+    installed = Path(sys.executable).with_name("reconciler")
+    return str(installed) if installed.exists() else _PROGRAM
+
+
+def _first_cycle(loaded: "Settings") -> bool:
+    """One cycle that changes nothing; returns whether it led to a plan."""
+    from reconciler import cycle
+    from reconciler.cli.node import show
+    from reconciler.node import Node
+
+    output.line("\nfirst cycle, nothing is changed:")
+    node = Node(dataclasses.replace(loaded, mode="report"), forge=False)
+    try:
+        with output.progress("looking at the repository and at the engine"):
+            report = cycle.reconcile(node, trigger="command", deep=False)
+    finally:
+        node.close()
+    show(report)
+    return report.plan is not None
+
+
+def _start(root: Path, path: Path, *, start: bool) -> None:
+    from reconciler import run
+
+    by_hand = f"{_program()} --config {path} run"
+    if root != Path("/"):
+        output.line(f"\ninstalled below {root}: nothing is started (by hand: {by_hand})")
+        return
+    if not Path("/run/systemd/system").is_dir():
+        output.line(
+            f"\nsystemd does not run here: start the daemon with whatever supervises this machine: {by_hand}", "warn"
+        )
+        return
+    for words in (["systemd-tmpfiles", "--create", f"/{_TMPFILES}"], ["systemctl", "daemon-reload"]):
+        run.program(words, seconds=60)
+    if not start:
+        output.line("\nto start it: systemctl enable --now reconciler")
+        return
+    done = run.program(["systemctl", "enable", "--now", "reconciler"], seconds=120)
+    if done.code != 0:
+        raise errors.Terminal(
+            f"the service did not start: {done.message} (see journalctl -u reconciler)", reason="ServiceFailed"
+        )
+    output.line("\nthe service runs (reconciler status, journalctl -u reconciler)", "ok")

@@ -1,0 +1,200 @@
+"""`status`, `history`, `events`: what a node says about itself, and what happened on it."""
+
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import output
+from reconciler.cli.options import config_option, json_option, load_settings
+
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
+    from reconciler.state import StateDirectory
+
+
+def _state(settings: "Settings") -> "StateDirectory":
+    from reconciler.state import StateDirectory
+
+    return StateDirectory(settings.state_dir)
+
+
+@click.command()
+@json_option
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when the node is not ready.")
+@config_option
+def status(json_: bool, detailed_exitcode: bool) -> int:
+    """Show what the node said at the end of its last cycle, and whether its daemon runs.
+
+    Exits with 0, on errors with 1; with --detailed-exitcode with 2 when the node is not ready.
+    """
+    from reconciler.daemon import presence
+    from reconciler.model import to_json
+
+    settings = load_settings()
+    state = _state(settings)
+    report, pid, suspension = state.report, presence.find(settings.state_dir), state.suspension
+    conditions = {c["type"]: c for c in (report or {}).get("conditions", ())}
+    if json_:
+        output.as_json({"daemon": pid, "suspended": to_json(suspension) if suspension else None, "report": report})
+    else:
+        _show(settings, report, conditions, pid)
+        if suspension:
+            by = f" by {suspension.by}" if suspension.by else ""
+            output.line(f"suspended{by} since {_local(suspension.since)}: {suspension.reason}", "warn")
+    ready = bool(conditions.get("Ready", {}).get("status"))
+    return 2 if detailed_exitcode and not ready else 0
+
+
+@click.command()
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
+@click.option("--actions/--no-actions", default=True, show_default=True, help="Show what was done, too.")
+@json_option
+@config_option
+def history(limit: int, actions: bool, json_: bool) -> None:
+    """Show the cycles that changed or refused something, newest first."""
+    entries = _state(load_settings()).history(limit)
+    if json_:
+        output.as_json(entries)
+        return
+    if not entries:
+        output.line("nothing happened yet")
+    for entry in entries:
+        output.line(_headline(entry), _style(entry))
+        if refused := entry.get("refused"):
+            output.line(f"    refused {refused['commit'][:12]}: {refused['message']} [{refused['reason']}]")
+        if failure := entry.get("failure"):
+            output.line(f"    {failure[1]} [{failure[0]}]")
+        for action in entry["actions"] if actions else ():
+            mark = (
+                "" if action["result"] == "done" else f"  {action['result']}: {action['message']} [{action['reason']}]"
+            )
+            output.line(f"    {action['line']}{mark}")
+        for target, text in entry.get("explained", {}).items():
+            output.line(
+                f"    {target} was {text}" if not text.startswith(("its ", "ended")) else f"    {target}: {text}"
+            )
+
+
+@click.command()
+@click.option(
+    "--follow", "-f", is_flag=True, help="Show what happens to our containers from now on, until interrupted."
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many entries.")
+@json_option
+@config_option
+def events(follow: bool, limit: int, json_: bool) -> None:
+    """Show what was done to our containers and files from outside, and explains their drift.
+
+    What the daemon noted is shown newest last; with --follow then what the engine tells, as it happens.
+    """
+    settings = load_settings()
+    noted = [
+        {"at": entry["at"], "target": target, "text": text}
+        for entry in reversed(_state(settings).history(limit))
+        for target, text in entry.get("explained", {}).items()
+    ]
+    if json_ and not follow:
+        output.as_json(noted)
+        return
+    for row in noted:
+        _print_event(row, json_)
+    if follow:
+        _follow(settings, json_)
+    elif not noted:
+        output.line("nothing was noted (the daemon notes; --follow shows what happens now)")
+
+
+def _follow(settings: "Settings", json_: bool) -> None:
+    from reconciler.daemon.events import Happenings
+    from reconciler.engine import Engine, Event
+    from reconciler.model import ASIDE
+
+    good = _state(settings).memory().last_good
+    if good is None:
+        raise errors.Terminal("this node has not converged yet, so nothing here is ours", reason="NoRevision")
+    ours = {container.name for container in good.containers}
+    happenings = Happenings()
+
+    def heard(event: Event) -> None:
+        if event.kind == "engine":
+            click.echo(f"engine {event.action}", err=True)
+            return
+        if event.kind != "container" or event.name.removeprefix(ASIDE) not in ours:
+            return
+        happenings.heard(event)
+        known = next(
+            (h.text for h in reversed(happenings.recent) if h.target == event.name and h.time == event.time), ""
+        )
+        facts = " ".join(f"{name}={text}" for name, text in event.attributes.items() if name != "image")
+        text = " ".join(filter(None, (event.action, facts, f"({known})" if known else "")))
+        _print_event({"at": event.time.isoformat(timespec="milliseconds"), "target": event.name, "text": text}, json_)
+
+    engine = Engine(settings.engine.url, owner="", timeout=settings.engine.timeout)
+    try:
+        engine.watch(heard, stop=threading.Event())
+    finally:
+        engine.close()
+
+
+def _print_event(row: dict[str, str], json_: bool) -> None:
+    import json
+
+    if json_:
+        click.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        click.echo(f"{_local(datetime.fromisoformat(row['at']))}  {row['target']}  {row['text']}")
+
+
+def _show(
+    settings: "Settings", report: dict[str, Any] | None, conditions: dict[str, dict[str, Any]], pid: int | None
+) -> None:
+    output.line(f"host      {settings.host}  ({settings.git.url}, {settings.git.branch})")
+    output.line(f"daemon    {f'runs, process {pid}' if pid else 'does not run'}", "" if pid else "warn")
+    if report is None:
+        output.line("no cycle was finished yet (run `reconciler reconcile`, or see `reconciler doctor`)", "warn")
+        return
+    revision = report["revision"][:12] or "none"
+    output.line(f"revision  {' '.join(filter(None, (revision, report.get('subject'), _author(report))))}")
+    began = datetime.fromisoformat(report["started_at"])
+    passed = (datetime.now(UTC) - began).total_seconds()
+    output.line(f"last      {output.ago(passed)} ago, {report['seconds']:.1f} s, because of: {report['trigger']}")
+    if mode := ("report: nothing is changed" if settings.mode == "report" else ""):
+        output.line(f"mode      {mode}", "warn")
+    output.line()
+    rows = [
+        [name, "yes" if c["status"] else "no", _for(c["since"]), c["reason"], c["message"]]
+        for name, c in conditions.items()
+    ]
+    output.table(["CONDITION", "IS", "FOR", "REASON", "MESSAGE"], rows)
+    explained = report.get("explained", {})
+    for target, text in explained.items():
+        output.line(f"{target}: {text}", "warn")
+
+
+def _author(report: dict[str, Any]) -> str:
+    return f"({report['author']})" if report.get("author") else ""
+
+
+def _headline(entry: dict[str, Any]) -> str:
+    done = sum(1 for action in entry["actions"] if action["result"] == "done")
+    failed = sum(1 for action in entry["actions"] if action["result"] in ("failed", "rolled-back", "unknown"))
+    counts = ", ".join(filter(None, (f"{done} done" if done else "", f"{failed} failed" if failed else "")))
+    what = " ".join(filter(None, (entry["revision"][:12], entry.get("subject", ""))))
+    when = _local(datetime.fromisoformat(entry["at"]))
+    return f"{when}  {what or 'no revision'}: {counts or 'nothing done'} in {entry['seconds']} s ({entry['trigger']})"
+
+
+def _style(entry: dict[str, Any]) -> str:
+    bad = entry.get("failure") or entry.get("refused") or any(a["result"] not in ("done",) for a in entry["actions"])
+    return "warn" if bad else "ok"
+
+
+def _for(since: str) -> str:
+    return output.ago((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+
+
+def _local(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
