@@ -8,7 +8,6 @@ every process and thread it started.
         remote.poll(remote.Remote(server.url("site.git"), ca_file=server.ca_file, token_file=...))
 """
 
-import base64
 import contextlib
 import datetime
 import http.server
@@ -540,8 +539,3 @@ def _answer(proxy: FaultProxy, stream: socket.socket, ended: threading.Event) ->
         if ended.wait(proxy.pause):
             return
         stream.sendall(bytes([byte]))
-
-
-def basic(username: str, token: str) -> str:
-    """The value of an Authorization header."""
-    return "Basic " + base64.b64encode(f"{username}:{token}".encode()).decode()

@@ -236,9 +236,10 @@ def test_a_token_is_read_at_each_use(site: Site, tmp_path: Path) -> None:
 
 def test_a_wrong_credential_is_not_offered_for_ever(site: Site, fresh_proxy: FaultProxy, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("wrong")
-    wrong = replace(site.via(fresh_proxy), token_file=tmp_path / "token")
+    wrong = replace(site.via(fresh_proxy), token_file=tmp_path / "token", timeout=8.0)  # lighttpd delays a refusal
     _fails("GitAuthFailed", remote._in_child, "heads", wrong, {"refs": [wrong.ref]})
     assert fresh_proxy.connections <= 3
+    assert fresh_proxy.bytes_up < 4096
 
 
 def test_a_connection_that_the_server_closed_is_made_anew(site: Site, fresh_proxy: FaultProxy) -> None:
@@ -461,9 +462,11 @@ def test_branches_below_a_name_come_and_go(tmp_path: Path) -> None:
     servers.git(repo, "update-ref", "refs/heads/testing/x", head)
     asked = ["refs/heads/main", "refs/heads/testing"]
     assert remote.fetch(where, clone, asked).keys() == {"refs/heads/main", "refs/heads/testing/x"}
+    (clone / "still-the-same").touch()
     servers.git(repo, "update-ref", "-d", "refs/heads/testing/x")
     servers.git(repo, "update-ref", "refs/heads/testing/x/y", head)
     assert remote.fetch(where, clone, asked).keys() == {"refs/heads/main", "refs/heads/testing/x/y"}
+    assert (clone / "still-the-same").exists()
 
 
 def test_many_fetches_leave_few_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

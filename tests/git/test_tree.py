@@ -229,7 +229,7 @@ def test_a_tree_bomb_ends_soon(repo: Path) -> None:
         inner = servers.raw_tree(repo, [(DIR, b"%d" % number, inner) for number in range(10)])
     head = servers.commit_tree(repo, inner, "10^16 empty directories")
     assert any("more than 20000" in problem for problem in _refused(tree.read, repo, head).values())
-    empty = servers.commit(repo, {"a": "1"}, "one")
+    empty = servers.commit(repo, {"a": "1"}, "one", parents=[])
     assert any("more than 20000" in problem for problem in _refused(tree.changed_paths, repo, empty, head).values())
 
 
