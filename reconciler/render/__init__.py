@@ -5,7 +5,8 @@ from typing import Any
 
 from reconciler.model import Desired
 from reconciler.render.build import render
-from reconciler.render.evaluate import Explanation, World, explain
+from reconciler.render.evaluate import World
+from reconciler.render.explain import Explanation, explain
 from reconciler.render.tokens import bind
 
 __all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree"]

@@ -11,7 +11,8 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Container, Desired, File, Job, Mount, Registrar, Registration, to_json
 from reconciler.render import collect, containers, files, jobs, register, tokens
 from reconciler.render.containers import CONFIG_FILES
-from reconciler.render.evaluate import Scope, World, no_host
+from reconciler.render.evaluate import Scope, World
+from reconciler.render.explain import no_host
 from reconciler.render.fields import Fields
 from reconciler.site import Site
 
@@ -47,6 +48,7 @@ class _Builder:
         self.world = world
         self.site = world.site
         self.host = host
+        world.rendering = host
         self.problems: list[Problem] = []
         self.files: list[File] = []
         self.config_root = self._variable("node_config_directory", self._variable("node_config", _CONFIG_ROOT))
@@ -61,6 +63,7 @@ class _Builder:
         made = self._ordered(every)
         self._open_secrets(every)
         registrations, registrars = self._registrations(every)
+        self._circles(made, every, registrations, registrars)
         secrets = self._secrets(registrations, registrars)
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
@@ -222,16 +225,25 @@ class _Builder:
                 )
                 for job in parts.jobs
             ]
-        self._circles(result, every)
         return result
 
-    def _circles(self, made: list[Container], every: list[_Parts]) -> None:
-        """Report containers and jobs that wait for each other."""
+    def _circles(
+        self,
+        made: list[Container],
+        every: list[_Parts],
+        registrations: list[Registration],
+        registrars: list[Registrar],
+    ) -> None:
+        """Report containers and jobs that wait for each other, be it by way of a registration."""
         needs: dict[str, set[str]] = {container.name: set(container.depends_on) for container in made}
         for job in (job for parts in every for job in parts.jobs):
             needs.setdefault(job.name, set()).update(job.after)
             for name in job.before:
                 needs.setdefault(name, set()).add(job.name)
+        behind = {registrar.kind: registrar.needs for registrar in registrars}
+        for registration in registrations:
+            for name in registration.before:
+                needs.setdefault(name, set()).update(behind.get(registration.kind, ()))
         circle = _circle(needs)
         if circle:
             where = next(

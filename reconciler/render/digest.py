@@ -1,5 +1,6 @@
 """Stable digests of desired state: for labels and for telling whether what failed before has changed since."""
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -13,7 +14,7 @@ def spec_digest(container: model.Container) -> str:
 
 
 def part_digest(desired: model.Desired, container_name: str) -> str:
-    """SHA-256 of everything that makes up one container: all its options, its files, the ciphertexts of its secrets.
+    """SHA-256 of what makes up one container: its options, its files, the ciphertexts of its secrets; not its neighbours.
 
     It changes when a secret is rotated and needs no key. Raises KeyError when there is no such container.
     """
@@ -23,7 +24,7 @@ def part_digest(desired: model.Desired, container_name: str) -> str:
     files = [file for file in desired.files if file.container == container_name]
     return _digest(
         {
-            "container": model.to_json(container),
+            "container": model.to_json(dataclasses.replace(container, depends_on=())),
             "files": [[file.path, file.content, file.mode, file.owner, file.group] for file in files],
             "secrets": {name: desired.secrets.get(name, "") for file in files for name in file.secrets},
         }

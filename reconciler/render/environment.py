@@ -354,29 +354,24 @@ def compiled(source: str, native: bool) -> Compiled:
     Raises jinja2.TemplateSyntaxError (with `lineno`).
     """
     environment = shared()
-    if native:
-        expression = _whole_expression(environment, source)
-        if expression is not None:
-            target = nodes.Name("result", "store", lineno=expression.lineno)
-            assign = nodes.Assign(target, expression, lineno=expression.lineno)
-            body = nodes.Template([assign], lineno=1)
-            body.set_environment(environment)
-            return Compiled(environment.from_string(body), True)
-    return Compiled(environment.from_string(source), False)
+    if not (native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")):
+        return Compiled(environment.from_string(source), False)
+    tree = environment.parse(source.strip())
+    output = tree.body[0] if len(tree.body) == 1 else None
+    if (
+        not isinstance(output, nodes.Output)
+        or len(output.nodes) != 1
+        or isinstance(output.nodes[0], nodes.TemplateData)
+    ):
+        return Compiled(environment.from_string(source), False)
+    expression = output.nodes[0]
+    target = nodes.Name("result", "store", lineno=expression.lineno)
+    body = nodes.Template([nodes.Assign(target, expression, lineno=expression.lineno)], lineno=1)
+    body.set_environment(environment)
+    return Compiled(environment.from_string(body), True)
 
 
 @lru_cache(maxsize=1)
 def shared() -> Environment:
     """The one environment of the process."""
     return Environment()
-
-
-def _whole_expression(environment: Environment, source: str) -> nodes.Expr | None:
-    text = source.strip()
-    if not text.startswith("{{") or not text.endswith("}}"):
-        return None
-    body = environment.parse(text).body
-    if len(body) != 1 or not isinstance(body[0], nodes.Output) or len(body[0].nodes) != 1:
-        return None
-    expression = body[0].nodes[0]
-    return None if isinstance(expression, nodes.TemplateData) else expression

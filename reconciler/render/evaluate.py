@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import jinja2
 
 from reconciler.catalogue import Service
-from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.grammar import Grammar, is_expression, normalise, suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import collect, environment, filters, tokens
@@ -22,6 +22,7 @@ from reconciler.render.filters import FilterError
 from reconciler.site import Host, Layer, Layered, SecretName, Site
 
 _MAX_DEPTH: Final = 50
+_ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 _GLOBALS: Final[Mapping[str, Any]] = environment.shared().globals
 
@@ -39,6 +40,7 @@ class World:
         self.groups = {name: list(hosts) for name, hosts in site.groups.items()}
         self.hostvars = Hostvars(self)
         self.active: list[tuple[str, str]] = []
+        self.rendering = ""  # the host whose files are made, once there is one
         self.enabled: dict[tuple[str, str], bool] = {}  # (host, service), kept by collect
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
@@ -164,6 +166,7 @@ class Variables(_Lazy):
         if name in self._special:
             return self._special[name]
         if name in self._secrets or name in self._world.passwords:
+            self._require_own(name)
             return tokens.SecretRef(name)
         if name in self._layers:
             return self._evaluate(name)
@@ -173,6 +176,16 @@ class Variables(_Lazy):
         if network is not None:
             return self.address(network)
         raise KeyError(name)
+
+    def _require_own(self, name: str) -> None:
+        """A token means the value of the host whose file it is in, so another host's value has none."""
+        other = self._world.rendering
+        if other in ("", self._host):
+            return
+        theirs = self._world.site.secrets(other).get(name)
+        if self._secrets.get(name, theirs) != theirs:
+            message = f"the secret {name} of the host {self._host} is not that of {other}, whose file asks for it"
+            raise FilterError(f"{message}: give both the same one")
 
     def _interface_address(self, name: str) -> str | None:
         network = name.removesuffix("_interface_address")
@@ -263,9 +276,12 @@ def evaluate(value: Any, scope: Scope, source: Source) -> Any:
     Raises SiteInvalid with the place in `source`.
     """
     if isinstance(value, str):
-        if not environment.is_template(value):
+        if not is_expression(value):
             return value
         try:
+            name = _ONE_NAME.fullmatch(value)
+            if name and name[1] in scope.variables:  # most expressions: nothing to compile
+                return plain(scope[name[1]])
             return plain(environment.compiled(value, True).run(scope))
         except SiteInvalid:
             raise
@@ -359,7 +375,7 @@ def _key(key: Any) -> str:
 
 def _has_expression(value: Any) -> bool:
     if isinstance(value, str):
-        return environment.is_template(value)
+        return is_expression(value)
     if isinstance(value, dict):
         return any(map(_has_expression, value.values()))
     return isinstance(value, list) and any(map(_has_expression, value))
@@ -399,47 +415,3 @@ def _facts(host: Host) -> dict[str, Any]:
         "service_mgr": "systemd",
         **declared,
     }
-
-
-# --- explain ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Where a variable's value comes from. `layers`: outermost first, the last one wins. `value` may hold tokens."""
-
-    name: str
-    host: str
-    layers: tuple[Layer, ...]
-    value: Any
-    problems: tuple[Problem, ...] = ()
-    secret: bool = False
-
-
-def no_host(site: Site, host: str) -> Problem:
-    """What to say when the inventory does not have a host."""
-    hint = suggest(host, site.hosts) or f"it has {', '.join(list(site.hosts)[:8])}{' …' if len(site.hosts) > 8 else ''}"
-    return Problem("inventory.yml", 0, 0, f"the inventory has no host {host!r}", hint)
-
-
-def explain(site: Site, host: str, name: str) -> Explanation:
-    """The layers and the evaluated value of a variable on a host.
-
-    Raises SiteInvalid for a host or a variable that does not exist, with a suggestion. When the variable exists and cannot be
-    evaluated, `problems` says why and the value is None.
-    """
-    if host not in site.hosts:
-        raise SiteInvalid([no_host(site, host)])
-    variables = World(site).variables(host)
-    if name not in variables:
-        if name in site.catalogue.variables:
-            place = site.catalogue.variables[name].place
-            raise SiteInvalid(
-                [place.problem(f"{name!r} has no default and the site does not set it", "set it in globals.yml")]
-            )
-        raise SiteInvalid([Problem("", 0, 0, f"no variable {name!r}", suggest(name, variables))])
-    try:
-        value = plain(variables[name])
-    except SiteInvalid as error:
-        return Explanation(name, host, variables.layered(name), None, error.problems)
-    return Explanation(name, host, variables.layered(name), value, secret=isinstance(value, tokens.SecretRef))

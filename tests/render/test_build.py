@@ -1,6 +1,9 @@
 """Desired state out of small services: containers, files, jobs, registrations, frontends, and every problem at once."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,6 +295,22 @@ def test_rendering_is_deterministic() -> None:
     assert json.dumps(to_json(rendered(FILES, turned, templates=dict(reversed(TEMPLATES.items()))))) == first
 
 
+def test_rendering_does_not_depend_on_the_hash_seed() -> None:
+    program = "import json; from tests.render import test_build as t; from reconciler.model import to_json; " + (
+        "print(json.dumps(to_json(t.rendered(t.REGISTRATIONS, secrets={'app_password': 'x'}))),"
+        " json.dumps(to_json(t.rendered(t.FILES, templates=t.TEMPLATES))))"
+    )
+
+    def output(seed: str) -> bytes:
+        environment = {"PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"}
+        root = Path(__file__).parents[2]
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment, cwd=root, capture_output=True, check=True
+        ).stdout
+
+    assert output("1") == output("2") != b""
+
+
 # --- secrets ---------------------------------------------------------------------------------------------------
 
 SECRET = """
@@ -314,6 +333,16 @@ def test_files_hold_tokens_and_name_their_secrets() -> None:
     bound = bind_tree(desired, {"app_password": "s3cret"})["my-app/app.conf"].decode()
     assert bound == "[s]\nurl = db://u:s3cret@h\nauth = dTpzM2NyZXQ=\nhand = s3cret\n\n"
     assert "s3cret" not in json.dumps(to_json(desired))
+
+
+def test_another_hosts_secret_is_a_problem_where_it_differs() -> None:
+    body = SECRET.replace("{{ app_password }}", "{{ hostvars.ctl2.app_password }}")
+    own = {"hosts/ctl2.passwords.yml": "app_password: 'ENC[other]'\nsops: {mac: 'ENC[x]'}\n"}
+    same = rendered(body, secrets={"app_password": "abc"})
+    assert file(same, "my-app/app.conf").secrets == ("app_password",)
+    assert file(rendered(body, own, host="ctl2", secrets={"app_password": "abc"}), "my-app/app.conf")
+    (only,) = problems(body, own, secrets={"app_password": "abc"})
+    assert "the secret app_password of the host ctl2 is not that of ctl1" in only
 
 
 def test_a_missing_secret_is_a_problem() -> None:
@@ -444,6 +473,22 @@ def test_containers_that_wait_for_each_other_are_a_problem() -> None:
     """
     (only,) = problems(body)
     assert "these wait for each other: a → b → a" in only
+
+
+def test_a_circle_by_way_of_a_registration_is_a_problem() -> None:
+    app = """
+description: x
+requires: [lb]
+containers: {app: {image: x, command: y}}
+provides: {mariadb: {host: h, needs: [app]}}
+"""
+    lb = """
+description: x
+containers: {lb: {image: x, command: y}}
+registrations: {mariadb: {databases: [{name: lb}]}}
+"""
+    with pytest.raises(SiteInvalid, match="wait for each other: app → lb → app"):
+        render(make_site({"app/service.yml": app, "lb/service.yml": lb}), "ctl1", "r")
 
 
 # --- registrations ---------------------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ TYPES = {
     "{{ '{{ port }}' }}": "{{ port }}",
     "{% if true %}{{ port }}{% endif %}": "8080",
     "a{{ none }}b": "ab",
-    "{# nothing #}": "",
+    "{# nothing #}": "{# nothing #}",
     "plain": "plain",
 }
 
