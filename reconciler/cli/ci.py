@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _SITE = click.Path(file_okay=False, path_type=Path)
 # What happened to planning itself belongs into the note; anything else is a mistake in how the job is set up.
+_EVERY = 5.0  # seconds between signs of life in a job's log
 _IN_THE_NOTE = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
 
 
@@ -272,14 +273,15 @@ def _write(file: Path, text: str) -> None:
 def _progress() -> Iterator[Callable[[int, int, float], None]]:
     """Says on stderr how far planning is: one line that changes on a terminal, a line every five seconds elsewhere."""
     live = output.fancy(sys.stderr)
-    last = [time.monotonic()]
+    said = time.monotonic()
 
     def show(done: int, total: int, seconds: float) -> None:
+        nonlocal said
         text = f"planned {done} of {total} hosts in {seconds:.0f} s"
         if live:
             click.echo(f"\r\x1b[2K{text}", nl=False, err=True)
-        elif time.monotonic() - last[0] >= 5 or (done == total and last[0] > 0):
-            last[0] = 0.0 if done == total else time.monotonic()
+        elif time.monotonic() - said >= _EVERY:
+            said = time.monotonic()
             click.echo(text, err=True)
 
     try:

@@ -23,6 +23,8 @@ _VERBS = {
     "explain": "site:explain",
     "render": "site:render",
     "plan": "plan:plan",
+    "diff": "ci:diff",
+    "ci": "ci:ci",
     "secrets": "secrets:secrets",
     "schema": "schema:schema",
     "run": "node:run",

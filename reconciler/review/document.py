@@ -1,0 +1,68 @@
+"""A review as JSON, for tools: schemas/plan.schema.json is its grammar."""
+
+from typing import Any
+
+from reconciler.errors import Problem
+from reconciler.model import Difference, to_json
+from reconciler.review.risks import headline, risks
+from reconciler.review.types import Group, Review
+
+VERSION = 1
+
+
+def as_json(review: Review) -> dict[str, Any]:
+    """Plain JSON values. A group's `plan` is its first host's; `exact` says whether the others' are equal to the letter."""
+    return {
+        "version": VERSION,
+        "site": review.site,
+        "path": review.path,
+        "base": review.base,
+        "head": review.head,
+        "valid": review.valid,
+        "headline": headline(review),
+        "hosts": {
+            "total": len(review.hosts),
+            "changed": list(review.changed),
+            "joined": list(review.joined),
+            "left": list(review.left),
+        },
+        "risks": [
+            {
+                "kind": risk.kind,
+                "title": risk.title,
+                "grave": risk.grave,
+                "items": [{"text": i.text, "hosts": list(i.hosts), "detail": i.detail} for i in risk.items],
+            }
+            for risk in risks(review)
+        ],
+        "groups": [_group(group) for group in review.groups],
+        "rotated_secrets": {name: list(hosts) for name, hosts in sorted(review.rotated.items())},
+        "policy": [_difference(found) for found in review.policy],
+        "problems": [_problem(problem) for problem in review.problems],
+        "warnings": [_problem(problem) for problem in review.warnings],
+        "base_problems": [_problem(problem) for problem in review.base_problems],
+        "failure": review.failure,
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    plan = group.plan
+    return {
+        "hosts": list(group.hosts),
+        "exact": group.exact,
+        "plan": {
+            "host": plan.host,
+            "revision": plan.revision,
+            "actions": [{"line": action.line, **to_json(action)} for action in plan.actions],
+            "held": to_json(plan.held),
+        },
+    }
+
+
+def _difference(found: Difference) -> dict[str, str]:
+    return {"field": found.field, "desired": found.desired, "actual": found.actual}
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    names = ("file", "line", "column", "message", "hint", "severity")
+    return {name: getattr(problem, name) for name in names}

@@ -1,0 +1,171 @@
+"""What a reviewer should look at first, and the whole in one line."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from reconciler.model import Action, Held, Verb
+from reconciler.review.types import Change, Review, changes
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing at risk: what, on which hosts, and why."""
+
+    text: str
+    hosts: tuple[str, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """One kind of risk with everything that runs it. `kind` is a word for filters, `grave` tells warnings from notices."""
+
+    kind: str
+    title: str
+    why: str
+    items: tuple[Item, ...]
+    grave: bool = True
+
+
+# First the worst. Kind, title, why it matters, which actions, grave.
+_RULES: tuple[tuple[str, str, str, Callable[[Action], bool], bool], ...] = (
+    ("deletion", "Deletions", "containers and registrations that go away; volumes stay",
+     lambda a: a.verb in (Verb.REMOVE, Verb.UNREGISTER), True),
+    ("data-plane", "Data plane", "workloads feel these restarts", lambda a: "data-plane" in a.risks, True),
+    ("stateful", "Stateful services", "they hold data and take time to come back", lambda a: "stateful" in a.risks, True),
+    ("migration", "Schema migrations", "there is no way back by going back to the old image",
+     lambda a: "migration" in a.risks, True),
+    ("job", "Jobs", "run once", lambda a: a.verb is Verb.RUN and "migration" not in a.risks, False),
+)  # fmt: skip
+
+
+def risks(review: Review) -> list[Risk]:
+    """Everything worth a warning, the gravest kind first."""
+    every = changes(review)
+    found = [_prune_guard(review)]
+    for kind, title, why, matches, grave in _RULES:
+        items = tuple(_item(change) for change in every if matches(change.action))
+        found.append(Risk(kind, title, why, items, grave))
+    rotated = tuple(Item(name, hosts) for name, hosts in sorted(review.rotated.items()))
+    found.append(Risk("secret", "Rotated secrets", "what uses them changes at the same moment", rotated))
+    found += [_inventory(review), _policy(review), _held(review), _images(every)]
+    return [risk for risk in found if risk.items]
+
+
+def headline(review: Review) -> str:
+    """The whole in one line: `3 of 42 hosts change · 2 containers replaced · nothing deleted`."""
+    total = len(review.hosts)
+    if review.problems:
+        count = sum(1 for problem in review.problems if problem.severity == "error")
+        return f"not valid: {_count(count, 'problem')} · nothing was planned"
+    if review.failure:
+        return "could not be planned"
+    if review.base_problems:
+        return f"valid · {_count(total, 'host')} · nothing to compare with"
+    changed = len(review.changed)
+    if not changed:
+        held = sum(len(group.hosts) for group in review.groups)
+        return f"no host changes · {_count(total, 'host')} planned" + (f" · {held} hold something back" if held else "")
+    verb = "changes" if changed == 1 else "change"
+    parts = [f"{changed} of {_count(total, 'host')} {verb}"]
+    parts += _container_counts(review)
+    images = len({image for change in changes(review) if (image := new_image(change.action))})
+    if images:
+        parts.append(_count(images, "image update"))
+    parts.append(_deleted(review))
+    return " · ".join(parts)
+
+
+def new_image(action: Action) -> tuple[str, str] | None:
+    """(from, to) when a container gets another image."""
+    found = next((d for d in action.differences if d.field == "image"), None)
+    return (_reference(found.actual), _reference(found.desired)) if found and "image" in action.risks else None
+
+
+def _reference(text: str) -> str:
+    """The image's name without the id that the planner adds for people who look at a node."""
+    return text.partition(" (")[0]
+
+
+def _container_counts(review: Review) -> list[str]:
+    said: list[str] = []
+    words = (
+        (Verb.CREATE, "created"), (Verb.REPLACE, "replaced"), (Verb.RESTART, "restarted"), (Verb.RELOAD, "reloaded"),
+        (Verb.UPDATE, "updated"),
+    )  # fmt: skip
+    for verb, word in words:
+        count = _times(review, (verb,))
+        if count:
+            said.append(f"{count} {word}" if said else f"{_count(count, 'container')} {word}")
+    if jobs := _times(review, (Verb.RUN,)):
+        said.append(f"{_count(jobs, 'job')} run")
+    if registered := _times(review, (Verb.REGISTER,)):
+        said.append(_count(registered, "registration"))
+    files = _times(review, (Verb.WRITE, Verb.CHMOD))
+    if files and not said:
+        said.append(f"{_count(files, 'file')} written, no container touched")
+    return said
+
+
+def _deleted(review: Review) -> str:
+    words = ((Verb.REMOVE, "container"), (Verb.UNREGISTER, "registration"), (Verb.DELETE, "file"))
+    counts = [_count(count, word) for verb, word in words if (count := _times(review, (verb,)))]
+    return f"{', '.join(counts)} deleted" if counts else "nothing deleted"
+
+
+def _times(review: Review, verbs: tuple[Verb, ...]) -> int:
+    return sum(len(g.hosts) * sum(1 for a in g.plan.actions if a.verb in verbs) for g in review.groups)
+
+
+def _item(change: Change) -> Item:
+    return Item(f"{change.action.verb} {change.action.target}", change.hosts, change.action.cause)
+
+
+def _gathered(review: Review, wanted: Callable[[Held], bool]) -> tuple[Item, ...]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for group in review.groups:
+        for held in group.plan.held:
+            if wanted(held):
+                found.setdefault((held.target, held.message), []).extend(group.hosts)
+    return tuple(Item(target, tuple(hosts), message) for (target, message), hosts in found.items())
+
+
+def _prune_guard(review: Review) -> Risk:
+    items = _gathered(review, lambda held: held.reason == "PruneGuard")
+    return Risk(
+        "prune", "More removals than the guard allows", "these containers stay until `prune.max` allows it", items
+    )
+
+
+def _held(review: Review) -> Risk:
+    items = _gathered(review, lambda held: held.reason != "PruneGuard")
+    return Risk("held", "Held back", "differs, and nothing is done about it", items, grave=False)
+
+
+def _inventory(review: Review) -> Risk:
+    items = []
+    if review.left:
+        items.append(Item("leave the inventory", review.left, "nothing on them is removed; stop their daemon by hand"))
+    if review.joined:
+        items.append(Item("join the inventory", review.joined))
+    return Risk("inventory", "Hosts", "the inventory changes", tuple(items), grave=bool(review.left))
+
+
+def _policy(review: Review) -> Risk:
+    items = tuple(Item(d.field, (), f"{d.actual} → {d.desired}") for d in review.policy)
+    return Risk("policy", "Site policy", "how every node of the site decides", items)
+
+
+def _images(every: Iterable[Change]) -> Risk:
+    found: dict[tuple[str, str], list[str]] = {}
+    for change in every:
+        if image := new_image(change.action):
+            found.setdefault(image, []).extend(change.hosts)
+    items = tuple(
+        Item(f"{before} → {after}", tuple(dict.fromkeys(hosts))) for (before, after), hosts in sorted(found.items())
+    )
+    return Risk("image", "Image updates", "pulled before anything is stopped", items, grave=False)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -1,0 +1,89 @@
+"""What a review holds: the plans of all hosts, equal ones together, and what is true of the site as a whole."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler.errors import Problem
+from reconciler.model import Action, Difference, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Hosts with the same plan. `plan` is the first one's.
+
+    `exact` is False where the plans are the same but for each host's own name and addresses. `shapes` has one text per action
+    of `plan`: equal shapes are the same action, in whichever group.
+    """
+
+    hosts: tuple[str, ...]
+    plan: Plan
+    shapes: tuple[str, ...] = ()
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One action wherever it is planned: `hosts` in inventory order, `action` as the first one has it."""
+
+    action: Action
+    hosts: tuple[str, ...]
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a branch would do.
+
+    `base` and `head` are what to call the two revisions. `hosts` are all of the head's, `groups` those that have something to do or
+    hold something back. `problems` are what is wrong with the head (then nothing is planned), `base_problems` why there is
+    nothing to compare with. `rotated` maps a secret to the hosts that use it.
+    """
+
+    site: str
+    base: str
+    head: str
+    path: str = ""  # the site's folder in the repository
+    hosts: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
+    rotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    policy: tuple[Difference, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    base_problems: tuple[Problem, ...] = ()
+    failure: str = ""  # why planning ended early: a limit, most likely
+
+    @property
+    def valid(self) -> bool:
+        """Whether the branch may be merged as far as planning can tell."""
+        return not self.problems and not self.failure
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Hosts with at least one action."""
+        return tuple(host for group in self.groups if group.plan.actions for host in group.hosts)
+
+
+def changes(review: Review) -> list[Change]:
+    """Every action of every group, those that are the same put together, in plan order."""
+    order = {host: number for number, host in enumerate((*review.hosts, *review.left))}
+    found: dict[str, list[Change]] = {}
+    for group in review.groups:
+        for shape, action in zip(group.shapes, group.plan.actions, strict=True):
+            found.setdefault(shape, []).append(Change(action, group.hosts, group.exact))
+    return [_together(same, order) for same in found.values()]
+
+
+def _together(same: list[Change], order: Mapping[str, int]) -> Change:
+    hosts = sorted({host for change in same for host in change.hosts}, key=lambda host: order.get(host, 0))
+    exact = all(change.exact for change in same) and len({replace(change.action, needs=()) for change in same}) == 1
+    return Change(same[0].action, tuple(hosts), exact)
+
+
+def by_service(found: Iterable[Change]) -> dict[str, list[Change]]:
+    """Changes by the service they belong to; what has none (images) under its container's, else under ""."""
+    result: dict[str, list[Change]] = {}
+    for change in found:
+        result.setdefault(change.action.service, []).append(change)
+    return dict(sorted(result.items()))
