@@ -58,12 +58,11 @@ class Daemon:
         presence = Presence(self.node.state.path)
         try:
             self._signals()
-            if self.settings.daemon.metrics:
-                self.metrics.serve(self.settings.daemon.metrics)
+            port = self.metrics.serve(self.settings.daemon.metrics) if self.settings.daemon.metrics else None
             scheduler = self._schedule()
             threading.Thread(target=self._listen, name="engine-events", daemon=True).start()
             self._notify.ready(f"following {self.settings.git.branch}")
-            log.info("daemon.started", host=self.settings.host, interval=self.settings.daemon.interval)
+            log.info("daemon.started", host=self.settings.host, interval=self.settings.daemon.interval, metrics=port)
             self._triggers.put("start")
             try:
                 self._loop()

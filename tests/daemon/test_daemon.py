@@ -1,0 +1,211 @@
+"""The daemon as a process, with a real engine, a real repository and real signals."""
+
+import signal
+import time
+from pathlib import Path
+
+import docker
+import pytest
+import requests
+
+from tests.daemon.node import TestNode, notify_socket, service, wait_for
+
+pytestmark = pytest.mark.engine
+
+
+def _running(client: docker.DockerClient, name: str) -> bool:
+    found = client.containers.list(filters={"name": f"^{name}$"})
+    return bool(found)
+
+
+def test_a_push_is_converged_and_what_is_broken_by_hand_is_healed(
+    node: TestNode, docker_client: docker.DockerClient
+) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        container = docker_client.containers.get(name)
+        assert container.status == "running"
+        assert node.report()["conditions"][0]["reason"] == "Converged"
+        time.sleep(1.0)  # our own events lead to no more than one further pass
+        assert len(daemon.events("cycle.finished")) <= 2
+        first = (container.id, container.attrs["State"]["StartedAt"])
+
+        # killed by hand
+        container.kill()
+        took = wait_for(lambda: _running(docker_client, name), "the container runs again", 5)
+        assert took < 1.0, f"healed after {took:.2f} s"
+        container.reload()
+        assert container.id == first[0]
+        daemon.wait("cycle.finished", 2)
+        wait_for(lambda: "killed by hand (signal" in node.run("history").stdout, "the explanation", 5)
+        assert f"{name}  killed by hand (signal " in node.run("events").stdout
+
+        # a configuration file changed by hand
+        time.sleep(1.0)
+        greeting = next(node.config_root.rglob("greeting"))
+        greeting.write_text("hacked\n")
+        took = wait_for(lambda: greeting.read_text() == "hello\n", "the file is as it was", 5)
+        assert took < 1.0, f"healed after {took:.2f} s"
+
+        # removed by hand
+        time.sleep(1.0)
+        container.remove(force=True)
+        took = wait_for(lambda: _running(docker_client, name), "the container is back", 5)
+        assert took < 2.0, f"healed after {took:.2f} s"
+
+        # a new commit, and SIGHUP
+        node.push(service(name, node.image, text="goodbye"))
+        daemon.hangup()
+        wait_for(lambda: greeting.read_text() == "goodbye\n", "the new file", 10)
+        time.sleep(1.5)
+        count = len(daemon.events("cycle.finished"))
+        time.sleep(1.5)
+        assert len(daemon.events("cycle.finished")) == count, "passes go on though nothing happens"
+
+
+def test_an_invalid_push_is_refused_and_mended(node: TestNode, docker_client: docker.DockerClient) -> None:
+    name = node.name("web")
+    good = node.push_site(name)
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        started = docker_client.containers.get(name).attrs["State"]["StartedAt"]
+        bad = node.push({"globals.yml": f"node_config_directory: {node.config_root}\nno_such_variable: 1\n"})
+        daemon.hangup()
+        refused = daemon.wait("revision.refused")[0]
+        assert refused["revision"] == bad
+        assert "no_such_variable" in refused["problems"][0]
+        assert node.run("anchor", "show").stdout.startswith(good)
+        assert docker_client.containers.get(name).attrs["State"]["StartedAt"] == started
+        status = node.run("status").stdout
+        assert "SourceReady" in status
+        assert "no_such_variable" in status
+        mended = node.push({"globals.yml": f"node_config_directory: {node.config_root}\n"})
+        daemon.hangup()
+        wait_for(lambda: node.run("anchor", "show").stdout.startswith(mended), "the mended commit", 10)
+
+
+def test_git_down_keeps_enforcing(node: TestNode, docker_client: docker.DockerClient) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    node.write_settings(interval=1)
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        node.repository.rename(node.folder / "gone.git")
+        daemon.wait("source.backoff", 2)
+        pauses = [row["seconds"] for row in daemon.events("source.backoff")]
+        assert pauses[1] > pauses[0]
+        docker_client.containers.get(name).kill()
+        wait_for(lambda: _running(docker_client, name), "healed without git", 5)
+        conditions = {c["type"]: c for c in node.report()["conditions"]}
+        assert not conditions["SourceReady"]["status"]
+        assert conditions["SourceReady"]["reason"] == "GitNotFound"
+        (node.folder / "gone.git").rename(node.repository)
+        daemon.hangup()
+        wait_for(lambda: {c["type"]: c for c in node.report()["conditions"]}["SourceReady"]["status"], "git again", 10)
+
+
+def test_sigterm_in_the_middle_ends_at_a_safe_point(node: TestNode, docker_client: docker.DockerClient) -> None:
+    names = [node.name(f"web{number}") for number in range(4)]
+    node.push_site(*names)
+    node.write_settings(daemon="")
+    with node.daemon() as daemon:
+        wait_for(lambda: _running(docker_client, names[0]), "the first container", 20)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(15) == 0
+        assert daemon.events("daemon.stopped")
+    before = {c.name: (c.id, c.attrs["State"]["StartedAt"]) for c in docker_client.containers.list() if c.name in names}
+    with node.daemon() as daemon:
+        daemon.wait("daemon.started", 2)
+        wait_for(lambda: all(_running(docker_client, name) for name in names), "all containers", 20)
+        wait_for(lambda: node.report()["conditions"][0]["status"], "ready", 20)
+    for name, (identity, started) in before.items():
+        container = docker_client.containers.get(name)
+        assert (container.id, container.attrs["State"]["StartedAt"]) == (identity, started)
+
+
+def test_systemd_is_told(node: TestNode, tmp_path: Path, docker_client: docker.DockerClient) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    with notify_socket(tmp_path) as messages:
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
+        with node.daemon(env) as daemon:
+            wait_for(lambda: any(m.startswith("READY=1") for m in messages()), "READY", 10)
+            daemon.wait("cycle.finished")
+            wait_for(lambda: any("containers as wanted" in m for m in messages()), "STATUS", 10)
+            count = messages().count("WATCHDOG=1")
+            time.sleep(1.0)
+            assert messages().count("WATCHDOG=1") >= count + 3
+            # A main loop that hangs gives no sign of life: here it is stopped as a whole.
+            daemon.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.3)
+            count = messages().count("WATCHDOG=1")
+            time.sleep(0.8)
+            assert messages().count("WATCHDOG=1") == count
+            daemon.process.send_signal(signal.SIGCONT)
+            daemon.process.terminate()
+            daemon.process.wait(15)
+            assert "STOPPING=1" in messages()
+
+
+def test_suspended_it_looks_and_does_nothing(node: TestNode, docker_client: docker.DockerClient) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        assert "the daemon was told" in node.run("suspend", "--reason", "replacing a disk").stdout
+        wait_for(lambda: node.report().get("suspended") == "replacing a disk", "suspended", 10)
+        docker_client.containers.get(name).kill()
+        wait_for(lambda: node.report().get("plan", {}).get("held"), "seen", 10)
+        assert not _running(docker_client, name)
+        assert "Suspended" in node.run("plan").stdout
+        assert "replacing a disk" in node.run("status").stdout
+        node.run("resume")
+        wait_for(lambda: _running(docker_client, name), "healed after resume", 10)
+
+
+def test_one_daemon_per_node(node: TestNode) -> None:
+    node.push_site(node.name("web"))
+    with node.daemon() as daemon:
+        daemon.wait("daemon.started")
+        second = node.run("run", check=False)
+        assert second.returncode == 1
+        assert f"process {daemon.process.pid}" in second.stderr
+        assert "[AlreadyRunning]" in second.stderr
+        assert f"process {daemon.process.pid}" in node.run("status").stdout
+
+
+def test_metrics_and_textfile(node: TestNode) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    textfile = node.folder / "reconciler.prom"
+    node.write_settings(daemon=f'textfile = "{textfile}"')
+    with node.daemon() as daemon:
+        port = daemon.wait("daemon.started")[0]["metrics"]
+        daemon.wait("cycle.finished")
+        wait_for(textfile.exists, "the textfile", 5)
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        assert 'reconciler_condition{type="Ready"} 1.0' in text
+        assert 'reconciler_actions_total{result="done",verb="create"} 1.0' in text
+        assert "reconciler_managed_containers 1.0" in text
+        assert "reconciler_engine_connected 1.0" in text
+        assert "reconciler_reconcile_duration_seconds_bucket" in textfile.read_text()
+
+
+def test_idle_it_is_small(node: TestNode) -> None:
+    node.push_site(node.name("web"))
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        time.sleep(2.0)
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+        resident = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+        ticks = _ticks(daemon.process.pid)
+        time.sleep(3.0)
+        assert _ticks(daemon.process.pid) - ticks <= 1, "it works though nothing happens"
+        assert resident <= 60, f"{resident:.0f} MiB"
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
