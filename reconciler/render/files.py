@@ -91,6 +91,8 @@ _Text = tuple[str, str, tuple[str, ...]]  # path below the container's folder, t
 
 def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
     how = entry.choice("merge", "replace" if entry.raw.get("overrides") else "none", ("ini", "yaml", "replace", "none"))
+    if how == "none" and entry.raw.get("overrides"):
+        entry.problem("merge", "merge: none reads no overrides", "say ini, yaml or replace, or remove the overrides")
     given = _expanded(entry.items("source"), owner)
     patterns = _expanded(entry.items("overrides"), owner) if how != "none" else []
     found = paths.find(patterns, owner.site.overrides)

@@ -523,11 +523,10 @@ def test_registrations() -> None:
     assert {key: item.fields for key, item in found.items()} == {
         "mariadb:database:app": {"name": "app"},
         "mariadb:user:app@%": {"name": "app", "host": "%", "password": token},
-        "mariadb:grant:app@%:app.*": {
+        "mariadb:grant:app@%/app": {
             "user": "app",
             "host": "%",
             "database": "app",
-            "table": "*",
             "privileges": ["INSERT", "SELECT"],
             "grant_option": False,
         },
@@ -543,17 +542,17 @@ def test_registrations() -> None:
             "url": "http://ctl1",
         },
         "keystone:user:default/app": {"name": "app", "domain": "default", "password": token},
-        "keystone:role_assignment:default/app/service/admin": {
+        "keystone:role_assignment:default/app|service|admin": {
             "user": "app",
             "domain": "default",
             "role": "admin",
             "project": "service",
         },
-        "keystone:role_assignment:default/app/system/reader": {
+        "keystone:role_assignment:default/app|system:all|reader": {
             "user": "app",
             "domain": "default",
             "role": "reader",
-            "system": "all",
+            "project": "system:all",
         },
         "keystone:role:reader": {"name": "reader"},
     }
@@ -564,6 +563,21 @@ def test_registrations() -> None:
     (registrar,) = desired.registrars
     assert (registrar.kind, registrar.needs) == ("mariadb", ("app",))
     assert registrar.connection == {"host": "h", "password": token}
+
+
+def test_separators_in_names_are_escaped_in_keys() -> None:
+    body = """
+    containers: {app: {image: x, command: y}}
+    registrations:
+      mariadb: {users: [{name: "a@b", password: p, grants: [{database: "d/e", privileges: [ALL]}]}]}
+      keystone: {users: [{name: "u|v", password: p, domain: "x/y", project: s, roles: [r]}]}
+    """
+    assert [item.key for item in rendered(body).registrations] == [
+        r"x\/y/u\|v|s|r",
+        r"x\/y/u\|v",
+        r"a\@b@%/d\/e",
+        r"a\@b@%",
+    ]
 
 
 def test_only_the_owner_registers_and_has_the_secrets() -> None:
@@ -704,6 +718,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("command: a\n        files: [{name: x, content: a}, {name: x, content: b}]", "is also made for my_app"),
         ("command: a\n        files: [{name: x, overrides: [x.conf]}]", "neither a template nor an override"),
         ("command: ''", "has no command"),
+        ("command: a\n        files: [{name: x, content: a, merge: none, overrides: [x]}]", "reads no overrides"),
         ("command: a\n        volumes: ['/a:/c', '/b:/c/']", "have the same target"),
         ("command: a\n        healthcheck: {test: [true-thing]}", "begins with CMD"),
         ("command: a\n        reload: \"{{ {'signal': 'HUP', 'command': 'x'} }}\"", "either signal or command"),

@@ -252,6 +252,27 @@ def test_blocks_are_trimmed_as_ansible_does(whole: site.Site) -> None:
     assert render_text(text, Scope(World(whole).variables("ctl1")), "t") == "a\nb\nc\n"
 
 
+LOOPS = {
+    "{% for x in [1, 2, 3] if x != 2 %}{{ loop.index }}:{{ x }}/{{ loop.length }} {% endfor %}": "1:1/2 2:3/2 ",
+    "{% for x in [] %}{{ x }}{% else %}none{% endfor %}": "none",
+    "{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}": "a1",
+    "{% for k in {'b': 1, 'a': 2} | dictsort %}{{ k[0] }}{% endfor %}": "ab",
+    "{% for x in [{'n': 1, 'c': [{'n': 2, 'c': []}]}] recursive %}{{ x.n }}{{ loop(x.c) }}{% endfor %}": "12",
+    "{% for x in range(5) %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}": "01",
+    "{% for x in 'ab' %}{{ loop.first }}{{ loop.previtem | default('-') }}{% endfor %}": "True-Falsea",
+    "{% macro m(a, b=2) %}{{ a }}{{ b }}{{ port }}{% endmacro %}{{ m(1) }}": "128080",
+    "{% set x = [1, 2] %}{% with y = x %}{{ y | sum }}{% endwith %}": "3",
+    "{% for h in groups['control'] %}{{ hostvars[h].port }},{{ 'api' | kolla_address(h) }};{% endfor %}": (
+        "8080,10.0.0.11;7070,10.0.0.12;"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", LOOPS)
+def test_statements(whole: site.Site, text: str) -> None:
+    assert render_text(text, Scope(World(whole).variables("ctl1")), "t") == LOOPS[text]
+
+
 def test_explain_shows_the_layers(whole: site.Site) -> None:
     found = explain(whole, "ctl2", "port")
     assert [(layer.origin, layer.value) for layer in found.layers] == [("catalogue", 8080), ("host", 7070)]
