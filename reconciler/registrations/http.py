@@ -10,11 +10,17 @@ from reconciler.registrations.failures import CONNECT_SECONDS, READ_SECONDS, Con
 
 
 class _Adapter(HTTPAdapter):
-    """Gives every request the time-outs, also those that a library makes without."""
+    """Gives every request the time-outs, also those that a library makes without, and another try on a new connection
+    when the server closed the kept one just then."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
-        return super().send(request, *args, **kwargs)
+        try:
+            return super().send(request, *args, **kwargs)
+        except requests.ConnectionError as error:
+            if not any(words in repr(error) for words in ("RemoteDisconnected", "ConnectionResetError", "BrokenPipe")):
+                raise
+            return super().send(request, *args, **kwargs)
 
 
 def session(connection: Connection) -> requests.Session:

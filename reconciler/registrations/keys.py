@@ -1,92 +1,111 @@
-"""The keys of registrations taken apart.
+"""Who a registration is about: from its fields, which say it plainly, else from its key.
 
-    mariadb    database NAME · user NAME@HOST · grant NAME@HOST/DATABASE (`*`: all databases)
+    mariadb    database NAME · user NAME@HOST · grant NAME@HOST:DATABASE.TABLE
     rabbitmq   vhost NAME · user NAME · permission USER@VHOST
-    keystone   domain NAME · service NAME (or NAME/TYPE) · endpoint SERVICE/INTERFACE/REGION · project DOMAIN/NAME
-               role NAME · user DOMAIN/NAME · role_assignment DOMAIN/USER|PROJECT|ROLE
+    keystone   domain NAME · service NAME · role NAME · endpoint SERVICE/INTERFACE/REGION · project DOMAIN/NAME
+               user DOMAIN/NAME · role_assignment DOMAIN/USER/PROJECT/ROLE, with `system` for the whole system
 
-A role assignment's project is `PROJECT` (in the user's domain), `DOMAIN/PROJECT`, or `system:all`. Where a name holds a
-separator of its own key, or a backslash, a backslash goes before it. A key is read from the side on which separators are
-least likely to be part of a name, so `a@b@%` and `nova/internal/RegionOne` need none.
+What is withdrawn may have a key only. A key is then cut at the side on which separators are least likely to be part of a
+name. All raise Terminal with reason RegistrarRefused for a key that cannot be cut.
 """
 
-import re
-from itertools import pairwise
+from dataclasses import dataclass
 
 from reconciler.errors import Terminal
-
-SYSTEM = "system:all"
-
-
-def plain(key: str) -> str:
-    """The name that a key (or a part of one) spells."""
-    return re.sub(r"\\(.)", r"\1", key, flags=re.DOTALL)
+from reconciler.model import Registration
 
 
-def split(key: str, separator: str, parts: int = 2, *, from_right: bool = False) -> tuple[str, ...]:
-    """`parts` raw parts of a key, cut at unescaped separators from the left or the right.
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A role of a user in a project; the project is None for the whole system."""
 
-    Raises Terminal with reason RegistrarRefused when the key has fewer.
-    """
-    places = [
-        match.start() for match in re.finditer(r"\\.|" + re.escape(separator), key, re.DOTALL) if match[0] == separator
-    ]
-    if len(places) < parts - 1:
-        raise Terminal(
-            f"the registration key {key!r} does not have {parts} parts around {separator!r}", reason="RegistrarRefused"
-        )
-    chosen = places[-(parts - 1) :] if from_right else places[: parts - 1]
-    edges = [-1, *chosen, len(key)]
-    return tuple(key[start + 1 : end] for start, end in pairwise(edges))
+    domain: str
+    user: str
+    project: str | None
+    role: str
 
 
-def mariadb_user(key: str) -> tuple[str, str]:
+def name(registration: Registration) -> str:
+    """Of what has a name and nothing else."""
+    return str(registration.fields.get("name") or registration.key)
+
+
+def mariadb_user(registration: Registration) -> tuple[str, str]:
     """Name and host."""
-    name, host = split(key, "@", from_right=True)
-    return plain(name), plain(host)
+    if found := _said(registration, "name", "host"):
+        return found[0], found[1]
+    return _account(registration, registration.key)
 
 
-def mariadb_grant(key: str) -> tuple[str, str, str]:
-    """Name, host and database."""
-    user, database = split(key, "/", from_right=True)
-    return *mariadb_user(user), plain(database)
+def mariadb_grant(registration: Registration) -> tuple[str, str, str]:
+    """Name, host and database; `*` is all databases."""
+    if found := _said(registration, "user", "host", "database"):
+        return found[0], found[1], found[2]
+    account, colon, scope = registration.key.rpartition(":")
+    database, dot, _ = scope.rpartition(".")
+    if not colon or not dot:
+        raise _malformed(registration)
+    return *_account(registration, account), database
 
 
-def rabbitmq_permission(key: str) -> tuple[str, str]:
+def rabbitmq_permission(registration: Registration) -> tuple[str, str]:
     """User and virtual host."""
-    user, vhost = split(key, "@")
-    return plain(user), plain(vhost)
+    if found := _said(registration, "user", "vhost"):
+        return found[0], found[1]
+    user, at, vhost = registration.key.partition("@")
+    if not at:
+        raise _malformed(registration)
+    return user, vhost
 
 
-def in_domain(key: str) -> tuple[str, str]:
+def in_domain(registration: Registration) -> tuple[str, str]:
     """Domain and name."""
-    domain, name = split(key, "/")
-    return plain(domain), plain(name)
+    if found := _said(registration, "domain", "name"):
+        return found[0], found[1]
+    domain, slash, rest = registration.key.partition("/")
+    if not slash:
+        raise _malformed(registration)
+    return domain, rest
 
 
-def service(key: str) -> tuple[str, str]:
-    """Name and type of a Keystone service; the type is empty when the key does not say it."""
-    try:
-        name, type_ = split(key, "/", from_right=True)
-    except Terminal:
-        return plain(key), ""
-    return plain(name), plain(type_)
+def endpoint(registration: Registration) -> tuple[str, str, str]:
+    """Service, interface and region."""
+    if found := _said(registration, "service", "interface", "region"):
+        return found[0], found[1], found[2]
+    parts = registration.key.rsplit("/", 2)
+    if len(parts) != 3:
+        raise _malformed(registration)
+    return parts[0], parts[1], parts[2]
 
 
-def endpoint(key: str) -> tuple[str, str, str]:
-    """Service (a key of its own), interface and region."""
-    name, interface, region = split(key, "/", 3, from_right=True)
-    return name, plain(interface), plain(region)
+def role_assignment(registration: Registration) -> Assignment:
+    """Who has which role where."""
+    if found := _said(registration, "domain", "user", "role"):
+        project = registration.fields.get("project")
+        return Assignment(
+            found[0], found[1], None if registration.fields.get("system") else str(project or ""), found[2]
+        )
+    domain, _, rest = registration.key.partition("/")
+    parts = rest.rsplit("/", 2)
+    if len(parts) != 3:
+        raise _malformed(registration)
+    user, target, role = parts
+    return Assignment(domain, user, None if target == "system" else target, role)
 
 
-def role_assignment(key: str) -> tuple[tuple[str, str], tuple[str, str] | None, str]:
-    """User and project, each with its domain, and the role; the project is None for the whole system."""
-    user, project, role = split(key, "|", 3)
-    domain, name = in_domain(user)
-    if plain(project) == SYSTEM:
-        return (domain, name), None, plain(role)
-    try:
-        where = in_domain(project)
-    except Terminal:
-        where = (domain, plain(project))
-    return (domain, name), where, plain(role)
+def _said(registration: Registration, *fields: str) -> tuple[str, ...]:
+    """These fields as text; empty unless all of them are there."""
+    if not all(registration.fields.get(field) for field in fields):
+        return ()
+    return tuple(str(registration.fields[field]) for field in fields)
+
+
+def _account(registration: Registration, text: str) -> tuple[str, str]:
+    user, at, host = text.rpartition("@")
+    if not at:
+        raise _malformed(registration)
+    return user, host
+
+
+def _malformed(registration: Registration) -> Terminal:
+    return Terminal(f"{registration.id} does not say what it is about: its key lacks a part", reason="RegistrarRefused")

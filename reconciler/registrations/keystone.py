@@ -102,14 +102,14 @@ class Keystone:
 
     def _find(self, wanted: Registration) -> Item | None:
         if wanted.type in ("project", "user"):
-            domain, name = keys.in_domain(wanted.key)
+            domain, name = keys.in_domain(wanted)
             return self._in_domain(_COLLECTION[wanted.type], domain, name)
         if wanted.type == "service":
-            return self._service(wanted.key, str(wanted.fields.get("type", "")))
+            return self._service(keys.name(wanted), _type(wanted))
         if wanted.type == "domain":
-            return self._domain(keys.plain(wanted.key))
+            return self._domain(keys.name(wanted))
         if wanted.type == "role":
-            return _pick(self._api.list("roles", name=keys.plain(wanted.key)), keys.plain(wanted.key))
+            return _pick(self._api.list("roles", name=keys.name(wanted)), keys.name(wanted))
         raise unknown_type(wanted)
 
     def _in_domain(self, collection: str, domain: str, name: str) -> Item | None:
@@ -124,23 +124,18 @@ class Keystone:
         exact = [item for item in domains if item["name"] == name] or [item for item in domains if item["id"] == name]
         return exact[0] if exact else _pick(domains, name)
 
-    def _service(self, key: str, type_: str = "") -> Item | None:
-        """By name, and by type where several have that name. One name may itself look like NAME/TYPE."""
-        services = self._api.list("services")
-        name, type_of_key = keys.service(key)
-        for text, kind in ((keys.plain(key), type_), (name, type_of_key or type_)):
-            named = [item for item in services if item.get("name") == text]
-            of_type = [item for item in named if kind and item["type"] == kind]
-            if len(named) > 1 and not of_type:
-                raise refused(self.target, f"{len(named)} services are called {text!r} (remove the wrong ones)")
-            if named:
-                return (of_type or named)[0]
-        return None
+    def _service(self, name: str, type_: str) -> Item | None:
+        """By name, and by type where several have that name."""
+        named = [item for item in self._api.list("services") if item.get("name") == name]
+        of_type = [item for item in named if type_ and item["type"] == type_]
+        if len(named) > 1 and not of_type:
+            raise refused(self.target, f"{len(named)} services are called {name!r} (remove the wrong ones)")
+        return next(iter(of_type or named), None)
 
     def _endpoints(self, wanted: Registration) -> list[Item]:
         """Usually one; each more is a duplicate that clients may pick."""
-        key, interface, region = keys.endpoint(wanted.key)
-        service = self._service(key)
+        name, interface, region = keys.endpoint(wanted)
+        service = self._service(name, _type(wanted))
         if service is None:
             return []
         found = [
@@ -152,14 +147,14 @@ class Keystone:
 
     def _assignment(self, wanted: Registration) -> str:
         """The path of a role assignment; empty when something of it does not exist."""
-        user_key, project_key, role_name = keys.role_assignment(wanted.key)
-        user = self._in_domain("users", *user_key)
-        role = _pick(self._api.list("roles", name=role_name), role_name)
+        who = keys.role_assignment(wanted)
+        user = self._in_domain("users", who.domain, who.user)
+        role = _pick(self._api.list("roles", name=who.role), who.role)
         if user is None or role is None:
             return ""
-        if project_key is None:
+        if who.project is None:
             return f"/system/users/{user['id']}/roles/{role['id']}"
-        project = self._in_domain("projects", *project_key)
+        project = self._in_domain("projects", who.domain, who.project)
         return f"/projects/{project['id']}/users/{user['id']}/roles/{role['id']}" if project else ""
 
     # --- converge ----------------------------------------------------------------------------------------------------
@@ -179,28 +174,18 @@ class Keystone:
     def _create(self, wanted: Registration) -> None:
         body = {name: wanted.fields[name] for name in _ATTRIBUTES[wanted.type] if wanted.fields.get(name) is not None}
         if wanted.type in ("project", "user"):
-            domain, body["name"] = keys.in_domain(wanted.key)
+            domain, body["name"] = keys.in_domain(wanted)
             where = self._domain(domain)
             if where is None:
                 raise not_yet(self.target, f"the domain {domain!r} of {wanted.key!r} does not exist")
             body["domain_id"] = where["id"]
-        elif wanted.type == "service":
-            body["name"], type_ = self._new_service(wanted)
-            body["type"] = type_
         else:
-            body["name"] = keys.plain(wanted.key)
+            body["name"] = keys.name(wanted)
+            if wanted.type == "service" and not _type(wanted):
+                raise refused(self.target, f"the service {wanted.key!r} has no type")
         if wanted.fields.get("password"):
             body["password"] = wanted.fields["password"]
         self._api.create(wanted.type, _COLLECTION[wanted.type], body)
-
-    def _new_service(self, wanted: Registration) -> tuple[str, str]:
-        name, type_ = keys.service(wanted.key)
-        said = str(wanted.fields.get("type", ""))
-        if said and said != type_:
-            name = keys.plain(wanted.key)
-        if not (said or type_):
-            raise refused(self.target, f"the service {wanted.key!r} has no type")
-        return name, said or type_
 
     def _update(self, wanted: Registration, found: Item) -> None:
         body = {
@@ -222,13 +207,13 @@ class Keystone:
                 self._proofs.forget(self.target, found["id"])
 
     def _converge_endpoint(self, wanted: Registration) -> None:
-        key, interface, region = keys.endpoint(wanted.key)
+        name, interface, region = keys.endpoint(wanted)
         url = str(wanted.fields.get("url", ""))
         found = self._endpoints(wanted)
         if not found:
-            service = self._service(key)
+            service = self._service(name, _type(wanted))
             if service is None:
-                raise not_yet(self.target, f"the service {key!r} of an endpoint does not exist yet")
+                raise not_yet(self.target, f"the service {name!r} of an endpoint does not exist yet")
             if not any(item["id"] == region for item in self._api.list("regions")):
                 self._api.create("region", "regions", {"id": region})
             body = {"service_id": service["id"], "interface": interface, "region_id": region, "url": url}
@@ -281,6 +266,11 @@ class Keystone:
         if type_ == "role" and self._api.list("role_assignments", **{"role.id": found["id"]}):
             return "somebody has this role"
         return ""
+
+
+def _type(wanted: Registration) -> str:
+    """The type of a service, which its endpoints have as well."""
+    return str(wanted.fields.get("type", ""))
 
 
 def _value(item: Item, name: str) -> Any:

@@ -28,10 +28,10 @@ from reconciler.registrations.failures import (
     unknown_type,
     unreachable,
 )
-from reconciler.registrations.proofs import Proofs
 
 # NO_AUTO_CREATE_USER: a grant to a user that is not there must fail, not make one without a password.
 _INIT: Final = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER', sql_quote_show_create = 1"
+_NATIVE: Final = ("", "mysql_native_password")
 _WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 
 _NO_SUCH_GRANT: Final = ER.NONEXISTING_GRANT
@@ -50,13 +50,12 @@ _LATER: Final = frozenset(
 class MariaDB:
     """One server. Connection: host, port, username, password, ca_file?, verify?, tls?.
 
-    Passwords are compared as hashes, so neither a pass nor a rotation sends one; a login is tried only for accounts with
-    another way to authenticate, and remembered in `proofs`.
+    Passwords are compared as hashes, so neither a pass nor a rotation sends one, and nobody is logged in. An account that
+    authenticates in another way than mysql_native_password differs, and is brought to that.
     """
 
-    def __init__(self, connection: Connection, proofs: Proofs) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._proofs = proofs
         self._host, self._port = connection.text("host"), int(connection.text("port", default="3306"))
         self._lock = RLock()
         self._client: Any = None
@@ -81,9 +80,9 @@ class MariaDB:
             observed: dict[str, Observed] = {}
             for wanted in registrations:
                 if wanted.type == "database":
-                    observed[wanted.id] = _database(wanted, databases.get(keys.plain(wanted.key)))
+                    observed[wanted.id] = _database(wanted, databases.get(keys.name(wanted)))
                 elif wanted.type == "user":
-                    observed[wanted.id] = self._user(wanted, users.get(_account(*keys.mariadb_user(wanted.key))))
+                    observed[wanted.id] = self._user(wanted, users.get(_account(*keys.mariadb_user(wanted))))
                 elif wanted.type == "grant":
                     observed[wanted.id] = self._grant(wanted, users)
                 else:
@@ -108,12 +107,12 @@ class MariaDB:
             raise holds_data(registration)
         with self._lock:
             if registration.type == "user":
-                name, host = keys.mariadb_user(registration.key)
+                name, host = keys.mariadb_user(registration)
                 if name == self._connection.user:
                     raise refused(self.target, f"user {name!r} is the one this program works as; it stays")
                 self._run("DROP USER IF EXISTS %s@%s", name, host)
             elif registration.type == "grant":
-                name, host, database = keys.mariadb_grant(registration.key)
+                name, host, database = keys.mariadb_grant(registration)
                 for scope, have in self._grants(name, host, database).items():
                     self._revoke(name, host, scope, have)
             else:
@@ -128,7 +127,7 @@ class MariaDB:
         return {name: (charset, collation) for name, charset, collation in rows}
 
     def _converge_database(self, wanted: Registration) -> None:
-        name = keys.plain(wanted.key)
+        name = keys.name(wanted)
         found = _database(wanted, self._databases().get(name))
         options = ""
         for field, option in (
@@ -158,30 +157,22 @@ class MariaDB:
     def _user(self, wanted: Registration, row: tuple[str, str] | None) -> Observed:
         if row is None:
             return None
-        password = wanted.fields.get("password", "")
-        return {"password": password if self._works(wanted.key, password, *row) else DIFFERS}
-
-    def _works(self, key: str, password: str, plugin: str, stored: str) -> bool:
-        if plugin in ("", "mysql_native_password"):
-            return hmac.compare_digest(stored.upper(), native_hash(password))
-        name, _ = keys.mariadb_user(key)
-        return self._proofs.works(self.target, key, password, lambda: self._logs_in(name, password))
-
-    def _logs_in(self, name: str, password: str) -> bool:
-        try:
-            self._connect(name, password).close()
-        except pymysql.Error as error:
-            if _code(error) in _DENIED:
-                return False
-            raise self._failure(error) from None
-        return True
+        password = wanted.fields.get("password")
+        if password is None:
+            return {}
+        if row[0] not in _NATIVE:
+            return {"password": f"{DIFFERS} ({row[0]})"}
+        return {"password": password if _is_hash_of(row[1], password) else DIFFERS}
 
     def _converge_user(self, wanted: Registration) -> None:
-        name, host = keys.mariadb_user(wanted.key)
-        password = wanted.fields.get("password", "")
+        name, host = keys.mariadb_user(wanted)
+        password = wanted.fields.get("password")
         row = self._users().get(_account(name, host))
-        self._proofs.forget(self.target, wanted.key)
-        if row is not None and self._works(wanted.key, password, *row):
+        if password is None:
+            if row is None:
+                raise refused(self.target, f"user {name!r} has no password to be made with")
+            return
+        if row is not None and row[0] in _NATIVE and _is_hash_of(row[1], password):
             return
         verb = "CREATE USER IF NOT EXISTS" if row is None else "ALTER USER"
         # The hash travels, not the password: statements end up in logs, and the connection may be in the clear.
@@ -191,7 +182,7 @@ class MariaDB:
     # --- grants ------------------------------------------------------------------------------------------------------
 
     def _grant(self, wanted: Registration, users: Mapping[tuple[str, str], object]) -> Observed:
-        name, host, database = keys.mariadb_grant(wanted.key)
+        name, host, database = keys.mariadb_grant(wanted)
         if _account(name, host) not in users:
             return None
         have = self._grants(name, host, database)
@@ -200,12 +191,13 @@ class MariaDB:
         asked = self._asked(wanted)
         found = frozenset().union(*have.values())
         option = grants.OPTION in found
-        observed: dict[str, Any] = {"grant_option": option}
-        if grants.same(found - {grants.OPTION}, asked - {grants.OPTION}) and option == (grants.OPTION in asked):
-            observed["privileges"] = wanted.fields.get("privileges")
+        same = grants.same(found - {grants.OPTION}, asked - {grants.OPTION})
+        if "grant_option" not in wanted.fields:
+            same = same and option == (grants.OPTION in asked)
+            found_words = found
         else:
-            observed["privileges"] = sorted(found)
-        return observed
+            found_words = found - {grants.OPTION}
+        return {"grant_option": option, "privileges": wanted.fields.get("privileges") if same else sorted(found_words)}
 
     def _grants(self, name: str, host: str, database: str) -> dict[str, frozenset[str]]:
         """What the account has on this database: spelling of the scope → privileges."""
@@ -225,7 +217,7 @@ class MariaDB:
         return asked | {grants.OPTION} if wanted.fields.get("grant_option") else asked
 
     def _converge_grant(self, wanted: Registration) -> None:
-        name, host, database = keys.mariadb_grant(wanted.key)
+        name, host, database = keys.mariadb_grant(wanted)
         asked = self._asked(wanted)
         have = self._grants(name, host, database)
         found = frozenset().union(*have.values())
@@ -344,6 +336,10 @@ def native_hash(password: str) -> str:
         return ""
     inner = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
     return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
+
+
+def _is_hash_of(stored: str, password: str) -> bool:
+    return hmac.compare_digest(stored.upper().encode(), native_hash(password).encode())
 
 
 def _account(name: str, host: str) -> tuple[str, str]:

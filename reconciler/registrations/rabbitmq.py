@@ -65,11 +65,11 @@ class RabbitMQ:
         observed: dict[str, Observed] = {}
         for wanted in registrations:
             if wanted.type == "vhost":
-                observed[wanted.id] = {} if keys.plain(wanted.key) in vhosts else None
+                observed[wanted.id] = {} if keys.name(wanted) in vhosts else None
             elif wanted.type == "user":
-                observed[wanted.id] = _user(wanted, users.get(keys.plain(wanted.key)))
+                observed[wanted.id] = _user(wanted, users.get(keys.name(wanted)))
             elif wanted.type == "permission":
-                item = permissions.get(keys.rabbitmq_permission(wanted.key))
+                item = permissions.get(keys.rabbitmq_permission(wanted))
                 observed[wanted.id] = item and {right: item[right] for right in _RIGHTS}
             else:
                 raise unknown_type(wanted)
@@ -79,7 +79,7 @@ class RabbitMQ:
         """See Backend."""
         with self._lock:
             if registration.type == "vhost":
-                self._converge_vhost(keys.plain(registration.key))
+                self._converge_vhost(keys.name(registration))
             elif registration.type == "user":
                 self._converge_user(registration)
             elif registration.type == "permission":
@@ -93,12 +93,12 @@ class RabbitMQ:
             raise holds_data(registration)
         with self._lock:
             if registration.type == "user":
-                name = keys.plain(registration.key)
+                name = keys.name(registration)
                 if name == self._connection.user:
                     raise refused(self.target, f"user {name!r} is the one this program works as; it stays")
                 self._request("DELETE", _path("users", name))
             elif registration.type == "permission":
-                user, vhost = keys.rabbitmq_permission(registration.key)
+                user, vhost = keys.rabbitmq_permission(registration)
                 self._request("DELETE", _path("permissions", vhost, user))
             else:
                 raise unknown_type(registration)
@@ -108,7 +108,7 @@ class RabbitMQ:
             self._request("PUT", _path("vhosts", name), {})
 
     def _converge_user(self, wanted: Registration) -> None:
-        path = _path("users", keys.plain(wanted.key))
+        path = _path("users", keys.name(wanted))
         item = self._request("GET", path)
         found = _user(wanted, item)
         if found is not None and all(
@@ -116,15 +116,17 @@ class RabbitMQ:
         ):
             return
         body: dict[str, Any] = {"tags": ",".join(wanted.fields.get("tags") or _tags(item))}
-        if item and found and found["password"] != DIFFERS:
+        if item and found and (found["password"] != DIFFERS):
             # The same password keeps its salt: nothing but the tags is written.
             body |= {"password_hash": item["password_hash"], "hashing_algorithm": item["hashing_algorithm"]}
         else:
-            body["password"] = wanted.fields.get("password", "")
+            if not wanted.fields.get("password"):
+                raise refused(self.target, f"user {keys.name(wanted)!r} has no password to be made with")
+            body["password"] = wanted.fields["password"]
         self._request("PUT", path, body)
 
     def _converge_permission(self, wanted: Registration) -> None:
-        user, vhost = keys.rabbitmq_permission(wanted.key)
+        user, vhost = keys.rabbitmq_permission(wanted)
         path = _path("permissions", vhost, user)
         rights = {right: str(wanted.fields.get(right, "")) for right in _RIGHTS}
         found = self._request("GET", path)
@@ -177,11 +179,10 @@ def _path(*parts: str) -> str:
 def _user(wanted: Registration, item: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if item is None:
         return None
-    password = wanted.fields.get("password", "")
+    password = wanted.fields.get("password")
     tags, asked = _tags(item), wanted.fields.get("tags") or []
-    right = _password_is(password, item) if password else not item["password_hash"]
     return {
-        "password": password if right else DIFFERS,
+        "password": password if not password or _password_is(password, item) else DIFFERS,
         "tags": wanted.fields.get("tags") if set(tags) == set(asked) else tags,
     }
 

@@ -20,7 +20,7 @@ from reconciler.secret import Redactor, Secret
 PATIENCE: Final = 60.0  # seconds: the load balancer may need a moment to notice a service that just started
 
 _BACKENDS: Final[Mapping[str, Callable[[Connection, Proofs], Backend]]] = {
-    "mariadb": MariaDB,
+    "mariadb": lambda connection, _: MariaDB(connection),
     "rabbitmq": lambda connection, _: RabbitMQ(connection),
     "keystone": Keystone,
 }
@@ -125,7 +125,7 @@ class Registry:
     def _persist(self, attempt: Callable[[], None]) -> None:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(self._patience),
-            wait=tenacity.wait_exponential_jitter(initial=0.3, max=5.0, jitter=0.5),
+            wait=tenacity.wait_exponential(multiplier=0.3, max=5.0) + tenacity.wait_random(0, 0.5),
             retry=tenacity.retry_if_exception(_unreachable),
             reraise=True,
         )
