@@ -1,25 +1,25 @@
 """Registrations of a service, and the registrars they go to.
 
     kind       type             key                       fields
-    mariadb    database         NAME                      name, character_set?, collation?
-               user             NAME@HOST                 name, host, password?
-               grant            NAME@HOST/DATABASE        user, host, database, privileges, grant_option
-    rabbitmq   vhost            NAME                      name
-               user             NAME                      name, password?, tags
-               permission       USER@VHOST                user, vhost, configure, write, read
-    keystone   domain           NAME                      name, description?
-               service          NAME                      name, type, description
-               endpoint         SERVICE/INTERFACE/REGION  service, type, interface, region, url
-               project          DOMAIN/NAME               name, domain, description?
-               role             NAME                      name
-               user             DOMAIN/NAME               name, domain, password?, email?
-               role_assignment  DOMAIN/USER|PROJECT|ROLE  user, domain, role, project; for the system `system:all` is the project
+    mariadb    database         name                      name, character_set?, collation?
+               user             name@host                 name, host, password?
+               grant            name@host:database.table  user, host, database, table, privileges, grant_option
+    rabbitmq   vhost            name                      name
+               user             name                      name, password?, tags
+               permission       user@vhost                user, vhost, configure, write, read
+    keystone   domain           name                      name, description?
+               service          name                      name, type, description
+               endpoint         service/interface/region  service, type, interface, region, url
+               project          domain/name               name, domain, description?
+               role             name                      name
+               user             domain/name               name, domain, password?, email?
+               role_assignment  domain/user/target/role   user, domain, role, and project or system: "all"
 
-A separator that is part of a name has a backslash before it. Privileges are upper case and sorted. Fields with `?` are there
-only when the service gives them.
+A back end reads the fields; what is withdrawn may have its key only. A table is always `*`: a grant is for a whole database. In
+the key of a role on the system, `system` stands for the project. Privileges are upper case and sorted. Fields with `?` are
+there only when the service gives them.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -28,9 +28,6 @@ from reconciler.render.fields import Fields
 
 KINDS: Final = ("mariadb", "rabbitmq", "keystone")
 EARLY: Final = ("mariadb", "rabbitmq")  # what jobs and containers of a service count on
-
-_SEPARATORS: Final = re.compile(r"[\\@/|]")
-_SYSTEM: Final = "system:all"
 
 Item = tuple[str, str, dict[str, Any]]  # type, key, fields
 
@@ -74,30 +71,26 @@ def _given(entry: Fields, *keys: str) -> dict[str, Any]:
     return {key: entry.text(key) for key in keys if entry.value(key) is not None}
 
 
-def _name(text: str) -> str:
-    """A name as a part of a key of several parts."""
-    return _SEPARATORS.sub(lambda match: "\\" + match[0], text)
-
-
 def _mariadb(part: Fields) -> Iterator[Item]:
     for entry, name in _enabled(part, "databases"):
         yield "database", name, {"name": name, **_given(entry, "character_set", "collation")}
     for entry, name in _enabled(part, "users"):
         host = entry.text("host", "%")
-        account = f"{_name(name)}@{_name(host)}"
+        account = f"{name}@{host}"
         yield "user", account, {"name": name, "host": host, **_given(entry, "password")}
         for grant in entry.each("grants"):
-            if grant.text("table", "*") != "*":
+            database, table = grant.text("database", "*"), grant.text("table", "*")
+            if table != "*":
                 grant.problem("table", "privileges on one table are not supported", "leave table out")
-            database = grant.text("database", "*")
             fields = {
                 "user": name,
                 "host": host,
                 "database": database,
+                "table": table,
                 "privileges": sorted({text.upper() for text in grant.texts("privileges")}),
                 "grant_option": grant.flag("grant_option"),
             }
-            yield "grant", f"{account}/{_name(database)}", fields
+            yield "grant", f"{account}:{database}.{table}", fields
 
 
 def _rabbitmq(part: Fields) -> Iterator[Item]:
@@ -108,7 +101,7 @@ def _rabbitmq(part: Fields) -> Iterator[Item]:
         for permission in entry.each("permissions"):
             vhost = permission.text("vhost", "/")
             rights = {key: permission.text(key) for key in ("configure", "write", "read")}
-            yield "permission", f"{_name(name)}@{vhost}", {"user": name, "vhost": vhost, **rights}
+            yield "permission", f"{name}@{vhost}", {"user": name, "vhost": vhost, **rights}
 
 
 def _keystone(part: Fields, region: str) -> Iterator[Item]:
@@ -119,20 +112,12 @@ def _keystone(part: Fields, region: str) -> Iterator[Item]:
         yield from _service(entry, name, region)
     for entry, name in _enabled(part, "projects"):
         domain = entry.text("domain", "default")
-        yield (
-            "project",
-            f"{_name(domain)}/{_name(name)}",
-            {"name": name, "domain": domain, **_given(entry, "description")},
-        )
+        yield "project", f"{domain}/{name}", {"name": name, "domain": domain, **_given(entry, "description")}
     for _, name in _enabled(part, "roles"):
         yield "role", name, {"name": name}
     for entry, name in _enabled(part, "users"):
         domain = entry.text("domain", "default")
-        yield (
-            "user",
-            f"{_name(domain)}/{_name(name)}",
-            {"name": name, "domain": domain, **_given(entry, "password", "email")},
-        )
+        yield "user", f"{domain}/{name}", {"name": name, "domain": domain, **_given(entry, "password", "email")}
         yield from _assignments(entry, name, domain)
 
 
@@ -143,7 +128,7 @@ def _service(entry: Fields, name: str, region: str) -> Iterator[Item]:
     for interface, url in entry.mapping("endpoints").items():
         if url:
             fields = {"service": name, "type": type_, "interface": interface, "region": region, "url": str(url)}
-            yield "endpoint", f"{_name(name)}/{interface}/{_name(region)}", fields
+            yield "endpoint", f"{name}/{interface}/{region}", fields
 
 
 def _assignments(entry: Fields, name: str, domain: str) -> Iterator[Item]:
@@ -152,9 +137,9 @@ def _assignments(entry: Fields, name: str, domain: str) -> Iterator[Item]:
         entry.problem(
             "roles", f"the user {name} has roles and no project to have them in", "name a project, or use system_roles"
         )
-    user = f"{_name(domain)}/{_name(name)}"
-    wanted = [(project, role) for role in entry.texts("roles")]
-    wanted += [(_SYSTEM, role) for role in entry.texts("system_roles")]
-    for where, role in wanted:
-        fields = {"user": name, "domain": domain, "role": role, "project": where}
-        yield "role_assignment", f"{user}|{_name(where)}|{_name(role)}", fields
+    for role in entry.texts("roles"):
+        fields = {"user": name, "domain": domain, "role": role, "project": project}
+        yield "role_assignment", f"{domain}/{name}/{project}/{role}", fields
+    for role in entry.texts("system_roles"):
+        fields = {"user": name, "domain": domain, "role": role, "system": "all"}
+        yield "role_assignment", f"{domain}/{name}/system/{role}", fields

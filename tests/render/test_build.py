@@ -523,10 +523,11 @@ def test_registrations() -> None:
     assert {key: item.fields for key, item in found.items()} == {
         "mariadb:database:app": {"name": "app"},
         "mariadb:user:app@%": {"name": "app", "host": "%", "password": token},
-        "mariadb:grant:app@%/app": {
+        "mariadb:grant:app@%:app.*": {
             "user": "app",
             "host": "%",
             "database": "app",
+            "table": "*",
             "privileges": ["INSERT", "SELECT"],
             "grant_option": False,
         },
@@ -542,17 +543,17 @@ def test_registrations() -> None:
             "url": "http://ctl1",
         },
         "keystone:user:default/app": {"name": "app", "domain": "default", "password": token},
-        "keystone:role_assignment:default/app|service|admin": {
+        "keystone:role_assignment:default/app/service/admin": {
             "user": "app",
             "domain": "default",
             "role": "admin",
             "project": "service",
         },
-        "keystone:role_assignment:default/app|system:all|reader": {
+        "keystone:role_assignment:default/app/system/reader": {
             "user": "app",
             "domain": "default",
             "role": "reader",
-            "project": "system:all",
+            "system": "all",
         },
         "keystone:role:reader": {"name": "reader"},
     }
@@ -563,21 +564,6 @@ def test_registrations() -> None:
     (registrar,) = desired.registrars
     assert (registrar.kind, registrar.needs) == ("mariadb", ("app",))
     assert registrar.connection == {"host": "h", "password": token}
-
-
-def test_separators_in_names_are_escaped_in_keys() -> None:
-    body = """
-    containers: {app: {image: x, command: y}}
-    registrations:
-      mariadb: {users: [{name: "a@b", password: p, grants: [{database: "d/e", privileges: [ALL]}]}]}
-      keystone: {users: [{name: "u|v", password: p, domain: "x/y", project: s, roles: [r]}]}
-    """
-    assert [item.key for item in rendered(body).registrations] == [
-        r"x\/y/u\|v|s|r",
-        r"x\/y/u\|v",
-        r"a\@b@%/d\/e",
-        r"a\@b@%",
-    ]
 
 
 def test_only_the_owner_registers_and_has_the_secrets() -> None:
