@@ -191,6 +191,7 @@ class Environment(ImmutableSandboxedEnvironment):
             if name == "join" and args:
                 args = (filters.bounded_list(args[0]), *args[1:])
                 _bounded(sum(len(str(item)) + len(owner) for item in args[0]))
+            filters.measure([*args, *kwargs.values()])
             if name in ("format", "format_map"):
                 _check_fields(owner)
         result = super().call(context, obj, *args, **kwargs)
@@ -208,7 +209,8 @@ class Environment(ImmutableSandboxedEnvironment):
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
             _bounded(left.bit_length() * abs(right), _MAX_BITS)
         elif operator == "%" and isinstance(left, str):
-            _check_conversions(left, right)
+            _check_conversions(left)
+            filters.measure(right)
         elif operator == "+":
             if isinstance(left, str) and isinstance(right, str):
                 _bounded(len(left) + len(right))
@@ -221,6 +223,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def concatenate(self, *values: Any) -> str:
         """The `~` operator."""
+        filters.measure(values)
         texts = [str(value) for value in values]
         _bounded(sum(map(len, texts)))
         return "".join(texts)
@@ -231,19 +234,8 @@ def _finalize(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, list | tuple | dict):
-        _require_defined(value)
+        filters.measure(value)
     return value
-
-
-def _require_defined(value: Any) -> None:
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        if isinstance(value, jinja2.Undefined):
-            str(value)
-        return
-    for item in value:
-        _require_defined(item)
 
 
 def _bounded(size: int, limit: int = MAX_TEXT) -> None:
@@ -251,7 +243,7 @@ def _bounded(size: int, limit: int = MAX_TEXT) -> None:
         raise Refused(f"the result would be larger than the limit of {limit}")
 
 
-def _check_conversions(text: str, values: Any) -> None:
+def _check_conversions(text: str) -> None:
     for match in _CONVERSION.finditer(text):
         if "*" in match.groups() or any(len(part) > 3 for part in match.groups() if part):
             raise Refused(f"the conversion {match[0]!r} would make a text of unbounded width")

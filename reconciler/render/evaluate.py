@@ -282,7 +282,9 @@ def evaluate(value: Any, scope: Scope, source: Source) -> Any:
             name = _ONE_NAME.fullmatch(value)
             if name and name[1] in scope.variables:  # most expressions: nothing to compile
                 return plain(scope[name[1]])
-            return plain(environment.compiled(value, True).run(scope))
+            result = environment.compiled(value, True).run(scope)
+            filters.measure(result)
+            return plain(result)
         except SiteInvalid:
             raise
         except Exception as error:  # whatever an expression can raise

@@ -22,6 +22,7 @@ from reconciler.render import merge, tokens
 
 MAX_TEXT: Final = 8 * 1024 * 1024  # characters of one rendered text
 MAX_ITEMS: Final = 100_000  # of one list or range
+MAX_NODES: Final = 1_000_000  # of a value with everything in it
 
 
 class Refused(jinja2.TemplateError):
@@ -46,6 +47,8 @@ _LOOKS: Final = frozenset(
         "sum", "title", "trim", "truncate", "upper", "wordcount", "wordwrap",
     }
 )  # fmt: skip
+# These hand values on without writing them out: an undefined part of a list is nobody's business yet.
+_PASSES_ON: Final = frozenset(("default", "d", "map", "select", "reject", "selectattr", "rejectattr", "first", "last"))
 _SIZED: Final = frozenset(("center", "indent", "batch", "slice", "round", "wordwrap", "truncate"))
 
 
@@ -60,6 +63,9 @@ def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(value, jinja2.Undefined):
                 if not may_be_undefined:
                     str(value)  # raises what is wrong with it
+            elif isinstance(value, list | tuple | dict):
+                if name not in _PASSES_ON:
+                    measure(value)
             elif name in _LOOKS and tokens.is_held(value):
                 known = ", ".join(sorted(tokens.names(value)))
                 raise Refused(
@@ -89,6 +95,29 @@ def needs_value(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return test
+
+
+def measure(value: Any) -> None:
+    """Walk lists and mappings, which may hold one another many times over, before anything writes them out.
+
+    Raises Refused when that would be too much, and what an undefined part says.
+    """
+    nodes, characters = 0, 0
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            characters += len(item)
+        elif isinstance(item, list | tuple | dict):
+            nodes += len(item)
+        elif isinstance(item, jinja2.Undefined):
+            str(item)
+        if nodes > MAX_NODES or characters > MAX_TEXT:
+            raise Refused(f"a value may have at most {MAX_NODES} items and {MAX_TEXT} characters")
+        if isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list | tuple):
+            waiting += item
 
 
 def bounded_list(items: Iterable[Any]) -> list[Any]:

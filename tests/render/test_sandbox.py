@@ -105,6 +105,14 @@ BOMBS = [
     "{% set ns = namespace(a=[1]) %}{% for i in range(64) %}{% set ns.a = ns.a + ns.a %}{% endfor %}{{ ns.a }}",
     "{% set ns = namespace(a=9) %}{% for i in range(64) %}{% set ns.a = ns.a * ns.a %}{% endfor %}{{ ns.a }}",
     "{{ 9 ** 99999 }}",
+    "{{ [[0] * 99999] * 99999 }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(64) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(64) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a ~ '' }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(64) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | string }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(64) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | to_json }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(64) %}{% set ns.a = {'x': ns.a, 'y': ns.a} %}{% endfor %}{{ '%s' % ns.a }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(64) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ '{}'.format(ns.a) }}",
+    "{{ ['a' * 8000000] * 99999 }}",
     "{{ '%1000000000d' % 1 }}",
     "{{ '%*d' % (1000000000, 1) }}",
     "{{ '%.1000000000f' % 1 }}",
@@ -136,6 +144,12 @@ def test_bombs_end_quickly_and_small(text: str, world: World) -> None:
     assert message(text, world)
     assert time.process_time() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
+@pytest.mark.parametrize("text", ["{{ [[0] * 99999] * 99999 }}", "{{ ['a' * 8000000] * 999 }}", "{{ range(10**9) }}"])
+def test_values_are_bounded_too(text: str, world: World) -> None:
+    with pytest.raises(SiteInvalid):
+        evaluate(text, Scope(world.variables("ctl1")), Source(world.site.hosts["ctl1"].place))
 
 
 def test_honest_sizes_pass(world: World) -> None:
