@@ -99,8 +99,10 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
     folder = any(paths.WILDCARD in pattern for pattern in (given or patterns)) and (given or how == "replace")
     texts: list[_Text] = []
     if folder:
-        chosen = paths.find(given or patterns, owner.site.overrides)
-        texts = [(paths.target(name, path), *_merged(entry, "none", [path], owner)) for path in chosen]
+        first: dict[str, str] = {}  # of several files for the same place the first one wins
+        for path in paths.find(given or patterns, owner.site.overrides):
+            first.setdefault(paths.target(name, path), path)
+        texts = [(place, *_merged(entry, "none", [path], owner)) for place, path in first.items()]
     else:
         source = paths.find(given, owner.site.overrides)[-1:]
         chosen = [*source, *found] if how in ("ini", "yaml") else found[:1] or source

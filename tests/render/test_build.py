@@ -261,6 +261,15 @@ def test_yaml_optional_verbatim_wildcard_and_source() -> None:
     assert not {"my-app/policy.yaml", "my-app/plain.txt", "my-app/rules/a.rules"} & without.keys()
 
 
+def test_of_several_files_for_one_place_the_first_wins() -> None:
+    body = FILES.replace('["rules/*.rules"]', '["rules/{host}/*.rules", "rules/*.rules"]')
+    files = {"config/rules/ctl1/a.rules": "own", "config/rules/a.rules": "general", "config/rules/b.rules": "b"}
+    tree = render_tree(rendered(body, files, templates=TEMPLATES))
+    assert (tree["my-app/rules/a.rules"], tree["my-app/rules/b.rules"]) == (b"own", b"b")
+    tree = render_tree(rendered(body, files, host="ctl2", templates=TEMPLATES))
+    assert tree["my-app/rules/a.rules"] == b"general"
+
+
 def test_config_json_names_every_destination() -> None:
     desired = rendered(FILES, templates=TEMPLATES)
     source = "/var/lib/kolla/config_files/"
