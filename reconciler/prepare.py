@@ -1,22 +1,23 @@
 """From a commit to what one host should be: read, validate, decrypt, render. Runs in a limited child process.
 
 The functions whose names end in `_child` take and give plain JSON, for `run.python`; nothing else of the program
-touches what a stranger wrote into a repository.
+touches what a stranger wrote into a repository. What only the child needs is imported there: the daemon stays small.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reconciler import catalogue, data, errors, run, site, sops
-from reconciler.catalogue import Catalogue
+from reconciler import data, errors, run, sops
 from reconciler.git import tree
 from reconciler.model import Desired, from_json, to_json
-from reconciler.render import render
 from reconciler.secret import Secret
-from reconciler.site import Site
+
+if TYPE_CHECKING:
+    from reconciler.catalogue import Catalogue
+    from reconciler.site import Site
 
 LIMITS = run.Limits(seconds=120.0, cpu_seconds=100, memory=2 << 30)
 
@@ -44,6 +45,8 @@ def prepare(repository: Path, commit: str, path: str, host: str, keys: sops.Keys
 
 def prepare_child(argument: Mapping[str, Any]) -> dict[str, Any]:
     """The child's side of `prepare`."""
+    from reconciler.render import render
+
     content = tree.read(Path(argument["repository"]), argument["commit"], argument["path"])
     whole = load(content)
     host = argument["host"]
@@ -64,17 +67,23 @@ def prepare_child(argument: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def shipped() -> Catalogue:
+def shipped() -> "Catalogue":
     """The catalogue that ships with the program, parsed once per process."""
+    from reconciler import catalogue
+
     return catalogue.load(data.services(), "catalogue")
 
 
-def load(content: Mapping[str, bytes]) -> Site:
+def load(content: Mapping[str, bytes]) -> "Site":
     """Validate a site's files against the shipped catalogue. Raises errors.SiteInvalid."""
+    from reconciler import site
+
     return site.load(content, shipped())
 
 
-def decrypt(whole: Site, content: Mapping[str, bytes], host: str, desired: Desired, keys: sops.Keys) -> dict[str, str]:
+def decrypt(
+    whole: "Site", content: Mapping[str, bytes], host: str, desired: Desired, keys: sops.Keys
+) -> dict[str, str]:
     """The values of the secrets that `desired` uses. Only password files that concern this host are decrypted."""
     if not desired.secrets:
         return {}

@@ -3,14 +3,12 @@
 import json
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import jsonschema
-
-from reconciler import data, errors
+from reconciler import data, errors, run
 
 DEFAULT_PATH = Path("/etc/reconciler/reconciler.toml")
 SSH_HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
@@ -114,8 +112,11 @@ _SECTIONS: Mapping[str, type] = {
 }
 
 
-def load(path: Path = DEFAULT_PATH) -> Settings:
-    """Read and check a settings file. Raises errors.Terminal (SettingsInvalid) that names everything wrong in it."""
+def load(path: Path = DEFAULT_PATH, *, in_child: bool = False) -> Settings:
+    """Read and check a settings file. Raises errors.Terminal (SettingsInvalid) that names everything wrong in it.
+
+    `in_child`: check it in a child process, so that who lives long does not keep the checker in memory.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -126,21 +127,32 @@ def load(path: Path = DEFAULT_PATH) -> Settings:
         raise _invalid(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise _invalid(f"{path}: {error}") from None
-    return parse(text, path)
+    return parse(text, path, in_child=in_child)
 
 
-def parse(text: str, path: Path) -> Settings:
+def parse(text: str, path: Path, *, in_child: bool = False) -> Settings:
     """Settings from TOML; `path` is how messages call it. Raises as `load`."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _invalid(f"{path}: {error}") from None
+    if in_child:
+        run.python("reconciler.settings:check", [raw, str(path)], limits=run.Limits(seconds=30.0))
+    else:
+        check((raw, str(path)))
+    return Settings(**{name: _convert(name, value) for name, value in raw.items()})
+
+
+def check(argument: Sequence[Any]) -> None:
+    """[what was in a settings file, its name]: raises errors.Terminal (SettingsInvalid) for what the schema does not allow."""
+    import jsonschema
+
+    raw, path = argument
     schema = json.loads(data.path("schemas", "settings.schema.json").read_text())
     found = sorted(jsonschema.Draft202012Validator(schema).iter_errors(raw), key=lambda e: list(e.absolute_path))
     if found:
         lines = [f"{path}: {'.'.join(map(str, e.absolute_path)) or 'top level'}: {e.message}" for e in found]
         raise _invalid("\n".join(lines))
-    return Settings(**{name: _convert(name, value) for name, value in raw.items()})
 
 
 def _convert(name: str, value: Any) -> Any:

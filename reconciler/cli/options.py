@@ -56,10 +56,10 @@ def settings_path(context: click.Context | None = None) -> Path:
     return Path(chosen) if chosen else DEFAULT_PATH
 
 
-def load_settings() -> "Settings":
+def load_settings(*, in_child: bool = False) -> "Settings":
     """The node's settings; the log set up as they say, on stderr. Raises errors.Terminal (SettingsInvalid)."""
     from reconciler import log, settings
 
-    loaded = settings.load(settings_path())
+    loaded = settings.load(settings_path(), in_child=in_child)
     log.configure(loaded.log)
     return loaded

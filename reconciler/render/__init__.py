@@ -1,15 +1,32 @@
-"""From a site to what one host should be: variables evaluated, templates rendered, overrides merged. Pure."""
+"""From a site to what one host should be: variables evaluated, templates rendered, overrides merged. Pure.
+
+Modules are imported when they are first asked for: who only binds tokens, as the daemon does, needs no Jinja2.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from reconciler.model import Desired
-from reconciler.render.build import render
-from reconciler.render.evaluate import World
-from reconciler.render.explain import Explanation, explain
 from reconciler.render.tokens import bind
 
+if TYPE_CHECKING:
+    from reconciler.render.build import render
+    from reconciler.render.evaluate import World
+    from reconciler.render.explanation import Explanation, explain
+
 __all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree"]
+
+
+_HOMES = {"render": "build", "World": "evaluate", "Explanation": "explanation", "explain": "explanation"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def render_tree(desired: Desired) -> dict[str, bytes]:

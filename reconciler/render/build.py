@@ -12,7 +12,7 @@ from reconciler.model import Container, Desired, File, Job, Mount, Registrar, Re
 from reconciler.render import collect, containers, files, jobs, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
-from reconciler.render.explain import no_host
+from reconciler.render.explanation import no_host
 from reconciler.render.fields import Fields
 from reconciler.site import Site
 
