@@ -22,12 +22,13 @@ from reconciler import errors, prepare, run
 from reconciler.document import yaml
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.git import tree
-from reconciler.model import Desired, Difference, Plan, Verb, from_json, to_json
+from reconciler.model import Desired, Difference, from_json, to_json
 from reconciler.plan import preview
 from reconciler.render import World, bind, render
 from reconciler.render.digest import part_digest
-from reconciler.review import Group, Review
-from reconciler.review.shape import Shaper, text_diff
+from reconciler.review import Review
+from reconciler.review.grouping import Collector, join
+from reconciler.review.shape import readable
 from reconciler.site import Site
 
 WORK_TREE = "work tree"
@@ -155,29 +156,13 @@ def _joined(answers: Sequence[Any], base: Source | None, head: Source) -> Review
         hosts=tuple(first["hosts"]),
         joined=tuple(first["joined"]),
         left=tuple(first["left"]),
-        groups=_groups(answers, order),
+        groups=join((answer["groups"] for answer in answers), order),
         rotated={name: tuple(sorted(hosts, key=order.__getitem__)) for name, hosts in sorted(rotated.items())},
         policy=tuple(from_json(Difference, row) for row in first["policy"]),
         warnings=_problems(first["warnings"]),
         problems=_problems(row for answer in answers for row in answer["problems"]),
         base_problems=_problems(row for answer in answers for row in answer["base_problems"]),
     )
-
-
-def _groups(answers: Iterable[Any], order: Mapping[str, int]) -> tuple[Group, ...]:
-    """The groups of all children, those with one key put together, in the order of their first hosts."""
-    found: dict[str, list[Any]] = {}
-    for answer in answers:
-        for group in answer["groups"]:
-            found.setdefault(group["key"], []).append(group)
-    result = []
-    for same in found.values():
-        same.sort(key=lambda group: order[group["hosts"][0]])
-        hosts = sorted((host for group in same for host in group["hosts"]), key=order.__getitem__)
-        exact = {digest for group in same for digest in group["exact"]}
-        plan = from_json(Plan, same[0]["plan"])
-        result.append(Group(tuple(hosts), plan, tuple(same[0]["shapes"]), len(exact) == 1))
-    return tuple(sorted(result, key=lambda group: order[group.hosts[0]]))
 
 
 def _problems(rows: Iterable[Sequence[Any]]) -> tuple[Problem, ...]:
@@ -243,7 +228,7 @@ class _Child:
         self.worlds: dict[str, World] = {}
         self.problems: list[Problem] = []
         self.base_problems: list[Problem] = []
-        self.groups: dict[str, dict[str, Any]] = {}
+        self.groups = Collector()
         self.rotated: dict[str, list[str]] = {}
 
     def plan_share(self) -> None:
@@ -276,13 +261,12 @@ class _Child:
             before = self._render(self.base, host, "base", self.base_problems)
         if after is None or self.base_problems:
             return
-        plan = _readable(preview(before, after, bind=bind, part_digest=part_digest), before, after)
+        plan = readable(preview(before, after, bind=bind, part_digest=part_digest), before, after)
         if before is not None:
             for name, digest in before.secrets.items():
                 if after.secrets.get(name, digest) != digest:
                     self.rotated.setdefault(name, []).append(host)
-        if plan.actions or plan.held:
-            self._keep(host, plan)
+        self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
 
     def _render(self, site: Site, host: str, revision: str, problems: list[Problem]) -> Desired | None:
         world = self.worlds.setdefault(revision, World(site))
@@ -295,23 +279,6 @@ class _Child:
             raise SiteInvalid(problems)
         return None
 
-    def _keep(self, host: str, plan: Plan) -> None:
-        assert self.head is not None
-        shaper = Shaper(self.head.hosts[host])
-        plan = replace(plan, host="", revision="", leftovers=())
-        # What an action waits for follows from the plan's other actions; with it, the same action would differ between groups.
-        actions = [to_json(replace(action, needs=())) for action in plan.actions]
-        shapes = [shaper.shape(action) for action in actions]
-        key = shaper.key([*shapes, *(shaper.shape(to_json(held)) for held in plan.held)])
-        group = self.groups.get(key)
-        if group is None:
-            revision = self.argument["head"]["commit"]
-            shown = to_json(replace(plan, host=host, revision=revision))
-            group = self.groups[key] = {"key": key, "hosts": [], "shapes": shapes, "exact": [], "plan": shown}
-        group["hosts"].append(host)
-        if (digest := shaper.key([str(actions), str(plan.held)])) not in group["exact"] and len(group["exact"]) < 2:
-            group["exact"].append(digest)
-
     def answer(self) -> dict[str, Any]:
         head, base = self.head, self.base
         old, new = (list(base.hosts) if base else []), (list(head.hosts) if head else [])
@@ -321,26 +288,13 @@ class _Child:
             "hosts": [host for host in new if not wanted or host in wanted],
             "joined": [host for host in new if base and host not in base.hosts],
             "left": [host for host in old if head and host not in head.hosts],
-            "groups": list(self.groups.values()),
+            "groups": self.groups.rows,
             "rotated": self.rotated,
             "policy": [to_json(d) for d in _policy(base.policy, head.policy)] if base and head else [],
             "warnings": _rows(head.warnings) if head else [],
             "problems": _rows(self.problems[:_MAX_PROBLEMS]),
             "base_problems": _rows(self.base_problems[:_MAX_PROBLEMS]),
         }
-
-
-def _readable(plan: Plan, before: Desired | None, after: Desired) -> Plan:
-    """The plan with diffs from text to text: both have tokens where a secret is, so nothing needs to be hidden."""
-    old = {file.path: file.content for file in before.files} if before else {}
-    new = {file.path: file.content for file in after.files}
-    actions = []
-    for action in plan.actions:
-        if action.verb is Verb.WRITE and action.target in new:
-            texts = (old.get(action.target, ""), new[action.target])
-            action = replace(action, diff=text_diff(action.target, *texts))
-        actions.append(action)
-    return replace(plan, actions=tuple(actions))
 
 
 class _Alarm:

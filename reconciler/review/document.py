@@ -49,7 +49,7 @@ def _group(group: Group) -> dict[str, Any]:
     plan = group.plan
     return {
         "hosts": list(group.hosts),
-        "exact": group.exact,
+        "exact": all(group.exact),
         "plan": {
             "host": plan.host,
             "revision": plan.revision,

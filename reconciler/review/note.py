@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
-from reconciler.model import Action, Plan, Verb
+from reconciler.model import Action, Verb
 from reconciler.report.text import difference, plan_text
 from reconciler.review import escape
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
+from reconciler.review.words import count, what_happens
 
 LIMIT = 120_000  # characters; GitLab takes a million, and renders that slowly
 _ITEMS = 12  # of one risk
@@ -86,7 +87,7 @@ def _head(page: _Page, review: Review) -> None:
     page.add([f"### {mark}Plan for {where}: {first}", ""])
     base, head = escape.code(review.base, 40), escape.code(review.head, 40)
     page.add([f"**{rest}**", ""] if rest else [])
-    page.add([f"From {base} to {head}, planned for {_count(len(review.hosts), 'host')}.", ""] if review.hosts else [])
+    page.add([f"From {base} to {head}, planned for {count(len(review.hosts), 'host')}.", ""] if review.hosts else [])
 
 
 def _problems(page: _Page, review: Review) -> None:
@@ -101,7 +102,7 @@ def _problems(page: _Page, review: Review) -> None:
 
 def _warnings(page: _Page, review: Review) -> None:
     shown = review.warnings[:_PROBLEMS]
-    block = [_summary(_count(len(review.warnings), "warning")), "", *escape.fence(_listed(shown)), "", "</details>", ""]
+    block = [_summary(count(len(review.warnings), "warning")), "", *escape.fence(_listed(shown)), "", "</details>", ""]
     page.add(block)
 
 
@@ -136,14 +137,13 @@ def _risk(risk: Risk) -> list[str]:
 
 def _more(items: Sequence[Item]) -> str:
     touched = {host for item in items for host in item.hosts}
-    return f"and {len(items)} more" + (f" on {_count(len(touched), 'host')}" if touched else "")
+    return f"and {len(items)} more" + (f" on {count(len(touched), 'host')}" if touched else "")
 
 
 def hosts(names: Sequence[str]) -> str:
     """Host names as code, compacted; how many where it is not plain to see."""
     text = compact(names)
-    count = f" ({len(names)} hosts)" if len(names) > 3 else ""
-    return escape.code(text, _NAMES) + count
+    return escape.code(text, _NAMES) + (f" ({len(names)} hosts)" if len(names) > 3 else "")
 
 
 # --- groups ---------------------------------------------------------------------------------------------------------
@@ -156,43 +156,14 @@ def _table(page: _Page, review: Review) -> None:
     for group in review.groups[:_ROWS]:
         found = sorted({risk for action in group.plan.actions for risk in action.risks})
         rows.append(
-            f"| {escape.code(compact(group.hosts), _NAMES)} | {len(group.hosts)} | {what_happens(group.plan)} "
+            f"| {escape.code(compact(group.hosts), _NAMES)} | {len(group.hosts)} | {what_happens(group.plan, escape.code)} "
             f"| {', '.join(found)} |"
         )
     page.add([*rows, ""])
     if len(review.groups) > _ROWS:
         rest = review.groups[_ROWS:]
-        count = sum(len(group.hosts) for group in rest)
-        page.add([f"*Cut here: {len(rest)} more groups with {count} hosts; {ELSEWHERE}.*", ""])
-
-
-def what_happens(plan: Plan) -> str:
-    """The containers of a plan by what is done to them, then files and the like as numbers."""
-    named: dict[Verb, list[str]] = {}
-    counted: dict[str, int] = {}
-    for action in plan.actions:
-        if action.verb in _NAMED:
-            named.setdefault(action.verb, []).append(action.target)
-        else:
-            word = _COUNTED.get(action.verb, "other")
-            counted[word] = counted.get(word, 0) + 1
-    parts = [f"{verb} {_few(named[verb])}" for verb in _NAMED if verb in named]
-    parts += [_count(number, word) for word, number in counted.items()]
-    if plan.held:
-        parts.append(f"{len(plan.held)} held back")
-    return "; ".join(parts)
-
-
-_NAMED = (Verb.REMOVE, Verb.REPLACE, Verb.RESTART, Verb.CREATE, Verb.RELOAD, Verb.UPDATE, Verb.RUN)
-_COUNTED = {
-    Verb.WRITE: "file", Verb.CHMOD: "file", Verb.DELETE: "deleted file", Verb.PULL: "image", Verb.REGISTER: "registration",
-    Verb.UNREGISTER: "removed registration",
-}  # fmt: skip
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(escape.code(name, 60) for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        touched = sum(len(group.hosts) for group in rest)
+        page.add([f"*Cut here: {len(rest)} more groups with {touched} hosts; {ELSEWHERE}.*", ""])
 
 
 def _plans(page: _Page, review: Review) -> None:
@@ -211,8 +182,8 @@ def _plan(group: Group) -> list[str]:
     lines = plan_text(plan, diffs=False, indent="").split("\n")
     if len(lines) > _PLAN_LINES:
         lines = [*lines[:_PLAN_LINES], f"… cut here: {len(lines) - _PLAN_LINES} more lines, {ELSEWHERE}"]
-    title = f"Plan of {escape.markup_code(compact(group.hosts), _NAMES)}: {_count(len(plan.actions), 'action')}"
-    alike = [] if group.exact else [_alike(group.hosts[0]), ""]
+    title = f"Plan of {escape.markup_code(compact(group.hosts), _NAMES)}: {count(len(plan.actions), 'action')}"
+    alike = [] if group.same_lines else [_alike(group.hosts[0]), ""]
     return [_summary(title), "", *alike, *escape.fence("\n".join(lines)), "", "</details>", ""]
 
 
@@ -236,9 +207,7 @@ def _services(page: _Page, review: Review) -> None:
                 left_out.append(name)
     if left_out:
         names = ", ".join(escape.code(name) for name in left_out[:20])
-        page.add(
-            [f"*Cut here: the diffs of {_count(len(left_out), 'service')} ({names}); {ELSEWHERE}.*", ""], spare=500
-        )
+        page.add([f"*Cut here: the diffs of {count(len(left_out), 'service')} ({names}); {ELSEWHERE}.*", ""], spare=500)
 
 
 def _shows(action: Action) -> bool:
@@ -247,7 +216,7 @@ def _shows(action: Action) -> bool:
 
 def _service(name: str, found: Sequence[Change], *, diffs: bool = True) -> list[str]:
     touched = list(dict.fromkeys(host for change in found for host in change.hosts))
-    title = f"<b>{escape.markup_code(name or 'images')}</b>: {_count(len(found), 'change')} on {_hosts(touched)}"
+    title = f"<b>{escape.markup_code(name or 'images')}</b>: {count(len(found), 'change')} on {_hosts(touched)}"
     lines = [_summary(title), ""]
     if not diffs:
         lines += [f"*Cut here: too long for a note; {ELSEWHERE}.*", ""]
@@ -294,7 +263,3 @@ def _hosts(names: Sequence[str]) -> str:
         if len(names) > 3
         else escape.markup_code(compact(names))
     )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

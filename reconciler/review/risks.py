@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from reconciler.model import Action, Held, Verb
 from reconciler.review.types import Change, Review, changes
+from reconciler.review.words import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +57,22 @@ def headline(review: Review) -> str:
     """The whole in one line: `3 of 42 hosts change · 2 containers replaced · nothing deleted`."""
     total = len(review.hosts)
     if review.problems:
-        count = sum(1 for problem in review.problems if problem.severity == "error")
-        return f"not valid: {_count(count, 'problem')} · nothing was planned"
+        wrong = sum(1 for problem in review.problems if problem.severity == "error")
+        return f"not valid: {count(wrong, 'problem')} · nothing was planned"
     if review.failure:
         return "could not be planned"
     if review.base_problems:
-        return f"valid · {_count(total, 'host')} · nothing to compare with"
+        return f"valid · {count(total, 'host')} · nothing to compare with"
     changed = len(review.changed)
     if not changed:
         held = sum(len(group.hosts) for group in review.groups)
-        return f"no host changes · {_count(total, 'host')} planned" + (f" · {held} hold something back" if held else "")
+        return f"no host changes · {count(total, 'host')} planned" + (f" · {held} hold something back" if held else "")
     verb = "changes" if changed == 1 else "change"
-    parts = [f"{changed} of {_count(total, 'host')} {verb}"]
+    parts = [f"{changed} of {count(total, 'host')} {verb}"]
     parts += _container_counts(review)
     images = len({image for change in changes(review) if (image := new_image(change.action))})
     if images:
-        parts.append(_count(images, "image update"))
+        parts.append(count(images, "image update"))
     parts.append(_deleted(review))
     return " · ".join(parts)
 
@@ -94,22 +95,21 @@ def _container_counts(review: Review) -> list[str]:
         (Verb.UPDATE, "updated"),
     )  # fmt: skip
     for verb, word in words:
-        count = _times(review, (verb,))
-        if count:
-            said.append(f"{count} {word}" if said else f"{_count(count, 'container')} {word}")
+        if times := _times(review, (verb,)):
+            said.append(f"{times} {word}" if said else f"{count(times, 'container')} {word}")
     if jobs := _times(review, (Verb.RUN,)):
-        said.append(f"{_count(jobs, 'job')} run")
+        said.append(f"{count(jobs, 'job')} run")
     if registered := _times(review, (Verb.REGISTER,)):
-        said.append(_count(registered, "registration"))
+        said.append(count(registered, "registration"))
     files = _times(review, (Verb.WRITE, Verb.CHMOD))
     if files and not said:
-        said.append(f"{_count(files, 'file')} written, no container touched")
+        said.append(f"{count(files, 'file')} written, no container touched")
     return said
 
 
 def _deleted(review: Review) -> str:
     words = ((Verb.REMOVE, "container"), (Verb.UNREGISTER, "registration"), (Verb.DELETE, "file"))
-    counts = [_count(count, word) for verb, word in words if (count := _times(review, (verb,)))]
+    counts = [count(times, word) for verb, word in words if (times := _times(review, (verb,)))]
     return f"{', '.join(counts)} deleted" if counts else "nothing deleted"
 
 
@@ -165,7 +165,3 @@ def _images(every: Iterable[Change]) -> Risk:
         Item(f"{before} → {after}", tuple(dict.fromkeys(hosts))) for (before, after), hosts in sorted(found.items())
     )
     return Risk("image", "Image updates", "pulled before anything is stopped", items, grave=False)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -9,8 +9,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from reconciler.model import Desired, Plan, Verb
 from reconciler.render import tokens
 from reconciler.site import Host
 
@@ -43,6 +45,19 @@ class Shaper:
         for part in parts:
             whole.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
         return whole.hexdigest()[:32]
+
+
+def readable(plan: Plan, before: Desired | None, after: Desired) -> Plan:
+    """The plan with diffs from text to text: both have tokens where a secret is, so nothing needs to be hidden."""
+    old = {file.path: file.content for file in before.files} if before else {}
+    new = {file.path: file.content for file in after.files}
+    actions = []
+    for action in plan.actions:
+        if action.verb is Verb.WRITE and action.target in new:
+            texts = (old.get(action.target, ""), new[action.target])
+            action = replace(action, diff=text_diff(action.target, *texts))
+        actions.append(action)
+    return replace(plan, actions=tuple(actions))
 
 
 def text_diff(path: str, before: str, after: str) -> str:

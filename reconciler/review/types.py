@@ -11,14 +11,16 @@ from reconciler.model import Action, Difference, Plan
 class Group:
     """Hosts with the same plan. `plan` is the first one's.
 
-    `exact` is False where the plans are the same but for each host's own name and addresses. `shapes` has one text per action
-    of `plan`: equal shapes are the same action, in whichever group.
+    The plans may differ in each host's own name and addresses. `shapes` and `exact` have one entry per action of `plan`: equal
+    shapes are the same action, in whichever group; `exact` says whether all hosts have it to the letter. `same_lines` says so of the
+    plan's lines.
     """
 
     hosts: tuple[str, ...]
     plan: Plan
     shapes: tuple[str, ...] = ()
-    exact: bool = True
+    exact: tuple[bool, ...] = ()
+    same_lines: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ def changes(review: Review) -> list[Change]:
     order = {host: number for number, host in enumerate((*review.hosts, *review.left))}
     found: dict[str, list[Change]] = {}
     for group in review.groups:
-        for shape, action in zip(group.shapes, group.plan.actions, strict=True):
-            found.setdefault(shape, []).append(Change(action, group.hosts, group.exact))
+        for shape, action, exact in zip(group.shapes, group.plan.actions, group.exact, strict=True):
+            found.setdefault(shape, []).append(Change(action, group.hosts, exact))
     return [_together(same, order) for same in found.values()]
 
 

@@ -1,0 +1,37 @@
+"""Short phrases that the note and the page share."""
+
+from collections.abc import Callable, Sequence
+
+from reconciler.model import Plan, Verb
+
+_NAMED = (Verb.REMOVE, Verb.REPLACE, Verb.RESTART, Verb.CREATE, Verb.RELOAD, Verb.UPDATE, Verb.RUN)
+_COUNTED = {
+    Verb.WRITE: "file", Verb.CHMOD: "file", Verb.DELETE: "deleted file", Verb.PULL: "image", Verb.REGISTER: "registration",
+    Verb.UNREGISTER: "removed registration",
+}  # fmt: skip
+
+
+def what_happens(plan: Plan, show: Callable[[str], str]) -> str:
+    """The containers of a plan by what is done to them, then files and the like as numbers. `show` escapes a name."""
+    named: dict[Verb, list[str]] = {}
+    counted: dict[str, int] = {}
+    for action in plan.actions:
+        if action.verb in _NAMED:
+            named.setdefault(action.verb, []).append(action.target)
+        else:
+            word = _COUNTED.get(action.verb, "other")
+            counted[word] = counted.get(word, 0) + 1
+    parts = [f"{verb} {_few(named[verb], show)}" for verb in _NAMED if verb in named]
+    parts += [count(number, word) for word, number in counted.items()]
+    if plan.held:
+        parts.append(f"{len(plan.held)} held back")
+    return "; ".join(parts)
+
+
+def count(number: int, word: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _few(names: Sequence[str], show: Callable[[str], str]) -> str:
+    return ", ".join(map(show, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
