@@ -51,6 +51,7 @@ class SiteInvalid(Terminal):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems))
-        first = self.problems[0] if self.problems else "no problem given"
-        more = f" and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
+        errors = [problem for problem in self.problems if problem.severity == "error"]
+        first = errors[0] if errors else "no problem given"
+        more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
         super().__init__(f"{first}{more}", reason="SiteInvalid")

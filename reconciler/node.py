@@ -97,7 +97,14 @@ class Node:
             if self._refusal and self._refusal.commit == head and self._refusal.reason not in _RETRY_REFUSED:
                 return Source(True, head)
             git.fetch(self.remote, self.state.repository, [self.remote.ref])
-            self._consider(head, anchor)
+            try:
+                self._consider(head, anchor)
+            except errors.Terminal as error:
+                if error.reason not in ("GitObjectCorrupt", "RepositoryUnusable"):
+                    raise
+                log.warning("clone.damaged", message=str(error))
+                git.fetch(self.remote, self.state.repository, [self.remote.ref], fresh=True)
+                self._consider(head, anchor)
         except errors.ReconcilerError as error:
             log.warning("source.failed", reason=error.reason, message=str(error))
             return Source(False, head, error.reason, str(error), getattr(error, "retry_after", None))
@@ -108,10 +115,13 @@ class Node:
         try:
             rules = self.settings.trust
             signatures = trust.SignaturePolicy(rules.signatures, rules.allowed_signers, gpg_keys=rules.gpg_keys)
-            signer = trust.verify(self.state.repository, head, signatures)
+            # A descendant first: a signature is judged as of now, so only a commit that moves the anchor is looked at.
             trust.advance(self.state.repository, anchor.commit if anchor else None, head)
+            signer = trust.verify(self.state.repository, head, signatures)
             target = self._make_target(head)
         except errors.Terminal as error:
+            if error.reason in ("GitObjectCorrupt", "RepositoryUnusable"):
+                raise
             problems = tuple(str(p) for p in getattr(error, "problems", ()))
             self._refusal = Refusal(head, error.reason, str(error), problems)
             log.error("revision.refused", revision=head, reason=error.reason, message=str(error), problems=problems)

@@ -253,6 +253,11 @@ class Actions:
             return Outcome(
                 action, "failed", failure.reason, f"{failure.message}\nputting the old one back failed: {error}"
             )
+        after = self._engine.wait_healthy(container) if self._engine.exists(container.name) else None
+        if after and not after.ok:
+            return Outcome(
+                action, "rolled-back", failure.reason, f"{failure.message}\nthe old one is back and {after.message} too"
+            )
         return Outcome(action, "rolled-back", failure.reason, failure.message)
 
     # --- jobs and registrations --------------------------------------------------------------------------------------

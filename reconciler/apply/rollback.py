@@ -9,20 +9,26 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from reconciler import files
 
 
 class Rollback:
-    """Keeps and brings back files below `config_root`. One thread at a time per container."""
+    """Keeps and brings back files below `config_root`. Safe to use from several threads."""
 
     def __init__(self, directory: Path, config_root: Path) -> None:
         self._directory = directory
         self._root = config_root
+        self._lock = Lock()  # the files of one container may be written at the same time
 
     def keep(self, container: str, paths: Iterable[str]) -> None:
         """Remember these files as they are now, absent ones included; those remembered already stay as they were."""
+        with self._lock:
+            self._keep(container, paths)
+
+    def _keep(self, container: str, paths: Iterable[str]) -> None:
         place = self._place(container)
         manifest = self._manifest(container)
         if manifest is None:

@@ -1,6 +1,6 @@
 """Posts commit statuses in the background: never delays or fails a cycle, and posts only what is news.
 
-One thread posts; per context only the newest status waits. What was posted is remembered in a file, so that neither
+One thread posts; per context and commit only the newest status waits. What was posted is remembered in a file, so that neither
 the next cycle nor a restart posts it again. The file is written before a post (`unsure`) and after it: whoever dies
 in between asks the forge by name before posting again, and so does who finds no file.
 """
@@ -153,7 +153,8 @@ class StatusReporter:
         self._random = random or Random()  # noqa: S311 - spreads requests, hides nothing
         self._jitter = jitter
         self._changed = threading.Condition()
-        self._queue: OrderedDict[str, _Item] = OrderedDict()
+        # By context and commit: a refused commit and the one that is enforced each have something to say.
+        self._queue: OrderedDict[tuple[str, str], _Item] = OrderedDict()
         self._statistics = Statistics()
         self._hold_until = float("-inf")
         self._failures = 0
@@ -172,12 +173,14 @@ class StatusReporter:
         with self._changed:
             if self._closed:
                 return
-            waiting = self._queue.get(status.context)
+            place = (status.context, status.commit)
+            waiting = self._queue.get(place)
             # A newer status takes the place and the time of the one that waits: it is never put off by its successors.
             due = waiting.due if waiting else self._clock() + self._random.uniform(0, self._jitter)
             held = waiting is not None and waiting.held
             same = material(status.description) if key is None else key
-            self._queue[status.context] = _Item(status, ref, same, due, held)
+            self._queue[place] = _Item(status, ref, same, due, held)
+            self._drop_oldest(status.context)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="status-reporter", daemon=True)
                 self._thread.start()
@@ -208,6 +211,12 @@ class StatusReporter:
             self._changed.notify_all()
         return done
 
+    def _drop_oldest(self, context: str) -> None:
+        """While the forge is away commits come and go; only the newest few of a context are still worth a post."""
+        waiting = [place for place in self._queue if place[0] == context]
+        for place in waiting[:-_COMMITS_KEPT]:
+            del self._queue[place]
+
     def _run(self) -> None:
         while (item := self._next()) is not None:
             try:
@@ -223,10 +232,10 @@ class StatusReporter:
             while not self._closed:
                 now = self._clock()
                 if self._queue:
-                    context, item = min(self._queue.items(), key=lambda pair: self._due(pair[1]))
+                    place, item = min(self._queue.items(), key=lambda pair: self._due(pair[1]))
                     due = max(self._hold_until, self._due(item))
                     if due <= now:
-                        del self._queue[context]
+                        del self._queue[place]
                         self._busy = True
                         return item
                     self._changed.wait(min(due - now, 60.0))
@@ -301,7 +310,7 @@ class StatusReporter:
                 # The same would happen to every other context.
                 self._hold_until = self._clock() + pause
             if reason != "ForgeLimitReached" and not self._closed:
-                item = self._queue.setdefault(item.status.context, item)
+                item = self._queue.setdefault((item.status.context, item.status.commit), item)
                 item.due, item.held = self._clock() + pause, True
             self._changed.notify_all()
         if not said_before:

@@ -108,7 +108,7 @@ class _Planner:
     def drift_mode(self, action: Action) -> str:
         drift = self.desired.policy.get("drift", {})
         fields = drift.get("fields", {})
-        by_field = {fields.get(d.field) for d in action.differences}
+        by_field = {fields.get(d.field, fields.get(d.field.partition(".")[0])) for d in action.differences}
         if action.differences and None not in by_field and len(by_field) == 1:
             return str(by_field.pop())
         services = drift.get("services", {})

@@ -1,6 +1,7 @@
 """The previous files come back exactly, whatever happened in between."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,16 @@ def test_a_link_is_never_followed(place: tuple[Rollback, Path], tmp_path: Path) 
     with pytest.raises(errors.Terminal) as caught:
         rollback.keep("web", ["web/a.conf"])
     assert caught.value.reason == "FileUnsafe"
+
+
+def test_files_of_one_container_written_at_the_same_time(place: tuple[Rollback, Path]) -> None:
+    rollback, root = place
+    names = [f"web/{i}.conf" for i in range(20)]
+    for name in names:
+        files.write_under(root, name, b"old", mode=0o600)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: rollback.keep("web", [name]), names))
+    for name in names:
+        files.write_under(root, name, b"new", mode=0o600)
+    rollback.restore("web")
+    assert {(root / name).read_bytes() for name in names} == {b"old"}

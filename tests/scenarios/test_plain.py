@@ -1,0 +1,331 @@
+"""Situations that an operator meets, with a real engine, a real git server and a stateful forge."""
+
+import time
+from pathlib import Path
+
+import docker
+import pytest
+import requests
+
+from reconciler.model import aside
+from tests.scenarios.plain import PORT
+from tests.support.lab import ADDRESS, Lab, lines, results, wait_for
+
+pytestmark = pytest.mark.engine
+
+
+def page() -> str:
+    return requests.get(f"http://{ADDRESS}:{PORT}/index.html", timeout=5).text
+
+
+def test_from_a_push_to_running_containers(empty_lab: Lab) -> None:
+    lab = empty_lab
+    commit = lab.push("the first page")
+    report = lab.reconcile()
+    assert lines(report) == [
+        "create     rt-side  (new container)",
+        "write      rt-web/web.conf  (new file)",
+        "write      rt-web/www/index.html  (new file)",
+        "create     rt-web  (new container)",
+        "create     rt-after  (new container)",
+    ]
+    assert report.converged and "fine" in page()
+    lab.node.statuses.flush(10)
+    assert [state for state, _ in lab.statuses(commit)][-1] == "success"
+    assert lab.statuses(commit)[-1][1].startswith("3 containers, 5 changed in ")
+    assert not lab.forge.violations
+
+
+def test_nothing_changed_touches_nothing(lab: Lab) -> None:
+    before = lab.identities()
+    report = lab.reconcile(deep=True)
+    assert report.plan is not None and report.plan.empty and not report.plan.held
+    assert lab.identities() == before
+    lab.close_node()  # a restart of the program forgets nothing
+    assert lab.reconcile().plan.empty  # type: ignore[union-attr]
+    assert lab.identities() == before
+    lab.node.statuses.flush(10)
+    assert [state for state, _ in lab.statuses()].count("success") == 1
+
+
+def test_one_option_restarts_one_container(lab: Lab) -> None:
+    before = lab.identities()
+    lab.write({"config/web.conf": "[DEFAULT]\ncolour = {{ 'red' if true else 'green' }}\n"})
+    lab.push("another colour")
+    report = lab.reconcile()
+    assert lines(report) == [
+        "write      rt-web/web.conf  (content changed)",
+        "restart    rt-web  (web.conf changed)",
+    ]
+    assert "-colour = blue\n+colour = red" in report.plan.actions[0].diff  # type: ignore[union-attr]
+    after = lab.identities()
+    assert after["rt-web"][0] == before["rt-web"][0] and after["rt-web"][1] != before["rt-web"][1]
+    assert after["rt-side"] == before["rt-side"] and after["rt-after"] == before["rt-after"]
+
+
+def test_a_configuration_that_does_not_work_comes_back(lab: Lab) -> None:
+    """The container stays; its files and its health come back, and later commits still apply."""
+    identity = lab.identities()["rt-web"][0]
+    lab.edit("globals.yml", 'web_text: "fine"', 'web_text: "broken"')
+    bad = lab.push("a page that fails its check")
+    report = lab.reconcile()
+    outcome = results(report)["restart:rt-web"]
+    assert (outcome.result, outcome.reason) == ("rolled-back", "Unhealthy")
+    assert "serving" in outcome.message, "the service's own last lines are part of the message"
+    assert "fine" in page() and lab.identities()["rt-web"][0] == identity
+    lab.node.statuses.flush(10)
+    state, text = lab.statuses(bad)[-1]
+    assert state == "failed" and text.startswith("rt-web: its health check fails")
+    # While nothing new is pushed nothing is tried again, and what runs is left alone.
+    again, before = lab.reconcile(), lab.identities()
+    assert again.plan is not None and again.plan.empty
+    assert [h.reason for h in again.plan.held] == ["Quarantined"]
+    assert lab.reconcile().plan.empty and lab.identities() == before  # type: ignore[union-attr]
+    lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
+    lab.edit("globals.yml", 'web_text: "broken"', 'web_text: "fine again"')
+    lab.push("repaired")
+    assert lab.reconcile().converged and "fine again" in page()
+
+
+def test_a_replacement_that_does_not_start_comes_back(lab: Lab) -> None:
+    identity = lab.identities()["rt-web"][0]
+    lab.edit("globals.yml", "node_config", "web_command: [nosuchprogram]\nnode_config")
+    lab.push("a command that does not exist")
+    report = lab.reconcile()
+    outcome = results(report)["replace:rt-web"]
+    assert outcome.result == "rolled-back" and "nosuchprogram" in outcome.message
+    assert results(report).keys() == {"replace:rt-web"}
+    assert lab.identities().keys() == {"rt-web", "rt-side", "rt-after"}
+    assert lab.identities()["rt-web"][0] == identity and "fine" in page()
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason", "words"),
+    [
+        ("web_volumes: ['/srv/nowhere/file:/x:ro']", "MountMissing", "nowhere"),
+        ("web_dimensions: {{ulimits: {{nofile: {{soft: 99999999, hard: 99999999}}}}}}", "UlimitRefused", "rlimit"),
+        ("web_command: [httpd, -f, -p, '{address}:{port}1']", "Unhealthy", ""),
+    ],
+    ids=["missing bind", "limit too high", "never answers"],
+)
+def test_a_container_that_cannot_start(lab: Lab, setting: str, reason: str, words: str) -> None:
+    """The engine's own reason within seconds, and the old container is back."""
+    identity = lab.identities()["rt-web"][0]
+    text = setting.format(address=ADDRESS, port=1900)
+    lab.edit("globals.yml", "node_config", f"{text}\nnode_config")
+    commit = lab.push("cannot start")
+    started = time.monotonic()
+    outcome = results(lab.reconcile())["replace:rt-web"]
+    took = time.monotonic() - started
+    assert (outcome.result, outcome.reason) == ("rolled-back", reason), outcome.message
+    assert words in outcome.message and lab.identities()["rt-web"][0] == identity
+    if reason != "Unhealthy":
+        assert took < 10, f"{took:.1f} s"
+    lab.node.statuses.flush(10)
+    assert lab.statuses(commit)[-1][0] == "failed"
+
+
+def test_a_port_that_is_taken(lab: Lab) -> None:
+    client = docker.DockerClient(base_url=lab.engine_url)
+    thief = client.containers.run(
+        "reconciler-test/busybox:1",
+        ["httpd", "-f", "-p", f"{ADDRESS}:18442"],
+        name="rt-thief",
+        network_mode="host",
+        detach=True,
+    )
+    try:
+        lab.edit("globals.yml", "node_config", f"web_command: [httpd, -f, -p, '{ADDRESS}:18442']\nnode_config")
+        lab.push("a port that somebody has")
+        outcome = results(lab.reconcile())["replace:rt-web"]
+        assert (outcome.result, outcome.reason) == ("rolled-back", "PortInUse"), outcome.message
+    finally:
+        thief.remove(force=True)
+        client.close()
+
+
+def test_a_wrong_tag_touches_nothing(lab: Lab) -> None:
+    before = lab.identities()
+    lab.edit("globals.yml", "node_config", "side_image: 127.0.0.1:1/nosuch:1\nnode_config")
+    lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
+    commit = lab.push("an image from nowhere, and a good change")
+    report = lab.reconcile()
+    assert lab.identities() == before
+    assert "colour = blue" in (lab.config_root / "rt-web/web.conf").read_text(), "not even a file was written"
+    outcome = results(report)["pull:127.0.0.1:1/nosuch:1"]
+    assert outcome.reason == "RegistryUnreachable" and "127.0.0.1:1" in outcome.message
+    lab.node.statuses.flush(10)
+    assert "127.0.0.1:1/nosuch:1" in lab.statuses(commit)[-1][1]
+
+
+def test_a_service_switched_off_and_on(lab: Lab) -> None:
+    lab.edit("globals.yml", "node_config", "enable_after: false\nnode_config")
+    lab.push("without the dependent one")
+    report = lab.reconcile()
+    assert lines(report) == ["remove     rt-after  (no longer part of the site)"] and report.converged
+    lab.edit("globals.yml", "enable_after: false", "enable_web: false")
+    lab.push("nothing at all")
+    report = lab.reconcile()
+    assert lines(report) == [] and {h.reason for h in report.plan.held} == {"PruneGuard"}  # type: ignore[union-attr]
+    assert lab.identities().keys() == {"rt-web", "rt-side"}, "an empty render never means remove all"
+
+
+def test_a_killed_container_is_healed(lab: Lab) -> None:
+    client = docker.DockerClient(base_url=lab.engine_url)
+    client.containers.get("rt-web").kill()
+    client.containers.get("rt-side").remove(force=True)
+    client.close()
+    report = lab.reconcile()
+    assert lines(report) == [
+        "create     rt-side  (the container is gone)",
+        "start      rt-web  (it stopped with exit code 137)",
+    ]
+    assert report.converged and all(outcome.action.drift for outcome in report.outcomes)
+
+
+def test_a_file_edited_by_hand_is_healed(lab: Lab) -> None:
+    path = lab.config_root / "rt-web/web.conf"
+    path.write_text("[DEFAULT]\ncolour = mine\n")
+    path.chmod(0o666)
+    (lab.config_root / "rt-web/extra").write_text("not ours")
+    report = lab.reconcile()
+    assert lines(report) == [
+        "write      rt-web/web.conf  (drift: edited on the node)",
+        "delete     rt-web/extra  (drift: not ours)",
+        "restart    rt-web  (web.conf changed)",
+    ]
+    assert (
+        report.converged
+        and path.read_text().strip() == "[DEFAULT]\ncolour = blue"
+        and path.stat().st_mode & 0o777 == 0o644
+    )
+
+
+def test_drift_can_be_reported_instead(lab: Lab) -> None:
+    lab.write({"reconciler.yml": "name: lab\ndrift: {mode: report}\n"})
+    lab.push("look, do not touch")
+    assert lab.reconcile().converged
+    client = docker.DockerClient(base_url=lab.engine_url)
+    client.containers.get("rt-side").kill()
+    report = lab.reconcile()
+    assert lines(report) == [] and [h.target for h in report.drift] == ["rt-side"]
+    assert client.containers.get("rt-side").status == "exited"
+    client.close()
+    lab.node.statuses.flush(10)
+    assert lab.statuses()[-1][0] == "failed" and lab.statuses()[-1][1].startswith("drift: rt-side")
+
+
+def test_an_invalid_push_is_refused_whole(lab: Lab) -> None:
+    before, good = lab.identities(), lab.head
+    lab.edit("globals.yml", "web_text", "web_txt")
+    lab.write({"config/wbe.conf": "[DEFAULT]\na = 1\n"})
+    bad = lab.push("two mistakes")
+    report = lab.reconcile()
+    assert report.refusal is not None and report.revision == good
+    text = "\n".join(report.refusal.problems)
+    assert "globals.yml:3:1" in text and "web_text" in text, text
+    assert "config/wbe.conf" in text and "web.conf" in text
+    assert lab.identities() == before
+    lab.node.statuses.flush(10)
+    assert lab.statuses(bad)[-1][0] == "failed" and lab.statuses(bad)[-1][1].startswith("refused: ")
+    # The last good state is still enforced.
+    client = docker.DockerClient(base_url=lab.engine_url)
+    client.containers.get("rt-side").kill()
+    client.close()
+    assert [o.result for o in lab.reconcile().outcomes] == ["done"]
+    lab.edit("globals.yml", "web_txt", "web_text")
+    lab.write({"config/wbe.conf": None})
+    lab.push("repaired")
+    assert lab.reconcile().converged
+
+
+def test_a_rewritten_branch_is_refused(lab: Lab) -> None:
+    from tests.git import servers
+
+    old = lab.head
+    stranger = servers.commit(lab.repository, {"globals.yml": "a: 1\n"}, "another history", parents=[])
+    report = lab.reconcile()
+    assert report.refusal is not None and report.refusal.reason == "HistoryRewritten"
+    assert (report.revision, report.refusal.commit) == (old, stranger)
+    assert "anchor accept" in report.refusal.message
+
+
+def test_suspended_means_untouched_and_observed(lab: Lab) -> None:
+    lab.run("suspend", "--reason", "the rack is being moved")
+    lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
+    lab.push("later, please")
+    before = lab.identities()
+    report = lab.reconcile()
+    assert report.suspended == "the rack is being moved" and lab.identities() == before
+    assert {h.reason for h in report.plan.held} == {"Suspended"}  # type: ignore[union-attr]
+    lab.run("resume")
+    assert lab.reconcile().converged
+
+
+def test_a_failing_server_keeps_the_last_good_state(lab: Lab) -> None:
+    lab.node.poller.close()
+    (lab.root / "token").write_text("revoked")
+    client = docker.DockerClient(base_url=lab.engine_url)
+    client.containers.get("rt-side").kill()
+    client.close()
+    report = lab.reconcile()
+    assert not report.source.ok and report.source.reason == "GitAuthFailed"
+    assert [o.action.id for o in report.changed] == ["start:rt-side"]
+
+
+def test_a_forge_that_hangs_delays_nothing(lab: Lab) -> None:
+    from tests.forge.standin import Fault
+
+    lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
+    lab.push("while the forge sleeps")
+    lab.forge.fail("POST", "/statuses/", Fault(503), Fault(503))
+    started = time.monotonic()
+    assert lab.reconcile().converged
+    assert time.monotonic() - started < 15
+    lab.node.statuses.flush(30)
+
+
+def test_an_interrupted_replace_is_finished(lab: Lab) -> None:
+    """Killed in the middle: the old one moved aside, the new one not there yet."""
+    client = docker.DockerClient(base_url=lab.engine_url)
+    client.containers.get("rt-web").rename(aside("rt-web"))
+    identity = lab.identities()[aside("rt-web")][0]
+    report = lab.reconcile()
+    assert lines(report) == ["rename     rt-web  (an interrupted replace had moved it aside)"]
+    assert lab.identities()["rt-web"][0] == identity
+    client.close()
+
+
+def test_somebody_elses_containers_are_left_alone(lab: Lab) -> None:
+    client = docker.DockerClient(base_url=lab.engine_url)
+    stranger = client.containers.run(
+        "reconciler-test/busybox:1", ["sleep", "600"], name="rt-stranger", detach=True, network_mode="host"
+    )
+    try:
+        lab.edit("globals.yml", "node_config", "enable_after: false\nnode_config")
+        lab.push("one less")
+        lab.reconcile()
+        stranger.reload()
+        assert stranger.status == "running"
+    finally:
+        stranger.remove(force=True)
+        client.close()
+
+
+def test_the_daemon_takes_a_push_and_heals_within_a_second(empty_lab: Lab) -> None:
+    lab = empty_lab
+    first = lab.push("the first page")
+    with lab.daemon() as process:
+        wait_for("the first commit is converged", lambda: "success" in dict(lab.statuses(first)), 60)
+        client = docker.DockerClient(base_url=lab.engine_url)
+        client.containers.get("rt-side").kill()
+        took = wait_for(
+            "the killed container runs again", lambda: client.containers.get("rt-side").status == "running", 10, 0.02
+        )
+        assert took < 3
+        path = Path(lab.config_root / "rt-web/web.conf")
+        path.write_text("[DEFAULT]\ncolour = mine\n")
+        wait_for("the edited file is put right", lambda: "blue" in path.read_text(), 10, 0.02)
+        client.close()
+        assert process.poll() is None
+    assert process.returncode == 0, lab.log()[-2000:]
