@@ -11,18 +11,35 @@ import tenacity
 from reconciler.errors import ReconcilerError, Terminal, Transient
 from reconciler.model import Actual, Registrar, Registration, State
 from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed
-from reconciler.registrations.keystone import Keystone
-from reconciler.registrations.mariadb import MariaDB
 from reconciler.registrations.proofs import PROOFS, Proofs
-from reconciler.registrations.rabbitmq import RabbitMQ
 from reconciler.secret import Redactor, Secret
 
 PATIENCE: Final = 60.0  # seconds: the load balancer may need a moment to notice a service that just started
 
+
+# Each client is imported with its first use: most hosts register nothing, and their daemons stay small.
+def _mariadb(connection: Connection, _: Proofs) -> Backend:
+    from reconciler.registrations.mariadb import MariaDB
+
+    return MariaDB(connection)
+
+
+def _rabbitmq(connection: Connection, _: Proofs) -> Backend:
+    from reconciler.registrations.rabbitmq import RabbitMQ
+
+    return RabbitMQ(connection)
+
+
+def _keystone(connection: Connection, proofs: Proofs) -> Backend:
+    from reconciler.registrations.keystone import Keystone
+
+    return Keystone(connection, proofs)
+
+
 _BACKENDS: Final[Mapping[str, Callable[[Connection, Proofs], Backend]]] = {
-    "mariadb": lambda connection, _: MariaDB(connection),
-    "rabbitmq": lambda connection, _: RabbitMQ(connection),
-    "keystone": Keystone,
+    "mariadb": _mariadb,
+    "rabbitmq": _rabbitmq,
+    "keystone": _keystone,
 }
 
 
