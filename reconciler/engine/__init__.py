@@ -16,7 +16,7 @@ from reconciler.engine.events import Event
 from reconciler.engine.health import Health, Waiter
 from reconciler.engine.observe import EngineView
 from reconciler.model import Container, Desired, Image, Job, State
-from reconciler.normal import MUTABLE, normal
+from reconciler.normal import ADJUSTABLE, MUTABLE, normal
 
 __all__ = ["Engine", "EngineView", "Event", "Health"]
 
@@ -255,13 +255,15 @@ class Engine:
     def update(self, container: Container) -> None:
         """Bring the limits and the restart policy, which change without a new container, to what `container` says.
 
+        A memory limit can be changed so, not lifted.
         Raises errors.Terminal (EngineRefused) when the engine or its kernel does not take one of them.
         """
         data = self._require(container.name)
         facts = self._connection.facts()
         now = parse.running(data, None, owner=self.owner, engine=facts, wanted=container).spec
         want = normal(container)
-        fields = {name for name in MUTABLE if getattr(now, name) != getattr(want, name)}
+        lasting = {name for name in ADJUSTABLE if getattr(want, name)}
+        fields = {name for name in MUTABLE | lasting if getattr(now, name) != getattr(want, name)}
         if not fields:
             return
         body = options.update(container, fields)

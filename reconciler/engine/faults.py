@@ -88,7 +88,7 @@ def translate(
     """
     if isinstance(error, errors.ReconcilerError):
         return error
-    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
+    if _is_timeout(error):
         return errors.Transient(f"the engine did not answer in time to: {doing}", reason="EngineTimeout")
     if isinstance(error, docker_errors.APIError):
         text = first_line(str(error.explanation or error))
@@ -100,6 +100,16 @@ def translate(
     ) or "Error while fetching server API version" in str(error):
         return unreachable(error)
     return errors.Transient(f"{doing}: {first_line(str(error))}", reason=fallback)
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """Whether a time-out is at the bottom: requests wraps those of its body readers in other errors."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def explain(

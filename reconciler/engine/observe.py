@@ -1,6 +1,7 @@
 """One look at the engine: containers, images, volumes, and whether running Kolla containers have their current files."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
 
 _T = TypeVar("_T")
 _SAME, _CHANGED = 0, 1
+_HEADER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,19 +233,40 @@ def execute(
 ) -> tuple[int, str]:
     """Run a command inside a running container: its exit code and the last `limit` bytes of both outputs as text.
 
-    Raises errors.Transient (EngineTimeout) when nothing was heard of it for the connection's timeout, errors.Terminal
-    (ExecFailed) when the engine refuses.
+    Raises errors.Transient (EngineTimeout) when it has not ended after the connection's timeout: it may still run; and
+    errors.Terminal (ExecFailed) when the engine refuses.
     """
-    api = connection.api
-    with connection.asking(f"run {next(iter(command))} in {name}", fallback="ExecFailed"):
-        created = api.exec_create(name, list(command), user=user)
-        output = b""
-        for chunk in api.exec_start(created["Id"], stream=True):
-            output = (output + chunk)[-limit:]
+    deadline = time.monotonic() + connection.timeout
+    words = list(command)
+    api: Any = connection.api
+    with connection.asking(f"run {words[0]} in {name}", fallback="ExecFailed"):
+        created = api.exec_create(name, words, user=user)
+        stream = api.exec_start(created["Id"], socket=True)
+        try:
+            output = _read_frames(getattr(stream, "_sock", stream), deadline, limit)
+        finally:
+            stream.close()
         code = api.exec_inspect(created["Id"])["ExitCode"]
     if code is None:
         raise errors.Transient(f"the command in {name} has not ended", reason="EngineTimeout")
     return int(code), output.decode(errors="replace")
+
+
+def _read_frames(stream: Any, deadline: float, limit: int) -> bytes:
+    """Both outputs, from the engine's framed stream: eight bytes of header, of which the last four are the length."""
+    pending, output = b"", b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        stream.settimeout(left)
+        piece = stream.recv(64 << 10)
+        if not piece:
+            return output
+        pending += piece
+        while len(pending) >= _HEADER and len(pending) >= _HEADER + (size := int.from_bytes(pending[4:_HEADER], "big")):
+            output = (output + pending[_HEADER : _HEADER + size])[-limit:]
+            pending = pending[_HEADER + size :]
 
 
 def _each(

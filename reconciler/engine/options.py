@@ -51,15 +51,15 @@ def ownership(container: Container, owner: str) -> dict[str, str]:
 
 
 def update(container: Container, fields: Collection[str]) -> dict[str, Any]:
-    """The body of an update request that brings `fields` (those of plan's MUTABLE) to what `container` says.
+    """The body of an update request that brings `fields` (of normal's MUTABLE and ADJUSTABLE) to what `container` says.
 
     The engine takes 0 for "as it is", so that a limit is lifted by -1 where it has one, and by its default elsewhere.
     """
     spec = normal(container)
     values: dict[str, tuple[str, Any]] = {
         "restart_policy": ("RestartPolicy", _restart_policy(spec.restart_policy)),
-        "mem_limit": ("Memory", spec.mem_limit or -1),
-        "mem_reservation": ("MemoryReservation", spec.mem_reservation or -1),
+        "mem_limit": ("Memory", spec.mem_limit),
+        "mem_reservation": ("MemoryReservation", spec.mem_reservation),
         "memswap_limit": ("MemorySwap", spec.memswap_limit or 2 * spec.mem_limit or -1),
         "cpu_period": ("CpuPeriod", spec.cpu_period or 100_000),
         "cpu_quota": ("CpuQuota", spec.cpu_quota or -1),

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.model import Container, Difference, Healthcheck, Image, Running
-from reconciler.normal import MUTABLE, NO_HEALTHCHECK, normal
+from reconciler.normal import ADJUSTABLE, MUTABLE, NO_HEALTHCHECK, normal
 
-__all__ = ["MUTABLE", "UNSET", "differences"]
+__all__ = ["MUTABLE", "UNSET", "differences", "is_mutable"]
 
 _PLAIN = (
     "user", "working_dir", "hostname", "domainname", "network_mode", "privileged", "pid_mode", "ipc_mode",
@@ -45,6 +45,11 @@ def differences(desired: Container, running: Running, image: Image | None) -> tu
     found += _compare("healthcheck", want.healthcheck, have.healthcheck)
     found += _labels(want, have, known)
     return tuple(found)
+
+
+def is_mutable(difference: Difference) -> bool:
+    """Whether the engine can put it right in a container that stays."""
+    return difference.field in MUTABLE or (difference.field in ADJUSTABLE and difference.desired != "0")
 
 
 def _inherit(container: Container, image: Image) -> Container:

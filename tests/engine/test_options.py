@@ -185,7 +185,9 @@ def test_the_changes_name_every_option() -> None:
     assert set(normal.OPTIONS) - named == {"image", "kernel_memory", "blkio_weight"}
 
 
-def test_another_image_under_the_same_name(engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient) -> None:
+def test_another_image_under_the_same_name(
+    engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient
+) -> None:
     wanted = container(f"{PREFIX}image:1", name)
     other = docker_client.containers.create(busybox_image, "true", name=f"{name}-base")
     try:
@@ -198,11 +200,15 @@ def test_another_image_under_the_same_name(engine: Engine, busybox_image: str, n
         engine.remove(name)
         for entry in docker_client.images.list():
             if any(tag.startswith(PREFIX) for tag in entry.tags) or not entry.tags:
-                if entry.attrs.get("Comment", None) == "" and entry.attrs["Config"].get("Env", [""])[-1].startswith("NEW="):
+                if entry.attrs.get("Comment", None) == "" and entry.attrs["Config"].get("Env", [""])[-1].startswith(
+                    "NEW="
+                ):
                     docker_client.images.remove(entry.id, force=True)
 
 
-def test_what_the_image_sets_is_inherited(engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient) -> None:
+def test_what_the_image_sets_is_inherited(
+    engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient
+) -> None:
     """An image with every default: leaving them open and spelling them out are the same; overriding them is not."""
     conf = {
         "Env": ["PATH=/bin", "KEEP=1"], "Cmd": ["60"], "Entrypoint": ["/bin/sleep"], "User": "1000", "WorkingDir": "/tmp",
