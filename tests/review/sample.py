@@ -96,7 +96,7 @@ def _compute(name: str, *, after: bool) -> Desired:
     libvirt = container("nova_libvirt", "nova-libvirt", "nova", data_plane=True, privileged=True)
     agent = container("neutron_openvswitch_agent", "neutron-openvswitch-agent", "neutron", data_plane=True)
     if after and name in ("cmp38", "cmp39"):
-        libvirt = replace(libvirt, ulimits=(), mem_limit=1 << 30)
+        libvirt = replace(libvirt, environment={"LIBVIRT_DEBUG": "1"})
     ratio = "4.0" if after else "2.0"
     files = [
         file(nova, "nova.conf", _NOVA.format(ratio=ratio, **addresses), secrets=("nova_keystone_password",)),
