@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reconciler.model import Action, Difference, Held, Plan
+from reconciler.model import Action, Difference, Held, Plan, Verb
 
 _SHOWN_HOSTS = 4
+# Differences that the verb, or the file's diff, says already.
+_IMPLIED = {Verb.WRITE: "content", Verb.DELETE: "content", Verb.CREATE: "state", Verb.START: "state"}
 
 
 def summary(plan: Plan) -> str:
@@ -103,7 +105,8 @@ def _action(action: Action, diffs: bool, indent: str) -> list[str]:
     risks = f"  [{', '.join(action.risks)}]" if action.risks else ""
     lines = [f"{indent}{action.line}{risks}"]
     if diffs:
-        lines += [f"{indent}    {difference(found)}" for found in action.differences]
+        told = [found for found in action.differences if _IMPLIED.get(action.verb) != found.field]
+        lines += [f"{indent}    {difference(found)}" for found in told]
         lines += [f"{indent}    {row}" for row in action.diff.splitlines()]
     return lines
 

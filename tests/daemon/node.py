@@ -121,6 +121,9 @@ format = "json"
             assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def anchor(self) -> str:
+        return str(json.loads((self.state_dir / "anchor.json").read_text())["commit"])
+
     def report(self) -> dict[str, Any]:
         return json.loads((self.state_dir / "report.json").read_text())
 

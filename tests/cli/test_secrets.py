@@ -1,0 +1,87 @@
+"""secrets generate, rotate, check with the real sops and fresh keys."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from reconciler import sops
+from tests.cli.conftest import SITE, write
+
+Cli = Callable[..., Result]
+
+PASSWORDS = """\
+passwords:
+  hello_password: {kind: random, length: 20}
+  hello_token: {kind: uuid}
+  hello_blank: {kind: blank}
+"""
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A fresh ed25519 SSH key, as a host has one."""
+    path = tmp_path / "host_key"
+    subprocess.run([str(shutil.which("ssh-keygen")), "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    more = {"services/hello/service.yml": SITE["services/hello/service.yml"] + PASSWORDS}
+    return write(tmp_path / "site", {**SITE, **more})
+
+
+def test_filled_checked_and_rotated(cli: Cli, site: Path, key: Path) -> None:
+    public = Path(f"{key}.pub").read_text().strip()
+    words = ["--service", "hello", "--recipient", public]
+    first = cli("secrets", "generate", site, *words)
+    assert first.exit_code == 0, first.output
+    assert first.stdout == f"2 filled in {site}/passwords.yml: hello_password, hello_token\n"
+    before = (site / "passwords.yml").read_bytes()
+    assert cli("secrets", "generate", site, "--service", "hello").stdout == f"{site}/passwords.yml is complete: nothing changed\n"
+    assert (site / "passwords.yml").read_bytes() == before
+
+    lacking = json.loads(cli("secrets", "check", site, "--json", "--ssh-key-file", key).stdout)
+    assert lacking["opened"] is True
+    assert lacking["recipients"] == [" ".join(public.split()[:2])]
+    assert "keystone_admin_password" in lacking["missing"]
+    assert "hello_password" not in lacking["missing"]
+
+    assert cli("secrets", "rotate", site, "--name", "hello_password", "--ssh-key-file", key).exit_code == 0
+    after = (site / "passwords.yml").read_bytes()
+    old, new = (sops.ciphertexts(content, name="passwords.yml") for content in (before, after))
+    assert {name for name in old if old[name] != new[name]} == {"hello_password"}
+
+
+def test_errors_have_reasons(cli: Cli, site: Path, key: Path) -> None:
+    for words, reason in (
+        (["check", site], "SecretMissing"),
+        (["generate", site, "--service", "nosuch"], "ServiceUnknown"),
+        (["generate", site, "--service", "hello"], "SopsNoRecipients"),
+        (["rotate", site, "--name", "nosuch"], "SecretUnknown"),
+    ):
+        found = cli("secrets", *words)
+        assert found.exit_code == 1
+        assert f"[{reason}]" in found.stderr, found.stderr
+
+
+def test_rendered_with_secrets_and_without(cli: Cli, site: Path, key: Path, tmp_path: Path) -> None:
+    text = (site / "services/hello/service.yml").read_text().replace("{{ site_greeting }}", "{{ hello_password }}")
+    (site / "services/hello/service.yml").write_text(text)
+    public = Path(f"{key}.pub").read_text().strip()
+    assert cli("secrets", "generate", site, "--service", "hello", "--recipient", public).exit_code == 0
+    out = tmp_path / "out"
+    assert cli("render", site, "--host", "web1", "--out", out).exit_code == 0
+    assert (out / "hello/hello.conf").read_text() == "greeting = <<secret:hello_password>>\n"
+    real = cli("render", site, "--host", "web1", "--out", tmp_path / "real", "--secrets", "sops", "--ssh-key-file", key)
+    assert real.exit_code == 0, real.output
+    value = sops.decrypt((site / "passwords.yml").read_bytes(), name="", keys=sops.Keys(ssh_key_file=key))["hello_password"]
+    written = tmp_path / "real/hello/hello.conf"
+    assert written.read_text() == f"greeting = {value.reveal()}\n"
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert value.reveal() not in real.output

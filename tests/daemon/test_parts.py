@@ -1,0 +1,279 @@
+"""The daemon's parts by themselves: wishes, pauses, turns, what happened, who is there, metrics."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from reconciler import errors
+from reconciler.daemon import presence, triggers
+from reconciler.daemon.backoff import Backoff, phase
+from reconciler.daemon.events import Happenings
+from reconciler.daemon.notify import Notifier
+from reconciler.daemon.watch import FileWatch
+from reconciler.engine import Event
+from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
+from reconciler.report import Report, Source
+from reconciler.report.metrics import Metrics
+from tests.daemon.node import notify_socket, wait_for
+
+NOW = datetime(2026, 1, 2, 3, 12, 7, tzinfo=UTC)
+
+
+# --- triggers ---------------------------------------------------------------------------------------------------------
+
+
+def test_many_wishes_are_one_pass() -> None:
+    wishes = triggers.Triggers()
+    for kind in ("event", "file", "interval", "event"):
+        wishes.put(kind)
+    assert wishes.next(1) == triggers.Trigger("interval", polls=True)
+    assert wishes.next(0.01) is None
+
+
+def test_a_burst_of_events_is_waited_for_but_not_long() -> None:
+    wishes = triggers.Triggers()
+    stop = threading.Event()
+
+    def storm() -> None:
+        while not stop.wait(0.02):
+            wishes.put("event")
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        wishes.put("event")
+        started = time.monotonic()
+        assert wishes.next(1) == triggers.Trigger("event", polls=False)
+        assert time.monotonic() - started < 0.6
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_hangup_does_not_wait_for_a_burst() -> None:
+    wishes = triggers.Triggers()
+    wishes.put("event")
+    wishes.put("hangup")
+    started = time.monotonic()
+    assert wishes.next(1) == triggers.Trigger("hangup", polls=True)
+    assert time.monotonic() - started < triggers.QUIET
+
+
+def test_what_happens_all_the_time_waits_for_the_interval() -> None:
+    now = [0.0]
+    wishes = triggers.Triggers(clock=lambda: now[0])
+    followed = 0
+    for _ in range(30):
+        wishes.put("event")
+        followed += wishes.next(1) is not None
+        now[0] += 1.0
+    assert followed == 10
+    wishes.put("interval")
+    wishes.put("event")
+    assert wishes.next(1) == triggers.Trigger("interval", polls=True)
+    now[0] += 60.0
+    wishes.put("event")
+    assert wishes.next(1) is not None
+
+
+# --- pauses and turns -------------------------------------------------------------------------------------------------
+
+
+def test_pauses_double_up_to_ten_intervals() -> None:
+    backoff = Backoff(60.0, Random(1))
+    pauses = [backoff.failed(0.0) for _ in range(8)]
+    for pause, full in zip(pauses, (60, 120, 240, 480, 600, 600, 600, 600), strict=True):
+        assert 0.8 * full <= pause <= full
+    assert not backoff.is_due(pauses[-1] - 1)
+    assert backoff.is_due(pauses[-1])
+    backoff.succeeded()
+    assert backoff.is_due(0.0)
+    assert backoff.failed(0.0, retry_after=1000.0) == 1000.0
+
+
+def test_hosts_have_turns_of_their_own_within_the_splay() -> None:
+    turns = {host: phase(host, 60.0, 0.2) for host in (f"cmp{number}" for number in range(200))}
+    assert turns == {host: phase(host, 60.0, 0.2) for host in turns}
+    assert all(0 <= turn < 12 for turn in turns.values())
+    assert len({int(turn) for turn in turns.values()}) == 12
+
+
+# --- what happened ----------------------------------------------------------------------------------------------------
+
+
+def _event(action: str, seconds: float = 0.0, **attributes: str) -> Event:
+    return Event(NOW + timedelta(seconds=seconds), "container", action, "keystone", "id", attributes)
+
+
+def _drift(target: str) -> Plan:
+    return Plan("ctl1", "abc", actions=(Action(Verb.START, target, "it stopped", drift=True),))
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ([_event("kill", signal="9"), _event("die", 0.1, exitCode="137")], "killed by hand (signal 9)"),
+        ([_event("die", exitCode="137")], "its process was killed (signal 9), not through the engine"),
+        ([_event("die", exitCode="3")], "ended by itself (exit code 3)"),
+        ([_event("kill", signal="15"), _event("die", 1, exitCode="0"), _event("stop", 1)], "stopped by hand"),
+        ([_event("kill", signal="9"), _event("die", 1, exitCode="137"), _event("destroy", 2)], "removed by hand"),
+        ([_event("oom"), _event("pause", 1)], "paused by hand"),
+    ],
+)
+def test_what_happened_in_words(told: list[Event], text: str) -> None:
+    happenings = Happenings()
+    for event in told:
+        happenings.heard(event)
+    local = told[-1].time.astimezone()
+    assert happenings.explain(_drift("keystone")) == {"keystone": f"{text} at {local:%H:%M:%S}"}
+    assert happenings.explain(_drift("mariadb")) == {}
+
+
+def test_a_rename_is_about_the_old_name() -> None:
+    happenings = Happenings()
+    happenings.heard(Event(NOW, "container", "rename", "other", "id", {"oldName": "/keystone"}))
+    assert "renamed by hand to other" in happenings.explain(_drift("keystone"))["keystone"]
+
+
+def test_what_we_did_ourselves_explains_nothing() -> None:
+    happenings = Happenings()
+    happenings.heard(_event("kill", signal="15"))
+    happenings.heard(_event("die", 1, exitCode="0"))
+    happenings.touched("keystone/keystone.conf")
+    happenings.forget({"keystone", "keystone/keystone.conf"}, NOW, datetime.now(UTC))
+    assert happenings.recent == ()
+
+
+def test_an_editor_writes_once() -> None:
+    happenings = Happenings()
+    happenings.touched("keystone/keystone.conf")
+    happenings.touched("keystone/keystone.conf")
+    assert [str(found).partition(" at ")[0] for found in happenings.recent] == ["changed on the disk"]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_watched_and_looking_at_them_is_not_a_change(tmp_path: Path) -> None:
+    root = tmp_path / "kolla"
+    seen: list[str] = []
+    watch = FileWatch(seen.append)
+    try:
+        watch.follow(root, ["keystone/keystone.conf"])  # not there yet
+        (root / "keystone").mkdir(parents=True)
+        file = root / "keystone/keystone.conf"
+        file.write_text("a")
+        watch.follow(root, ["keystone/keystone.conf"])
+        time.sleep(0.3)
+        seen.clear()
+        file.read_text()
+        (root / "keystone/other").write_text("nobody's")
+        time.sleep(0.3)
+        assert seen == []
+        file.write_text("b")
+        wait_for(lambda: "keystone/keystone.conf" in seen, "a write", 2)
+        seen.clear()
+        file.chmod(0o600)
+        wait_for(lambda: "keystone/keystone.conf" in seen, "a new mode", 2)
+        seen.clear()
+        temporary = root / "keystone/.temporary"
+        temporary.write_text("c")
+        temporary.rename(file)
+        wait_for(lambda: "keystone/keystone.conf" in seen, "a replacement", 2)
+        seen.clear()
+        file.unlink()
+        wait_for(lambda: "keystone/keystone.conf" in seen, "a deletion", 2)
+    finally:
+        watch.close()
+
+
+# --- presence and systemd ---------------------------------------------------------------------------------------------
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    assert presence.find(tmp_path) is None
+    first = presence.Presence(tmp_path)
+    with pytest.raises(errors.Terminal) as caught:
+        presence.Presence(tmp_path)
+    assert caught.value.reason == "AlreadyRunning"
+    assert presence.find(tmp_path) is not None
+    first.close()
+    assert presence.find(tmp_path) is None
+    assert presence.wake(tmp_path) is False
+
+
+def test_a_cycle_that_hangs_loses_its_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with notify_socket(tmp_path) as messages:
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "60000")
+        monkeypatch.delenv("WATCHDOG_PID", raising=False)
+        notifier = Notifier(cycle_seconds=0.2)
+        with notifier.working():
+            time.sleep(0.5)
+            count = messages().count("WATCHDOG=1")
+            assert 3 <= count <= 10
+            time.sleep(0.2)
+            assert messages().count("WATCHDOG=1") == count
+        notifier.ready("a\nb")
+        assert "READY=1\nSTATUS=a b" in messages()
+
+
+def test_a_watchdog_meant_for_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert Notifier().period is None
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def _report(**fields: object) -> Report:
+    values = {
+        "site": "s", "host": "h", "revision": "abc", "started_at": NOW, "seconds": 1.5, "trigger": "interval",
+        "deep": False, "source": Source(True, "abc"), **fields,
+    }  # fmt: skip
+    return Report(**values)  # type: ignore[arg-type]
+
+
+def test_metrics_of_a_cycle() -> None:
+    metrics = Metrics()
+    start = Action(Verb.START, "keystone", "it stopped", service="keystone", drift=True)
+    write = Action(Verb.WRITE, "nova/nova.conf", "changed", container="nova", service="nova", drift=True)
+    held = Held("glance", "DriftReported", "differs", (Difference("image", "a", "b"),), drift=True)
+    report = _report(
+        plan=Plan("h", "abc", (start, write), (held,)),
+        outcomes=(Outcome(start, "done"), Outcome(write, "failed", "DiskFull", "no room")),
+        conditions=(Condition("Ready", False, "DiskFull", "no room", NOW),),
+        source=Source(False, "", "GitTimeout", "slow"),
+        containers=7,
+    )
+    metrics.report(report, {"glance": "glance"})
+    metrics.statuses(2, 3, "ForgeRateLimited")
+    metrics.statuses(0, 3, "")
+    value = metrics.registry.get_sample_value
+    assert value("reconciler_condition", {"type": "Ready"}) == 0
+    assert value("reconciler_drifted_items", {"kind": "file", "service": "nova"}) == 1
+    assert value("reconciler_drifted_items", {"kind": "container", "service": "glance"}) == 1
+    assert value("reconciler_drifted_items", {"kind": "container", "service": "keystone"}) is None
+    assert value("reconciler_errors_total", {"api": "git", "reason": "GitTimeout"}) == 1
+    assert value("reconciler_errors_total", {"api": "other", "reason": "DiskFull"}) == 1
+    assert value("reconciler_errors_total", {"api": "forge", "reason": "ForgeRateLimited"}) == 3
+    assert value("reconciler_actions_total", {"verb": "start", "result": "done"}) == 1
+    assert value("reconciler_managed_containers") == 7
+    assert value("reconciler_last_success_timestamp_seconds") == 0
+    metrics.report(_report(revision="def", plan=Plan("h", "def")))
+    assert value("reconciler_revision_info", {"site": "s", "host": "h", "revision": "abc"}) is None
+    assert value("reconciler_revision_info", {"site": "s", "host": "h", "revision": "def"}) == 1
+    assert value("reconciler_drifted_items", {"kind": "file", "service": "nova"}) is None
+    assert value("reconciler_last_success_timestamp_seconds") == NOW.timestamp() + 1.5
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:notaport", "203.0.113.1:80", "nonsense"])
+def test_an_address_that_cannot_be_used(address: str) -> None:
+    with pytest.raises(errors.Terminal) as caught:
+        Metrics().serve(address)
+    assert caught.value.reason == "MetricsAddress"
