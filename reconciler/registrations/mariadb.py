@@ -283,7 +283,7 @@ class MariaDB:
             host=self._host,
             port=self._port,
             user=user,
-            password=password,
+            password=password.encode(),  # PyMySQL would encode a text as latin-1
             charset="utf8mb4",
             autocommit=True,
             init_command=_INIT,

@@ -13,6 +13,7 @@ import docker
 import pymysql
 import pytest
 import requests
+from docker.models.containers import Container
 
 from reconciler.model import Actual, Registrar, Registration
 from reconciler.registrations import Proofs, Registry
@@ -95,9 +96,21 @@ class Site:
         return result
 
 
+class _Servers:
+    def __init__(self, started: dict[str, tuple[Server, Container]]) -> None:
+        self._started, self._ready = started, set[str]()
+
+    def __getitem__(self, kind: str) -> Server:
+        server, container = self._started[kind]
+        if kind not in self._ready:
+            _wait(server, container)
+            self._ready.add(kind)
+        return server
+
+
 @pytest.fixture(scope="session")
-def servers(kolla_images: dict[str, str], engine_url: str) -> Iterator[dict[str, Server]]:
-    """MariaDB, RabbitMQ and Keystone by kind."""
+def servers(kolla_images: dict[str, str], engine_url: str) -> Iterator[_Servers]:
+    """MariaDB, RabbitMQ and Keystone by kind, all starting; asking for one waits for it."""
     images = {"mariadb": "mariadb-server", "rabbitmq": "rabbitmq", "keystone": "keystone"}
     with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client, contextlib.ExitStack() as stack:
         started = {}
@@ -119,25 +132,23 @@ def servers(kolla_images: dict[str, str], engine_url: str) -> Iterator[dict[str,
             )
             stack.callback(container.remove, force=True)
             started[kind] = (server, container)
-        for server, container in started.values():
-            _wait(server, container)
-        yield {kind: server for kind, (server, _) in started.items()}
+        yield _Servers(started)
 
 
 @pytest.fixture
-def mariadb(servers: dict[str, Server]) -> Iterator[Site]:
+def mariadb(servers: _Servers) -> Iterator[Site]:
     with _site(servers["mariadb"]) as site:
         yield site
 
 
 @pytest.fixture
-def rabbitmq(servers: dict[str, Server]) -> Iterator[Site]:
+def rabbitmq(servers: _Servers) -> Iterator[Site]:
     with _site(servers["rabbitmq"]) as site:
         yield site
 
 
 @pytest.fixture
-def keystone(servers: dict[str, Server]) -> Iterator[Site]:
+def keystone(servers: _Servers) -> Iterator[Site]:
     with _site(servers["keystone"]) as site:
         yield site
 
@@ -168,7 +179,7 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _wait(server: Server, container: docker.models.containers.Container) -> None:
+def _wait(server: Server, container: Container) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _answers(server):
         container.reload()
@@ -195,6 +206,6 @@ def _answers(server: Server) -> bool:
 def connect(server: Server, user: str, password: str) -> pymysql.Connection:
     """A MariaDB connection of the test's own."""
     return pymysql.connect(
-        host="127.0.0.1", port=server.port, user=user, password=password, connect_timeout=3, autocommit=True,
+        host="127.0.0.1", port=server.port, user=user, password=password.encode(), connect_timeout=3, autocommit=True,
         charset="utf8mb4",
     )  # fmt: skip
