@@ -63,7 +63,7 @@ def check(container: Container, policy: HostPolicy, *, config_root: str = "/etc/
     if policy.registries and not any(_of_registry(asked.image, name) for name in policy.registries):
         denied.append(f"image {asked.image} is not from an allowed registry ({', '.join(policy.registries)})")
     for text in asked.devices:
-        path = device(text).split(":")[0]
+        path = _canonical(device(text).split(":")[0])
         if ANY not in policy.devices and not any(_below(path, allowed) for allowed in policy.devices):
             denied.append(f"device {path} is not allowed on this host")
     for mount in asked.mounts:

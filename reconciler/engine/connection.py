@@ -1,6 +1,7 @@
 """The connection to the engine: one pooled client for all threads, and the two ways to ask it something."""
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ import docker
 import requests
 import urllib3
 from docker import errors as docker_errors
+from docker.transport import UnixHTTPAdapter
 
 from reconciler import errors
 from reconciler.engine import faults, parse
@@ -17,6 +19,7 @@ from reconciler.engine import faults, parse
 T = TypeVar("T")
 
 THREADS = 8
+_HEADERS = {"Host": "docker"}
 _RAISED = (
     docker_errors.DockerException,
     requests.exceptions.RequestException,
@@ -112,17 +115,28 @@ class Connection:
 
     def inspect(self, name: str) -> Mapping[str, Any] | None:
         """A container's inspect JSON; None when there is none of that name or id."""
-        with self.asking(f"inspect {name}"):
-            try:
-                return dict(self.api.inspect_container(name))
-            except docker_errors.NotFound:
-                return None
+        return self._read(f"inspect {name}", "/containers/{0}/json", name)
 
     def inspect_image(self, reference: str) -> Mapping[str, Any] | None:
         """An image's inspect JSON; None when the engine has none of that name or id."""
-        with self.asking(f"inspect image {reference}"):
+        return self._read(f"inspect image {reference}", "/images/{0}/json", reference)
+
+    def _read(self, doing: str, path: str, identity: str) -> Mapping[str, Any] | None:
+        """A GET that observing makes by the dozen.
+
+        On a Unix socket it goes to docker-py's own urllib3 pool: the layers of requests above that take four times as
+        much processor time as everything else together.
+        """
+        api: Any = self.api
+        with self.asking(doing):
+            adapter = getattr(api, "_custom_adapter", None)
+            if isinstance(adapter, UnixHTTPAdapter):
+                url = api._url(path, identity).removeprefix(api.base_url)
+                pool = adapter.get_connection(api.base_url)
+                answer = pool.request("GET", url, headers=_HEADERS, timeout=self.timeout, retries=False)
+                if answer.status == 200:
+                    return dict(json.loads(answer.data))
             try:
-                api: Any = self.api
-                return dict(api.inspect_image(reference))
+                return dict(api._result(api._get(api._url(path, identity)), json=True))
             except docker_errors.NotFound:
                 return None

@@ -34,7 +34,8 @@ class EngineView:
 
 
 class Cache:
-    """Inspect results. An image's never change; a container's are kept only while events say what changes.
+    """Inspect results. An image's never change under its id; what a name stands for, and a container's, are kept only
+    while events say what changes.
 
     The configuration of a container changes by rename and update alone, its state by start, die and the like; each of
     these is an event that drops the entry. What is read while such an event arrives is not kept.
@@ -56,11 +57,18 @@ class Cache:
                 self._epoch += 1
                 self._containers.clear()
                 self._generation.clear()
+                self._forget_names()
+            elif event.kind == "image":
+                self._generation[""] = self._generation.get("", 0) + 1
+                self._forget_names()
             elif event.kind == "container":
                 self._containers.pop(event.id, None)
                 self._generation[event.id] = self._generation.get(event.id, 0) + 1
                 if event.action == "destroy":
                     self._generation.pop(event.id, None)
+
+    def _forget_names(self) -> None:
+        self._images = {key: image for key, image in self._images.items() if key == image.id}
 
     def container(self, identity: str, listed: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The kept inspect JSON, if it agrees with what the engine lists."""
@@ -79,21 +87,23 @@ class Cache:
             if self.live and mark == (self._epoch, self._generation.get(identity, 0)):
                 self._containers[identity] = data
 
-    def image(self, identity: str) -> Image | None:
-        """An image's configuration, by id."""
-        return self._images.get(identity)
+    def image(self, target: str) -> Image | None:
+        """What a name or an id stands for; names are kept only while events say what happens to them."""
+        with self._lock:
+            image = self._images.get(target)
+            return image if image is not None and (self.live or target == image.id) else None
 
-    def keep_image(self, image: Image) -> None:
-        """Keep an image's configuration."""
-        self._images[image.id] = image
+    def keep_image(self, target: str, image: Image, mark: tuple[int, int]) -> None:
+        """Keep what was read; a name only if no event about images came in between. `mark` is that of ""."""
+        with self._lock:
+            if target == image.id or (self.live and mark == (self._epoch, self._generation.get("", 0))):
+                self._images[target] = image
 
     def retain(self, containers: Iterable[str], images: Iterable[str]) -> None:
         """Forget every container and image that is not in use any more."""
         with self._lock:
-            self._containers = {
-                identity: self._containers[identity] for identity in containers if identity in self._containers
-            }
-            self._images = {identity: self._images[identity] for identity in images if identity in self._images}
+            self._containers = {key: self._containers[key] for key in containers if key in self._containers}
+            self._images = {key: self._images[key] for key in images if key in self._images}
 
 
 class Observer:
@@ -140,7 +150,7 @@ class Observer:
                 except (KeyError, TypeError, ValueError) as error:
                     unknown[f"container:{name}"] = f"the engine's description cannot be read: {error!r}"
             stale = self._stale(pool, containers, wanted, unknown) if deep else {}
-        self._cache.retain(data, (image.id for image in images.values()))
+        self._cache.retain(data, images)
         return EngineView(
             containers=containers,
             images={ref: image for ref, image in images.items() if any(c.image == ref for c in wanted.values())},
@@ -171,38 +181,24 @@ class Observer:
         self, pool: ThreadPoolExecutor, references: set[str], ids: set[str], unknown: dict[str, str]
     ) -> dict[str, Image]:
         """Images by reference and, for those that containers were made from, by id. Absent ones are left out."""
-        resolved = self._resolve() if references else {}
-        asked = {ref: resolved.get(_familiar(ref), ref) for ref in references} | {
-            identity: identity for identity in ids
-        }
         result: dict[str, Image] = {}
-        found = _each(pool, set(asked.values()), self._image)
-        for reference, target in asked.items():
-            image = found[target]
+        for target, image in _each(pool, references | ids, self._image).items():
             if isinstance(image, errors.ReconcilerError):
-                unknown[f"image:{reference}"] = str(image)
+                unknown[f"image:{target}"] = str(image)
             elif image is not None:
-                result[reference] = image
-        return result
-
-    def _resolve(self) -> dict[str, str]:
-        """Every tag and digest the engine has, to the image's id: one request instead of one per image."""
-        api = self._connection.api
-        result = {}
-        for entry in self._connection.ask("list images", api.images):
-            for reference in (*(entry.get("RepoTags") or ()), *(entry.get("RepoDigests") or ())):
-                result[reference] = entry["Id"]
+                result[target] = image
         return result
 
     def _image(self, target: str) -> Image | None:
         kept = self._cache.image(target)
         if kept is not None:
             return kept
+        mark = self._cache.mark("")
         data = self._connection.inspect_image(target)
         if data is None:
             return None
         image = parse.image(data)
-        self._cache.keep_image(image)
+        self._cache.keep_image(target, image, mark)
         return image
 
     def _stale(
@@ -300,14 +296,3 @@ def _agrees(data: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:
         and str(data["Name"]).lstrip("/") == _name(listed)
         and (health if health != "none" else "") == {"health: starting": "starting"}.get(said, said)
     )
-
-
-def _familiar(reference: str) -> str:
-    """The spelling under which the engine lists an image: Docker Hub's is short, a missing tag is `latest`."""
-    name, _, digest = reference.partition("@")
-    path, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        path, tag = name, "latest"
-    for prefix in ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/"):
-        path = path.removeprefix(prefix)
-    return f"{path}@{digest}" if digest else f"{path}:{tag}"

@@ -75,7 +75,7 @@ def test_a_stranger_of_no_interest_is_not_seen(engine: Engine, sleeper: Containe
 
 
 def test_execute_and_signal(engine: Engine, sleeper: Container, name: str) -> None:
-    assert engine.execute(name, ["sh", "-c", "echo out; echo err >&2; exit 3"]) == (3, "out\nerr\n")
+    assert engine.execute(name, ["sh", "-c", "echo out; sleep 0.2; echo err >&2; exit 3"]) == (3, "out\nerr\n")
     with pytest.raises(errors.Transient) as slow:
         engine.execute(name, ["sleep", "30"], timeout=1)
     assert slow.value.reason == "EngineTimeout"

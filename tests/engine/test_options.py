@@ -189,21 +189,19 @@ def test_another_image_under_the_same_name(
     engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient
 ) -> None:
     wanted = container(f"{PREFIX}image:1", name)
+    made = []
     other = docker_client.containers.create(busybox_image, "true", name=f"{name}-base")
     try:
-        other.commit(f"{PREFIX}image", "1", conf={"Env": ["PATH=/bin", "NEW=1"], "Cmd": ["/bin/true"]})
+        made.append(other.commit(f"{PREFIX}image", "1", conf={"Env": ["PATH=/bin", "NEW=1"], "Cmd": ["/bin/true"]}))
         engine.create(wanted)
         assert compare(engine, wanted) == ()
-        other.commit(f"{PREFIX}image", "1", conf={"Env": ["PATH=/bin", "NEW=2"], "Cmd": ["/bin/false"]})
+        made.append(other.commit(f"{PREFIX}image", "1", conf={"Env": ["PATH=/bin", "NEW=2"], "Cmd": ["/bin/false"]}))
         assert [d.field for d in compare(engine, wanted)] == ["image"]
     finally:
         engine.remove(name)
-        for entry in docker_client.images.list():
-            if any(tag.startswith(PREFIX) for tag in entry.tags) or not entry.tags:
-                if entry.attrs.get("Comment", None) == "" and entry.attrs["Config"].get("Env", [""])[-1].startswith(
-                    "NEW="
-                ):
-                    docker_client.images.remove(entry.id, force=True)
+        other.remove()
+        for entry in reversed(made):
+            docker_client.images.remove(entry.id, force=True)
 
 
 def test_what_the_image_sets_is_inherited(
