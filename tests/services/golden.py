@@ -1,0 +1,91 @@
+"""Golden renders of the catalogue: `<case>/site` is what goes in, `<case>/expected` what came out and was reviewed.
+
+`python -m tests.services.golden` writes the expected files anew; read the difference before you commit it. Secrets are tokens
+throughout: passwords.yml is made up of the names that the catalogue declares.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reconciler import catalogue, site
+from reconciler.model import Desired, to_json
+from reconciler.render import render
+
+HERE = Path(__file__).parent
+SHIPPED = HERE.parents[1] / "services"
+EXAMPLE = HERE.parents[1] / "site-example"
+# Case → the hosts whose render is kept, each with the folders of the config root that are (None: all).
+CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
+    "one_node": {"aio": None},
+    "three_nodes": {
+        "ctl-a": ("mariadb", "mariadb-bootstrap", "rabbitmq", "keystone", "keystone-fernet", "keystone-ssh", "memcached"),
+        "lb-2": ("haproxy", "keepalived"),
+        "cmp-1": None,
+    },
+}
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def load(folder: Path) -> site.Site:
+    """The site in a folder, over the catalogue that ships, with a ciphertext for every secret that can be generated."""
+    shipped = catalogue.load(read(SHIPPED), "catalogue")
+    secrets: dict[str, Any] = {}
+    for name, declared in sorted(shipped.passwords().items()):
+        pair = {"private_key": "ENC[private]", "public_key": "ENC[public]"}
+        secrets[name] = pair if declared["kind"] == "ssh_key" else f"ENC[{name}]"
+    encrypted = yaml.safe_dump({**secrets, "sops": {"mac": "ENC[mac]"}})
+    return site.load({**read(folder), "passwords.yml": encrypted.encode()}, shipped)
+
+
+def desired(case: str, host: str) -> Desired:
+    """The desired state of a host of a case."""
+    return render(load(HERE / case / "site"), host, "0" * 40)
+
+
+def outcome(found: Desired, folders: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
+    """Path and text of what is kept of a render: its files, and `state.yml` with the rest.
+
+    A job has all files of its container beside its own: only its own are kept.
+    """
+    jobs = {job.name: job.container.config_directory for job in found.jobs}
+    contents = {(Path(file.path).name, file.content) for file in found.files if file.container not in jobs}
+    for file in found.files:
+        folder = file.path.split("/")[0]
+        own = file.container not in jobs or (Path(file.path).name, file.content) not in contents
+        if own and (folders is None or folder in folders):
+            yield file.path, file.content
+    state = json.loads(json.dumps(to_json(found)))
+    state["files"] = {
+        file.path: {key: value for key, value in to_json(file).items() if key not in ("path", "content", "container", "service")}
+        for file in found.files
+        if file.container not in jobs and (folders is None or file.path.split("/")[0] in folders)
+    }
+    for name in ("secrets", "policy", "site", "revision"):
+        state.pop(name, None)
+    yield "state.yml", yaml.safe_dump(state, sort_keys=False, width=120, allow_unicode=True)
+
+
+def main() -> None:
+    """Write every expected file."""
+    for case, hosts in CASES.items():
+        for host, folders in hosts.items():
+            target = HERE / case / "expected" / host
+            shutil.rmtree(target, ignore_errors=True)
+            for path, content in outcome(desired(case, host), folders):
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (target / path).write_text(content)
+            print(target.relative_to(HERE), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The catalogue: golden renders, and what must hold of every service whatever it is."""
+
+import difflib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler import catalogue
+from reconciler.catalogue import Catalogue
+from reconciler.model import Container, Desired
+from reconciler.render import render, tokens
+from tests.services import golden
+
+ALL = [(case, host) for case, hosts in golden.CASES.items() for host in hosts]
+SERVICES = sorted(path.parent.name for path in golden.SHIPPED.glob("*/variables.yml"))
+
+
+@cache
+def desired(case: str, host: str) -> Desired:
+    return golden.desired(case, host)
+
+
+@cache
+def shipped() -> Catalogue:
+    return catalogue.load(golden.read(golden.SHIPPED), "catalogue")
+
+
+@pytest.mark.parametrize(("case", "host"), ALL)
+def test_golden(case: str, host: str) -> None:
+    found = dict(golden.outcome(desired(case, host), golden.CASES[case][host]))
+    expected = {path: content.decode() for path, content in golden.read(golden.HERE / case / "expected" / host).items()}
+    differences = []
+    for path in sorted({*found, *expected}):
+        old, new = expected.get(path, ""), found.get(path, "")
+        lines = difflib.unified_diff(old.splitlines(), new.splitlines(), f"expected {path}", "found", lineterm="", n=1)
+        differences += [*lines] or ([f"{path}: in one of both only"] if (path in expected) != (path in found) else [])
+    assert not differences, "\n".join([*differences, "python -m tests.services.golden writes them anew"])
+
+
+@pytest.mark.parametrize("host", ["ctl-a", "ctl-b", "ctl-c", "lb-1", "lb-2", "cmp-1"])
+def test_every_host_renders(host: str) -> None:
+    assert desired("three_nodes", host).containers
+
+
+def test_the_example_site_is_valid_and_uses_all_that_it_has() -> None:
+    example = golden.load(golden.EXAMPLE)
+    assert not example.warnings
+    found = {host: render(example, host, "0" * 40) for host in example.hosts}
+    names = {container.name for item in found.values() for container in item.containers}
+    assert {"keystone", "haproxy", "mariadb", "status_page"} <= names
+    sources = {source for item in found.values() for file in item.files for source in file.sources}
+    assert {f"config/{path}" for path in example.overrides} <= sources
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------
+
+
+def specs(found: Desired) -> Iterator[Container]:
+    yield from found.containers
+    yield from (job.container for job in found.jobs)
+
+
+@pytest.mark.parametrize(("case", "host"), ALL)
+def test_no_secret_is_in_what_the_engine_shows(case: str, host: str) -> None:
+    for spec in specs(desired(case, host)):
+        shown = [*spec.environment.values(), *spec.labels.values(), *(spec.command or ()), *(spec.entrypoint or ())]
+        shown += spec.healthcheck.test if spec.healthcheck else ()
+        shown += spec.reload.command or () if spec.reload else ()
+        assert not [text for text in shown if tokens.names(text)], spec.name
+
+
+@pytest.mark.parametrize(("case", "host"), ALL)
+def test_no_secret_is_on_a_command_line_that_a_file_starts(case: str, host: str) -> None:
+    for file in desired(case, host).files:
+        if file.path.endswith("config.json") or file.content.startswith("#!"):
+            assert not file.secrets, file.path
+
+
+def test_every_password_is_used() -> None:
+    used = {name.split(".")[0] for case, host in ALL for name in used_secrets(desired(case, host))}
+    assert used == set(shipped().passwords())
+
+
+def used_secrets(found: Desired) -> Iterator[str]:
+    for file in found.files:
+        yield from file.secrets
+
+
+# --- variables -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_variable_has_an_effect(service: str) -> None:
+    """Its name is in a definition, a template or the default of another variable, or the program itself asks for it."""
+    program = "".join(path.read_text() for path in golden.SHIPPED.parent.glob("reconciler/render/*.py"))
+    texts = {path: content.decode() for path, content in golden.read(golden.SHIPPED).items() if not path.endswith("README.md")}
+    words = {path: set(re.findall(r"[a-z][a-z0-9_]*", strip_keys(path, text))) for path, text in texts.items()}
+    program_words = set(re.findall(r"[a-z][a-z0-9_]*", program))
+    used: set[str] = set.union(program_words, *words.values())
+    # <network>_interface is the host's own interface on that network.
+    unused = [name for name in shipped().services[service].variables if name not in used]
+    assert not unused
+
+
+def strip_keys(path: str, text: str) -> str:
+    """A text without the names that it defines: a variable is not used by being declared."""
+    return re.sub(r"(?m)^[a-z][a-z0-9_]*:", "", text) if path.endswith("variables.yml") else text
+
+
+def test_health_checks_of_all_containers_but_those_that_kolla_leaves_without() -> None:
+    without = {item.name for item in desired("one_node", "aio").containers if item.healthcheck is None}
+    assert without == {"cron", "mariadb_clustercheck"}
+
+
+def test_health_checks_can_be_switched_off(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(golden.HERE / "one_node" / "site", folder)
+    with (folder / "globals.yml").open("a") as file:
+        file.write("enable_container_healthchecks: no\n")
+    found = render(golden.load(folder), "aio", "0" * 40)
+    assert not [item.name for item in found.containers if item.healthcheck and item.healthcheck.test != ("NONE",)]
+
+
+# --- single services -------------------------------------------------------------------------------------------
+
+
+def test_fernet_keys_are_rotated_once_per_interval_by_the_hosts_in_turn() -> None:
+    days: list[str] = []
+    for host in ("ctl-a", "ctl-b", "ctl-c"):
+        crontab = next(file for file in desired("three_nodes", host).files if file.path == "keystone-fernet/crontab")
+        days += re.findall(r"(?m)^0 0 \* \* (\d) ", crontab.content)
+    assert sorted(days) == ["0", "1", "2", "3", "4", "5", "6"]  # the interval is a day
+
+
+def test_one_host_starts_the_database_cluster() -> None:
+    starts = {}
+    for host in ("ctl-a", "ctl-b", "ctl-c"):
+        job = next(job for job in desired("three_nodes", host).jobs if job.name == "mariadb_bootstrap")
+        starts[host] = job.owner
+    assert set(starts.values()) == {"ctl-b"}  # the first of the group, not of the alphabet
+
+
+@pytest.mark.parametrize("switch", ["enable_glance", "enable_memcached", "enable_rabbitmq", "enable_cron", "enable_haproxy"])
+def test_a_service_can_be_switched_off(switch: str, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(golden.HERE / "one_node" / "site", folder)
+    with (folder / "globals.yml").open("a") as file:
+        file.write(f"{switch}: no\n")
+    found = render(golden.load(folder), "aio", "0" * 40)
+    gone = {"glance": "glance_api", "haproxy": "haproxy"}.get(switch.removeprefix("enable_"), switch.removeprefix("enable_"))
+    assert gone not in {item.name for item in found.containers}
+    assert not [item.id for item in found.registrations if item.service == switch.removeprefix("enable_")]
+
+
+@pytest.mark.parametrize(("case", "host"), ALL)
+def test_scripts_are_valid_shell(case: str, host: str) -> None:
+    scripts = [file for file in desired(case, host).files if file.content.startswith("#!/bin/bash")]
+    for script in scripts:
+        done = subprocess.run(["bash", "-n"], input=script.content, text=True, capture_output=True, check=False)
+        assert not done.returncode, f"{script.path}: {done.stderr}"
+    assert scripts or host == "cmp-1"
+
+
+# --- documentation ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_readme_names_every_override(service: str) -> None:
+    text = (golden.SHIPPED / service / "README.md").read_text()
+    content: Any = shipped().services[service].section("containers")
+    for container in content.values():
+        for file in container.get("files", []):
+            for pattern in file.get("overrides", []):
+                assert f"`{pattern}`" in text, pattern
