@@ -7,7 +7,7 @@ with its bound contents for the accepted revision, so that a pass over an unchan
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import apply, errors, host, plan, policy, report, secret, sops
+from reconciler import alerts, apply, errors, host, plan, policy, report, secret, sops
 from reconciler.engine import Engine
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
 from reconciler.git import remote as git
@@ -38,7 +38,7 @@ class Target:
     """Desired state made concrete: with the bytes of its files, and the digests planning compares."""
 
     prepared: Prepared
-    contents: Mapping[str, bytes]
+    contents: Mapping[str, bytes] = field(repr=False)
     basis: plan.Basis
 
     @property
@@ -57,6 +57,7 @@ class Node:
         self.poller = git.Poller(self.remote)
         self.engine = engine or Engine(settings.engine.url, owner=settings.host, timeout=settings.engine.timeout)
         self.statuses = self._reporter() if forge and settings.forge else None
+        self.alerts = self._teller() if forge and settings.alerts.targets else None
         self.stop = Event()
         self._target: Target | None = None
         self._registry: tuple[Target, Registry] | None = None
@@ -70,13 +71,15 @@ class Node:
         self._commit: tree.CommitInfo | None = None
 
     def close(self) -> None:
-        """Let go of connections; waits a moment for statuses that are still to be posted."""
+        """Let go of connections; waits a moment for statuses and alerts that are still to be sent."""
         self.poller.close()
         if self._registry:
             self._registry[1].close()
         self.engine.close()
         if self.statuses:
             self.statuses.close(5.0)
+        if self.alerts:
+            self.alerts.close(5.0)
 
     # --- source: poll, fetch, trust, validate, anchor ------------------------------------------------------------
 
@@ -209,7 +212,9 @@ class Node:
         actual = host.observe(self.engine, wanted, deep=deep)
         adopted = {name for name, applied in memory.applied.items()}
         containers = {
-            name: replace(running, owned=True) if name in adopted and memory.applied[name].id == running.id else running
+            name: replace(running, owned=True)
+            if not running.owned and name in adopted and memory.applied[name].id == running.id
+            else running
             for name, running in actual.containers.items()
         }
         actual = replace(actual, containers=containers)
@@ -273,12 +278,16 @@ class Node:
         previous = self.state.report or {}
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
-        self.state.save_report(to_json(finished))
+        told = to_json(finished)
+        if _news(told) != _news(previous):
+            self.state.save_report(told)
         self._restless = any(outcome.result != "done" for outcome in finished.outcomes)
         if entry := report.history_entry(finished):
             self.state.record(entry)
         for text in report.status_text(finished):
             self._say(text, site=finished.site)
+        if self.alerts:
+            self.alerts.take(finished)
         _log_report(finished)
         return finished
 
@@ -290,6 +299,11 @@ class Node:
         self.statuses.submit(
             Status(text.commit, context, text.state, text.description), ref=self.settings.git.branch, key=text.key
         )
+
+    def _teller(self) -> alerts.Teller:
+        own = self.settings
+        identity = f"{own.git.url}#{own.git.path}@{own.host}"
+        return alerts.Teller(own.alerts, self.state.path / "alerts.json", identity)
 
     def _reporter(self) -> StatusReporter:
         forge = self.settings.forge
@@ -347,6 +361,11 @@ def host_policy(settings: Settings) -> policy.HostPolicy:
         registries=own.registries,
         forbidden=base.forbidden if state in base.forbidden else (*base.forbidden, state),
     )
+
+
+def _news(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a report is worth a write: a pass that found what the one before it found leaves the disk alone."""
+    return {name: value for name, value in told.items() if name not in ("started_at", "seconds", "trigger", "deep")}
 
 
 def _with_previous_files(desired: Desired, memory: Memory) -> Desired:

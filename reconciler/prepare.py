@@ -93,7 +93,8 @@ def decrypt(
     for name in names:
         if name in content:
             values.update(_flat(sops.decrypt(content[name], name=name, keys=keys)))
-    return {name: value for name, value in values.items() if name.partition(".")[0] in desired.secrets}
+    used = {name.partition(".")[0] for name in desired.secrets}
+    return {name: value for name, value in values.items() if name.partition(".")[0] in used}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -179,6 +179,8 @@ class StatusReporter:
             due = waiting.due if waiting else self._clock() + self._random.uniform(0, self._jitter)
             held = waiting is not None and waiting.held
             same = material(status.description) if key is None else key
+            if waiting and (waiting.status.state, waiting.key) == (status.state, same):
+                return  # what waits says the same, and it was said first
             self._queue[place] = _Item(status, ref, same, due, held)
             self._drop_oldest(status.context)
             if self._thread is None:

@@ -47,7 +47,7 @@ class Basis:
     policy refuses it; `hold` is a (reason, message) that holds every action back (suspended, outside a window).
     """
 
-    contents: Mapping[str, bytes]
+    contents: Mapping[str, bytes] = field(repr=False)
     files_digest: Mapping[str, str] = field(default_factory=dict)
     part_digest: Mapping[str, str] = field(default_factory=dict)
     denied: Mapping[str, str] = field(default_factory=dict)

@@ -149,11 +149,13 @@ class Lab:
         """One cycle, in this process."""
         return reconcile(self.node, deep=deep)
 
-    def run(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """The real program, as an operator calls it."""
+    def run(
+        self, *words: str, check: bool = True, timeout: float = 300, extra: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The real program, as an operator calls it; `extra` is added to its environment."""
         done = subprocess.run(
             [sys.executable, "-m", "reconciler", *words],
-            env=self.environment(),
+            env={**self.environment(), **(extra or {})},
             cwd=self.site,
             capture_output=True,
             text=True,

@@ -1,0 +1,220 @@
+"""A control plane of genuine Kolla 2025.1 containers: every situation of a week, in one go.
+
+The tests share one lab and go on from wherever the one before left it: a first convergence takes a minute.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+import requests
+from keystoneauth1 import session
+from keystoneauth1.identity import v3
+
+from tests.scenarios import cloud
+from tests.support.lab import VIP, Lab, lines, results
+
+pytestmark = [pytest.mark.engine, pytest.mark.images]
+
+API = f"http://{VIP}:5000/v3"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, engine_url: str, kolla_images: dict[str, str]) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("cloud") / "lab", engine_url) as lab:
+        cloud.first(lab)
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def engine(engine_url: str) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=engine_url, timeout=120)
+    yield client
+    client.close()
+
+
+def admin(lab: Lab) -> session.Session:
+    target = lab.node.target()
+    assert target is not None
+    password = target.prepared.secrets["keystone_admin_password"].reveal()
+    return session.Session(
+        auth=v3.Password(
+            auth_url=API,
+            username="admin",
+            password=password,
+            project_name="admin",
+            user_domain_id="default",
+            project_domain_id="default",
+        )
+    )
+
+
+def changed(lab: Lab, before: dict[str, tuple[str, int, str]]) -> set[str]:
+    """Containers that are not exactly what they were: another id, process or start time."""
+    after = lab.identities()
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def test_a_first_push_becomes_a_control_plane(lab: Lab) -> None:
+    commit = lab.push("a control plane")
+    report = lab.reconcile()
+    assert report.converged, [(o.action.id, o.message) for o in report.failed]
+    assert lab.identities().keys() == {
+        "cron", "haproxy", "memcached", "mariadb", "mariadb_clustercheck", "rabbitmq",
+        "keystone", "keystone_fernet", "keystone_ssh",
+    }  # fmt: skip
+    assert admin(lab).get_token()
+    lab.node.statuses.flush(20)
+    assert lab.statuses(commit)[-1][0] == "success"
+    assert lab.statuses(commit)[-1][1].startswith("9 containers, ")
+
+
+def test_no_secret_is_anywhere_but_in_files(
+    lab: Lab, engine: docker.DockerClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = lab.node.target()
+    assert target is not None
+    values = {n: s.reveal() for n, s in target.prepared.secrets.items() if len(s.reveal()) >= 8}
+    shown = [json.dumps(engine.api.inspect_container(name)) for name in lab.identities()]
+    shown += [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for _, pid, _ in lab.identities().values()]
+    shown += [path.read_text() for path in lab.state.glob("*.json*")]
+    shown += [str(lab.statuses()), capfd.readouterr().out, repr(target)]
+    leaks = [name for name, value in values.items() if any(value in text for text in shown)]
+    assert leaks == [] and len(values) > 5
+
+
+def test_nothing_changed_means_nothing_done(lab: Lab) -> None:
+    before = lab.identities()
+    for deep in (True, False):
+        report = lab.reconcile(deep=deep)
+        assert report.plan is not None and report.plan.empty, lines(report)
+        assert not report.plan.held, report.plan.held
+    assert changed(lab, before) == set()
+
+
+def test_one_keystone_option_restarts_keystone_alone(lab: Lab) -> None:
+    before = lab.identities()
+    lab.write({"config/keystone.conf": "[token]\nexpiration = 7200\n"})
+    lab.push("tokens live for two hours")
+    report = lab.reconcile()
+    assert lines(report) == [
+        "write      keystone-fernet/keystone.conf  (content changed)",
+        "restart    keystone_fernet  (keystone.conf changed)",
+        "write      keystone/keystone.conf  (content changed)",
+        "restart    keystone  (keystone.conf changed)",
+    ]
+    assert report.converged and changed(lab, before) == {"keystone", "keystone_fernet"}
+    assert {k: v[0] for k, v in before.items()} == {k: v[0] for k, v in lab.identities().items()}
+    body = admin(lab).get(f"{API}/auth/tokens", headers={"X-Subject-Token": admin(lab).get_token()}).json()["token"]
+    lifetime = time.mktime(time.strptime(body["expires_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.mktime(
+        time.strptime(body["issued_at"][:19], "%Y-%m-%dT%H:%M:%S")
+    )
+    assert lifetime == pytest.approx(7200, abs=5)
+
+
+def test_an_option_that_breaks_keystone_comes_back(lab: Lab) -> None:
+    before = lab.identities()
+    lab.write({"config/keystone.conf": "[token]\nexpiration = 7200\nprovider = nosuch\n"})
+    bad = lab.push("a provider that does not exist")
+    report = lab.reconcile()
+    outcome = results(report)["restart:keystone"]
+    assert outcome.result == "rolled-back", outcome
+    assert "nosuch" in outcome.message, "keystone's own last log lines say why"
+    assert admin(lab).get_token(), "the previous files and the container are back"
+    assert "nosuch" not in (lab.config_root / "keystone/keystone.conf").read_text()
+    assert {k: v[0] for k, v in before.items()} == {k: v[0] for k, v in lab.identities().items()}
+    lab.node.statuses.flush(20)
+    state, text = lab.statuses(bad)[-1]
+    assert state == "failed" and text.startswith("keystone"), text
+    lab.write({"config/keystone.conf": "[token]\nexpiration = 3600\n"})
+    lab.push("repaired")
+    assert lab.reconcile().converged
+
+
+def test_mistakes_are_refused_before_anything_happens(lab: Lab) -> None:
+    before = lab.identities()
+    lab.edit("globals.yml", "enable_keepalived", "enable_keepalivd")
+    lab.write({"config/keystne.conf": "[token]\nexpiration = 1\n"})
+    lab.push("two mistakes")
+    refusal = lab.reconcile().refusal
+    assert refusal is not None and refusal.reason == "SiteInvalid"
+    text = "\n".join(refusal.problems)
+    assert "enable_keepalived" in text and "keystone.conf" in text, "with suggestions"
+    assert changed(lab, before) == set()
+    lab.edit("globals.yml", "enable_keepalivd", "enable_keepalived")
+    lab.write({"config/keystne.conf": None})
+    lab.push("repaired")
+    assert lab.reconcile().converged
+
+
+def test_what_runs_was_edited_by_hand(lab: Lab, engine: docker.DockerClient) -> None:
+    """The files on the node are right, the copy inside the container is not: Kolla's own check tells."""
+    before = lab.identities()
+    code, output = engine.containers.get("keystone").exec_run(
+        ["sed", "-i", "s/^expiration.*/expiration = 1/", "/etc/keystone/keystone.conf"], user="root"
+    )
+    assert code == 0, output
+    assert lab.reconcile(deep=False).plan.empty  # type: ignore[union-attr]
+    report = lab.reconcile(deep=True)
+    assert lines(report) == ["restart    keystone  (drift: what runs differs from its files)"]
+    assert report.converged and changed(lab, before) == {"keystone"}
+
+
+def test_registrations_drift_and_are_healed(lab: Lab) -> None:
+    admin_session = admin(lab)
+    endpoint = next(e for e in admin_session.get(f"{API}/endpoints").json()["endpoints"] if e["interface"] == "public")
+    changes = {"endpoint": {"url": "http://wrong.example.org:5000"}}
+    admin_session.patch(f"{API}/endpoints/{endpoint['id']}", json=changes)
+    report = lab.reconcile(deep=True)
+    assert lines(report) == ["register   keystone:endpoint:keystone/public/RegionOne  (drift: url)"]
+    assert report.converged
+    urls = [e["url"] for e in admin(lab).get(f"{API}/endpoints").json()["endpoints"]]
+    assert "http://wrong.example.org:5000" not in urls
+
+
+def test_a_rotated_password_reaches_database_and_service(lab: Lab) -> None:
+    before = lab.identities()
+    words = ("secrets", "rotate", "--name", "keystone_database_password", str(lab.site))
+    env = {"SOPS_AGE_SSH_PRIVATE_KEY_FILE": str(lab.host_key)}
+    lab.run(*words, extra=env)
+    lab.push("a new database password")
+    report = lab.reconcile()
+    assert report.converged, [(o.action.id, o.message) for o in report.failed]
+    assert "register   mariadb:user:keystone@%  (password)" in lines(report)
+    assert any("a secret rotated: keystone_database_password" in line for line in lines(report))
+    assert changed(lab, before) == {"keystone", "keystone_fernet"} and admin(lab).get_token()
+
+
+def test_a_service_switched_on_is_reached_without_a_dropped_connection(lab: Lab, kolla_images: dict[str, str]) -> None:
+    if "glance-api" not in kolla_images:
+        pytest.skip("needs the image glance-api (`make images` with --extra)")
+    with requests.Session() as kept:
+        assert kept.get(f"{API}/", timeout=10).status_code == 200
+        before = lab.identities()
+        lab.edit("globals.yml", "enable_glance: false", "enable_glance: true")
+        lab.push("an image service")
+        report = lab.reconcile()
+        assert report.converged, [(o.action.id, o.message) for o in report.failed]
+        assert any(line.startswith("reload     haproxy") for line in lines(report)), lines(report)
+        assert kept.get(f"{API}/", timeout=10).status_code == 200
+    assert changed(lab, before) == {"glance_api"}, "haproxy keeps its container and its process"
+    assert admin(lab).get(f"http://{VIP}:9292/v2/images").json()["images"] == []
+
+
+def test_a_service_switched_off_leaves_its_data(lab: Lab, engine: docker.DockerClient) -> None:
+    if "glance_api" not in lab.identities():
+        pytest.skip("glance was not switched on")
+    lab.edit("globals.yml", "enable_glance: true", "enable_glance: false")
+    lab.push("no image service any more")
+    report = lab.reconcile()
+    assert report.converged, [(o.action.id, o.message) for o in report.failed]
+    assert "remove     glance_api  (no longer part of the site)" in lines(report)
+    assert "unregister keystone:endpoint:glance/public/RegionOne  (no longer part of the site)" in lines(report)
+    assert report.plan is not None and "glance" in report.plan.leftovers
+    assert engine.volumes.get("glance")
+    names = [s["name"] for s in admin(lab).get(f"{API}/services").json()["services"]]
+    assert names == ["keystone"]
+    assert [h.target for h in report.plan.held if h.reason == "HoldsData"] == ["mariadb:database:glance"]
