@@ -68,6 +68,31 @@ class Forge:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertTarget:
+    """Where alerts go. `key_file`: GitLab's authorization key, or the secret that signs a webhook's body."""
+
+    kind: Literal["gitlab", "webhook", "apprise"]
+    url: str = ""
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    url_file: Path | None = None  # apprise: its address holds the password, so it is a file's content
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """When somebody is told, and where; all times in seconds."""
+
+    repeat: float = 14_400.0
+    settle: float = 120.0
+    source_after: float = 900.0
+    failing_after: float = 300.0
+    suspended_after: float = 86_400.0
+    per_hour: int = 60
+    runbook: str = "docs/operations.md"
+    targets: Mapping[str, AlertTarget] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     privileged: bool = True
     pid_host: bool = True
@@ -96,6 +121,7 @@ class Settings:
     engine: EngineSettings = EngineSettings()
     daemon: Daemon = Daemon()
     forge: Forge | None = None
+    alerts: Alerts = field(default_factory=Alerts)
     policy: Policy = Policy()
     log: Log = Log()
 
@@ -107,6 +133,7 @@ _SECTIONS: Mapping[str, type] = {
     "engine": EngineSettings,
     "daemon": Daemon,
     "forge": Forge,
+    "alerts": Alerts,
     "policy": Policy,
     "log": Log,
 }
@@ -163,6 +190,8 @@ def _convert(name: str, value: Any) -> Any:
 
 
 def _typed(section: type, key: str, value: Any) -> Any:
+    if section is Alerts and key == "targets":
+        return {name: AlertTarget(**{k: _typed(AlertTarget, k, v) for k, v in t.items()}) for name, t in value.items()}
     if "Path" in str(section.__annotations__[key]):
         return Path(value)
     return tuple(value) if isinstance(value, list) else value

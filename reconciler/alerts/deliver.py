@@ -1,0 +1,163 @@
+"""Sends messages to one target, in a child process: what hangs is killed, and what apprise loads is gone afterwards.
+
+Errors of the hierarchy: Transient AlertTargetUnreachable, AlertTargetBusy; Terminal AlertTargetRefused,
+AlertTargetMisconfigured. No message holds a key or an address that may hold a password.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler import errors
+
+_SECONDS = 10.0  # for one request
+SIGNATURE = "X-Reconciler-Signature-256"
+
+
+def run(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """{"kind", "url", "key_file", "ca_file", "url_file", "messages"}: send the messages in order, up to the first failure.
+
+    Returns {"done": how many arrived, "error": None or {"transient", "reason", "message", "retry_after"}}.
+    """
+    send = _apprise if argument["kind"] == "apprise" else _http
+    done = 0
+    try:
+        for message in argument["messages"]:
+            send(argument, message)
+            done += 1
+    except errors.ReconcilerError as error:
+        described = {
+            "transient": isinstance(error, errors.Transient),
+            "reason": error.reason,
+            "message": str(error),
+            "retry_after": getattr(error, "retry_after", None),
+        }
+        return {"done": done, "error": described}
+    return {"done": done, "error": None}
+
+
+def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
+    import requests
+
+    body = json.dumps(message, separators=(",", ":")).encode()
+    headers = {"Content-Type": "application/json", "User-Agent": "reconciler", **_proof(target, body)}
+    host = urlsplit(target["url"]).netloc
+    ca_file = target.get("ca_file")
+    # Raised outside the except block: an error of `requests` would carry the headers of the request along.
+    failure: errors.ReconcilerError
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # ~/.netrc and the like have no say
+            answer = session.post(
+                target["url"],
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                stream=True,
+                timeout=_SECONDS,
+                verify=ca_file or True,
+            )
+            if 200 <= answer.status_code < 300:
+                return
+            failure = _refusal(host, answer.status_code, answer.headers.get("Retry-After", ""))
+    except requests.exceptions.SSLError:
+        failure = _unreachable(f"{host}: its certificate is not trusted (is ca_file the authority of this server?)")
+    except requests.exceptions.Timeout:
+        failure = _unreachable(f"{host} does not answer within {_SECONDS:g} s")
+    except requests.RequestException as error:
+        failure = _unreachable(f"{host} cannot be reached ({type(error).__name__})")
+    except OSError as error:
+        failure = _misconfigured(f"CA file {ca_file} cannot be used: {error.strerror or 'not found'}")
+    raise failure
+
+
+def _proof(target: Mapping[str, Any], body: bytes) -> dict[str, str]:
+    if not target.get("key_file"):
+        return {}
+    key = _read(Path(target["key_file"]))
+    if target["kind"] == "gitlab":
+        return {"Authorization": f"Bearer {key}"}
+    return {SIGNATURE: "sha256=" + hmac.new(key.encode(), body, hashlib.sha256).hexdigest()}
+
+
+def _refusal(host: str, code: int, retry_after: str) -> errors.ReconcilerError:
+    import urllib3
+
+    if code in (409, 429) or code >= 500:
+        wait: float | None = None
+        if retry_after:
+            try:
+                wait = min(urllib3.util.Retry().parse_retry_after(retry_after), 86_400.0)
+            except urllib3.exceptions.InvalidHeader:
+                wait = None
+        return errors.Transient(f"{host} is busy: it answers {code}", reason="AlertTargetBusy", retry_after=wait)
+    advice = {
+        401: "is the key right?",
+        403: "is the key right?",
+        404: "is the address right, is the integration active?",
+    }
+    hint = advice.get(code, "is the address the final one?" if 300 <= code < 400 else "see its log")
+    return errors.Terminal(f"{host} refuses the alert with {code} ({hint})", reason="AlertTargetRefused")
+
+
+def _apprise(target: Mapping[str, Any], message: Mapping[str, str]) -> None:
+    import apprise
+
+    address = _read(Path(target["url_file"]))
+    said: list[str] = []
+    logger = logging.getLogger("apprise")
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.propagate = False
+    asset = apprise.AppriseAsset(async_mode=False, app_id="reconciler", app_desc="reconciler")
+    sender = apprise.Apprise(asset=asset)
+    try:
+        if not sender.add(address):
+            raise _misconfigured(f"{target['url_file']} holds no address that apprise understands")
+        if not sender.notify(
+            title=message["title"],
+            body=message["body"],
+            notify_type=apprise.NotifyType(message["type"]),
+            body_format=apprise.NotifyFormat.TEXT,
+        ):
+            scheme = address.partition(":")[0]
+            raise _unreachable(f"{scheme} took no notification: {_hidden(said, address) or 'no reason given'}")
+    finally:
+        logger.removeHandler(handler)
+
+
+def _hidden(said: Sequence[str], address: str) -> str:
+    """The last thing apprise said, without any part of the address but its host."""
+    text = " ".join(said[-1].split())[:300] if said else ""
+    rest = address.partition("://")[2]
+    host = re.split(r"[/?]", rest)[0].rpartition("@")[2]
+    for part in sorted(set(re.split(r"[/?&=@:]", rest.replace(host, "", 1))), key=len, reverse=True):
+        if len(part) > 3:
+            text = text.replace(part, "…")
+    return text
+
+
+def _read(path: Path) -> str:
+    """The one line of a key file. Raises errors.Terminal, which holds nothing of it."""
+    try:
+        content = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _misconfigured(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from None
+    if not content or not content.isprintable():
+        raise _misconfigured(f"{path} must hold one line of text")
+    return content
+
+
+def _unreachable(message: str) -> errors.Transient:
+    return errors.Transient(message, reason="AlertTargetUnreachable")
+
+
+def _misconfigured(message: str) -> errors.Terminal:
+    return errors.Terminal(message, reason="AlertTargetMisconfigured")

@@ -1,0 +1,184 @@
+"""What of a report somebody should be told: one alert per item of this host. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from reconciler.model import Condition, Difference, Outcome
+from reconciler.report import Report
+
+Kind = Literal["failing", "drift", "refused", "source", "stalled", "suspended"]
+Severity = Literal["critical", "high", "medium", "low", "info"]  # GitLab's words
+
+_DIFFERENCES = 8  # shown of each item
+_VALUE = 200  # characters of a value
+# Items that are no container, file or registration. None of those can hold a blank.
+SOURCE, REVISION, NODE, SUSPENSION = "the source", "the newest commit", "the node", "the suspension"
+_OURS = frozenset({SOURCE, REVISION, NODE, SUSPENSION})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How long something may last before it is an alert, in seconds."""
+
+    source_after: float = 900.0
+    failing_after: float = 300.0
+    suspended_after: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that is wrong on one host. `cause` says who or what did it, where that is known."""
+
+    kind: Kind
+    item: str
+    host: str
+    site: str
+    severity: Severity
+    reason: str
+    title: str  # one line, the same for as long as the item has this reason
+    text: str
+    revision: str = ""
+    cause: str = ""
+    patience: float = 0.0  # seconds it has to last before anybody is told
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which items a report can speak for: only of these does "not among the alerts" mean that all is well again."""
+
+    plan: bool  # containers, files, registrations and jobs
+    deep: bool  # also what only a deep pass sees
+    revision: bool
+    suspension: bool
+    unknown: frozenset[str]  # items of the plan of which nothing is known in this pass
+
+    def covers(self, item: str, *, deep_only: bool) -> bool:
+        """Whether the report can say that `item` is well. `deep_only`: only deep passes ever saw it otherwise."""
+        if item == REVISION:
+            return self.revision
+        if item == SUSPENSION:
+            return self.suspension
+        if item in _OURS:
+            return True
+        return self.plan and item not in self.unknown and (self.deep or not deep_only)
+
+
+def alerts_of(report: Report, now: datetime, rules: Rules = Rules()) -> tuple[Alert, ...]:
+    """What is wrong according to a report that has its conditions; at most one alert per item, in order of items."""
+    found: dict[str, Alert] = {}
+    # Where several are about one item the first one says more.
+    for alert in (*_failing(report, rules), *_drift(report), *_node(report, now, rules)):
+        found.setdefault(alert.item, alert)
+    return tuple(found[item] for item in sorted(found))
+
+
+def verdict(report: Report) -> Verdict:
+    """What `report` can speak for: what could not be read, or was left undone, is neither well nor ill."""
+    planned = report.plan is not None and report.failure is None
+    held = report.plan.held if report.plan else ()
+    unknown = {h.target for h in held if h.reason == "Unknown"}
+    unknown |= {_item(o) for o in report.outcomes if o.result == "skipped"}
+    unknown |= {o.action.target for o in report.outcomes if o.result == "skipped"}
+    return Verdict(planned, report.deep, report.source.ok, planned, frozenset(unknown))
+
+
+def _failing(report: Report, rules: Rules) -> Iterator[Alert]:
+    for outcome in report.failed:
+        back = ", rolled back" if outcome.result == "rolled-back" else ""
+        # What was rolled back waits for a commit; everything else is tried again and often heals by itself.
+        yield _alert(
+            report,
+            "failing",
+            _item(outcome),
+            outcome.reason or "ActionFailed",
+            f"{outcome.action.verb} {outcome.action.target} failed{back}",
+            f"{outcome.action.line}\n{outcome.message}",
+            "high",
+            target=outcome.action.target,
+            patience=0.0 if back else rules.failing_after,
+        )
+    for held in report.quarantined:
+        title = f"{held.target} does not work with this revision and was rolled back"
+        yield _alert(
+            report, "failing", held.target, held.reason, title, _details(held.message, held.differences), "high"
+        )
+
+
+def _drift(report: Report) -> Iterator[Alert]:
+    """Drift that is still there: held back, or with an action that did not succeed (then `_failing` was first)."""
+    for held in report.drift:
+        # Whoever suspends a node to work on it knows that it differs.
+        if held.reason != "Suspended":
+            text = _details(held.message, held.differences)
+            yield _alert(report, "drift", held.target, held.reason, f"{held.target} drifted", text, "medium")
+
+
+def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
+    conditions = {condition.type: condition for condition in report.conditions}
+    if report.refusal:
+        refusal = report.refusal
+        problems = "".join(f"\n- {problem}" for problem in refusal.problems[:20])
+        text = f"{refusal.message}{problems}\nThe node stays with {report.revision[:12] or 'no revision'}."
+        title = f"commit {refusal.commit[:12]} was refused"
+        yield _alert(report, "refused", REVISION, refusal.reason, title, text, "high")
+    if not report.source.ok and _lasts(conditions.get("SourceReady"), False, now, rules.source_after):
+        text = f"{report.source.message}\nThe node keeps to {report.revision[:12] or 'no revision'}."
+        yield _alert(report, "source", SOURCE, report.source.reason, "the repository cannot be read", text, "high")
+    suspended = conditions.get("Suspended")
+    if report.suspended and suspended and _lasts(suspended, True, now, rules.suspended_after):
+        text = f"{report.suspended}\nNothing is changed or healed since {suspended.since:%Y-%m-%d %H:%M} UTC."
+        yield _alert(report, "suspended", SUSPENSION, "Suspended", "still suspended", text, "low")
+    stalled = conditions.get("Stalled")
+    told = bool(report.failed or report.quarantined) or (report.failure is None and report.plan is None)
+    if stalled and not told and _lasts(stalled, True, now, rules.failing_after):
+        yield _alert(report, "stalled", NODE, stalled.reason, "the node does not converge", stalled.message, "high")
+
+
+def _lasts(condition: Condition | None, status: bool, now: datetime, seconds: float) -> bool:
+    return condition is not None and condition.status == status and now - condition.since >= timedelta(seconds=seconds)
+
+
+def _item(outcome: Outcome) -> str:
+    return outcome.action.container or outcome.action.target
+
+
+def _alert(
+    report: Report,
+    kind: Kind,
+    item: str,
+    reason: str,
+    title: str,
+    text: str,
+    severity: Severity,
+    *,
+    target: str = "",
+    patience: float = 0.0,
+) -> Alert:
+    explained = report.explained
+    return Alert(
+        kind=kind,
+        item=item,
+        host=report.host,
+        site=report.site,
+        severity=severity,
+        reason=reason,
+        title=f"{report.host}: {title}",
+        text=text.strip(),
+        revision=report.revision,
+        cause=explained.get(target) or explained.get(item, ""),
+        patience=patience,
+    )
+
+
+def _details(message: str, differences: Iterable[Difference]) -> str:
+    shown = [*differences]
+    lines = [f"{d.field}: is {_short(d.actual)}, should be {_short(d.desired)}" for d in shown[:_DIFFERENCES]]
+    if len(shown) > _DIFFERENCES:
+        lines.append(f"and {len(shown) - _DIFFERENCES} more fields")
+    return "\n".join((message, *lines))
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _VALUE else value[: _VALUE - 1] + "…"
