@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from reconciler import errors
@@ -48,6 +49,7 @@ class Cache:
         self._generation: dict[str, int] = {}
         self._epoch = 0
         self._images: dict[str, Image] = {}
+        self._parsed: dict[str, tuple[Mapping[str, Any], Image | None, tuple[str, Container | None], Running]] = {}
 
     def heard(self, event: Event) -> None:
         """Take an event of the engine into account."""
@@ -87,6 +89,22 @@ class Cache:
             if self.live and mark == (self._epoch, self._generation.get(identity, 0)):
                 self._containers[identity] = data
 
+    def parsed(
+        self,
+        data: Mapping[str, Any],
+        image: Image | None,
+        asked: tuple[str, Container | None],
+        parse: Callable[[], Running],
+    ) -> Running:
+        """What `parse` makes of the very same JSON and image, for the same owner and desired container, is made once."""
+        identity = str(data["Id"])
+        before = self._parsed.get(identity)
+        if before is not None and before[0] is data and before[1] is image and before[2] == asked:
+            return before[3]
+        found = parse()
+        self._parsed[identity] = (data, image, asked, found)
+        return found
+
     def image(self, target: str) -> Image | None:
         """What a name or an id stands for; names are kept only while events say what happens to them."""
         with self._lock:
@@ -104,6 +122,7 @@ class Cache:
         with self._lock:
             self._containers = {key: self._containers[key] for key in containers if key in self._containers}
             self._images = {key: self._images[key] for key in images if key in self._images}
+            self._parsed = {key: self._parsed[key] for key in self._containers if key in self._parsed}
 
 
 class Observer:
@@ -144,8 +163,8 @@ class Observer:
                 own = images.get(found["Image"])
                 want = wanted.get(name.removeprefix(ASIDE))
                 try:
-                    containers[name] = parse.running(
-                        found, own, owner=self.owner, engine=facts, wanted=want, names=by_id
+                    containers[name] = self._cache.parsed(
+                        found, own, (self.owner, want), partial(self._parse, found, own, want, facts, by_id)
                     )
                 except (KeyError, TypeError, ValueError) as error:
                     unknown[f"container:{name}"] = f"the engine's description cannot be read: {error!r}"
@@ -159,6 +178,16 @@ class Observer:
             stale=stale,
             unknown=unknown,
         )
+
+    def _parse(
+        self,
+        data: Mapping[str, Any],
+        own: Image | None,
+        want: Container | None,
+        facts: parse.Facts,
+        names: Mapping[str, str],
+    ) -> Running:
+        return parse.running(data, own, owner=self.owner, engine=facts, wanted=want, names=names)
 
     def _is_of_interest(self, entry: Mapping[str, Any], names: set[str]) -> bool:
         name = _name(entry)
