@@ -15,13 +15,14 @@ A file that cannot be read is an error, never the same as no file.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +30,7 @@ from reconciler import errors, files
 from reconciler.model import Applied, Desired, JobResult, Memory, Registration, from_json, to_json
 
 T = TypeVar("T")
+_Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
 HISTORY_KEPT = 2_000  # lines
 
 
@@ -61,6 +63,8 @@ class StateDirectory:
         self.posted = path / "posted.json"
         self._guard = RLock()
         self._lock = FileLock(path / "lock", mode=0o600)
+        # File → (which file it was, what it held): a file is only ever replaced whole, so it is not parsed twice.
+        self._parsed: dict[str, tuple[_Identity, Any]] = {}
 
     def create(self) -> None:
         """Make the directory, readable by its owner only."""
@@ -187,6 +191,24 @@ class StateDirectory:
         return data
 
     def _read(self, name: str, kind: type[T]) -> T | None:
+        before = self._identity(name)
+        kept = self._parsed.get(name)
+        if kept is not None and before is not None and kept[0] == before:
+            return cast(T, kept[1])
+        value = self._parse(name, kind)
+        # Kept only if it is certain that this very file was read, and not its successor.
+        if before is not None and before == self._identity(name):
+            self._parsed[name] = (before, value)
+        return value
+
+    def _identity(self, name: str) -> _Identity:
+        try:
+            found = os.lstat(self.path / name)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
+
+    def _parse(self, name: str, kind: type[T]) -> T | None:
         data = self._json(name)
         if data is None:
             return None
