@@ -160,7 +160,8 @@ def _show(
     output.line(f"revision  {' '.join(filter(None, (revision, report.get('subject'), _author(report))))}")
     began = datetime.fromisoformat(report["started_at"])
     passed = (datetime.now(UTC) - began).total_seconds()
-    output.line(f"last      {output.ago(passed)} ago, {report['seconds']:.1f} s, because of: {report['trigger']}")
+    # A pass that finds nothing new writes nothing, so this is not the time of the last pass.
+    output.line(f"news      {output.ago(passed)} ago, {report['seconds']:.1f} s, because of: {report['trigger']}")
     if mode := ("report: nothing is changed" if settings.mode == "report" else ""):
         output.line(f"mode      {mode}", "warn")
     output.line()
