@@ -11,7 +11,8 @@ key_repository = /data/fernet
 [identity]
 password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = true
+backend = oslo_cache.dict
 CONF
 manage() { keystone-manage --config-file /data/keystone.conf "$@"; }
 manage db_sync
