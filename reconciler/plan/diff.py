@@ -26,7 +26,7 @@ from reconciler.model import (
     Verb,
     aside,
 )
-from reconciler.plan.differences import MUTABLE, differences
+from reconciler.plan.differences import differences, is_mutable
 from reconciler.plan.order import ordered
 from reconciler.plan.redact import file_diff
 
@@ -149,7 +149,7 @@ class _Planner:
             self.make(container, spare, (*needs, *ids))
             return
         found = self.running_differences(container, running)
-        if any(d.field not in MUTABLE for d in found) or (changed and _copies_once(container)):
+        if any(not is_mutable(d) for d in found) or (changed and _copies_once(container)):
             self.replace(container, running, found, (*needs, *ids))
         else:
             self.touch(container, running, found, changed, (*needs, *ids))
