@@ -1,0 +1,86 @@
+"""Results for people and for later: a table, and bench-results/<date>.json."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.measure import Row
+from tests.support.lab import CHECKOUT
+
+
+def machine(engine_url: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    client = docker.APIClient(base_url=engine_url, timeout=30)
+    try:
+        version, info = client.version(), client.info()
+    finally:
+        client.close()
+    processor = ""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+            break
+    return {
+        "processor": processor or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_mib": int(Path("/proc/meminfo").read_text().split()[1]) // 1024,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "engine": f"Docker {version['Version']}, {info['Driver']}, cgroup v{info.get('CgroupVersion', '1')}",
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def show(name: str, about: str, rows: Sequence[Row], console: Console) -> None:
+    """One figure's table; columns end where they must when the output is no terminal."""
+    table = Table(title=f"{name}: {about}", title_justify="left", expand=False, box=None, pad_edge=False)
+    table.add_column("what", no_wrap=True)
+    for heading in ("median", "min – max", "budget", "floor"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("floor is", no_wrap=True)
+    for row in rows:
+        style = "red" if row.missed else "green" if row.budget is not None else ""
+        note = "; ".join(text for text in (row.floor_is, row.note) if text)
+        table.add_row(
+            row.part,
+            f"[{style}]{_number(row.median)} {row.unit}[/]" if style else f"{_number(row.median)} {row.unit}",
+            f"{_number(min(row.values))} – {_number(max(row.values))}" if len(row.values) > 1 else "",
+            f"≤ {row.budget:g}" + (" MISSED" if row.missed else "") if row.budget is not None else "",
+            _number(sorted(row.floor)[len(row.floor) // 2]) if row.floor else "",
+            note,
+        )
+    console.print(table)
+    console.print()
+
+
+def save(found: Mapping[str, Sequence[Row]], about: Mapping[str, Any], folder: Path) -> Path:
+    """Write everything below `folder`, named after the time; returns the file."""
+    now = datetime.now(UTC)
+    commit = subprocess.run(
+        ["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    content = {
+        "at": now.isoformat(timespec="seconds"),
+        "commit": commit,
+        "machine": dict(about),
+        "figures": {name: [row.to_json() for row in rows] for name, rows in found.items()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{now:%Y-%m-%dT%H%M%S}.json"
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def _number(value: float) -> str:
+    if value == 0:
+        return "0"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

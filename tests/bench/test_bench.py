@@ -1,0 +1,83 @@
+"""The benchmark itself runs, and a pass that finds nothing to do touches nothing."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from reconciler.cycle import reconcile
+from tests.bench.bed import bed, warm
+from tests.support.lab import CHECKOUT, Lab, wait_for
+
+pytestmark = pytest.mark.engine
+
+
+def test_two_cheap_figures(tmp_path: Path, engine_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--out", str(tmp_path), "poll", "smoke"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    # 1 is a missed budget, which a busy machine may cause; 2 would be a figure that could not be measured.
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    (written,) = tmp_path.glob("*.json")
+    found = json.loads(written.read_text())["figures"]
+    assert set(found) == {"poll", "smoke"}
+    sizes = {row["part"]: row for row in found["poll"]}
+    over_https = next(row for part, row in sizes.items() if part.startswith("one poll over https"))
+    assert 0 < over_https["median"] <= over_https["budget"] == 1024
+    assert all(row["min"] <= row["median"] <= row["max"] for rows in found.values() for row in rows)
+    assert "budget" in done.stdout
+
+
+def test_a_pass_with_nothing_to_do_writes_nothing(tmp_path: Path, engine_url: str) -> None:
+    with bed(tmp_path / "lab", engine_url, 3) as lab, warm(lab) as node:
+        assert node.statuses is not None
+        statuses = node.statuses
+        wait_for("statuses posted", lambda: statuses.statistics.queued == 0)
+        lab.reconcile(deep=True)
+        before, identities, since = _files(lab), lab.identities(), time.time()
+        for number in range(3):
+            report = reconcile(node, trigger="interval", deep=number == 2)
+            assert report.converged and not report.outcomes
+        time.sleep(0.2)
+        assert _files(lab) == before
+        assert _events(lab, since) == []
+        assert lab.identities() == identities
+        # The same looking does see a write: otherwise all of this would prove nothing.
+        (lab.config_root / "rt-bench-00" / "config.json").write_text("edited\n")
+        assert reconcile(node, trigger="event").converged
+        assert _files(lab) != before
+        assert "restart" in _events(lab, since)
+
+
+def _files(lab: Lab) -> dict[str, tuple[int, int, int, int]]:
+    """Every file and folder of the node, with what changes when somebody writes: inode, size, both times."""
+    found = {}
+    for root in (lab.state, lab.config_root):
+        for path in [root, *sorted(root.rglob("*"))]:
+            stat = path.lstat()
+            found[str(path)] = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return found
+
+
+def _events(lab: Lab, since: float) -> list[str]:
+    """What the engine was asked to do to our containers."""
+    client: Any = docker.APIClient(base_url=lab.engine_url, timeout=60)  # its annotations know no fractions of a second
+    with contextlib.closing(client):
+        stream = client.events(
+            since=f"{since:.9f}",
+            until=f"{time.time():.9f}",
+            decode=True,
+            filters={"label": f"io.reconciler.owner={lab.name}/{lab.host}"},
+        )
+        return [event["Action"] for event in stream]
