@@ -24,7 +24,15 @@ EXAMPLE = HERE.parents[1] / "site-example"
 CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "one_node": {"aio": None},
     "three_nodes": {
-        "ctl-a": ("mariadb", "mariadb-bootstrap", "rabbitmq", "keystone", "keystone-fernet", "keystone-ssh", "memcached"),
+        "ctl-a": (
+            "mariadb",
+            "mariadb-bootstrap",
+            "rabbitmq",
+            "keystone",
+            "keystone-fernet",
+            "keystone-ssh",
+            "memcached",
+        ),
         "lb-2": ("haproxy", "keepalived"),
         "cmp-1": None,
     },
@@ -66,7 +74,9 @@ def outcome(found: Desired, folders: tuple[str, ...] | None) -> Iterator[tuple[s
             yield file.path, file.content
     state = json.loads(json.dumps(to_json(found)))
     state["files"] = {
-        file.path: {key: value for key, value in to_json(file).items() if key not in ("path", "content", "container", "service")}
+        file.path: {
+            key: value for key, value in to_json(file).items() if key not in ("path", "content", "container", "service")
+        }
         for file in found.files
         if file.container not in jobs and (folders is None or file.path.split("/")[0] in folders)
     }

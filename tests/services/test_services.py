@@ -99,7 +99,11 @@ def used_secrets(found: Desired) -> Iterator[str]:
 def test_every_variable_has_an_effect(service: str) -> None:
     """Its name is in a definition, a template or the default of another variable, or the program itself asks for it."""
     program = "".join(path.read_text() for path in golden.SHIPPED.parent.glob("reconciler/render/*.py"))
-    texts = {path: content.decode() for path, content in golden.read(golden.SHIPPED).items() if not path.endswith("README.md")}
+    texts = {
+        path: content.decode()
+        for path, content in golden.read(golden.SHIPPED).items()
+        if not path.endswith("README.md")
+    }
     words = {path: set(re.findall(r"[a-z][a-z0-9_]*", strip_keys(path, text))) for path, text in texts.items()}
     program_words = set(re.findall(r"[a-z][a-z0-9_]*", program))
     used: set[str] = set.union(program_words, *words.values())
@@ -146,14 +150,18 @@ def test_one_host_starts_the_database_cluster() -> None:
     assert set(starts.values()) == {"ctl-b"}  # the first of the group, not of the alphabet
 
 
-@pytest.mark.parametrize("switch", ["enable_glance", "enable_memcached", "enable_rabbitmq", "enable_cron", "enable_haproxy"])
+@pytest.mark.parametrize(
+    "switch", ["enable_glance", "enable_memcached", "enable_rabbitmq", "enable_cron", "enable_haproxy"]
+)
 def test_a_service_can_be_switched_off(switch: str, tmp_path: Path) -> None:
     folder = tmp_path / "site"
     shutil.copytree(golden.HERE / "one_node" / "site", folder)
     with (folder / "globals.yml").open("a") as file:
         file.write(f"{switch}: no\n")
     found = render(golden.load(folder), "aio", "0" * 40)
-    gone = {"glance": "glance_api", "haproxy": "haproxy"}.get(switch.removeprefix("enable_"), switch.removeprefix("enable_"))
+    gone = {"glance": "glance_api", "haproxy": "haproxy"}.get(
+        switch.removeprefix("enable_"), switch.removeprefix("enable_")
+    )
     assert gone not in {item.name for item in found.containers}
     assert not [item.id for item in found.registrations if item.service == switch.removeprefix("enable_")]
 
