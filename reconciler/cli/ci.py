@@ -158,7 +158,8 @@ def _review(site: Path | None, base: str | None, head: str | None, limits: "Limi
     from reconciler.review import Review
 
     source, folder = _head(site, head)
-    start, label = checkout.base_of(folder, base)
+    with _hinting():
+        start, label = checkout.base_of(folder, base)
     before = planning.Source(Path(start["repository"]), start["commit"], start["path"]) if start else None
     empty = Review(site=os.environ.get("CI_PROJECT_NAME", "site"), base=label, head=source.label, path=source.path)
     try:
@@ -206,11 +207,21 @@ def _resolve(source: "Source", revision: str) -> str:
 def _resolve_in(top: Path, revision: str) -> str:
     from reconciler.git import tree
 
-    try:
+    with _hinting():
         return tree.resolve(top, revision)
+
+
+@contextlib.contextmanager
+def _hinting() -> Iterator[None]:
+    """Say what is behind a missing commit most of the time."""
+    try:
+        yield
     except errors.Terminal as error:
-        hint = "; in a job, set GIT_DEPTH to 0: the clone may be too shallow" if "CI" in os.environ else ""
-        raise errors.Terminal(f"{error}{hint}", reason=error.reason) from None
+        if error.reason != "RevisionUnknown" or "CI" not in os.environ:
+            raise
+        raise errors.Terminal(
+            f"{error}; the clone may be too shallow: set GIT_DEPTH to 0", reason=error.reason
+        ) from None
 
 
 # --- where the note goes --------------------------------------------------------------------------------------------

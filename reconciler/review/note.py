@@ -128,7 +128,7 @@ def _risk(risk: Risk) -> list[str]:
     lines = [f"- {mark}**{risk.title}** — {risk.why}"]
     for item in risk.items[:_ITEMS]:
         where = f" on {hosts(item.hosts)}" if item.hosts else ""
-        detail = f" ({escape.code(item.detail, 160)})" if item.detail else ""
+        detail = f": {escape.code(item.detail, 160)}" if item.detail else ""
         lines.append(f"  - {escape.code(item.text)}{where}{detail}")
     if len(risk.items) > _ITEMS:
         lines.append(f"  - *{_more(risk.items[_ITEMS:])}; {ELSEWHERE}*")

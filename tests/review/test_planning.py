@@ -1,0 +1,193 @@
+"""Planning every host between two revisions of a real repository, in limited children."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler import ci, errors
+from reconciler.model import Verb
+from reconciler.report.text import plan_text
+from reconciler.review import Review, changes, headline, risks
+
+from . import sites
+from .conftest import Job
+
+
+def plan(repository: sites.Repository, base: str | None = None, head: str | None = None, **more: object) -> Review:
+    """The review of the last commit from the one before it, or as said."""
+    base, head = base or repository.commits[-2], head or repository.commits[-1]
+    sources = (ci.Source(repository.root, commit, repository.path) for commit in (base, head))
+    return ci.review(*sources, **more)  # type: ignore[arg-type]
+
+
+def test_a_changed_variable_is_planned_on_every_host(repository: sites.Repository) -> None:
+    repository.commit(sites.small(5))
+    repository.commit(
+        {**sites.small(5), "hosts/web3.yml": "enable_store: false\n", "groups/web.yml": "web_greeting: Bye\n"}
+    )
+    found = plan(repository)
+    assert headline(found) == "5 of 5 hosts change · 5 containers restarted · 1 container deleted"
+    assert [group.hosts for group in found.groups] == [("web1", "web2", "web4", "web5"), ("web3",)]
+    page = next(change for change in changes(found) if change.action.verb is Verb.WRITE)
+    assert page.hosts == ("web1", "web2", "web3", "web4", "web5")
+    assert not page.exact
+    assert "-Hello from web1\n+Bye from web1" in page.action.diff
+    assert [risk.kind for risk in risks(found)] == ["deletion", "data-plane"]
+
+
+def test_a_change_of_nothing_is_empty(repository: sites.Repository) -> None:
+    repository.commit(sites.small())
+    repository.commit({**sites.small(), "README.md": "# Read me\n"})
+    found = plan(repository)
+    assert found.groups == ()
+    assert headline(found) == "no host changes · 3 hosts planned"
+
+
+def test_hosts_that_come_and_go(repository: sites.Repository) -> None:
+    repository.commit(sites.small(3))
+    files = sites.small(4)
+    files["inventory.yml"] = files["inventory.yml"].replace("  web2:", "  web9:")
+    repository.commit(files)
+    found = plan(repository)
+    assert (found.joined, found.left) == (("web9", "web4"), ("web2",))
+    assert [group.hosts for group in found.groups] == [("web9", "web4")]  # nothing is planned for a host that left
+    assert [risk.kind for risk in risks(found)] == ["inventory"]
+    assert {action.verb for action in found.groups[0].plan.actions} == {Verb.PULL, Verb.WRITE, Verb.CREATE}
+
+
+def test_a_rotated_password_is_seen_by_name_and_its_value_nowhere(repository: sites.Repository) -> None:
+    site = sites.example()
+    repository.commit(site)
+    repository.commit({**site, "passwords.yml": sites.passwords(keystone_database_password="rotated")})
+    found = plan(repository)
+    assert found.rotated == {"keystone_database_password": ("ctl1",)}
+    assert "secret" in [risk.kind for risk in risks(found)]
+    assert "ENC[" not in str(found)
+
+
+def test_all_problems_of_all_files_are_reported(repository: sites.Repository) -> None:
+    repository.commit(sites.small())
+    repository.commit({**sites.small(), "globals.yml": "enable_stor: false\n", "hosts/web1.yml": "web_greeting: [1]\n"})
+    found = plan(repository)
+    assert not found.valid
+    assert {problem.file for problem in found.problems} == {"globals.yml", "hosts/web1.yml"}
+    assert found.groups == ()
+
+
+def test_problems_of_templates_name_their_line_once(repository: sites.Repository) -> None:
+    repository.commit(sites.small())
+    template = "services/web/templates/index.html.j2"
+    repository.commit({**sites.small(), template: "fine\n{{ web_greting }}\n"})
+    found = plan(repository)
+    (problem,) = found.problems
+    assert (problem.file, problem.line) == (template, 2)
+    assert "web_greeting" in problem.hint
+
+
+def test_an_invalid_base_is_said_and_the_head_still_checked(repository: sites.Repository) -> None:
+    repository.commit({**sites.small(), "globals.yml": "nonsense: 1\n"})
+    repository.commit(sites.small())
+    found = plan(repository)
+    assert found.valid
+    assert [problem.file for problem in found.base_problems] == ["globals.yml"]
+    assert headline(found) == "valid · 3 hosts · nothing to compare with"
+
+
+def test_a_site_in_a_folder_and_a_work_tree(repository: sites.Repository, tmp_path: Path) -> None:
+    inner = sites.Repository(tmp_path / "large", path="clouds/one")
+    inner.commit(sites.small())
+    inner.write({**sites.small(), "groups/web.yml": "web_greeting: Bye\n"})
+    found = ci.review(ci.Source(inner.root, inner.commits[-1], inner.path), ci.Source(inner.root, "", inner.path))
+    assert (found.path, found.head, len(found.changed)) == ("clouds/one", ci.WORK_TREE, 3)
+
+
+def test_from_nothing(repository: sites.Repository) -> None:
+    repository.commit(sites.small())
+    found = ci.review(None, ci.Source(repository.root, repository.commits[-1]))
+    assert headline(found).startswith("3 of 3 hosts change · 6 containers created")
+
+
+def test_policy_changes_are_risks(repository: sites.Repository) -> None:
+    repository.commit(sites.small())
+    repository.commit({**sites.small(), "reconciler.yml": "name: small\nprune: {max: 50}\n"})
+    found = plan(repository)
+    assert [(d.field, d.actual, d.desired) for d in found.policy] == [("prune.max", "5", "50")]
+
+
+def test_the_plan_is_that_of_the_plan_verb(repository: sites.Repository, reconciler: Job) -> None:
+    """Same plan, same text: the lines of `reconciler plan` are the review's, for every host."""
+    repository.commit(sites.small())
+    repository.commit({**sites.small(), "globals.yml": sites.small()["globals.yml"] + "web_image: busybox:1.37\n"})
+    found = plan(repository)
+    for host in found.hosts:
+        done = reconciler(
+            "plan", ".", "--base", repository.commits[-2], "--host", host, "--no-diffs", cwd=repository.root
+        )
+        assert done.returncode == 0, done.stderr
+        group = next(group for group in found.groups if host in group.hosts)
+        for line in plan_text(group.plan, diffs=False, indent="").splitlines():
+            assert f"  {line}\n" in done.stdout
+
+
+def test_diff_between_any_two_revisions(repository: sites.Repository, reconciler: Job) -> None:
+    repository.commit(sites.small())
+    repository.commit({**sites.small(), "hosts/web2.yml": "web_greeting: Bye\n"})
+    repository.commit(
+        {**sites.small(), "hosts/web2.yml": "web_greeting: Bye\n", "groups/web.yml": "web_greeting: Hi\n"}
+    )
+    first = reconciler("diff", "HEAD~2", "HEAD~1", cwd=repository.root)
+    assert first.returncode == 0, first.stderr
+    assert "1 of 3 hosts changes · 1 container restarted · nothing deleted" in first.stdout
+    assert "+Bye from web2" in first.stdout
+    one = reconciler("diff", "HEAD~2", "HEAD", "--host", "web1", "--no-diffs", cwd=repository.root)
+    assert [line.split()[:2] for line in one.stdout.splitlines()[2:]] == [
+        ["write", "web/index.html"],
+        ["restart", "web"],
+    ]
+    back = reconciler("diff", "HEAD", "HEAD~2", "--json", cwd=repository.root)
+    assert back.returncode == 0
+    for words, said in ((("HEAD~9", "HEAD"), "RevisionUnknown"), (("HEAD~1", "HEAD", "--host", "x"), "HostUnknown")):
+        failed = reconciler("diff", *words, cwd=repository.root)
+        assert failed.returncode == 1
+        assert said in failed.stderr
+
+
+def test_children_have_no_token_and_leave_nothing(
+    repository: sites.Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    repository.commit(sites.small())
+    repository.commit({**sites.small(), "groups/web.yml": "web_greeting: Bye\n"})
+    plan(repository)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert repository.git("status", "--porcelain") == ""
+
+
+def test_hosts_outside_the_inventory_are_refused(repository: sites.Repository) -> None:
+    repository.commit(sites.small())
+    repository.commit(sites.small())
+    with pytest.raises(errors.Terminal, match="no host 'web77'"):
+        plan(repository, hosts=["web77"])
+    assert plan(repository, hosts=["web2"]).hosts == ("web2",)
+
+
+@pytest.mark.slow
+def test_five_hundred_hosts_within_the_budget(repository: sites.Repository) -> None:
+    """The catalogue on 500 hosts: under 60 s on two cores, within 1 GiB; the limits of the children enforce the memory."""
+    from tests.site.generate import make_site
+
+    site = {**make_site(500), "passwords.yml": sites.passwords()}
+    repository.commit(site)
+    repository.commit({**site, "globals.yml": site["globals.yml"] + b"openstack_logging_debug: true\n"})
+    seen: list[tuple[int, int]] = []
+    started = time.monotonic()
+    found = plan(repository, progress=lambda done, total, _: seen.append((done, total)))
+    assert time.monotonic() - started < 60 * max(1, 2 / (os.cpu_count() or 1))
+    assert len(found.hosts) == 500
+    assert found.changed
+    assert seen == sorted(seen)
+    assert seen[-1] == (500, 500)
