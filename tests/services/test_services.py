@@ -166,6 +166,18 @@ def test_a_service_can_be_switched_off(switch: str, tmp_path: Path) -> None:
     assert not [item.id for item in found.registrations if item.service == switch.removeprefix("enable_")]
 
 
+def test_registrations_go_to_a_database_outside_when_there_is_none_inside(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(golden.HERE / "one_node" / "site", folder)
+    with (folder / "globals.yml").open("a") as file:
+        file.write("enable_mariadb: no\ndatabase_address: db.example\n")
+    found = render(golden.load(folder), "aio", "0" * 40)
+    registrar = next(item for item in found.registrars if item.kind == "mariadb")
+    assert (registrar.connection["host"], registrar.connection["port"]) == ("db.example", 3306)
+    assert not [item.name for item in (*found.containers, *found.jobs) if item.service == "mariadb"]
+    assert "mariadb" not in next(file for file in found.files if file.path.endswith("frontends.cfg")).content
+
+
 @pytest.mark.parametrize(("case", "host"), ALL)
 def test_scripts_are_valid_shell(case: str, host: str) -> None:
     scripts = [file for file in desired(case, host).files if file.content.startswith("#!/bin/bash")]
