@@ -1,8 +1,8 @@
 """Wishes for a pass: gathered, so that many become one, and held back when something keeps on happening."""
 
+import contextlib
 import queue
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,7 +14,7 @@ _POLLS: Final = frozenset({"hangup", "start", "retry", "interval"})
 _NOISY: Final = frozenset({"file", "event"})
 
 QUIET, PATIENCE = 0.1, 0.3  # seconds without a further event that end a burst; the longest a burst is waited for
-_BURSTS, _WINDOW = 10, 60.0  # passes for events alone, per seconds: a container that dies again and again
+_BURSTS, _REFILL = 10, 6.0  # passes for events alone at full speed; seconds until one more is granted after that
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class Triggers:
         # SimpleQueue, because its put may be called in a signal handler that interrupted a put.
         self._queue: queue.SimpleQueue[Kind] = queue.SimpleQueue()
         self._clock = clock
-        self._passes: deque[float] = deque(maxlen=_BURSTS)
+        self._pending: set[Kind] = set()  # taken out, and not granted a pass yet
+        self._granted, self._since = float(_BURSTS), clock()
 
     def put(self, kind: Kind) -> None:
         """Wish for a pass. Never blocks."""
@@ -45,26 +46,46 @@ class Triggers:
     def next(self, timeout: float) -> Trigger | None:
         """Wait for a wish; None after `timeout` seconds without one, or when events come too often to follow each.
 
-        What is wished for while a pass runs is found here after it: however much it was, it becomes one pass.
+        What is wished for while a pass runs is found here after it: however much it was, it becomes one pass. Nothing is
+        lost: wishes that come too often wait for their pass, and go along with any other.
         """
-        try:
-            kinds = {self._queue.get(timeout=timeout)}
-        except queue.Empty:
-            return None
-        deadline = self._clock() + PATIENCE
-        while True:
-            left = min(QUIET, deadline - self._clock()) if kinds <= _NOISY else 0.0
+        if not self._pending:
             try:
-                kinds.add(self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait())
+                self._pending = {self._queue.get(timeout=timeout)}
             except queue.Empty:
-                break
-        if kinds <= _NOISY and self._too_often():
-            return None  # the next interval's pass sees it
+                return None
+            self._gather()
+        if self._is_noise() and (wait := self._wait()) > 0:
+            with contextlib.suppress(queue.Empty):
+                self._pending.add(self._queue.get(timeout=min(wait, timeout)))
+            if self._is_noise() and self._wait() > 0:
+                return None
+        self._drain()
+        kinds, self._pending = self._pending, set()
+        if kinds <= _NOISY:
+            self._granted -= 1
         return Trigger(next(kind for kind in _RANK if kind in kinds), bool(kinds & _POLLS))
 
-    def _too_often(self) -> bool:
+    def _gather(self) -> None:
+        """Wait for the end of a burst of events."""
+        deadline = self._clock() + PATIENCE
+        while self._is_noise() and (left := min(QUIET, deadline - self._clock())) > 0:
+            try:
+                self._pending.add(self._queue.get(timeout=left))
+            except queue.Empty:
+                return
+
+    def _drain(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._pending.add(self._queue.get_nowait())
+
+    def _is_noise(self) -> bool:
+        return self._pending <= _NOISY
+
+    def _wait(self) -> float:
+        """Seconds until another pass for events alone is granted."""
         now = self._clock()
-        if len(self._passes) == _BURSTS and now - self._passes[0] < _WINDOW:
-            return True
-        self._passes.append(now)
-        return False
+        self._granted = min(self._granted + (now - self._since) / _REFILL, _BURSTS)
+        self._since = now
+        return max(0.0, (1 - self._granted) * _REFILL)

@@ -49,9 +49,15 @@ def test_a_closed_pipe_is_no_error(site: Path) -> None:
 def test_plain_in_a_pipe_and_with_no_color(site: Path) -> None:
     assert "\x1b" not in _run("plan", site, "--base", "nothing").stdout
     script = ["script", "-qec", f"{PROGRAM} plan {site} --base nothing", "/dev/null"]
-    coloured = subprocess.run(script, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin", "TERM": "xterm"})
+    coloured = subprocess.run(
+        script, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin", "TERM": "xterm"}
+    )
     assert "\x1b[32m" in coloured.stdout
     plain = subprocess.run(
-        script, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin", "TERM": "xterm", "NO_COLOR": "1"}
+        script,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "TERM": "xterm", "NO_COLOR": "1"},
     )
     assert "\x1b" not in plain.stdout

@@ -43,7 +43,10 @@ def test_filled_checked_and_rotated(cli: Cli, site: Path, key: Path) -> None:
     assert first.exit_code == 0, first.output
     assert first.stdout == f"2 filled in {site}/passwords.yml: hello_password, hello_token\n"
     before = (site / "passwords.yml").read_bytes()
-    assert cli("secrets", "generate", site, "--service", "hello").stdout == f"{site}/passwords.yml is complete: nothing changed\n"
+    assert (
+        cli("secrets", "generate", site, "--service", "hello").stdout
+        == f"{site}/passwords.yml is complete: nothing changed\n"
+    )
     assert (site / "passwords.yml").read_bytes() == before
 
     lacking = json.loads(cli("secrets", "check", site, "--json", "--ssh-key-file", key).stdout)
@@ -80,7 +83,9 @@ def test_rendered_with_secrets_and_without(cli: Cli, site: Path, key: Path, tmp_
     assert (out / "hello/hello.conf").read_text() == "greeting = <<secret:hello_password>>\n"
     real = cli("render", site, "--host", "web1", "--out", tmp_path / "real", "--secrets", "sops", "--ssh-key-file", key)
     assert real.exit_code == 0, real.output
-    value = sops.decrypt((site / "passwords.yml").read_bytes(), name="", keys=sops.Keys(ssh_key_file=key))["hello_password"]
+    value = sops.decrypt((site / "passwords.yml").read_bytes(), name="", keys=sops.Keys(ssh_key_file=key))[
+        "hello_password"
+    ]
     written = tmp_path / "real/hello/hello.conf"
     assert written.read_text() == f"greeting = {value.reveal()}\n"
     assert written.stat().st_mode & 0o777 == 0o600

@@ -46,7 +46,10 @@ def test_problems_all_at_once(cli: Cli, tmp_path: Path) -> None:
     found = cli("validate", site)
     assert found.exit_code == 1
     assert found.stdout.splitlines()[-1] == "2 problems in 2 files"
-    assert "globals.yml:2:1: unknown variable 'node_config_directry' (did you mean 'node_config_directory'?)" in found.stdout
+    assert (
+        "globals.yml:2:1: unknown variable 'node_config_directry' (did you mean 'node_config_directory'?)"
+        in found.stdout
+    )
     assert "config/nothing-reads-this.conf:0:0: no service reads this file" in found.stdout
 
 
@@ -95,7 +98,10 @@ def test_explain(cli: Cli, site: Path) -> None:
     assert [layer["origin"] for layer in answer["layers"]] == ["globals"]
 
 
-@pytest.mark.parametrize(("name", "host", "hint"), [("site_greting", "web1", "did you mean 'site_greeting'?"), ("x", "web3", "it has web1, web2, db1")])
+@pytest.mark.parametrize(
+    ("name", "host", "hint"),
+    [("site_greting", "web1", "did you mean 'site_greeting'?"), ("x", "web3", "it has web1, web2, db1")],
+)
 def test_explain_suggests(cli: Cli, site: Path, name: str, host: str, hint: str) -> None:
     found = cli("explain", name, site, "--host", host)
     assert found.exit_code == 1
@@ -129,5 +135,5 @@ def test_schemas_and_reference(cli: Cli, tmp_path: Path) -> None:
     assert variables.is_valid({"enable_haproxy": "yes", "site_x": 1})
     assert not variables.is_valid({"enable_haproxi": True})
     reference = (tmp_path / "reference.md").read_text()
-    assert "| `node_config_directory` | string | `\"/etc/kolla\"` |" in reference
+    assert '| `node_config_directory` | string | `"/etc/kolla"` |' in reference
     assert "`drift.mode`" in reference or "`mode`" in reference

@@ -1,16 +1,31 @@
 """The daemon as a process, with a real engine, a real repository and real signals."""
 
+import contextlib
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 import requests
 
-from tests.daemon.node import TestNode, notify_socket, service, wait_for
+from tests.daemon.node import PROGRAM, TestNode, notify_socket, service, wait_for
 
 pytestmark = pytest.mark.engine
+
+
+@contextlib.contextmanager
+def suspended(node: TestNode) -> Iterator[None]:
+    """For doing something by hand that is not healed."""
+    node.run("suspend", "--reason", "by hand")
+    wait_for(lambda: node.report().get("suspended"), "suspended")
+    yield
+    time.sleep(0.5)
+    node.run("resume")
+    wait_for(lambda: not node.report().get("suspended"), "resumed")
+    time.sleep(0.5)
 
 
 def _running(client: docker.DockerClient, name: str) -> bool:
@@ -30,17 +45,22 @@ def test_a_push_is_converged_and_what_is_broken_by_hand_is_healed(
         assert node.report()["conditions"][0]["reason"] == "Converged"
         time.sleep(1.0)  # our own events lead to no more than one further pass
         assert len(daemon.events("cycle.finished")) <= 2
-        first = (container.id, container.attrs["State"]["StartedAt"])
+        first = container.id
 
-        # killed by hand; the best of three, because this machine does other things too
+        # killed by hand; the best of three, and measured against what the engine alone takes on this machine now
+        with suspended(node):
+            started = time.monotonic()
+            container.kill()
+            container.start()
+            slow = max(1.0, (time.monotonic() - started) / 0.5)
         took = []
         for _ in range(3):
             container.kill()
             took.append(wait_for(lambda: _running(docker_client, name), "the container runs again", 5))
             time.sleep(1.0)
-        assert min(took) < 1.0, f"healed after {took} s"
+        assert min(took) < 1.0 * slow, f"healed after {took} s, this machine being {slow:.1f} times slow"
         container.reload()
-        assert container.id == first[0]
+        assert container.id == first
         daemon.wait("cycle.finished", 2)
         assert f"{name} was killed by hand (signal " in node.run("history").stdout
         assert f"{name}  killed by hand (signal " in node.run("events").stdout
@@ -49,17 +69,19 @@ def test_a_push_is_converged_and_what_is_broken_by_hand_is_healed(
         greeting = next(node.config_root.rglob("greeting"))
         greeting.write_text("hacked\n")
         seconds = wait_for(lambda: greeting.read_text() == "hello\n", "the file is as it was", 5)
-        assert seconds < 1.0, f"healed after {seconds:.2f} s"
+        assert seconds < 1.0 * slow, f"healed after {seconds:.2f} s"
 
-        # removed by hand
-        time.sleep(0.5)
+        # removed by hand, perhaps in the middle of what the file led to
         container.remove(force=True)
-        wait_for(lambda: _running(docker_client, name), "the container is back", 5)
+        wait_for(lambda: _running(docker_client, name), "the container is back")
 
         # a new commit, and SIGHUP
         node.push(service(name, node.image, text="goodbye"))
         daemon.hangup()
-        wait_for(lambda: greeting.read_text() == "goodbye\n", "the new file", 10)
+        wait_for(
+            lambda: greeting.read_text() == "goodbye\n",
+            "the new file",
+        )
         time.sleep(1.5)
         count = len(daemon.events("cycle.finished"))
         time.sleep(1.0)
@@ -79,12 +101,16 @@ def test_an_invalid_push_is_refused_and_mended(node: TestNode, docker_client: do
         assert "no_such_variable" in refused["problems"][0]
         assert node.anchor() == good
         assert docker_client.containers.get(name).attrs["State"]["StartedAt"] == started
+        wait_for(lambda: node.report().get("refusal"), "the report")
         status = node.run("status").stdout
-        assert "SourceReady" in status
+        assert "SourceReady  no" in status
         assert "no_such_variable" in status
         mended = node.push({"globals.yml": f"node_config_directory: {node.config_root}\n"})
         daemon.hangup()
-        wait_for(lambda: node.anchor() == mended, "the mended commit", 10)
+        wait_for(
+            lambda: node.anchor() == mended,
+            "the mended commit",
+        )
 
 
 def test_git_down_keeps_enforcing(node: TestNode, docker_client: docker.DockerClient) -> None:
@@ -98,13 +124,16 @@ def test_git_down_keeps_enforcing(node: TestNode, docker_client: docker.DockerCl
         pauses = [row["seconds"] for row in daemon.events("source.backoff")]
         assert pauses[1] > pauses[0]
         docker_client.containers.get(name).kill()
-        wait_for(lambda: _running(docker_client, name), "healed without git", 5)
+        wait_for(lambda: _running(docker_client, name), "healed without git")
         conditions = {c["type"]: c for c in node.report()["conditions"]}
         assert not conditions["SourceReady"]["status"]
         assert conditions["SourceReady"]["reason"] == "GitNotFound"
         (node.folder / "gone.git").rename(node.repository)
         daemon.hangup()
-        wait_for(lambda: {c["type"]: c for c in node.report()["conditions"]}["SourceReady"]["status"], "git again", 10)
+        wait_for(
+            lambda: {c["type"]: c for c in node.report()["conditions"]}["SourceReady"]["status"],
+            "git again",
+        )
 
 
 def test_sigterm_in_the_middle_ends_at_a_safe_point(node: TestNode, docker_client: docker.DockerClient) -> None:
@@ -132,9 +161,15 @@ def test_systemd_is_told(node: TestNode, tmp_path: Path, docker_client: docker.D
     with notify_socket(tmp_path) as messages:
         env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
         with node.daemon(env) as daemon:
-            wait_for(lambda: any(m.startswith("READY=1") for m in messages()), "READY", 10)
+            wait_for(
+                lambda: any(m.startswith("READY=1") for m in messages()),
+                "READY",
+            )
             daemon.wait("cycle.finished")
-            wait_for(lambda: any("containers as wanted" in m for m in messages()), "STATUS", 10)
+            wait_for(
+                lambda: any("containers as wanted" in m for m in messages()),
+                "STATUS",
+            )
             count = messages().count("WATCHDOG=1")
             time.sleep(1.0)
             assert messages().count("WATCHDOG=1") >= count + 3
@@ -156,21 +191,32 @@ def test_suspended_it_looks_and_does_nothing(node: TestNode, docker_client: dock
     with node.daemon() as daemon:
         daemon.wait("cycle.finished")
         assert "the daemon was told" in node.run("suspend", "--reason", "replacing a disk").stdout
-        wait_for(lambda: node.report().get("suspended") == "replacing a disk", "suspended", 10)
+        wait_for(
+            lambda: node.report().get("suspended") == "replacing a disk",
+            "suspended",
+        )
         docker_client.containers.get(name).kill()
-        wait_for(lambda: node.report().get("plan", {}).get("held"), "seen", 10)
+        wait_for(
+            lambda: node.report().get("plan", {}).get("held"),
+            "seen",
+        )
         assert not _running(docker_client, name)
         assert "Suspended" in node.run("plan").stdout
         assert "replacing a disk" in node.run("status").stdout
         node.run("resume")
-        wait_for(lambda: _running(docker_client, name), "healed after resume", 10)
+        wait_for(
+            lambda: _running(docker_client, name),
+            "healed after resume",
+        )
 
 
 def test_one_daemon_per_node(node: TestNode) -> None:
     node.push_site(node.name("web"))
     with node.daemon() as daemon:
         daemon.wait("daemon.started")
-        second = node.run("run", check=False)
+        second = subprocess.run(
+            [PROGRAM, "run", "--config", node.settings_file], capture_output=True, text=True, check=False
+        )
         assert second.returncode == 1
         assert f"process {daemon.process.pid}" in second.stderr
         assert "[AlreadyRunning]" in second.stderr
