@@ -1,0 +1,131 @@
+"""Which items of a report are alerts, and for which items a report can say that all is well."""
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler.alerts import Alert, Rules, alerts_of
+from reconciler.alerts.items import NODE, REVISION, SOURCE, SUSPENSION, verdict
+from reconciler.model import Verb
+from reconciler.report import Refusal, Report
+from tests.alerts import reports
+from tests.alerts.reports import AWAY, START, held, outcome, report
+
+MINUTE = timedelta(minutes=1)
+
+
+def kinds(found: tuple[Alert, ...]) -> list[tuple[str, str, str]]:
+    return [(alert.kind, alert.item, alert.reason) for alert in found]
+
+
+def later(first: Report, minutes: float, **changes: object) -> Report:
+    """The same again, `minutes` later: conditions keep their time."""
+    return report(*changes.pop("held", ()), now=START + minutes * MINUTE, before=first.conditions, **changes)  # type: ignore[arg-type,misc]
+
+
+def test_a_converged_node_has_nothing_to_tell() -> None:
+    assert alerts_of(report(), START) == ()
+    assert alerts_of(report(outcomes=[outcome("keystone", "done")]), START) == (), "healed drift is no alert"
+
+
+def test_unhealed_drift_says_who_did_it() -> None:
+    found = alerts_of(report(held(), explained={"keystone": "stopped by hand at 03:12:00"}), START)
+    assert kinds(found) == [("drift", "keystone", "DriftReported")]
+    assert found[0].cause == "stopped by hand at 03:12:00"
+    assert found[0].title == "ctl1: keystone drifted"
+    assert "state: is exited, should be running" in found[0].text
+
+
+def test_what_a_suspension_holds_back_is_no_drift_alert() -> None:
+    assert alerts_of(report(held(reason="Suspended"), suspended="disk swap"), START) == ()
+
+
+def test_what_is_held_back_without_drift_is_no_drift_alert() -> None:
+    assert alerts_of(report(held("old", "PruneGuard", "6 would go", drift=False)), START) == ()
+
+
+@pytest.mark.parametrize(("result", "patience"), [("rolled-back", 0.0), ("failed", 300.0), ("unknown", 300.0)])
+def test_failed_actions(result: str, patience: float) -> None:
+    (alert,) = alerts_of(report(outcomes=[outcome("keystone", result, verb=Verb.REPLACE)]), START)
+    assert (alert.kind, alert.item, alert.reason, alert.patience) == ("failing", "keystone", "StartFailed", patience)
+    assert "no such file" in alert.text and "replace" in alert.title
+
+
+def test_one_alert_for_an_item_however_much_is_wrong_with_it() -> None:
+    broken = report(
+        held("keystone"),
+        held("keystone", "Quarantined", drift=False),
+        outcomes=[outcome("keystone", "rolled-back"), outcome("keystone/a.conf", "failed", container="keystone")],
+    )
+    assert kinds(alerts_of(broken, START)) == [("failing", "keystone", "StartFailed")]
+
+
+def test_a_rolled_back_container_stays_an_alert_while_it_is_quarantined() -> None:
+    first = alerts_of(report(outcomes=[outcome("keystone", "rolled-back", "Unhealthy")]), START)
+    then = alerts_of(report(held("keystone", "Quarantined", "waits", drift=False)), START)
+    assert first[0].item == then[0].item and then[0].kind == "failing"
+
+
+def test_a_refused_commit() -> None:
+    refused = report(refusal=Refusal(reports.NEWER, "SiteInvalid", "globals.yml:3:1: no", ("globals.yml:3:1: no",)))
+    assert kinds(alerts_of(refused, START)) == [("refused", REVISION, "SiteInvalid")]
+
+
+@pytest.mark.parametrize(("minutes", "alerts"), [(14, []), (15, [("source", SOURCE, "GitUnreachable")])])
+def test_a_source_that_fails_for_some_time(minutes: int, alerts: list[tuple[str, str, str]]) -> None:
+    first = report(source=AWAY)
+    assert kinds(alerts_of(later(first, minutes, source=AWAY), START + minutes * MINUTE)) == alerts
+
+
+@pytest.mark.parametrize(("hours", "alerts"), [(23, []), (24, [("suspended", SUSPENSION, "Suspended")])])
+def test_suspended_too_long(hours: int, alerts: list[tuple[str, str, str]]) -> None:
+    first = report(suspended="disk swap")
+    now = START + timedelta(hours=hours)
+    found = alerts_of(later(first, hours * 60, suspended="disk swap"), now)
+    assert kinds(found) == alerts
+    assert not found or "disk swap" in found[0].text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"failure": ("EngineUnreachable", "down")}, {"held": (held("old", "PruneGuard", "6 would go", drift=False),)}],
+    ids=["no plan", "held back"],
+)
+def test_a_node_that_does_not_converge_for_another_reason(changes: dict[str, object]) -> None:
+    first = later(report(), 0, **dict(changes))
+    assert alerts_of(later(first, 4, **dict(changes)), START + 4 * MINUTE) == ()
+    (alert,) = alerts_of(later(first, 5, **dict(changes)), START + 5 * MINUTE)
+    assert (alert.kind, alert.item) == ("stalled", NODE)
+
+
+def test_thresholds_are_settings() -> None:
+    assert alerts_of(report(source=AWAY), START, Rules(source_after=0)) != ()
+
+
+def test_a_cycle_that_could_not_plan_speaks_for_no_container() -> None:
+    seen = verdict(report(failure=("EngineUnreachable", "down")))
+    assert not seen.covers("keystone", deep_only=False) and not seen.covers(SUSPENSION, deep_only=False)
+    assert seen.covers(SOURCE, deep_only=False) and seen.covers(NODE, deep_only=False)
+
+
+def test_what_was_not_read_or_left_undone_is_not_well() -> None:
+    seen = verdict(
+        report(held("nova", "Unknown", drift=False), outcomes=[outcome("a/b.conf", "skipped", container="a")])
+    )
+    assert [seen.covers(item, deep_only=False) for item in ("nova", "a", "a/b.conf", "keystone")] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_only_a_deep_pass_speaks_for_what_only_deep_passes_see() -> None:
+    item = "mariadb:database:keystone"
+    assert not verdict(report()).covers(item, deep_only=True)
+    assert verdict(report(deep=True)).covers(item, deep_only=True)
+    assert verdict(report()).covers("keystone", deep_only=False)
+
+
+def test_a_source_that_fails_says_nothing_about_a_refused_commit() -> None:
+    assert not verdict(report(source=AWAY)).covers(REVISION, deep_only=False)
