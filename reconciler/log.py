@@ -63,5 +63,5 @@ class _Bridge(logging.Handler):
             "library.message",
             logger=record.name,
             message=record.getMessage(),
-            error=f"{type(error).__name__}: {error}" if error else "",
+            error=type(error).__name__ if error else "",
         )

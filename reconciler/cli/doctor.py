@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @json_option
 @config_option
 def doctor(only: tuple[str, ...], json_: bool) -> int:
-    """Check engine, git server, keys, clock, disk, ports, addresses, permissions; say what to do about what is wrong.
+    """Check this node and say what to do.
+
+    Looks at engine, git server, keys, clock, disk, ports, addresses, permissions.
 
     Exits with 0 when nothing failed (warnings do not count), 1 otherwise.
     """

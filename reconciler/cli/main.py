@@ -111,7 +111,14 @@ def _show(error: errors.ReconcilerError) -> None:
     click.echo(f"error: {error} [{error.reason}]{again}", err=True)
 
 
-@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_EPILOG = """\b
+Exit codes: 0 done; 1 an error, with what to do about it; 130 interrupted. What else a verb answers with its
+exit code (validate, plan, drift, status, doctor) is in its own --help."""
+
+
+@click.command(
+    epilog=_EPILOG, cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.option("--config", type=click.Path(path_type=Path), envvar="RECONCILER_CONFIG", help="The node's settings file.")
 @click.option("--debug", is_flag=True, help="Show tracebacks (never with values of variables).")
 @click.version_option(package_name="reconciler", message="%(prog)s %(version)s")

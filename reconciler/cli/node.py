@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @config_option
 def run() -> int:
-    """Run the daemon in the foreground, as the systemd unit does.
+    """Run the daemon, as the systemd unit does.
 
     SIGTERM ends it at a safe point, SIGHUP makes it look at everything now.
     """
@@ -41,7 +41,9 @@ def run() -> int:
 @json_option
 @config_option
 def reconcile(deep: bool | None, no_poll: bool, report_only: bool, wait: float, json_: bool) -> int:
-    """Run one cycle now: look for a new revision, observe, plan, apply, report.
+    """Run one cycle now.
+
+    Look for a new revision, observe, plan, apply, report.
 
     Exits with 0 when the node is as the accepted revision says, or was suspended; 1 otherwise.
     """

@@ -34,7 +34,10 @@ def _wake(state: "StateDirectory") -> str:
 @json_option
 @config_option
 def suspend(reason: str, json_: bool) -> None:
-    """Change nothing on this node until `resume`. It keeps observing and reporting."""
+    """Change nothing on this node until `resume`.
+
+    It keeps observing and reporting.
+    """
     from reconciler.model import to_json
     from reconciler.state import Suspension
 
@@ -52,7 +55,10 @@ def suspend(reason: str, json_: bool) -> None:
 @json_option
 @config_option
 def resume(json_: bool) -> None:
-    """End a suspension."""
+    """End a suspension.
+
+    The daemon, when it runs, looks at everything at once.
+    """
     state = _state()
     before = state.suspension
     state.resume()
@@ -68,7 +74,10 @@ def resume(json_: bool) -> None:
 @json_option
 @config_option
 def retry(container: str | None, json_: bool) -> None:
-    """End the quarantine of CONTAINER, or of all: a configuration that was rolled back is tried again."""
+    """Try again what was rolled back.
+
+    Ends the quarantine of CONTAINER, or of all: the same configuration may be tried once more.
+    """
     state = _state()
     held = sorted(state.memory().quarantine)
     if container and container not in held:
@@ -86,7 +95,10 @@ def retry(container: str | None, json_: bool) -> None:
 
 @click.group()
 def anchor() -> None:
-    """The last commit that this node verified and accepted."""
+    """Show or set the last accepted commit.
+
+    The anchor is the last commit that this node verified and accepted; by itself it never moves backwards.
+    """
 
 
 @anchor.command("show")

@@ -42,7 +42,7 @@ def plan(
     no_diffs: bool,
     detailed_exitcode: bool,
 ) -> int:
-    """Show what would be done.
+    """Show what would be done, by hosts of a site or here.
 
     With SITE: what its hosts would do when its work tree replaced the base revision. By default that is the merge
     request's base in GitLab CI, else HEAD when the work tree differs from it, else HEAD's parent. Needs no node and no key.
@@ -67,7 +67,11 @@ def plan(
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there is drift.")
 @config_option
 def drift(json_: bool, detailed_exitcode: bool) -> int:
-    """Show what on this node differs from the accepted revision though no new commit explains it. Looks now."""
+    """Show what differs here though nobody committed it.
+
+    Looks at this node now and compares with the accepted revision. Exits with 0, on errors with 1; with
+    --detailed-exitcode with 2 when there is drift.
+    """
     from reconciler.model import to_json
     from reconciler.report.text import difference
 

@@ -28,7 +28,7 @@ _FILES = {
 )
 @json_option
 def schema(out: Path | None, docs: Path | None, json_: bool) -> None:
-    """Write the JSON Schemas of a site's files for editors, and the reference made from them.
+    """Write the schemas of a site's files, or their reference.
 
     With neither --out nor --docs: print all schemas as one JSON object.
     """

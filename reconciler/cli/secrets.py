@@ -18,7 +18,10 @@ FILE = "passwords.yml"
 
 @click.group()
 def secrets() -> None:
-    """Fill, rotate and check the encrypted passwords of a site (sops with age recipients)."""
+    """Fill, rotate and check a site's passwords.
+
+    They are in passwords.yml, encrypted with sops for age recipients.
+    """
 
 
 @secrets.command()

@@ -32,9 +32,9 @@ def source(site: Path) -> dict[str, str]:
 @click.option("--json", "json_", is_flag=True, help="The same as --format json.")
 @click.option("--all-hosts", is_flag=True, help="Render every host, not only one of each kind.")
 def validate(site: Path, format_: str, json_: bool, all_hosts: bool) -> int:
-    """Check the site in the folder SITE: every file, and the templates of one host of each kind.
+    """Check a site, report every problem at once.
 
-    Reports every problem at once as file:line:column. Exits with 0 when there is none (warnings do not count), 1 when there
+    Looks at every file in the folder SITE, and renders one host of each kind. Reports problems as file:line:column. Exits with 0 when there is none (warnings do not count), 1 when there
     are some, 2 when the check could not run.
     """
     with output.progress("validating"):
@@ -58,7 +58,10 @@ def validate(site: Path, format_: str, json_: bool, all_hosts: bool) -> int:
 @click.option("--host", required=True, help="Host of the inventory.")
 @json_option
 def explain(variable: str, site: Path, host: str, json_: bool) -> int:
-    """Show where the value of VARIABLE on a host comes from: every layer with file and line, and the winner."""
+    """Show where the value of a variable comes from.
+
+    Shows every layer that sets VARIABLE for the host, with file and line, and which one wins.
+    """
     answer = in_child("explain", {"source": source(site), "host": host, "name": variable})
     if json_:
         answer["problems"] = [str(errors.Problem(*row)) for row in answer["problems"]]
@@ -104,7 +107,10 @@ def render(
     age_key_file: Path | None,
     json_: bool,
 ) -> None:
-    """Write what would be below a host's configuration directory into a folder. The same bytes on every machine."""
+    """Write a host's configuration files into a folder.
+
+    What would be below the host's configuration directory, the same bytes on every machine.
+    """
     from reconciler import files, sops
 
     if out.is_dir() and any(out.iterdir()) and not force:

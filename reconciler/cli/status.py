@@ -26,7 +26,9 @@ def _state(settings: "Settings") -> "StateDirectory":
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when the node is not ready.")
 @config_option
 def status(json_: bool, detailed_exitcode: bool) -> int:
-    """Show what the node said at the end of its last cycle, and whether its daemon runs.
+    """Show what this node says about itself.
+
+    What it said at the end of its last cycle, and whether its daemon runs.
 
     Exits with 0, on errors with 1; with --detailed-exitcode with 2 when the node is not ready.
     """
@@ -54,7 +56,10 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
 @json_option
 @config_option
 def history(limit: int, actions: bool, json_: bool) -> None:
-    """Show the cycles that changed or refused something, newest first."""
+    """Show what was changed or refused, newest first.
+
+    Only cycles that did something, or refused to, are in the history.
+    """
     entries = _state(load_settings()).history(limit)
     if json_:
         output.as_json(entries)
@@ -86,7 +91,7 @@ def history(limit: int, actions: bool, json_: bool) -> None:
 @json_option
 @config_option
 def events(follow: bool, limit: int, json_: bool) -> None:
-    """Show what was done to our containers and files from outside, and explains their drift.
+    """Show what others did to our containers and files.
 
     What the daemon noted is shown newest last; with --follow then what the engine tells, as it happens.
     """

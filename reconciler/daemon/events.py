@@ -50,6 +50,7 @@ class Happenings:
         self._lock = threading.Lock()
         self._kept: deque[Happening] = deque(maxlen=_KEPT)
         self._killed: dict[str, tuple[datetime, str]] = {}
+        self._last: tuple[frozenset[str], datetime, datetime] | None = None  # what our last cycle touched, from, until
 
     def heard(self, event: Event) -> None:
         """Take note of an event of the engine."""
@@ -57,6 +58,8 @@ class Happenings:
             return
         name = event.attributes.get("oldName", event.name).lstrip("/") if event.action == "rename" else event.name
         with self._lock:
+            if self._last and name in self._last[0] and self._last[1] <= event.time <= self._last[2]:
+                return  # told late
             if event.action == "kill":
                 self._killed[name] = (event.time, event.attributes.get("signal", "?"))
             elif text := self._text(name, event):
@@ -72,8 +75,9 @@ class Happenings:
 
     def forget(self, targets: Collection[str], since: datetime, until: datetime) -> None:
         """Drop what we did ourselves: what happened to `targets` in our cycle, and what led to it and is now put right."""
-        names = set(targets) | {ASIDE + target for target in targets}
+        names = frozenset(targets) | {ASIDE + target for target in targets}
         with self._lock:
+            self._last = (names, since, until)
             kept = [h for h in self._kept if h.target not in names or h.time > until]
             self._kept.clear()
             self._kept.extend(kept)

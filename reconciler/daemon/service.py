@@ -7,6 +7,7 @@ events, the file watch. So when a cycle hangs, so does the sign of life that sys
 import signal
 import threading
 import time
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -54,11 +55,11 @@ class Daemon:
         self._events_stop = threading.Event()
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning, MetricsAddress)."""
+        """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
         presence = Presence(self.node.state.path)
         try:
             self._signals()
-            port = self.metrics.serve(self.settings.daemon.metrics) if self.settings.daemon.metrics else None
+            port = self._serve_metrics()
             scheduler = self._schedule()
             threading.Thread(target=self._listen, name="engine-events", daemon=True).start()
             self._notify.ready(f"following {self.settings.git.branch}")
@@ -87,7 +88,11 @@ class Daemon:
             except Exception as error:  # whatever a cycle meets, the daemon lives to run the next one
                 self.metrics.error("InternalError")
                 self._applying.failed(time.monotonic())
-                log.error("cycle.crashed", error=type(error).__name__, exc_info=True)
+                # Where, but neither the message nor the values: nobody knows what those hold.
+                frames = [
+                    f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
+                ]
+                log.error("cycle.crashed", error=type(error).__name__, frames=frames[-8:])
 
     # --- one pass ----------------------------------------------------------------------------------------------------
 
@@ -197,6 +202,16 @@ class Daemon:
     def _later(self, seconds: float) -> None:
         moment = datetime.now(UTC) + timedelta(seconds=seconds)
         self._scheduler.add_job(self._triggers.put, "date", run_date=moment, args=("retry",), misfire_grace_time=None)
+
+    def _serve_metrics(self) -> int | None:
+        """The port, None when there is none: a taken port is no reason to leave the node alone."""
+        if not self.settings.daemon.metrics:
+            return None
+        try:
+            return self.metrics.serve(self.settings.daemon.metrics)
+        except errors.Terminal as error:
+            log.error("metrics.failed", reason=error.reason, message=str(error))
+            return None
 
     def _signals(self) -> None:
         def end(number: int, _: FrameType | None) -> None:

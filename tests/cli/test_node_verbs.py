@@ -1,6 +1,7 @@
 """install, doctor and the operator's verbs on a node with a real engine and repository."""
 
 import json
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import docker
 import pytest
 
 from tests.daemon.conftest import node  # noqa: F401 - a fixture
-from tests.daemon.node import HOST, TestNode
+from tests.daemon.node import HOST, PROGRAM, TestNode
 
 pytestmark = pytest.mark.engine
 
@@ -55,6 +56,17 @@ def test_the_operators_verbs(node: TestNode, docker_client: docker.DockerClient)
     history = node.run("history", "-n", "1").stdout
     assert f"    update     {name}" in history
     assert json.loads(node.run("history", "--json").stdout)[0]["actions"][0]["drift"] is True
+
+    words = [PROGRAM, "events", "--follow", "--config", node.settings_file]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follow:
+        assert follow.stdout is not None
+        assert follow.stderr is not None
+        assert follow.stderr.readline() == "engine connected\n"
+        docker_client.containers.get(name).kill()
+        assert f"{name}  kill signal=9" in follow.stdout.readline()
+        assert f"{name}  die exitCode=137 (killed by hand (signal 9))" in follow.stdout.readline()
+        follow.send_signal(signal.SIGINT)
+        assert follow.wait(10) == 130
 
     assert node.run("retry").stdout == "nothing was in quarantine\n"
     assert "[NotQuarantined]" in node.run("retry", name, check=False).stderr

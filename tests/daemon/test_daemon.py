@@ -210,6 +210,19 @@ def test_suspended_it_looks_and_does_nothing(node: TestNode, docker_client: dock
         )
 
 
+def test_an_engine_that_comes_later_is_used_at_once(node: TestNode) -> None:
+    link = node.folder / "engine.sock"
+    name = node.name("web")
+    node.push_site(name)
+    node.settings_file.write_text(node.settings_file.read_text().replace(node.engine_url, f"unix://{link}"))
+    with node.daemon() as daemon:
+        failed = daemon.wait("cycle.finished")[0]
+        assert failed["reason"] == "EngineUnreachable"
+        link.symlink_to(node.engine_url.removeprefix("unix://"))
+        wait_for(lambda: node.report()["conditions"][0]["reason"] == "Converged", "converged")
+        assert daemon.events("engine.connected")
+
+
 def test_one_daemon_per_node(node: TestNode) -> None:
     node.push_site(node.name("web"))
     with node.daemon() as daemon:

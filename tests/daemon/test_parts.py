@@ -153,6 +153,8 @@ def test_what_we_did_ourselves_explains_nothing() -> None:
     happenings.touched("keystone/keystone.conf")
     happenings.forget({"keystone", "keystone/keystone.conf"}, NOW, datetime.now(UTC))
     assert happenings.recent == ()
+    happenings.heard(_event("restart", 2))  # told late
+    assert happenings.recent == ()
 
 
 def test_an_editor_writes_once() -> None:
