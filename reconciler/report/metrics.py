@@ -5,6 +5,7 @@ Labels come from closed sets: condition types, verbs, results, reasons, kinds, a
 
 import http.server
 import threading
+import time
 from collections import Counter as Tally
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from reconciler.report.cycle import Report
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 _FILES = frozenset({Verb.WRITE, Verb.CHMOD, Verb.DELETE})
 _REGISTRATIONS = frozenset({Verb.REGISTER, Verb.UNREGISTER})
+RUNNING_CONFIGURATION = "running configuration"  # the field of a container that does not run with what its files say
 _APIS = ("Git", "Engine", "Registry", "Forge", "Sops")
 
 
@@ -39,12 +41,24 @@ class Metrics:
         self.condition = Gauge(
             "reconciler_condition", "1 while the node says so of itself.", ["type"], registry=registry
         )
+        self.since = Gauge(
+            "reconciler_condition_since_timestamp_seconds",
+            "When the condition took on the value it has.",
+            ["type"],
+            registry=registry,
+        )
         self.drifted = Gauge(
             "reconciler_drifted_items",
             "What differs from the accepted revision without a new commit, and was not put right.",
             ["kind", "service"],
             registry=registry,
         )
+        self.cycle = Gauge(
+            "reconciler_last_cycle_timestamp_seconds",
+            "End of the last cycle, however it went; before the first one the start of the daemon.",
+            registry=registry,
+        )
+        self.cycle.set(time.time())
         self.success = Gauge(
             "reconciler_last_success_timestamp_seconds",
             "End of the last cycle that left the node converged.",
@@ -55,6 +69,16 @@ class Metrics:
             "When the revision in force was first seen in a cycle.",
             registry=registry,
         )
+        self.commit = Gauge(
+            "reconciler_last_commit_timestamp_seconds",
+            "When the newest commit of the branch was first seen there.",
+            registry=registry,
+        )
+        self.behind = Gauge(
+            "reconciler_behind",
+            "1 while the newest commit of the branch is not the revision in force.",
+            registry=registry,
+        )
         self.revision = Gauge(
             "reconciler_revision_info", "The revision in force.", ["site", "host", "revision"], registry=registry
         )
@@ -62,26 +86,44 @@ class Metrics:
         self.actions = Counter("reconciler_actions", "Actions carried out.", ["verb", "result"], registry=registry)
         self.containers = Gauge("reconciler_managed_containers", "Containers wanted on this host.", registry=registry)
         self.held = Gauge("reconciler_held_items", "Differences nothing is done about.", ["reason"], registry=registry)
-        self.queued = Gauge("reconciler_queued", "Waiting triggers and commit statuses.", ["kind"], registry=registry)
+        self.queued = Gauge(
+            "reconciler_queued", "Waiting triggers, commit statuses and alerts.", ["kind"], registry=registry
+        )
         self.connected = Gauge(
             "reconciler_engine_connected", "1 while the engine's events are heard.", registry=registry
+        )
+        self.certificates = Gauge(
+            "reconciler_certificate_expiry_timestamp_seconds",
+            "End of the first certificate to end in a file of a service.",
+            ["service", "file"],
+            registry=registry,
         )
         self._server: http.server.HTTPServer | None = None
         self._thread: threading.Thread | None = None
         self._revision = ""
-        self._forge_failed = 0
+        self._head = ""
+        self._failed: dict[str, int] = {}
+        # Drift that only deep passes see, as of the last one: the others cannot tell.
+        self._deep: dict[str, tuple[str, str]] = {}
 
     def report(self, report: Report, services: Mapping[str, str] | None = None) -> None:
         """Take a cycle's report in. `services` maps containers to services, for drift that is only reported."""
         self.seconds.labels(report.trigger).observe(report.seconds)
         for condition in report.conditions:
             self.condition.labels(condition.type).set(condition.status)
+            self.since.labels(condition.type).set(condition.since.timestamp())
         ended = report.started_at.timestamp() + report.seconds
+        self.cycle.set(ended)
         if report.converged:
             self.success.set(ended)
         if report.revision != self._revision:
             self._revision = report.revision
             self.accepted.set(ended)
+        if report.source.head and report.source.head != self._head:
+            self._head = report.source.head
+            self.commit.set(ended)
+        if self._head:
+            self.behind.set(self._head != report.revision)
         self.revision.clear()
         if report.revision:
             self.revision.labels(report.site, report.host, report.revision).set(1)
@@ -104,31 +146,43 @@ class Metrics:
 
     def statuses(self, queued: int, failed: int, reason: str) -> None:
         """Take the status reporter's counts in: waiting, failed since the start, and the newest reason."""
-        self.queued.labels("status").set(queued)
-        if failed > self._forge_failed:
-            self.errors.labels("forge", reason or "Unknown").inc(failed - self._forge_failed)
-            self._forge_failed = failed
+        self._outgoing("status", "forge", queued, failed, reason)
+
+    def alerts(self, queued: int, failed: int, reason: str) -> None:
+        """Take the counts of direct alerts in, as with `statuses`."""
+        self._outgoing("alert", "alert", queued, failed, reason)
+
+    def _outgoing(self, kind: str, api: str, queued: int, failed: int, reason: str) -> None:
+        self.queued.labels(kind).set(queued)
+        new = failed - self._failed.get(kind, 0)
+        if new > 0:
+            self.errors.labels(api, reason or "Unknown").inc(new)
+            self._failed[kind] = failed
+
+    def certificate_ends(self, ends: Mapping[tuple[str, str], float]) -> None:
+        """(service, file) → seconds since the epoch when the first certificate in it ends. Replaces what was known."""
+        self.certificates.clear()
+        for (service, file), end in ends.items():
+            self.certificates.labels(service, file).set(end)
 
     def _drift(self, report: Report, services: Mapping[str, str]) -> None:
         assert report.plan is not None
         healed = {outcome.action.id for outcome in report.changed}
-        found: Tally[tuple[str, str]] = Tally()
+        found: dict[str, tuple[str, str]] = {}
+        inside: set[str] = set()
         for action in report.plan.actions:
             if action.drift and action.id not in healed:
-                kind = (
-                    "file"
-                    if action.verb in _FILES
-                    else "registration"
-                    if action.verb in _REGISTRATIONS
-                    else "container"
-                )
-                found[kind, action.service] += 1
+                found[action.target] = (_kind(action.verb), action.service)
+                inside |= {action.target for d in action.differences if d.field == RUNNING_CONFIGURATION}
         for held in report.drift:
             kind = "registration" if ":" in held.target else "file" if "/" in held.target else "container"
             owner = held.target.partition("/")[0]
-            found[kind, services.get(owner, "")] += 1
+            found[held.target] = (kind, services.get(owner, ""))
+            inside |= {held.target for d in held.differences if d.field == RUNNING_CONFIGURATION}
+        if report.deep:
+            self._deep = {t: item for t, item in found.items() if item[0] == "registration" or t in inside}
         self.drifted.clear()
-        for (kind, service), count in found.items():
+        for (kind, service), count in Tally({**self._deep, **found}.values()).items():
             self.drifted.labels(kind, service).set(count)
         self.held.clear()
         for reason, count in Tally(held.reason for held in report.plan.held).items():
@@ -161,3 +215,7 @@ class Metrics:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+def _kind(verb: Verb) -> str:
+    return "file" if verb in _FILES else "registration" if verb in _REGISTRATIONS else "container"
