@@ -24,8 +24,9 @@ from reconciler.daemon.presence import Presence
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
 from reconciler.model import ASIDE
-from reconciler.node import Node
+from reconciler.node import Node, Target
 from reconciler.report import Report, text
+from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
 from reconciler.settings import Settings
 
@@ -52,6 +53,7 @@ class Daemon:
         self._ours: frozenset[str] = frozenset()
         self._services: dict[str, str] = {}
         self._head = ""
+        self._read: Target | None = None  # whose certificates were looked at
         self._events_stop = threading.Event()
 
     def run(self) -> int:
@@ -153,16 +155,28 @@ class Daemon:
         if target is None:
             return
         desired = target.desired
+        if target is not self._read:
+            self._read = target
+            self._certificates(target)
         names = {container.name for container in desired.containers}
         self._ours = frozenset(names | {ASIDE + name for name in names})
         self._services = {container.name: container.service for container in desired.containers}
         self._watch.follow(Path(desired.config_root), (file.path for file in desired.files))
+
+    def _certificates(self, target: Target) -> None:
+        try:
+            self.metrics.certificate_ends(certificate_ends(target.desired.files, target.contents))
+        except errors.ReconcilerError as error:
+            log.warning("certificates.failed", reason=error.reason, message=str(error))
 
     def _tell(self, report: Report) -> None:
         self.metrics.report(report, self._services)
         if self.node.statuses is not None:
             counts = self.node.statuses.statistics
             self.metrics.statuses(counts.queued, counts.failed, counts.last_reason)
+        if self.node.alerts is not None:
+            told = self.node.alerts.statistics
+            self.metrics.alerts(told.waiting, told.failed, told.last_reason)
         if self.settings.daemon.textfile:
             try:
                 self.metrics.write(self.settings.daemon.textfile)
