@@ -16,14 +16,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import pygit2
 
 from reconciler import errors, run
-from reconciler.git import lsrefs
 from reconciler.git.failures import failure
+
+if TYPE_CHECKING:
+    from reconciler.git import lsrefs
 
 _CHILD_MEMORY = 2 << 30
 
@@ -75,8 +77,11 @@ class Poller:
         self.remote = remote
         self._client: lsrefs.Client | None = None
         if remote.kind == "http":
+            # Only here: a child that fetches needs no HTTP client of ours, which would be a quarter of its start.
+            from reconciler.git.lsrefs import Client
+
             ca_file = str(_readable(remote, remote.ca_file, "ca_file")) if remote.ca_file else None
-            self._client = lsrefs.Client(remote.url, ca_file=ca_file, timeout=min(remote.timeout, remote.deadline))
+            self._client = Client(remote.url, ca_file=ca_file, timeout=min(remote.timeout, remote.deadline))
 
     def __enter__(self) -> "Poller":
         return self
@@ -92,11 +97,8 @@ class Poller:
     def poll(self, refs: Sequence[str] | None = None) -> dict[str, str]:
         """As the function `poll`."""
         asked = _asked(self.remote, refs)
-        if self._client:
-            try:
-                return self._over_http(self._client, asked)
-            except lsrefs.NotVersion2:
-                pass
+        if self._client and (found := self._over_http(self._client, asked)) is not None:
+            return found
         answer = _in_child("heads", replace(self.remote, url=self.url), {"refs": asked})
         return {str(name): str(oid) for name, oid in answer.items()}
 
@@ -105,13 +107,19 @@ class Poller:
         """Where the repository turned out to be after redirects within its origin."""
         return self._client.url if self._client else self.remote.url
 
-    def _over_http(self, client: lsrefs.Client, asked: list[str]) -> dict[str, str]:
+    def _over_http(self, client: "lsrefs.Client", asked: list[str]) -> dict[str, str] | None:
+        """None: the server does not speak protocol v2."""
+        from reconciler.git.lsrefs import NotVersion2
+
         credential = read_credential(self.remote)
-        found = client.refs(asked, credential=credential)
-        refs = {name: oid for name, oid in found.items() if matches(name, asked)}
-        if self.remote.ref in asked and self.remote.ref not in refs:
-            # Only now is it worth a second question: nothing at all, or not this branch.
-            raise missing_branch(self.remote, client.refs([], credential=credential, first_only=True))
+        try:
+            found = client.refs(asked, credential=credential)
+            refs = {name: oid for name, oid in found.items() if matches(name, asked)}
+            if self.remote.ref in asked and self.remote.ref not in refs:
+                # Only now is it worth a second question: nothing at all, or not this branch.
+                raise missing_branch(self.remote, client.refs([], credential=credential, first_only=True))
+        except NotVersion2:
+            return None
         return refs
 
 
