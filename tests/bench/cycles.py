@@ -111,6 +111,7 @@ def _bare_calls(lab: Lab, containers: tuple[Container, ...], parallel: int) -> f
         client.ping()
         # As many containers run in both cases.
         remove(client, [c.name for c in containers])
+        time.sleep(1.0)  # what the engine still tidies up
         try:
             began = time.perf_counter()
             floors.create_and_start(client, bodies, parallel)
