@@ -136,22 +136,26 @@ def pictures(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place, browser() as window:
         file = Path(place, "plan.html")
         file.write_text(page(review()))
-        for scheme in ("light", "dark"):
-            window.scheme(scheme)
-            for name, width, height in (("desktop", 1180, 980), ("phone", 390, 844)):
-                window.screen(width, height, phone=name == "phone")
-                window.open(file)
-                (folder / f"review-{name}-{scheme}.png").write_bytes(window.picture())
+
+        def take(name: str) -> None:
+            (folder / f"review-{name}.png").write_bytes(window.picture())
+
+        for name, scheme, width, height in (
+            ("desktop", "light", 1180, 980), ("dark", "dark", 1180, 980), ("phone", "dark", 390, 844),
+        ):  # fmt: skip
+            window.scheme("light" if scheme == "light" else "dark")
+            window.screen(width, height, phone=name == "phone")
+            window.open(file)
+            take(name)
         window.scheme("light")
         window.screen(1180, 900)
         window.open(file)
         window.run("document.querySelector('#search').value = 'cmp7'; form.dispatchEvent(new Event('input'));"
-                   "for (const fold of document.querySelectorAll('details.fold')) fold.open = true;"
-                   "document.querySelector('.filters').scrollIntoView();")  # fmt: skip
-        (folder / "review-filtered.png").write_bytes(window.picture())
+                   "document.querySelector('#folds').click(); document.querySelector('.filters').scrollIntoView();")  # fmt: skip
+        take("filtered")
         window.screen(390, 844, phone=True)
         window.run("document.querySelector('[data-item=change]:not([hidden])').scrollIntoView();")
-        (folder / "review-phone-diff.png").write_bytes(window.picture())
+        take("phone-diff")
 
 
 if __name__ == "__main__":
