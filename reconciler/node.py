@@ -246,6 +246,7 @@ class Node:
             return ()
         self._say(pending(target.desired.revision, len(wanted.actions)))
         redact = secret.Redactor(target.prepared.secrets.values())
+        slots = apply.Slots(self.settings.engine.parallel)
         actions = apply.Actions(
             wanted,
             target.desired,
@@ -257,10 +258,9 @@ class Node:
             store=self.state,
             rollback=apply.Rollback(self.state.rollback, Path(target.desired.config_root)),
             redact=redact,
+            slots=slots,
         )
-        return apply.walk(
-            wanted, actions, stop=self.stop, parallel=self.settings.engine.parallel, on_outcome=_log_outcome
-        )
+        return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
 
     def registry(self, target: Target) -> Registry:
         """The registrars of a target; connections are kept as long as the target is the same."""

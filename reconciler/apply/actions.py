@@ -1,5 +1,6 @@
 """One method per verb: how an action of a plan is carried out, proved and, if need be, undone."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from pathlib import Path
 from reconciler import errors, files
 from reconciler.apply.ports import Engine, Health, Healthy, Registrations, Store
 from reconciler.apply.rollback import Rollback
+from reconciler.apply.walk import Slots
 from reconciler.model import (
     Action,
     Applied,
@@ -28,7 +30,8 @@ DIRECTORY_MODE = 0o770  # kolla's
 class Actions:
     """Carries out the actions of one plan. Call it with an action; safe to call from several threads.
 
-    `contents` are the final bytes of the files by path; `redact` removes secrets from texts that services wrote.
+    `contents` are the final bytes of the files by path; `redact` removes secrets from texts that services wrote; `slots` are
+    those of the walk.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Actions:
         store: Store,
         rollback: Rollback,
         redact: Callable[[str], str],
+        slots: Slots | None = None,
     ) -> None:
         self._containers = {container.name: container for container in desired.containers}
         self._jobs = {job.name: job for job in desired.jobs}
@@ -53,6 +57,7 @@ class Actions:
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
         self._redact = redact
+        self._slots = slots
         # Files of one container are kept together, as they were before the first of them changes.
         self._changing: dict[str, list[str]] = {}
         for action in plan.actions:
@@ -117,7 +122,10 @@ class Actions:
         container = self._containers[action.target]
         self._engine.create(container)
         self._engine.start(container.name)
-        health = self._engine.wait_healthy(container)
+        # Nothing of this name ran before, so nothing is at risk: others may be made while this one proves itself. Whatever
+        # replaces or restarts what works keeps its place until it is healthy, so that few are down at the same time.
+        with self._slots.lent() if self._slots else contextlib.nullcontext():
+            health = self._engine.wait_healthy(container)
         return self._proved(action, container) if health.ok else self._failed(action, container, health)
 
     def _start(self, action: Action) -> Outcome:

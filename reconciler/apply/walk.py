@@ -1,14 +1,39 @@
 """Walks the DAG of a plan: independent branches in parallel, a failure skips its dependents only."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from threading import Event
+from threading import Event, Semaphore
 
 from reconciler import errors
 from reconciler.model import Action, Outcome, Plan
 
 Perform = Callable[[Action], Outcome]
+_WAITING = 4  # actions under way for each that is at work: those beyond only wait until what they made is healthy
+
+
+class Slots:
+    """Places for actions at work. An action that only waits can give its place to another for that time."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free = Semaphore(count)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Work: waits for a place first."""
+        with self._free:
+            yield
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Within `taken`: another may work meanwhile; goes on only when there is a place again."""
+        self._free.release()
+        try:
+            yield
+        finally:
+            self._free.acquire()
 
 
 def walk(
@@ -17,13 +42,17 @@ def walk(
     *,
     stop: Event,
     parallel: int = 4,
+    slots: Slots | None = None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> tuple[Outcome, ...]:
     """Carry out every action of the plan, each after what it needs. Returns outcomes in the order of their end.
 
-    When `stop` is set no further action begins; those under way are ended, not abandoned. Errors of the hierarchy
-    become failed outcomes; any other exception does too, with the reason InternalError.
+    As many actions are at work at the same time as there are `slots` (default: `parallel`). When `stop` is set no further
+    action begins; those under way are ended, not abandoned. Errors of the hierarchy become failed outcomes; any other
+    exception does too, with the reason InternalError.
     """
+    places = slots or Slots(parallel)
+    most = places.count * _WAITING
     outcomes: dict[str, Outcome] = {}
     waiting = {action.id: action for action in plan.actions}
     running: dict[Future[Outcome], Action] = {}
@@ -32,16 +61,16 @@ def walk(
         outcomes[outcome.action.id] = outcome
         on_outcome(outcome)
 
-    with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="apply") as pool:
+    with ThreadPoolExecutor(max_workers=most, thread_name_prefix="apply") as pool:
         while waiting or running:
             for action in list(waiting.values()):
                 if stop.is_set():
-                    finish(Outcome(waiting.pop(action.id), "skipped", "Interrupted", "the program was asked to stop"))
+                    finish(_interrupted(waiting.pop(action.id)))
                 elif culprit := _failed_need(action, outcomes):
                     message = f"{culprit.action.id} {culprit.result}"
                     finish(Outcome(waiting.pop(action.id), "skipped", "DependencyFailed", message))
-                elif all(need in outcomes for need in action.needs) and len(running) < parallel:
-                    running[pool.submit(_guarded, perform, waiting.pop(action.id))] = action
+                elif all(need in outcomes for need in action.needs) and len(running) < most:
+                    running[pool.submit(_guarded, perform, places, stop, waiting.pop(action.id))] = action
             if running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -50,14 +79,22 @@ def walk(
     return tuple(outcomes.values())
 
 
+def _interrupted(action: Action) -> Outcome:
+    return Outcome(action, "skipped", "Interrupted", "the program was asked to stop")
+
+
 def _failed_need(action: Action, outcomes: dict[str, Outcome]) -> Outcome | None:
     return next((outcomes[n] for n in action.needs if n in outcomes and outcomes[n].result != "done"), None)
 
 
-def _guarded(perform: Perform, action: Action) -> Outcome:
+def _guarded(perform: Perform, places: Slots, stop: Event, action: Action) -> Outcome:
     started = time.monotonic()
     try:
-        return perform(action)
+        with places.taken():
+            if stop.is_set():
+                return _interrupted(action)
+            started = time.monotonic()
+            return perform(action)
     except errors.ReconcilerError as error:
         return Outcome(action, "failed", error.reason, str(error), time.monotonic() - started)
     except Exception as error:

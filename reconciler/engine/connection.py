@@ -29,7 +29,7 @@ _RAISED = (
 
 
 class Connection:
-    """A client that connects at its first use. Safe to use from up to `THREADS` threads.
+    """A client that connects at its first use. Safe to use from up to 2 × `THREADS` threads.
 
     `url` is the value of DOCKER_HOST (`unix:///run/docker.sock`), None for the engine's default. `timeout` in seconds.
     """
@@ -54,7 +54,7 @@ class Connection:
         client: Any = docker.APIClient  # its annotations know no None and no fractions
         return cast(
             docker.APIClient,
-            client(base_url=self.url, version="auto", timeout=timeout, num_pools=2, max_pool_size=THREADS + 2),
+            client(base_url=self.url, version="auto", timeout=timeout, num_pools=2, max_pool_size=2 * THREADS + 2),
         )
 
     def close(self) -> None:
