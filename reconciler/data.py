@@ -1,6 +1,7 @@
 """Where the program's own data lies (schemas, the catalogue, systemd units): in the wheel, or beside a checkout."""
 
 import functools
+import importlib.resources
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,3 +41,10 @@ def services() -> dict[str, bytes]:
         for entry in sorted(folder.rglob("*"))
         if entry.is_file() and not any(part.startswith((".", "__")) for part in entry.relative_to(folder).parts)
     }
+
+
+@functools.cache
+def time_zones() -> frozenset[str]:
+    """The names of the IANA time zone database, as the tzdata package that the program brings along has them: the same on
+    every machine, whatever its system knows."""
+    return frozenset(importlib.resources.files("tzdata").joinpath("zones").read_text().split())

@@ -45,3 +45,17 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue, kno
     for index, host in enumerate(policy["reporting"]["reporters"]):
         path: Path = ("reporting", "reporters", index)
         yield from known.host(host, document.place(path))
+    yield from _times(document, policy)
+
+
+def _times(document: Document, policy: dict[str, Any]) -> Iterator[Problem]:
+    """Time zones that do not exist, and freezes that end before they begin."""
+    for key in ("windows", "freezes"):
+        for index, entry in enumerate(policy[key]):
+            if entry["time_zone"] not in data.time_zones():
+                place = document.place((key, index, "time_zone"))
+                near = suggest(entry["time_zone"], data.time_zones()) or "use a name such as Europe/Berlin, or UTC"
+                yield place.problem(f"there is no time zone {entry['time_zone']!r}", near)
+            if key == "freezes" and entry["to"] < entry["from"]:
+                place = document.place((key, index, "to"))
+                yield place.problem(f"the freeze ends ({entry['to']}) before it begins ({entry['from']})", "")
