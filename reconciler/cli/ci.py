@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _SITE = click.Path(file_okay=False, path_type=Path)
-# What happened to planning itself belongs into the note; anything else is a mistake in how the job is set up.
 _EVERY = 5.0  # seconds between signs of life in a job's log
+# What happened to planning itself belongs into the note; anything else is a mistake in how the job is set up.
 _IN_THE_NOTE = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
 
 
@@ -100,7 +100,7 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
     Reads the commit statuses that nodes post, with the token of `ci review`. Exits with 1 when a host drifted or failed.
     """
     from reconciler import ci as planning
-    from reconciler.review import drift
+    from reconciler import ci_summary
 
     with _token_file() as token:
         settings = _forge(token, need=())
@@ -112,13 +112,13 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
         source, _ = _head(site, None)
         commit = source.commit or _resolve(source, "HEAD")
         name, hosts = planning.hosts(replace(source, commit=commit))
-        found = drift.collect(settings, commit, name, hosts)
+        found = ci_summary.collect(settings, commit, name, hosts)
     if junit:
-        _write(junit, drift.junit(found))
+        _write(junit, ci_summary.junit(found))
     if json_:
-        output.as_json(drift.as_json(found))
+        output.as_json(ci_summary.as_json(found))
     else:
-        click.echo(drift.text(found))
+        click.echo(ci_summary.text(found))
     return 0 if found.well else 1
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,11 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.doctor import show as show_checks
+from reconciler.cli.options import json_option
 
 if TYPE_CHECKING:
+    from reconciler.doctor import Check
+    from reconciler.report import Report
     from reconciler.settings import Settings
 
 _SETTINGS = Path("etc/reconciler/reconciler.toml")
@@ -69,25 +72,35 @@ def node() -> None:
 @click.option("--force", is_flag=True, help="Overwrite settings that differ.")
 @click.option("--no-check", is_flag=True, help="Install though a check fails.")
 @click.option("--start/--no-start", default=True, show_default=True, help="Enable and start the service.")
-def install(root: Path, force: bool, no_check: bool, start: bool, **options: Any) -> int:
-    """Write the settings and the systemd unit, check keys and reachability, and show what the first cycle would do.
+@json_option
+def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, **options: Any) -> int:
+    """Turn this machine into a node.
 
-    Run again with the same options it changes nothing. Exits with 0 when the node is ready to run, 1 otherwise.
+    Writes the settings and the systemd unit, checks keys and reachability, and shows what the first cycle would do. Run
+    again with the same options it changes nothing. Exits with 0 when the node is ready to run, 1 otherwise.
     """
     from reconciler import settings as settings_of_node
+    from reconciler.cli.node import show
+    from reconciler.model import to_json
 
     text = settings_text(_chosen(options))
     path = root / _SETTINGS
     _require_same(path, text, force)
     loaded = settings_of_node.parse(text, path)
-    if not no_check:
-        _check(loaded)
-    _write(path, text, 0o600)
-    for target, content in _units(root, path, loaded).items():
-        _write(target, content, 0o644)
-    ready = _first_cycle(loaded)
-    _start(root, path, start=start)
-    return 0 if ready else 1
+    checks = [] if no_check else _check(loaded, quiet=json_)
+    wanted = {path: (text, 0o600)} | {target: (unit, 0o644) for target, unit in _units(root, path, loaded).items()}
+    written = {str(target): _write(target, content, mode) for target, (content, mode) in wanted.items()}
+    report = _first_cycle(loaded)
+    if json_:
+        rows = [dataclasses.asdict(check) for check in checks]
+        output.as_json({"written": written, "checks": rows, "report": to_json(report)})
+    else:
+        for name, changed in written.items():
+            output.line(f"{'wrote    ' if changed else 'unchanged'}  {name}", "ok" if changed else "")
+        output.line("\nfirst cycle, nothing is changed:")
+        show(report)
+    _start(root, path, start=start, say=(lambda *_: None) if json_ else output.line)
+    return 0 if report.plan is not None else 1
 
 
 def settings_text(chosen: Mapping[str, Any]) -> str:
@@ -133,28 +146,31 @@ def _require_same(path: Path, text: str, force: bool) -> None:
     )
 
 
-def _check(loaded: "Settings") -> None:
+def _check(loaded: "Settings", *, quiet: bool) -> list["Check"]:
     from reconciler.doctor import examine
 
     with output.progress("checking"):
         found = list(examine(loaded, only=_FIRST_CHECKS))
-    show_checks(found)
-    if any(check.verdict == "fail" for check in found):
+    failed = any(check.verdict == "fail" for check in found)
+    if failed or not quiet:
+        show_checks(found)
+    if failed:
         raise errors.Terminal(
             "something this node needs is not right: nothing was installed (see above, or use --no-check)",
             reason="CheckFailed",
         )
+    return found
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def _write(path: Path, text: str, mode: int) -> bool:
+    """Whether there was something to change."""
     from reconciler import files
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
-        output.line(f"unchanged  {path}")
-        return
+        return False
     files.write_atomic(path, text.encode(), mode=mode)
-    output.line(f"wrote      {path}", "ok")
+    return True
 
 
 def _units(root: Path, path: Path, loaded: "Settings") -> dict[Path, str]:
@@ -183,43 +199,37 @@ def _program() -> str:
     return str(installed) if installed.exists() else _PROGRAM
 
 
-def _first_cycle(loaded: "Settings") -> bool:
-    """One cycle that changes nothing; returns whether it led to a plan."""
+def _first_cycle(loaded: "Settings") -> "Report":
+    """One cycle that changes nothing."""
     from reconciler import cycle
-    from reconciler.cli.node import show
     from reconciler.node import Node
 
-    output.line("\nfirst cycle, nothing is changed:")
     node = Node(dataclasses.replace(loaded, mode="report"), forge=False)
     try:
         with output.progress("looking at the repository and at the engine"):
-            report = cycle.reconcile(node, trigger="command", deep=False)
+            return cycle.reconcile(node, trigger="command", deep=False)
     finally:
         node.close()
-    show(report)
-    return report.plan is not None
 
 
-def _start(root: Path, path: Path, *, start: bool) -> None:
+def _start(root: Path, path: Path, *, start: bool, say: Callable[..., None]) -> None:
     from reconciler import run
 
     by_hand = f"{_program()} --config {path} run"
     if root != Path("/"):
-        output.line(f"\ninstalled below {root}: nothing is started (by hand: {by_hand})")
+        say(f"\ninstalled below {root}: nothing is started (by hand: {by_hand})")
         return
     if not Path("/run/systemd/system").is_dir():
-        output.line(
-            f"\nsystemd does not run here: start the daemon with whatever supervises this machine: {by_hand}", "warn"
-        )
+        say(f"\nsystemd does not run here: start the daemon with whatever supervises this machine: {by_hand}", "warn")
         return
     for words in (["systemd-tmpfiles", "--create", f"/{_TMPFILES}"], ["systemctl", "daemon-reload"]):
         run.program(words, seconds=60)
     if not start:
-        output.line("\nto start it: systemctl enable --now reconciler")
+        say("\nto start it: systemctl enable --now reconciler")
         return
     done = run.program(["systemctl", "enable", "--now", "reconciler"], seconds=120)
     if done.code != 0:
         raise errors.Terminal(
             f"the service did not start: {done.message} (see journalctl -u reconciler)", reason="ServiceFailed"
         )
-    output.line("\nthe service runs (reconciler status, journalctl -u reconciler)", "ok")
+    say("\nthe service runs (reconciler status, journalctl -u reconciler)", "ok")

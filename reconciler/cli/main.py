@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from reconciler import errors
+from reconciler.cli import output
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
 _VERBS = {
@@ -90,6 +91,13 @@ class Program(click.Group):
             if debug:
                 traceback.print_exc()
             return failed
+        except OSError as error:
+            root = " (run it as root)" if isinstance(error, PermissionError) and os.geteuid() else ""
+            name = f"{error.filename}: " if error.filename else ""
+            output.line(f"error: {name}{error.strerror or error}{root} [{type(error).__name__}]", err=True)
+            if debug:
+                traceback.print_exc()
+            return failed
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
@@ -103,12 +111,12 @@ class Program(click.Group):
 def _show(error: errors.ReconcilerError) -> None:
     if isinstance(error, errors.SiteInvalid):
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            output.line(str(problem), err=True)
         count = len(error.problems)
         click.echo(f"error: the site has {count} problem{'' if count == 1 else 's'} (SiteInvalid)", err=True)
         return
     again = " Trying again may help." if isinstance(error, errors.Transient) else ""
-    click.echo(f"error: {error} [{error.reason}]{again}", err=True)
+    output.line(f"error: {error} [{error.reason}]{again}", err=True)
 
 
 _EPILOG = """\b

@@ -23,9 +23,15 @@ def as_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def line(text: str = "", style: str = "") -> None:
-    """One line; `style` is a colour on a terminal."""
-    click.echo(click.style(text, fg=STYLES.get(style, style)) if style and fancy() else text)
+def printable(text: str) -> str:
+    """`text` without what steers a terminal: much of what is shown was written by whoever may push."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def line(text: str = "", style: str = "", *, err: bool = False) -> None:
+    """Text with a line's end; `style` is a colour on a terminal."""
+    shown = printable(text)
+    click.echo(click.style(shown, fg=STYLES.get(style, style)) if style and fancy() else shown, err=err)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -39,6 +45,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             drawn.add_row(*(_safe(cell) for cell in row))
         Console().print(drawn)
         return
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [headers, *rows]) for column in range(len(headers))]
     for row in [headers, *rows]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
@@ -59,6 +66,7 @@ def progress(text: str) -> Iterator[None]:
 
 def diff(text: str) -> None:
     """Print a text that may hold unified diffs, coloured on a terminal."""
+    text = printable(text)
     if not fancy():
         click.echo(text)
         return
@@ -71,7 +79,7 @@ def diff(text: str) -> None:
 def _safe(text: str) -> Any:
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
 
 
 def ago(seconds: float) -> str:

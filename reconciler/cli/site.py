@@ -48,7 +48,7 @@ def validate(site: Path, format_: str, json_: bool, all_hosts: bool) -> int:
         where = checkout.find(site)
         click.echo(problems.code_quality(found, where.path if where else ""))
     else:
-        click.echo(problems.text(found, answer["hosts"]))
+        output.line(problems.text(found, answer["hosts"]))
     return 1 if problems.count(found)[0] else 0
 
 
@@ -79,7 +79,7 @@ def explain(variable: str, site: Path, host: str, json_: bool) -> int:
     if rows:
         output.table(["", "LAYER", "VALUE", "PLACE"], rows)
     for row in answer["problems"]:
-        click.echo(str(errors.Problem(*row)), err=True)
+        output.line(str(errors.Problem(*row)), err=True)
     return 1 if answer["problems"] else 0
 
 

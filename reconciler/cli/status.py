@@ -150,7 +150,7 @@ def _print_event(row: dict[str, str], json_: bool) -> None:
     if json_:
         click.echo(json.dumps(row, ensure_ascii=False))
     else:
-        click.echo(f"{_local(datetime.fromisoformat(row['at']))}  {row['target']}  {row['text']}")
+        output.line(f"{_local(datetime.fromisoformat(row['at']))}  {row['target']}  {row['text']}")
 
 
 def _show(

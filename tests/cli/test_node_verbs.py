@@ -11,6 +11,7 @@ import pytest
 
 from tests.daemon.conftest import node  # noqa: F401 - a fixture
 from tests.daemon.node import HOST, PROGRAM, TestNode
+from tests.git import servers
 
 pytestmark = pytest.mark.engine
 
@@ -36,6 +37,13 @@ def test_the_operators_verbs(node: TestNode, docker_client: docker.DockerClient)
     assert again["plan"].get("actions", []) == []
     assert node.run("drift").stdout == "no drift\n"
     assert node.run("plan", "--detailed-exitcode").returncode == 0
+
+    work = node.folder / "work"
+    servers.git(node.folder, "clone", "-q", str(node.repository), str(work))
+    service = work / f"services/{name}/service.yml"
+    service.write_text(service.read_text().replace("hello", "good evening"))
+    against = node.run("plan", str(work), "--against", "node", "--no-diffs").stdout
+    assert against.splitlines()[2] == f"  write      {name}/greeting  (content changed)", against
 
     docker_client.containers.get(name).update(cpu_shares=512)
     drift = node.run("drift", "--detailed-exitcode", check=False)
@@ -73,8 +81,6 @@ def test_the_operators_verbs(node: TestNode, docker_client: docker.DockerClient)
 
 
 def test_the_operators_word_for_a_rewritten_branch(node: TestNode) -> None:  # noqa: F811
-    from tests.git import servers
-
     name = node.name("web")
     first = node.push_site(name)
     node.run("reconcile", "--report-only")
@@ -163,6 +169,9 @@ def test_install(node: TestNode, docker_client: docker.DockerClient) -> None:  #
     again = node.run(*words)
     assert "wrote" not in again.stdout
     assert again.stdout.count("unchanged") == 4
+    answer = json.loads(node.run(*words, "--json").stdout)
+    assert set(answer["written"].values()) == {False}
+    assert answer["report"]["plan"]["held"][0]["reason"] == "ReportOnly"
     other = node.run(*words, "--branch", "production", check=False)
     assert other.returncode == 1
     assert '    +branch = "production"' in other.stdout

@@ -137,3 +137,11 @@ def test_schemas_and_reference(cli: Cli, tmp_path: Path) -> None:
     reference = (tmp_path / "reference.md").read_text()
     assert '| `node_config_directory` | string | `"/etc/kolla"` |' in reference
     assert "`drift.mode`" in reference or "`mode`" in reference
+
+
+def test_what_was_pushed_does_not_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    site = write(tmp_path, {**SITE, "globals.yml": 'site_greeting: "\\e[2J\\u202e"\n'})
+    assert (
+        cli("explain", "site_greeting", site, "--host", "web1").stdout.splitlines()[0]
+        == "site_greeting on web1 = \ufffd[2J\ufffd"
+    )
