@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from reconciler.model import Desired, Plan, Verb
@@ -60,6 +61,7 @@ def readable(plan: Plan, before: Desired | None, after: Desired) -> Plan:
     return replace(plan, actions=tuple(actions))
 
 
+@lru_cache(maxsize=512)  # most hosts have most files alike
 def text_diff(path: str, before: str, after: str) -> str:
     """A unified diff of two rendered texts, which hold secrets as tokens only; "" when they are the same."""
     lines = list(

@@ -1,8 +1,11 @@
 """`ci review` and `ci summary` as a job runs them, against the GitLab stand-in."""
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -190,17 +193,43 @@ def test_the_token_is_nowhere_in_a_childs_environment(
     )  # fmt: skip
     seen: dict[int, bytes] = {}
     while job.poll() is None:
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                    command_line = (entry / "cmdline").read_bytes()
-                    if parent == job.pid and b"reconciler.run" in command_line:
-                        seen[int(entry.name)] = command_line + (entry / "environ").read_bytes()
-                except OSError:
-                    continue
+        for pid in children(job.pid):
+            with contextlib.suppress(OSError):
+                seen[pid] = Path(f"/proc/{pid}/environ").read_bytes()
     assert seen
     assert all(b"PATH=" in found and token.encode() not in found for found in seen.values())
+
+
+def children(parent: int) -> list[int]:
+    """Our own interpreters below a process that run already."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit():
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(stat[1]) == parent and b"reconciler.run" in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def test_an_interrupted_job_leaves_nothing(repository: sites.Repository, tmp_path: Path) -> None:
+    repository.commit({**sites.small(), "services/web/templates/index.html.j2": _SLOW})
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "reconciler", "ci", "review", "--base=nothing", "--dry-run", "--host-limit=60"]
+    environment = sites.program_environment(TMPDIR=str(tmp_path / "tmp"), RECONCILER_TOKEN="not-a-token")
+    job = subprocess.Popen(
+        command, cwd=repository.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 60
+    while not (below := children(job.pid)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert below
+    job.send_signal(signal.SIGINT)
+    assert job.wait(20) == 130
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in below) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 _SLOW = "{% for a in range(30000) %}{% for b in range(30) %}{% endfor %}{% endfor %}{{ web_greeting }}\n"
@@ -274,3 +303,17 @@ def test_summary_of_what_hosts_reported(
     well = reconciler("ci", "summary", "--json", cwd=repository.root, env=env)
     assert well.returncode == 0
     assert json.loads(well.stdout)["well"] is True
+
+
+def test_planning_that_takes_too_long_is_said_in_the_note(
+    gitlab: GitLab, repository: sites.Repository, variables: dict[str, str], reconciler: Job, tmp_path: Path
+) -> None:
+    env = again(repository, variables, {**sites.small(), "services/web/templates/index.html.j2": _SLOW})
+    junit = tmp_path / "junit.xml"
+    words = ("--time-limit=1", "--host-limit=60", f"--junit={junit}")
+    done = reconciler("ci", "review", *words, cwd=repository.root, env=env)
+    assert done.returncode == 1
+    (note,) = notes(gitlab)
+    assert "could not be planned" in note
+    assert "DeadlineExceeded" in note
+    assert ElementTree.parse(junit).getroot().get("failures") == "1"
