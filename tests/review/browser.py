@@ -128,7 +128,9 @@ def _port(driver: subprocess.Popen[str]) -> int:
 
 def pictures(folder: Path) -> None:
     """The sample's page on a desk and on a phone, in light and dark."""
-    from reconciler.review import page
+    from markdown_it import MarkdownIt
+
+    from reconciler.review import note, page
 
     from .sample import review
 
@@ -156,6 +158,22 @@ def pictures(folder: Path) -> None:
         window.screen(390, 844, phone=True)
         window.run("document.querySelector('[data-item=change]:not([hidden])').scrollIntoView();")
         take("phone-diff")
+        file.write_text(_NOTE.format(MarkdownIt("commonmark", {"html": True}).enable("table").render(note(review()))))
+        window.screen(980, 1150)
+        window.open(file)
+        window.run("document.querySelectorAll('details')[4].open = document.querySelectorAll('details')[7].open = true")
+        take("note")
+
+
+# Something like the style that GitLab gives notes: its own is not ours to copy.
+_NOTE = """<!doctype html><meta charset="utf-8"><style>
+body {{ font: 14px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #333238; margin: 20px; }}
+div {{ border: 1px solid #dcdcde; border-radius: 4px; padding: 4px 16px 12px; }}
+code {{ background: #ececef; border-radius: 4px; padding: 2px 4px; font-size: 12.5px; }}
+pre {{ background: #fbfafd; border: 1px solid #dcdcde; border-radius: 4px; padding: 8px 12px; }} pre code {{ background: none; padding: 0; }}
+table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #dcdcde; padding: 6px 10px; text-align: left; }}
+th {{ background: #ececef; }} details {{ margin: 8px 0; }} summary {{ cursor: pointer; }} ul {{ padding-left: 22px; }}
+</style><div>{}</div>"""
 
 
 if __name__ == "__main__":
