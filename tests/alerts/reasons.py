@@ -72,7 +72,7 @@ def _named(tree: ast.AST, places: Mapping[str, set[int]]) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in ("reason", "fallback"):
             yield from _constants(node.value)
-        elif isinstance(node, ast.keyword) and node.arg == "hold" and isinstance(node.value, ast.Tuple):
+        elif isinstance(node, ast.keyword) and node.arg in ("hold", "wait") and isinstance(node.value, ast.Tuple):
             yield from _constants(node.value.elts[0])
         elif isinstance(node, ast.arguments):
             optional = node.args[len(node.args) - len(node.defaults) :]
