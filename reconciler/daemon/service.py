@@ -52,7 +52,6 @@ class Daemon:
         self._applying = Backoff(settings.daemon.interval)
         self._ours: frozenset[str] = frozenset()
         self._services: dict[str, str] = {}
-        self._head = ""
         self._read: Target | None = None  # whose certificates were looked at
         self._events_stop = threading.Event()
 
@@ -87,6 +86,11 @@ class Daemon:
                 continue
             try:
                 self._pass(trigger)
+            except errors.ReconcilerError as error:  # not even a report could be made
+                self.metrics.error(error.reason)
+                self._applying.failed(time.monotonic())
+                self._notify.status(str(error))
+                log.error("cycle.failed", reason=error.reason, message=str(error))
             except Exception as error:  # whatever a cycle meets, the daemon lives to run the next one
                 self.metrics.error("InternalError")
                 self._applying.failed(time.monotonic())
@@ -119,7 +123,7 @@ class Daemon:
     def _has_news(self) -> bool:
         """Whether the branch moved since what failed: a commit that mends it does not have to wait for the pause's end."""
         try:
-            return self.node.poller.poll()[self.node.remote.ref] != self._head
+            return self.node.follower.moved()
         except errors.ReconcilerError as error:
             self._source_failed(error.reason, getattr(error, "retry_after", None))
             return False
@@ -128,7 +132,6 @@ class Daemon:
         ended = time.monotonic()
         if poll and report.source.ok:
             self._git.succeeded()
-            self._head = report.source.head
         elif poll:
             self._source_failed(report.source.reason, report.source.retry_after)
         if report.failed or report.failure:

