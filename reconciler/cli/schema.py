@@ -21,6 +21,9 @@ _FILES = {
 }
 
 
+_DEEPEST = 6
+
+
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write the schemas into.")
 @click.option(
@@ -110,30 +113,49 @@ def reference(schemas: Mapping[str, Any]) -> str:
         ("reconciler", "reconciler.yml"),
         ("settings", "/etc/reconciler/reconciler.toml (on each node, not in the repository)"),
     ):
-        lines += [f"## {title}", "", str(schemas[name].get("description", "")), "", *_keys(schemas[name], "")]
+        lines += [
+            f"## {title}",
+            "",
+            str(schemas[name].get("description", "")),
+            "",
+            *_keys(schemas[name], "", schemas[name]),
+        ]
         lines.append("")
     return "\n".join([*lines, *_services()]).rstrip() + "\n"
 
 
-def _keys(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def _keys(node: Mapping[str, Any], prefix: str, root: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    if depth > _DEEPEST:  # a grammar may contain itself
+        return
     for key, content in node.get("properties", {}).items():
-        yield from _key(f"{prefix}{key}", content)
+        yield from _key(f"{prefix}{key}", content, root, depth)
     extra = node.get("additionalProperties")
-    if isinstance(extra, dict) and ("properties" in extra or "description" in extra):
-        yield from _key(f"{prefix}<name>", extra)
+    if (
+        isinstance(extra, dict)
+        and {"properties", "description", "additionalProperties"} & _resolved(extra, root).keys()
+    ):
+        yield from _key(f"{prefix}<name>", extra, root, depth)
 
 
-def _key(name: str, content: Mapping[str, Any]) -> Iterator[str]:
-    default = (
-        f", default `{json.dumps(content['default'], ensure_ascii=False)}`"
-        if content.get("default") not in (None, {}, [])
-        else ""
-    )
-    yield f"- `{name}` ({_type(content)}{default}): {_text(content.get('description', ''))}"
-    yield from (f"  {line}" for line in _keys(content, f"{name}."))
+def _key(name: str, content: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Iterator[str]:
+    content = _resolved(content, root)
+    default = content.get("default")
+    shown = "" if default in (None, {}, [], "") else f", default `{json.dumps(default, ensure_ascii=False)}`"
+    meaning = _text(content.get("description", ""))
+    yield f"- `{name}` ({_type(content)}{shown})" + (f": {meaning}" if meaning else "")
+    yield from (f"  {line}" for line in _keys(content, f"{name}.", root, depth + 1))
     items = content.get("items")
     if isinstance(items, dict):
-        yield from (f"  {line}" for line in _keys(items, f"{name}[]."))
+        yield from (f"  {line}" for line in _keys(_resolved(items, root), f"{name}[].", root, depth + 1))
+
+
+def _resolved(content: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With what a reference into the same grammar's `$defs` says; what stands beside it counts more."""
+    target = str(content.get("$ref", ""))
+    if not target.startswith("#/$defs/"):
+        return content
+    found = root.get("$defs", {}).get(target.removeprefix("#/$defs/"), {})
+    return {**_resolved(found, root), **{key: value for key, value in content.items() if key != "$ref"}}
 
 
 def _services() -> Iterator[str]:
@@ -161,8 +183,8 @@ def _services() -> Iterator[str]:
 def _type(content: Mapping[str, Any]) -> str:
     if "enum" in content:
         return "one of " + ", ".join(f"`{item}`" for item in content["enum"])
-    if "$ref" in content:
-        return str(content["$ref"]).rpartition("/")[2]
+    if content.get("format") == "duration":
+        return "duration"
     kind = content.get("type", "any")
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
 

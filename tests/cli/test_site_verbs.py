@@ -136,7 +136,8 @@ def test_schemas_and_reference(cli: Cli, tmp_path: Path) -> None:
     assert not variables.is_valid({"enable_haproxi": True})
     reference = (tmp_path / "reference.md").read_text()
     assert '| `node_config_directory` | string | `"/etc/kolla"` |' in reference
-    assert "`drift.mode`" in reference or "`mode`" in reference
+    assert '`drift.mode` (one of `heal`, `report`, `ignore`, default `"heal"`)' in reference
+    assert "`hosts.<name>.addresses.tunnel`" in reference
 
 
 def test_what_was_pushed_does_not_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
