@@ -18,6 +18,7 @@ CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
 
 _T = TypeVar("_T")
 _SAME, _CHANGED = 0, 1
+_PARSED = ("Id", "Name", "Image", "Config", "HostConfig", "RestartCount")
 _HEADER = 8
 
 
@@ -201,9 +202,11 @@ class Observer:
         if kept is not None:
             return kept
         mark = self._cache.mark(identity)
-        data = self._connection.inspect(identity)
-        if data is not None:
-            self._cache.keep(identity, data, mark)
+        found = self._connection.inspect(identity)
+        if found is None:
+            return None
+        data = _essence(found)
+        self._cache.keep(identity, data, mark)
         return data
 
     def _images(
@@ -307,6 +310,15 @@ def _each(
 
     listed = list(items)
     return dict(zip(listed, pool.map(attempt, listed), strict=True))
+
+
+def _essence(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What parsing looks at. The rest, with the output of health checks, would be half of what a daemon keeps in memory."""
+    state = dict(data["State"])
+    if state.get("Health"):
+        state["Health"] = {"Status": state["Health"].get("Status", "")}
+    kept = {name: data[name] for name in _PARSED if name in data}
+    return {**kept, "State": state}
 
 
 def _name(listed: Mapping[str, Any]) -> str:
