@@ -33,22 +33,20 @@ def collect(root: Path = PROGRAM) -> dict[str, set[str]]:
         for path in sorted(root.rglob("*.py"))
     }
     places = _places(trees.values())
+    foreign = {word for name in _FOREIGN_FILES for word in _spelt(trees[name], whole=True)} | _FOREIGN.keys()
     found: dict[str, set[str]] = {}
     for name, tree in trees.items():
-        ignored = {id(node) for node in _no_reasons(tree)}
-        words = set(_named(tree, places))
-        if name not in _FOREIGN_FILES:
-            words |= {
-                node.value
-                for node in ast.walk(tree)
-                if id(node) not in ignored
-                and isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and _SEVERAL.fullmatch(node.value)
-            }
+        words = _spelt(tree) - foreign | set(_named(tree, places))
         for word in words - _FOREIGN.keys():
             found.setdefault(word, set()).add(name)
     return found
+
+
+def _spelt(tree: ast.AST, *, whole: bool = False) -> set[str]:
+    """Words of several capitals, wherever they are, but for keys, names and types (`whole`: those too)."""
+    ignored = set() if whole else {id(node) for node in _no_reasons(tree)}
+    constants = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in ignored)
+    return {n.value for n in constants if isinstance(n.value, str) and _SEVERAL.fullmatch(n.value)}
 
 
 def _places(trees: Iterable[ast.AST]) -> dict[str, set[int]]:
