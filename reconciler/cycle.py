@@ -24,8 +24,8 @@ def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None,
 
 def _converge(node: Node, report: Report, deep: bool | None) -> Report:
     """Everything after the source; a failure keeps what is known so far."""
-    anchor = node.state.anchor
-    report = replace(report, refusal=node.refusal, revision=anchor.commit if anchor else "")
+    revision, testing = node.in_force
+    report = replace(report, refusal=node.refusal, revision=revision, testing=testing)
     try:
         target = node.target()
         if target is None:
@@ -36,12 +36,13 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             site=target.desired.site,
             containers=len(target.desired.containers),
             suspended=suspension.reason if suspension else "",
+            window=str(node.closed or ""),
             warnings=target.prepared.warnings,
             subject=commit.subject,
             author=commit.author,
         )
         memory = node.state.memory()
-        deep = node.wants_deep(report.revision, memory) if deep is None else deep
+        deep = node.wants_deep(target.desired.revision, memory) if deep is None else deep
         actual = node.observe(target, memory, deep=deep)
         plan = node.plan(target, actual, memory)
         explained = node.explain(plan)

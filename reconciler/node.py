@@ -16,12 +16,12 @@ from typing import Any
 
 import structlog
 
-from reconciler import alerts, apply, errors, host, plan, policy, report, secret, sops
+from reconciler import alerts, apply, errors, host, plan, policy, report, secret, sops, windows
 from reconciler.engine import Engine
+from reconciler.follow import Follower
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
-from reconciler.git import remote as git
-from reconciler.git import tree, trust
-from reconciler.model import Actual, Condition, Desired, File, Memory, Outcome, Plan, from_json, to_json
+from reconciler.git import tree
+from reconciler.model import Action, Actual, Condition, Desired, File, Held, Memory, Outcome, Plan, from_json, to_json
 from reconciler.prepare import Prepared, prepare
 from reconciler.registrations import Registry
 from reconciler.render import digest, tokens
@@ -53,15 +53,19 @@ class Node:
         self.settings = settings
         self.state = StateDirectory(settings.state_dir)
         self.state.create()
-        self.remote = git.Remote(**{name: getattr(settings.git, name) for name in _REMOTE_FIELDS})
-        self.poller = git.Poller(self.remote)
+        self.follower = Follower(settings, self.state, self._target_of)
+        self.poller = self.follower.poller
         self.engine = engine or Engine(settings.engine.url, owner=settings.host, timeout=settings.engine.timeout)
         self.statuses = self._reporter() if forge and settings.forge else None
         self.alerts = self._teller() if forge and settings.alerts.targets else None
         self.stop = Event()
-        self._target: Target | None = None
+        self._targets: dict[str, Target] = {}  # by commit: those that are in use
+        self._waiting: tuple[Held, ...] = ()
+        self._as_before = False
+        self._previewed: tuple[tuple[str, str], tuple[Action, ...]] | None = None
+        self.closed: windows.Closed | None = None  # why changes have to wait, as of the last `target`
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._registry: tuple[Target, Registry] | None = None
-        self._refusal: Refusal | None = None
         self._source: Source | None = None
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
@@ -86,52 +90,8 @@ class Node:
     def look_for_revision(self) -> Source:
         """Bring the anchor up to the branch's head, if that is verified, a descendant and valid. Never raises for a
         failing server or a bad commit: that is what the result and `refusal` say."""
-        self._source = self._look()
+        self._source = self.follower.look()
         return self._source
-
-    def _look(self) -> Source:
-        head = ""
-        try:
-            head = self.poller.poll()[self.remote.ref]
-            anchor = self.state.anchor
-            if anchor and anchor.commit == head:
-                self._refusal = None
-                return Source(True, head)
-            if self._refusal and self._refusal.commit == head and self._refusal.reason not in _RETRY_REFUSED:
-                return Source(True, head)
-            git.fetch(self.remote, self.state.repository, [self.remote.ref])
-            try:
-                self._consider(head, anchor)
-            except errors.Terminal as error:
-                if error.reason not in ("GitObjectCorrupt", "RepositoryUnusable"):
-                    raise
-                log.warning("clone.damaged", message=str(error))
-                git.fetch(self.remote, self.state.repository, [self.remote.ref], fresh=True)
-                self._consider(head, anchor)
-        except errors.ReconcilerError as error:
-            log.warning("source.failed", reason=error.reason, message=str(error))
-            return Source(False, head, error.reason, str(error), getattr(error, "retry_after", None))
-        return Source(True, head)
-
-    def _consider(self, head: str, anchor: Anchor | None) -> None:
-        """Verify → validate everything → persist the anchor, in this order."""
-        try:
-            rules = self.settings.trust
-            signatures = trust.SignaturePolicy(rules.signatures, rules.allowed_signers, gpg_keys=rules.gpg_keys)
-            # A descendant first: a signature is judged as of now, so only a commit that moves the anchor is looked at.
-            trust.advance(self.state.repository, anchor.commit if anchor else None, head)
-            signer = trust.verify(self.state.repository, head, signatures)
-            target = self._make_target(head)
-        except errors.Terminal as error:
-            if error.reason in ("GitObjectCorrupt", "RepositoryUnusable"):
-                raise
-            problems = tuple(str(p) for p in getattr(error, "problems", ()))
-            self._refusal = Refusal(head, error.reason, str(error), problems)
-            log.error("revision.refused", revision=head, reason=error.reason, message=str(error), problems=problems)
-            return
-        self.state.move_anchor(Anchor(head, datetime.now(UTC), signer or ""))
-        self._target, self._refusal = target, None
-        log.info("revision.accepted", revision=head, signer=signer or "")
 
     @property
     def last_source(self) -> Source:
@@ -148,13 +108,7 @@ class Node:
         errors.Transient.
         """
         with self.state.cycle(wait=60.0):
-            git.fetch(self.remote, self.state.repository, [self.remote.ref])
-            commit = tree.resolve(self.state.repository, revision)
-            self._target = self._make_target(commit)
-            accepted = Anchor(commit, datetime.now(UTC), reason=reason)
-            self.state.move_anchor(accepted)
-        log.warning("revision.accepted", revision=commit, signer="", operator=reason)
-        return accepted
+            return self.follower.accept(revision, reason)
 
     def commit(self, commit: str) -> tree.CommitInfo:
         """Subject and author of a commit, for the report."""
@@ -164,24 +118,65 @@ class Node:
 
     def remember(self, target: Target) -> None:
         """Note a complete apply, once: from then on differences are drift."""
-        memory = self.state.memory()
-        if memory.last_good != target.desired:
+        if self.state.memory().last_good != target.desired or self.state.begun:
             self.state.converged(target.desired)
 
     @property
     def refusal(self) -> Refusal | None:
-        return self._refusal
+        return self.follower.refusal
+
+    @property
+    def in_force(self) -> tuple[str, str]:
+        """The accepted revision ("": none yet), and the testing branch it is from ("": the branch)."""
+        return self.follower.in_force
 
     # --- desired state -------------------------------------------------------------------------------------------
 
     def target(self) -> Target | None:
-        """Desired state of the accepted revision; None while there is none. Raises errors.ReconcilerError."""
-        anchor = self.state.anchor
-        if anchor is None:
+        """What this node is to be now; None while no revision is accepted. Raises errors.ReconcilerError.
+
+        That is the accepted revision, or the last one carried out while a maintenance window has to open for it.
+        """
+        revision, _ = self.in_force
+        if not revision:
             return None
-        if self._target is None or self._target.desired.revision != anchor.commit:
-            self._target = self._make_target(anchor.commit)
-        return self._target
+        accepted = self._target_of(revision)
+        self.closed = windows.closed(accepted.desired.policy, self.clock())
+        before = self._before(accepted) if self.closed else None
+        self._waiting = self._changes(before, accepted) if before else ()
+        # A commit that changes nothing here need not wait, and what differs all the same is drift.
+        self._as_before = before is not None and not self._waiting
+        target = before if before and self._waiting else accepted
+        self._targets = {t.desired.revision: t for t in (accepted, target)}
+        # Only now is the site's name known, and with it whose containers are ours.
+        self.engine.owner = f"{target.desired.site}/{target.desired.host}"
+        return target
+
+    def _before(self, accepted: Target) -> Target | None:
+        """The last revision carried out completely, when nothing was begun since; None: there is none to keep up."""
+        revision = self.state.memory().revision
+        if not revision or revision == accepted.desired.revision or self.state.begun:
+            return None
+        try:
+            return self._target_of(revision)
+        except errors.ReconcilerError as error:
+            # Its commit may be gone with a clone that had to be made anew, a key may have changed since.
+            log.warning("previous.unavailable", revision=revision, reason=error.reason, message=str(error))
+            return None
+
+    def _changes(self, before: Target, accepted: Target) -> tuple[Held, ...]:
+        """What the accepted revision asks for and the one before did not."""
+        pair = (before.desired.revision, accepted.desired.revision)
+        if self._previewed is None or self._previewed[0] != pair:
+            found = plan.preview(before.desired, accepted.desired, bind=tokens.bind, part_digest=digest.part_digest)
+            self._previewed = (pair, found.actions)
+        message = f"waits {self.closed}"
+        return tuple(Held(a.target, report.OUTSIDE_WINDOW, message, a.differences) for a in self._previewed[1])
+
+    def _target_of(self, commit: str) -> Target:
+        if commit not in self._targets:
+            self._targets[commit] = self._make_target(commit)
+        return self._targets[commit]
 
     def _make_target(self, commit: str) -> Target:
         keys = sops.Keys(
@@ -190,10 +185,7 @@ class Node:
         path = self.settings.git.path
         prepared = prepare(self.state.repository, commit, path, self.settings.host, keys)
         self._require_root(prepared.desired.config_root)
-        target = make_target(prepared, host_policy(self.settings))
-        # Only now is the site's name known, and with it whose containers are ours.
-        self.engine.owner = f"{target.desired.site}/{target.desired.host}"
-        return target
+        return make_target(prepared, host_policy(self.settings))
 
     def _require_root(self, root: str) -> None:
         allowed = self.settings.policy.config_roots
@@ -238,13 +230,23 @@ class Node:
             basis = replace(basis, hold=("Suspended", suspension.reason))
         elif self.settings.mode == "report":
             basis = replace(basis, hold=("ReportOnly", "this node's settings say mode = report"))
-        return plan.diff(target.desired, actual, memory, basis)
+        elif self.closed:
+            waits = (report.OUTSIDE_WINDOW, f"waits {self.closed}")
+            basis = replace(basis, hold=waits) if self.closed.drift else replace(basis, wait=waits)
+        if self._as_before:
+            memory = replace(memory, revision=target.desired.revision)
+        found = plan.diff(target.desired, actual, memory, basis)
+        return replace(found, held=(*found.held, *self._waiting))
 
     def apply(self, target: Target, wanted: Plan) -> tuple[Outcome, ...]:
         """Carry the plan out; every outcome is logged as it comes."""
         if wanted.empty:
             return ()
-        self._say(pending(target.desired.revision, len(wanted.actions)))
+        revision, testing = self.in_force
+        if target.desired.revision == revision:
+            self._say(pending(revision, len(wanted.actions), testing), target.desired.site)
+        if target.desired.revision != self.state.memory().revision:
+            self.state.begin(target.desired.revision)
         redact = secret.Redactor(target.prepared.secrets.values())
         slots = apply.Slots(self.settings.engine.parallel)
         actions = apply.Actions(
@@ -294,11 +296,10 @@ class Node:
     def _say(self, text: report.StatusText, site: str = "") -> None:
         if self.statuses is None:
             return
-        name = site or (self._target.desired.site if self._target else "")
+        name = site or next((target.desired.site for target in self._targets.values()), "")
         context = f"reconciler/{name}/{self.settings.host}"
-        self.statuses.submit(
-            Status(text.commit, context, text.state, text.description), ref=self.settings.git.branch, key=text.key
-        )
+        ref = text.branch or self.settings.git.branch
+        self.statuses.submit(Status(text.commit, context, text.state, text.description), ref=ref, key=text.key)
 
     def _teller(self) -> alerts.Teller:
         own = self.settings
@@ -316,11 +317,6 @@ class Node:
             ca_file=forge.ca_file,
         )
         return StatusReporter(connect(connection), self.state.posted)
-
-
-_REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
-# Refusals that something on this node may cure without a new commit.
-_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed"})
 
 
 def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:

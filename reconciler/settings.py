@@ -18,6 +18,7 @@ SSH_HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
 class Git:
     url: str
     branch: str = "main"
+    testing: bool = False
     path: str = ""
     username: str = "oauth2"
     token_file: Path | None = None

@@ -44,7 +44,8 @@ class Basis:
 
     `contents` are the bytes each desired file should have on the disk, by path; `files_digest` and `part_digest` map a
     container to the digest of its file contents and of its whole desired part; `denied` maps a container to why the host's
-    policy refuses it; `hold` is a (reason, message) that holds every action back (suspended, outside a window).
+    policy refuses it; `hold` is a (reason, message) that holds every action back (suspended); `wait` is one that holds back
+    what a new commit asks for, while drift is healed (outside a maintenance window).
     """
 
     contents: Mapping[str, bytes] = field(repr=False)
@@ -52,6 +53,7 @@ class Basis:
     part_digest: Mapping[str, str] = field(default_factory=dict)
     denied: Mapping[str, str] = field(default_factory=dict)
     hold: tuple[str, str] | None = None
+    wait: tuple[str, str] | None = None
 
 
 def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan:
@@ -92,6 +94,9 @@ class _Planner:
         if self.basis.hold:
             self.hold(action, *self.basis.hold)
             return False
+        if self.basis.wait and not self.mends(action):
+            self.hold(action, *self.basis.wait)
+            return False
         if action.drift:
             mode = self.drift_mode(action)
             if mode == "ignore":
@@ -101,6 +106,19 @@ class _Planner:
                 return False
         self.actions.append(action)
         return True
+
+    def mends(self, action: Action) -> bool:
+        """Whether an action only brings back what ran here before. First match decides."""
+        if action.drift or action.verb is Verb.RENAME or action.target.startswith(ASIDE):
+            return True  # drift, and what an interrupted replace left behind
+        if action.verb is Verb.PULL:
+            return self.same_revision or bool(self.memory.applied)  # disturbs nothing, and what is gone may need it
+        if action.verb is Verb.START:
+            return True
+        # A half-carried-out commit: bring back what is gone, unless it would start with files of the commit before.
+        waiting = {held.target for held in self.held}
+        files = {file.path for file in self.files.get(action.container, ())}
+        return action.verb is Verb.CREATE and action.target in self.memory.applied and not waiting & files
 
     def hold(self, action: Action, reason: str, message: str) -> None:
         self.held.append(Held(action.target, reason, message, action.differences, action.drift))

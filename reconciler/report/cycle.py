@@ -26,6 +26,7 @@ class Refusal:
     reason: str
     message: str
     problems: tuple[str, ...] = ()
+    branch: str = ""  # the testing branch it is from; "": the branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Report:
     failure: tuple[str, str] | None = None  # (reason, message) of what kept the cycle from planning
     containers: int = 0  # desired on this host
     suspended: str = ""  # the operator's reason
+    window: str = ""  # until when changes wait, and why; "" while they need not
+    testing: str = ""  # the testing branch that the revision is from; "": the branch
     warnings: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
     subject: str = ""  # of the revision's commit
@@ -66,6 +69,12 @@ class Report:
         return tuple(held for held in self.plan.held if held.drift) if self.plan else ()
 
     @property
+    def waiting(self) -> tuple[Held, ...]:
+        """What the revision asks for and a maintenance window has to open for."""
+        held = self.plan.held if self.plan else ()
+        return tuple(h for h in held if h.reason == OUTSIDE_WINDOW and not h.drift)
+
+    @property
     def quarantined(self) -> tuple[Held, ...]:
         return tuple(held for held in self.plan.held if held.reason == "Quarantined") if self.plan else ()
 
@@ -81,12 +90,13 @@ class Report:
         return skipped or waiting
 
 
+OUTSIDE_WINDOW = "OutsideWindow"
 # Held back on purpose and for good: the node counts as converged all the same.
 _HARMLESS = frozenset({"HoldsData"})
 
 
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
-    """Ready, Stalled, Drifted, Suspended and SourceReady; `since` is kept while a condition's status does not change."""
+    """Ready, Stalled, Drifted, Suspended, Testing and SourceReady; `since` is kept while a condition's status does not change."""
     since = {condition.type: (condition.status, condition.since) for condition in previous}
 
     def condition(type_: str, status: bool, reason: str, message: str) -> Condition:
@@ -100,12 +110,18 @@ def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> 
     drift_message = f"{drift[0].target}: {drift[0].message}" if drift else "no unhealed drift"
     if len(drift) > 1:
         drift_message += f" and {len(drift) - 1} more"
-    stalled = not ready and reason not in ("Progressing", "Suspended", "DriftReported")
+    stalled = not ready and reason not in ("Progressing", "Suspended", "DriftReported", OUTSIDE_WINDOW)
     return (
         condition("Ready", ready, reason, message),
         condition("Stalled", stalled, reason if stalled else "NotStalled", message if stalled else ""),
         condition("Drifted", bool(drift), "Drift" if drift else "InStep", drift_message),
         condition("Suspended", bool(report.suspended), "Suspended" if report.suspended else "Active", report.suspended),
+        condition(
+            "Testing",
+            bool(report.testing),
+            "TestingBranch" if report.testing else "Branch",
+            f"{report.testing} at {report.revision[:12]}" if report.testing else "",
+        ),
         condition(
             "SourceReady",
             report.source.ok and report.refusal is None,
@@ -128,6 +144,8 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
     if report.suspended:
         return False, "Suspended", report.suspended
     held = [h for h in report.plan.held if h.reason not in _HARMLESS]
+    if held and len(held) == len(report.waiting):
+        return False, OUTSIDE_WINDOW, f"{len(held)} change{'' if len(held) == 1 else 's'} waiting {report.window}"
     if held:
         more = f" and {len(held) - 1} more" if len(held) > 1 else ""
         return False, held[0].reason, f"{held[0].target}: {held[0].message}{more}"

@@ -1,6 +1,6 @@
 """One-line summaries of a report: for commit statuses, the history and the terminal. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reconciler.model import Outcome
@@ -15,6 +15,7 @@ class StatusText:
     state: Literal["pending", "success", "failed"]
     description: str
     key: str
+    branch: str = ""  # the testing branch that the commit is on; "": the branch
 
 
 def status_text(report: Report) -> tuple[StatusText, ...]:
@@ -22,16 +23,26 @@ def status_text(report: Report) -> tuple[StatusText, ...]:
     texts = []
     if report.refusal:
         description = f"refused: {_line(report.refusal.message)}"
-        texts.append(StatusText(report.refusal.commit, "failed", description, f"refused {report.refusal.reason}"))
+        texts.append(
+            StatusText(
+                report.refusal.commit, "failed", description, f"refused {report.refusal.reason}", report.refusal.branch
+            )
+        )
     if report.revision and (text := _enforced(report)):
+        if report.testing:
+            text = replace(
+                text, description=f"testing branch {report.testing}: {text.description}", branch=report.testing
+            )
         texts.append(text)
     return tuple(texts)
 
 
-def pending(report_revision: str, changes: int) -> StatusText:
-    """Said before applying begins."""
+def pending(report_revision: str, changes: int, testing: str = "") -> StatusText:
+    """Said before applying begins. `testing`: the testing branch that the revision is from."""
     plural = "" if changes == 1 else "s"
-    return StatusText(report_revision, "pending", f"applying {changes} change{plural}", f"applying {changes}")
+    where = f"testing branch {testing}: " if testing else ""
+    description = f"{where}applying {changes} change{plural}"
+    return StatusText(report_revision, "pending", description, f"applying {changes}", testing)
 
 
 def _enforced(report: Report) -> StatusText | None:
@@ -49,6 +60,8 @@ def _enforced(report: Report) -> StatusText | None:
     if report.quarantined:
         held = report.quarantined[0]
         return StatusText(commit, "failed", f"{held.target}: {held.message}", f"quarantined {held.target}")
+    if report.waiting:
+        return StatusText(commit, "pending", f"waiting {report.window}", f"waiting {report.window}")
     if drift := report.drift:
         names = ", ".join(sorted({held.target for held in drift})[:3])
         return StatusText(commit, "failed", f"drift: {names}: {drift[0].message}", f"drift {names}")
@@ -56,7 +69,9 @@ def _enforced(report: Report) -> StatusText | None:
         waiting = next((h for h in report.plan.held if h.reason != "HoldsData"), None)
         if waiting is None:
             return None
-        return StatusText(commit, "failed", f"{waiting.target}: {waiting.message}", f"{waiting.reason} {waiting.target}")
+        return StatusText(
+            commit, "failed", f"{waiting.target}: {waiting.message}", f"{waiting.reason} {waiting.target}"
+        )
     healed = sum(1 for outcome in report.changed if outcome.action.drift)
     changed = len(report.changed)
     what = f"{healed} drifted healed" if healed and healed == changed else f"{changed} changed"
@@ -88,6 +103,7 @@ def history_entry(report: Report) -> dict[str, Any] | None:
         "revision": report.revision,
         "subject": report.subject,
         "author": report.author,
+        "testing": report.testing,
         "trigger": report.trigger,
         "seconds": round(report.seconds, 2),
         "refused": {"commit": report.refusal.commit, "reason": report.refusal.reason, "message": report.refusal.message}

@@ -1,6 +1,8 @@
 """The state directory: small JSON files, each replaced whole, and an append-only history.
 
     anchor.json      last commit that was verified and accepted
+    testing.json     present while a testing branch is tried: its commit
+    begun.json       present while a revision is carried out in part: the revision
     memory.json      what was applied, jobs run, quarantine, registrations made
     last-good.json   desired state of the last complete apply; holds no secret
     report.json      what the last cycle found and did
@@ -42,6 +44,21 @@ class Anchor:
     accepted_at: datetime
     signer: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A commit of a testing branch that this host tries instead of the anchor, which stays as it is."""
+
+    branch: str
+    commit: str
+    accepted_at: datetime
+    signer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,16 @@ class StateDirectory:
         self._write("anchor.json", to_json(anchor))
 
     @property
+    def trial(self) -> Trial | None:
+        return self._read("testing.json", Trial)
+
+    def begin_trial(self, trial: Trial) -> None:
+        self._write("testing.json", to_json(trial))
+
+    def end_trial(self) -> None:
+        files.remove(self.path, "testing.json")
+
+    @property
     def suspension(self) -> Suspension | None:
         return self._read("suspend.json", Suspension)
 
@@ -138,6 +165,17 @@ class StateDirectory:
     def unregistered(self, registration_id: str) -> None:
         self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
 
+    @property
+    def begun(self) -> str:
+        """The revision that was begun and not carried out completely; "" when there is none."""
+        begun = self._read("begun.json", _Begun)
+        return begun.revision if begun else ""
+
+    def begin(self, revision: str) -> None:
+        """Remember that the node is between two revisions, until `converged`."""
+        if self.begun != revision:
+            self._write("begun.json", to_json(_Begun(revision)))
+
     def converged(self, desired: Desired) -> None:
         """Remember a complete apply: what it made is from now on what drift is measured against."""
         with self._guard:
@@ -148,6 +186,7 @@ class StateDirectory:
                     m, revision=desired.revision, applied={k: v for k, v in m.applied.items() if k in names}
                 )
             )
+            files.remove(self.path, "begun.json")
 
     def _change(self, change: Callable[[Memory], Memory]) -> None:
         with self._guard:

@@ -1,0 +1,185 @@
+"""Which commit a node is to be at: follows the branch, and this host's testing branch where its settings allow one.
+
+The branch moves the anchor, and only forward. A testing branch (`testing/<host>`) moves nothing: while it is there and
+contains the anchor this host tries it, and the anchor stays where the node goes back to.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from reconciler import errors
+from reconciler.git import remote as git
+from reconciler.git import tree, trust
+from reconciler.report import Refusal, Source
+from reconciler.settings import Settings
+from reconciler.state import Anchor, StateDirectory, Trial
+
+log = structlog.get_logger()
+
+# Refusals that something on this node may cure without a new commit.
+_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed"})
+_DAMAGED = ("GitObjectCorrupt", "RepositoryUnusable")
+_REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
+
+
+class Follower:
+    """Polls, fetches, verifies, has a commit validated, and remembers what was accepted. Not thread-safe.
+
+    `validate` makes everything of a commit that this host needs, and raises errors.ReconcilerError where it cannot.
+    """
+
+    def __init__(self, settings: Settings, state: StateDirectory, validate: Callable[[str], object]) -> None:
+        self.settings, self.state, self._validate = settings, state, validate
+        self.remote = git.Remote(**{name: getattr(settings.git, name) for name in _REMOTE_FIELDS})
+        self.poller = git.Poller(self.remote)
+        self.testing = f"testing/{settings.host}" if settings.git.testing else ""
+        self._refs = [self.remote.ref, *([f"refs/heads/{self.testing}"] if self.testing else [])]
+        self._heads: dict[str, str] = {}
+        self._refusal: Refusal | None = None
+        self._trial_refusal: Refusal | None = None
+        self._judged = ("", "")  # testing branch's head, and the anchor it was compared with
+
+    @property
+    def in_force(self) -> tuple[str, str]:
+        """The commit this node is to be at ("": none yet), and the testing branch that it is from ("": the branch)."""
+        trial = self.state.trial if self.testing else None
+        if trial:
+            return trial.commit, trial.branch
+        anchor = self.state.anchor
+        return (anchor.commit if anchor else ""), ""
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The newest commit of a branch that was not accepted; the branch's own goes first."""
+        return self._refusal or self._trial_refusal
+
+    def moved(self) -> bool:
+        """Whether a branch is somewhere else than at the last look. Raises errors.ReconcilerError."""
+        return self.poller.poll(self._refs) != self._heads
+
+    def look(self) -> Source:
+        """Bring the anchor and the trial up to the branches' heads, as far as those are verified and valid. Never raises
+        for a failing server or a bad commit: that is what the result and `refusal` say."""
+        head = ""
+        try:
+            heads = self.poller.poll(self._refs)
+            head = heads[self.remote.ref]
+            self._follow(head)
+            wanted = heads.get(f"refs/heads/{self.testing}", "") if self.testing else ""
+            self._try(wanted)
+            self._heads = heads
+        except errors.ReconcilerError as error:
+            log.warning("source.failed", reason=error.reason, message=str(error))
+            return Source(False, head, error.reason, str(error), getattr(error, "retry_after", None))
+        tried = self.state.trial or self._trial_refusal
+        return Source(True, wanted if tried and not self._refusal else head)
+
+    def accept(self, revision: str, reason: str) -> Anchor:
+        """Make `revision` the anchor on an operator's word; see `Node.accept`."""
+        git.fetch(self.remote, self.state.repository, self._refs)
+        commit = tree.resolve(self.state.repository, revision)
+        self._validate(commit)
+        accepted = Anchor(commit, datetime.now(UTC), reason=reason)
+        self.state.move_anchor(accepted)
+        log.warning("revision.accepted", revision=commit, signer="", operator=reason)
+        return accepted
+
+    # --- the branch ----------------------------------------------------------------------------------------------
+
+    def _follow(self, head: str) -> None:
+        anchor = self.state.anchor
+        if anchor and anchor.commit == head:
+            self._refusal = None
+            return
+        if self._refusal and self._refusal.commit == head and self._refusal.reason not in _RETRY_REFUSED:
+            return
+        git.fetch(self.remote, self.state.repository, self._refs)
+        self._mended(lambda: self._consider(head, anchor))
+
+    def _mended(self, step: Callable[[], None]) -> None:
+        """Do a step; once more with a new clone, should the clone turn out to be damaged."""
+        try:
+            step()
+        except errors.Terminal as error:
+            if error.reason not in _DAMAGED:
+                raise
+            log.warning("clone.damaged", message=str(error))
+            git.fetch(self.remote, self.state.repository, self._refs, fresh=True)
+            step()
+
+    def _consider(self, head: str, anchor: Anchor | None) -> None:
+        """Verify → validate everything → persist the anchor, in this order."""
+        try:
+            # A descendant first: a signature is judged as of now, so only a commit that moves the anchor is looked at.
+            trust.advance(self.state.repository, anchor.commit if anchor else None, head)
+            signer = self._verified(head)
+            self._validate(head)
+        except errors.Terminal as error:
+            self._refusal = _refusal(head, error)
+            return
+        self.state.move_anchor(Anchor(head, datetime.now(UTC), signer))
+        self._refusal = None
+        log.info("revision.accepted", revision=head, signer=signer)
+
+    def _verified(self, commit: str) -> str:
+        rules = self.settings.trust
+        signatures = trust.SignaturePolicy(rules.signatures, rules.allowed_signers, gpg_keys=rules.gpg_keys)
+        return trust.verify(self.state.repository, commit, signatures) or ""
+
+    # --- the testing branch --------------------------------------------------------------------------------------
+
+    def _try(self, head: str) -> None:
+        """Follow the testing branch; `head` is "" when there is none, or none is wanted."""
+        trial, anchor = self.state.trial, self.state.anchor
+        if not head or anchor is None:
+            self._end(trial, f"{self.settings.git.branch} is followed: no testing branch")
+            self._trial_refusal, self._judged = None, ("", "")
+            return
+        again = self._trial_refusal is not None and self._trial_refusal.reason in _RETRY_REFUSED
+        if (head, anchor.commit) == self._judged and not again:
+            return
+        if trial is None or trial.commit != head:
+            git.fetch(self.remote, self.state.repository, self._refs)
+        self._mended(lambda: self._consider_trial(head, anchor, trial))
+        self._judged = (head, anchor.commit)
+
+    def _consider_trial(self, head: str, anchor: Anchor, trial: Trial | None) -> None:
+        repository, branch = self.state.repository, self.settings.git.branch
+        if tree.is_ancestor(repository, head, anchor.commit):
+            self._end(trial, f"{branch} contains it")
+            self._trial_refusal = None
+            return
+        try:
+            if not tree.is_ancestor(repository, anchor.commit, head):
+                raise errors.Terminal(
+                    f"{self.testing} does not contain {anchor.commit[:12]}, which {branch} is at: rebase it. Until then this "
+                    f"node follows {branch}",
+                    reason="TestingBranchBehind",
+                )
+            if trial is None or trial.commit != head:
+                signer = self._verified(head)
+                self._validate(head)
+                self.state.begin_trial(Trial(self.testing, head, datetime.now(UTC), signer))
+                log.info("trial.accepted", revision=head, branch=self.testing, signer=signer)
+            self._trial_refusal = None
+        except errors.Terminal as error:
+            self._trial_refusal = _refusal(head, error, self.testing)
+            # The commit tried before stays, as long as it is ahead of the branch.
+            if trial and not tree.is_ancestor(repository, anchor.commit, trial.commit):
+                self._end(trial, f"{branch} moved on")
+
+    def _end(self, trial: Trial | None, why: str) -> None:
+        if trial:
+            self.state.end_trial()
+            log.info("trial.ended", revision=trial.commit, branch=trial.branch, why=why)
+
+
+def _refusal(commit: str, error: errors.Terminal, branch: str = "") -> Refusal:
+    """Raises the error itself when it is the clone that is wrong, not the commit."""
+    if error.reason in _DAMAGED:
+        raise error
+    problems = tuple(str(problem) for problem in getattr(error, "problems", ()))
+    log.error("revision.refused", revision=commit, reason=error.reason, message=str(error), problems=problems)
+    return Refusal(commit, error.reason, str(error), problems, branch)
