@@ -45,7 +45,7 @@ PORTS = {
     site.ADDRESS: (3306, 4567, 4569, 5000, 5672, 8023, 11211, 15672, 25672),
     site.VIP: (3306, 5000),
 }
-_ENDING = 20.0
+_PATIENCE = 20.0  # seconds
 
 
 class DemoFailed(Exception):
@@ -81,6 +81,7 @@ class Bed(Lab):
         self.root.chmod(0o700)
         self._stack.enter_context(_temporary_files_in(scratch))
         super().__enter__()
+        self._keep_authority()
         self._make_work_tree()
         return self
 
@@ -88,6 +89,12 @@ class Bed(Lab):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def _keep_authority(self) -> None:
+        """The server takes its certificates along when it ends; the node's settings stay usable."""
+        assert self.server.ca_file is not None
+        shutil.copyfile(self.server.ca_file, self.root / "ca.pem")
+        site.edit(self.config, str(self.server.ca_file), str(self.root / "ca.pem"))
 
     @property
     def recipient(self) -> str:
@@ -134,7 +141,7 @@ class Bed(Lab):
             "user.email": "olga@example.org",
             "credential.helper": f"store --file={shlex.quote(str(credentials))}",
             "credential.useHttpPath": "true",
-            "http.sslCAInfo": str(self.server.ca_file),
+            "http.sslCAInfo": str(self.root / "ca.pem"),
             "commit.gpgSign": "false",
         }.items():
             self.git("config", name, value)
@@ -288,12 +295,12 @@ def taken(ports: Mapping[str, Sequence[int]] = PORTS) -> list[str]:
     return found
 
 
-def clean(root: Path, client: docker.APIClient | None, owner: str = OWNER) -> list[str]:
+def clean(root: Path, client: docker.APIClient | None, owner: str = OWNER, *, patience: float = _PATIENCE) -> list[str]:
     """Remove processes, containers, volumes and files of the demo; returns what was removed, in words.
 
-    `client` None: there is no engine, so nothing is in it. Raises DemoFailed when something stays.
+    `client` None: there is no engine, so nothing is in it. Processes get `patience` seconds to end well. Raises DemoFailed when something stays.
     """
-    removed = [f"process {pid}" for pid in _end_processes(root)]
+    removed = [f"process {pid}" for pid in _end_processes(root, patience)]
     if client is not None:
         label = {"label": f"{LABEL}={owner}"}
         for entry in client.containers(all=True, filters=label):
@@ -325,10 +332,10 @@ def processes(root: Path) -> list[int]:
     return found
 
 
-def _end_processes(root: Path) -> list[int]:
+def _end_processes(root: Path, patience: float) -> list[int]:
     """SIGTERM, and after a while SIGKILL."""
     ended: list[int] = []
-    for number, seconds in ((signal.SIGTERM, _ENDING), (signal.SIGKILL, 5.0)):
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
         now = processes(root)
         for pid in now:
             with contextlib.suppress(ProcessLookupError):
