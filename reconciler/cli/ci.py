@@ -29,12 +29,12 @@ _EVERY = 5.0  # seconds between signs of life in a job's log
 _IN_THE_NOTE = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
 
 
-@click.group()
+@click.group(short_help="Review a merge request, sum up all hosts: for GitLab CI.")
 def ci() -> None:
     """For jobs of GitLab CI: review a merge request, sum up the state of all hosts."""
 
 
-@ci.command()
+@ci.command(short_help="Keep one note on the merge request up to date.")
 @click.option("--site", type=_SITE, help="The folder with inventory.yml (default: CI_PROJECT_DIR, or this one).")
 @click.option("--base", help="Revision to compare with (default: the merge request's base), or `nothing`.")
 @click.option("--head", help="Revision to review (default: CI_COMMIT_SHA, else the work tree).")
@@ -90,7 +90,7 @@ def review(
     return 0 if found.valid else 1
 
 
-@ci.command()
+@ci.command(short_help="Say what the hosts reported for the newest commit.")
 @click.option("--site", type=_SITE, help="The folder with inventory.yml (default: CI_PROJECT_DIR, or this one).")
 @click.option("--junit", type=_FILE, help="Write one test case per host here.")
 @json_option
@@ -122,7 +122,7 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
     return 0 if found.well else 1
 
 
-@click.command()
+@click.command(short_help="Show what a change means, between any two revisions.")
 @click.argument("before", metavar="REV1")
 @click.argument("after", metavar="REV2")
 @click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
