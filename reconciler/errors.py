@@ -43,6 +43,8 @@ class Problem:
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
+        if not self.file:
+            return self.message + hint
         return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
 
 
