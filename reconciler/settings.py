@@ -4,7 +4,7 @@ import json
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,7 +168,11 @@ def parse(text: str, path: Path, *, in_child: bool = False) -> Settings:
         run.python("reconciler.settings:check", [raw, str(path)], limits=run.Limits(seconds=30.0))
     else:
         check((raw, str(path)))
-    return Settings(**{name: _convert(name, value) for name, value in raw.items()})
+    settings = Settings(**{name: _convert(name, value) for name, value in raw.items()})
+    keys = settings.secrets
+    if keys.age_key_file is None and keys.ssh_key_file is None and SSH_HOST_KEY.exists():
+        return replace(settings, secrets=replace(keys, ssh_key_file=SSH_HOST_KEY))
+    return settings
 
 
 def check(argument: Sequence[Any]) -> None:
