@@ -46,10 +46,10 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         actual = node.observe(target, memory, deep=deep)
         plan = node.plan(target, actual, memory)
         explained = node.explain(plan)
-        outcomes = node.apply(target, plan)
+        outcomes = node.apply(target, plan, actual, memory)
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
         if report.converged:
-            node.remember(target)
+            node.remember(target, plan, actual, memory)
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
     return report

@@ -17,11 +17,26 @@ from typing import Any
 import structlog
 
 from reconciler import alerts, apply, errors, host, plan, policy, report, secret, sops, windows
+from reconciler.apply import Rollback
 from reconciler.engine import Engine
+from reconciler.files import sweep
 from reconciler.follow import Follower
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
 from reconciler.git import tree
-from reconciler.model import Action, Actual, Condition, Desired, File, Held, Memory, Outcome, Plan, from_json, to_json
+from reconciler.model import (
+    Action,
+    Actual,
+    Applied,
+    Condition,
+    Desired,
+    File,
+    Held,
+    Memory,
+    Outcome,
+    Plan,
+    from_json,
+    to_json,
+)
 from reconciler.prepare import Prepared, prepare
 from reconciler.registrations import Registry
 from reconciler.render import digest, tokens
@@ -71,6 +86,7 @@ class Node:
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
         self._looked_deep = 0.0
         self._deep_revision = ""
+        self._tidied = False
         self._restless = False  # the last cycle left something undone that another look may show
         self._commit: tree.CommitInfo | None = None
 
@@ -116,10 +132,21 @@ class Node:
             self._commit = tree.commit_info(self.state.repository, commit)
         return self._commit
 
-    def remember(self, target: Target) -> None:
-        """Note a complete apply, once: from then on differences are drift."""
-        if self.state.memory().last_good != target.desired or self.state.begun:
-            self.state.converged(target.desired)
+    def remember(self, target: Target, done: Plan, actual: Actual, memory: Memory) -> None:
+        """Note a complete apply, once: from then on differences are drift.
+
+        And of containers that somebody else started, and that need nothing: with which files they run.
+        """
+        known = memory.last_good == target.desired and memory.revision == target.desired.revision
+        if not known or self.state.begun:
+            self.state.converged(target.desired, also=[held.target for held in done.held])
+        changed = {action.container for action in done.actions}
+        for name, files in target.basis.files_digest.items():
+            running, applied = actual.containers.get(name), memory.applied.get(name)
+            if running is None or applied is None or name in changed or applied.id != running.id:
+                continue
+            if not applied.files or applied.started_at != running.started_at:
+                self.state.applied(name, Applied(running.id, running.started_at, files))
 
     @property
     def refusal(self) -> Refusal | None:
@@ -201,12 +228,11 @@ class Node:
     def observe(self, target: Target, memory: Memory, *, deep: bool) -> Actual:
         """Actual state: containers, images, volumes, files; with `deep` the insides of containers and registrations."""
         wanted = _with_previous_files(target.desired, memory)
-        actual = host.observe(self.engine, wanted, deep=deep)
-        adopted = {name for name, applied in memory.applied.items()}
+        # Adopted containers carry no label of ours, so they are looked for by name as long as we know of them.
+        actual = host.observe(self.engine, wanted, deep=deep, extra_names=memory.applied)
+        adopted = {applied.id for applied in memory.applied.values()}
         containers = {
-            name: replace(running, owned=True)
-            if not running.owned and name in adopted and memory.applied[name].id == running.id
-            else running
+            name: replace(running, owned=True) if running.id in adopted else running
             for name, running in actual.containers.items()
         }
         actual = replace(actual, containers=containers)
@@ -225,7 +251,10 @@ class Node:
         return new or self._restless or not self._looked_deep or since >= self.settings.daemon.deep_interval
 
     def plan(self, target: Target, actual: Actual, memory: Memory) -> Plan:
-        basis = target.basis
+        kept = self._rollback(target).kept()
+        proved = {applied.id for applied in memory.applied.values()}
+        unproved = kept | {name for name, running in actual.containers.items() if running.id not in proved}
+        basis = replace(target.basis, kept=kept, unproved=frozenset(unproved))
         if suspension := self.state.suspension:
             basis = replace(basis, hold=("Suspended", suspension.reason))
         elif self.settings.mode == "report":
@@ -238,8 +267,9 @@ class Node:
         found = plan.diff(target.desired, actual, memory, basis)
         return replace(found, held=(*found.held, *self._waiting))
 
-    def apply(self, target: Target, wanted: Plan) -> tuple[Outcome, ...]:
-        """Carry the plan out; every outcome is logged as it comes."""
+    def apply(self, target: Target, wanted: Plan, actual: Actual, memory: Memory) -> tuple[Outcome, ...]:
+        """Carry out the plan that was made of `actual` and `memory`; every outcome is logged as it comes."""
+        self._tidy(target, memory)
         if wanted.empty:
             return ()
         revision, testing = self.in_force
@@ -252,17 +282,34 @@ class Node:
         actions = apply.Actions(
             wanted,
             target.desired,
+            _apply_basis(target, actual, memory),
             contents=target.contents,
             files_digest=target.basis.files_digest,
             part_digest=target.basis.part_digest,
             engine=self.engine,
             registrations=self.registry(target),
             store=self.state,
-            rollback=apply.Rollback(self.state.rollback, Path(target.desired.config_root)),
+            rollback=self._rollback(target),
+            units=apply.Systemd(),
             redact=redact,
             slots=slots,
         )
         return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+
+    def _rollback(self, target: Target) -> Rollback:
+        return Rollback(self.state.rollback, Path(target.desired.config_root))
+
+    def _tidy(self, target: Target, memory: Memory) -> None:
+        """Once per process, within a cycle: remove what a killed one left half written."""
+        if self._tidied or self.state.suspension or self.settings.mode == "report":
+            return
+        self._tidied = True
+        self.state.tidy()
+        self._rollback(target).tidy({container.name for container in target.desired.containers})
+        wanted = _with_previous_files(target.desired, memory).files
+        for directory in {file.path.rpartition("/")[0] for file in wanted}:
+            swept = sweep(Path(target.desired.config_root), directory)
+            log.debug("files.swept", directory=directory, files=swept)
 
     def registry(self, target: Target) -> Registry:
         """The registrars of a target; connections are kept as long as the target is the same."""
@@ -336,11 +383,26 @@ def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
 
 
 def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:
+    """Of the files whose change asks for a restart, a dot, of those whose change asks for a reload."""
     # Kept on the node only, in a directory that only root reads, beside the files themselves.
-    whole = hashlib.sha256()
+    parts = {"restart": hashlib.sha256(), "reload": hashlib.sha256()}
     for file in sorted(files, key=lambda f: f.path):
-        whole.update(f"{file.path}\0{len(contents[file.path])}\0".encode() + contents[file.path])
-    return whole.hexdigest()
+        if file.on_change != "none":
+            content = contents[file.path]
+            parts[file.on_change].update(f"{file.path}\0{len(content)}\0".encode() + content)
+    return ".".join(part.hexdigest() for part in parts.values())
+
+
+def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
+    failed = plan.quarantined(target.desired, memory, target.basis.part_digest)
+    return apply.Basis(
+        in_force=plan.in_force(target.desired, memory, failed),
+        quarantined=failed,
+        migrated=plan.migrated(target.desired, memory),
+        observed={name: running.id for name, running in actual.containers.items()},
+        owned=frozenset(running.id for running in actual.containers.values() if running.owned),
+        registered={registration.id: registration for registration in memory.registered},
+    )
 
 
 def host_policy(settings: Settings) -> policy.HostPolicy:

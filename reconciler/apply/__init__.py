@@ -1,8 +1,21 @@
 """Carries out a plan: order, parallelism, health gates, rollback. It decides nothing else."""
 
 from reconciler.apply.actions import Actions
-from reconciler.apply.ports import Engine, Health, Registrations, Store
+from reconciler.apply.ports import Basis, Engine, Health, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
+from reconciler.apply.units import Systemd
 from reconciler.apply.walk import Slots, walk
 
-__all__ = ["Actions", "Engine", "Health", "Registrations", "Rollback", "Slots", "Store", "walk"]
+__all__ = [
+    "Actions",
+    "Basis",
+    "Engine",
+    "Health",
+    "Registrations",
+    "Rollback",
+    "Slots",
+    "Store",
+    "Systemd",
+    "Units",
+    "walk",
+]

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import errors, files
-from reconciler.apply.ports import Engine, Health, Healthy, Registrations, Store
+from reconciler.apply.ports import Basis, Engine, Health, Healthy, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.walk import Slots
 from reconciler.model import (
+    ASIDE,
     Action,
     Applied,
     Container,
@@ -25,19 +26,23 @@ from reconciler.model import (
 )
 
 DIRECTORY_MODE = 0o770  # kolla's
+# Verbs after which a container has shown that it works with its present files.
+_PROVING = frozenset({Verb.CREATE, Verb.REPLACE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START})
+_FILES = frozenset({Verb.WRITE, Verb.DELETE, Verb.CHMOD})
 
 
 class Actions:
     """Carries out the actions of one plan. Call it with an action; safe to call from several threads.
 
     `contents` are the final bytes of the files by path; `redact` removes secrets from texts that services wrote; `slots` are
-    those of the walk.
+    those of the walk. It may be killed at any point: each method takes its steps in such an order that the next plan can go on.
     """
 
     def __init__(
         self,
         plan: Plan,
         desired: Desired,
+        basis: Basis,
         *,
         contents: Mapping[str, bytes],
         files_digest: Mapping[str, str],
@@ -46,24 +51,26 @@ class Actions:
         registrations: Registrations,
         store: Store,
         rollback: Rollback,
+        units: Units,
         redact: Callable[[str], str],
         slots: Slots | None = None,
     ) -> None:
-        self._containers = {container.name: container for container in desired.containers}
+        self._basis, self._containers = basis, basis.in_force
+        self._owned = set(basis.owned)
         self._jobs = {job.name: job for job in desired.jobs}
         self._registrations = {registration.id: registration for registration in desired.registrations}
         self._files = {file.path: file for file in desired.files}
         self._root = Path(desired.config_root)
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
-        self._redact = redact
-        self._slots = slots
-        # Files of one container are kept together, as they were before the first of them changes.
-        self._changing: dict[str, list[str]] = {}
+        self._units, self._redact, self._slots = units, redact, slots
+        # Files of one container are kept together, as they were before the first of them changes; those of a container
+        # that nothing of this plan puts to the test are not kept, because nothing would tell that they work.
+        tested = {action.container for action in plan.actions if action.verb in _PROVING}
+        self._changing: dict[str, list[str]] = {name: [] for name in tested if name in self._containers}
         for action in plan.actions:
-            if action.verb in (Verb.WRITE, Verb.DELETE, Verb.CHMOD):
-                self._changing.setdefault(action.container, []).append(action.target)
-        self._migrating = {action.service for action in plan.actions if "migration" in action.risks}
+            if action.verb in _FILES and action.container in self._changing:
+                self._changing[action.container].append(action.target)
         self._verbs: Mapping[Verb, Callable[[Action], Outcome]] = {
             Verb.PULL: self._pull,
             Verb.WRITE: self._write,
@@ -87,10 +94,25 @@ class Actions:
     def __call__(self, action: Action) -> Outcome:
         """Carry out one action. Raises errors of the hierarchy when it could not even be begun."""
         started = time.monotonic()
+        if action.verb in _TOUCHING:
+            for name in (action.target.removeprefix(ASIDE), aside(action.target.removeprefix(ASIDE))):
+                self._require_owned(name)
+        if action.verb in _PROVING and action.target in self._basis.quarantined:
+            self._rollback.restore(action.target)  # what a rollback that was interrupted may not have come to
         outcome = self._verbs[action.verb](action)
         return Outcome(
             action, outcome.result, outcome.reason, self._redact(outcome.message), time.monotonic() - started
         )
+
+    def _require_owned(self, name: str) -> None:
+        """Raises errors.Terminal (NotOwned): a container that was not known to be ours is never touched."""
+        if self._engine.exists(name) and self._engine.identity(name)[0] not in self._owned:
+            raise errors.Terminal(
+                f"{name} was made by somebody else, or since this cycle looked; it is left alone", reason="NotOwned"
+            )
+
+    def _make(self, container: Container) -> None:
+        self._owned.add(self._engine.create(container))
 
     # --- images and files ------------------------------------------------------------------------------------------
 
@@ -100,7 +122,12 @@ class Actions:
 
     def _write(self, action: Action) -> Outcome:
         file = self._files[action.target]
-        self._rollback.keep(action.container, self._changing[action.container])
+        self._keep(action)
+        container = self._containers.get(action.container)
+        untested = container is not None and action.container not in self._changing
+        if action.verb is Verb.CHMOD and container and untested and self._engine.exists(container.name):
+            # It has this content already, whoever started it: the new time of the file is not to say otherwise.
+            self._remember(container)
         if any(d.actual == "symlink" for d in action.differences):
             files.remove(self._root, file.path)
         directory = file.path.rpartition("/")[0]
@@ -111,16 +138,22 @@ class Actions:
         return Outcome(action, "done")
 
     def _delete(self, action: Action) -> Outcome:
-        if action.container in self._containers:
-            self._rollback.keep(action.container, self._changing[action.container])
+        self._keep(action)
         files.remove(self._root, action.target)
+        if action.container not in self._containers and action.container not in self._jobs:
+            with contextlib.suppress(errors.ReconcilerError):  # others may have files in the directory
+                files.remove_dir(self._root, action.target.rpartition("/")[0])
         return Outcome(action, "done")
+
+    def _keep(self, action: Action) -> None:
+        if changing := self._changing.get(action.container):
+            self._rollback.keep(action.container, changing)
 
     # --- containers --------------------------------------------------------------------------------------------------
 
     def _create(self, action: Action) -> Outcome:
         container = self._containers[action.target]
-        self._engine.create(container)
+        self._make(container)
         self._engine.start(container.name)
         # Nothing of this name ran before, so nothing is at risk: others may be made while this one proves itself. Whatever
         # replaces or restarts what works keeps its place until it is healthy, so that few are down at the same time.
@@ -130,9 +163,13 @@ class Actions:
 
     def _start(self, action: Action) -> Outcome:
         container = self._containers[action.target]
-        self._engine.start(container.name)
-        health = self._engine.wait_healthy(container)
-        return self._proved(action, container) if health.ok else self._failed(action, container, health)
+        health = self._attempt(lambda: self._engine.start(container.name), container)
+        if health.ok:
+            return self._proved(action, container)
+        if container.name not in self._rollback.kept():
+            return self._failed(action, container, health)
+        # An apply was interrupted before this container's new files were put to the test: this was the test.
+        return self._put_back(action, container, health, lambda: self._engine.restart(container.name, 5))
 
     def _restart(self, action: Action) -> Outcome:
         container = self._containers[action.target]
@@ -175,19 +212,23 @@ class Actions:
         has_old = self._engine.exists(spare)
 
         def change() -> None:
-            self._engine.create(container)
+            self._make(container)
             if has_old:
                 self._engine.stop(spare, container.stop_timeout)
             self._engine.start(name)
 
-        health = self._attempt(change, container)
+        return self._succeed(action, container, self._attempt(change, container))
+
+    def _succeed(self, action: Action, container: Container, health: Healthy) -> Outcome:
+        """The end of a replace: the old one goes, or it comes back."""
+        name, spare = container.name, aside(container.name)
         if health.ok:
-            if has_old:
-                self._engine.remove(spare)
-            return self._proved(action, container)
+            outcome = self._proved(action, container)
+            self._engine.remove(spare)
+            return outcome
 
         def back() -> None:
-            if not has_old:
+            if not self._engine.exists(spare):
                 return
             if self._engine.exists(name):
                 self._engine.remove(name)
@@ -212,13 +253,27 @@ class Actions:
         return Outcome(action, "done")
 
     def _remove(self, action: Action) -> Outcome:
+        container = self._containers.get(action.target.removeprefix(ASIDE))
+        if action.target.startswith(ASIDE) and container:
+            # A replace was interrupted after its new container was started: the old one is kept until that is healthy.
+            return self._succeed(action, container, self._engine.wait_healthy(container))
         if self._engine.exists(action.target):
             self._engine.stop(action.target)
             self._engine.remove(action.target)
+        self._rollback.forget(action.target)
         return Outcome(action, "done")
 
     def _adopt(self, action: Action) -> Outcome:
-        self._remember(self._containers[action.target])
+        """From here on it is ours. With which files it was started is not known: their times will tell."""
+        identity, started_at = self._engine.identity(action.target)
+        if identity != self._basis.observed.get(action.target):
+            raise errors.Transient(
+                f"{action.target} was made anew by another tool while this cycle looked at it", reason="NotOwned"
+            )
+        for unit in (d.actual for d in action.differences if d.field == "unit"):
+            self._units.disable(unit)
+        self._store.applied(action.target, Applied(identity, started_at, ""))
+        self._owned.add(identity)
         return Outcome(action, "done")
 
     # --- the health gate -------------------------------------------------------------------------------------------
@@ -238,7 +293,9 @@ class Actions:
 
     def _remember(self, container: Container) -> None:
         identity, started_at = self._engine.identity(container.name)
-        digest = self._files_digest.get(container.name, "")
+        # What the files hold that a rollback brought back is not known here: their times will tell.
+        failed = container.name in self._basis.quarantined
+        digest = "" if failed else self._files_digest.get(container.name, "")
         self._store.applied(container.name, Applied(identity, started_at, digest))
 
     def _failed(self, action: Action, container: Container, health: Healthy) -> Outcome:
@@ -248,19 +305,20 @@ class Actions:
 
     def _put_back(self, action: Action, container: Container, health: Healthy, back: Callable[[], None]) -> Outcome:
         failure = self._failed(action, container, health)
-        if container.rollback == "never" or container.service in self._migrating:
-            why = (
-                "a schema was migrated" if container.service in self._migrating else "its service says rollback: never"
-            )
+        migrated = container.service in self._basis.migrated
+        if container.rollback == "never" or migrated:
+            why = "a schema was migrated" if migrated else "its service says rollback: never"
             return Outcome(action, "failed", failure.reason, f"{failure.message}\nnot rolled back: {why}")
-        self._rollback.restore(container.name)
+        # In this order: with the quarantine on the disk, the next cycle goes on from wherever this one was killed.
         self._store.quarantine(container.name, self._part_digest.get(container.name, ""))
+        self._rollback.restore(container.name)
         try:
             back()
         except errors.ReconcilerError as error:
             return Outcome(
                 action, "failed", failure.reason, f"{failure.message}\nputting the old one back failed: {error}"
             )
+        self._rollback.forget(container.name)
         after = self._engine.wait_healthy(container) if self._engine.exists(container.name) else None
         if after and not after.ok:
             return Outcome(
@@ -275,21 +333,23 @@ class Actions:
         code, output = self._engine.run_once(job)
         message = "" if code == 0 else f"{job.name} ended with exit code {code}: {output.strip()[-1500:]}"
         self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), self._redact(message)[:300]))
-        self._rollback.forget(action.container)
         return Outcome(action, "done") if code == 0 else Outcome(action, "failed", "JobFailed", message)
 
     def _register(self, action: Action) -> Outcome:
         registration: Registration = self._registrations[action.target]
-        self._registry.converge(registration)
+        # Noted first: what is made and then forgotten would never be withdrawn, and withdrawing what is not there is nothing.
         self._store.registered(registration)
+        self._registry.converge(registration)
         return Outcome(action, "done")
 
     def _unregister(self, action: Action) -> Outcome:
-        kind, type_, key = action.target.split(":", 2)
-        self._registry.withdraw(Registration(kind, type_, key))
+        self._registry.withdraw(self._basis.registered[action.target])
         self._store.unregistered(action.target)
         return Outcome(action, "done")
 
+
+# Verbs that change a container which is there already; ADOPT is what makes one ours, jobs see to theirs.
+_TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 
 # Failures of the service itself, whose own log says more than the engine does.
 _ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse"})

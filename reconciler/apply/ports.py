@@ -1,7 +1,7 @@
 """What applying needs of the rest of the program."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +15,23 @@ class Health:
     ok: bool
     reason: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the node knew when the plan was made, as carrying it out needs it.
+
+    `in_force` are the containers as they are to be kept, by name: for those in `quarantined` the last that worked, not what
+    the commit says. `migrated` names services whose previous image does not fit their schema any more. `observed` maps
+    every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made.
+    """
+
+    in_force: Mapping[str, Container] = field(default_factory=dict)
+    quarantined: frozenset[str] = frozenset()
+    migrated: frozenset[str] = frozenset()
+    observed: Mapping[str, str] = field(default_factory=dict)
+    owned: frozenset[str] = frozenset()
+    registered: Mapping[str, Registration] = field(default_factory=dict)
 
 
 class Healthy(Protocol):
@@ -33,7 +50,7 @@ class Engine(Protocol):
 
     def pull(self, image: str) -> None: ...
     def exists(self, name: str) -> bool: ...
-    def create(self, container: Container) -> object: ...
+    def create(self, container: Container) -> str: ...
     def start(self, name: str) -> None: ...
     def stop(self, name: str, timeout: int | None = None) -> None: ...
     def restart(self, name: str, timeout: int | None = None) -> None: ...
@@ -63,3 +80,11 @@ class Store(Protocol):
     def quarantine(self, container: str, digest: str) -> None: ...
     def registered(self, registration: Registration) -> None: ...
     def unregistered(self, registration_id: str) -> None: ...
+
+
+class Units(Protocol):
+    """The host's service manager."""
+
+    def disable(self, unit: str) -> None:
+        """See that it does not start at the next boot; it stays as it is until then. Raises errors.ReconcilerError."""
+        ...

@@ -7,7 +7,7 @@ overwrite them.
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -55,7 +55,10 @@ class Rollback:
         files.write_atomic(place / "manifest.json", json.dumps(manifest).encode(), mode=0o600)
 
     def restore(self, container: str) -> bool:
-        """Bring the remembered files back. False when nothing was remembered."""
+        """Bring the remembered files back; they stay remembered until `forget`, so that a kill in between does no harm.
+
+        False when nothing was remembered.
+        """
         manifest = self._manifest(container)
         if manifest is None:
             return False
@@ -66,8 +69,20 @@ class Rollback:
                 continue
             content = (place / kept["copy"]).read_bytes()
             files.write_under(self._root, path, content, mode=kept["mode"], uid=kept["uid"], gid=kept["gid"])
-        self.forget(container)
         return True
+
+    def kept(self) -> frozenset[str]:
+        """Containers whose previous files are kept: their present ones have not proved themselves."""
+        if not self._directory.is_dir():
+            return frozenset()
+        return frozenset(place.name for place in self._directory.iterdir() if (place / "manifest.json").exists())
+
+    def tidy(self, containers: Collection[str]) -> None:
+        """Forget what a kill left unfinished, and everything of containers that are not among `containers`."""
+        wanted = self.kept() & frozenset(containers)
+        for place in sorted(self._directory.iterdir()) if self._directory.is_dir() else ():
+            if place.name not in wanted:
+                self.forget(place.name)
 
     def forget(self, container: str) -> None:
         """The new files have proved themselves."""

@@ -2,5 +2,6 @@
 
 from reconciler.plan.diff import Basis, diff
 from reconciler.plan.preview import as_actual, preview
+from reconciler.plan.recall import in_force, migrated, quarantined
 
-__all__ = ["Basis", "as_actual", "diff", "preview"]
+__all__ = ["Basis", "as_actual", "diff", "in_force", "migrated", "preview", "quarantined"]

@@ -28,6 +28,7 @@ from reconciler.model import (
 )
 from reconciler.plan.differences import differences, is_mutable
 from reconciler.plan.order import ordered
+from reconciler.plan.recall import Stale, in_force, quarantined, staleness
 from reconciler.plan.redact import file_diff
 
 # Verbs that change something that works. As part of a change they wait until every image of the plan is there, so that
@@ -46,6 +47,8 @@ class Basis:
     container to the digest of its file contents and of its whole desired part; `denied` maps a container to why the host's
     policy refuses it; `hold` is a (reason, message) that holds every action back (suspended); `wait` is one that holds back
     what a new commit asks for, while drift is healed (outside a maintenance window).
+    `unproved` names containers that run and were never seen healthy, `kept` those whose previous files are still kept:
+    what an interrupted apply leaves to be done.
     """
 
     contents: Mapping[str, bytes] = field(repr=False)
@@ -54,6 +57,8 @@ class Basis:
     denied: Mapping[str, str] = field(default_factory=dict)
     hold: tuple[str, str] | None = None
     wait: tuple[str, str] | None = None
+    unproved: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
 
 def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan:
@@ -86,6 +91,8 @@ class _Planner:
         self.previous = {file.path: file for file in good.files} if good else {}
         self.same_revision = memory.revision == desired.revision
         self.wanted = {container.name for container in desired.containers}
+        self.failed = quarantined(desired, memory, basis.part_digest)
+        self.in_force = in_force(desired, memory, self.failed)
 
     # --- one place for policy ------------------------------------------------------------------------------
 
@@ -111,6 +118,8 @@ class _Planner:
         """Whether an action only brings back what ran here before. First match decides."""
         if action.drift or action.verb is Verb.RENAME or action.target.startswith(ASIDE):
             return True  # drift, and what an interrupted replace left behind
+        if action.container in self.failed:
+            return True  # the last configuration that worked
         if action.verb is Verb.PULL:
             return self.same_revision or bool(self.memory.applied)  # disturbs nothing, and what is gone may need it
         if action.verb is Verb.START:
@@ -139,53 +148,72 @@ class _Planner:
         if name in self.basis.denied:
             self.held.append(Held(name, "PolicyDenied", self.basis.denied[name]))
             return
-        if reason := self.actual.unknown.get(f"container:{name}"):
-            self.held.append(Held(name, "Unknown", f"cannot be observed: {reason}"))
-            return
-        if self.is_quarantined(name):
-            self.held.append(
-                Held(
-                    name,
-                    "Quarantined",
-                    "this configuration did not become healthy here and was rolled back; waiting for a commit that "
-                    "changes it (or `reconciler retry` on the host)",
-                )
-            )
-            good = self.last_good_part(name)
-            if good is None:
+        for item in (f"container:{name}", f"container:{aside(name)}", f"image:{container.image}"):
+            if reason := self.actual.unknown.get(item):
+                self.held.append(Held(name, "Unknown", f"cannot be observed: {reason}"))
                 return
-            container, self.files[name] = good
-        needs = self.dependencies(container)
         running = self.actual.containers.get(name)
         spare = self.actual.containers.get(aside(name))
-        if running is not None and not running.owned and spare is None and self.adopt(container, running):
+        if spare is not None and not spare.owned:
+            message = (
+                f"{aside(name)}, which is where its spare would be, was made by somebody else: remove or rename it"
+            )
+            self.held.append(Held(name, "NotOwned", message))
             return
-        writes = self.write_files(container.name, container, needs, stop=running is not None)
+        if name in self.failed:
+            self.quarantined(container, running, spare)
+            return
+        if running is not None and not running.owned and not self.adopt(container, running):
+            return
+        needs = (f"{Verb.ADOPT}:{name}", *self.dependencies(container))
+        writes = self.write_files(container.name, container, needs)
         changed = [file for file, _ in writes]
-        ids = tuple(action.id for _, action in writes)
+        needs = (*needs, *(action.id for _, action in writes))
         if running is None or (spare is not None and not _works(running)):
-            self.make(container, spare, (*needs, *ids))
+            self.make(container, spare, needs, changed)
             return
         found = self.running_differences(container, running)
-        if any(not is_mutable(d) for d in found) or (changed and _copies_once(container)):
-            self.replace(container, running, found, (*needs, *ids))
-        else:
-            self.touch(container, running, found, changed, (*needs, *ids))
+        outdated = _copies_once(container) and (changed or self.staleness(container, running))
+        if outdated or any(not is_mutable(d) for d in found):
+            self.replace(container, running, found, needs)
+            return
+        before = len(self.actions)
+        self.touch(container, running, found, changed, needs)
         if spare is not None:
-            self.add(self.action(Verb.REMOVE, spare.spec.name, "left over from an interrupted replace", container))
+            needs = (*needs, *(action.id for action in self.actions[before:]))
+            cause = "left over from an interrupted replace"
+            self.add(self.action(Verb.REMOVE, spare.spec.name, cause, container, needs))
 
-    def is_quarantined(self, name: str) -> bool:
-        failed = self.memory.quarantine.get(name)
-        return failed is not None and failed == self.basis.part_digest.get(name)
+    def quarantined(self, container: Container, running: Running | None, spare: Running | None) -> None:
+        """What worked before is kept running, and an interrupted rollback is finished; nothing else is done.
 
-    def last_good_part(self, name: str) -> tuple[Container, list[File]] | None:
-        good = self.memory.last_good
-        container = next((c for c in good.containers if c.name == name), None) if good else None
-        if container is None or good is None:
-            return None
-        # The previous files are on the disk already; what they contain is not known without their secrets, so only the
-        # container itself is kept in step while the quarantine lasts.
-        return container, []
+        The previous files are on the disk already, or are put there when the container is started: what they contain is
+        not known here without their secrets.
+        """
+        name = container.name
+        self.held.append(
+            Held(
+                name,
+                "Quarantined",
+                "this configuration did not become healthy here and was rolled back; waiting for a commit that "
+                "changes it (or `reconciler retry` on the host)",
+            )
+        )
+        good = self.in_force[name]
+        needs = self.dependencies(good)
+        if running is not None and not running.owned:
+            return
+        if spare is not None:
+            cause = "finish an interrupted rollback: it had been moved aside"
+            self.add(self.action(Verb.RENAME, name, cause, good, needs))
+        elif not self.was_applied(name):
+            return  # nothing of it ever worked here
+        elif running is None:
+            self.make(good, None, needs, ())
+        elif name in self.basis.kept:
+            self.add(self.action(Verb.RESTART, name, "finish an interrupted rollback", good, needs))
+        elif not _works(running):
+            self.revive(good, running, needs, changed=False)
 
     def dependencies(self, container: Container) -> tuple[str, ...]:
         """Ids of every action that must come before the container's: they may or may not be in the plan."""
@@ -196,33 +224,43 @@ class _Planner:
         return tuple(before)
 
     def adopt(self, container: Container, running: Running) -> bool:
-        """Plan for a container that carries no label of ours. Returns whether that is all there is to plan."""
+        """Plan taking over a container that carries no label of ours. Returns whether planning may go on with it."""
+        name = container.name
         found = self.running_differences(container, running)
-        if not found and running.state is State.RUNNING:
-            self.add(
-                self.action(Verb.ADOPT, container.name, "made by another tool, and just as it should be", container)
-            )
-            return False
-        if self.desired.policy.get("adoption", "equal") == "replace":
-            return False
-        self.held.append(
-            Held(
-                container.name,
-                "NotOwned",
+        fits = all(is_mutable(d) for d in found)
+        if not fits and self.desired.policy.get("adoption", "equal") != "replace":
+            message = (
                 "a container of this name was made by another tool and differs; remove it, or set `adoption: replace` in "
-                "reconciler.yml",
-                found,
+                "reconciler.yml"
             )
-        )
+            self.held.append(Held(name, "NotOwned", message, found))
+            return False
+        if reason := self.actual.unknown.get("units"):
+            self.held.append(Held(name, "Unknown", f"cannot tell whether another tool's unit starts it: {reason}"))
+            return False
+        if not fits:
+            cause = "made by another tool, to be replaced as reconciler.yml says"
+        elif found:
+            cause = "made by another tool, and it need not be made anew"
+        else:
+            cause = "made by another tool, and just as it should be"
+        unit: tuple[Difference, ...] = ()
+        if name in self.actual.units:
+            cause += f"; disables kolla-{name}-container.service, which would start it as well"
+            unit = (Difference("unit", "disabled", f"kolla-{name}-container.service"),)
+        self.add(self.action(Verb.ADOPT, name, cause, container, found=unit))
         return True
 
     def running_differences(self, container: Container, running: Running) -> tuple[Difference, ...]:
         return differences(container, running, self.actual.images.get(container.image))
 
-    def make(self, container: Container, spare: Running | None, needs: tuple[str, ...]) -> None:
+    def make(
+        self, container: Container, spare: Running | None, needs: tuple[str, ...], changed: Sequence[File]
+    ) -> None:
         drift = self.same_revision and self.was_applied(container.name)
         if spare is not None:
-            if not self.running_differences(container, spare):
+            equal = not changed and not self.running_differences(container, spare)
+            if equal and not self.staleness(container, spare):
                 cause = "an interrupted replace had moved it aside"
                 self.add(self.action(Verb.RENAME, container.name, cause, container, needs))
                 return
@@ -263,36 +301,33 @@ class _Planner:
             cause = ", ".join(d.field for d in found)
             self.add(self.action(Verb.UPDATE, name, cause, container, needs, found, drift=self.same_revision))
         if not _works(running):
-            cause, state = _why_down(running), (Difference("state", "running", running.state.value),)
-            # A new revision may be what brings it back: then it is a change like any other, and rolls back like one.
-            verb = Verb.RESTART if changed else Verb.START
-            self.add(self.action(verb, name, cause, container, needs, state, drift=self.same_revision))
+            self.revive(container, running, needs, changed=bool(changed))
             return
-        asked = {file.on_change for file in changed}
-        drift = self.same_revision
-        if asked == {"reload"} and container.reload:
-            self.add(self.action(Verb.RELOAD, name, _changed_cause(changed), container, needs, drift=drift))
-        elif asked & {"restart", "reload"}:
-            self.add(self.action(Verb.RESTART, name, _changed_cause(changed), container, needs, drift=drift))
-        elif not asked and self.is_stale(container, running):
-            cause = "its configuration changed since it started"
-            self.add(self.action(Verb.RESTART, name, cause, container, needs))
+        stale = self.staleness(container, running)
+        asked = {file.on_change for file in changed} - {"none"} | ({stale} if stale else set())
+        cause = _changed_cause(changed) if changed else "its configuration changed since it started"
+        if asked:
+            verb = Verb.RELOAD if asked == {"reload"} and container.reload else Verb.RESTART
+            self.add(self.action(verb, name, cause, container, needs, drift=self.same_revision))
         elif said := self.actual.stale.get(name):
-            stale = (Difference("running configuration", "as in its files", said),)
+            differs = (Difference("running configuration", "as in its files", said),)
             cause = "drift: what runs differs from its files"
-            self.add(self.action(Verb.RESTART, name, cause, container, needs, stale, drift=True))
+            self.add(self.action(Verb.RESTART, name, cause, container, needs, differs, drift=True))
+        elif name in self.basis.unproved:
+            self.add(self.action(Verb.START, name, "it has not proved itself yet", container, needs))
 
-    def is_stale(self, container: Container, running: Running) -> bool:
-        """Whether an apply was interrupted between writing the files and restarting the container."""
-        wanted = self.basis.files_digest.get(container.name)
-        applied = self.memory.applied.get(container.name)
-        if not wanted or self.is_quarantined(container.name):
-            return False
-        if applied and (applied.id, applied.started_at) == (running.id, running.started_at):
-            return applied.files != wanted
-        # Started by somebody else (the engine, an operator): it has what was on the disk at that moment.
-        states = [self.actual.files.get(file.path) for file in self.files.get(container.name, [])]
-        return running.started_at is not None and any(s and s.modified > running.started_at for s in states)
+    def revive(self, container: Container, running: Running, needs: tuple[str, ...], *, changed: bool) -> None:
+        """Bring up a container that is there and does not run."""
+        state = (Difference("state", "running", running.state.value),)
+        # A new revision may be what brings it back: then it is a change like any other. What is paused is not started.
+        verb = Verb.RESTART if changed or running.state is State.PAUSED else Verb.START
+        cause, drift = _why_down(running), self.same_revision
+        self.add(self.action(verb, container.name, cause, container, needs, state, drift=drift))
+
+    def staleness(self, container: Container, running: Running) -> Stale:
+        name = container.name
+        wanted = self.basis.files_digest.get(name, "")
+        return staleness(running, self.files.get(name, ()), wanted, name, self.actual, self.memory)
 
     def was_applied(self, name: str) -> bool:
         good = self.memory.last_good
@@ -327,9 +362,7 @@ class _Planner:
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def write_files(
-        self, owner: str, container: Container, needs: tuple[str, ...], *, stop: bool
-    ) -> list[tuple[File, Action]]:
+    def write_files(self, owner: str, container: Container, needs: tuple[str, ...]) -> list[tuple[File, Action]]:
         """Plan the files of a container or job. Returns those whose content changes, with their action."""
         result = []
         for file in self.files.get(owner, []):
@@ -417,7 +450,7 @@ class _Planner:
 
     def extra_files(self, owner: str, container: Container) -> list[str]:
         directory = container.config_directory
-        if not directory or self.is_quarantined(owner):
+        if not directory:
             return []
         mine = {file.path for file in self.files.get(owner, [])}
         return sorted(path for path in self.actual.files if path.startswith(directory + "/") and path not in mine)
@@ -440,7 +473,7 @@ class _Planner:
             cause = "its inputs changed" if last else "first run"
         needs = [f"{Verb.RUN}:{name}" for name in job.after]
         needs += list(self.dependencies(replace(job.container, name=job.name, depends_on=job.after)))
-        writes = self.write_files(job.name, replace(job.container, name=job.name), tuple(needs), stop=False)
+        writes = self.write_files(job.name, replace(job.container, name=job.name), tuple(needs))
         self.pull(job.container)
         needs += [action.id for _, action in writes]
         risks = ("migration",) if job.migration else ()
@@ -547,16 +580,9 @@ class _Planner:
             for name, running in sorted(self.actual.containers.items())
             if running.owned and name not in self.wanted and not self.belongs(name)
         ]
-        limit = int(self.desired.policy.get("prune", {}).get("max", 5))
-        if not self.desired.containers and doomed:
-            limit = 0
-        if len(doomed) > limit:
-            message = (
-                f"{len(doomed)} containers are no longer wanted, more than the {limit} that one change may remove; raise "
-                "`prune.max` in reconciler.yml if that is meant"
-            )
-            self.held += [Held(running.spec.name, "PruneGuard", message) for running in doomed]
-            return
+        if held := self.spared(doomed):
+            self.held += [Held(running.spec.name, *held) for running in doomed]
+            doomed = []
         good = self.memory.last_good
         directories = {c.name: c.config_directory for c in good.containers} if good else {}
         for running in doomed:
@@ -570,9 +596,36 @@ class _Planner:
                 differences=(Difference("state", "absent", running.state.value),),
                 risks=("deletion",),
             )
-            if self.add(action) and (directory := directories.get(name)):
-                for path in sorted(p for p in self.actual.files if p.startswith(directory + "/")):
-                    self.add(Action(Verb.DELETE, path, f"of {name}", (action.id,), name, running.spec.service))
+            if self.add(action):
+                self.delete_files(name, directories.get(name, ""), running.spec.service, (action.id,))
+        # Of containers that are gone already: removed by hand, or by an apply that was interrupted.
+        for name in sorted(directories.keys() - self.wanted - self.actual.containers.keys()):
+            if f"container:{name}" not in self.actual.unknown:
+                self.delete_files(name, directories[name], "", ())
+
+    def spared(self, doomed: Sequence[Running]) -> tuple[str, str] | None:
+        """Why none of these is removed: (reason, message)."""
+        prune = self.desired.policy.get("prune", {})
+        if prune.get("mode") == "report":
+            return "PruneReported", "no longer part of the site, and left alone (prune.mode is report)"
+        limit = int(prune.get("max", 5)) if self.desired.containers else 0
+        if len(doomed) <= limit:
+            return None
+        return "PruneGuard", (
+            f"{len(doomed)} containers are no longer wanted, more than the {limit} that one change may remove; raise "
+            "`prune.max` in reconciler.yml if that is meant"
+        )
+
+    def delete_files(self, name: str, directory: str, service: str, needs: tuple[str, ...]) -> None:
+        """Plan the end of a container's directory, except for what others have in it."""
+        if not directory:
+            return
+        parts = (*self.desired.containers, *(job.container for job in self.desired.jobs))
+        kept = {file.path for file in self.desired.files}
+        others = tuple(f"{part.config_directory}/" for part in parts if part.config_directory)
+        for path in sorted(self.actual.files):
+            if path.startswith(f"{directory}/") and path not in kept and not path.startswith(others):
+                self.add(Action(Verb.DELETE, path, f"of {name}", needs, name, service))
 
     def belongs(self, name: str) -> bool:
         """Whether the container is a job's or a spare of a wanted container."""
@@ -599,7 +652,8 @@ _EARLIER: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("mariadb", "user"): ("database",),
     ("mariadb", "grant"): ("database", "user"),
     ("rabbitmq", "permission"): ("vhost", "user"),
-    ("keystone", "user"): ("project",),
+    ("keystone", "project"): ("domain",),
+    ("keystone", "user"): ("domain", "project"),
     ("keystone", "endpoint"): ("service",),
     ("keystone", "role_assignment"): ("user", "project", "role"),
 }

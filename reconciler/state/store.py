@@ -18,8 +18,9 @@ A file that cannot be read is an error, never the same as no file.
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ from reconciler.model import Applied, Desired, JobResult, Memory, Registration, 
 T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
 HISTORY_KEPT = 2_000  # lines
+LEFTOVER_AGE = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,15 @@ class StateDirectory:
         except Timeout:
             raise errors.Transient("another reconciliation is under way on this node", reason="Busy") from None
 
+    def tidy(self) -> None:
+        """Remove what killed writes left. Other processes may be writing, so only what is older than any write."""
+        before = time.time() - LEFTOVER_AGE
+        for path in self.path.iterdir():
+            if files.is_leftover(path.name):
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
+
     # --- anchor, suspension, report --------------------------------------------------------------------------
 
     @property
@@ -158,9 +169,10 @@ class StateDirectory:
         )
 
     def registered(self, registration: Registration) -> None:
-        # Only its identity is needed later; its fields may change with every commit.
-        bare = replace(registration, fields={}, before=())
-        self._change(lambda m: replace(m, registered=(*(r for r in m.registered if r.id != registration.id), bare)))
+        """Its fields are kept too, with their tokens: withdrawing it may need them once no commit has them any more."""
+        self._change(
+            lambda m: replace(m, registered=(*(r for r in m.registered if r.id != registration.id), registration))
+        )
 
     def unregistered(self, registration_id: str) -> None:
         self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
@@ -176,10 +188,13 @@ class StateDirectory:
         if self.begun != revision:
             self._write("begun.json", to_json(_Begun(revision)))
 
-    def converged(self, desired: Desired) -> None:
-        """Remember a complete apply: what it made is from now on what drift is measured against."""
+    def converged(self, desired: Desired, also: Iterable[str] = ()) -> None:
+        """Remember a complete apply: what it made is from now on what drift is measured against.
+
+        `also` names containers that are not wanted and are there all the same.
+        """
         with self._guard:
-            names = {container.name for container in desired.containers}
+            names = {container.name for container in desired.containers} | set(also)
             self._write("last-good.json", to_json(desired))
             self._change(
                 lambda m: replace(

@@ -28,7 +28,9 @@ def test_content_mode_and_absence_come_back(place: tuple[Rollback, Path]) -> Non
     assert (root / "web/a.conf").read_bytes() == b"old a"
     assert (root / "web/a.conf").stat().st_mode & 0o7777 == 0o640
     assert not (root / "web/new.conf").exists()
-    assert not rollback.restore("web"), "a restore is done once"
+    assert rollback.kept() == {"web"} and rollback.restore("web"), "killed in the middle, it is done again"
+    rollback.forget("web")
+    assert not rollback.kept() and not rollback.restore("web")
 
 
 def test_the_older_good_files_win_over_a_second_attempt(place: tuple[Rollback, Path]) -> None:
