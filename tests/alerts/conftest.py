@@ -84,7 +84,7 @@ def teller(tmp_path: Path, clock: Clock) -> Iterator[Make]:
         for one in made:
             one.close(0)
 
-    def make(*targets: AlertTarget, seconds: float = 30.0, **settings: Any) -> Teller:
+    def make(*targets: AlertTarget, seconds: float = 60.0, **settings: Any) -> Teller:
         for one in made:
             one.close(0)
         named = {f"t{number}": target for number, target in enumerate(targets)}

@@ -1,5 +1,6 @@
 """A real node with a real engine tells GitLab and a webhook, and is not held up by either."""
 
+import os
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.alerts import receivers
 from tests.alerts.conftest import PROJECT
-from tests.daemon.node import TestNode
+from tests.daemon.node import INVENTORY, TestNode, service
 from tests.forge.gitlab_server import GitLab
 from tests.support.lab import wait_for
 
@@ -51,12 +52,15 @@ def test_drift_by_hand_is_told_with_who_did_it_and_resolved(
 ) -> None:
     settings(node, gitlab, key_file, webhook.url)
     name = node.name("web")
-    node.push_site(name)
+    # A site of its own: who else tests on this engine would prune its containers.
+    policy = f"name: alerts-{os.getpid()}\n"
+    site = {"inventory.yml": INVENTORY, "globals.yml": f"node_config_directory: {node.config_root}\n"}
+    node.push({**site, "reconciler.yml": policy, **service(name, node.image)})
     alerts = gitlab.projects[PROJECT].alerts
     client = docker.DockerClient(base_url=engine_url)
     with node.daemon():
         wait_for("the first cycle is over", lambda: (node.state_dir / "report.json").exists(), 90)
-        commit = node.push({"reconciler.yml": "name: test\ndrift: {mode: report}\n"})
+        commit = node.push({"reconciler.yml": f"{policy}drift: {{mode: report}}\n"})
         wait_for("drift is only reported", lambda: node.report().get("revision") == commit, 60)
         client.containers.get(name).stop()
         wait_for("GitLab has an alert", lambda: alerts, 30)
