@@ -24,7 +24,7 @@ UNTIL = "until 2026-11-23 22:00 CET (window nights)"
 @pytest.fixture
 def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
     """A node that has converged in the window, and whose clock now shows the next noon."""
-    with Lab(tmp_path / "lab", engine_url, name="win") as lab:
+    with Lab(tmp_path / "lab", engine_url, name="win", tls=False) as lab:
         small.first(lab, "win")
         lab.write({"reconciler.yml": WINDOWS})
         lab.push("the first one")
