@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from reconciler import errors, run
+from reconciler import run
 from reconciler.ci_child import WORK_TREE, Source, workers
 from reconciler.errors import Problem
 from reconciler.model import Difference, from_json
@@ -122,22 +121,9 @@ class _Children:
     def _run(self, number: int, answer: Future[Any]) -> None:
         try:
             argument = {**self.argument, "number": number}
-            answer.set_result(
-                run.python("reconciler.ci_child:plan", argument, limits=self.limits, no_network=_can_isolate())
-            )
+            answer.set_result(run.python("reconciler.ci_child:plan", argument, limits=self.limits, no_network=True))
         except BaseException as error:
             answer.set_exception(error)
-
-
-@cache
-def _can_isolate() -> bool:
-    """Whether the kernel lets us put a child into an empty network namespace; in most CI containers it does not."""
-    if os.geteuid() != 0:
-        return False
-    try:
-        return run.program(["unshare", "--net", "--", "true"], seconds=10).code == 0
-    except errors.ReconcilerError:
-        return False
 
 
 def _joined(answers: Sequence[Any], base: Source | None, head: Source) -> Review:
@@ -167,7 +153,7 @@ def _joined(answers: Sequence[Any], base: Source | None, head: Source) -> Review
 def hosts(source: Source) -> tuple[str, tuple[str, ...]]:
     """The site's name and its hosts. Raises errors.SiteInvalid and what `review` raises."""
     limits = run.Limits(seconds=60, cpu_seconds=60, memory=MEMORY)
-    name, found = run.python("reconciler.ci_child:hosts", source.to_json(), limits=limits, no_network=_can_isolate())
+    name, found = run.python("reconciler.ci_child:hosts", source.to_json(), limits=limits, no_network=True)
     return name, tuple(found)
 
 

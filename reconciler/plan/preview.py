@@ -67,7 +67,7 @@ def _memory(base: Desired | None) -> Memory:
     return Memory(
         jobs={job.name: JobResult(job.inputs, True, _THEN) for job in base.jobs},
         last_good=base,
-        registered=base.registrations,
+        registered=tuple(r for r in base.registrations if r.owner == base.host),
     )
 
 

@@ -34,7 +34,9 @@ def missing(names: Sequence[str] | None = None) -> list[str]:
 
 
 def which(program: str) -> str | None:
-    """Where a program is, the folders of system administration included."""
+    """Where a program is, the folders of system administration included; a path is looked at as it is."""
+    if program.startswith("/"):
+        return program if Path(program).exists() else None
     return shutil.which(program, path=_SEARCH)
 
 
