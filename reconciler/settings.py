@@ -51,12 +51,21 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who may ask for a poll: whoever knows the secret."""
+
+    secret_file: Path
+    kinds: tuple[Literal["gitlab", "github", "gitea"], ...] = ("gitlab",)
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
     interval: float = 60.0
     splay: float = 0.2
     deep_interval: float = 600.0
     metrics: str = "127.0.0.1:9777"
     textfile: Path | None = None
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +206,8 @@ def _convert(name: str, value: Any) -> Any:
 def _typed(section: type, key: str, value: Any) -> Any:
     if section is Alerts and key == "targets":
         return {name: AlertTarget(**{k: _typed(AlertTarget, k, v) for k, v in t.items()}) for name, t in value.items()}
+    if section is Daemon and key == "webhook":
+        return Webhook(**{k: _typed(Webhook, k, v) for k, v in value.items()})
     if "Path" in str(section.__annotations__[key]):
         return Path(value)
     return tuple(value) if isinstance(value, list) else value

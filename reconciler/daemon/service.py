@@ -29,6 +29,7 @@ from reconciler.report import Report, text
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
 from reconciler.settings import Settings
+from reconciler.web import Answer, Hooks, NodePage, Request, Server, handlers
 
 log = structlog.get_logger()
 
@@ -43,6 +44,7 @@ class Daemon:
         self.settings = settings
         self.node = Node(settings)
         self.metrics = Metrics()
+        self.page = NodePage(settings, self.node.state)
         self.happenings = Happenings()
         self.node.explain = self.happenings.explain
         self._triggers = triggers.Triggers()
@@ -54,13 +56,14 @@ class Daemon:
         self._services: dict[str, str] = {}
         self._read: Target | None = None  # whose certificates were looked at
         self._events_stop = threading.Event()
+        self._server: Server | None = None
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
         presence = Presence(self.node.state.path)
         try:
             self._signals()
-            port = self._serve_metrics()
+            port = self._serve()
             scheduler = self._schedule()
             threading.Thread(target=self._listen, name="engine-events", daemon=True).start()
             self._notify.ready(f"following {self.settings.git.branch}")
@@ -104,13 +107,13 @@ class Daemon:
 
     def _pass(self, trigger: triggers.Trigger) -> None:
         now = time.monotonic()
-        patient = trigger.kind in ("interval", "retry")
+        patient = trigger.kind in ("interval", "retry", "webhook")
         poll = trigger.polls and (self._git.is_due(now) or not patient)
         if patient and not self._applying.is_due(now) and not (poll and self._has_news()):
             return
         name = {"file": "event"}.get(trigger.kind, trigger.kind)
         try:
-            with self._notify.working():
+            with self._notify.working(), self.page.working():
                 report = cycle.reconcile(self.node, trigger=name, poll=poll)
         except errors.Transient as error:
             if error.reason != "Busy":
@@ -173,6 +176,7 @@ class Daemon:
             log.warning("certificates.failed", reason=error.reason, message=str(error))
 
     def _tell(self, report: Report) -> None:
+        self.page.take(report)
         self.metrics.report(report, self._services)
         if self.node.statuses is not None:
             counts = self.node.statuses.statistics
@@ -220,15 +224,23 @@ class Daemon:
         moment = datetime.now(UTC) + timedelta(seconds=seconds)
         self._scheduler.add_job(self._triggers.put, "date", run_date=moment, args=("retry",), misfire_grace_time=None)
 
-    def _serve_metrics(self) -> int | None:
+    def _serve(self) -> int | None:
         """The port, None when there is none: a taken port is no reason to leave the node alone."""
-        if not self.settings.daemon.metrics:
+        own = self.settings.daemon
+        if not own.metrics:
             return None
+        hooks = own.webhook and Hooks(own.webhook.secret_file, own.webhook.kinds, lambda: self._triggers.put("webhook"))
+        get = {"/metrics": self._metrics, **handlers(self.page.document, {self.settings.host})}
         try:
-            return self.metrics.serve(self.settings.daemon.metrics)
+            self._server = Server(own.metrics, get, hooks.handlers() if hooks else {})
         except errors.Terminal as error:
             log.error("metrics.failed", reason=error.reason, message=str(error))
             return None
+        return self._server.port
+
+    def _metrics(self, request: Request) -> Answer:
+        text, content_type = self.metrics.text(request.headers.get("accept", ""))
+        return Answer(200, text, content_type)
 
     def _signals(self) -> None:
         def end(number: int, _: FrameType | None) -> None:
@@ -270,5 +282,6 @@ class Daemon:
     def _close(self) -> None:
         self._events_stop.set()
         self._watch.close()
-        self.metrics.close()
+        if self._server:
+            self._server.close()
         self.node.close()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["stop", "hangup", "start", "retry", "interval", "file", "event"]
+Kind = Literal["stop", "hangup", "start", "retry", "webhook", "interval", "file", "event"]
 # The first of these that is among the wishes gives the pass its name.
-_RANK: Final[tuple[Kind, ...]] = ("stop", "hangup", "start", "retry", "interval", "file", "event")
-_POLLS: Final = frozenset({"hangup", "start", "retry", "interval"})
+_RANK: Final[tuple[Kind, ...]] = ("stop", "hangup", "start", "retry", "webhook", "interval", "file", "event")
+_POLLS: Final = frozenset({"hangup", "start", "retry", "webhook", "interval"})
 _NOISY: Final = frozenset({"file", "event"})
 
 QUIET, PATIENCE = 0.1, 0.3  # seconds without a further event that end a burst; the longest a burst is waited for

@@ -1,19 +1,16 @@
-"""What Prometheus sees: a registry of our own, served on loopback or written for node_exporter.
+"""What Prometheus sees: a registry of our own, served by web/ or written for node_exporter.
 
 Labels come from closed sets: condition types, verbs, results, reasons, kinds, and the services of this host.
 """
 
-import http.server
-import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Mapping
 from pathlib import Path
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
 
-from reconciler import errors
 from reconciler.model import Verb
 from reconciler.report.cycle import Report
 
@@ -98,8 +95,6 @@ class Metrics:
             ["service", "file"],
             registry=registry,
         )
-        self._server: http.server.HTTPServer | None = None
-        self._thread: threading.Thread | None = None
         self._revision = ""
         self._head = ""
         self._failed: dict[str, int] = {}
@@ -190,31 +185,14 @@ class Metrics:
 
     # --- giving them away --------------------------------------------------------------------------------------------
 
-    def serve(self, address: str) -> int:
-        """Serve /metrics on `host:port`; returns the port. Raises errors.Terminal (MetricsAddress)."""
-        host, _, port = address.rpartition(":")
-        try:
-            self._server, self._thread = prometheus_client.start_http_server(
-                int(port), host.strip("[]") or "127.0.0.1", self.registry
-            )
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise errors.Terminal(
-                f'metrics cannot be served on {address}: {reason} (correct daemon.metrics in the settings, or "" for none)',
-                reason="MetricsAddress",
-            ) from None
-        return int(self._server.server_port)
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics as of now, and their content type, in the format that the Accept header asks for."""
+        encode, content_type = exposition.choose_encoder(accept)
+        return encode(self.registry), content_type
 
     def write(self, path: Path) -> None:
         """Write them for node_exporter's textfile collector, whole or not at all. Raises OSError."""
         prometheus_client.write_to_textfile(str(path), self.registry)
-
-    def close(self) -> None:
-        """Stop serving."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
 
 
 def _kind(verb: Verb) -> str:

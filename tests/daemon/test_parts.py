@@ -18,6 +18,7 @@ from reconciler.engine import Event
 from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
 from reconciler.report import Report, Source
 from reconciler.report.metrics import Metrics
+from reconciler.web import Server
 from tests.daemon.node import notify_socket, wait_for
 
 NOW = datetime(2026, 1, 2, 3, 12, 7, tzinfo=UTC)
@@ -284,5 +285,5 @@ def test_metrics_of_a_cycle() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:notaport", "203.0.113.1:80", "nonsense"])
 def test_an_address_that_cannot_be_used(address: str) -> None:
     with pytest.raises(errors.Terminal) as caught:
-        Metrics().serve(address)
+        Server(address, {})
     assert caught.value.reason == "MetricsAddress"

@@ -1,0 +1,8 @@
+"""What the daemon answers over HTTP: metrics, the status page, the signed report, webhooks. Reads, and asks for a poll."""
+
+from reconciler.web.hooks import Hooks
+from reconciler.web.node import NodePage
+from reconciler.web.page import handlers
+from reconciler.web.server import Answer, Handler, Request, Server
+
+__all__ = ["Answer", "Handler", "Hooks", "NodePage", "Request", "Server", "handlers"]

@@ -1,0 +1,129 @@
+"""Reports for the status page: an ordinary day, and one whose every text wants to be more than text.
+
+python -m tests.web.sample DIR     takes the pictures of docs/images/ into DIR
+"""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
+from reconciler.report import Refusal, Report, Source
+
+COMMIT = "3f9c1b7e5d2a48c6b0e1f7a9d3c5b8e2f4a6071d"
+HOSTILE = """</script><img src=x onerror="document.title='owned'"><b id=owned>&lt;"""
+
+
+def report(**changes: Any) -> Report:
+    """A node that put one container right, left another as it is, and waits with a third."""
+    now = datetime.now(UTC)
+    start = Action(Verb.START, "keystone", "it was stopped", service="keystone", drift=True)
+    write = Action(Verb.WRITE, "nova-api/nova.conf", "nova.conf changed", container="nova-api", service="nova",
+                   differences=(Difference("content", "1.2 kB", "1.1 kB"),))  # fmt: skip
+    restart = Action(Verb.RESTART, "nova-api", "nova.conf changed", container="nova-api", service="nova",
+                     risks=("restart",))  # fmt: skip
+    differs = (Difference("image", "quay.example.org/kolla/glance-api:2025.1@sha256:77c1…", "quay.example.org/kolla/glance-api:2024.2@sha256:09ab…"),
+               Difference("environment.OS_DEBUG", "unset", "1"))  # fmt: skip
+    drifted = Held("glance-api", "DriftReported", "the site reports drift of glance and does not heal it", differs, drift=True)  # fmt: skip
+    waits = Held("mariadb", "HoldsData", "no longer wanted, and its volume holds data: remove it yourself")
+    values: dict[str, Any] = {
+        "site": "cloud-north",
+        "host": "ctl1",
+        "revision": COMMIT,
+        "started_at": now - timedelta(seconds=14),
+        "seconds": 6.214,
+        "trigger": "webhook",
+        "deep": True,
+        "source": Source(True, COMMIT),
+        "plan": Plan("ctl1", COMMIT, (start, write, restart), (drifted, waits), ("old_prometheus",)),
+        "outcomes": (Outcome(start, "done", seconds=0.6), Outcome(write, "done"), Outcome(restart, "done", seconds=4.1)),
+        "containers": 38,
+        "subject": "nova: more API workers",
+        "author": "Dana Lindqvist",
+        "explained": {"keystone": "stopped by hand at 03:12", "glance-api": "made anew by docker at 03:14"},
+        "conditions": conditions(now),
+    }  # fmt: skip
+    return Report(**{**values, **changes})
+
+
+def conditions(now: datetime) -> tuple[Condition, ...]:
+    def since(**ago: float) -> datetime:
+        return now - timedelta(**ago)
+
+    return (
+        Condition("Ready", False, "DriftReported", "glance-api: the site reports drift of glance", since(hours=5)),
+        Condition("Stalled", False, "NotStalled", "", since(days=12)),
+        Condition("Drifted", True, "Drift", "glance-api differs", since(hours=5)),
+        Condition("Suspended", False, "Active", "", since(days=12)),
+        Condition("Testing", False, "Branch", "", since(days=12)),
+        Condition("SourceReady", True, "UpToDate", "", since(days=2)),
+    )
+
+
+def hostile() -> Report:
+    action = Action(Verb.REPLACE, HOSTILE, HOSTILE, container=HOSTILE, differences=(Difference(HOSTILE, HOSTILE, HOSTILE),), drift=True)  # fmt: skip
+    held = Held(HOSTILE, HOSTILE, HOSTILE, (Difference(HOSTILE, HOSTILE, HOSTILE),), drift=True)
+    return report(
+        site=HOSTILE,
+        host=HOSTILE,
+        subject=HOSTILE,
+        author=HOSTILE,
+        plan=Plan("h", COMMIT, (action,), (held,), (HOSTILE,)),
+        outcomes=(Outcome(action, "failed", HOSTILE, HOSTILE),),
+        refusal=Refusal("b" * 40, HOSTILE, HOSTILE, (HOSTILE,)),
+        failure=(HOSTILE, HOSTILE),
+        suspended=HOSTILE,
+        window=HOSTILE,
+        testing=HOSTILE,
+        warnings=(HOSTILE,),
+        explained={HOSTILE: HOSTILE},
+        source=Source(False, "", HOSTILE, HOSTILE),
+        conditions=(Condition("Ready", False, HOSTILE, HOSTILE, datetime.now(UTC)),),
+    )
+
+
+def history() -> list[dict[str, Any]]:
+    def action(line: str, result: str = "done", **more: Any) -> dict[str, Any]:
+        return {"line": line, "result": result, "reason": "", "message": "", "drift": False, "seconds": 1.0, **more}
+
+    def entry(hours: float, subject: str, author: str, *actions: dict[str, Any], **more: Any) -> dict[str, Any]:
+        at = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="seconds")
+        return {"at": at, "revision": COMMIT, "subject": subject, "author": author, "testing": "", "trigger": "interval", "seconds": 3.4,
+                "refused": None, "failure": None, "actions": list(actions), "explained": {}, **more}  # fmt: skip
+
+    refused = {
+        "commit": "b" * 40,
+        "reason": "SiteInvalid",
+        "message": "globals.yml:12:1: unknown variable 'nova_api_worker'",
+    }
+    return [
+        entry(0.01, "nova: more API workers", "Dana Lindqvist", action("write nova-api/nova.conf: nova.conf changed"),
+              action("restart nova-api: nova.conf changed"), trigger="webhook"),
+        entry(3, "keystone: token lifetime", "Ayo Bello", action("start keystone: it was stopped", drift=True),
+              explained={"keystone": "stopped by hand at 03:12"}, trigger="event"),
+        entry(20, "", "", refused=refused),
+        entry(26, "glance: 2025.1", "Ayo Bello", action("replace glance-api: image", "rolled-back", reason="HealthGate",
+              message="not healthy within 120 s")),
+    ]  # fmt: skip
+
+
+def pictures(folder: Path) -> None:
+    """The page of a node on a desk and on a phone, in light and dark."""
+    from tests.review.browser import browser
+    from tests.web.test_page import served
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with browser() as window, served(report(), history()) as shown:
+        for name, scheme, width, height in (
+            ("node", "light", 1120, 1180), ("node-dark", "dark", 1120, 1180), ("node-phone", "dark", 390, 844),
+        ):  # fmt: skip
+            window.scheme("light" if scheme == "light" else "dark")
+            window.screen(width, height, phone=name.endswith("phone"))
+            shown.open(window)
+            window.run("document.querySelectorAll('details')[1].open = true")
+            (folder / f"status-{name}.png").write_bytes(window.picture())
+
+
+if __name__ == "__main__":
+    pictures(Path(sys.argv[1]))

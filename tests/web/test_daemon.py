@@ -1,0 +1,43 @@
+"""The real daemon: its page tells what it did, and a webhook makes it poll."""
+
+import secrets
+
+import pytest
+import requests
+
+from tests.daemon.conftest import node as node_fixture
+from tests.daemon.node import TestNode, wait_for
+
+node = node_fixture
+pytestmark = pytest.mark.engine
+
+
+def test_the_page_and_a_hook(node: TestNode) -> None:
+    secret = secrets.token_hex(20)
+    (node.folder / "hook").write_text(secret)
+    node.write_settings(daemon=f'webhook = {{secret_file = "{node.folder}/hook", kinds = ["gitlab"]}}')
+    name = node.name("web")
+    first = node.push_site(name)
+    with node.daemon() as daemon:
+        url = f"http://127.0.0.1:{daemon.wait('daemon.started')[0]['metrics']}"
+        daemon.wait("cycle.finished")
+        wait_for(lambda: requests.get(f"{url}/status.json", timeout=5).json().get("revision"), "the report on the page")
+        status = requests.get(f"{url}/status.json", timeout=5).json()
+        assert status["revision"]["commit"] == first
+        assert [c["status"] for c in status["conditions"] if c["type"] == "Ready"] == [True]
+        assert any(name in action["line"] for action in status["plan"]["actions"])
+        assert status["history"][0]["revision"] == first
+        assert requests.get(url, timeout=5).headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "reconciler_condition" in requests.get(f"{url}/metrics", timeout=5).text
+        second = node.push_site(name, text="hello again")
+        refused = requests.post(f"{url}/hooks/gitlab", headers={"X-Gitlab-Token": "wrong"}, timeout=5)
+        assert refused.status_code == 401 and node.anchor() == first
+        hook = requests.post(f"{url}/hooks/gitlab", headers={"X-Gitlab-Token": secret}, json={"x": 1}, timeout=5)
+        assert hook.status_code == 202
+        # The interval is an hour: nothing else could have brought it.
+        wait_for(
+            lambda: requests.get(f"{url}/status.json", timeout=5).json()["revision"]["commit"] == second, "the push"
+        )
+        assert requests.get(f"{url}/status.json", timeout=5).json()["trigger"] == "webhook"
+    # A new daemon shows the last report before its first pass.
+    assert node.report()["revision"] == second
