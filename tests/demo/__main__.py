@@ -18,7 +18,7 @@ from docker import errors as docker_errors
 from tests.demo import bed as beds
 from tests.demo import steps
 from tests.demo.bed import DemoFailed
-from tests.demo.show import Show
+from tests.demo.show import Show, short
 from tests.support import engine, packages
 
 
@@ -83,11 +83,11 @@ def _goodbye(show: Show, root: Path, seconds: float) -> None:
     )
     show.line()
     for command in (
-        f"source {_short(root / 'openrc')}",
+        f"source {short(root / 'openrc')}",
         "docker ps",
         "openstack endpoint list -c 'Service Name' -c Interface -c URL",
         "reconciler status; reconciler history; reconciler drift",
-        f"git -C {_short(root / 'site')} log --stat",
+        f"git -C {short(root / 'site')} log --stat",
     ):
         show.line(f"  {command}")
     show.line()
@@ -100,15 +100,9 @@ def _failed(show: Show, root: Path, error: BaseException) -> None:
     log = root / "daemon.log"
     if log.exists():
         show.say(
-            f"To look at: {_short(log)}, `reconciler --config {_short(root / 'reconciler.toml')} history`, `docker ps -a`, "
-            f"`docker logs NAME`, {_short(root / 'state')}. Then: `make demo-clean`."
+            f"To look at: {short(log)}, `reconciler --config {short(root / 'reconciler.toml')} history`, `docker ps -a`, "
+            f"`docker logs NAME`, {short(root / 'state')}. Then: `make demo-clean`."
         )
-
-
-def _short(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return f"~/{path.relative_to(Path.home())}"
-    return str(path)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -76,3 +77,10 @@ class Show:
             return
         with self.console.status(Text(text, "dim")):
             yield
+
+
+def short(path: Path) -> str:
+    """A path as people write it."""
+    with contextlib.suppress(ValueError):
+        return f"~/{path.relative_to(Path.home())}"
+    return str(path)

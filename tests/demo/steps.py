@@ -11,7 +11,7 @@ import requests
 
 from tests.demo import site
 from tests.demo.bed import CONTAINERS, Bed, DemoFailed, Identity
-from tests.demo.show import Show
+from tests.demo.show import Show, short
 
 FIRST, LATER = 600.0, 180.0
 _TOLD = ("create", "run")  # of a first convergence, what is worth a line each
@@ -21,10 +21,11 @@ Step = Callable[[Bed, Show], None]
 def make_site(bed: Bed, show: Show) -> None:
     """A site"""
     show.say(
-        f"A work tree with site-example/, fitted to this machine: one controller on {site.ADDRESS}, the cloud's address "
+        f"A clone of an empty repository gets site-example/, fitted to this machine: one controller on {site.ADDRESS}, the cloud's address "
         f"{site.VIP}, passwords encrypted for the node's own ssh host key."
     )
     site.write(bed.site, bed.recipient, bed.config_root)
+    show.command(f"cd {short(bed.site)}")
     show.command("reconciler secrets generate .")
     show.output(bed.call("reconciler", "secrets", "generate", "."))
     show.command("reconciler validate .")
@@ -42,7 +43,7 @@ def converge(bed: Bed, show: Show) -> None:
     show.say("The daemon, a process of its own, asks the Git server every 2 s (60 s by default).")
     pushed = time.monotonic()
     pid = bed.start_daemon()
-    show.command(f"reconciler --config {bed.config.name} run  # process {pid}")
+    show.command(f"reconciler run  # process {pid}, with {short(bed.config)}")
     with show.waiting("converging"):
         seconds = _converged(bed, FIRST, lambda event: _told(event, show, pushed))
     counts = Counter(_action(e).partition(":")[0] for e in bed.events() if e["event"] == "action.done")
@@ -52,7 +53,7 @@ def converge(bed: Bed, show: Show) -> None:
         raise DemoFailed(f"these containers do not run: {', '.join(sorted(missing))} (see {bed.root}/daemon.log)")
     show.fact(f"{len(CONTAINERS)} containers converged {seconds:.0f} s after the daemon was started")
     bed.write_openrc()
-    show.command("source openrc; openstack token issue -c expires -c project_id -c user_id")
+    show.command("source ../openrc; openstack token issue -c expires -c project_id -c user_id")
     with show.waiting("asking the identity service"):
         show.output(_issue(bed))
     show.fact(f"Keystone issues tokens at http://{site.VIP}:5000, through haproxy")
