@@ -12,6 +12,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import structlog
 from docker import errors as docker_errors
 
 from tests.images import build, kolla
@@ -41,6 +42,13 @@ def no_process_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del os.environ[_MARK]
     if left:
         pytest.fail("tests left processes running:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> Iterator[None]:
+    """The program sets up its log for the whole process; the next test starts without."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

