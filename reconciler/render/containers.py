@@ -18,7 +18,16 @@ _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
 
 def directory(fields: Fields, name: str) -> str:
     """The container's folder below the config root: the name with `-` for `_` unless it says another."""
-    return fields.text("config_directory", name.replace("_", "-")).strip("/")
+    found = fields.text("config_directory", name.replace("_", "-")).strip("/")
+    if found and not is_below(found):
+        fields.problem("config_directory", f"{found!r} is not a path below the config root", "name a folder")
+        return name.replace("_", "-")
+    return found
+
+
+def is_below(path: str) -> bool:
+    """Whether a relative path leads to something below where it starts, and says so in only one way."""
+    return not {"", ".", ".."} & set(path.split("/")) and "\0" not in path
 
 
 def container(fields: Fields, name: str, service: str) -> Container:

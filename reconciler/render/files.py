@@ -11,7 +11,7 @@ from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import File, OnChange
 from reconciler.render import merge, paths, tokens
-from reconciler.render.containers import CONFIG_FILES
+from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
 from reconciler.render.fields import Fields
 from reconciler.render.filters import to_json
@@ -55,7 +55,7 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
         if not entry.flag("enabled", True):
             continue
         name = entry.text("name")
-        if not name or name.startswith("/") or ".." in name.split("/"):
+        if not is_below(name):
             entry.problem("name", f"{name!r} is not a path below the container's config directory")
             continue
         try:

@@ -50,6 +50,12 @@ def test_a_kolla_container_gets_what_kolla_ansible_gives_it() -> None:
     assert file(desired, "my-app/config.json").mode == 0o660
 
 
+@pytest.mark.parametrize("path", ["../elsewhere", "a/../b", "a//b", "."])
+def test_a_config_directory_stays_below_the_root(path: str) -> None:
+    (found,) = problems(KOLLA + f"        config_directory: {path}\n")
+    assert f"'{path}' is not a path below the config root" in found
+
+
 def test_containers_are_only_where_their_group_has_the_host() -> None:
     body = (
         KOLLA + "      everywhere: {image: x, command: y}\n      off: {image: x, command: y, enabled: \"{{ 'no' }}\"}\n"
