@@ -45,6 +45,9 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         deep = node.wants_deep(target.desired.revision, memory) if deep is None else deep
         actual = node.observe(target, memory, deep=deep)
         plan = node.plan(target, actual, memory)
+        if not deep and node.acts_on_hearsay(plan):
+            deep, actual = True, node.observe(target, memory, deep=True)
+            plan = node.plan(target, actual, memory)
         explained = node.explain(plan)
         outcomes = node.apply(target, plan, actual, memory)
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)

@@ -34,6 +34,7 @@ from reconciler.model import (
     Memory,
     Outcome,
     Plan,
+    Verb,
     from_json,
     to_json,
 )
@@ -86,8 +87,9 @@ class Node:
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
         self._looked_deep = 0.0
         self._deep_revision = ""
+        self._found: _Deep | None = None  # what the last deep pass found, as long as it counts
         self._tidied = False
-        self._restless = False  # the last cycle left something undone that another look may show
+        self._restless = False  # the last cycle did something: the next looks closely
         self._commit: tree.CommitInfo | None = None
 
     def close(self) -> None:
@@ -241,14 +243,28 @@ class Node:
             observed, unknown = self.registry(target).observe(mine, actual)
             actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
             self._looked_deep, self._deep_revision = time.monotonic(), target.desired.revision
-        return actual
+            self._found = _Deep.of(target.desired.revision, actual)
+            return actual
+        if self._found is None or self._found.revision != target.desired.revision:
+            return actual
+        return self._found.added_to(actual)
+
+    def acts_on_hearsay(self, planned: Plan) -> bool:
+        """Whether a plan of a pass that was not deep does something for what only a deep one sees: look again first."""
+        return any(
+            action.verb in (Verb.REGISTER, Verb.UNREGISTER)
+            or any(difference.field == plan.INSIDE for difference in action.differences)
+            for action in planned.actions
+        )
 
     def wants_deep(self, revision: str, memory: Memory) -> bool:
-        """Whether this pass should look into containers and at registrations: for a new revision, after a failure, and
-        now and then."""
+        """Whether this pass should look into containers and at registrations: for a new revision, after a pass that did
+        something, and now and then; more often while a registrar does not answer."""
         since = time.monotonic() - self._looked_deep
         new = self._deep_revision != revision and memory.revision != revision
-        return new or self._restless or not self._looked_deep or since >= self.settings.daemon.deep_interval
+        blind = self._found is not None and bool(self._found.unknown)
+        patience = self.settings.daemon.interval if blind else self.settings.daemon.deep_interval
+        return new or self._restless or not self._looked_deep or since >= patience
 
     def plan(self, target: Target, actual: Actual, memory: Memory) -> Plan:
         kept = self._rollback(target).kept()
@@ -330,7 +346,9 @@ class Node:
         told = to_json(finished)
         if _news(told) != _news(previous):
             self.state.save_report(told)
-        self._restless = any(outcome.result != "done" for outcome in finished.outcomes)
+        self._restless = bool(finished.outcomes)
+        if finished.outcomes:
+            self._found = None  # something was done about it, or in its neighbourhood
         if entry := report.history_entry(finished):
             self.state.record(entry)
         for text in report.status_text(finished):
@@ -366,6 +384,37 @@ class Node:
         return StatusReporter(connect(connection), self.state.posted)
 
 
+@dataclass(frozen=True, slots=True)
+class _Deep:
+    """What a deep pass found. Passes that do not look that far repeat it, so that what is reported stays reported."""
+
+    revision: str
+    stale: Mapping[str, tuple[str, datetime | None, str]]  # container → id, start, what was said
+    registrations: Mapping[str, Mapping[str, Any] | None]
+    unknown: Mapping[str, str]  # registrars that did not answer
+
+    @classmethod
+    def of(cls, revision: str, actual: Actual) -> "_Deep":
+        found = {name: actual.containers[name] for name in actual.stale if name in actual.containers}
+        return cls(
+            revision,
+            {name: (running.id, running.started_at, actual.stale[name]) for name, running in found.items()},
+            actual.registrations,
+            {item: why for item, why in actual.unknown.items() if item.startswith("registrar:")},
+        )
+
+    def added_to(self, actual: Actual) -> Actual:
+        """`actual` with these findings, without those about containers that were started since."""
+        now = {name: (running.id, running.started_at) for name, running in actual.containers.items()}
+        return replace(
+            actual,
+            stale={name: said for name, (*which, said) in self.stale.items() if now.get(name) == tuple(which)},
+            registrations=self.registrations,
+            unknown={**self.unknown, **actual.unknown},
+            deep=True,
+        )
+
+
 def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
     """Bind the secrets into the files and digest what planning compares."""
     desired = prepared.desired
@@ -395,7 +444,10 @@ def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:
 
 def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     failed = plan.quarantined(target.desired, memory, target.basis.part_digest)
+    good = memory.last_good
+    before = {c.name: digest.part_digest(good, c.name) for c in good.containers} if good else {}
     return apply.Basis(
+        worked=frozenset(name for name, part in before.items() if part == target.basis.part_digest.get(name)),
         in_force=plan.in_force(target.desired, memory, failed),
         quarantined=failed,
         migrated=plan.migrated(target.desired, memory),

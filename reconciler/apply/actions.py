@@ -94,15 +94,22 @@ class Actions:
     def __call__(self, action: Action) -> Outcome:
         """Carry out one action. Raises errors of the hierarchy when it could not even be begun."""
         started = time.monotonic()
-        if action.verb in _TOUCHING:
-            for name in (action.target.removeprefix(ASIDE), aside(action.target.removeprefix(ASIDE))):
-                self._require_owned(name)
+        for name in self._touched(action):
+            self._require_owned(name)
         if action.verb in _PROVING and action.target in self._basis.quarantined:
             self._rollback.restore(action.target)  # what a rollback that was interrupted may not have come to
         outcome = self._verbs[action.verb](action)
         return Outcome(
             action, outcome.result, outcome.reason, self._redact(outcome.message), time.monotonic() - started
         )
+
+    def _touched(self, action: Action) -> tuple[str, ...]:
+        """The containers that are there already and that an action may stop, change or remove."""
+        name = action.target.removeprefix(ASIDE)
+        if action.verb not in _TOUCHING:
+            return ()
+        both = action.verb in (Verb.REPLACE, Verb.RENAME) or (action.target != name and name in self._containers)
+        return (name, aside(name)) if both else (action.target,)
 
     def _require_owned(self, name: str) -> None:
         """Raises errors.Terminal (NotOwned): a container that was not known to be ours is never touched."""
@@ -256,7 +263,7 @@ class Actions:
         container = self._containers.get(action.target.removeprefix(ASIDE))
         if action.target.startswith(ASIDE) and container:
             # A replace was interrupted after its new container was started: the old one is kept until that is healthy.
-            return self._succeed(action, container, self._engine.wait_healthy(container))
+            return self._succeed(action, container, self._wait(container))
         if self._engine.exists(action.target):
             self._engine.stop(action.target)
             self._engine.remove(action.target)
@@ -279,12 +286,26 @@ class Actions:
     # --- the health gate -------------------------------------------------------------------------------------------
 
     def _attempt(self, change: Callable[[], None], container: Container) -> Healthy:
-        """Make the change and wait for health; a refusal by the engine is bad health, so that it is undone as well."""
+        """Make the change and wait for health; a refusal by the engine is bad health, so that it is undone as well.
+
+        Raises errors.Transient when what happened says nothing about the change: everything is left as it is, for the next
+        cycle to look at and go on.
+        """
         try:
             change()
+        except errors.Transient as error:
+            if error.reason in _NO_VERDICT:
+                raise
+            return Health(False, error.reason, str(error))
         except errors.ReconcilerError as error:
             return Health(False, error.reason, str(error))
-        return self._engine.wait_healthy(container)
+        return self._wait(container)
+
+    def _wait(self, container: Container) -> Healthy:
+        health = self._engine.wait_healthy(container)
+        if health.reason in _NO_VERDICT:
+            raise errors.Transient(f"{container.name} {health.message}", reason=health.reason)
+        return health
 
     def _proved(self, action: Action, container: Container) -> Outcome:
         self._remember(container)
@@ -309,8 +330,10 @@ class Actions:
         if container.rollback == "never" or migrated:
             why = "a schema was migrated" if migrated else "its service says rollback: never"
             return Outcome(action, "failed", failure.reason, f"{failure.message}\nnot rolled back: {why}")
-        # In this order: with the quarantine on the disk, the next cycle goes on from wherever this one was killed.
-        self._store.quarantine(container.name, self._part_digest.get(container.name, ""))
+        # In this order: with the quarantine on the disk, the next cycle goes on from wherever this one was killed. What
+        # worked before is not at fault and is tried again.
+        if container.name not in self._basis.worked:
+            self._store.quarantine(container.name, self._part_digest.get(container.name, ""))
         self._rollback.restore(container.name)
         try:
             back()
@@ -350,6 +373,9 @@ class Actions:
 
 # Verbs that change a container which is there already; ADOPT is what makes one ours, jobs see to theirs.
 _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
+
+# Somebody removed the container meanwhile, or nobody can tell what became of it.
+_NO_VERDICT = frozenset({"ContainerMissing", "EngineTimeout", "EngineUnreachable"})
 
 # Failures of the service itself, whose own log says more than the engine does.
 _ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse"})

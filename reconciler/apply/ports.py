@@ -24,11 +24,13 @@ class Basis:
     `in_force` are the containers as they are to be kept, by name: for those in `quarantined` the last that worked, not what
     the commit says. `migrated` names services whose previous image does not fit their schema any more. `observed` maps
     every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made.
+    `worked` are containers that are to be what they were when everything worked last.
     """
 
     in_force: Mapping[str, Container] = field(default_factory=dict)
     quarantined: frozenset[str] = frozenset()
     migrated: frozenset[str] = frozenset()
+    worked: frozenset[str] = frozenset()
     observed: Mapping[str, str] = field(default_factory=dict)
     owned: frozenset[str] = frozenset()
     registered: Mapping[str, Registration] = field(default_factory=dict)

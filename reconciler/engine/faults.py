@@ -75,7 +75,7 @@ _CONTAINER: Sequence[Rule] = (
         "DeviceMissing",
         "load the driver, or take the device out",
     ),
-    Rule("No such container", "ContainerMissing", "it was removed meanwhile", True),
+    Rule("No such container|marked for removal", "ContainerMissing", "it was removed meanwhile", True),
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The planner: desired and actual state in, an ordered list of actions with their causes out. Pure."""
 
-from reconciler.plan.diff import Basis, diff
+from reconciler.plan.diff import INSIDE, Basis, diff
 from reconciler.plan.preview import as_actual, preview
 from reconciler.plan.recall import in_force, migrated, quarantined
 
-__all__ = ["Basis", "as_actual", "diff", "in_force", "migrated", "preview", "quarantined"]
+__all__ = ["INSIDE", "Basis", "as_actual", "diff", "in_force", "migrated", "preview", "quarantined"]

@@ -36,6 +36,7 @@ from reconciler.plan.redact import file_diff
 _DISRUPTIVE = frozenset(
     {Verb.WRITE, Verb.DELETE, Verb.REPLACE, Verb.RESTART, Verb.RELOAD, Verb.REMOVE, Verb.STOP, Verb.UNREGISTER}
 )
+INSIDE = "running configuration"  # the field that differs when what runs has not got what its files say
 _DATA_TYPES = frozenset({"database", "vhost"})  # never removed: they hold data
 
 
@@ -70,10 +71,15 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         planner.job(job)
     planner.registrations()
     planner.removals()
+    actions = planner.finish()
+    if basis.hold:  # only now: what is held back is all that would be done
+        for action in actions:
+            planner.hold(action, *basis.hold)
+        actions = ()
     return Plan(
         host=desired.host,
         revision=desired.revision,
-        actions=planner.finish(),
+        actions=actions,
         held=tuple(planner.held),
         leftovers=planner.leftovers(),
     )
@@ -98,9 +104,6 @@ class _Planner:
 
     def add(self, action: Action) -> bool:
         """Take an action into the plan, or hold it back by policy. Returns whether it was taken."""
-        if self.basis.hold:
-            self.hold(action, *self.basis.hold)
-            return False
         if self.basis.wait and not self.mends(action):
             self.hold(action, *self.basis.wait)
             return False
@@ -166,9 +169,8 @@ class _Planner:
         if running is not None and not running.owned and not self.adopt(container, running):
             return
         needs = (f"{Verb.ADOPT}:{name}", *self.dependencies(container))
-        writes = self.write_files(container.name, container, needs)
-        changed = [file for file, _ in writes]
-        needs = (*needs, *(action.id for _, action in writes))
+        changed, before = self.write_files(container.name, container, needs)
+        needs = (*needs, *before)
         if running is None or (spare is not None and not _works(running)):
             self.make(container, spare, needs, changed)
             return
@@ -177,10 +179,10 @@ class _Planner:
         if outdated or any(not is_mutable(d) for d in found):
             self.replace(container, running, found, needs)
             return
-        before = len(self.actions)
+        count = len(self.actions)
         self.touch(container, running, found, changed, needs)
         if spare is not None:
-            needs = (*needs, *(action.id for action in self.actions[before:]))
+            needs = (*needs, *(action.id for action in self.actions[count:]))
             cause = "left over from an interrupted replace"
             self.add(self.action(Verb.REMOVE, spare.spec.name, cause, container, needs))
 
@@ -310,7 +312,7 @@ class _Planner:
             verb = Verb.RELOAD if asked == {"reload"} and container.reload else Verb.RESTART
             self.add(self.action(verb, name, cause, container, needs, drift=self.same_revision))
         elif said := self.actual.stale.get(name):
-            differs = (Difference("running configuration", "as in its files", said),)
+            differs = (Difference(INSIDE, "as in its files", said),)
             cause = "drift: what runs differs from its files"
             self.add(self.action(Verb.RESTART, name, cause, container, needs, differs, drift=True))
         elif name in self.basis.unproved:
@@ -362,19 +364,26 @@ class _Planner:
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def write_files(self, owner: str, container: Container, needs: tuple[str, ...]) -> list[tuple[File, Action]]:
-        """Plan the files of a container or job. Returns those whose content changes, with their action."""
-        result = []
+    def write_files(
+        self, owner: str, container: Container, needs: tuple[str, ...]
+    ) -> tuple[list[File], tuple[str, ...]]:
+        """Plan the files of a container or job. Returns those whose content changes, and the ids of every action taken:
+        the container's own waits for all of them, because it is what puts them to the test."""
+        changed, taken = [], []
         for file in self.files.get(owner, []):
             action = self.file_action(file, container, needs)
-            if action and self.add(action) and action.verb is Verb.WRITE:
-                result.append((file, action))
+            if action and self.add(action):
+                taken.append(action.id)
+                if action.verb is Verb.WRITE:
+                    changed.append(file)
         for path in self.extra_files(owner, container):
             cause = "no longer part of the configuration" if not self.same_revision else "drift: not ours"
-            self.add(
-                Action(Verb.DELETE, path, cause, needs, container.name, container.service, drift=self.same_revision)
+            action = Action(
+                Verb.DELETE, path, cause, needs, container.name, container.service, drift=self.same_revision
             )
-        return result
+            if self.add(action):
+                taken.append(action.id)
+        return changed, tuple(taken)
 
     def file_action(self, file: File, container: Container, needs: tuple[str, ...]) -> Action | None:
         if reason := self.actual.unknown.get(f"file:{file.path}"):
@@ -418,10 +427,11 @@ class _Planner:
     def content_cause(self, file: File, found: bytes | None) -> str:
         if self.same_revision:
             return "drift: edited on the node"
-        previous = self.previous.get(file.path)
-        if previous and previous.content == file.content and file.secrets:
-            return "a secret rotated: " + ", ".join(file.secrets)
-        return "content changed"
+        previous, good = self.previous.get(file.path), self.memory.last_good
+        if good is None or previous is None or previous.content != file.content:
+            return "content changed"
+        rotated = [name for name in file.secrets if self.desired.secrets.get(name) != good.secrets.get(name)]
+        return "a secret rotated: " + ", ".join(rotated) if rotated else "edited on the node"
 
     def write(
         self,
@@ -464,18 +474,19 @@ class _Planner:
         done = job.name in self.actual.created or bool(last and last.succeeded and last.inputs == job.inputs)
         if done:
             return
-        if reason := self.actual.unknown.get(f"job:{job.name}"):
-            self.held.append(Held(job.name, "Unknown", f"cannot tell whether it was run: {reason}"))
-            return
+        for item in (f"job:{job.name}", f"container:{job.name}", f"image:{job.container.image}"):
+            if reason := self.actual.unknown.get(item):
+                self.held.append(Held(job.name, "Unknown", f"cannot tell whether it was run, or with what: {reason}"))
+                return
         if last and not last.succeeded and last.inputs == job.inputs:
             cause = f"it failed before: {last.message}" if last.message else "it failed before"
         else:
             cause = "its inputs changed" if last else "first run"
         needs = [f"{Verb.RUN}:{name}" for name in job.after]
         needs += list(self.dependencies(replace(job.container, name=job.name, depends_on=job.after)))
-        writes = self.write_files(job.name, replace(job.container, name=job.name), tuple(needs))
+        _, before = self.write_files(job.name, replace(job.container, name=job.name), tuple(needs))
         self.pull(job.container)
-        needs += [action.id for _, action in writes]
+        needs += before
         risks = ("migration",) if job.migration else ()
         self.add(self.action(Verb.RUN, job.name, cause, job.container, tuple(needs), risks=risks))
 
