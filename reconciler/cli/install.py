@@ -79,6 +79,7 @@ def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, *
     Writes the settings and the systemd unit, checks keys and reachability, and shows what the first cycle would do. Run
     again with the same options it changes nothing. Exits with 0 when the node is ready to run, 1 otherwise.
     """
+    from reconciler import log
     from reconciler import settings as settings_of_node
     from reconciler.cli.node import show
     from reconciler.model import to_json
@@ -87,6 +88,7 @@ def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, *
     path = root / _SETTINGS
     _require_same(path, text, force)
     loaded = settings_of_node.parse(text, path)
+    log.configure(loaded.log)
     checks = [] if no_check else _check(loaded, quiet=json_)
     wanted = {path: (text, 0o600)} | {target: (unit, 0o644) for target, unit in _units(root, path, loaded).items()}
     written = {str(target): _write(target, content, mode) for target, (content, mode) in wanted.items()}
