@@ -103,7 +103,8 @@ format = "json"
         files: dict[str, str | None] = {
             "inventory.yml": INVENTORY,
             "globals.yml": f"node_config_directory: {self.config_root}\n",
-            "reconciler.yml": "name: test\n",
+            # A site of this session alone: two that test on one engine would prune one another's containers.
+            "reconciler.yml": f"name: test-{os.getpid()}\n",
         }
         for name in names:
             files |= service(name, self.image, **options)
