@@ -20,6 +20,7 @@ from reconciler.cli import output
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
 _VERBS = {
+    "init": "init:init",
     "validate": "site:validate",
     "explain": "site:explain",
     "render": "site:render",
@@ -134,7 +135,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
 
-    For a site repository: validate, explain, render, plan, secrets, schema. On a node: the others.
+    For a site repository: init, validate, explain, render, plan, diff, ci, secrets, schema. On a node: the others.
     """
     context.obj = {"config": config, "debug": debug}
 

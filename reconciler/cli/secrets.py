@@ -1,5 +1,6 @@
 """`secrets generate`, `rotate`, `check`: the encrypted passwords of a site."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def generate(
     """Fill in what passwords.yml lacks and nothing else: everything that is there keeps its ciphertext."""
     from reconciler import passwords, sops
 
-    wanted = _wanted(site, services)
+    wanted = wanted_passwords(site, services)
     keys = sops.Keys(age_key_file, ssh_key_file)
     if output.fancy():
         filled = _with_progress(site / FILE, wanted, recipients, keys)
@@ -66,7 +67,7 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
     """Give one password a fresh value; the others keep their ciphertext."""
     from reconciler import passwords, sops
 
-    spec = next((spec for spec in _wanted(site, ()) if spec.name == name), None)
+    spec = next((spec for spec in wanted_passwords(site) if spec.name == name), None)
     if spec is None:
         raise errors.Terminal(f"no service uses a password {name!r}", reason="SecretUnknown")
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
@@ -94,8 +95,10 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
             f"{site / FILE} does not exist (make it with `reconciler secrets generate {site}`)", reason="SecretMissing"
         ) from None
     present = sops.ciphertexts(content, name=FILE)
-    wanted = _wanted(site, ())
-    missing = [spec.name for spec in wanted if not _has(spec.name, present)]
+    wanted = wanted_passwords(site)
+    unset = [spec for spec in wanted if not _has(spec.name, present)]
+    missing = [spec.name for spec in unset if spec.kind != "blank"]
+    open_ = [spec.name for spec in unset if spec.kind == "blank"]
     names = {spec.name for spec in wanted}
     unused = sorted(name for name in {key.partition(".")[0] for key in present} if name not in names)
     recipients = sops.recipients(content, name=FILE)
@@ -104,7 +107,9 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
         sops.decrypt(content, name=FILE, keys=sops.Keys(age_key_file, ssh_key_file))
         opened = True
     if json_:
-        output.as_json({"missing": missing, "unused": unused, "recipients": recipients, "opened": opened})
+        output.as_json(
+            {"missing": missing, "left_to_you": open_, "unused": unused, "recipients": recipients, "opened": opened}
+        )
         return 1 if missing else 0
     output.line(f"{FILE}: {len(present)} values, encrypted for {len(recipients)} recipients")
     for recipient in recipients:
@@ -113,6 +118,8 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
         output.line("the given key opens it", "ok")
     if unused:
         output.line(f"used by no service: {', '.join(unused)}", "warn")
+    if open_:
+        output.line(f"yours to choose, where they are used: {', '.join(open_)} (sops edit {site / FILE})")
     if missing:
         output.line(f"missing: {', '.join(missing)} (run `reconciler secrets generate {site}`)", "fail")
     return 1 if missing else 0
@@ -122,7 +129,8 @@ def _has(name: str, present: dict[str, str]) -> bool:
     return any(text for key, text in present.items() if key == name or key.startswith(f"{name}."))
 
 
-def _wanted(site: Path, services: tuple[str, ...]) -> list["PasswordSpec"]:
+def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["PasswordSpec"]:
+    """The passwords of all services, or of `services`, the site's own included. Raises errors.SiteInvalid, errors.Terminal."""
     from reconciler.passwords import PasswordSpec
 
     rows = in_child("passwords", {"source": source(site), "services": list(services)})
