@@ -215,7 +215,7 @@ class Actions:
             if self._engine.exists(name):
                 self._engine.rename(name, spare)
         elif self._engine.exists(name):
-            self._engine.remove(name)  # the half-made new one of an interrupted replace
+            self._engine.remove(name, self._owned)  # the half-made new one of an interrupted replace
         has_old = self._engine.exists(spare)
 
         def change() -> None:
@@ -231,14 +231,14 @@ class Actions:
         name, spare = container.name, aside(container.name)
         if health.ok:
             outcome = self._proved(action, container)
-            self._engine.remove(spare)
+            self._engine.remove(spare, self._owned)
             return outcome
 
         def back() -> None:
             if not self._engine.exists(spare):
                 return
             if self._engine.exists(name):
-                self._engine.remove(name)
+                self._engine.remove(name, self._owned)
             self._engine.rename(spare, name)
             self._engine.start(name)
 
@@ -247,7 +247,7 @@ class Actions:
     def _rename(self, action: Action) -> Outcome:
         container = self._containers[action.target]
         if self._engine.exists(container.name):
-            self._engine.remove(container.name)
+            self._engine.remove(container.name, self._owned)
         self._engine.rename(aside(container.name), container.name)
         return self._start(action)
 
@@ -266,7 +266,7 @@ class Actions:
             return self._succeed(action, container, self._wait(container))
         if self._engine.exists(action.target):
             self._engine.stop(action.target)
-            self._engine.remove(action.target)
+            self._engine.remove(action.target, self._owned)
         self._rollback.forget(action.target)
         return Outcome(action, "done")
 

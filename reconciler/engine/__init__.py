@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -233,12 +233,17 @@ class Engine:
 
         self._connection.settle(f"rename {name} to {new_name}", lambda: api.rename(identity, new_name), renamed)
 
-    def remove(self, name: str) -> None:
-        """Remove a container, running or not; its volumes stay. One that is not there is fine."""
+    def remove(self, name: str, adopted: Collection[str] = ()) -> None:
+        """Remove a container, running or not; its volumes stay. One that is not there is fine.
+
+        `adopted` are ids of containers that are ours without our label. Raises errors.Terminal (NotOwned) for any other.
+        """
         data = self._connection.inspect(name)
         if data is None:
             return
         api, identity = self._connection.api, str(data["Id"])
+        if (data["Config"].get("Labels") or {}).get(options.OWNER) != self.owner and identity not in adopted:
+            raise errors.Terminal(f"remove {name}: it was made by somebody else and is left alone", reason="NotOwned")
 
         def remove() -> None:
             try:

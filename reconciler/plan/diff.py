@@ -230,7 +230,12 @@ class _Planner:
         name = container.name
         found = self.running_differences(container, running)
         fits = all(is_mutable(d) for d in found)
-        if not fits and self.desired.policy.get("adoption", "equal") != "replace":
+        policy = self.desired.policy.get("adoption", "equal")
+        if policy == "never":
+            message = "a container of this name was made by another tool, and reconciler.yml says `adoption: never`"
+            self.held.append(Held(name, "NotOwned", message, found))
+            return False
+        if not fits and policy != "replace":
             message = (
                 "a container of this name was made by another tool and differs; remove it, or set `adoption: replace` in "
                 "reconciler.yml"
@@ -567,9 +572,8 @@ class _Planner:
 
     def unregister(self, wanted: set[str]) -> None:
         available = {registrar.kind for registrar in self.desired.registrars}
-        for registration in self.memory.registered:
-            if registration.id in wanted:
-                continue
+        unwanted = [registration for registration in self.memory.registered if registration.id not in wanted]
+        for registration in unwanted:
             if registration.type in _DATA_TYPES:
                 self.held.append(Held(registration.id, "HoldsData", "no longer wanted; it holds data, so it stays"))
             elif registration.kind in available and self.actual.deep:
@@ -578,6 +582,13 @@ class _Planner:
                         Verb.UNREGISTER,
                         registration.id,
                         "no longer part of the site",
+                        # What rests on it goes first.
+                        tuple(
+                            f"{Verb.UNREGISTER}:{other.id}"
+                            for other in unwanted
+                            if other.kind == registration.kind
+                            and registration.type in _EARLIER.get((other.kind, other.type), ())
+                        ),
                         service=registration.service,
                         risks=("deletion",),
                     )

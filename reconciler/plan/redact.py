@@ -7,11 +7,15 @@ to be harmless: it stands in the desired text or in the text of the last good re
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model import File
 
 HIDDEN = "<hidden>"
+_CONTEXT = 2  # lines around a change
+_MOST = 4_000_000  # lines that differ on the one side, times those on the other
+_HUNK = re.compile(r"^@@ -(\d+)((?:,\d+)?) \+(\d+)((?:,\d+)?) @@$")
 _KEY = re.compile(rb"^(\s*[\w.\-]+\s*[=:]\s*)")
 
 
@@ -27,9 +31,38 @@ def file_diff(file: File, wanted: bytes, found: bytes | None, previous: File | N
         before = _redacted(found, _harmless(file, wanted, previous))
     else:
         before = found.decode(errors="replace").splitlines()
-    after = file.content.splitlines()
-    lines = difflib.unified_diff(before, after, f"a/{file.path}", f"b/{file.path}", lineterm="", n=2)
-    return "\n".join(_clip(line) for line in lines)
+    return "\n".join(_clip(line) for line in _unified(before, file.content.splitlines(), file.path))
+
+
+def _unified(before: Sequence[str], after: Sequence[str], path: str) -> Iterable[str]:
+    """A unified diff with two lines of context. Of what differs too much to be compared line by line only how much."""
+    start = _same(before, after)
+    end = _same(before[start:][::-1], after[start:][::-1])
+    differing = (len(before) - start - end, len(after) - start - end)
+    if differing[0] * differing[1] > _MOST:  # comparing takes time in proportion to this
+        old, new = Counter(before), Counter(after)
+        words = f"{(old - new).total()} lines go and {(new - old).total()} come"
+        return (f"--- a/{path}", f"+++ b/{path}", f"too large to compare: {words}, of {len(before)} and {len(after)}")
+    skipped = max(start - _CONTEXT, 0)
+    stop = max(end - _CONTEXT, 0)
+    lines = difflib.unified_diff(
+        before[skipped : len(before) - stop],
+        after[skipped : len(after) - stop],
+        f"a/{path}",
+        f"b/{path}",
+        lineterm="",
+        n=_CONTEXT,
+    )
+    return (_HUNK.sub(lambda found: _moved(found, skipped), line) if skipped else line for line in lines)
+
+
+def _same(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many lines at the beginning are the same."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _moved(found: re.Match[str], lines: int) -> str:
+    return f"@@ -{int(found[1]) + lines}{found[2]} +{int(found[3]) + lines}{found[4]} @@"
 
 
 def _harmless(file: File, wanted: bytes, previous: File | None) -> Mapping[bytes, str]:

@@ -19,7 +19,7 @@ _FIELDS: Final = frozenset(
 
 
 def load(document: Document | None, catalogue: Catalogue, known: Known, problems: list[Problem]) -> dict[str, Any]:
-    """The whole policy: every key is there, durations are seconds. `{}` and problems when it is wrong."""
+    """The whole policy: every key is there. `{}` and problems when it is wrong."""
     schema = data.schema("reconciler")
     document = document or Document("reconciler.yml", {})
     found = Grammar(schema).check(document)
@@ -40,8 +40,6 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue, kno
         if field.partition(".")[0] not in _FIELDS:
             place = document.place(("drift", "fields", field), key=True)
             yield place.warning(f"containers and files have no field {field!r}", suggest(field, _FIELDS))
-    for group in policy["rollout"]["groups"]:
-        yield from known.group(group, document.place(("rollout", "groups", group), key=True))
     for index, host in enumerate(policy["reporting"]["reporters"]):
         path: Path = ("reporting", "reporters", index)
         yield from known.host(host, document.place(path))

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
-from reconciler.model import File, Running, State, aside
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.model import File, Memory, Registrar, Registration, Running, State, aside
 from reconciler.plan import diff
+from reconciler.plan.redact import file_diff
 from tests.plan.test_diff import (
     DB,
     FULL,
@@ -87,3 +91,88 @@ def test_what_is_not_known_to_work_is_proved_and_not_restarted() -> None:
     assert lines(SITE, actual, memory, unproved=frozenset({"keystone"})) == [
         "start      keystone  (it has not proved itself yet)"
     ]
+
+
+def test_what_rests_on_a_registration_goes_before_it() -> None:
+    kinds = [("domain", "d"), ("project", "d/p"), ("user", "d/u"), ("role", "r"), ("role_assignment", "d/u/r")]
+    all_of_it = tuple(Registration("keystone", kind, key, {}, "x", "ctl1") for kind, key in kinds)
+    base = replace(SITE, registrations=all_of_it, registrars=(Registrar("keystone", {}),))
+    first = replace(converged(base)[0], registrations={r.id: None for r in all_of_it})
+    made = [a.target.split(":")[1] for a in diff(base, first, Memory(last_good=SITE), basis(base)).actions]
+    head = replace(base, registrations=(), revision="r2")
+    undone = [a.target.split(":")[1] for a in diff(head, *converged(base), basis(head)).actions]
+    for order, text in ((made, "made"), (undone[::-1], "undone")):
+        assert sorted(order) == sorted(kind for kind, _ in kinds)
+        assert order.index("domain") < order.index("project") < order.index("role_assignment"), text
+        assert order.index("domain") < order.index("user") < order.index("role_assignment"), text
+        assert order.index("role") < order.index("role_assignment"), text
+
+
+def test_unregistering_waits_for_a_pass_that_looks() -> None:
+    base = replace(SITE, registrations=(Registration("keystone", "role", "r", {}, "x", "ctl1"),))
+    base = replace(base, registrars=(Registrar("keystone", {}),))
+    actual, memory = converged(base)
+    head = replace(base, registrations=(), revision="r2")
+    assert diff(head, replace(actual, deep=False), memory, basis(head)).empty
+
+
+def test_pruning_may_be_left_to_people() -> None:
+    head = replace(SITE, containers=(DB,), files=(), revision="r2", policy={"prune": {"mode": "report"}})
+    plan = diff(head, *converged(), basis(head))
+    assert plan.empty
+    assert [(h.target, h.reason) for h in plan.held] == [("haproxy", "PruneReported"), ("keystone", "PruneReported")]
+
+
+FILE = File("keystone/big.conf", "", container="keystone")
+
+
+def shown(before: str, after: str) -> list[str]:
+    return file_diff(replace(FILE, content=after), after.encode(), before.encode(), None).splitlines()
+
+
+def test_a_huge_file_says_how_much_differs() -> None:
+    before = "".join(f"{number}\n" for number in range(30_000))
+    after = "".join(f"{number}\n" for number in range(20_000, 60_000))
+    assert shown(before, after)[-1] == ("too large to compare: 20000 lines go and 30000 come, of 30000 and 40000")
+
+
+def test_a_small_change_in_a_huge_file_is_shown_where_it_is() -> None:
+    lines = [f"{number % 7}\n" for number in range(200_000)]
+    changed = [*lines[:150_000], "new\n", *lines[150_000:]]
+    assert shown("".join(lines), "".join(changed))[2:] == [
+        "@@ -149999,4 +149999,5 @@", *(f" {n % 7}" for n in (149_998, 149_999)), "+new",
+        *(f" {n % 7}" for n in (150_000, 150_001)),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
+def test_leaving_out_what_is_the_same_changes_no_diff(before: list[str], after: list[str]) -> None:
+    found = shown("\n".join(before), "\n".join(after))
+    assert bool(found) == (before != after)
+    assert apply_to(before, found) == after
+
+
+def apply_to(before: list[str], diff_lines: list[str]) -> list[str]:
+    """What the diff makes of `before`, by the numbers of its own headers."""
+    result, at = [], 0
+    for line in diff_lines[2:]:
+        if line.startswith("@@"):
+            first, _, count = line.split()[1][1:].partition(",")
+            start = int(first) - (0 if count == "0" else 1)
+            result += before[at:start]
+            at = start
+        elif line[0] in " -":
+            assert before[at] == line[1:]
+            at += 1
+        if line[0] in " +":
+            result.append(line[1:])
+    return result + before[at:]
+
+
+def test_a_site_may_adopt_nothing() -> None:
+    head = replace(SITE, policy={"adoption": "never"})
+    actual, memory = converged(applied={})
+    head = replace(head, files=(replace(SITE.files[0], content="b = 1\n"), *SITE.files[1:]))
+    plan = diff(head, with_container(actual, "keystone", owned=False), memory, basis(head))
+    assert plan.empty and [(h.target, h.reason) for h in plan.held] == [("keystone", "NotOwned")]
+    assert "adoption: never" in plan.held[0].message

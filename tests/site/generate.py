@@ -32,7 +32,7 @@ def make_site(hosts: int) -> dict[str, bytes]:
     for name in names[:controllers]:
         files[f"config/mariadb/{name}/galera.cnf"] = b"[mysqld]\nmax_connections = 20000\n"
     files["config/galera.cnf"] = b"[mysqld]\nwsrep_slave_threads = {{ openstack_service_workers }}\n"
-    files["reconciler.yml"] = b"interval: 60s\ndrift: {mode: heal, services: {rabbitmq: report}}\n"
+    files["reconciler.yml"] = b"drift: {mode: heal, services: {rabbitmq: report}}\n"
     files["README.md"] = b"# A generated site\n"
     return files
 

@@ -59,7 +59,6 @@ sops: {mac: "ENC[h]"}
 [DEFAULT]
 -- reconciler.yml --
 name: berlin
-interval: 2m
 drift: {services: {keystone: report}}
 """
 
@@ -185,12 +184,11 @@ def test_a_digest_changes_with_its_ciphertext_alone(example: site.Site, shipped:
     assert changed == {"keystone_ssh_key", "keystone_ssh_key.public_key"}
 
 
-def test_policy_has_every_key_and_durations_in_seconds(example: site.Site, shipped: catalogue.Catalogue) -> None:
+def test_policy_has_every_key(example: site.Site, shipped: catalogue.Catalogue) -> None:
     assert example.name == example.policy["name"] == "berlin"
-    assert example.policy["interval"] == 120
     assert example.policy["drift"] == {"mode": "heal", "services": {"keystone": "report"}, "fields": {}}
     assert example.policy["prune"] == {"mode": "remove", "max": 5}
-    assert example.policy["timeouts"]["pull"] == 900
+    assert example.policy["adoption"] == "equal"
     plain = site.load({"inventory.yml": b"hosts: {a: {}}"}, shipped, "paris")
     assert plain.name == "paris"
     assert {*plain.policy, "name"} == set(example.policy)
