@@ -1,4 +1,4 @@
-"""`status`, `history`, `events`: what a node says about itself, and what happened on it."""
+"""`status`, `events`: what a node says about itself, and what happened on it."""
 
 import threading
 from datetime import UTC, datetime
@@ -48,39 +48,6 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
             output.line(f"suspended{by} since {_local(suspension.since)}: {suspension.reason}", "warn")
     ready = bool(conditions.get("Ready", {}).get("status"))
     return 2 if detailed_exitcode and not ready else 0
-
-
-@click.command()
-@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
-@click.option("--actions/--no-actions", default=True, show_default=True, help="Show what was done, too.")
-@json_option
-@config_option
-def history(limit: int, actions: bool, json_: bool) -> None:
-    """Show what was changed or refused, newest first.
-
-    Only cycles that did something, or refused to, are in the history.
-    """
-    entries = _state(load_settings()).history(limit)
-    if json_:
-        output.as_json(entries)
-        return
-    if not entries:
-        output.line("nothing happened yet")
-    for entry in entries:
-        output.line(_headline(entry), _style(entry))
-        if refused := entry.get("refused"):
-            output.line(f"    refused {refused['commit'][:12]}: {refused['message']} [{refused['reason']}]")
-        if failure := entry.get("failure"):
-            output.line(f"    {failure[1]} [{failure[0]}]")
-        for action in entry["actions"] if actions else ():
-            mark = (
-                "" if action["result"] == "done" else f"  {action['result']}: {action['message']} [{action['reason']}]"
-            )
-            output.line(f"    {action['line']}{mark}")
-        for target, text in entry.get("explained", {}).items():
-            output.line(
-                f"    {target} was {text}" if not text.startswith(("its ", "ended")) else f"    {target}: {text}"
-            )
 
 
 @click.command()
@@ -182,20 +149,6 @@ def _show(
 
 def _author(report: dict[str, Any]) -> str:
     return f"({report['author']})" if report.get("author") else ""
-
-
-def _headline(entry: dict[str, Any]) -> str:
-    done = sum(1 for action in entry["actions"] if action["result"] == "done")
-    failed = sum(1 for action in entry["actions"] if action["result"] in ("failed", "rolled-back", "unknown"))
-    counts = ", ".join(filter(None, (f"{done} done" if done else "", f"{failed} failed" if failed else "")))
-    what = " ".join(filter(None, (entry["revision"][:12], entry.get("subject", ""))))
-    when = _local(datetime.fromisoformat(entry["at"]))
-    return f"{when}  {what or 'no revision'}: {counts or 'nothing done'} in {entry['seconds']} s ({entry['trigger']})"
-
-
-def _style(entry: dict[str, Any]) -> str:
-    bad = entry.get("failure") or entry.get("refused") or any(a["result"] not in ("done",) for a in entry["actions"])
-    return "warn" if bad else "ok"
 
 
 def _for(since: str) -> str:

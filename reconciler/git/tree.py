@@ -39,7 +39,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line."""
+    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line, `body` the rest."""
 
     id: str
     parents: tuple[str, ...]
@@ -47,6 +47,7 @@ class CommitInfo:
     author_email: str
     committed_at: datetime
     subject: str
+    body: str
 
 
 class _Exhausted(Exception):
@@ -229,7 +230,7 @@ def _descend(repo: pygit2.Repository, tree: str, segments: list[str], commit: st
 
 
 def commit_info(repository: Path, commit: str) -> CommitInfo:
-    """Author, committer's time and subject of a commit. Raises errors.Terminal (GitObjectCorrupt, CommitMalformed)."""
+    """Author, committer's time and message of a commit. Raises errors.Terminal (GitObjectCorrupt, CommitMalformed)."""
     with objects.opened(repository) as repo:
         raw = objects.read_commit(repo, commit)
     name, _, rest = raw.values("author")[0].partition(b"<")
@@ -248,8 +249,9 @@ def commit_info(repository: Path, commit: str) -> CommitInfo:
         except LookupError:
             return data.decode("utf-8", "replace").strip()
 
-    subject = text(raw.message.lstrip(b"\n").split(b"\n", 1)[0])
-    return CommitInfo(commit, raw.parents, text(name), text(rest.partition(b">")[0]), committed_at, subject)
+    subject, _, body = raw.message.lstrip(b"\n").partition(b"\n")
+    author, email = text(name), text(rest.partition(b">")[0])
+    return CommitInfo(commit, raw.parents, author, email, committed_at, text(subject), text(body))
 
 
 def resolve(repository: Path, revision: str) -> str:

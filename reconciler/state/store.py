@@ -8,6 +8,7 @@
     report.json      what the last cycle found and did
     suspend.json     present while suspended
     posted.json      commit statuses posted (kept by forge/)
+    links.json       merge requests of commits, as the forge told (kept by forge/)
     history.jsonl    one line per cycle that changed or refused something
     rollback/        previous files of containers that have not proved themselves yet
     repository.git/  bare clone
@@ -80,6 +81,7 @@ class StateDirectory:
         self.repository = path / "repository.git"
         self.rollback = path / "rollback"
         self.posted = path / "posted.json"
+        self.links = path / "links.json"
         self._guard = RLock()
         self._lock = FileLock(path / "lock", mode=0o600)
         # File → (which file it was, what it held): a file is only ever replaced whole, so it is not parsed twice.

@@ -128,6 +128,7 @@ class Project:
     alerts: list[Alert] = field(default_factory=list)
     quick_actions: list[str] = field(default_factory=list)
     default_branch: str = "main"
+    merge_method: str = "merge"  # or "ff": no merge commit
     _branches: dict[str, str] = field(default_factory=dict)
     _commits: set[str] = field(default_factory=set)
     _last_id: int = 100
@@ -196,12 +197,17 @@ class Project:
         if self.repository is None:
             sha = f"{iid:040x}"
             self.add_commit(sha, request.target_branch)
+        elif self.merge_method == "ff":
+            sha = self.git("rev-parse", source)
+            self.git("update-ref", target, sha)
         else:
             tree = self.git("merge-tree", "--write-tree", target, source).splitlines()[0]
             text = f"Merge branch '{request.source_branch}' into '{request.target_branch}'\n\n{request.title}"
+            text += f"\n\nSee merge request {self.path}!{request.iid}"  # GitLab's default template
             sha = self.git("commit-tree", tree, "-p", target, "-p", source, "-m", text)
             self.git("update-ref", target, sha)
-        request.state, request.merge_commit_sha, request.merged_at = "merged", sha, now()
+        request.state, request.merged_at = "merged", now()
+        request.merge_commit_sha = sha if self.merge_method == "merge" else None
         return sha
 
     def merge_request(self, iid: int) -> MergeRequest:
