@@ -78,6 +78,30 @@ class Forge:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedReports:
+    """How this node's signed report is served to a reporter."""
+
+    listen: str = ""
+    key_file: Path = SSH_HOST_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """What `reconciler reporter` does; times in seconds."""
+
+    state_dir: Path = Path("/var/lib/reconciler-reporter")
+    listen: str = "127.0.0.1:9779"
+    interval: float = 60.0
+    network: str = "network"
+    port: int = 9778
+    timeout: float = 5.0
+    parallel: int = 16
+    stale_after: float = 300.0
+    patience: float = 900.0
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AlertTarget:
     """Where alerts go. `key_file`: GitLab's authorization key, or the secret that signs a webhook's body."""
 
@@ -131,6 +155,8 @@ class Settings:
     engine: EngineSettings = EngineSettings()
     daemon: Daemon = Daemon()
     forge: Forge | None = None
+    report: SignedReports = SignedReports()
+    reporter: Reporter = Reporter()
     alerts: Alerts = field(default_factory=Alerts)
     policy: Policy = Policy()
     log: Log = Log()
@@ -143,6 +169,8 @@ _SECTIONS: Mapping[str, type] = {
     "engine": EngineSettings,
     "daemon": Daemon,
     "forge": Forge,
+    "report": SignedReports,
+    "reporter": Reporter,
     "alerts": Alerts,
     "policy": Policy,
     "log": Log,

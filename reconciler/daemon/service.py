@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -28,8 +29,9 @@ from reconciler.node import Node, Target
 from reconciler.report import Report, text
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
+from reconciler.report.signed import Signer
 from reconciler.settings import Settings
-from reconciler.web import Answer, Hooks, NodePage, Request, Server, handlers
+from reconciler.web import Answer, Handler, Hooks, NodePage, Request, Server, handlers, report_handlers
 
 log = structlog.get_logger()
 
@@ -56,7 +58,7 @@ class Daemon:
         self._services: dict[str, str] = {}
         self._read: Target | None = None  # whose certificates were looked at
         self._events_stop = threading.Event()
-        self._server: Server | None = None
+        self._servers: list[Server] = []
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
@@ -225,18 +227,26 @@ class Daemon:
         self._scheduler.add_job(self._triggers.put, "date", run_date=moment, args=("retry",), misfire_grace_time=None)
 
     def _serve(self) -> int | None:
-        """The port, None when there is none: a taken port is no reason to leave the node alone."""
+        """The port of the metrics, None when there is none."""
         own = self.settings.daemon
-        if not own.metrics:
-            return None
         hooks = own.webhook and Hooks(own.webhook.secret_file, own.webhook.kinds, lambda: self._triggers.put("webhook"))
-        get = {"/metrics": self._metrics, **handlers(self.page.document, {self.settings.host})}
+        report = report_handlers(Signer(self.settings.report.key_file, self.page.spoken))
+        get = {"/metrics": self._metrics, **handlers(self.page.document, {self.settings.host}), **report}
+        port = self._listen_on(own.metrics, get, hooks.handlers() if hooks else {})
+        # What a reporter reaches from elsewhere is the signed report, and nothing else.
+        self._listen_on(self.settings.report.listen, report, {})
+        return port
+
+    def _listen_on(self, address: str, get: Mapping[str, Handler], post: Mapping[str, Handler]) -> int | None:
+        """The port, None when there is none: a taken port is no reason to leave the node alone."""
+        if not address:
+            return None
         try:
-            self._server = Server(own.metrics, get, hooks.handlers() if hooks else {})
+            self._servers.append(Server(address, get, post))
         except errors.Terminal as error:
             log.error("metrics.failed", reason=error.reason, message=str(error))
             return None
-        return self._server.port
+        return self._servers[-1].port
 
     def _metrics(self, request: Request) -> Answer:
         text, content_type = self.metrics.text(request.headers.get("accept", ""))
@@ -282,6 +292,6 @@ class Daemon:
     def _close(self) -> None:
         self._events_stop.set()
         self._watch.close()
-        if self._server:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self.node.close()

@@ -1,9 +1,11 @@
 """GitLab, GitHub and Gitea/Forgejo behind one small interface: commit statuses, one note per merge request."""
 
 from reconciler.forge.api import Forge, ForgeSettings, MergeRequest, State, Status, connect
+from reconciler.forge.many import Deployments, Statuses
 from reconciler.forge.outbox import Statistics, StatusReporter
 
 __all__ = [
+    "Deployments",
     "Forge",
     "ForgeSettings",
     "MergeRequest",
@@ -11,5 +13,6 @@ __all__ = [
     "Statistics",
     "Status",
     "StatusReporter",
+    "Statuses",
     "connect",
 ]

@@ -72,6 +72,14 @@ class ForgeSettings:
             raise misconfigured(f"forge project {self.project!r} must be owner/name on {self.kind}")
 
 
+class Poster(Protocol):
+    """What a `StatusReporter` needs of a forge; see `Forge`."""
+
+    def post_status(self, status: Status, ref: str) -> None: ...
+
+    def find_status(self, commit: str, context: str, ref: str | None = None) -> Status | None: ...
+
+
 class Forge(Protocol):
     """What every forge can do. All methods block, retry what heals by itself within `retry_for`, and raise
 
@@ -92,14 +100,26 @@ class Forge(Protocol):
     def find_status(self, commit: str, context: str, ref: str | None = None) -> Status | None:
         """The newest status of that name that this token's user posted (GitHub, Gitea: that anyone posted)."""
 
+    def statuses(self, commit: str, ref: str | None = None) -> dict[str, Status]:
+        """The same for every context of the commit, in as few requests as there are pages."""
+
     def upsert_note(self, merge_request: int, marker: str, body: str) -> None:
         """Make `body` the one note of ours whose first line is `marker` (`<!-- … -->`), which is added to `body`."""
 
     def merge_request_of(self, commit: str) -> MergeRequest | None:
         """The merge request that brought or would bring `commit`: a merged one first, else an open one."""
 
-    def deployment(self, environment: str, commit: str, ref: str, state: DeploymentState) -> None:
-        """Record that `commit` is on `environment` (one per host). Only GitLab shows it; elsewhere nothing happens."""
+    def deployment(
+        self, environment: str, commit: str, ref: str, state: DeploymentState, *, known: bool = False
+    ) -> None:
+        """Record that `commit` is on `environment` (one per host). Only GitLab shows it; elsewhere nothing happens.
+
+        `known`: the caller knows that the newest deployment there is another one, so nobody has to ask.
+        """
+
+    def deployments(self, environment: str | None = None) -> dict[str, tuple[str, str]]:
+        """Environment → commit and state of its newest deployment: of that environment, else of those that were deployed
+        to last (some hundred deployments). Empty elsewhere than on GitLab."""
 
 
 def connect(settings: ForgeSettings) -> Forge:

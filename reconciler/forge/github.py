@@ -77,6 +77,10 @@ class GitHub:
         """See `Forge`. The newest one counts on these forges, whoever posted it."""
         return self._client.retry(lambda _: self._find(commit, context))
 
+    def statuses(self, commit: str, ref: str | None = None) -> dict[str, Status]:
+        """See `Forge`."""
+        return self._client.retry(lambda _: self._newest(commit))
+
     def upsert_note(self, merge_request: int, marker: str, body: str) -> None:
         """See `Forge`. Two jobs at the same moment can both make a note; the later one of the two is deleted again."""
         note = marked(marker, body, self.note_limit)
@@ -103,8 +107,14 @@ class GitHub:
         opened = [row for row in rows if row.get("state") == "open"]
         return self._pull(next(iter(merged + opened), None))
 
-    def deployment(self, environment: str, commit: str, ref: str, state: DeploymentState) -> None:
+    def deployment(
+        self, environment: str, commit: str, ref: str, state: DeploymentState, *, known: bool = False
+    ) -> None:
         """Nothing: only GitLab shows which commit is on which host."""
+
+    def deployments(self, environment: str | None = None) -> dict[str, tuple[str, str]]:
+        """See `Forge`."""
+        return {}
 
     def _connect(self, settings: ForgeSettings) -> Client:
         url = settings.url.rstrip("/")
@@ -118,15 +128,20 @@ class GitHub:
         )
 
     def _find(self, commit: str, context: str) -> Status | None:
+        return self._newest(commit).get(context)
+
+    def _newest(self, commit: str) -> dict[str, Status]:
+        """Context → its newest status."""
         path = f"{self._repository}/commits/{commit_id(commit)}/statuses"
-        rows = [row for row in self._client.pages(path, {}, size=self._size) if row.get("context") == context]
-        if not rows:
-            return None
-        newest = max(rows, key=lambda row: number_of(self._client, row, "id"))
-        # GitHub calls the field `state`, Gitea `status`.
-        state = _READ.get(str(newest.get("state") or newest.get("status")), "pending")
-        text, target = str(newest.get("description") or ""), newest.get("target_url") or None
-        return Status(commit=commit, context=context, state=state, description=text, target_url=target)
+        found: dict[str, Status] = {}
+        rows = self._client.pages(path, {}, size=self._size)
+        for row in sorted(rows, key=lambda row: number_of(self._client, row, "id")):
+            context = str(row.get("context") or "")
+            # GitHub calls the field `state`, Gitea `status`.
+            state = _READ.get(str(row.get("state") or row.get("status")), "pending")
+            text, target = str(row.get("description") or ""), row.get("target_url") or None
+            found[context] = Status(commit, context, state, text, target)
+        return found
 
     def _comments(self, path: str) -> Iterable[dict[str, Any]]:
         return self._client.pages(path, {"per_page": NOTES_A_PAGE})

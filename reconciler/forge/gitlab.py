@@ -1,6 +1,7 @@
 """GitLab: commit statuses, notes, merge requests and deployments through its REST API v4."""
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -65,6 +66,18 @@ class GitLab:
         """See `Forge`."""
         return self._client.retry(lambda _: self._find(commit_id(commit), context, ref))
 
+    def statuses(self, commit: str, ref: str | None = None) -> dict[str, Status]:
+        """See `Forge`."""
+        found: dict[str, Status] = {}
+
+        def attempt(_: bool) -> None:
+            found.clear()
+            for status in self._own_statuses(commit_id(commit), {}, ref):
+                found.setdefault(status.context, status)
+
+        self._client.retry(attempt)
+        return found
+
     def upsert_note(self, merge_request: int, marker: str, body: str) -> None:
         """See `Forge`. Two jobs at the same moment can both make a note; the later one of the two is deleted again."""
         note = marked(marker, body, self.note_limit)
@@ -100,26 +113,43 @@ class GitLab:
                     )
         return None
 
-    def deployment(self, environment: str, commit: str, ref: str, state: DeploymentState) -> None:
+    def deployment(
+        self, environment: str, commit: str, ref: str, state: DeploymentState, *, known: bool = False
+    ) -> None:
         """See `Forge`. GitLab makes the environment when it does not exist."""
         commit = commit_id(commit)
         path = f"{self._project}/deployments"
         newest: dict[str, str | int] = {"environment": environment, "order_by": "id", "sort": "desc", "per_page": 1}
 
-        def attempt(_: bool) -> None:
-            answer = self._client.once("GET", path, params=newest)
-            last = answer.body[0] if isinstance(answer.body, list) and answer.body else {}
-            same = isinstance(last, dict) and last.get("sha") == commit
-            if same and last.get("status") == state:
-                return
-            if same and last.get("status") in ("created", "running"):
-                to = f"{path}/{number_of(self._client, last, 'id')}"
-                self._client.once("PUT", to, body={"status": state}, right=_DEPLOY_RIGHT)
-                return
+        def attempt(repeated: bool) -> None:
+            if repeated or not known:
+                answer = self._client.once("GET", path, params=newest)
+                last = answer.body[0] if isinstance(answer.body, list) and answer.body else {}
+                same = isinstance(last, dict) and last.get("sha") == commit
+                if same and last.get("status") == state:
+                    return
+                if same and last.get("status") in ("created", "running"):
+                    to = f"{path}/{number_of(self._client, last, 'id')}"
+                    self._client.once("PUT", to, body={"status": state}, right=_DEPLOY_RIGHT)
+                    return
             new = {"environment": environment, "sha": commit, "ref": ref, "tag": False, "status": state}
             self._client.once("POST", path, body=new, right=_DEPLOY_RIGHT)
 
         self._client.retry(attempt)
+
+    def deployments(self, environment: str | None = None) -> dict[str, tuple[str, str]]:
+        """See `Forge`."""
+        wanted: dict[str, str | int] = {"order_by": "id", "sort": "desc", "per_page": 1 if environment else 100}
+        if environment:
+            wanted["environment"] = environment
+        path = f"{self._project}/deployments"
+        rows = self._client.retry(lambda _: self._client.once("GET", path, params=wanted)).body
+        found: dict[str, tuple[str, str]] = {}
+        for row in rows if isinstance(rows, list) else ():
+            name = (row.get("environment") or {}).get("name") if isinstance(row, dict) else None
+            if isinstance(name, str):
+                found.setdefault(name, (str(row.get("sha")), str(row.get("status"))))
+        return found
 
     def _post(self, commit: str, body: dict[str, Any]) -> None:
         answer = self._client.once(
@@ -136,19 +166,23 @@ class GitLab:
             raise errors.Terminal(self._client.cleared(message), reason="ForgeRejected")
 
     def _find(self, commit: str, context: str, ref: str | None) -> Status | None:
+        found = self._own_statuses(commit, {"name": context}, ref)
+        return next((status for status in found if status.context == context), None)
+
+    def _own_statuses(self, commit: str, wanted: Mapping[str, str], ref: str | None) -> Iterator[Status]:
+        """Our rows of a commit, the newest first."""
         mine = self._user()
-        params = {"name": context, "order_by": "id", "sort": "desc", **({"ref": ref} if ref else {})}
+        params = {**wanted, "order_by": "id", "sort": "desc", **({"ref": ref} if ref else {})}
         for row in self._client.pages(f"{self._project}/repository/commits/{commit}/statuses", params):
             author = row.get("author")
-            if row.get("name") == context and isinstance(author, dict) and author.get("id") == mine:
-                return Status(
+            if isinstance(author, dict) and author.get("id") == mine:
+                yield Status(
                     commit=commit,
-                    context=context,
+                    context=str(row.get("name") or ""),
                     state=_STATES.get(str(row.get("status")), "pending"),
                     description=str(row.get("description") or ""),
                     target_url=row.get("target_url") or None,
                 )
-        return None
 
     def _shown(self, commit: str, status: Status, ref: str) -> bool:
         found = self._find(commit, status.context, ref)

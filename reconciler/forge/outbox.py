@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 
 from reconciler import errors
-from reconciler.forge.api import Forge, State, Status
+from reconciler.forge.api import Poster, State, Status
 
 log = structlog.get_logger(__name__)
 
@@ -140,7 +140,7 @@ class StatusReporter:
 
     def __init__(
         self,
-        forge: Forge,
+        forge: Poster,
         store: Path,
         *,
         clock: Callable[[], float] = time.monotonic,

@@ -120,8 +120,7 @@ def _verify_ssh(scratch: Path, commit: str, signature: bytes, payload: bytes, po
     for principal in found.stdout.decode(errors="replace").splitlines() if found.code == 0 else ():
         if not principal or principal.startswith("-"):
             continue
-        words = ("verify", "-n", "git", "-f", allowed, "-I", principal, "-s", blob)
-        if _ssh_keygen(*words, stdin=payload).code == 0:
+        if _signed_by(principal, "git", allowed, blob, payload):
             return f"{principal} {key}"
     # The file itself says whether the key is unknown or known and out of its time.
     if _listed(scratch, allowed, blob):
@@ -134,6 +133,34 @@ def _verify_ssh(scratch: Path, commit: str, signature: bytes, payload: bytes, po
         f"commit {commit} is signed by {key}, which {allowed} does not list (sign with an allowed key, or add this one)",
         reason="SignerNotAllowed",
     )
+
+
+def verify_bytes(payload: bytes, signature: bytes, principal: str, namespace: str, allowed_signers: Path) -> None:
+    """Check an armored SSH signature of `payload`: that of a key which `allowed_signers` allows this principal now.
+
+    `principal` holds no pattern. Raises errors.Terminal (SignatureInvalid: it does not belong to this content;
+    SignerNotAllowed: it does, and the key is not one of this principal's).
+    """
+    with tempfile.TemporaryDirectory(prefix="reconciler-trust-") as scratch:
+        blob = Path(scratch, "signature")
+        blob.write_bytes(signature)
+        if _signed_by(principal, namespace, allowed_signers, blob, payload):
+            return
+        check = _ssh_keygen("check-novalidate", "-n", namespace, "-s", blob, stdin=payload)
+    if check.code != 0:
+        raise errors.Terminal(
+            f"the signature does not belong to this content: {_words(check)} (it was altered on the way, or made up)",
+            reason="SignatureInvalid",
+        )
+    key = (re.findall(rb"SHA256:[A-Za-z0-9+/=]+", check.stdout) or [b"unknown key"])[0].decode()
+    raise errors.Terminal(
+        f"it is signed by {key}, which is not the key of {principal} (somebody else speaks, or the key was changed)",
+        reason="SignerNotAllowed",
+    )
+
+
+def _signed_by(principal: str, namespace: str, allowed: Path, blob: Path, payload: bytes) -> bool:
+    return _ssh_keygen("verify", "-n", namespace, "-f", allowed, "-I", principal, "-s", blob, stdin=payload).code == 0
 
 
 def _listed(scratch: Path, allowed: Path, blob: Path) -> bool:

@@ -63,8 +63,11 @@ def load(
             groups=tuple(group for group in outer_first if name in members[group]),
             facts=_mapping(content.get("facts")),
             place=document.place(("hosts", name), key=True),
+            report_key=_key(content.get("report_key")),
+            group=tree.first(name),
         )
     problems += _duplicate_addresses(document, entries)
+    problems += _duplicate_keys(document, entries)
     problems += _bare_interfaces(document, entries)
     return hosts, groups
 
@@ -79,6 +82,23 @@ def _texts(value: Any) -> dict[str, str]:
 
 def _names(value: Any) -> list[str]:
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def _key(value: Any) -> str:
+    return " ".join(value.split()[:2]) if isinstance(value, str) else ""
+
+
+def _duplicate_keys(document: Document, entries: Mapping[str, Any]) -> list[Problem]:
+    """Two hosts with one key could speak for each other."""
+    problems = []
+    seen: dict[str, str] = {}
+    for name, entry in entries.items():
+        key = _key(_mapping(entry).get("report_key"))
+        first = seen.setdefault(key, name) if key else name
+        if first != name:
+            place = document.place(("hosts", name, "report_key"))
+            problems.append(place.problem(f"{first!r} has the same report_key", "give every host its own"))
+    return problems
 
 
 def _duplicate_addresses(document: Document, entries: Mapping[str, Any]) -> list[Problem]:
@@ -201,6 +221,13 @@ class _Groups:
         for name in self.children:
             if name not in state:
                 visit(name, (name,))
+
+    def first(self, host: str) -> str:
+        """The first group that the inventory itself puts a host in; "all" when it names none."""
+        listed = _names(_mapping(self._entries.get(host)).get("groups"))
+        return next((name for name in listed if name in self.members), "") or next(
+            (name for name in self._declared if host in self.members.get(name, ())), "all"
+        )
 
     def hosts(self, name: str) -> tuple[str, ...]:
         """All hosts of a group: its own, then its children's in their order."""

@@ -38,6 +38,8 @@ class Host:
     groups: tuple[str, ...]  # all it is in, outer before inner
     facts: Mapping[str, Any]
     place: Place
+    report_key: str = ""  # "ssh-ed25519 AAAA…", without a comment; "": its reports cannot be believed
+    group: str = "all"  # the first group that the inventory itself puts it in: every host counts in one
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from reconciler.web.hooks import Hooks
 from reconciler.web.node import NodePage
 from reconciler.web.page import handlers
+from reconciler.web.report import report_handlers
 from reconciler.web.server import Answer, Handler, Request, Server
 
-__all__ = ["Answer", "Handler", "Hooks", "NodePage", "Request", "Server", "handlers"]
+__all__ = ["Answer", "Handler", "Hooks", "NodePage", "Request", "Server", "handlers", "report_handlers"]

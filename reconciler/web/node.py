@@ -18,6 +18,14 @@ from reconciler.web.document import node_document
 log = structlog.get_logger()
 
 _HISTORY = 30  # entries
+_LONG = 10.0  # seconds after which a pass under way is worth a word
+
+
+def _busy_at(began: datetime | None, now: datetime) -> datetime | None:
+    """The time now, to ten seconds so that not every question costs a signature, when a pass is under way for long."""
+    if began is None or (now - began).total_seconds() < _LONG + 10:
+        return None
+    return now.replace(second=now.second // 10 * 10, microsecond=0)
 
 
 class NodePage:
@@ -35,32 +43,38 @@ class NodePage:
         self._guard = threading.Lock()
         self._report = self._remembered()
         self._made: Mapping[str, Any] | None = None
-        self._working = False
+        self._fresh = False  # whether the report is of this process
+        self._working_since: datetime | None = None
 
     @property
     def report(self) -> Report | None:
         return self._report
 
+    def spoken(self) -> tuple[Report | None, datetime | None]:
+        """For the signed report: the newest one of this process, and the time now while a pass takes long."""
+        with self._guard:
+            return (self._report if self._fresh else None), _busy_at(self._working_since, datetime.now(UTC))
+
     def take(self, report: Report) -> None:
         """Show this report from now on."""
         with self._guard:
-            self._report, self._made = report, None
+            self._report, self._made, self._fresh = report, None, True
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """While a pass is under way, the page says so."""
-        self._working = True
+        self._working_since = datetime.now(UTC)
         try:
             yield
         finally:
-            self._working = False
+            self._working_since = None
 
     def document(self) -> dict[str, Any]:
         """What status.json says."""
         with self._guard:
             if self._made is None:
                 self._made = node_document(self._report, self._state.history(_HISTORY), self._about)
-            return {**self._made, "working": self._working}
+            return {**self._made, "working": self._working_since is not None}
 
     def _remembered(self) -> Report | None:
         try:

@@ -1,0 +1,123 @@
+"""What is worth a request to the forge: transitions, and the fewer the longer a commit has been talked about.
+
+A rollout over 1,000 hosts changes its counts every second. What is said about one commit under one name is therefore spaced:
+the first result at once, the next not before a minute, then two, four … an hour. Groups share an allowance besides, so
+that no number of failing hosts costs a commit more than some fifty requests in its first hours.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.fleet.inventory import Fleet
+from reconciler.fleet.judge import View, overdue, verdict, worst
+from reconciler.fleet.memory import Said
+from reconciler.report import StatusText
+
+MOST_GROUPS = 20  # with more of them, the summary alone is posted
+_FIRST_GAP, _LONGEST_GAP = 60.0, 3600.0  # seconds
+_ALLOWANCE = 12  # results of groups beyond the first of each
+_SPENT_GAP = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One status that could be posted. `environment` is where a forge shows deployments of the same ("": nowhere)."""
+
+    context: str
+    environment: str
+    text: StatusText
+    steady: bool = True
+    shared: bool = False  # whether it is a group's
+
+
+def announcements(fleet: Fleet, head: str, views: Sequence[View], now: datetime, patience: float) -> list[Announcement]:
+    """Everything that a round could say: the summary, then each host, or with many hosts each group."""
+    base = f"reconciler/{fleet.site}"
+    groups = {
+        group: [found for found in views if found.member.group == group]
+        for group in dict.fromkeys(found.member.group for found in views)
+    }
+    found = [_summary(base, head, views, groups, now, patience)]
+    if not fleet.aggregated:
+        return found + [said for one in views if (said := _host(base, fleet.site, head, one, now, patience))]
+    if len(groups) <= MOST_GROUPS:
+        for group, members in groups.items():
+            whole = verdict(members, now, patience)
+            if whole.state != "pending":
+                text = StatusText(head, whole.state, whole.text, whole.key)
+                name = f"group/{group}"
+                found.append(Announcement(f"{base}/{name}", f"{fleet.site}/{name}", text, whole.steady, shared=True))
+    return found
+
+
+def _summary(
+    base: str, head: str, views: Sequence[View], groups: Mapping[str, Sequence[View]], now: datetime, patience: float
+) -> Announcement:
+    whole = verdict(views, now, patience)
+    if whole.state == "pending":
+        # GitLab never changes the text of a pending status: it has to stay true until there is a result.
+        text = f"{len(views)} host{'' if len(views) == 1 else 's'} to converge"
+        return Announcement(base, "", StatusText(head, "pending", text, "pending"), whole.steady)
+    where = worst(groups) if len(groups) > 1 else ""
+    text = f"{whole.text} ({where})" if where else whole.text
+    return Announcement(base, "", StatusText(head, whole.state, text, whole.key), whole.steady)
+
+
+def _host(base: str, site: str, head: str, found: View, now: datetime, patience: float) -> Announcement | None:
+    """What the host would have said itself; None when it has nothing to say about this commit."""
+    name, environment = f"{base}/{found.member.host}", f"{site}/{found.member.host}"
+    if overdue(found, now, patience):
+        key = f"unknown {found.reason}"
+        return Announcement(name, environment, StatusText(head, "failed", f"unknown: {found.message}", key))
+    return Announcement(name, environment, found.status) if found.status else None
+
+
+class Announcer:
+    """Decides which announcements are due. `said` is what was said before, by context; it is kept up to date here."""
+
+    def __init__(self, said: Mapping[str, Said]) -> None:
+        self.said = dict(said)
+
+    def due(self, could: Iterable[Announcement], now: float, *, again: bool = False) -> list[Announcement]:
+        """Those to be posted now; they count as said. `now` in seconds since the epoch.
+
+        `again`: also what was said already, for whoever cannot know whether it got through.
+        """
+        chosen = []
+        for one in could:
+            before = self._before(one)
+            if before and (before.state, before.key) == (one.text.state, one.text.key):
+                chosen += [one] if again else []
+            elif self._is_due(one, before, now):
+                result = one.text.state != "pending"
+                count = (before.results if before else 0) + result
+                self.said[one.context] = Said(one.text.commit, one.text.state, one.text.key, now, count)
+                chosen.append(one)
+        return chosen
+
+    def _before(self, one: Announcement) -> Said | None:
+        """What was said about this very commit."""
+        known = self.said.get(one.context)
+        return known if known and known.commit == one.text.commit else None
+
+    def _is_due(self, one: Announcement, before: Said | None, now: float) -> bool:
+        """First match wins."""
+        if before is None:
+            return True
+        if one.text.state == "pending":
+            return False
+        if before.state == one.text.state and not one.steady:
+            return False
+        if before.results == 0:
+            return True
+        gap = min(_FIRST_GAP * 2.0 ** min(before.results - 1, 10), _LONGEST_GAP)
+        if one.shared and self._spent(one.text.commit) >= _ALLOWANCE:
+            gap = _SPENT_GAP
+        return now >= before.at + gap
+
+    def _spent(self, commit: str) -> int:
+        """Results of groups about a commit, beyond the first of each."""
+        return sum(
+            max(0, said.results - 1) for name, said in self.said.items() if said.commit == commit and "/group/" in name
+        )

@@ -1,0 +1,78 @@
+"""What the page of a fleet shows, as JSON-able values. Pure. It holds what hosts would post as commit statuses, and no more."""
+
+from typing import Any
+
+from reconciler.fleet.judge import STATES, View
+from reconciler.fleet.reporter import Round
+
+VERSION = 1
+_WIDE = 400  # characters of one value
+
+
+def fleet_document(found: Round | None, site: str = "") -> dict[str, Any]:
+    """The newest round; None before the first one has ended. What the script of the page draws for kind "fleet"."""
+    document: dict[str, Any] = {
+        "kind": "fleet",
+        "version": VERSION,
+        "site": site,
+        "summary": "",
+        "state": "unknown",
+        "headline": "",
+        "revision": {"commit": "", "subject": ""},
+        "counts": dict.fromkeys(STATES, 0),
+        "stale": 0,
+        "mode": "",
+        "problem": None,
+        "hosts": [],
+    }
+    if found is None:
+        return document
+    document["at"] = found.at.isoformat(timespec="seconds")
+    document["problem"] = _problem(found)
+    if found.fleet is None or found.verdict is None:
+        return document
+    verdict = found.verdict
+    state = {"success": "converged", "failed": "failed", "pending": "waiting"}[verdict.state]
+    document |= {
+        "site": found.fleet.site,
+        "summary": verdict.text,
+        "state": state,
+        "headline": _cut(found.subject),
+        "revision": {"commit": found.head, "subject": _cut(found.subject)},
+        "counts": dict(verdict.counts),
+        "stale": sum(1 for one in found.views if one.stale),
+        "mode": "one status per group" if found.fleet.aggregated else "one status per host",
+        "hosts": [_host(one) for one in found.views],
+    }
+    return document
+
+
+def _problem(found: Round) -> dict[str, str] | None:
+    if found.refusal:
+        return {
+            "reason": f"Commit {found.refusal.commit[:12]} is refused here: {found.refusal.reason}",
+            "message": _cut(found.refusal.message),
+        }
+    if not found.source.ok:
+        return {
+            "reason": f"The repository cannot be read: {found.source.reason}",
+            "message": _cut(found.source.message),
+        }
+    return None
+
+
+def _host(one: View) -> dict[str, Any]:
+    return {
+        "host": one.member.host,
+        "group": one.member.group,
+        "state": one.state,
+        "stale": one.stale,
+        "commit": one.commit,
+        "reason": one.reason,
+        "message": _cut(one.message),
+        "at": one.at.isoformat(timespec="seconds") if one.at else "",
+    }
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _WIDE else value[: _WIDE - 1] + "…"

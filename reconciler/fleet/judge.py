@@ -1,0 +1,135 @@
+"""What each host is at the head commit, and what that makes of groups and the whole. Pure: time and reports are arguments."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Literal
+
+from reconciler.fleet.inventory import Member
+from reconciler.report import StatusText
+from reconciler.report.signed import Statement
+
+State = Literal["converged", "waiting", "failed", "unknown"]
+STATES: Final[tuple[State, ...]] = ("converged", "waiting", "failed", "unknown")
+AHEAD = 120.0  # seconds that a host's clock may be ahead of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of asking one host: its statement, or why there is none that counts."""
+
+    said: Statement | None = None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One host as of one round. `since`: when it became unknown. `status`: what it would have posted about the head."""
+
+    member: Member
+    state: State
+    reason: str
+    message: str
+    commit: str = ""
+    at: datetime | None = None  # of its newest report that counted, now or before
+    stale: bool = False
+    since: datetime | None = None
+    status: StatusText | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What several hosts are together. `steady`: no host is unknown that may be back in a moment."""
+
+    counts: Mapping[State, int]
+    state: Literal["pending", "success", "failed"]
+    text: str
+    steady: bool
+
+    @property
+    def key(self) -> str:
+        return " ".join(f"{self.counts[state]}" for state in STATES)
+
+
+def view(member: Member, answer: Answer, seen: datetime | None, head: str, now: datetime, stale_after: float) -> View:
+    """One host at the head commit; `seen` is the time of the newest report of it that ever counted. First match wins."""
+    said = answer.said
+    if said is None:
+        return View(member, "unknown", answer.reason, answer.message, at=seen, stale=seen is not None)
+    if seen is not None and said.at < seen:
+        message = (
+            f"answers with a report of {said.at:%H:%M:%S}, after one of {seen:%H:%M:%S}: an old one is played back"
+        )
+        return View(member, "unknown", "ReportReplayed", message, at=seen, stale=True)
+    if (said.at - now).total_seconds() > AHEAD:
+        message = f"its report is of {_ago((said.at - now).total_seconds())} from now: compare the clocks"
+        return View(member, "unknown", "ReportAhead", message, at=seen, stale=True)
+    if (age := (now - said.at).total_seconds()) > stale_after:
+        message = f"its newest report is {_ago(age)} old: does a pass hang there?"
+        return View(member, "unknown", "ReportStale", message, said.commit, said.at, stale=True)
+    found = _at_head(said, head)
+    return replace(found, member=member, commit=said.commit, at=said.at)
+
+
+def _at_head(said: Statement, head: str) -> View:
+    nobody = Member("", "", "", "")
+    status = said.status(head)
+    if status is None:
+        where = f"at {said.commit[:12]}" if said.commit else "no commit accepted yet"
+        other = next((text for text in said.statuses if text.branch), None)
+        if other is not None:
+            return View(nobody, "waiting", "TestingBranch", f"tries {other.branch}, {where}")
+        reason = "Progressing" if said.busy else said.reason or "NoRevision"
+        return View(nobody, "waiting", reason, f"{where}, a pass is under way" if said.busy else where)
+    if status.state == "failed":
+        return View(nobody, "failed", said.reason, status.description, status=status)
+    if status.state == "pending" or said.busy or said.commit != head:
+        if status.state == "success":
+            return View(nobody, "waiting", "Progressing", "a pass is under way", status=None)
+        return View(nobody, "waiting", said.reason, status.description, status=status)
+    return View(nobody, "converged", said.reason, status.description, status=status)
+
+
+def overdue(found: View, now: datetime, patience: float) -> bool:
+    """Whether a host has been unknown for so long that it counts as a failure."""
+    return found.state == "unknown" and found.since is not None and (now - found.since).total_seconds() >= patience
+
+
+def verdict(views: Sequence[View], now: datetime, patience: float) -> Verdict:
+    """What the hosts are together."""
+    tally = Counter(found.state for found in views)
+    counts = {state: tally[state] for state in STATES}
+    late = sum(1 for found in views if overdue(found, now, patience))
+    state: Literal["pending", "success", "failed"] = "pending"
+    if counts["failed"] + late > 0:
+        state = "failed"
+    elif views and counts["converged"] == len(views):
+        state = "success"
+    return Verdict(counts, state, text(counts), steady=counts["unknown"] == late)
+
+
+def text(counts: Mapping[State, int]) -> str:
+    """Such as `40/42 converged, 1 waiting, 1 failed`."""
+    total = sum(counts.values())
+    rest = [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
+    return ", ".join([f"{counts['converged']}/{total} converged", *rest])
+
+
+def worst(groups: Mapping[str, Iterable[View]], most: int = 3) -> str:
+    """The groups with most failures, for the end of a summary; "" when nothing failed."""
+    failed = Counter({group: sum(1 for v in views if v.state == "failed") for group, views in groups.items()})
+    found = [f"{group} {count}" for group, count in failed.most_common(most) if count]
+    more = sum(1 for count in failed.values() if count) - len(found)
+    return ", ".join([*found, *([f"{more} more groups"] if more > 0 else [])])
+
+
+def _ago(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.0f} h"
+    )

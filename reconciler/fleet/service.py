@@ -1,0 +1,134 @@
+"""The reporter as a daemon: a round every interval, a page and metrics on loopback, signals, signs of life for systemd."""
+
+import signal
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from reconciler import errors
+from reconciler.daemon.backoff import Backoff
+from reconciler.daemon.notify import Notifier
+from reconciler.daemon.presence import Presence
+from reconciler.daemon.triggers import Triggers
+from reconciler.fleet.document import fleet_document
+from reconciler.fleet.metrics import Metrics
+from reconciler.fleet.reporter import Reporter, Round
+from reconciler.settings import Settings
+from reconciler.web import Answer, Request, Server, handlers
+
+log = structlog.get_logger()
+
+_ROUND_SECONDS = 1800.0  # a round longer than this hangs
+
+
+class Service:
+    """One reporter's daemon. `run` returns when it was asked to end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.reporter = Reporter(settings)
+        self.own = settings.reporter
+        self.metrics = Metrics()
+        self._newest: Round | None = None
+        self._triggers = Triggers()
+        self._notify = Notifier(_ROUND_SECONDS)
+        self._git = Backoff(self.own.interval)
+        self._ended = False
+        self._server: Server | None = None
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
+        presence = Presence(self.own.state_dir)
+        try:
+            signal.signal(signal.SIGTERM, self._end)
+            signal.signal(signal.SIGINT, self._end)
+            signal.signal(signal.SIGHUP, self._hangup)
+            port = self._serve()
+            self._notify.ready("asking the hosts")
+            log.info("reporter.started", interval=self.own.interval, page=port)
+            try:
+                self._loop()
+            finally:
+                self._notify.stopping()
+                if self._server:
+                    self._server.close()
+                self.reporter.close()
+        finally:
+            presence.close()
+        log.info("reporter.stopped")
+        return 0
+
+    def document(self) -> dict[str, Any]:
+        """What status.json says."""
+        return fleet_document(self._newest)
+
+    def _loop(self) -> None:
+        next_round = time.monotonic()
+        while not self._ended:
+            self._notify.alive()
+            self._outgoing()
+            wait = next_round - time.monotonic()
+            if wait > 0:
+                trigger = self._triggers.next(min(wait, self._notify.period or wait))
+                if trigger is None or trigger.kind == "stop":
+                    continue
+            next_round = time.monotonic() + self.own.interval
+            try:
+                with self._notify.working():
+                    self._round()
+            except errors.ReconcilerError as error:  # the reporter's own disk
+                self.metrics.errors.labels("other", error.reason).inc()
+                self._notify.status(str(error))
+                log.error("round.failed", reason=error.reason, message=str(error))
+            except Exception as error:  # whatever a round meets, the next one is tried
+                self.metrics.errors.labels("other", "InternalError").inc()
+                # Where, but neither the message nor the values: nobody knows what those hold.
+                frames = [
+                    f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
+                ]
+                log.error("round.crashed", error=type(error).__name__, frames=frames[-8:])
+
+    def _round(self) -> None:
+        asks = self._git.is_due(time.monotonic())
+        found = self.reporter.look(poll=asks)
+        if asks and found.source.ok:
+            self._git.succeeded()
+        elif asks:
+            pause = self._git.failed(time.monotonic(), found.source.retry_after)
+            log.info("source.backoff", reason=found.source.reason, failures=self._git.failures, seconds=round(pause, 1))
+        self._newest = found
+        self.metrics.take(found)
+        text = found.verdict.text if found.verdict else found.source.message or "no commit accepted yet"
+        self._notify.status(f"{found.head[:12]}: {text}")
+        log.info("round.finished", head=found.head[:12], seconds=round(found.seconds, 3), hosts=text)
+
+    def _outgoing(self) -> None:
+        for kind, sender in (("status", self.reporter.statuses), ("deployment", self.reporter.deployments)):
+            if sender is not None:
+                self.metrics.outgoing(kind, sender)
+
+    def _serve(self) -> int | None:
+        """The port, None when there is none: a taken port is no reason not to report."""
+        if not self.own.listen:
+            return None
+        try:
+            self._server = Server(self.own.listen, {"/metrics": self._metrics, **handlers(self.document)})
+        except errors.Terminal as error:
+            log.error("metrics.failed", reason=error.reason, message=str(error))
+            return None
+        return self._server.port
+
+    def _metrics(self, request: Request) -> Answer:
+        self._outgoing()
+        text, content_type = self.metrics.text(request.headers.get("accept", ""))
+        return Answer(200, text, content_type)
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        self._ended = True
+        self._triggers.put("stop")
+
+    def _hangup(self, number: int, _: FrameType | None) -> None:
+        self._triggers.put("hangup")

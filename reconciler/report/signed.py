@@ -1,0 +1,158 @@
+"""What a node tells a reporter, signed with its own SSH host key so that nobody else can say it.
+
+The answer is one line of JSON and, below it, an armored SSH signature (SSHSIG) of that line with its line end:
+`ssh-keygen -Y verify -n reconciler-report` checks it as well as we do. It says who speaks (site and host), as of when, and
+the commit statuses that the node would have posted itself: a reporter needs no more, and learns no more.
+
+Reasons raised, all errors.Terminal: ReportMalformed, ReportForged (not signed with the key that the site declares for the
+host), ReportMismatch (signed by that host, and about another one or another site), ReportKeyUnusable (on the node).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from reconciler import errors, run
+from reconciler.git import trust
+from reconciler.model import from_json, to_json
+from reconciler.report.cycle import Report
+from reconciler.report.summary import StatusText, status_text
+
+NAMESPACE = "reconciler-report"
+MAX_BYTES = 64 << 10  # of an answer
+_VERSION = 1
+_KIND = "reconciler-report"
+_TEXT = 400  # characters of a description
+_STATUSES = 4
+_ARMOR = b"-----BEGIN SSH SIGNATURE-----"
+_STATES = ("pending", "success", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one host says as of `at`: the revision it enforces, and its statuses, by commit. `busy`: a pass is under way."""
+
+    site: str
+    host: str
+    at: datetime
+    commit: str
+    statuses: tuple[StatusText, ...] = ()
+    reason: str = ""  # of the condition Ready
+    busy: bool = False
+
+    def status(self, commit: str) -> StatusText | None:
+        """What the host says about a commit."""
+        return next((status for status in self.statuses if status.commit == commit), None)
+
+
+def statement(report: Report, busy_at: datetime | None = None) -> Statement:
+    """The statement that a report makes. `busy_at`: now, when the pass after it is under way for long: the main loop
+    signs for itself that it lives, so what it is busy with is as fresh as that."""
+    ended = report.started_at + timedelta(seconds=report.seconds)
+    ready = next((c for c in report.conditions if c.type == "Ready"), None)
+    texts = tuple(_cut(text) for text in status_text(report))[:_STATUSES]
+    reason = ready.reason if ready else ""
+    return Statement(report.site, report.host, busy_at or ended, report.revision, texts, reason, busy_at is not None)
+
+
+def encode(said: Statement) -> bytes:
+    """The line that is signed."""
+    content = {"kind": _KIND, "version": _VERSION, **to_json(said)}
+    return json.dumps(content, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+
+
+def sign(line: bytes, key_file: Path) -> bytes:
+    """The whole answer: the line and its signature. Raises errors.Terminal (ReportKeyUnusable), errors.Transient."""
+    words: list[str | Path] = ["ssh-keygen", "-Y", "sign", "-q", "-n", NAMESPACE, "-f", key_file]
+    done = run.program(words, stdin=line, seconds=20.0)
+    if done.code != 0 or not done.stdout.startswith(_ARMOR):
+        said = done.message.splitlines()[-1][:200] if done.message else f"exit code {done.code}"
+        raise errors.Terminal(
+            f"reports cannot be signed with {key_file}: {said} (name an ed25519 private key without a passphrase as "
+            "report.key_file; only its owner may read it)",
+            reason="ReportKeyUnusable",
+        )
+    return line + done.stdout
+
+
+def verify(answer: bytes, site: str, host: str, allowed_signers: Path) -> Statement:
+    """The statement in an answer of `host`, when it is that host's. Raises as the module says, and errors.Transient."""
+    line, found, armor = answer.partition(b"\n")
+    if not found or not armor.startswith(_ARMOR) or len(answer) > MAX_BYTES:
+        raise _malformed("it is not one line and a signature")
+    try:
+        trust.verify_bytes(line + b"\n", armor, host, NAMESPACE, allowed_signers)
+    except errors.Terminal as error:
+        raise errors.Terminal(f"the report is not {host}'s: {error}", reason="ReportForged") from None
+    said = decode(line)
+    # A host that never accepted a commit does not know its site: it may say what is wrong, and cannot have converged.
+    lost = not said.site and all(status.state != "success" for status in said.statuses)
+    if said.host != host or (said.site != site and not lost):
+        raise errors.Terminal(
+            f"{host} of {site} signs for {said.host!r} of {said.site!r} (do two hosts have one key, or does an address lead to "
+            "another host?)",
+            reason="ReportMismatch",
+        )
+    return said
+
+
+def decode(line: bytes) -> Statement:
+    """The statement of a line whose signature was checked. Raises errors.Terminal (ReportMalformed)."""
+    try:
+        content = json.loads(line)
+        kind, version = content.pop("kind"), content.pop("version")
+        if (kind, version) != (_KIND, _VERSION):
+            raise _malformed(f"it is of kind {kind!r}, version {version!r}: that of another version of this program")
+        said = from_json(Statement, content)
+        sound = (
+            all(isinstance(text, str) for text in (said.site, said.host, said.commit, said.reason))
+            and isinstance(said.at, datetime)
+            and said.at.tzinfo is not None
+            and all(_sound(status) for status in said.statuses)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _malformed(f"its content is of another shape ({type(error).__name__})") from None
+    if not sound:
+        raise _malformed("its content is of another shape")
+    return said
+
+
+class Signer:
+    """Signs what a node says when somebody asks, once for each thing it says.
+
+    `last` gives the newest report of this process (None: none yet) and, while a pass is under way for long, the time now.
+    """
+
+    def __init__(self, key_file: Path, last: Callable[[], tuple[Report | None, datetime | None]]) -> None:
+        self._key_file, self._last = key_file, last
+        self._made: tuple[bytes, bytes] = (b"", b"")  # one tuple, replaced whole: threads may ask at the same time
+
+    def answer(self) -> bytes | None:
+        """The signed report; None while there is none. Raises as `sign`."""
+        report, busy_at = self._last()
+        if report is None:
+            return None
+        line = encode(statement(report, busy_at))
+        made = self._made
+        if made[0] != line:
+            made = self._made = (line, sign(line, self._key_file))
+        return made[1]
+
+
+def _sound(status: Any) -> bool:
+    texts = (status.commit, status.description, status.key, status.branch)
+    return all(isinstance(text, str) and len(text) <= _TEXT for text in texts) and status.state in _STATES
+
+
+def _cut(status: StatusText) -> StatusText:
+    def short(text: str) -> str:
+        return " ".join(text.split())[:_TEXT]
+
+    return StatusText(status.commit, status.state, short(status.description), short(status.key), short(status.branch))
+
+
+def _malformed(what: str) -> errors.Terminal:
+    return errors.Terminal(f"the report cannot be read: {what}", reason="ReportMalformed")
