@@ -1,16 +1,20 @@
 """The set-up's own parts: the engine, the registry on loopback, the small image, the list of Debian packages."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 from docker import errors as docker_errors
 
+from tests.images import build
 from tests.support import engine, packages
 from tests.support.registry import Registry, RegistryError, start
 
@@ -36,32 +40,47 @@ def test_one_user_leaving_does_not_stop_it_for_the_others(engine_url: str) -> No
     assert engine.answers(engine_url)
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder short enough for an engine's sockets."""
+    with tempfile.TemporaryDirectory(prefix="rt-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_a_killed_engine_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pidfiles name processes of others by then, and its run folder and mounts are stale."""
+def test_a_killed_engine_starts_again(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pidfiles name processes of others by then, its run folder and mounts are stale, and containers' processes go on."""
     if os.geteuid() != 0:
         pytest.skip("needs root to start an engine")
-    monkeypatch.setenv("RECONCILER_CACHE", str(tmp_path))
+    monkeypatch.setenv("RECONCILER_CACHE", str(short_path))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.socket_path()}")
     try:
-        engine.ensure("manual")
+        url = engine.ensure("manual").url
+        with contextlib.closing(docker.DockerClient(base_url=url)) as client:
+            image = build.busybox(client)
+            client.containers.run(image, ["sleep", "600"], name="rt-orphan", detach=True, network_mode="host")
+            orphan = client.api.inspect_container("rt-orphan")["State"]["Pid"]
         run = engine.home() / "run"
         killed = [*engine.processes(str(run)), *engine.processes(str(engine.home() / "daemon.json"))]
         assert len(killed) >= 2  # dockerd and containerd
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + 10
-        while engine.processes(str(tmp_path)) and time.monotonic() < deadline:
+        while engine.processes(str(short_path)) and time.monotonic() < deadline:
             time.sleep(0.1)
         for pidfile in (run / "docker.pid", run / "containerd" / "containerd.pid"):
             pidfile.write_text(str(os.getpid()))
+        assert not engine.ended(orphan)
         assert engine.ensure("manual").ours
         assert engine.in_use() == ["manual"]
+        assert engine.ended(orphan)
+        with contextlib.closing(docker.DockerClient(base_url=url)) as client:
+            assert client.containers.list(all=True) == []
     finally:
         stopped = engine.release("manual")
     assert stopped
-    assert engine.processes(str(tmp_path)) == []
-    assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line]
+    assert engine.processes(str(short_path)) == []
+    assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(short_path) in line]
 
 
 def test_pushed_image_comes_back_by_digest(

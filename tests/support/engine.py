@@ -35,7 +35,7 @@ from tests.support import packages, paths
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
 START_SECONDS = 60.0
 STOP_SECONDS = 45.0
-_SOCKET_LENGTH = 100  # the kernel takes 107 bytes; containerd's names need a few
+_SOCKET_LENGTH = 85  # the kernel takes 107 bytes; containerd/containerd.sock.ttrpc is 21 longer
 
 
 class EngineError(Exception):
@@ -200,6 +200,9 @@ def _clear_stale() -> None:
     run = home() / "run"
     for pid in processes(str(run)):
         _terminate(pid, 5)
+    for pid in _orphans():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((m for m in mounts if m.startswith(f"{home()}/")), reverse=True):
         subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
@@ -239,6 +242,20 @@ def processes(word: str) -> list[int]:
     return sorted(found)
 
 
+def _orphans() -> list[int]:
+    """Processes of our engine's containers: they go on when the engine and its shims are killed."""
+    folder = home() / "data" / "containers"
+    ids = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parts = (entry / "cgroup").read_text().replace("\n", "/").split("/")
+                if ids & {part.removeprefix("docker-").removesuffix(".scope") for part in parts}:
+                    found.append(int(entry.name))
+    return found
+
+
 def _terminate(pid: int, seconds: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
@@ -246,13 +263,14 @@ def _terminate(pid: int, seconds: float) -> None:
         while time.monotonic() < deadline:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-            if _ended(pid):
+            if ended(pid):
                 return
             time.sleep(0.1)
         os.kill(pid, signal.SIGKILL)
 
 
-def _ended(pid: int) -> bool:
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or only waits for its parent to take notice."""
     try:
         return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
