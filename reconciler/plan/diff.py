@@ -314,7 +314,8 @@ class _Planner:
         asked = {file.on_change for file in changed} - {"none"} | ({stale} if stale else set())
         cause = _changed_cause(changed) if changed else "its configuration changed since it started"
         if asked:
-            verb = Verb.RELOAD if asked == {"reload"} and container.reload else Verb.RESTART
+            reloads = asked == {"reload"} and container.reload and not self.keeps_old_files(container)
+            verb = Verb.RELOAD if reloads else Verb.RESTART
             self.add(self.action(verb, name, cause, container, needs, drift=self.same_revision))
         elif said := self.actual.stale.get(name):
             differs = (Difference(INSIDE, "as in its files", said),)
@@ -322,6 +323,13 @@ class _Planner:
             self.add(self.action(Verb.RESTART, name, cause, container, needs, differs, drift=True))
         elif name in self.basis.unproved:
             self.add(self.action(Verb.START, name, "it has not proved itself yet", container, needs))
+
+    def keeps_old_files(self, container: Container) -> bool:
+        """Whether a file that it is to reload is bound by itself: until it is started again it has the file of before,
+        because what is written is a new file of that name."""
+        sources = {mount.source for mount in container.mounts}
+        files = self.files.get(container.name, ())
+        return any(f.on_change == "reload" and f"{self.desired.config_root}/{f.path}" in sources for f in files)
 
     def revive(self, container: Container, running: Running, needs: tuple[str, ...], *, changed: bool) -> None:
         """Bring up a container that is there and does not run."""
@@ -436,7 +444,7 @@ class _Planner:
         if good is None or previous is None or previous.content != file.content:
             return "content changed"
         rotated = [name for name in file.secrets if self.desired.secrets.get(name) != good.secrets.get(name)]
-        return "a secret rotated: " + ", ".join(rotated) if rotated else "edited on the node"
+        return "a secret rotated: " + ", ".join(rotated) if rotated else "content changed"
 
     def write(
         self,

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import File, Memory, Registrar, Registration, Running, State, aside
+from reconciler.model import File, Memory, Mount, Registrar, Registration, Running, State, aside
 from reconciler.plan import diff
 from reconciler.plan.redact import file_diff
 from tests.plan.test_diff import (
@@ -72,7 +73,7 @@ def test_only_the_secrets_that_rotated_are_named() -> None:
     assert causes == ["a secret rotated: two", "s.conf changed"]
     same = replace(head, secrets=base.secrets)
     causes = [action.cause for action in diff(same, actual, memory, contents).actions]
-    assert causes == ["edited on the node", "s.conf changed"], "no secret is named that did not rotate"
+    assert causes == ["content changed", "s.conf changed"], "no secret is named that did not rotate"
 
 
 def test_the_spare_of_a_container_that_is_no_longer_wanted_goes_under_its_own_name() -> None:
@@ -176,3 +177,11 @@ def test_a_site_may_adopt_nothing() -> None:
     plan = diff(head, with_container(actual, "keystone", owned=False), memory, basis(head))
     assert plan.empty and [(h.target, h.reason) for h in plan.held] == [("keystone", "NotOwned")]
     assert "adoption: never" in plan.held[0].message
+
+
+@pytest.mark.parametrize(("source", "verb"), [("haproxy", "reload"), ("haproxy/haproxy.cfg", "restart")])
+def test_a_file_that_is_bound_by_itself_needs_a_restart_to_be_seen(source: str, verb: str) -> None:
+    lb = replace(SITE.containers[2], mounts=(Mount(f"/etc/kolla/{source}", "/config", "ro"),))
+    base = replace(SITE, containers=(DB, WEB, lb))
+    head = edited(base, "haproxy/haproxy.cfg", "frontend b\n")
+    assert [action.verb for action in diff(head, *converged(base), basis(head)).actions] == ["write", verb]
