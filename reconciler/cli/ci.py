@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,22 +132,35 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
 def diff(before: str, after: str, hosts: tuple[str, ...], site: Path, no_diffs: bool, json_: bool) -> int:
     """Show what going from REV1 to REV2 meant, or would mean, for the hosts of the site in this folder.
 
-    Any two revisions of its repository; needs no node and no key.
+    Any two revisions of its repository, REV1 also `nothing`; needs no node and no key. Exits with 1 when one of them is
+    not valid.
     """
     from reconciler import ci as planning
     from reconciler.review import as_json, text
 
     where = _checkout(site)
-    base, head = (planning.Source(where.top, _resolve_in(where.top, rev), where.path) for rev in (before, after))
+    start, label = checkout.base_of(site, before)
+    base = planning.Source(Path(start["repository"]), start["commit"], start["path"]) if start else None
+    head = planning.Source(where.top, _resolve_in(where.top, after), where.path)
     with _progress() as progress:
-        found = planning.review(base, head, hosts=hosts, progress=progress)
-    for problem in (*found.problems, *found.base_problems):
-        click.echo(str(problem), err=True)
+        found = replace(planning.review(base, head, hosts=hosts, progress=progress), base=label)
+    _say_invalid(after, head, found.problems, "SiteInvalid")
+    if base:
+        _say_invalid(before, base, found.base_problems, "BaseInvalid")
     if json_:
         output.as_json(as_json(found))
     elif not found.problems and not found.base_problems:
         output.diff(text.groups_text(found, diffs=not no_diffs))
     return 1 if found.problems or found.base_problems else 0
+
+
+def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem], reason: str) -> None:
+    for problem in found:
+        output.line(str(problem), err=True)
+    if found:
+        called = source.label if source.label.startswith(revision) else f"{revision} ({source.label})"
+        counted = f"{len(found)} problem{'' if len(found) == 1 else 's'}"
+        output.line(f"error: the site at {called} has {counted}: nothing to compare [{reason}]", err=True)
 
 
 # --- what is compared -----------------------------------------------------------------------------------------------

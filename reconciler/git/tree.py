@@ -263,8 +263,9 @@ def resolve(repository: Path, revision: str) -> str:
         with objects.opened(repository) as repo:
             return str(repo.revparse_single(revision).peel(pygit2.Commit).id)
     except (KeyError, ValueError, pygit2.GitError) as error:
+        why = "" if isinstance(error, KeyError) else f": {error}"  # a KeyError only says the name again
         raise errors.Terminal(
-            f"{revision!r} names no commit in {repository}: {error} (give a commit id, or a branch that was fetched)",
+            f"{revision!r} names no commit in {repository}{why} (give a commit id, or a branch that was fetched)",
             reason="RevisionUnknown",
         ) from None
 

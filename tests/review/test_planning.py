@@ -152,6 +152,46 @@ def test_diff_between_any_two_revisions(repository: sites.Repository, reconciler
         assert said in failed.stderr
 
 
+def test_diff_tells_which_revision_and_what_is_not_in_a_plan(repository: sites.Repository, reconciler: Job) -> None:
+    def diff(*words: str) -> tuple[int, str, str]:
+        done = reconciler("diff", *words, cwd=repository.root)
+        return done.returncode, done.stdout, done.stderr
+
+    small = sites.small()
+    repository.commit(small)
+    repository.commit({**small, "globals.yml": small["globals.yml"] + "no_such: 1\nnor_this: 2\n"})
+    more = "  web9: {addresses: {network: 10.0.0.9}, groups: [web]}\n"
+    grown = {**small, "inventory.yml": small["inventory.yml"].replace("hosts:\n", f"hosts:\n{more}", 1)}
+    repository.commit(grown)
+    repository.commit(
+        {**grown, "reconciler.yml": small.get("reconciler.yml", "name: web\n") + "drift: {mode: report}\n"}
+    )
+    first, broken, joined, policy = repository.commits
+    code, shown, said = diff(first, broken[:9])
+    assert (code, shown) == (1, "")
+    assert "unknown variable 'no_such'" in said
+    assert said.endswith(f"error: the site at {broken[:12]} has 2 problems: nothing to compare [SiteInvalid]\n")
+    code, shown, said = diff("HEAD~2", "HEAD")
+    assert said.endswith(
+        f"error: the site at HEAD~2 ({broken[:12]}) has 2 problems: nothing to compare [BaseInvalid]\n"
+    )
+    assert (code, shown) == (1, "")
+    for words in ((), ("--host", "web9")):
+        code, shown, _ = diff(first, joined, *words, "--no-diffs")
+        assert code == 0
+        assert "  create     web  (new container)\n" in shown
+        assert shown.endswith("new in the inventory: web9\n")
+        code, shown, _ = diff(joined, first, *words)
+        assert code == 0
+        assert shown.splitlines()[1:] == ["no longer in the inventory: web9 (what runs there stays as it is)"]
+    assert diff("HEAD~1", "HEAD")[1].splitlines()[1:] == ["how nodes treat the site:", "  drift.mode: heal → report"]
+    whole = diff("nothing", "HEAD", "--no-diffs")[1]
+    assert whole.startswith(f"nothing → {policy[:12]}: 4 of 4 hosts change")
+    alike = [line for line in whole.splitlines() if "the others differ in their own name and addresses only" in line]
+    assert [line.partition(":")[0] for line in alike] == ["web[1-3,9]"]
+    assert "RevisionUnknown" in diff("HEAD:", "HEAD")[2]
+
+
 def test_children_have_no_token_and_leave_nothing(
     repository: sites.Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
