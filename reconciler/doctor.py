@@ -248,11 +248,12 @@ def _addresses(settings: Settings) -> Iterator[Check]:
         yield Check("addresses", "ok", "none are known yet")
         return
     missing = host.missing_addresses(desired.addresses)
-    for network, address in missing.items():
+    for address in dict.fromkeys(missing.values()):
+        networks = [network for network, wanted in missing.items() if wanted == address]
         yield Check(
             "addresses",
             "fail",
-            f"this host does not have {address}, declared for its network {network!r}",
+            f"this host does not have {address}, declared for {', '.join(networks)}",
             "correct inventory.yml, or configure the interface; or this machine is not the host it takes itself for",
         )
     if not missing:

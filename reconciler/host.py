@@ -3,6 +3,7 @@ view, the whole actual state."""
 
 import contextlib
 import errno
+import ipaddress
 import json
 import os
 import re
@@ -138,7 +139,12 @@ def missing_addresses(declared: Mapping[str, str]) -> Mapping[str, str]:
         raise errors.Transient(
             f"cannot list this host's addresses: {done.message or 'ip gave no JSON'}", reason="AddressesUnknown"
         )
-    return {network: address for network, address in declared.items() if address not in present}
+    return {network: address for network, address in declared.items() if not _is_here(address, present)}
+
+
+def _is_here(address: str, present: Collection[str]) -> bool:
+    """All of 127.0.0.0/8 is this host's, though `ip` names one address of it."""
+    return address in present or ipaddress.ip_address(address).is_loopback
 
 
 def _read_folder(

@@ -7,7 +7,6 @@ in between asks the forge by name before posting again, and so does who finds no
 
 import contextlib
 import json
-import os
 import re
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import errors
+from reconciler import errors, files
 from reconciler.forge.api import Poster, State, Status
 
 log = structlog.get_logger(__name__)
@@ -88,7 +87,7 @@ class _Memory:
         return next((e for e in self._entries.get(context, []) if (e.commit, e.ref) == (commit, ref)), None)
 
     def put(self, context: str, entry: _Entry) -> None:
-        """Remember `entry` as the newest of its context. Raises OSError when the file cannot be written."""
+        """Remember `entry` as the newest of its context. Raises as files.write_atomic."""
         others = [e for e in self._entries.get(context, []) if (e.commit, e.ref) != (entry.commit, entry.ref)]
         self._entries.pop(context, None)
         self._entries[context] = [entry, *others][:_COMMITS_KEPT]
@@ -97,7 +96,7 @@ class _Memory:
         self._save()
 
     def mark_full(self, commit: str) -> None:
-        """Remember that `commit` takes no more statuses. Raises OSError."""
+        """Remember that `commit` takes no more statuses. Raises as files.write_atomic."""
         self.full = [commit, *(c for c in self.full if c != commit)][:_FULL_KEPT]
         self._save()
 
@@ -106,17 +105,8 @@ class _Memory:
             context: [{name: getattr(e, name) for name in e.__slots__} for e in entries]
             for context, entries in self._entries.items()
         }
-        temporary = self._path.with_name(f".{self._path.name}.new")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"contexts": rows, "full": self.full}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        content = json.dumps({"contexts": rows, "full": self.full})
+        files.write_atomic(self._path, content.encode(), mode=0o600)
 
 
 @dataclass(slots=True)
@@ -264,7 +254,7 @@ class StatusReporter:
             self._forge.post_status(status, item.ref)
         except errors.Terminal as error:
             if error.reason == "ForgeLimitReached":
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(errors.ReconcilerError):
                     self._memory.mark_full(status.commit)
             raise
         self._remember(status.context, replace(entry, unsure=False))
@@ -283,7 +273,7 @@ class StatusReporter:
         # A full disk must not stop the reports; this process still remembers.
         try:
             self._memory.put(context, entry)
-        except OSError as error:
+        except errors.ReconcilerError as error:
             log.warning("posted statuses cannot be remembered", error=str(error))
 
     def _done(self, posted: bool) -> None:

@@ -233,7 +233,9 @@ def _last_words(error: Exception) -> str:
         if not isinstance(deeper, BaseException):
             break
         inner = deeper
-    text = re.sub(r"<[^>]*>:? ?", "", str(inner))
+    text = re.sub(
+        r"<[^>]*>:? ?|^\w+\(host=[^)]*\): |Failed to establish a new connection: |\[Errno -?\d+\] ", "", str(inner)
+    )
     return text[:300] or type(inner).__name__
 
 

@@ -87,7 +87,8 @@ def test_units(tmp_path: Path) -> None:
 
 
 def test_addresses() -> None:
-    assert host.missing_addresses({"local": "127.0.0.1", "other": "192.0.2.1"}) == {"other": "192.0.2.1"}
+    declared = {"local": "127.0.0.1", "also": "127.0.0.51", "other": "192.0.2.1"}
+    assert host.missing_addresses(declared) == {"other": "192.0.2.1"}
 
 
 def test_what_a_job_makes(tmp_path: Path) -> None:

@@ -214,7 +214,9 @@ def test_a_wrong_certificate(site: Site, tmp_path: Path) -> None:
 
 def test_unreachable(site: Site) -> None:
     gone = replace(site.remote, url=f"https://127.0.0.1:{servers.free_port()}/site.git")
-    assert isinstance(_fails("GitUnreachable", remote.poll, gone), errors.Transient)
+    error = _fails("GitUnreachable", remote.poll, gone)
+    assert isinstance(error, errors.Transient)
+    assert str(error).startswith(f"{gone.url}: Connection refused (")
     _fails("GitUnreachable", remote._in_child, "heads", gone, {"refs": []})
     _fails("GitUnreachable", remote.poll, replace(site.remote, url="https://does-not-exist.invalid/site.git"))
 
