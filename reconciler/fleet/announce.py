@@ -1,8 +1,9 @@
 """What is worth a request to the forge: transitions, and the fewer the longer a commit has been talked about.
 
 A rollout over 1,000 hosts changes its counts every second. What is said about one commit under one name is therefore spaced:
-the first result at once, the next not before a minute, then two, four … an hour. Groups share an allowance besides, so
-that no number of failing hosts costs a commit more than some fifty requests in its first hours.
+the first result at once, the next not before a minute, then two, four … an hour. Of groups only the first result and its
+first turn into the other are free, and everything else comes out of a small allowance that they share: whatever the hosts
+do, a commit costs less than 50 requests in its first hour.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,9 +15,9 @@ from reconciler.fleet.judge import View, overdue, verdict, worst
 from reconciler.fleet.memory import Said
 from reconciler.report import StatusText
 
-MOST_GROUPS = 20  # with more of them, the summary alone is posted
+MOST_GROUPS = 16  # with more of them, the summary alone is posted
 _FIRST_GAP, _LONGEST_GAP = 60.0, 3600.0  # seconds
-_ALLOWANCE = 12  # results of groups beyond the first of each
+_ALLOWANCE = 2  # results of groups beyond those that are free
 _SPENT_GAP = 6 * 3600.0
 
 
@@ -38,7 +39,10 @@ def announcements(fleet: Fleet, head: str, views: Sequence[View], now: datetime,
         group: [found for found in views if found.member.group == group]
         for group in dict.fromkeys(found.member.group for found in views)
     }
-    found = [_summary(base, head, views, groups, now, patience)]
+    # With many hosts the site as a whole is deployed: a deployment per host would be a request per host.
+    environment = fleet.site if fleet.aggregated else ""
+    summary = _summary(head, views, groups, now, patience)
+    found = [Announcement(base, environment, summary, verdict(views, now, patience).steady)]
     if not fleet.aggregated:
         return found + [said for one in views if (said := _host(base, fleet.site, head, one, now, patience))]
     if len(groups) <= MOST_GROUPS:
@@ -47,21 +51,20 @@ def announcements(fleet: Fleet, head: str, views: Sequence[View], now: datetime,
             if whole.state != "pending":
                 text = StatusText(head, whole.state, whole.text, whole.key)
                 name = f"group/{group}"
-                found.append(Announcement(f"{base}/{name}", f"{fleet.site}/{name}", text, whole.steady, shared=True))
+                found.append(Announcement(f"{base}/{name}", "", text, whole.steady, shared=True))
     return found
 
 
 def _summary(
-    base: str, head: str, views: Sequence[View], groups: Mapping[str, Sequence[View]], now: datetime, patience: float
-) -> Announcement:
+    head: str, views: Sequence[View], groups: Mapping[str, Sequence[View]], now: datetime, patience: float
+) -> StatusText:
     whole = verdict(views, now, patience)
     if whole.state == "pending":
         # GitLab never changes the text of a pending status: it has to stay true until there is a result.
         text = f"{len(views)} host{'' if len(views) == 1 else 's'} to converge"
-        return Announcement(base, "", StatusText(head, "pending", text, "pending"), whole.steady)
+        return StatusText(head, "pending", text, "pending")
     where = worst(groups) if len(groups) > 1 else ""
-    text = f"{whole.text} ({where})" if where else whole.text
-    return Announcement(base, "", StatusText(head, whole.state, text, whole.key), whole.steady)
+    return StatusText(head, whole.state, f"{whole.text} ({where})" if where else whole.text, whole.key)
 
 
 def _host(base: str, site: str, head: str, found: View, now: datetime, patience: float) -> Announcement | None:
@@ -90,9 +93,7 @@ class Announcer:
             if before and (before.state, before.key) == (one.text.state, one.text.key):
                 chosen += [one] if again else []
             elif self._is_due(one, before, now):
-                result = one.text.state != "pending"
-                count = (before.results if before else 0) + result
-                self.said[one.context] = Said(one.text.commit, one.text.state, one.text.key, now, count)
+                self.said[one.context] = _after(one, before, now)
                 chosen.append(one)
         return chosen
 
@@ -112,12 +113,19 @@ class Announcer:
         if before.results == 0:
             return True
         gap = min(_FIRST_GAP * 2.0 ** min(before.results - 1, 10), _LONGEST_GAP)
-        if one.shared and self._spent(one.text.commit) >= _ALLOWANCE:
+        free = before.state != one.text.state and before.flips == 0
+        if one.shared and not free and self._spent(one.text.commit) >= _ALLOWANCE:
             gap = _SPENT_GAP
         return now >= before.at + gap
 
     def _spent(self, commit: str) -> int:
-        """Results of groups about a commit, beyond the first of each."""
-        return sum(
-            max(0, said.results - 1) for name, said in self.said.items() if said.commit == commit and "/group/" in name
-        )
+        """Results of groups about a commit, beyond those that are free."""
+        groups = [said for name, said in self.said.items() if said.commit == commit and "/group/" in name]
+        return sum(max(0, said.results - 1 - min(said.flips, 1)) for said in groups)
+
+
+def _after(one: Announcement, before: Said | None, now: float) -> Said:
+    results, flips = (before.results, before.flips) if before else (0, 0)
+    flips += before is not None and results > 0 and before.state != one.text.state
+    results += one.text.state != "pending"
+    return Said(one.text.commit, one.text.state, one.text.key, now, results, flips)

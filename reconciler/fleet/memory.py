@@ -14,13 +14,15 @@ from reconciler.model import from_json, to_json
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The newest thing said under one name. `results`: how many results were said there about this commit."""
+    """The newest thing said under one name. `results`: how many results were said there about this commit; `flips`: how many
+    of them were another state than the one before."""
 
     commit: str
     state: str
     key: str
     at: float  # seconds since the epoch
     results: int = 0
+    flips: int = 0
 
 
 @dataclass(frozen=True, slots=True)

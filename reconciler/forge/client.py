@@ -4,6 +4,7 @@ The token is read for every request, is sent to the configured address only (red
 not read), and is cut out of whatever a server says before that enters a message.
 """
 
+import hashlib
 import json
 import re
 import time
@@ -161,6 +162,10 @@ class Client:
         """The objects of a list that has no pages, not retried."""
         objects: list[dict[str, Any]] = self._page(path, {}).body
         return objects
+
+    def fingerprint(self) -> str:
+        """Tells one token from another without being one. Raises Terminal ForgeMisconfigured."""
+        return hashlib.sha256(self._token.read().encode()).hexdigest()
 
     def cleared(self, message: str) -> str:
         """`message` without the token, should the server have repeated it."""

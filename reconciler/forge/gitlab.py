@@ -39,6 +39,7 @@ class GitLab:
         self._client = Client(settings, f"{settings.url.rstrip('/')}/api/v4", header="PRIVATE-TOKEN")
         self._project = f"/projects/{quote(settings.project, safe='')}"
         self._full: set[str] = set()
+        self._mine: tuple[str, int] | None = None  # fingerprint of the token, id of its user
 
     def post_status(self, status: Status, ref: str) -> None:
         """See `Forge`. A pending status that is pending already stays as it is: GitLab does not update its text."""
@@ -202,9 +203,12 @@ class GitLab:
         return sorted(found)
 
     def _user(self) -> int:
-        """The id of the token's user. Asked each time: another token may be another user."""
-        answer = self._client.once("GET", "/user", right="the scope api or read_user")
-        return number_of(self._client, answer.body, "id")
+        """The id of the token's user. Asked once for each token: another one may be another user's."""
+        token = self._client.fingerprint()
+        if self._mine is None or self._mine[0] != token:
+            answer = self._client.once("GET", "/user", right="the scope api or read_user")
+            self._mine = (token, number_of(self._client, answer.body, "id"))
+        return self._mine[1]
 
 
 def commit_id(commit: str) -> str:
