@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -360,7 +361,9 @@ def _tell(target: Path, directory: Path, count: int, key: _Key | None, made: _Ma
     output.line()
     output.line("next:")
     if target != Path.cwd():
-        output.line(f"  cd {directory}")
+        output.line(f"  cd {shlex.quote(str(directory))}")
+    if key:
+        output.line(f"  export SOPS_AGE_KEY_FILE={shlex.quote(str(key.file))}   # for sops edit passwords.yml")
     output.line("  reconciler plan --base nothing .   # all that the hosts would do")
     if not committed:
         started = checkout.find(target)

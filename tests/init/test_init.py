@@ -193,6 +193,20 @@ def test_hosts_open_the_passwords_with_their_own_keys(cli: Cli, tmp_path: Path, 
     assert json.loads(both.stdout)["recipients"] == sops.recipients(content)
 
 
+def test_another_host_is_let_in_as_the_comments_say(made: Made, tmp_path: Path, host_key: Path) -> None:
+    site = shutil.copytree(made.site, tmp_path / "site")
+    rules = site / ".sops.yaml"
+    public = " ".join(Path(f"{host_key}.pub").read_text().split()[:2])
+    rules.write_text(rules.read_text().rstrip() + f",\n      {public}\n")
+    words = [sops.find_program(), "updatekeys", "--yes", "passwords.yml"]
+    environment = {"PATH": os.environ["PATH"], "SOPS_AGE_KEY_FILE": str(made.key)}
+    done = subprocess.run(words, cwd=site, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"  export SOPS_AGE_KEY_FILE={made.key}   # for sops edit passwords.yml\n" in made.result.stdout
+    content = (site / "passwords.yml").read_bytes()
+    assert sops.decrypt(content, name="passwords.yml", keys=sops.Keys(ssh_key_file=host_key))
+
+
 def test_a_key_that_is_there_is_used_and_kept(cli: Cli, made: Made, tmp_path: Path) -> None:
     before = made.key.read_bytes()
     done = cli("init", tmp_path / "two", "--yes", "--age-key-file", made.key)
