@@ -32,7 +32,8 @@ class Transient(ReconcilerError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong with a site, at a place. `line` and `column` count from 1; 0 means the whole file."""
+    """One thing wrong with a site, at a place. `line` and `column` count from 1; 0 means the whole file,
+    which is written as its first line: editors and CI jump there."""
 
     file: str
     line: int
@@ -45,7 +46,7 @@ class Problem:
         hint = f" ({self.hint})" if self.hint else ""
         if not self.file:
             return self.message + hint
-        return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
+        return f"{self.file}:{self.line or 1}:{self.column or 1}: {self.message}{hint}"
 
 
 class SiteInvalid(Terminal):

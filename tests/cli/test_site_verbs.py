@@ -50,7 +50,7 @@ def test_problems_all_at_once(cli: Cli, tmp_path: Path) -> None:
         "globals.yml:2:1: unknown variable 'node_config_directry' (did you mean 'node_config_directory'?)"
         in found.stdout
     )
-    assert "config/nothing-reads-this.conf:0:0: no service reads this file" in found.stdout
+    assert "config/nothing-reads-this.conf:1:1: no service reads this file" in found.stdout
 
 
 def test_templates_are_rendered_too(cli: Cli, tmp_path: Path) -> None:

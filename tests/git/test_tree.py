@@ -354,4 +354,4 @@ def test_an_unreadable_file_is_not_an_absent_one(tmp_path: Path) -> None:
     import sys
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "secret:0:0: cannot be read: Permission denied" in done.stdout
+    assert "secret:1:1: cannot be read: Permission denied" in done.stdout

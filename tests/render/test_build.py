@@ -363,7 +363,7 @@ def test_another_hosts_secret_is_a_problem_where_it_differs() -> None:
 def test_a_missing_secret_is_a_problem() -> None:
     (only,) = problems(SECRET)
     assert only.startswith(
-        "passwords.yml:0:0: the secret 'app_password' is missing; catalogue/app/service.yml needs it"
+        "passwords.yml:1:1: the secret 'app_password' is missing; catalogue/app/service.yml needs it"
     )
     assert "reconciler secrets generate" in only
 

@@ -113,7 +113,7 @@ def test_bombs_are_refused_quickly() -> None:
     assert any("alias" in problem for problem in problems(laughs))
     assert problems(b"[" * 100_000) == ["f.yml:1:60: is nested deeper than 60 levels"]
     assert problems(b"{a: " * 100_000) == ["f.yml:1:237: is nested deeper than 60 levels"]
-    assert problems(b"a: '" + b"x" * yaml.MAX_BYTES + b"'") == ["f.yml:0:0: is larger than 8 MiB (split it)"]
+    assert problems(b"a: '" + b"x" * yaml.MAX_BYTES + b"'") == ["f.yml:1:1: is larger than 8 MiB (split it)"]
 
 
 def test_no_more_problems_than_anybody_reads() -> None:
