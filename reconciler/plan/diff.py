@@ -321,7 +321,7 @@ class _Planner:
             differs = (Difference(INSIDE, "as in its files", said),)
             cause = "drift: what runs differs from its files"
             self.add(self.action(Verb.RESTART, name, cause, container, needs, differs, drift=True))
-        elif name in self.basis.unproved:
+        elif name in self.basis.unproved and running.owned:
             self.add(self.action(Verb.START, name, "it has not proved itself yet", container, needs))
 
     def keeps_old_files(self, container: Container) -> bool:

@@ -185,3 +185,11 @@ def test_a_file_that_is_bound_by_itself_needs_a_restart_to_be_seen(source: str, 
     base = replace(SITE, containers=(DB, WEB, lb))
     head = edited(base, "haproxy/haproxy.cfg", "frontend b\n")
     assert [action.verb for action in diff(head, *converged(base), basis(head)).actions] == ["write", verb]
+
+
+def test_what_is_adopted_need_not_prove_itself() -> None:
+    actual, memory = converged(applied={})
+    actual = with_container(actual, "keystone", owned=False)
+    assert lines(SITE, actual, memory, unproved=frozenset({"keystone"})) == [
+        "adopt      keystone  (made by another tool, and just as it should be)"
+    ]
