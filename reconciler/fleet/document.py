@@ -6,6 +6,7 @@ from reconciler.fleet.judge import STATES, View
 from reconciler.fleet.reporter import Round
 
 VERSION = 1
+_ORDER = ("failed", "unknown", "waiting", "converged")  # what wants somebody's eyes goes first
 _WIDE = 400  # characters of one value
 
 
@@ -42,7 +43,7 @@ def fleet_document(found: Round | None, site: str = "") -> dict[str, Any]:
         "counts": dict(verdict.counts),
         "stale": sum(1 for one in found.views if one.stale),
         "mode": "one status per group" if found.fleet.aggregated else "one status per host",
-        "hosts": [_host(one) for one in found.views],
+        "hosts": [_host(one) for one in sorted(found.views, key=lambda one: _ORDER.index(one.state))],
     }
     return document
 

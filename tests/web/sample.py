@@ -109,8 +109,9 @@ def history() -> list[dict[str, Any]]:
 
 
 def pictures(folder: Path) -> None:
-    """The page of a node on a desk and on a phone, in light and dark."""
+    """The page of a node on a desk and on a phone, in light and dark, and that of a fleet."""
     from tests.review.browser import browser
+    from tests.web import test_fleet_page
     from tests.web.test_page import served
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,11 @@ def pictures(folder: Path) -> None:
             shown.open(window)
             window.run("document.querySelectorAll('details')[1].open = true")
             (folder / f"status-{name}.png").write_bytes(window.picture())
+    with browser() as window, test_fleet_page.served(test_fleet_page.sample(19)) as shown:
+        window.scheme("light")
+        window.screen(1120, 1180)
+        shown.open(window)
+        (folder / "status-fleet.png").write_bytes(window.picture())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""The fleet's page in a real browser: what it shows, its filters, that it follows, and that no text becomes more than text."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from reconciler.fleet.document import fleet_document
+from reconciler.fleet.inventory import Fleet, Member
+from reconciler.fleet.judge import State, View, verdict
+from reconciler.fleet.reporter import Round
+from reconciler.report import Refusal, Source
+from reconciler.web import Server, handlers
+from tests.review.browser import Browser
+from tests.support.lab import wait_for
+
+from .sample import COMMIT, HOSTILE
+from .test_page import TEXT, Shown
+
+VISIBLE = "return [...document.querySelectorAll('.host')].filter((r) => !r.hidden).map((r) => r.firstChild.textContent)"
+
+
+def sample(hosts: int = 42) -> Round:
+    """A rollout that is nearly done: one host fails, one waits, one is gone, the others have it."""
+    now = datetime.now(UTC)
+    members = tuple(
+        Member(name, group, f"10.0.0.{number}", "")
+        for number, (name, group) in enumerate(
+            [(f"ctl{n}", "control") for n in (1, 2, 3)]
+            + [(f"net{n}", "network") for n in (1, 2)]
+            + [(f"cmp{n}", "compute") for n in range(1, hosts - 4)]
+        )
+    )
+
+    def view(member: Member) -> View:
+        seconds = 4 + sum(member.host.encode()) % 55
+        found = View(
+            member,
+            "converged",
+            "Converged",
+            "38 containers, 2 changed in 6.2 s",
+            COMMIT,
+            now - timedelta(seconds=seconds),
+        )
+        other: dict[str, View] = {
+            "ctl2": replace(found, state="failed", reason="Unhealthy",
+                            message="nova-api: not healthy within 120 s | DBConnectionError: lost connection to ctl3 (rolled back)"),
+            "cmp7": replace(found, state="waiting", reason="OutsideWindow", commit="b" * 40,
+                            message="waiting until Tue 22:00 (window nights)"),
+            "cmp12": replace(found, state="unknown", reason="ReportStale", stale=True, at=now - timedelta(minutes=19),
+                             message="its newest report is 19 min old: does a pass hang there?"),
+        }  # fmt: skip
+        return other.get(member.host, found)
+
+    views = tuple(view(member) for member in members)
+    fleet = Fleet("cloud-north", COMMIT, members, threshold=100)
+    return Round(
+        now, 0.4, Source(True, COMMIT), None, fleet, COMMIT, "nova: more API workers", views, verdict(views, now, 900.0)
+    )
+
+
+@contextlib.contextmanager
+def served(found: Round | None) -> Iterator[Shown]:
+    shown = Shown(fleet_document(found))
+    server = Server("127.0.0.1:0", handlers(lambda: shown.document))
+    shown.url = f"http://127.0.0.1:{server.port}/"
+    try:
+        yield shown
+    finally:
+        server.close()
+
+
+def choose(window: Browser, **values: str) -> list[str]:
+    """Set the filters; the hosts that are then shown."""
+    for name in ("search", "state", "group"):
+        window.run(
+            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+            "e.dispatchEvent(new Event('input', {bubbles: true}));",
+            name,
+            values.get(name, ""),
+        )
+    shown: list[str] = window.run(VISIBLE)
+    return shown
+
+
+def test_what_a_fleet_says_and_its_filters(window: Browser) -> None:
+    window.screen(1120, 1180)
+    with served(sample()) as shown:
+        shown.open(window)
+        text = window.run(TEXT)
+        for expected in (
+            "cloud-north", "39/42 converged, 1 waiting, 1 failed, 1 unknown", "3f9c1b7e5d2a", "nova: more API workers",
+            "39 converged", "1 stale report", "one status per host", "42 in the inventory", "not healthy within 120 s",
+        ):  # fmt: skip
+            assert expected in text, expected
+        assert text.count("nova: more API workers") == 1
+        assert window.run(VISIBLE)[:4] == ["ctl2", "cmp12", "cmp7", "ctl1"] and len(window.run(VISIBLE)) == 42
+        assert choose(window, state="failed") == ["ctl2"]
+        assert choose(window, state="unknown") == ["cmp12"]
+        assert choose(window, group="network") == ["net1", "net2"]
+        assert sorted(choose(window, search="CMP1")) == ["cmp1", *(f"cmp{n}" for n in range(10, 20))]
+        assert choose(window, search="dbconnection", group="control") == ["ctl2"]
+        assert choose(window, search="dbconnection", group="compute") == []
+        # The page draws itself anew, and what the reader asked for stays.
+        choose(window, search="cmp7", state="waiting")
+        shown.document = {**shown.document, "headline": "", "summary": "40/42 converged, 1 waiting, 1 failed"}
+        wait_for("the new summary", lambda: "40/42 converged" in window.run(TEXT), 20)
+        assert window.run(VISIBLE) == ["cmp7"]
+        assert window.log() == []
+
+
+def test_fleet_texts_stay_texts_on_a_phone_too(window: Browser) -> None:
+    found = sample()
+    assert found.fleet
+    states: list[State] = ["converged", "waiting", "failed", "unknown"]
+    views = tuple(
+        View(Member(HOSTILE, HOSTILE, "", ""), state, HOSTILE, HOSTILE * 5, HOSTILE, found.at) for state in states
+    )
+    hostile = replace(
+        found,
+        fleet=replace(found.fleet, site=HOSTILE),
+        subject=HOSTILE,
+        views=views,
+        source=Source(False, "", HOSTILE, HOSTILE),
+    )
+    window.screen(390, 844, phone=True)
+    with served(hostile) as shown:
+        shown.open(window)
+        assert window.run("return document.querySelectorAll('#owned, img').length") == 0
+        assert window.run("return document.documentElement.scrollWidth") <= 390
+        assert window.log() == []
+    with served(sample()) as shown:
+        shown.open(window)
+        assert window.run("return document.documentElement.scrollWidth") <= 390
+    window.screen(1120, 1180)
+
+
+def test_a_reporter_that_knows_nothing_yet(window: Browser) -> None:
+    for found in (None, Round(datetime.now(UTC), 0.1, Source(False, "", "GitTimeout", "the server hangs"))):
+        with served(found) as shown:
+            window._post("url", url=shown.url)
+            wait_for("the page", lambda: "no commit yet" in window.run(TEXT))
+            assert ("GitTimeout" in window.run(TEXT)) is (found is not None)
+            assert window.log() == []
+
+
+@pytest.mark.parametrize("state", ["converged", "failed"])
+def test_the_document(state: str) -> None:
+    found = sample()
+    if state == "converged":
+        views = tuple(replace(view, state="converged", stale=False) for view in found.views)
+        found = replace(found, views=views, verdict=verdict(views, found.at, 900.0))
+    document = fleet_document(replace(found, refusal=Refusal("b" * 40, "SiteInvalid", "globals.yml:1:1: no")))
+    assert (document["state"], document["problem"]["reason"]) == (
+        state,
+        "Commit bbbbbbbbbbbb is refused here: SiteInvalid",
+    )
+    assert sum(document["counts"].values()) == len(document["hosts"]) == 42
+    assert document["stale"] == (state == "failed")
