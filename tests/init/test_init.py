@@ -157,19 +157,6 @@ def test_at_a_real_terminal(tmp_path: Path) -> None:
     assert answer["actions"].keys() == {"one"}
 
 
-@pytest.mark.parametrize("vip", ["fd00::5", "10.2.0.9"])
-def test_ipv6(cli: Cli, tmp_path: Path, vip: str) -> None:
-    done = cli("init", tmp_path / "six", "--yes", "--host", "a=FD00:0::1", "--host", "b=fd00::2", "--vip", vip)
-    if "." in vip:
-        assert done.exit_code == 1
-        assert "10.2.0.9 and the address of a, fd00::1, cannot be in one network" in done.output
-        return
-    assert done.exit_code == 0, done.output
-    inventory = yaml.safe_load((tmp_path / "six/inventory.yml").read_text())
-    assert inventory["hosts"]["a"]["addresses"] == {"network": "fd00::1"}
-    assert "the site is valid: 2 hosts" in done.stdout
-
-
 def test_hosts_open_the_passwords_with_their_own_keys(cli: Cli, tmp_path: Path, config: Path, host_key: Path) -> None:
     site = tmp_path / "site"
     public = Path(f"{host_key}.pub")
@@ -239,6 +226,7 @@ def test_wrong_options_are_told_and_nothing_is_made(
         ([site, "--host", "ctl1=10.0.0.1,"], "'ctl1=10.0.0.1,' is not a host"),
         ([site, "--host", "a=10.0.0.1", "--host", "a=10.0.0.2"], "there is a host a already"),
         ([site, "--vip", "10.0.0.11"], "10.0.0.11 is the address of ctl1"),
+        ([site, "--vip", "fd00::5"], "fd00::5 and the address of ctl1, 10.0.0.11, cannot be in one network"),
         ([site, "--interface", "a:\n- b"], "cannot be an interface"),
         ([site, "--host-key", "ctl1"], "--host-key ctl1: write it HOST=FILE, with one of ctl1"),
         ([site, "--host-key", f"ctl2={host_key}.pub"], "with one of ctl1"),
@@ -300,7 +288,7 @@ def test_a_clone_of_an_empty_repository(cli: Cli, tmp_path: Path, monkeypatch: p
     assert "restart    keystone" in clean.stdout
 
 
-def test_committed_in_the_repository_around(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ipv6_and_committed_in_the_repository_around(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in _GIT_ENV.items():
         monkeypatch.setenv(name, value)
     around = tmp_path / "around"
@@ -308,7 +296,10 @@ def test_committed_in_the_repository_around(cli: Cli, tmp_path: Path, monkeypatc
     git(around, "init", "-q", "--initial-branch=trunk")
     (around / "staged").touch()
     git(around, "add", "staged")
-    assert cli("init", around / "sites/one", "--yes", "--git").exit_code == 0
+    hosts = ["--host", "a=FD00:0::1", "--host", "b=fd00::2", "--vip", "fd00::5"]
+    assert cli("init", around / "sites/one", "--yes", "--git", *hosts).exit_code == 0
+    inventory = yaml.safe_load((around / "sites/one/inventory.yml").read_text())
+    assert inventory["hosts"]["a"]["addresses"] == {"network": "fd00::1"}
     assert {path.removeprefix("sites/one/") for path in git(around, "ls-files", "sites").splitlines()} == FILES
     assert git(around, "status", "--porcelain") == "A  staged"
 
