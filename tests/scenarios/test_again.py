@@ -1,0 +1,149 @@
+"""What is found stays found until something is done about it, and what failed by no fault of its own is tried again."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker import errors as docker_errors
+
+from tests.support.lab import HOST, Lab, lines, results, wait_for
+
+pytestmark = pytest.mark.engine
+
+NAME, ADDRESS = "rt-again-web", "127.0.0.74"
+IMAGE = "reconciler-test/kolla-like:2"
+# Says that what runs differs from its files while /tmp/edited is there, as kolla_set_configs --check does with exit code 1.
+SCRIPT = """\
+mkdir -p /usr/local/bin && cd /usr/local/bin && printf '#!/bin/sh\\n! test -e /tmp/edited\\n' > kolla_set_configs && chmod 755 *"""
+COMMAND = ["sh", "-c", "rm -f /tmp/edited; trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"]
+SERVICE = """\
+description: One that can be sick, and whose insides can be edited
+groups: {again: []}
+containers:
+  rt-again-web:
+    group: again
+    image: reconciler-test/kolla-like:2
+    command: web
+    stop_timeout: 5
+    stability: 0.1
+    start_timeout: 3
+    volumes: ["rt-again-data:/data"]
+    healthcheck: {test: ["CMD-SHELL", "! test -e /data/sick"], interval: 1, timeout: 2, retries: 1, start_period: 0}
+    files:
+      - {name: web.conf, content: "colour = {{ colour }}\\n", destination: /etc/web.conf, owner: root, perm: "0600"}
+"""
+
+
+@pytest.fixture(scope="module")
+def image(engine_url: str, busybox_image: str) -> Iterator[str]:
+    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
+        made = client.containers.run(busybox_image, ["sh", "-c", SCRIPT], name=f"{NAME}-image", detach=True)
+        try:
+            made.wait()
+            made.commit(*IMAGE.split(":"), changes=f"CMD {json.dumps(COMMAND)}")
+            yield IMAGE
+            client.images.remove(IMAGE)
+        finally:
+            made.remove(force=True)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, engine_url: str, image: str) -> Iterator[Lab]:
+    with Lab(tmp_path / "lab", engine_url, name="again", tls=False) as lab:
+        lab.write(
+            {
+                "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: {ADDRESS}}}\n    groups: [again]\n",
+                "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {ADDRESS}\n",
+                "hosts/ctl1.yml": "colour: blue\n",
+                "services/again/service.yml": SERVICE,
+                "services/again/variables.yml": "colour: {description: Of it., type: string, default: blue}\n",
+            }
+        )
+        policy(lab, "heal")
+        assert lab.reconcile().converged
+        yield lab
+
+
+def policy(lab: Lab, mode: str) -> None:
+    lab.write({"reconciler.yml": f"name: again\ndrift: {{mode: {mode}}}\n"})
+    lab.push(f"drift: {mode}")
+
+
+def inside(client: docker.DockerClient, command: str) -> None:
+    assert client.containers.get(NAME).exec_run(["sh", "-c", command]).exit_code == 0
+
+
+def test_what_only_a_deep_pass_sees_stays_reported(lab: Lab, docker_client: docker.DockerClient) -> None:
+    policy(lab, "report")
+    assert lab.reconcile().converged
+    inside(docker_client, "touch /tmp/edited")
+    seen = [lab.reconcile(deep=deep) for deep in (False, True, False, False)]
+    assert [[held.target for held in report.drift] for report in seen] == [[], [NAME], [NAME], [NAME]]
+    assert [report.deep for report in seen] == [False, True, False, False]
+    inside(docker_client, "rm /tmp/edited")
+    assert lab.reconcile(deep=False).drift, "whoever did not look cannot say that it is well"
+    assert not lab.reconcile(deep=True).drift
+    assert not lab.reconcile(deep=False).drift
+    # A container that was started since has nothing to do with what was found in the one before.
+    inside(docker_client, "touch /tmp/edited")
+    assert lab.reconcile(deep=True).drift
+    docker_client.containers.get(NAME).restart(timeout=5)
+    assert not lab.reconcile(deep=False).drift
+
+
+def test_nothing_is_done_about_it_without_another_look(lab: Lab, docker_client: docker.DockerClient) -> None:
+    lab.run("suspend", "--reason", "somebody is looking")
+    inside(docker_client, "touch /tmp/edited")
+    assert [held.target for held in lab.reconcile(deep=True).drift] == [NAME]
+    inside(docker_client, "rm /tmp/edited")
+    lab.run("resume")
+    before = lab.identities()
+    report = lab.reconcile(deep=False)
+    assert report.deep and lines(report) == [] and lab.identities() == before
+    inside(docker_client, "touch /tmp/edited")
+    assert lines(lab.reconcile(deep=True)) == [f"restart    {NAME}  (drift: what runs differs from its files)"]
+    after = lab.reconcile()
+    assert after.deep and lines(after) == [], "after a pass that did something the next looks closely"
+    assert not lab.reconcile().deep
+
+
+def test_a_container_that_is_removed_during_its_restart_is_made_again(
+    lab: Lab, docker_client: docker.DockerClient
+) -> None:
+    lab.write({"hosts/ctl1.yml": "colour: red\n"})
+    lab.push("another colour")
+
+    def by_hand() -> None:
+        path = lab.config_root / NAME / "web.conf"
+        wait_for("the restart is about to come", lambda: "red" in path.read_text(), 60)
+        with contextlib.suppress(docker_errors.APIError):
+            docker_client.containers.get(NAME).remove(force=True)
+
+    somebody = threading.Thread(target=by_hand)
+    somebody.start()
+    report = lab.reconcile()
+    somebody.join(60)
+    outcome = results(report)[f"restart:{NAME}"]
+    assert (outcome.result, outcome.reason) == ("failed", "ContainerMissing"), outcome
+    assert lab.node.state.memory().quarantine == {}, "the configuration is not at fault"
+    again = lab.reconcile()
+    assert lines(again) == [f"create     {NAME}  (new container)"] and again.converged
+    assert not list(lab.node.state.rollback.glob("*"))
+
+
+def test_what_worked_before_is_tried_again(lab: Lab, docker_client: docker.DockerClient) -> None:
+    """Healing fails because of something else: nothing waits for a commit that could not mend it."""
+    path = lab.config_root / NAME / "web.conf"
+    path.write_text("colour = mine\n")
+    inside(docker_client, "touch /data/sick")
+    report = lab.reconcile()
+    assert results(report)[f"restart:{NAME}"].result == "rolled-back", report.outcomes
+    assert lab.node.state.memory().quarantine == {}
+    assert path.read_text() == "colour = mine\n"
+    inside(docker_client, "rm /data/sick")
+    again = lab.reconcile()
+    assert again.converged and path.read_text() == "colour = blue\n", lines(again)
