@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from reconciler.model import Actual, Desired, FileState, Image, JobResult, Memory, Plan, Running, State
-from reconciler.plan.diff import Basis, diff
+from reconciler.plan.diff import diff
+from reconciler.plan.draft import Basis
 
 _THEN = datetime(2000, 1, 1, tzinfo=UTC)
 

@@ -193,3 +193,9 @@ def test_what_is_adopted_need_not_prove_itself() -> None:
     assert lines(SITE, actual, memory, unproved=frozenset({"keystone"})) == [
         "adopt      keystone  (made by another tool, and just as it should be)"
     ]
+
+
+def test_a_job_that_the_host_does_not_allow_is_told() -> None:
+    actual, memory = converged(FULL, jobs={})
+    plan = diff(FULL, actual, memory, basis(FULL, denied={JOB.name: "privileged is not allowed on this host"}))
+    assert [(held.target, held.reason) for held in plan.held] == [(JOB.name, "PolicyDenied")]

@@ -208,7 +208,7 @@ def lines(plan: Plan) -> list[str]:
     return [action.line for action in plan.actions]
 
 
-@quick(300)
+@quick(200)
 @given(situations())
 def test_after_convergence_the_plan_is_empty(situation: tuple[World, Desired]) -> None:
     world, desired = situation
@@ -217,7 +217,7 @@ def test_after_convergence_the_plan_is_empty(situation: tuple[World, Desired]) -
     assert again.empty, f"{lines(again)}\nafter {lines(done)}"
 
 
-@quick(300)
+@quick(200)
 @given(situations(), st.data())
 def test_killed_anywhere_it_is_finished(situation: tuple[World, Desired], data: st.DataObject) -> None:
     """Also: what was done is not done again, and what is not part of the change keeps ID and start time."""
@@ -238,7 +238,7 @@ def test_killed_anywhere_it_is_finished(situation: tuple[World, Desired], data: 
         assert world.containers[name] == before[name]
 
 
-@quick(200)
+@quick(150)
 @given(situations())
 def test_the_unowned_is_never_a_target(situation: tuple[World, Desired]) -> None:
     world, desired = situation

@@ -1,0 +1,218 @@
+"""Containers: adopt, make, replace, or the smallest thing that does it."""
+
+from collections.abc import Sequence
+
+from reconciler.model import Container, Difference, File, Held, Running, State, Verb, aside
+from reconciler.plan.differences import is_mutable
+from reconciler.plan.draft import Draft
+from reconciler.plan.files import plan_files
+
+INSIDE = "running configuration"  # the field that differs when what runs has not got what its files say
+
+
+def plan_container(draft: Draft, container: Container) -> None:
+    """One container with its files."""
+    name = container.name
+    if name in draft.basis.denied:
+        draft.held.append(Held(name, "PolicyDenied", draft.basis.denied[name]))
+        return
+    for item in (f"container:{name}", f"container:{aside(name)}", f"image:{container.image}"):
+        if reason := draft.actual.unknown.get(item):
+            draft.held.append(Held(name, "Unknown", f"cannot be observed: {reason}"))
+            return
+    running = draft.actual.containers.get(name)
+    spare = draft.actual.containers.get(aside(name))
+    if spare is not None and not spare.owned:
+        message = f"{aside(name)}, which is where its spare would be, was made by somebody else: remove or rename it"
+        draft.held.append(Held(name, "NotOwned", message))
+        return
+    if name in draft.failed:
+        _keep_what_worked(draft, container, running, spare)
+        return
+    if running is not None and not running.owned and not _adopt(draft, container, running):
+        return
+    needs = (f"{Verb.ADOPT}:{name}", *draft.dependencies(container))
+    changed, before = plan_files(draft, container.name, container, needs)
+    needs = (*needs, *before)
+    if running is None or (spare is not None and not _works(running)):
+        _make(draft, container, spare, needs, changed)
+        return
+    found = draft.running_differences(container, running)
+    outdated = _copies_once(container) and (changed or draft.staleness(container, running))
+    if outdated or any(not is_mutable(d) for d in found):
+        _replace(draft, container, running, found, needs)
+        return
+    count = len(draft.actions)
+    _touch(draft, container, running, found, changed, needs)
+    if spare is not None:
+        needs = (*needs, *(action.id for action in draft.actions[count:]))
+        cause = "left over from an interrupted replace"
+        draft.add(draft.action(Verb.REMOVE, spare.spec.name, cause, container, needs))
+
+
+def _keep_what_worked(draft: Draft, container: Container, running: Running | None, spare: Running | None) -> None:
+    """What worked before is kept running, and an interrupted rollback is finished; nothing else is done.
+
+    The previous files are on the disk already, or are put there when the container is started: what they contain is
+    not known here without their secrets.
+    """
+    name = container.name
+    draft.held.append(
+        Held(
+            name,
+            "Quarantined",
+            "this configuration did not become healthy here and was rolled back; waiting for a commit that "
+            "changes it (or `reconciler retry` on the host)",
+        )
+    )
+    good = draft.in_force[name]
+    needs = draft.dependencies(good)
+    if running is not None and not running.owned:
+        return
+    if spare is not None:
+        cause = "finish an interrupted rollback: it had been moved aside"
+        draft.add(draft.action(Verb.RENAME, name, cause, good, needs))
+    elif not draft.was_applied(name):
+        return  # nothing of it ever worked here
+    elif running is None:
+        _make(draft, good, None, needs, ())
+    elif name in draft.basis.kept:
+        draft.add(draft.action(Verb.RESTART, name, "finish an interrupted rollback", good, needs))
+    elif not _works(running):
+        _revive(draft, good, running, needs, changed=False)
+
+
+def _adopt(draft: Draft, container: Container, running: Running) -> bool:
+    """Plan taking over a container that carries no label of ours. Returns whether planning may go on with it."""
+    name = container.name
+    found = draft.running_differences(container, running)
+    fits = all(is_mutable(d) for d in found)
+    policy = draft.desired.policy.get("adoption", "equal")
+    if policy == "never":
+        message = "a container of this name was made by another tool, and reconciler.yml says `adoption: never`"
+        draft.held.append(Held(name, "NotOwned", message, found))
+        return False
+    if not fits and policy != "replace":
+        message = (
+            "a container of this name was made by another tool and differs; remove it, or set `adoption: replace` in "
+            "reconciler.yml"
+        )
+        draft.held.append(Held(name, "NotOwned", message, found))
+        return False
+    if reason := draft.actual.unknown.get("units"):
+        draft.held.append(Held(name, "Unknown", f"cannot tell whether another tool's unit starts it: {reason}"))
+        return False
+    if not fits:
+        cause = "made by another tool, to be replaced as reconciler.yml says"
+    elif found:
+        cause = "made by another tool, and it need not be made anew"
+    else:
+        cause = "made by another tool, and just as it should be"
+    unit: tuple[Difference, ...] = ()
+    if name in draft.actual.units:
+        cause += f"; disables kolla-{name}-container.service, which would start it as well"
+        unit = (Difference("unit", "disabled", f"kolla-{name}-container.service"),)
+    draft.add(draft.action(Verb.ADOPT, name, cause, container, found=unit))
+    return True
+
+
+def _make(
+    draft: Draft, container: Container, spare: Running | None, needs: tuple[str, ...], changed: Sequence[File]
+) -> None:
+    drift = draft.same_revision and draft.was_applied(container.name)
+    if spare is not None:
+        equal = not changed and not draft.running_differences(container, spare)
+        if equal and not draft.staleness(container, spare):
+            cause = "an interrupted replace had moved it aside"
+            draft.add(draft.action(Verb.RENAME, container.name, cause, container, needs))
+            return
+        cause = "finish an interrupted replace"
+        draft.pull(container)
+        draft.add(draft.action(Verb.REPLACE, container.name, cause, container, needs))
+        return
+    draft.pull(container)
+    cause = "the container is gone" if drift else "new container"
+    gone = (Difference("state", "running", "absent"),)
+    draft.add(draft.action(Verb.CREATE, container.name, cause, container, needs, gone, drift=drift))
+
+
+def _replace(
+    draft: Draft, container: Container, running: Running, found: tuple[Difference, ...], needs: tuple[str, ...]
+) -> None:
+    drift = draft.same_revision
+    if found:
+        names = [d.field for d in found]
+        cause = ("drift: " if drift else "") + ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
+        cause += " differ" if len(names) > 1 else " differs"
+    else:
+        cause = "its files changed and it copies them only when made"
+    draft.pull(container)
+    risks = ("image",) if any(d.field == "image" for d in found) else ()
+    draft.add(draft.action(Verb.REPLACE, container.name, cause, container, needs, found, drift=drift, risks=risks))
+
+
+def _touch(
+    draft: Draft,
+    container: Container,
+    running: Running,
+    found: tuple[Difference, ...],
+    changed: Sequence[File],
+    needs: tuple[str, ...],
+) -> None:
+    """Everything short of making the container anew."""
+    name = container.name
+    if found:
+        cause = ", ".join(d.field for d in found)
+        draft.add(draft.action(Verb.UPDATE, name, cause, container, needs, found, drift=draft.same_revision))
+    if not _works(running):
+        _revive(draft, container, running, needs, changed=bool(changed))
+        return
+    stale = draft.staleness(container, running)
+    asked = {file.on_change for file in changed} - {"none"} | ({stale} if stale else set())
+    cause = _changed_cause(changed) if changed else "its configuration changed since it started"
+    if asked:
+        reloads = asked == {"reload"} and container.reload and not _keeps_old_files(draft, container)
+        verb = Verb.RELOAD if reloads else Verb.RESTART
+        draft.add(draft.action(verb, name, cause, container, needs, drift=draft.same_revision))
+    elif said := draft.actual.stale.get(name):
+        differs = (Difference(INSIDE, "as in its files", said),)
+        cause = "drift: what runs differs from its files"
+        draft.add(draft.action(Verb.RESTART, name, cause, container, needs, differs, drift=True))
+    elif name in draft.basis.unproved and running.owned:
+        draft.add(draft.action(Verb.START, name, "it has not proved itself yet", container, needs))
+
+
+def _keeps_old_files(draft: Draft, container: Container) -> bool:
+    """Whether a file that it is to reload is bound by itself: until it is started again it has the file of before,
+    because what is written is a new file of that name."""
+    sources = {mount.source for mount in container.mounts}
+    files = draft.files.get(container.name, ())
+    return any(f.on_change == "reload" and f"{draft.desired.config_root}/{f.path}" in sources for f in files)
+
+
+def _revive(draft: Draft, container: Container, running: Running, needs: tuple[str, ...], *, changed: bool) -> None:
+    """Bring up a container that is there and does not run."""
+    state = (Difference("state", "running", running.state.value),)
+    # A new revision may be what brings it back: then it is a change like any other. What is paused is not started.
+    verb = Verb.RESTART if changed or running.state is State.PAUSED else Verb.START
+    cause, drift = _why_down(running), draft.same_revision
+    draft.add(draft.action(verb, container.name, cause, container, needs, state, drift=drift))
+
+
+def _works(running: Running) -> bool:
+    return running.state is State.RUNNING
+
+
+def _why_down(running: Running) -> str:
+    if running.state is State.EXITED:
+        return f"it stopped with exit code {running.exit_code}"
+    return f"it is {running.state.value}"
+
+
+def _copies_once(container: Container) -> bool:
+    return container.environment.get("KOLLA_CONFIG_STRATEGY") == "COPY_ONCE"
+
+
+def _changed_cause(changed: Sequence[File]) -> str:
+    names = [file.path.rpartition("/")[2] for file in changed if file.on_change != "none"]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") + " changed"

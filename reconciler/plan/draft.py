@@ -1,0 +1,157 @@
+"""What every section of planning shares: the states compared, the actions gathered, and policy.
+
+Drift policy, holds and maintenance windows are applied at one place, `Draft.add`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler.model import ASIDE, Action, Actual, Container, Desired, Difference, File, Held, Memory, Running, Verb
+from reconciler.plan.differences import differences
+from reconciler.plan.order import ordered
+from reconciler.plan.recall import Stale, in_force, quarantined, staleness
+
+# Verbs that change something that works. As part of a change they wait until every image of the plan is there, so that
+# a wrong tag or a registry that is down leaves the node exactly as it was.
+_DISRUPTIVE = frozenset(
+    {Verb.WRITE, Verb.DELETE, Verb.REPLACE, Verb.RESTART, Verb.RELOAD, Verb.REMOVE, Verb.STOP, Verb.UNREGISTER}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a plan is made from besides desired and actual state.
+
+    `contents` are the bytes each desired file should have on the disk, by path; `files_digest` and `part_digest` map a
+    container to the digest of its file contents and of its whole desired part; `denied` maps a container to why the host's
+    policy refuses it; `hold` is a (reason, message) that holds every action back (suspended); `wait` is one that holds back
+    what a new commit asks for, while drift is healed (outside a maintenance window).
+    `unproved` names containers that run and were never seen healthy, `kept` those whose previous files are still kept:
+    what an interrupted apply leaves to be done.
+    """
+
+    contents: Mapping[str, bytes] = field(repr=False)
+    files_digest: Mapping[str, str] = field(default_factory=dict)
+    part_digest: Mapping[str, str] = field(default_factory=dict)
+    denied: Mapping[str, str] = field(default_factory=dict)
+    hold: tuple[str, str] | None = None
+    wait: tuple[str, str] | None = None
+    unproved: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+
+
+class Draft:
+    """A plan in the making: what it is made from, what has been gathered, and the one place where policy is applied."""
+
+    def __init__(self, desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> None:
+        self.desired, self.actual, self.memory, self.basis = desired, actual, memory, basis
+        self.actions: list[Action] = []
+        self.held: list[Held] = []
+        self.files: dict[str, list[File]] = {}
+        for file in desired.files:
+            self.files.setdefault(file.container, []).append(file)
+        good = memory.last_good
+        self.previous = {file.path: file for file in good.files} if good else {}
+        self.same_revision = memory.revision == desired.revision
+        self.wanted = {container.name for container in desired.containers}
+        self.failed = quarantined(desired, memory, basis.part_digest)
+        self.in_force = in_force(desired, memory, self.failed)
+
+    def add(self, action: Action) -> bool:
+        """Take an action into the plan, or hold it back by policy. Returns whether it was taken."""
+        if self.basis.wait and not self.mends(action):
+            self.hold(action, *self.basis.wait)
+            return False
+        if action.drift:
+            mode = self.drift_mode(action)
+            if mode == "ignore":
+                return False
+            if mode == "report":
+                self.hold(action, "DriftReported", f"{action.cause} (drift mode is report)")
+                return False
+        self.actions.append(action)
+        return True
+
+    def mends(self, action: Action) -> bool:
+        """Whether an action only brings back what ran here before. First match decides."""
+        if action.drift or action.verb is Verb.RENAME or action.target.startswith(ASIDE):
+            return True  # drift, and what an interrupted replace left behind
+        if action.container in self.failed:
+            return True  # the last configuration that worked
+        if action.verb is Verb.PULL:
+            return self.same_revision or bool(self.memory.applied)  # disturbs nothing, and what is gone may need it
+        if action.verb is Verb.START:
+            return True
+        # A half-carried-out commit: bring back what is gone, unless it would start with files of the commit before.
+        waiting = {held.target for held in self.held}
+        files = {file.path for file in self.files.get(action.container, ())}
+        return action.verb is Verb.CREATE and action.target in self.memory.applied and not waiting & files
+
+    def hold(self, action: Action, reason: str, message: str) -> None:
+        self.held.append(Held(action.target, reason, message, action.differences, action.drift))
+
+    def drift_mode(self, action: Action) -> str:
+        drift = self.desired.policy.get("drift", {})
+        fields = drift.get("fields", {})
+        by_field = {fields.get(d.field, fields.get(d.field.partition(".")[0])) for d in action.differences}
+        if action.differences and None not in by_field and len(by_field) == 1:
+            return str(by_field.pop())
+        services = drift.get("services", {})
+        return str(services.get(action.service, drift.get("mode", "heal")))
+
+    def dependencies(self, container: Container) -> tuple[str, ...]:
+        """Ids of every action that must come before the container's: they may or may not be in the plan."""
+        verbs = (Verb.RENAME, Verb.CREATE, Verb.REPLACE, Verb.UPDATE, Verb.RESTART, Verb.RELOAD, Verb.START)
+        before = [f"{verb}:{name}" for name in container.depends_on for verb in verbs]
+        before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
+        before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
+        return tuple(before)
+
+    def running_differences(self, container: Container, running: Running) -> tuple[Difference, ...]:
+        return differences(container, running, self.actual.images.get(container.image))
+
+    def staleness(self, container: Container, running: Running) -> Stale:
+        name = container.name
+        wanted = self.basis.files_digest.get(name, "")
+        return staleness(running, self.files.get(name, ()), wanted, name, self.actual, self.memory)
+
+    def was_applied(self, name: str) -> bool:
+        good = self.memory.last_good
+        return bool(good and any(c.name == name for c in good.containers))
+
+    def pull(self, container: Container) -> None:
+        if container.image not in self.actual.images:
+            action = Action(Verb.PULL, container.image, f"for {container.name}", service=container.service)
+            if all(a.id != action.id for a in self.actions):
+                self.add(action)
+
+    def action(
+        self,
+        verb: Verb,
+        target: str,
+        cause: str,
+        container: Container,
+        needs: tuple[str, ...] = (),
+        found: tuple[Difference, ...] = (),
+        *,
+        drift: bool = False,
+        risks: tuple[str, ...] = (),
+    ) -> Action:
+        felt = verb in (Verb.REPLACE, Verb.RESTART)
+        more = (("data-plane",) if felt and container.data_plane else ()) + (
+            ("stateful",) if felt and container.stateful else ()
+        )
+        pull = (f"{Verb.PULL}:{container.image}",) if verb in (Verb.CREATE, Verb.REPLACE, Verb.RUN) else ()
+        return Action(
+            verb, target, cause, (*needs, *pull), container.name, container.service, drift, found, "", (*risks, *more)
+        )
+
+    def finish(self) -> tuple[Action, ...]:
+        """Give the disruptive changes their wait for every image, and put everything into order."""
+        pulls = tuple(action.id for action in self.actions if action.verb is Verb.PULL)
+        return ordered(
+            replace(action, needs=(*action.needs, *pulls))
+            if action.verb in _DISRUPTIVE and not action.drift
+            else action
+            for action in sorted(self.actions, key=lambda action: action.verb is not Verb.PULL)
+        )

@@ -1,0 +1,121 @@
+"""Files of containers and jobs: content, mode, what should not be there."""
+
+from reconciler.model import Action, Container, Difference, File, Held, Verb
+from reconciler.plan.draft import Draft
+from reconciler.plan.redact import file_diff
+
+
+def plan_files(
+    draft: Draft, owner: str, container: Container, needs: tuple[str, ...]
+) -> tuple[list[File], tuple[str, ...]]:
+    """Plan the files of a container or job. Returns those whose content changes, and the ids of every action taken:
+    the container's own waits for all of them, because it is what puts them to the test."""
+    changed, taken = [], []
+    for file in draft.files.get(owner, []):
+        action = _file(draft, file, container, needs)
+        if action and draft.add(action):
+            taken.append(action.id)
+            if action.verb is Verb.WRITE:
+                changed.append(file)
+    for path in _extra(draft, owner, container):
+        cause = "no longer part of the configuration" if not draft.same_revision else "drift: not ours"
+        action = Action(Verb.DELETE, path, cause, needs, container.name, container.service, drift=draft.same_revision)
+        if draft.add(action):
+            taken.append(action.id)
+    return changed, tuple(taken)
+
+
+def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]) -> Action | None:
+    if reason := draft.actual.unknown.get(f"file:{file.path}"):
+        draft.held.append(Held(file.path, "Unknown", f"cannot be read: {reason}"))
+        return None
+    state = draft.actual.files.get(file.path)
+    wanted = draft.basis.contents[file.path]
+    known = file.path in draft.previous
+    if state is None or state.kind != "file":
+        found = "absent" if state is None else state.kind
+        drift = known and draft.same_revision
+        cause = (
+            f"drift: the file is {found}" if drift else "new file" if state is None else f"a {found} is in its place"
+        )
+        difference = Difference("content", "present", found)
+        return _write(draft, file, container, needs, cause, difference, drift, None)
+    if state.content != wanted:
+        cause = _content_cause(draft, file, state.content)
+        difference = Difference("content", "as rendered", "different")
+        return _write(draft, file, container, needs, cause, difference, draft.same_revision, state.content)
+    found_mode = (state.mode, state.owner, state.group)
+    if found_mode != (file.mode, file.owner, file.group):
+        difference = Difference("mode", _mode(file.mode, file.owner, file.group), _mode(*found_mode))
+        cause = f"{difference.actual}, should be {difference.desired}"
+        return Action(
+            Verb.CHMOD,
+            file.path,
+            cause,
+            needs,
+            container.name,
+            file.service,
+            drift=draft.same_revision,
+            differences=(difference,),
+        )
+    return None
+
+
+def _content_cause(draft: Draft, file: File, found: bytes | None) -> str:
+    if draft.same_revision:
+        return "drift: edited on the node"
+    previous, good = draft.previous.get(file.path), draft.memory.last_good
+    if good is None or previous is None or previous.content != file.content:
+        return "content changed"
+    rotated = [name for name in file.secrets if draft.desired.secrets.get(name) != good.secrets.get(name)]
+    return "a secret rotated: " + ", ".join(rotated) if rotated else "content changed"
+
+
+def _write(
+    draft: Draft,
+    file: File,
+    container: Container,
+    needs: tuple[str, ...],
+    cause: str,
+    difference: Difference,
+    drift: bool,
+    found: bytes | None,
+) -> Action:
+    text = file_diff(file, draft.basis.contents[file.path], found, draft.previous.get(file.path))
+    risks = ("secret",) if "rotated" in cause else ()
+    return Action(
+        Verb.WRITE,
+        file.path,
+        cause,
+        needs,
+        container.name,
+        file.service,
+        drift,
+        (difference,),
+        text,
+        risks,
+    )
+
+
+def _extra(draft: Draft, owner: str, container: Container) -> list[str]:
+    directory = container.config_directory
+    if not directory:
+        return []
+    mine = {file.path for file in draft.files.get(owner, [])}
+    return sorted(path for path in draft.actual.files if path.startswith(directory + "/") and path not in mine)
+
+
+def delete_files(draft: Draft, name: str, directory: str, service: str, needs: tuple[str, ...]) -> None:
+    """Plan the end of a container's directory, except for what others have in it."""
+    if not directory:
+        return
+    parts = (*draft.desired.containers, *(job.container for job in draft.desired.jobs))
+    kept = {file.path for file in draft.desired.files}
+    others = tuple(f"{part.config_directory}/" for part in parts if part.config_directory)
+    for path in sorted(draft.actual.files):
+        if path.startswith(f"{directory}/") and path not in kept and not path.startswith(others):
+            draft.add(Action(Verb.DELETE, path, f"of {name}", needs, name, service))
+
+
+def _mode(mode: int, owner: int, group: int) -> str:
+    return f"{mode:04o} {owner}:{group}"

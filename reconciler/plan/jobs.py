@@ -1,0 +1,35 @@
+"""One-shot jobs: once per changed input."""
+
+from dataclasses import replace
+
+from reconciler.model import Held, Job, Verb
+from reconciler.plan.draft import Draft
+from reconciler.plan.files import plan_files
+
+
+def plan_job(draft: Draft, job: Job) -> None:
+    """Run it if it is this host's and has not succeeded with these inputs."""
+    if job.owner != draft.desired.host:
+        return
+    last = draft.memory.jobs.get(job.name)
+    done = job.name in draft.actual.created or bool(last and last.succeeded and last.inputs == job.inputs)
+    if done:
+        return
+    if job.name in draft.basis.denied:
+        draft.held.append(Held(job.name, "PolicyDenied", draft.basis.denied[job.name]))
+        return
+    for item in (f"job:{job.name}", f"container:{job.name}", f"image:{job.container.image}"):
+        if reason := draft.actual.unknown.get(item):
+            draft.held.append(Held(job.name, "Unknown", f"cannot tell whether it was run, or with what: {reason}"))
+            return
+    if last and not last.succeeded and last.inputs == job.inputs:
+        cause = f"it failed before: {last.message}" if last.message else "it failed before"
+    else:
+        cause = "its inputs changed" if last else "first run"
+    needs = [f"{Verb.RUN}:{name}" for name in job.after]
+    needs += list(draft.dependencies(replace(job.container, name=job.name, depends_on=job.after)))
+    _, before = plan_files(draft, job.name, replace(job.container, name=job.name), tuple(needs))
+    draft.pull(job.container)
+    needs += before
+    risks = ("migration",) if job.migration else ()
+    draft.add(draft.action(Verb.RUN, job.name, cause, job.container, tuple(needs), risks=risks))

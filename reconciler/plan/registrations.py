@@ -1,0 +1,122 @@
+"""Databases, users, endpoints: what other systems should know, and what they should no longer."""
+
+from collections.abc import Mapping
+
+from reconciler.model import Action, Container, Difference, Held, Registration, Verb
+from reconciler.plan.draft import Draft
+
+_DATA_TYPES = frozenset({"database", "vhost"})  # never removed: they hold data
+# What has to be registered first within one kind: (kind, type) → types.
+_EARLIER: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("mariadb", "user"): ("database",),
+    ("mariadb", "grant"): ("database", "user"),
+    ("rabbitmq", "permission"): ("vhost", "user"),
+    ("keystone", "project"): ("domain",),
+    ("keystone", "user"): ("domain", "project"),
+    ("keystone", "endpoint"): ("service",),
+    ("keystone", "role_assignment"): ("user", "project", "role"),
+}
+
+
+def plan_registrations(draft: Draft) -> None:
+    """What this host converges, and what it registered once and nobody asks for now."""
+    mine = [r for r in draft.desired.registrations if r.owner == draft.desired.host]
+    registrars = {registrar.kind: registrar for registrar in draft.desired.registrars}
+    pending = {action.target for action in draft.actions if action.verb is not Verb.PULL}
+    for registration in mine:
+        needs = _needs(draft, registration, registrars)
+        if registration.id in draft.actual.registrations:
+            action = _registration(draft, registration, draft.actual.registrations[registration.id], needs)
+            if action:
+                draft.add(action)
+            continue
+        if not draft.actual.deep:
+            continue
+        registrar = registrars.get(registration.kind)
+        if registrar and any(name in pending or name not in draft.actual.containers for name in registrar.needs):
+            # What would know is about to be started: converge without having looked.
+            draft.add(
+                Action(
+                    Verb.REGISTER,
+                    registration.id,
+                    f"once {registration.kind} runs",
+                    needs,
+                    service=registration.service,
+                )
+            )
+        else:
+            why = draft.actual.unknown.get(f"registrar:{registration.kind}", "it was not observed")
+            draft.held.append(Held(registration.id, "Unknown", why))
+    _unregister(draft, {r.id for r in draft.desired.registrations})
+
+
+def _needs(draft: Draft, registration: Registration, registrars: Mapping[str, object]) -> tuple[str, ...]:
+    from_registrar = getattr(registrars.get(registration.kind), "needs", ())
+    stand_in = Container(name="", image="", depends_on=from_registrar)
+    kind_order = _EARLIER.get((registration.kind, registration.type), ())
+    earlier = [
+        f"{Verb.REGISTER}:{other.id}"
+        for other in draft.desired.registrations
+        if other.kind == registration.kind and other.type in kind_order
+    ]
+    return (*draft.dependencies(stand_in), *earlier)
+
+
+def _registration(
+    draft: Draft, registration: Registration, found: Mapping[str, object] | None, needs: tuple[str, ...]
+) -> Action | None:
+    drift = draft.same_revision and any(r.id == registration.id for r in draft.memory.registered)
+    if found is None:
+        cause = "drift: it is gone" if drift else "new"
+        difference = (Difference("state", "present", "absent"),)
+        return Action(
+            Verb.REGISTER,
+            registration.id,
+            cause,
+            needs,
+            service=registration.service,
+            drift=drift,
+            differences=difference,
+        )
+    differing = tuple(
+        Difference(name, str(value), str(found.get(name)))
+        for name, value in registration.fields.items()
+        if name in found and found[name] != value
+    )
+    if not differing:
+        return None
+    cause = ("drift: " if drift else "") + ", ".join(d.field for d in differing)
+    return Action(
+        Verb.REGISTER,
+        registration.id,
+        cause,
+        needs,
+        service=registration.service,
+        drift=drift,
+        differences=differing,
+    )
+
+
+def _unregister(draft: Draft, wanted: set[str]) -> None:
+    available = {registrar.kind for registrar in draft.desired.registrars}
+    unwanted = [registration for registration in draft.memory.registered if registration.id not in wanted]
+    for registration in unwanted:
+        if registration.type in _DATA_TYPES:
+            draft.held.append(Held(registration.id, "HoldsData", "no longer wanted; it holds data, so it stays"))
+        elif registration.kind in available and draft.actual.deep:
+            draft.add(
+                Action(
+                    Verb.UNREGISTER,
+                    registration.id,
+                    "no longer part of the site",
+                    # What rests on it goes first.
+                    tuple(
+                        f"{Verb.UNREGISTER}:{other.id}"
+                        for other in unwanted
+                        if other.kind == registration.kind
+                        and registration.type in _EARLIER.get((other.kind, other.type), ())
+                    ),
+                    service=registration.service,
+                    risks=("deletion",),
+                )
+            )

@@ -1,0 +1,64 @@
+"""What is ours and no longer wanted."""
+
+from collections.abc import Sequence
+
+from reconciler.model import ASIDE, Action, Difference, Held, Running, Verb
+from reconciler.plan.draft import Draft
+from reconciler.plan.files import delete_files
+
+
+def plan_removals(draft: Draft) -> None:
+    """Containers that no commit describes any more, each with its files; guarded."""
+    doomed = [
+        running
+        for name, running in sorted(draft.actual.containers.items())
+        if running.owned and name not in draft.wanted and not _belongs(draft, name)
+    ]
+    if held := _spared(draft, doomed):
+        draft.held += [Held(running.spec.name, *held) for running in doomed]
+        doomed = []
+    good = draft.memory.last_good
+    directories = {c.name: c.config_directory for c in good.containers} if good else {}
+    for running in doomed:
+        name = running.spec.name
+        action = Action(
+            Verb.REMOVE,
+            name,
+            "no longer part of the site",
+            container=name,
+            service=running.spec.service,
+            differences=(Difference("state", "absent", running.state.value),),
+            risks=("deletion",),
+        )
+        if draft.add(action):
+            delete_files(draft, name, directories.get(name, ""), running.spec.service, (action.id,))
+    # Of containers that are gone already: removed by hand, or by an apply that was interrupted.
+    for name in sorted(directories.keys() - draft.wanted - draft.actual.containers.keys()):
+        if f"container:{name}" not in draft.actual.unknown:
+            delete_files(draft, name, directories[name], "", ())
+
+
+def _spared(draft: Draft, doomed: Sequence[Running]) -> tuple[str, str] | None:
+    """Why none of these is removed: (reason, message)."""
+    prune = draft.desired.policy.get("prune", {})
+    if prune.get("mode") == "report":
+        return "PruneReported", "no longer part of the site, and left alone (prune.mode is report)"
+    limit = int(prune.get("max", 5)) if draft.desired.containers else 0
+    if len(doomed) <= limit:
+        return None
+    return "PruneGuard", (
+        f"{len(doomed)} containers are no longer wanted, more than the {limit} that one change may remove; raise "
+        "`prune.max` in reconciler.yml if that is meant"
+    )
+
+
+def _belongs(draft: Draft, name: str) -> bool:
+    """Whether the container is a job's or a spare of a wanted container."""
+    return any(job.name == name for job in draft.desired.jobs) or name.removeprefix(ASIDE) in draft.wanted
+
+
+def leftovers(draft: Draft) -> tuple[str, ...]:
+    """Volumes that nothing uses any more; they are named and never removed."""
+    used = {mount.source for container in draft.desired.containers for mount in container.mounts}
+    used |= {mount.source for job in draft.desired.jobs for mount in job.container.mounts}
+    return tuple(sorted(draft.actual.volumes - used))
