@@ -90,6 +90,7 @@ PANELS = [
     lines("Actions", "Actions in the last hour.", query("sum by (verb, result) (increase(reconciler_actions_total{@}[1h])) > 0", "{{verb}} {{result}}")),
     lines("Errors", "Errors in the last hour, by reason.", query("sum by (api, reason) (increase(reconciler_errors_total{@}[1h])) > 0", "{{api}} {{reason}}")),
     lines("Waiting", "Triggers, commit statuses and alerts that wait.", query("sum by (instance, kind) (reconciler_queued{@}) > 0", "{{instance}} {{kind}}")),
+    lines("Fleet", "Hosts by what they are at the newest commit, as a reporter sees them.", query("sum by (instance, state) (reconciler_fleet_hosts)", "{{instance}} {{state}}")),
     lines("Certificates", "Time until the certificates in the site's files end.", query("reconciler_certificate_expiry_timestamp_seconds{@} - time()", "{{instance}} {{file}}"), unit="s"),
     lines("Memory of the daemon", "Resident.", query("process_resident_memory_bytes{@}", "{{instance}}"), unit="bytes"),
     lines("Engine's events", "1 while they are heard.", query("reconciler_engine_connected{@}", "{{instance}}")),

@@ -81,7 +81,7 @@ def _at_head(said: Statement, head: str) -> View:
         other = next((text for text in said.statuses if text.branch), None)
         if other is not None:
             return View(nobody, "waiting", "TestingBranch", f"tries {other.branch}, {where}")
-        reason = "Progressing" if said.busy else said.reason or "NoRevision"
+        reason = "Progressing" if said.busy or said.reason == "Converged" else said.reason or "NoRevision"
         return View(nobody, "waiting", reason, f"{where}, a pass is under way" if said.busy else where)
     if status.state == "failed":
         return View(nobody, "failed", said.reason, status.description, status=status)

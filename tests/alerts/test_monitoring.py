@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from reconciler.fleet.metrics import Metrics as FleetMetrics
 from reconciler.model import Difference, File, Held
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
@@ -44,14 +45,16 @@ def expressions() -> list[str]:
 
 
 def names() -> set[str]:
-    """Every sample that the daemon's registry can give."""
+    """Every sample that the registries of the daemon and of a reporter can give."""
     metrics = Metrics()
     metrics.report(report(held()), {})
     metrics.error("GitTimeout")
     metrics.statuses(1, 1, "ForgeBusy")
     metrics.certificate_ends({("a", "b"): 1.0})
+    fleet = FleetMetrics()
+    fleet.posted.labels("status").inc()
     found = set()
-    for family in metrics.registry.collect():
+    for family in [*metrics.registry.collect(), *fleet.registry.collect()]:
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(family.type, ("",))
         found |= {family.name + suffix for suffix in suffixes}
     return found

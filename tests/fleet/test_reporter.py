@@ -172,7 +172,7 @@ def test_what_hosts_wait_for(make_fleet: Make) -> None:
         ("waiting", "Suspended", "suspended: disk swap"),
         ("waiting", "TestingBranch", "tries testing/n1, at cccccccccccc"),
         ("waiting", "Progressing", "a pass is under way"),
-        ("waiting", "Converged", "at bbbbbbbbbbbb"),
+        ("waiting", "Progressing", "at bbbbbbbbbbbb"),
     ]
     assert fleet.rows(f"{SUMMARY}/n0", head) == [("pending", "suspended: disk swap")]
 
