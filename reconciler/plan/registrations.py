@@ -100,10 +100,15 @@ def _registration(
 def _unregister(draft: Draft, wanted: set[str]) -> None:
     available = {registrar.kind for registrar in draft.desired.registrars}
     unwanted = [registration for registration in draft.memory.registered if registration.id not in wanted]
+    spared = _spared(draft)
     for registration in unwanted:
         if registration.type in _DATA_TYPES:
             draft.held.append(Held(registration.id, "HoldsData", "no longer wanted; it holds data, so it stays"))
-        elif registration.kind in available and draft.actual.deep:
+        elif registration.kind not in available or not draft.actual.deep:
+            continue
+        elif spared:
+            draft.held.append(Held(registration.id, *spared))
+        else:
             draft.add(
                 Action(
                     Verb.UNREGISTER,
@@ -120,3 +125,12 @@ def _unregister(draft: Draft, wanted: set[str]) -> None:
                     risks=("deletion",),
                 )
             )
+
+
+def _spared(draft: Draft) -> tuple[str, str] | None:
+    """Why nothing is withdrawn: (reason, message)."""
+    if draft.desired.policy.get("prune", {}).get("mode") == "report":
+        return "PruneReported", "no longer part of the site, and left alone (prune.mode is report)"
+    if not draft.desired.containers:
+        return "PruneGuard", "the site describes nothing at all for this host, so what it registered stays"
+    return None

@@ -1,6 +1,7 @@
 """Situations that were once planned wrongly, and what is planned for them."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -122,6 +123,22 @@ def test_pruning_may_be_left_to_people() -> None:
     plan = diff(head, *converged(), basis(head))
     assert plan.empty
     assert [(h.target, h.reason) for h in plan.held] == [("haproxy", "PruneReported"), ("keystone", "PruneReported")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"policy": {"prune": {"mode": "report"}}}, "PruneReported"),
+        ({"containers": (), "files": ()}, "PruneGuard"),
+    ],
+)
+def test_registrations_are_pruned_as_carefully_as_containers(changes: dict[str, Any], reason: str) -> None:
+    role = Registration("keystone", "role", "r", {}, "x", "ctl1")
+    base = replace(SITE, registrations=(role,), registrars=(Registrar("keystone", {}),))
+    head = replace(base, registrations=(), revision="r2", **changes)
+    plan = diff(head, *converged(base), basis(head))
+    assert role.id not in {action.target for action in plan.actions}
+    assert (role.id, reason) in [(held.target, held.reason) for held in plan.held]
 
 
 FILE = File("keystone/big.conf", "", container="keystone")

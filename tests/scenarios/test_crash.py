@@ -34,7 +34,7 @@ def start(lab: Lab) -> None:
     """The node has converged to blue, whatever the test before left."""
     crash.paint(lab, "blue")
     report = lab.reconcile()
-    assert report.converged, report
+    assert report.converged, f"{report.failure} {report.plan} {report.outcomes}"
     lab.close_node()
 
 
