@@ -53,6 +53,7 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
         if report.converged:
             node.remember(target, plan, actual, memory)
+            report = replace(report, checks=node.check(target, deep=deep, changed=bool(outcomes)))
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
     return report

@@ -5,9 +5,10 @@ An error either waits for a new commit or an operator (`Terminal`), or is tried 
 documented in docs/operations.md. The message is for humans: what is wrong, where, and what to do.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 
 class ReconcilerError(Exception):
@@ -58,3 +59,21 @@ class SiteInvalid(Terminal):
         first = errors[0] if errors else "no problem given"
         more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
         super().__init__(f"{first}{more}", reason="SiteInvalid")
+
+
+_WRAPPING: Final = re.compile(
+    r"<[^>]*>:? ?|^\w+\(host=[^)]*\): |Failed to establish a new connection: |\[Errno -?\d+\] |^HTTPS?Connection(Pool)?\(.*?\): "
+)
+
+
+def root_cause(error: BaseException) -> str:
+    """What lies at the bottom of a stack of wrapped errors, in a few words: HTTP libraries repeat addresses and objects."""
+    while True:
+        wrapped = (getattr(error, "reason", None), *error.args, error.__cause__)
+        inner = next((part for part in wrapped if isinstance(part, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    system = error.strerror if isinstance(error, OSError) else None
+    text = _WRAPPING.sub("", str(system or (error.args[-1] if error.args else error)))
+    return " ".join(text.split())[:300] or type(error).__name__

@@ -193,6 +193,22 @@ class Registrar:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A probe that this host makes once it has converged: exactly one of `http`, `tcp` and `command`."""
+
+    name: str
+    service: str = ""
+    http: str = ""  # URL
+    tcp: str = ""  # host:port
+    container: str = ""  # where `command` runs
+    command: tuple[str, ...] = ()
+    expect: tuple[int, ...] = ()  # good statuses of http; none: all below 400
+    contains: str = ""  # a text that the answer must hold
+    timeout: float = 10.0  # seconds
+    verify: bool = True  # the server's certificate
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """What should be on one host: a pure function of (commit, host)."""
 
@@ -205,6 +221,7 @@ class Desired:
     jobs: tuple[Job, ...] = ()
     registrations: tuple[Registration, ...] = ()
     registrars: tuple[Registrar, ...] = ()
+    checks: tuple[Check, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -427,6 +444,16 @@ class Outcome:
     reason: str = ""
     message: str = ""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How a check went; `message` says what was wrong."""
+
+    name: str
+    service: str
+    ok: bool
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

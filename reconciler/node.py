@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import alerts, apply, errors, host, plan, policy, report, secret, sops, windows
+from reconciler import alerts, apply, errors, host, plan, policy, probe, report, secret, sops, windows
 from reconciler.apply import Rollback
 from reconciler.engine import Engine
 from reconciler.files import sweep
@@ -27,6 +27,7 @@ from reconciler.model import (
     Action,
     Actual,
     Applied,
+    CheckResult,
     Condition,
     Desired,
     File,
@@ -47,6 +48,10 @@ from reconciler.settings import Settings
 from reconciler.state import Anchor, StateDirectory
 
 log = structlog.get_logger()
+
+_SETTLE = (
+    30.0  # seconds that services have to answer after a change: load balancers take a backend back in their own time
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Node:
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
         self._looked_deep = 0.0
         self._deep_revision = ""
+        self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: _Deep | None = None  # what the last deep pass found, as long as it counts
         self._tidied = False
         self._restless = False  # the last cycle did something: the next looks closely
@@ -311,6 +317,14 @@ class Node:
             slots=slots,
         )
         return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+
+    def check(self, target: Target, *, deep: bool, changed: bool) -> tuple[CheckResult, ...]:
+        """Whether what has converged answers. All checks are made after a change, with time to settle, and in a deep pass;
+        else those that failed the last time."""
+        due = [c for c in target.desired.checks if deep or changed or c.name in self._failing]
+        results = probe.make(due, self.engine, patience=_SETTLE if changed else 0.0, stop=self.stop)
+        self._failing = frozenset(result.name for result in results if not result.ok)
+        return results
 
     def _rollback(self, target: Target) -> Rollback:
         return Rollback(self.state.rollback, Path(target.desired.config_root))

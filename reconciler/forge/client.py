@@ -6,7 +6,6 @@ not read), and is cut out of whatever a server says before that enters a message
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -208,12 +207,12 @@ class Client:
             failure = error
         except requests.exceptions.SSLError as error:
             failure = _Untrusted(
-                f"{self._host}: TLS failed: {_innermost(error)} (is ca_file the authority of this server?)",
+                f"{self._host}: TLS failed: {errors.root_cause(error)} (is ca_file the authority of this server?)",
                 reason="ForgeUnreachable",
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = errors.Transient(
-                f"{self._host} cannot be reached: {_innermost(error)}", reason="ForgeUnreachable"
+                f"{self._host} cannot be reached: {errors.root_cause(error)}", reason="ForgeUnreachable"
             )
         except OSError as error:
             failure = misconfigured(f"CA file {self._settings.ca_file} cannot be used: {error.strerror or 'not found'}")
@@ -270,20 +269,6 @@ class Client:
             )
         hint = " (is the project right, does the token see it, is the commit pushed?)" if answer.code == 404 else ""
         return errors.Terminal(f"{self._host} rejects {what} with {answer.code}{told}{hint}", reason="ForgeRejected")
-
-
-def _innermost(error: BaseException) -> str:
-    """The reason at the bottom of a stack of wrapped errors, in a few words."""
-    while True:
-        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        if not isinstance(inner, BaseException):
-            inner = error.__cause__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    system = error.strerror if isinstance(error, OSError) else None
-    text = re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(system or (error.args[-1] if error.args else "")))
-    return " ".join(text.split())[:200] or type(error).__name__
 
 
 def _rate_limited(code: int, headers: Mapping[str, str]) -> bool:

@@ -20,6 +20,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from reconciler import errors
 from reconciler.git.failures import failure, http_status
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -210,7 +211,7 @@ class Client:
     def _translate(self, error: Exception) -> Exception:
         if self._guard.expired or isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
             return failure("GitTimeout", self.url, f"the server did not answer in full within {self.timeout:g} s")
-        words = _last_words(error)
+        words = errors.root_cause(error)
         if isinstance(error, requests.exceptions.SSLError):
             reason = "GitCertificateInvalid" if "CERTIFICATE_VERIFY_FAILED" in repr(error) else "GitProtocolError"
             return failure(reason, self.url, words)
@@ -221,22 +222,6 @@ class Client:
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
             return failure("GitRemoteInvalid", self.url, str(error))
         return failure("GitUnreachable", self.url, words)
-
-
-def _last_words(error: Exception) -> str:
-    """The innermost cause in words: requests' own text repeats the URL and object addresses."""
-    inner: Any = error
-    while True:
-        deeper = getattr(inner, "reason", None) or next(
-            (arg for arg in inner.args if isinstance(arg, BaseException)), None
-        )
-        if not isinstance(deeper, BaseException):
-            break
-        inner = deeper
-    text = re.sub(
-        r"<[^>]*>:? ?|^\w+\(host=[^)]*\): |Failed to establish a new connection: |\[Errno -?\d+\] ", "", str(inner)
-    )
-    return text[:300] or type(inner).__name__
 
 
 class _GuardedAdapter(HTTPAdapter):

@@ -1,15 +1,15 @@
 """One host's desired state out of a site: every service that is switched on, every container whose group has the host."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Container, Desired, File, Job, Mount, Registrar, Registration, to_json
-from reconciler.render import collect, containers, files, jobs, register, tokens
+from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, to_json
+from reconciler.render import checks, collect, containers, files, jobs, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
@@ -65,6 +65,7 @@ class _Builder:
         registrations, registrars = self._registrations(every)
         self._circles(made, every, registrations, registrars)
         secrets = self._secrets(registrations, registrars)
+        probes = tuple(sorted(self._checks(every), key=lambda check: check.name))
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         host = self.site.hosts[self.host]
@@ -78,6 +79,7 @@ class _Builder:
             jobs=tuple(sorted((job for parts in every for job in parts.jobs), key=lambda job: job.name)),
             registrations=tuple(sorted(registrations, key=lambda registration: registration.id)),
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
+            checks=probes,
             addresses=dict(host.addresses),
             secrets=secrets,
             groups=host.groups,
@@ -119,6 +121,13 @@ class _Builder:
             owner = files.Owner(name, directory, service.name, spec.kolla, (name,), self.site, self.host)
             made = files.make(fields.each("files"), owner)
             parts.specs[name] = self._configured(spec, fields, fields.each("permissions"), owner, made)
+
+    def _checks(self, every: list[_Parts]) -> Iterator[Check]:
+        for parts in every:
+            for name, raw in parts.service.section("checks").items():
+                fields = self._fields(parts.service, raw, ("checks", name))
+                if self.host in self._members(fields) and (made := checks.check(fields, name, parts.service.name)):
+                    yield made
 
     def _members(self, fields: Fields) -> Iterable[str]:
         group = fields.text("group", "all")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from reconciler.model import Condition, Held, Outcome, Plan
+from reconciler.model import CheckResult, Condition, Held, Outcome, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Report:
     subject: str = ""  # of the revision's commit
     author: str = ""
     explained: Mapping[str, str] = field(default_factory=dict)  # target → who or what caused its drift
+    checks: tuple[CheckResult, ...] = ()  # those that this pass made
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -77,6 +78,11 @@ class Report:
     @property
     def quarantined(self) -> tuple[Held, ...]:
         return tuple(held for held in self.plan.held if held.reason == "Quarantined") if self.plan else ()
+
+    @property
+    def not_answering(self) -> tuple[CheckResult, ...]:
+        """Checks that failed: everything is as the commit says, and does not answer."""
+        return tuple(check for check in self.checks if not check.ok)
 
     @property
     def converged(self) -> bool:
@@ -151,7 +157,15 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
         return False, held[0].reason, f"{held[0].target}: {held[0].message}{more}"
     if any(outcome.result == "skipped" for outcome in report.outcomes):
         return False, "Interrupted", "stopped before everything was done; the next cycle goes on"
+    if report.not_answering:
+        return False, "NotAnswering", not_answering(report)
     return True, "Converged", f"{report.containers} containers as wanted"
+
+
+def not_answering(report: Report) -> str:
+    """The first check that failed, and how many more did."""
+    first, *others = report.not_answering
+    return f"check {first.name}: {first.message}" + (f" and {len(others)} more" if others else "")
 
 
 def _first_line(text: str) -> str:

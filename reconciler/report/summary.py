@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reconciler.model import Outcome
-from reconciler.report.cycle import Report
+from reconciler.report.cycle import Report, not_answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,9 @@ def _enforced(report: Report) -> StatusText | None:
         return StatusText(
             commit, "failed", f"{waiting.target}: {waiting.message}", f"{waiting.reason} {waiting.target}"
         )
+    if report.not_answering:
+        names = ", ".join(check.name for check in report.not_answering)
+        return StatusText(commit, "failed", not_answering(report), f"not answering {names}")
     healed = sum(1 for outcome in report.changed if outcome.action.drift)
     changed = len(report.changed)
     what = f"{healed} drifted healed" if healed and healed == changed else f"{changed} changed"

@@ -47,12 +47,15 @@ containers:
     command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
     depends_on: [rt-web]
     stability: 0.2
+checks:
+  page: {enabled: "{{ enable_web }}", http: "http://@ADDRESS@:@PORT@/index.html", contains: "{{ web_expected }}", group: web}
 """
 
 VARIABLES = """\
 enable_web: {description: Whether anything runs., type: boolean, default: true}
 enable_after: {description: Whether the dependent container runs., type: boolean, default: true}
 web_text: {description: What the page says., type: string, default: fine}
+web_expected: {description: What the check of the page looks for., type: string, default: ""}
 web_image: {description: Image of the page., type: string, default: "reconciler-test/busybox:1"}
 side_image: {description: Image of the process beside it., type: string, default: "reconciler-test/busybox:1"}
 web_command:

@@ -273,6 +273,25 @@ def test_a_failing_server_keeps_the_last_good_state(lab: Lab) -> None:
     assert [o.action.id for o in report.changed] == ["start:rt-side"]
 
 
+def test_what_converged_and_does_not_answer_is_said(lab: Lab) -> None:
+    before = lab.identities()
+    lab.edit("globals.yml", 'web_text: "fine"', 'web_text: "fine"\nweb_expected: never')
+    commit = lab.push("a check that cannot pass")
+    for deep in (None, False):  # a pass that is not deep looks again at what failed
+        report = lab.reconcile(deep=deep)
+        ready = next(c for c in report.conditions if c.type == "Ready")
+        assert (ready.status, ready.reason) == (False, "NotAnswering") and "without 'never'" in ready.message
+        assert report.converged, "everything is as the commit says all the same"
+    lab.node.statuses.flush(10)
+    assert lab.statuses(commit)[-1][0] == "failed" and "check page:" in lab.statuses(commit)[-1][1]
+    lab.edit("globals.yml", "web_expected: never", "web_expected: fine")
+    lab.push("a check that passes")
+    report = lab.reconcile()
+    assert next(c for c in report.conditions if c.type == "Ready").status
+    assert [(check.name, check.ok) for check in report.checks] == [("page", True)]
+    assert lab.identities() == before
+
+
 def test_a_forge_that_hangs_delays_nothing(lab: Lab) -> None:
     from tests.forge.standin import Fault
 

@@ -1,0 +1,41 @@
+"""`checks` of a service: probes that a node makes once it has converged."""
+
+from typing import Final
+
+from reconciler.model import Check
+from reconciler.render import tokens
+from reconciler.render.fields import Fields
+
+_KINDS: Final = ("http", "tcp", "command")
+
+
+def check(fields: Fields, name: str, service: str) -> Check | None:
+    """One of them; None when it is switched off or is not one. Problems go to `fields`."""
+    if not fields.flag("enabled", True):
+        return None
+    given = [kind for kind in _KINDS if kind in fields]
+    if len(given) != 1:
+        fields.problem(None, f"a check has exactly one of {', '.join(_KINDS)}, not {', '.join(given) or 'none'}")
+        return None
+    command = fields.below("command")
+    made = Check(
+        name=name,
+        service=service,
+        http=fields.text("http"),
+        tcp=fields.text("tcp"),
+        container=command.text("container"),
+        command=command.words("command") or (),
+        expect=tuple(code for code in map(_code, fields.items("expect")) if code),
+        contains=fields.text("contains"),
+        timeout=fields.duration("timeout", 10.0),
+        verify=fields.flag("verify", True),
+    )
+    if made.tcp and not made.tcp.rpartition(":")[2].isdigit():
+        fields.problem("tcp", f"{made.tcp!r} is not host:port")
+    if secrets := tokens.names(" ".join((made.http, made.tcp, made.contains, *made.command))):
+        fields.problem(None, f"a check cannot use the secret {', '.join(sorted(secrets))}: reports would show it")
+    return made
+
+
+def _code(value: object) -> int:
+    return int(str(value)) if str(value).isdigit() else 0

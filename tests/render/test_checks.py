@@ -1,0 +1,145 @@
+"""Checks of a service: read, and made against real servers."""
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from reconciler import probe
+from reconciler.engine import Engine
+from reconciler.errors import SiteInvalid
+from reconciler.model import Check, CheckResult
+from tests.render.sites import rendered
+from tests.support.engine import free_port
+
+SERVICE = """
+    groups: {app: [control]}
+    containers:
+      app: {group: app, image: x, command: y, kolla: false}
+    checks:
+"""
+
+
+def read(*lines: str, host: str = "ctl1") -> tuple[Check, ...]:
+    return rendered(SERVICE + "".join(f"      {line}\n" for line in lines), host=host).checks
+
+
+def test_every_kind_is_read() -> None:
+    checks = read(
+        "web: {http: 'http://127.0.0.1:{{ 8000 + 80 }}/', expect: [200, 300], contains: fine, verify: false, group: app}",
+        "db: {tcp: '127.0.0.1:3306', timeout: 3}",
+        "own: {command: {container: app, command: check --all}}",
+        "off: {enabled: false, tcp: 'a:1'}",
+    )
+    assert checks == (
+        Check("db", "app", tcp="127.0.0.1:3306", timeout=3.0),
+        Check("own", "app", container="app", command=("check", "--all")),
+        Check("web", "app", http="http://127.0.0.1:8080/", expect=(200, 300), contains="fine", verify=False),
+    )
+
+
+def test_only_hosts_of_the_group_make_it() -> None:
+    line = "db: {tcp: 'a:1', group: app}"
+    assert read(line) and not read(line, host="cmp1")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x: {http: a, tcp: 'b:1'}", "exactly one of http, tcp, command, not http, tcp"),
+        ("x: {expect: 200}", "exactly one of http, tcp, command, not none"),
+        ("x: {tcp: nowhere}", "'nowhere' is not host:port"),
+        ("x: {tcp: 'a:1', group: nobody}", "unknown group 'nobody'"),
+    ],
+)
+def test_mistakes(line: str, message: str) -> None:
+    with pytest.raises(SiteInvalid) as caught:
+        read(line)
+    assert message in str(caught.value)
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.strip("/")))
+        self.end_headers()
+        self.wfile.write(b"it is fine")
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def made(*checks: Check, patience: float = 0.0) -> list[CheckResult]:
+    engine = Engine("unix:///nowhere", owner="a/b")
+    try:
+        return list(probe.make(checks, engine, patience=patience, stop=threading.Event()))
+    finally:
+        engine.close()
+
+
+def test_http(url: str) -> None:
+    results = made(
+        Check("any", http=f"{url}/204"),
+        Check("listed", http=f"{url}/300", expect=(200, 300)),
+        Check("text", http=f"{url}/200", contains="fine"),
+        Check("bad", http=f"{url}/503"),
+        Check("unlisted", http=f"{url}/200", expect=(201, 300)),
+        Check("other text", http=f"{url}/200", contains="nothing"),
+        Check("closed", http=f"http://127.0.0.1:{free_port()}/"),
+        Check("no tls", http=f"{url.replace('http', 'https')}/200"),
+        Check("no url", http="nonsense"),
+    )
+    assert [result.ok for result in results] == [True] * 3 + [False] * 6
+    said = [result.message for result in results[3:]]
+    assert said[0] == f"{url}/503 answers 503"
+    assert said[1] == f"{url}/200 answers 200, not 201 or 300"
+    assert said[2] == f"{url}/200 answers without 'nothing'"
+    assert said[3].endswith("does not answer: Connection refused")
+    assert "certificate" in said[4] or "does not answer" in said[4]
+    assert "nonsense" in said[5]
+
+
+def test_tcp_and_an_engine_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        open_, closed, lost, command = made(
+            Check("open", tcp=f"127.0.0.1:{port}"),
+            Check("closed", tcp=f"127.0.0.1:{free_port()}"),
+            Check("lost", tcp="does-not-exist.invalid:1"),
+            Check("command", container="app", command=("true",)),
+        )
+    assert open_.ok and not closed.ok and not lost.ok and not command.ok
+    assert closed.message.endswith("does not answer: Connection refused")
+    assert command.message
+
+
+def test_what_comes_up_in_time_counts() -> None:
+    port = free_port()
+    late: list[socket.socket] = []
+    timer = threading.Timer(1.5, lambda: late.append(socket.create_server(("127.0.0.1", port))))
+    timer.start()
+    (result,) = made(Check("late", tcp=f"127.0.0.1:{port}"), patience=60.0)
+    timer.join()
+    late[0].close()
+    assert result.ok
+
+
+def test_an_end_is_not_waited_for() -> None:
+    stop = threading.Event()
+    stop.set()
+    engine = Engine("unix:///nowhere", owner="a/b")
+    began = time.monotonic()
+    (result,) = probe.make([Check("closed", tcp=f"127.0.0.1:{free_port()}")], engine, patience=600.0, stop=stop)
+    engine.close()
+    assert not result.ok and time.monotonic() - began < 60
