@@ -98,7 +98,7 @@ class Report:
 
 OUTSIDE_WINDOW = "OutsideWindow"
 # Held back on purpose and for good: the node counts as converged all the same.
-_HARMLESS = frozenset({"HoldsData"})
+_HARMLESS = frozenset({"HoldsData", "PruneReported"})
 
 
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:

@@ -147,3 +147,24 @@ def test_what_worked_before_is_tried_again(lab: Lab, docker_client: docker.Docke
     inside(docker_client, "rm /data/sick")
     again = lab.reconcile()
     assert again.converged and path.read_text() == "colour = blue\n", lines(again)
+
+
+def test_what_is_left_unpruned_keeps_nothing_else_from_counting(lab: Lab, docker_client: docker.DockerClient) -> None:
+    """The commit is carried out completely, so that what somebody does after it is drift and not part of it."""
+    beside = f"  rt-again-side: {{group: again, kolla: false, image: {IMAGE}, stability: 0.1}}\n"
+    lab.write({"services/again/service.yml": SERVICE + beside})
+    lab.push("one beside it")
+    assert lab.reconcile().converged
+    lab.write(
+        {
+            "services/again/service.yml": SERVICE,
+            "reconciler.yml": "name: again\ndrift: {mode: report}\nprune: {mode: report}\n",
+        }
+    )
+    head = lab.push("and no more")
+    report = lab.reconcile()
+    assert report.plan is not None and report.converged and lab.node.state.memory().revision == head
+    assert [(held.target, held.reason) for held in report.plan.held] == [("rt-again-side", "PruneReported")]
+    (lab.config_root / NAME / "web.conf").write_text("colour = mine\n")
+    assert [held.target for held in lab.reconcile().drift] == [f"{NAME}/web.conf"]
+    assert docker_client.containers.get("rt-again-side").status == "running"
