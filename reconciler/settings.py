@@ -95,7 +95,7 @@ class Reporter:
     network: str = "network"
     port: int = 9778
     timeout: float = 5.0
-    parallel: int = 16
+    parallel: int = 32
     stale_after: float = 300.0
     patience: float = 900.0
     url: str = ""

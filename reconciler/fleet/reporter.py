@@ -1,5 +1,6 @@
 """One round of a reporter: follow the branch, ask every host, judge, say what is news. The table of contents of the package."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,7 @@ class Reporter:
             self.statuses = StatusReporter(Statuses(forge), self.state.posted)
             if settings.forge.kind == "gitlab":
                 self.deployments = StatusReporter(Deployments(forge), self.own.state_dir / "deployed.json")
+        self.stop = threading.Event()  # set: the round under way ends, without a result
         self._clock = clock
         self._fleets: dict[str, Fleet] = {}
         self._signers: str | None = None
@@ -90,7 +92,8 @@ class Reporter:
     def look(self, *, poll: bool = True) -> Round:
         """One round. `poll` False: leave the git server alone. A failing server and bad commits are in the result.
 
-        Raises errors.ReconcilerError when the reporter's own state cannot be read or written.
+        Raises errors.ReconcilerError when the reporter's own state cannot be read or written; errors.Transient (Interrupted)
+        when it was asked to end.
         """
         began = time.monotonic()
         source = self.follower.look() if poll else Source(True, self.follower.in_force[0])
@@ -112,6 +115,8 @@ class Reporter:
     def _ask(self, found: Round, fleet: Fleet) -> Round:
         signers = self._believed(fleet)
         answers = poll.each(partial(self._answer, fleet.site, signers), fleet.members, self.own.parallel)
+        if self.stop.is_set():
+            raise errors.Transient("the reporter was asked to end", reason="Interrupted")
         # Hosts are measured by the newest commit, one that was refused here included: they say what they make of it.
         head = found.source.head or fleet.commit
         now = self._clock()
@@ -131,6 +136,8 @@ class Reporter:
 
     def _answer(self, site: str, signers: Path, member: Member) -> Answer:
         """Called by several threads."""
+        if self.stop.is_set():
+            return Answer()
         if not member.key:
             message = "inventory.yml declares no report_key for it, so nothing that it says can be believed"
             return Answer(reason="ReportKeyMissing", message=message)

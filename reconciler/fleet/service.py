@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -36,7 +37,6 @@ class Service:
         self._triggers = Triggers()
         self._notify = Notifier(_ROUND_SECONDS)
         self._git = Backoff(self.own.interval)
-        self._ended = False
         self._server: Server | None = None
 
     def run(self) -> int:
@@ -67,7 +67,7 @@ class Service:
 
     def _loop(self) -> None:
         next_round = time.monotonic()
-        while not self._ended:
+        while not self.reporter.stop.is_set():
             self._notify.alive()
             self._outgoing()
             wait = next_round - time.monotonic()
@@ -80,6 +80,8 @@ class Service:
                 with self._notify.working():
                     self._round()
             except errors.ReconcilerError as error:  # the reporter's own disk
+                if self.reporter.stop.is_set():
+                    break
                 self.metrics.errors.labels("other", error.reason).inc()
                 self._notify.status(str(error))
                 log.error("round.failed", reason=error.reason, message=str(error))
@@ -115,7 +117,10 @@ class Service:
         if not self.own.listen:
             return None
         try:
-            self._server = Server(self.own.listen, {"/metrics": self._metrics, **handlers(self.document)})
+            # People may come through a proxy that has a name of its own.
+            name = urlsplit(self.own.url).hostname
+            pages = handlers(self.document, {name} if name else ())
+            self._server = Server(self.own.listen, {"/metrics": self._metrics, **pages})
         except errors.Terminal as error:
             log.error("metrics.failed", reason=error.reason, message=str(error))
             return None
@@ -127,7 +132,7 @@ class Service:
         return Answer(200, text, content_type)
 
     def _end(self, number: int, _: FrameType | None) -> None:
-        self._ended = True
+        self.reporter.stop.set()
         self._triggers.put("stop")
 
     def _hangup(self, number: int, _: FrameType | None) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ def test_the_daemon(make_fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     fleet = make_fleet(3)
     head = fleet.place.push(fleet.hosts.site())
     fleet.hosts.say(head)
-    fleet.place.write(listen="127.0.0.1:0", interval=3600)
+    fleet.place.write(listen="127.0.0.1:0", interval=3600, url="https://fleet.example.org/")
     with (
         notify_socket(tmp_path) as said,
         reporter(fleet.place.settings, tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify")) as running,
@@ -114,7 +115,10 @@ def test_the_daemon(make_fleet: Callable[..., Fleet], tmp_path: Path) -> None:
         document = requests.get(f"{page}/status.json", timeout=10).json()
         assert (document["kind"], document["state"], document["revision"]["commit"]) == ("fleet", "converged", head)
         assert requests.get(page, timeout=10).headers["Content-Security-Policy"].startswith("default-src 'none'")
+        for host, code in (("fleet.example.org", 200), ("evil.example.org", 421)):
+            assert requests.get(page, headers={"Host": host}, timeout=10).status_code == code
         wait_for(lambda: len(fleet.contexts()) == 4, "the statuses")
+        assert fleet.project and fleet.project.rows[0].target_url == "https://fleet.example.org/"
         metrics = requests.get(f"{page}/metrics", timeout=10).text
         assert 'reconciler_fleet_hosts{state="converged"} 3.0' in metrics
         # SIGHUP asks now, and what cannot be read is said.
@@ -147,3 +151,16 @@ def test_a_dry_run_posts_nothing(make_fleet: Callable[..., Fleet]) -> None:
         [sys.executable, "-m", "reconciler", "reporter", "--json"], capture_output=True, text=True, check=False
     )
     assert wrong.returncode == 1 and "--once" in wrong.stderr
+
+
+def test_it_ends_in_the_middle_of_a_round(make_fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    """Hosts that do not answer would hold it for minutes."""
+    fleet = make_fleet(40, forge=False)
+    fleet.place.push(fleet.hosts.site())
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+        fleet.place.write(timeout=600, parallel=1, port=silent.getsockname()[1])
+        with reporter(fleet.place.settings, tmp_path) as running:
+            running.wait("reporter.started")
+            running.wait("revision.accepted")
+            fleet.place.write()
+    assert not running.events("round.finished")
