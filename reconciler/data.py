@@ -1,4 +1,4 @@
-"""Where the program's own data lies (schemas, the catalogue, systemd units, what a new site begins with): in the wheel, or beside a checkout."""
+"""Where the program's own data lies (schemas, the catalogue, systemd units, CI files of a site): in the wheel, or beside a checkout."""
 
 import functools
 import importlib.resources
@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 @functools.cache
 def root() -> Path:
-    """The folder that holds `schemas/`, `services/`, `systemd/` and `site-template/`. Raises FileNotFoundError when there is none."""
+    """The folder that holds `schemas/`, `services/`, `systemd/` and `site-example/`. Raises FileNotFoundError when there is none."""
     for folder in (_PACKAGE / "_data", _PACKAGE.parent):
         if (folder / "schemas").is_dir():
             return folder

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import resources
 from typing import Final
 
 import yaml
@@ -127,7 +128,8 @@ def make(answers: Answers) -> dict[str, str]:
         "RECIPIENTS": ",\n      ".join(answers.recipients),
         "KEYS": answers.keys,
     }
-    texts = {path: data.path("site-template", name).read_text() for path, name in _TEMPLATES.items()}
+    templates = resources.files("reconciler.cli") / "template"
+    texts = {path: (templates / name).read_text() for path, name in _TEMPLATES.items()}
     result = {path: _filled(text, words) for path, text in texts.items()}
     result["inventory.yml"] = _inventory(answers)
     result |= {path: data.path("site-example", path).read_text() for path in _SHARED}

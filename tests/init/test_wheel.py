@@ -26,13 +26,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_inside(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ("schemas", "services", "systemd", "site-template", "site-example/ci"):
+    for folder in ("schemas", "services", "systemd", "site-example/ci"):
         tracked = subprocess.run(
             ["git", "-C", CHECKOUT, "ls-files", folder], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         assert tracked, folder
         assert {f"reconciler/_data/{path}" for path in tracked} <= names
-    assert "reconciler/_data/site-example/.gitlab-ci.yml" in names
+    assert {"reconciler/_data/site-example/.gitlab-ci.yml", "reconciler/cli/template/globals.yml"} <= names
     assert not [name for name in names if name.startswith("tests/") or "__pycache__" in name]
 
 
