@@ -25,7 +25,7 @@ def load(files: Mapping[str, bytes], catalogue: Catalogue, name: str = "") -> Si
 
     hosts, groups = inventory.load(documents.get("inventory.yml"), catalogue, problems)
     known = inventory.Known(tuple(hosts), tuple(groups), complete="inventory.yml" in documents)
-    rules = policy.load(documents.get("reconciler.yml"), catalogue, known, problems)
+    rules = policy.load(documents.get("reconciler.yml"), catalogue, problems)
     layers = variables.load(documents, hosts, known, catalogue, problems)
     secrets = passwords.load(documents, known, catalogue, problems)
     overrides.check(layout.overrides, known, catalogue, problems)

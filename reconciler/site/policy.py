@@ -7,10 +7,9 @@ from typing import Any, Final
 from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, defaults, suggest
-from reconciler.document.yaml import Document, Path
+from reconciler.document.yaml import Document
 from reconciler.errors import Problem
 from reconciler.model import Container
-from reconciler.site.inventory import Known
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
 _FIELDS: Final = frozenset(
@@ -18,19 +17,19 @@ _FIELDS: Final = frozenset(
 )
 
 
-def load(document: Document | None, catalogue: Catalogue, known: Known, problems: list[Problem]) -> dict[str, Any]:
+def load(document: Document | None, catalogue: Catalogue, problems: list[Problem]) -> dict[str, Any]:
     """The whole policy: every key is there. `{}` and problems when it is wrong."""
     schema = data.schema("reconciler")
     document = document or Document("reconciler.yml", {})
     found = Grammar(schema).check(document)
     if not found:
         result: dict[str, Any] = defaults(document.data, schema)
-        found += _names(document, result, catalogue, known)
+        found += _names(document, result, catalogue)
     problems += found
     return {} if any(problem.severity == "error" for problem in found) else result
 
 
-def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue, known: Known) -> Iterator[Problem]:
+def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue) -> Iterator[Problem]:
     """Names in a policy that name nothing."""
     for service in policy["drift"]["services"]:
         if service not in catalogue.services:
@@ -40,9 +39,6 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue, kno
         if field.partition(".")[0] not in _FIELDS:
             place = document.place(("drift", "fields", field), key=True)
             yield place.warning(f"containers and files have no field {field!r}", suggest(field, _FIELDS))
-    for index, host in enumerate(policy["reporting"]["reporters"]):
-        path: Path = ("reporting", "reporters", index)
-        yield from known.host(host, document.place(path))
     yield from _times(document, policy)
 
 

@@ -67,7 +67,7 @@ VALID: dict[str, Any] = {
     "reconciler.yml": {
         "drift": {"mode": "heal", "services": {"keystone": "report"}, "fields": {"image": "ignore"}},
         "prune": {"max": 3},
-        "reporting": {"reporters": ["ctl1"]},
+        "reporting": {"mode": "aggregate", "threshold": 5},
         "windows": [{"name": "a", "days": ["mon"], "from": "22:00", "to": "23:00"}],
     },
     "services/web/service.yml": {
