@@ -164,12 +164,13 @@ class Engine:
             data = self._connection.inspect(called)
             return data is not None and data["Config"]["Labels"].get(options.SPEC) == body["Labels"][options.SPEC]
 
+        answers: list[Mapping[str, Any]] = []
         self._connection.settle(
             f"create {called}",
-            lambda: api.create_container_from_config(body, called),
+            lambda: answers.append(api.create_container_from_config(body, called)),
             made,
         )
-        return str(self._require(called)["Id"])
+        return str((answers[0] if answers else self._require(called))["Id"])
 
     def start(self, name: str) -> None:
         """Start a container; one that runs is left alone.
