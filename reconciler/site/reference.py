@@ -6,10 +6,7 @@ from typing import Any, Final
 
 from reconciler import data
 from reconciler.catalogue import Catalogue, Service, Variable
-from reconciler.site.editor import composed_schemas
 from reconciler.site.networks import FALLBACK
-
-__all__ = ["composed_schemas", "reference_markdown"]
 
 _LONGEST_DEFAULT: Final = 120
 
@@ -61,7 +58,7 @@ Secrets are read by name from `passwords.yml`, then the files of the host's grou
 
 def reference_markdown(catalogue: Catalogue) -> str:
     """The whole reference as Markdown. The same catalogue gives the same text."""
-    parts = [_LAYOUT, *_inventory(), *_policy()]
+    parts = [_LAYOUT, *_inventory(), *_policy(), *_settings()]
     parts.append("## Services\n")
     for service in catalogue.services.values():
         parts += _service(service, catalogue)
@@ -73,7 +70,7 @@ def _inventory() -> Iterator[str]:
     yield f"## inventory.yml\n\n{schema['description']}\n"
     host = schema["$defs"]["host"]["properties"]
     rows = [("addresses", host["addresses"]["description"])]
-    rows += [(key, host[key]["description"]) for key in ("interfaces", "groups", "facts", "variables")]
+    rows += [(key, host[key]["description"]) for key in host if key != "addresses"]
     yield _table(("key of a host", "meaning"), [(f"`{key}`", text) for key, text in rows])
     networks = host["addresses"]["properties"].items()
     yield _table(
@@ -98,6 +95,12 @@ def _policy() -> Iterator[str]:
     yield _table(("key", "default", "meaning"), list(_policy_rows("", schema)))
 
 
+def _settings() -> Iterator[str]:
+    schema = data.schema("settings")
+    yield f"## reconciler.toml\n\n{schema['description']} Not in the repository.\n"
+    yield _table(("key", "default", "meaning"), list(_policy_rows("", schema)))
+
+
 def _policy_rows(prefix: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, part in schema["properties"].items():
         key = f"{prefix}{name}"
@@ -111,6 +114,8 @@ def _policy_rows(prefix: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, 
             yield f"`{key}`", _default(part["default"]) if "default" in part else "", words
         if "properties" in part.get("items", {}):
             yield from _policy_rows(f"{key}[].", part["items"])
+        if "properties" in (each := part.get("additionalProperties") or {}):
+            yield from _policy_rows(f"{key}.<name>.", each)
 
 
 def _service(service: Service, catalogue: Catalogue) -> Iterator[str]:
