@@ -15,7 +15,7 @@ from reconciler.fleet.judge import View, overdue, verdict, worst
 from reconciler.fleet.memory import Said
 from reconciler.report import StatusText
 
-MOST_GROUPS = 16  # with more of them, the summary alone is posted
+MOST_GROUPS = 12  # with more of them, the summary alone is posted
 _FIRST_GAP, _LONGEST_GAP = 60.0, 3600.0  # seconds
 _ALLOWANCE = 2  # results of groups beyond those that are free
 _SPENT_GAP = 6 * 3600.0
