@@ -1,6 +1,10 @@
-"""`python -m tests.bench [--quick] [NAME…]`: measure all figures, or those named."""
+"""`python -m tests.bench [--quick] [NAME…]`: measure all figures, or those named.
+
+`python -m tests.bench --docs RESULT.json` puts the figures of an earlier run into docs/performance.md.
+"""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -16,6 +20,7 @@ from rich.console import Console
 from tests.bench import cycles, polling, resident, sites, table
 from tests.bench.measure import Context, Figure, Row
 from tests.support import engine
+from tests.support.paths import CHECKOUT
 
 FIGURES: Final[Mapping[str, Figure]] = {
     "noop": cycles.noop,
@@ -30,6 +35,7 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "plan": sites.plan,
     "smoke": cycles.smoke,
 }
+_MARK: Final = "<!-- from here on by `python -m tests.bench --docs` -->\n\n"
 _NOT_BY_DEFAULT: Final = frozenset({"smoke"})
 
 
@@ -41,7 +47,10 @@ def main(words: list[str]) -> int:
         "--quick", action="store_true", help="few runs, smaller sizes: minutes instead of a quarter of an hour"
     )
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the JSON")
+    parser.add_argument("--docs", type=Path, metavar="RESULT.json", help="put these figures into docs/performance.md")
     asked = parser.parse_args(words)
+    if asked.docs:
+        return _write_docs(asked.docs)
     if unknown := set(asked.names) - FIGURES.keys():
         parser.error(f"no such figure: {', '.join(sorted(unknown))}")
     wide = {} if sys.stdout.isatty() else {"width": 180}
@@ -64,6 +73,15 @@ def main(words: list[str]) -> int:
     missed = [f"{name}: {row.part.strip()}" for name, rows in found.items() for row in rows if row.missed]
     console.print(f"written to {path}" + (f"; over budget: {', '.join(missed)}" if missed else ""))
     return 2 if failed else int(bool(missed))
+
+
+def _write_docs(result: Path) -> int:
+    document = CHECKOUT / "docs" / "performance.md"
+    head, _, _ = document.read_text().partition(_MARK)
+    about = {name: (figure.__doc__ or "").strip().splitlines()[0] for name, figure in FIGURES.items()}
+    document.write_text(f"{head}{_MARK}{table.markdown(json.loads(result.read_bytes()), about)}")
+    print(f"written to {document}")
+    return 0
 
 
 def _measure(names: list[str], url: str, quick: bool, console: Console) -> tuple[dict[str, list[Row]], bool]:

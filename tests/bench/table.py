@@ -62,6 +62,31 @@ def show(name: str, about: str, rows: Sequence[Row], console: Console) -> None:
     console.print()
 
 
+def markdown(content: Mapping[str, Any], about: Mapping[str, str]) -> str:
+    """The tables of docs/performance.md, out of what `save` wrote; `about` says what each figure is."""
+    machine = content["machine"]
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_mib'] // 1024} GiB; Linux {machine['kernel']}, "
+        f"Python {machine['python']}, {machine['engine']}. Load before: {machine['load_before']:.1f}. {content['at'][:10]}, "
+        f"commit {content['commit'][:12]}.",
+    ]
+    for name, rows in content["figures"].items():
+        lines += ["", f"### {name}", "", about.get(name, ""), ""]
+        lines += ["| what | median | min – max | budget | floor | floor is |", "|---|--:|--:|--:|--:|---|"]
+        for row in rows:
+            missed = row["budget"] is not None and row["median"] > row["budget"]
+            cells = (
+                row["part"].replace("  ", "&nbsp;&nbsp;"),
+                f"{_number(row['median'])} {row['unit']}",
+                f"{_number(row['min'])} – {_number(row['max'])}" if row["runs"] > 1 else "",
+                (f"≤ {row['budget']:g}" + (" **missed**" if missed else "")) if row["budget"] is not None else "",
+                _number(row["floor"]) if row["floor"] is not None else "",
+                "; ".join(text for text in (row["floor_is"], row["note"]) if text),
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def save(found: Mapping[str, Sequence[Row]], about: Mapping[str, Any], folder: Path) -> Path:
     """Write everything below `folder`, named after the time; returns the file."""
     now = datetime.now(UTC)
