@@ -489,7 +489,8 @@ def host_policy(settings: Settings) -> policy.HostPolicy:
 
 def _news(told: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a report is worth a write: a pass that found what the one before it found leaves the disk alone."""
-    return {name: value for name, value in told.items() if name not in ("started_at", "seconds", "trigger", "deep")}
+    news = {name: value for name, value in told.items() if name not in ("started_at", "seconds", "trigger", "deep")}
+    return {**news, "checks": [check for check in told.get("checks", ()) if not check["ok"]]}
 
 
 def _with_previous_files(desired: Desired, memory: Memory) -> Desired:
