@@ -43,11 +43,18 @@ class Problem:
     hint: str = field(default="", compare=False)
     severity: Literal["error", "warning"] = field(default="error", compare=False)
 
+    @property
+    def place(self) -> str:
+        """`file:line:column`, "" when it is of no file."""
+        return f"{self.file}:{self.line or 1}:{self.column or 1}" if self.file else ""
+
+    @property
+    def text(self) -> str:
+        """What is wrong and what to do."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
     def __str__(self) -> str:
-        hint = f" ({self.hint})" if self.hint else ""
-        if not self.file:
-            return self.message + hint
-        return f"{self.file}:{self.line or 1}:{self.column or 1}: {self.message}{hint}"
+        return f"{self.place}: {self.text}" if self.file else self.text
 
 
 class SiteInvalid(Terminal):

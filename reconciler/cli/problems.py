@@ -15,9 +15,8 @@ def text(problems: Sequence[Problem], hosts: int) -> str:
     """One line each, as compilers write them, and a last line that counts."""
     lines = []
     for problem in problems:
-        place, _, rest = str(problem).partition(f":{problem.line}:{problem.column}: ")
         mark = "warning: " if problem.severity == "warning" else ""
-        lines.append(f"{place}:{problem.line}:{problem.column}: {mark}{rest}")
+        lines.append(": ".join(part for part in (problem.place, f"{mark}{problem.text}") if part))
     wrong, warnings = count(problems)
     if wrong:
         verdict = f"{_plural(wrong, 'problem')} in {_plural(len({p.file for p in problems}), 'file')}"
@@ -73,12 +72,11 @@ def code_quality(problems: Sequence[Problem], prefix: str) -> str:
     rows = []
     for p in problems:
         path = f"{prefix}/{p.file}" if prefix else p.file
-        text = f"{p.message} ({p.hint})" if p.hint else p.message
         # Lines move while a problem stays: they are not part of its identity.
         identity = hashlib.sha256(f"{path}\0{p.message}".encode()).hexdigest()
         rows.append(
             {
-                "description": text,
+                "description": p.text,
                 "check_name": "reconciler-validate",
                 "fingerprint": identity,
                 "severity": "minor" if p.severity == "warning" else "blocker",
