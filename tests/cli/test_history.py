@@ -95,7 +95,7 @@ def test_each_change_with_commit_merge_request_and_author(cli: Cli, day: Day) ->
         == [
             f"{forwarded[:12]} Greeting 2: 1 done in 1.5 s (engine event)",  # the same commit: no news about where it comes from
             f"{forwarded[:12]} Greeting 2: 1 done in 1.5 s (new commit)",
-            "  by      Ada Author <ada@example.org>",
+            "  by      author <author@example.org>",
             f"  merged  Greet the 2. (opened by ops): {day.page('merge_requests/2')}",
             f"  commit  {day.page('commit/')}{forwarded}",
             f"{merged[:12]} Merge branch 'change-1' into 'main': 1 done in 1.5 s (new commit)",
@@ -103,7 +103,7 @@ def test_each_change_with_commit_merge_request_and_author(cli: Cli, day: Day) ->
             f"  merged  Greet the 1.: {day.page('merge_requests/1')}",
             f"  commit  {day.page('commit/')}{merged}",
             f"{first[:12]} first: 1 done in 1.5 s (new commit)",
-            "  by      Ada Author <ada@example.org>",
+            "  by      author <author@example.org>",
             f"  commit  {day.page('commit/')}{first}",
         ]
     )
@@ -126,7 +126,7 @@ def test_the_same_as_json(cli: Cli, day: Day) -> None:
         "url": day.page("merge_requests/2"),
         "author": "ops",
     }
-    assert (rows[1]["author"], rows[1]["author_email"]) == ("Ada Author", "ada@example.org")
+    assert (rows[1]["author"], rows[1]["author_email"]) == ("author", "author@example.org")
     assert rows[0]["refused"]["merge_request"]["iid"] == 1
     assert rows[0]["refused"]["author_email"] == "gitlab@example.org"
     assert (rows[3]["merge_request"], rows[3]["commit_url"]) == (None, f"{day.page('commit/')}{day.commits[0]}")

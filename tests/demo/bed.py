@@ -137,8 +137,8 @@ class Bed(Lab):
         credentials.write_text(f"{url.replace('://', f'://oauth2:{token}@')}\n")
         self.git("init", "--quiet", "--initial-branch=main")
         for name, value in {
-            "user.name": "Olga Operator",
-            "user.email": "olga@example.org",
+            "user.name": "operator",
+            "user.email": "operator@example.org",
             "credential.helper": f"store --file={shlex.quote(str(credentials))}",
             "credential.useHttpPath": "true",
             "http.sslCAInfo": str(self.root / "ca.pem"),

@@ -40,7 +40,7 @@ def report(**changes: Any) -> Report:
         "outcomes": (Outcome(start, "done", seconds=0.6), Outcome(write, "done"), Outcome(restart, "done", seconds=4.1)),
         "containers": 38,
         "subject": "nova: more API workers",
-        "author": "Dana Lindqvist",
+        "author": "operator",
         "explained": {"keystone": "stopped by hand at 03:12", "glance-api": "made anew by docker at 03:14"},
         "conditions": conditions(now),
     }  # fmt: skip
@@ -98,12 +98,12 @@ def history() -> list[dict[str, Any]]:
         "message": "globals.yml:12:1: unknown variable 'nova_api_worker'",
     }
     return [
-        entry(0.01, "nova: more API workers", "Dana Lindqvist", action("write nova-api/nova.conf: nova.conf changed"),
+        entry(0.01, "nova: more API workers", "operator", action("write nova-api/nova.conf: nova.conf changed"),
               action("restart nova-api: nova.conf changed"), trigger="webhook"),
-        entry(3, "keystone: token lifetime", "Ayo Bello", action("start keystone: it was stopped", drift=True),
+        entry(3, "keystone: token lifetime", "operator", action("start keystone: it was stopped", drift=True),
               explained={"keystone": "stopped by hand at 03:12"}, trigger="event"),
         entry(20, "", "", refused=refused),
-        entry(26, "glance: 2025.1", "Ayo Bello", action("replace glance-api: image", "rolled-back", reason="HealthGate",
+        entry(26, "glance: 2025.1", "operator", action("replace glance-api: image", "rolled-back", reason="HealthGate",
               message="not healthy within 120 s")),
     ]  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_what_a_node_says(window: Browser) -> None:
         shown.open(window)
         text = window.run(TEXT)
         for expected in (
-            "site cloud-north", "ctl1", "DriftReported", "3f9c1b7e5d2a", "nova: more API workers", "Dana Lindqvist",
+            "site cloud-north", "ctl1", "DriftReported", "3f9c1b7e5d2a", "nova: more API workers", "operator",
             "restart nova-api", "environment.OS_DEBUG", "stopped by hand at 03:12", "old_prometheus", "HoldsData",
         ):  # fmt: skip
             assert expected in text, expected
