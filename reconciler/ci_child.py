@@ -4,6 +4,7 @@ Functions here take and give plain JSON values, for `run.python`.
 """
 
 import ctypes
+import json
 import os
 import signal
 from collections.abc import Iterable, Mapping
@@ -238,7 +239,9 @@ def _policy(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "
 
 
 def _said(value: Any) -> str:
-    return "(not set)" if value is None else str(value)
+    if value is None:
+        return "(not set)"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _rows(problems: Iterable[Problem]) -> list[list[Any]]:
