@@ -72,6 +72,10 @@ class Day(Lab):
         self._process: subprocess.Popen[bytes] | None = None
         self._token = ""
 
+    def __enter__(self) -> "Day":
+        super().__enter__()
+        return self
+
     def _set_up(self) -> None:
         self._remove_from_engine()
         etc = self.config.parent
@@ -90,13 +94,18 @@ class Day(Lab):
         for name, token, level in (
             ("reconciler", self._token, gitlab_state.DEVELOPER),
             ("reconciler-review", self.review_token, gitlab_state.REPORTER),
-            ("olga", self.operator_token, gitlab_state.MAINTAINER),
+            ("operator", self.operator_token, gitlab_state.MAINTAINER),
         ):
             self.forge.add_user(name, token, level=level)
         self.server = self._stack.enter_context(servers.http_server(self.root / "git", token=self._token))
         assert self.server.ca_file is not None
         shutil.copyfile(self.server.ca_file, etc / "ca.pem")
-        for name, text in {"token": self._token, "alerts.key": self.forge.alert_key}.items():
+        self.hook_secret = secrets.token_hex(16)
+        for name, text in {
+            "token": self._token,
+            "alerts.key": self.forge.alert_key,
+            "webhook": self.hook_secret,
+        }.items():
             (etc / name).touch(mode=0o600)
             (etc / name).write_text(text)
         self.page = f"127.0.0.1:{servers.free_port()}"
@@ -126,13 +135,13 @@ class Day(Lab):
             return str(client.info()["DockerRootDir"])
 
     def _git_settings(self) -> None:
-        """What git knows about Olga: her name, her token, whom the server's certificate is from."""
+        """What git knows about the operator: a name, a token, whom the server's certificate is from."""
         url = self.server.url("site.git")
         credentials = self.home / ".git-credentials"
         credentials.touch(mode=0o600)
         credentials.write_text(f"{url.replace('://', f'://oauth2:{self._token}@')}\n")
         (self.home / ".gitconfig").write_text(
-            "[user]\n\tname = Olga Operator\n\temail = olga@example.org\n[init]\n\tdefaultBranch = main\n"
+            "[user]\n\tname = operator\n\temail = operator@example.org\n[init]\n\tdefaultBranch = main\n"
             f"[credential]\n\thelper = store\n\tuseHttpPath = true\n[http]\n\tsslCAInfo = {self.config.parent}/ca.pem\n"
             "[advice]\n\tdetachedHead = false\n[pull]\n\tff = only\n[push]\n\tautoSetupRemote = true\n"
         )
@@ -208,8 +217,12 @@ class Day(Lab):
             raise DayFailed(f"{name} has no {old!r}")
         path.write_text(content.replace(old, new, 1))
         if self._block is not None:
-            changes = list(difflib.unified_diff(content.splitlines(), path.read_text().splitlines(), lineterm="", n=1))
-            self._block.rows += [f"# {name}", *changes[3:]]
+            changes = list(
+                difflib.unified_diff(
+                    content.splitlines(), path.read_text().splitlines(), f"a/{name}", f"b/{name}", lineterm="", n=1
+                )
+            )
+            self._block.rows += [*changes[:2], *(row for row in changes[3:] if row.strip())]
 
     def settings(self, section: str, lines: str) -> None:
         """Add lines to a section of the node's settings, which is made when it is not there."""
@@ -262,7 +275,7 @@ class Day(Lab):
     # --- GitLab --------------------------------------------------------------------------------------------------
 
     def open_request(self, branch: str, title: str) -> int:
-        """Olga opens a merge request in the browser."""
+        """The operator opens a merge request in the browser."""
         answer = requests.post(
             f"{self.forge.url}/api/v4/projects/cloud%2Fsite/merge_requests",
             headers={"PRIVATE-TOKEN": self.operator_token},
@@ -274,14 +287,22 @@ class Day(Lab):
         return self.requests[branch]
 
     def merge(self, branch: str) -> str:
-        """Olga presses Merge, and pulls. Returns the commit."""
+        """The operator presses Merge, and pulls; GitLab calls the node's webhook. Returns the commit."""
         answer = requests.post(f"{self.forge.url}/-/merge/{self.requests[branch]}", timeout=30)
         answer.raise_for_status()
         self.head = str(answer.json()["sha"])
         self.call("git", "switch", "--quiet", "main")
         self.call("git", "pull", "--quiet")
         self._know_commits()
+        self.hook()
         return self.head
+
+    def hook(self) -> None:
+        """What GitLab does after a push, where its webhook is set up: the node looks at once."""
+        headers = {"X-Gitlab-Token": self.hook_secret, "X-Gitlab-Event": "Push Hook"}
+        answer = requests.post(f"http://{self.page}/hooks/gitlab", headers=headers, json={}, timeout=30)
+        if answer.status_code != 202:
+            raise DayFailed(f"the node answered {answer.status_code} to the webhook")
 
     @property
     def project(self) -> gitlab_state.Project:

@@ -26,5 +26,5 @@ def _now() -> datetime:
 
 
 if __name__ == "__main__":
-    service.Node = _Node  # type: ignore[misc]
+    service.Node = _Node  # type: ignore[attr-defined]
     main()

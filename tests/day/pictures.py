@@ -1,5 +1,6 @@
 """The tutorial's pictures, taken with a real browser while the day goes on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
@@ -19,9 +20,10 @@ while (walk.nextNode()) if (walk.currentNode.data.trim()) found.push(walk.curren
 
 def take(day: Day, step: steps.Step, folder: Path) -> None:
     """Take the picture that belongs to a step that was just carried out, if there is one. Raises DayFailed."""
-    what = {steps.propose: _note, steps.drift: _drift}.get(step)
-    if what is None:
+    found: dict[steps.Step, Callable[[Day, Browser], None]] = {steps.propose: _note, steps.drift: _drift}
+    if step not in found:
         return
+    what = found[step]
     if absent := missing():
         raise DayFailed(f"pictures need a browser: run `apt-get install --no-install-recommends {absent}`")
     with browser() as window:

@@ -49,7 +49,7 @@ def make_site(day: Day) -> None:
     day.append("globals.yml", f"node_config_directory: {day.config_root}\n")
     # The catalogue's check of the database asks for one that is switched off, too, on every host of its group.
     day.append("inventory.yml", "groups:\n  mariadb: {hosts: []}\n")
-    with day.listing("policy", "yaml"):
+    with day.listing("policy", "diff"):
         day.replace("reconciler.yml", "  mode: heal", "  mode: heal\n  services:\n    memcached: report")
     with day.listing("plan"):
         day.type("reconciler validate .")
@@ -78,12 +78,15 @@ def make_node(day: Day) -> None:
     _require("A small cloud to begin with" in printed, printed)
     with day.listing("settings", "toml"):
         day.settings("git", "testing = true")
-        day.settings("daemon", "interval = 1                     # seconds; 60 unless told otherwise")
+        day.settings("daemon", 'webhook = {secret_file = "/etc/reconciler/webhook"}')
         day.settings(
             "forge",
             'kind = "gitlab"\nurl = "https://git.example.org"\nproject = "cloud/site"\ntoken_file = "/etc/reconciler/token"',
         )
-        day.settings("alerts", "settle = 1                       # seconds that something must have been well; 120")
+        day.settings(
+            "alerts",
+            "settle = 1                       # seconds that something must be well again; 120 unless told otherwise",
+        )
         day.settings(
             "alerts.targets.gitlab",
             'kind = "gitlab"\nurl = "https://git.example.org/cloud/site/alerts/notify/reconciler/0123456789abcdef.json"\n'
@@ -170,7 +173,7 @@ def heal(day: Day) -> None:
     day.clock("12:05")
     with day.listing("heal_branch"):
         day.type("git switch --quiet -c heal-the-cache")
-    with day.listing("heal_policy", "yaml"):
+    with day.listing("heal_policy", "diff"):
         day.replace("reconciler.yml", "  services:\n    memcached: report\n", "")
     with day.listing("heal_plan"):
         day.type("reconciler plan .")
@@ -198,6 +201,7 @@ def try_on_host(day: Day) -> None:
     with day.listing("tried"):
         day.type('git commit --quiet -am "Logs are kept for twelve weeks"')
         day.type("git push --quiet origin HEAD:testing/ctl1")
+    day.hook()
     tried = day.call("git", "rev-parse", "HEAD").strip()
     day.converged(tried)
     _require(conf.read_bytes() != good and b"rotate 12" in conf.read_bytes(), conf.read_text())
@@ -207,6 +211,7 @@ def try_on_host(day: Day) -> None:
     day.clock("14:30")
     with day.listing("left"):
         day.type("git push --quiet origin --delete testing/ctl1")
+    day.hook()
     day.wait("the node is back", lambda: day.report().get("revision") == main and conf.read_bytes() == good)
     day.wait("it says so", lambda: day.condition("Ready").get("status"))
     with day.listing("back"):
@@ -237,6 +242,7 @@ def window(day: Day) -> None:
         block.rows += day.told("pending")
     _require(day.seen() == before, "something was touched before the window opened")
     day.clock("22:00")
+    day.hook()  # the next pass would come within a minute
     day.converged()
     _require(day.seen()[CACHE] != before[CACHE], "memcached is the one of the day")
     with day.listing("night_status", "") as block:
