@@ -371,7 +371,7 @@ class Day(Lab):
 
     def told(self, status: str) -> list[str]:
         """Wait until the pipeline of main's commit in GitLab has that status; its rows, as they are shown."""
-        self.wait(f"GitLab says: {status}", lambda: f"  {status}  " in "".join(self.posted(self.head)), 60)
+        self.wait(f"GitLab says: {status}", lambda: f"  {status}  " in "".join(self.posted(self.head)))
         return [self.stable.text(row) for row in self.posted(self.head)]
 
 
@@ -386,4 +386,7 @@ def refuse_collisions(engine_url: str) -> None:
     with contextlib.closing(docker.APIClient(base_url=engine_url, timeout=60)) as client:
         found = demo.collisions(client, f"{NAME}/{HOST}", CONTAINERS, VOLUMES)
     if found := [*found, *demo.taken(PORTS)]:
-        raise DayFailed(f"others have what the day needs: {', '.join(found)}")
+        raise DayFailed(
+            f"others have what the day needs: {', '.join(found)} (if a day that was killed left it: "
+            f"docker rm --force {' '.join(CONTAINERS)})"
+        )

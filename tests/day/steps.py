@@ -145,15 +145,15 @@ def drift(day: Day) -> None:
     good = conf.read_bytes()
     with day.listing("edited"):
         day.on_node("sed -i s/weekly/daily/ /etc/kolla/cron/logrotate.conf")
-    day.wait("the file is as the site says", lambda: conf.read_bytes() == good, 60)
-    day.wait("it is in the history", lambda: "logrotate.conf" in day.call("reconciler", "events", node=True), 60)
+    day.wait("the file is as the site says", lambda: conf.read_bytes() == good)
+    day.wait("it is in the history", lambda: "logrotate.conf" in day.call("reconciler", "events", node=True))
     with day.listing("healed"):
         day.on_node("reconciler events")
     day.clock("11:40")
     with day.listing("stopped"):
         day.on_node("docker stop memcached")
     alerts = day.project.alerts
-    day.wait("GitLab has an alert", lambda: alerts, 60)
+    day.wait("GitLab has an alert", lambda: alerts)
     text = str(alerts[0].payload.get("description"))
     _require("stopped by hand at " in text, json.dumps(alerts[0].payload))
     with day.listing("alert", "") as block:
@@ -183,7 +183,7 @@ def heal(day: Day) -> None:
     day.merge("heal-the-cache")
     day.converged()
     alerts = day.project.alerts
-    day.wait("the alert is resolved", lambda: [a.status for a in alerts] == ["resolved"], 60)
+    day.wait("the alert is resolved", lambda: [a.status for a in alerts] == ["resolved"])
     with day.listing("put_right"):
         told = day.on_node("reconciler history -n 1")
     _require("memcached" in told, told)
@@ -234,7 +234,7 @@ def window(day: Day) -> None:
         day.type("git push --quiet")
     day.open_request("nights", "Changes at night; more connections to the cache")
     day.merge("nights")
-    day.wait("the change waits", lambda: day.condition("Ready").get("reason") == "OutsideWindow", 60)
+    day.wait("the change waits", lambda: day.condition("Ready").get("reason") == "OutsideWindow")
     with day.listing("waiting"):
         told = day.on_node("reconciler status")
     _require("until 2026-03-02 22:00 CET" in told, told)
