@@ -4,10 +4,9 @@ The node holds what is worth keeping between cycles: the connection to the git s
 with its bound contents for the accepted revision, so that a pass over an unchanged site starts no child process.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any
 
 import structlog
 
-from reconciler import alerts, apply, errors, host, plan, policy, probe, report, secret, sops, windows
+from reconciler import alerts, apply, errors, host, plan, probe, report, secret, sops, windows
 from reconciler.apply import Rollback
 from reconciler.engine import Engine
 from reconciler.files import sweep
+from reconciler.findings import Findings
 from reconciler.follow import Follower
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
 from reconciler.git import tree
@@ -30,7 +30,6 @@ from reconciler.model import (
     CheckResult,
     Condition,
     Desired,
-    File,
     Held,
     Memory,
     Outcome,
@@ -39,32 +38,20 @@ from reconciler.model import (
     from_json,
     to_json,
 )
-from reconciler.prepare import Prepared, prepare
+from reconciler.prepare import prepare
 from reconciler.registrations import Registry
 from reconciler.render import digest, tokens
 from reconciler.report import Refusal, Report, Source
 from reconciler.report.summary import pending
 from reconciler.settings import Settings
 from reconciler.state import Anchor, StateDirectory
+from reconciler.target import Target, host_policy, make_target
 
 log = structlog.get_logger()
 
 _SETTLE = (
     30.0  # seconds that services have to answer after a change: load balancers take a backend back in their own time
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Desired state made concrete: with the bytes of its files, and the digests planning compares."""
-
-    prepared: Prepared
-    contents: Mapping[str, bytes] = field(repr=False)
-    basis: plan.Basis
-
-    @property
-    def desired(self) -> Desired:
-        return self.prepared.desired
 
 
 class Node:
@@ -93,7 +80,7 @@ class Node:
         self._looked_deep = 0.0
         self._deep_revision = ""
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
-        self._found: _Deep | None = None  # what the last deep pass found, as long as it counts
+        self._found: Findings | None = None  # what the last deep pass found, as long as it counts
         self._tidied = False
         self._restless = False  # the last cycle did something: the next looks closely
         self._commit: tree.CommitInfo | None = None
@@ -249,7 +236,7 @@ class Node:
             observed, unknown = self.registry(target).observe(mine, actual)
             actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
             self._looked_deep, self._deep_revision = time.monotonic(), target.desired.revision
-            self._found = _Deep.of(target.desired.revision, actual)
+            self._found = Findings.of(target.desired.revision, actual)
             return actual
         if self._found is None or self._found.revision != target.desired.revision:
             return actual
@@ -398,64 +385,6 @@ class Node:
         return StatusReporter(connect(connection), self.state.posted)
 
 
-@dataclass(frozen=True, slots=True)
-class _Deep:
-    """What a deep pass found. Passes that do not look that far repeat it, so that what is reported stays reported."""
-
-    revision: str
-    stale: Mapping[str, tuple[str, datetime | None, str]]  # container → id, start, what was said
-    registrations: Mapping[str, Mapping[str, Any] | None]
-    unknown: Mapping[str, str]  # registrars that did not answer
-
-    @classmethod
-    def of(cls, revision: str, actual: Actual) -> "_Deep":
-        found = {name: actual.containers[name] for name in actual.stale if name in actual.containers}
-        return cls(
-            revision,
-            {name: (running.id, running.started_at, actual.stale[name]) for name, running in found.items()},
-            actual.registrations,
-            {item: why for item, why in actual.unknown.items() if item.startswith("registrar:")},
-        )
-
-    def added_to(self, actual: Actual) -> Actual:
-        """`actual` with these findings, without those about containers that were started since."""
-        now = {name: (running.id, running.started_at) for name, running in actual.containers.items()}
-        return replace(
-            actual,
-            stale={name: said for name, (*which, said) in self.stale.items() if now.get(name) == tuple(which)},
-            registrations=self.registrations,
-            unknown={**self.unknown, **actual.unknown},
-            deep=True,
-        )
-
-
-def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
-    """Bind the secrets into the files and digest what planning compares."""
-    desired = prepared.desired
-    contents = {file.path: tokens.bind(file.content, prepared.secrets).encode() for file in desired.files}
-    owners: dict[str, list[File]] = {}
-    for file in desired.files:
-        owners.setdefault(file.container, []).append(file)
-    basis = plan.Basis(
-        contents=contents,
-        files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
-        part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
-        denied=policy.denied(desired, rules),
-    )
-    return Target(prepared, contents, basis)
-
-
-def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:
-    """Of the files whose change asks for a restart, a dot, of those whose change asks for a reload."""
-    # Kept on the node only, in a directory that only root reads, beside the files themselves.
-    parts = {"restart": hashlib.sha256(), "reload": hashlib.sha256()}
-    for file in sorted(files, key=lambda f: f.path):
-        if file.on_change != "none":
-            content = contents[file.path]
-            parts[file.on_change].update(f"{file.path}\0{len(content)}\0".encode() + content)
-    return ".".join(part.hexdigest() for part in parts.values())
-
-
 def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     failed = plan.quarantined(target.desired, memory, target.basis.part_digest)
     good = memory.last_good
@@ -468,22 +397,6 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
         observed={name: running.id for name, running in actual.containers.items()},
         owned=frozenset(running.id for running in actual.containers.values() if running.owned),
         registered={registration.id: registration for registration in memory.registered},
-    )
-
-
-def host_policy(settings: Settings) -> policy.HostPolicy:
-    """What the node's settings allow a commit to ask for."""
-    own = settings.policy
-    base = policy.HostPolicy()
-    state = str(settings.state_dir)
-    return replace(
-        base,
-        privileged=own.privileged,
-        host_pid=own.pid_host,
-        devices=base.devices if own.devices else (),
-        binds=base.binds if own.binds is None else own.binds,
-        registries=own.registries,
-        forbidden=base.forbidden if state in base.forbidden else (*base.forbidden, state),
     )
 
 

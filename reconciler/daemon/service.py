@@ -25,12 +25,13 @@ from reconciler.daemon.presence import Presence
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
 from reconciler.model import ASIDE
-from reconciler.node import Node, Target
+from reconciler.node import Node
 from reconciler.report import Report, text
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
 from reconciler.report.signed import Signer
 from reconciler.settings import Settings
+from reconciler.target import Target
 from reconciler.web import Answer, Handler, Hooks, NodePage, Request, Server, handlers, report_handlers
 
 log = structlog.get_logger()

@@ -1,0 +1,39 @@
+"""What only a deep pass sees, and for how long it counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from reconciler.model import Actual
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a deep pass found. Passes that do not look that far repeat it, so that what is reported stays reported."""
+
+    revision: str
+    stale: Mapping[str, tuple[str, datetime | None, str]]  # container → id, start, what was said
+    registrations: Mapping[str, Mapping[str, Any] | None]
+    unknown: Mapping[str, str]  # registrars that did not answer
+
+    @classmethod
+    def of(cls, revision: str, actual: Actual) -> "Findings":
+        found = {name: actual.containers[name] for name in actual.stale if name in actual.containers}
+        return cls(
+            revision,
+            {name: (running.id, running.started_at, actual.stale[name]) for name, running in found.items()},
+            actual.registrations,
+            {item: why for item, why in actual.unknown.items() if item.startswith("registrar:")},
+        )
+
+    def added_to(self, actual: Actual) -> Actual:
+        """`actual` with these findings, without those about containers that were started since."""
+        now = {name: (running.id, running.started_at) for name, running in actual.containers.items()}
+        return replace(
+            actual,
+            stale={name: said for name, (*which, said) in self.stale.items() if now.get(name) == tuple(which)},
+            registrations=self.registrations,
+            unknown={**self.unknown, **actual.unknown},
+            deep=True,
+        )

@@ -1,0 +1,67 @@
+"""What a node aims at: the desired state of one commit made concrete, within what the node's own settings allow."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler import plan, policy
+from reconciler.model import Desired, File
+from reconciler.prepare import Prepared
+from reconciler.render import digest, tokens
+from reconciler.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Desired state made concrete: with the bytes of its files, and the digests planning compares."""
+
+    prepared: Prepared
+    contents: Mapping[str, bytes] = field(repr=False)
+    basis: plan.Basis
+
+    @property
+    def desired(self) -> Desired:
+        return self.prepared.desired
+
+
+def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
+    """Bind the secrets into the files and digest what planning compares."""
+    desired = prepared.desired
+    contents = {file.path: tokens.bind(file.content, prepared.secrets).encode() for file in desired.files}
+    owners: dict[str, list[File]] = {}
+    for file in desired.files:
+        owners.setdefault(file.container, []).append(file)
+    basis = plan.Basis(
+        contents=contents,
+        files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
+        part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
+        denied=policy.denied(desired, rules),
+    )
+    return Target(prepared, contents, basis)
+
+
+def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:
+    """Of the files whose change asks for a restart, a dot, of those whose change asks for a reload."""
+    # Kept on the node only, in a directory that only root reads, beside the files themselves.
+    parts = {"restart": hashlib.sha256(), "reload": hashlib.sha256()}
+    for file in sorted(files, key=lambda f: f.path):
+        if file.on_change != "none":
+            content = contents[file.path]
+            parts[file.on_change].update(f"{file.path}\0{len(content)}\0".encode() + content)
+    return ".".join(part.hexdigest() for part in parts.values())
+
+
+def host_policy(settings: Settings) -> policy.HostPolicy:
+    """What the node's settings allow a commit to ask for."""
+    own = settings.policy
+    base = policy.HostPolicy()
+    state = str(settings.state_dir)
+    return replace(
+        base,
+        privileged=own.privileged,
+        host_pid=own.pid_host,
+        devices=base.devices if own.devices else (),
+        binds=base.binds if own.binds is None else own.binds,
+        registries=own.registries,
+        forbidden=base.forbidden if state in base.forbidden else (*base.forbidden, state),
+    )
