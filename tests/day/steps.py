@@ -47,8 +47,6 @@ def make_site(day: Day) -> None:
         day.append("globals.yml", SWITCHES)
     # Where this machine lets the node write; an installed one writes below /etc/kolla anyway.
     day.append("globals.yml", f"node_config_directory: {day.config_root}\n")
-    # The catalogue's check of the database asks for one that is switched off, too, on every host of its group.
-    day.append("inventory.yml", "groups:\n  mariadb: {hosts: []}\n")
     with day.listing("policy", "diff"):
         day.replace("reconciler.yml", "  mode: heal", "  mode: heal\n  services:\n    memcached: report")
     with day.listing("plan"):

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 import docker
+import filelock
 
 from reconciler import settings
 from reconciler.cycle import reconcile
@@ -30,6 +31,7 @@ from reconciler.node import Node
 from reconciler.report import Report
 from tests.forge.gitlab_server import GitLab
 from tests.git import servers
+from tests.support import paths
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ADDRESS, VIP = "127.0.0.41", "127.0.0.42"
@@ -50,10 +52,13 @@ class Lab:
         self.host_key = root / "ssh_host_ed25519_key"
         self.head = ""
         self._stack = contextlib.ExitStack()
+        self._alone = filelock.FileLock(paths.cache() / f"lab-{name}-{host}.lock", timeout=1800)
         self._node: Node | None = None
 
     def __enter__(self) -> "Lab":
         with contextlib.ExitStack() as undo:
+            # Two labs of one name would take each other's containers away: the second waits.
+            undo.enter_context(self._alone)
             undo.push(self._stack)
             self._set_up()
             undo.pop_all()
@@ -62,9 +67,12 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close_node()
-        self._stack.close()
-        self.remove_everything()
+        try:
+            self.close_node()
+            self._stack.close()
+            self.remove_everything()
+        finally:
+            self._alone.release()
 
     def _set_up(self) -> None:
         self._remove_from_engine()  # what an earlier one could not, because it was killed
