@@ -166,7 +166,7 @@ class _Child:
             "left": [host for host in old if head and host not in head.hosts],
             "groups": self.groups.rows,
             "rotated": self.rotated,
-            "policy": [to_json(d) for d in _policy(base.policy, head.policy)] if base and head else [],
+            "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],
             "warnings": _rows(head.warnings) if head else [],
             "problems": _rows(self.problems[:_MAX_PROBLEMS]),
             "base_problems": _rows(self.base_problems[:_MAX_PROBLEMS]),
@@ -226,13 +226,13 @@ def _strays(desired: Desired) -> list[Problem]:
     ]
 
 
-def _policy(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[Difference]:
+def policy_changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[Difference]:
     """The settings of reconciler.yml that differ, by dotted name."""
     found = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _policy(old, new, f"{prefix}{name}.")
+            found += policy_changes(old, new, f"{prefix}{name}.")
         elif old != new:
             found.append(Difference(f"{prefix}{name}", _said(new), _said(old)))
     return found

@@ -119,7 +119,7 @@ def _git(settings: Settings) -> Iterator[Check]:
     yield Check("git", "ok", f"{settings.git.branch} is at {found[remote.ref][:12]} ({took * 1000:.0f} ms)")
     anchor = StateDirectory(settings.state_dir).anchor
     if anchor is None:
-        yield Check("git", "warn", "no revision was accepted yet", "run `reconciler reconcile`")
+        yield Check("git", "ok", "no revision was accepted yet: the first pass does that")
     elif anchor.commit != found[remote.ref]:
         yield Check(
             "git",
@@ -171,8 +171,7 @@ def _keys(settings: Settings) -> Iterator[Check]:
     yield Check("sops key", "ok", f"this node is {', '.join(ours)}" if ours else "a key is set")
     content = _passwords(settings)
     if content is None:
-        yield Check("sops key", "ok", "the accepted revision has no passwords.yml, or there is none yet")
-        return
+        return  # no revision was accepted yet, or it has no passwords
     if ours and not set(ours) & set(sops.recipients(content)):
         yield Check(
             "sops key",

@@ -128,7 +128,9 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
         yield _alert(report, "source", SOURCE, report.source.reason, "the repository cannot be read", text, "high")
     suspended = conditions.get("Suspended")
     if report.suspended and suspended and _lasts(suspended, True, now, rules.suspended_after):
-        text = f"{report.suspended}\nNothing is changed or healed since {suspended.since:%Y-%m-%d %H:%M} UTC."
+        text = (
+            f"{report.suspended}\nNothing is changed or healed since {suspended.since.astimezone():%Y-%m-%d %H:%M %Z}."
+        )
         yield _alert(report, "suspended", SUSPENSION, "Suspended", "still suspended", text, "low")
     stalled = conditions.get("Stalled")
     told = bool(report.failed or report.quarantined) or (report.failure is None and report.plan is None)

@@ -94,10 +94,10 @@ def _lines(delivery: Delivery, runbook: str) -> list[str]:
     alert, entry = delivery.entry.alert, delivery.entry
     lines = [f"who did it: {alert.cause}"] if alert.cause else []
     lines += alert.text.splitlines()
-    lines.append(f"reason {alert.reason}, since {entry.since:%Y-%m-%d %H:%M:%S} UTC")
+    lines.append(f"reason {alert.reason}, since {entry.since.astimezone():%Y-%m-%d %H:%M:%S %Z}")
     if entry.gone and delivery.status == "resolved":
         lasted = timedelta(seconds=round((entry.gone - entry.since).total_seconds()))
-        lines.append(f"gone since {entry.gone:%Y-%m-%d %H:%M:%S} UTC, lasted {lasted}")
+        lines.append(f"gone since {entry.gone.astimezone():%Y-%m-%d %H:%M:%S %Z}, lasted {lasted}")
     if alert.revision:
         lines.append(f"revision {alert.revision[:12]}")
     lines.append(f"what to do: {_runbook(delivery, runbook)}")

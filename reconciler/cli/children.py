@@ -112,11 +112,12 @@ def hosts(argument: Mapping[str, Any]) -> list[str]:
     return list(prepare.load(read(argument["source"])).hosts)
 
 
-def plan(argument: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """{"source", "base": source or None, "hosts": names, "revision"} → the plan of each host, as JSON.
+def plan(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """{"source", "base": source or None, "hosts": names, "revision"} → {"plans": one per host, "policy": differences}.
 
     A host that only the base has is planned as one that nothing is wanted of.
     """
+    from reconciler.ci_child import policy_changes
     from reconciler.plan import preview
     from reconciler.render import bind
     from reconciler.render.digest import part_digest
@@ -128,7 +129,8 @@ def plan(argument: Mapping[str, Any]) -> list[dict[str, Any]]:
         before = render_host(base, host, "base") if base is not None and host in base.hosts else None
         after = render_host(site, host, argument["revision"])
         plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest)))
-    return plans
+    policy = policy_changes(base.policy, site.policy) if base is not None else []
+    return {"plans": plans, "policy": [to_json(item) for item in policy]}
 
 
 def _base_site(source: Source | None) -> Site | None:

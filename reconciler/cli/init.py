@@ -282,7 +282,7 @@ def _build(target: Path, files: Mapping[str, str], key: _Key | None) -> _Made:
         found = [errors.Problem(*row) for row in answer["problems"]]
         if problems.count(found)[0]:
             raise errors.SiteInvalid(found)
-        plans = site_plans(scratch, (), None)
+        plans, _ = site_plans(scratch, (), None)
         _settle(scratch, target, key)
     return _Made(filled, found, plans)
 
@@ -368,7 +368,7 @@ def _tell(target: Path, directory: Path, count: int, key: _Key | None, made: _Ma
     if not committed:
         started = checkout.find(target)
         output.line(f"  {'' if started else 'git init -b main && '}git add --all . && git commit -m 'A new site'")
-    output.line("  git push, to a branch that only reviewed merge requests change")
+    output.line("  git push   # to a branch that only reviewed merge requests change")
     output.line("  reconciler node install --url URL --branch main --host HOST   # on each host, as root")
     for line in told.splitlines():
         output.line(f"    {line}")

@@ -88,7 +88,8 @@ def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, *
     path = root / _SETTINGS
     _require_same(path, text, force)
     loaded = settings_of_node.parse(text, path)
-    log.configure(loaded.log)
+    # What a pass logs, the lines below say.
+    log.configure(dataclasses.replace(loaded.log, level="error"))
     checks = [] if no_check else _check(loaded, quiet=json_)
     wanted = {path: (text, 0o600)} | {target: (unit, 0o644) for target, unit in _units(root, path, loaded).items()}
     written = {str(target): _write(target, content, mode) for target, (content, mode) in wanted.items()}
@@ -99,8 +100,8 @@ def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, *
     else:
         for name, changed in written.items():
             output.line(f"{'wrote    ' if changed else 'unchanged'}  {name}", "ok" if changed else "")
-        output.line("\nfirst cycle, nothing is changed:")
-        show(report)
+        output.line("\nwhat the first pass will do (nothing was changed yet):")
+        show(dataclasses.replace(report, conditions=()))
     _start(root, path, start=start, say=(lambda *_: None) if json_ else output.line)
     return 0 if report.plan is not None else 1
 
@@ -202,14 +203,18 @@ def _program() -> str:
 
 
 def _first_cycle(loaded: "Settings") -> "Report":
-    """One cycle that changes nothing."""
+    """One cycle that changes nothing, with the plan that the first one of the daemon will have."""
     from reconciler import cycle
+    from reconciler.cli.plan import planned
     from reconciler.node import Node
 
     node = Node(dataclasses.replace(loaded, mode="report"), forge=False)
     try:
         with output.progress("looking at the repository and at the engine"):
-            return cycle.reconcile(node, trigger="command", deep=False)
+            report = cycle.reconcile(node, trigger="command", deep=False)
+            node.settings = loaded
+            target = node.target() if report.plan is not None else None
+            return dataclasses.replace(report, plan=planned(node, target)) if target else report
     finally:
         node.close()
 

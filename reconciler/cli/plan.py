@@ -14,8 +14,9 @@ from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.cli.site import in_child, source
 
 if TYPE_CHECKING:
-    from reconciler.model import Plan
+    from reconciler.model import Difference, Plan
     from reconciler.node import Node
+    from reconciler.target import Target
 
 FORMATS = ("text", "json", "markdown")
 _SECONDS = 600.0
@@ -52,13 +53,14 @@ def plan(
     Exits with 0, on errors with 1; with --detailed-exitcode with 2 when there are changes.
     """
     compared = "actual state"
+    policy: list[Difference] = []
     if site is None or against == "node":
         plans = [node_plan()] if site is None else [node_plan_of(site, hosts)]
     else:
         with output.progress("planning"):
             start, compared = checkout.base_of(site, base)
-            plans = site_plans(site, hosts, start)
-    _print(plans, "json" if json_ else format_, compared, diffs=not no_diffs)
+            plans, policy = site_plans(site, hosts, start)
+    _print(plans, policy, "json" if json_ else format_, compared, diffs=not no_diffs)
     return 2 if detailed_exitcode and any(found.actions for found in plans) else 0
 
 
@@ -74,13 +76,16 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
     """
     from reconciler.model import to_json
     from reconciler.report.text import difference
+    from reconciler.state import StateDirectory
 
     found = node_plan()
+    explained = (StateDirectory(load_settings().state_dir).report or {}).get("explained", {})
     state = [action for action in found.actions if action.drift]
     held = [item for item in found.held if item.drift]
     if json_:
         healed: Any = [to_json(action) for action in state]
-        output.as_json({"host": found.host, "revision": found.revision, "to_heal": healed, "held": to_json(held)})
+        verdict = {"host": found.host, "revision": found.revision, "to_heal": healed, "held": to_json(held)}
+        output.as_json({**verdict, "explained": explained})
     elif not state and not held:
         output.line("no drift", "ok")
     else:
@@ -90,14 +95,19 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
         rows += [(item.target, item.message, item.differences, item.reason) for item in held]
         for target, cause, differences, answer in rows:
             output.line(f"{target}  {cause}  → {answer}", "warn")
+            if target in explained:
+                output.line(f"    {explained[target]}")
             for item in differences:
                 output.line(f"    {difference(item)}")
     return 2 if detailed_exitcode and (state or held) else 0
 
 
-def site_plans(site: Path, hosts: Sequence[str], base: Any) -> list["Plan"]:
-    """The plans of the hosts of a site (none named: all), in the inventory's order. Raises errors.SiteInvalid."""
-    from reconciler.model import Plan, from_json
+def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list["Plan"], list["Difference"]]:
+    """The plans of the hosts of a site (none named: all), in the inventory's order, and what differs in how they treat it.
+
+    Raises errors.SiteInvalid.
+    """
+    from reconciler.model import Difference, Plan, from_json
 
     known = in_child("hosts", {"source": source(site)})
     if unknown := set(hosts) - set(known):
@@ -108,15 +118,16 @@ def site_plans(site: Path, hosts: Sequence[str], base: Any) -> list["Plan"]:
     chosen = [host for host in known if not hosts or host in hosts]
     count = max(1, min(os.cpu_count() or 1, len(chosen) // _HOSTS_PER_CHILD))
 
-    def work(part: list[str]) -> list[Any]:
+    def work(part: list[str]) -> dict[str, Any]:
         argument = {"source": source(site), "base": base, "hosts": part, "revision": "work tree"}
-        answer: list[Any] = in_child("plan", argument, seconds=_SECONDS)
+        answer: dict[str, Any] = in_child("plan", argument, seconds=_SECONDS)
         return answer
 
     with ThreadPoolExecutor(count) as pool:
         answers = list(pool.map(work, [chosen[start::count] for start in range(count)]))
-    plans = {found.host: found for answer in answers for found in (from_json(Plan, row) for row in answer)}
-    return [plans[host] for host in chosen]
+    found = (from_json(Plan, row) for answer in answers for row in answer["plans"])
+    plans = {plan.host: plan for plan in found}
+    return [plans[host] for host in chosen], [from_json(Difference, row) for row in answers[0]["policy"]]
 
 
 def node_plan() -> "Plan":
@@ -131,7 +142,7 @@ def node_plan() -> "Plan":
                 "this node has not accepted any revision yet (run `reconciler reconcile`, or see `reconciler doctor`)",
                 reason="NoRevision",
             )
-        return _planned(node, target)
+        return planned(node, target)
     finally:
         node.close()
 
@@ -140,8 +151,9 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
     """What this node would do if the content of a folder were its site."""
     from reconciler import prepare, run
     from reconciler.model import Desired, from_json
-    from reconciler.node import Node, host_policy, make_target
+    from reconciler.node import Node
     from reconciler.secret import Secret
+    from reconciler.target import host_policy, make_target
 
     node = Node(load_settings(), forge=False)
     try:
@@ -157,23 +169,29 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
         prepared = prepare.Prepared(from_json(Desired, answer["desired"]), secrets)
         target = make_target(prepared, host_policy(node.settings))
         node.engine.owner = f"{target.desired.site}/{target.desired.host}"
-        return _planned(node, target)
+        return planned(node, target)
     finally:
         node.close()
 
 
-def _planned(node: "Node", target: Any) -> "Plan":
+def planned(node: "Node", target: "Target") -> "Plan":
+    """What the node would do now, deep down. Nothing is changed."""
     memory = node.state.memory()
     return node.plan(target, node.observe(target, memory, deep=True), memory)
 
 
-def _print(plans: Sequence["Plan"], format_: str, compared: str, *, diffs: bool) -> None:
+def _print(
+    plans: Sequence["Plan"], policy: Sequence["Difference"], format_: str, compared: str, *, diffs: bool
+) -> None:
     from reconciler.model import to_json
     from reconciler.report import text
 
     if format_ == "json":
-        output.as_json({"base": compared, "plans": [{"host": p.host, **to_json(p)} for p in plans]})
+        shown = [{"host": p.host, **to_json(p)} for p in plans]
+        output.as_json({"base": compared, "plans": shown, "policy": [to_json(item) for item in policy]})
     elif format_ == "markdown":
         click.echo(text.plans_markdown(plans, title=f"Plan against {compared}"), nl=False)
     else:
         output.diff(f"plan against {compared}\n{text.plans_text(plans, diffs=diffs)}")
+        if policy:
+            output.line(text.policy_text(policy))

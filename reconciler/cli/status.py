@@ -1,5 +1,6 @@
 """`status`, `events`: what a node says about itself, and what happened on it."""
 
+import re
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from reconciler.cli.options import config_option, json_option, load_settings
 if TYPE_CHECKING:
     from reconciler.settings import Settings
     from reconciler.state import StateDirectory
+
+
+_TIME = re.compile(r" at \d\d:\d\d:\d\d$")
 
 
 def _state(settings: "Settings") -> "StateDirectory":
@@ -63,11 +67,7 @@ def events(follow: bool, limit: int, json_: bool) -> None:
     What the daemon noted is shown newest last; with --follow then what the engine tells, as it happens.
     """
     settings = load_settings()
-    noted = [
-        {"at": entry["at"], "target": target, "text": text}
-        for entry in reversed(_state(settings).history(limit))
-        for target, text in entry.get("explained", {}).items()
-    ]
+    noted = _noted(_state(settings), limit)
     if json_ and not follow:
         output.as_json(noted)
         return
@@ -77,6 +77,16 @@ def events(follow: bool, limit: int, json_: bool) -> None:
         _follow(settings, json_)
     elif not noted:
         output.line("nothing was noted (the daemon notes; --follow shows what happens now)")
+
+
+def _noted(state: "StateDirectory", limit: int) -> list[dict[str, str]]:
+    """What the daemon noted: with what it put right, and of what differs still."""
+    entries = [(entry["at"], entry.get("explained", {})) for entry in reversed(state.history(limit))]
+    report = state.report or {}
+    entries.append((report.get("started_at", ""), report.get("explained", {})))
+    # A report says again what the history has, until there is another.
+    found = {(target, text): at for at, explained in reversed(entries) for target, text in explained.items()}
+    return [{"at": at, "target": target, "text": text} for (target, text), at in reversed(found.items())]
 
 
 def _follow(settings: "Settings", json_: bool) -> None:
@@ -117,7 +127,9 @@ def _print_event(row: dict[str, str], json_: bool) -> None:
     if json_:
         click.echo(json.dumps(row, ensure_ascii=False))
     else:
-        output.line(f"{_local(datetime.fromisoformat(row['at']))}  {row['target']}  {row['text']}")
+        moment = _local(datetime.fromisoformat(row["at"]))
+        # The text ends with the time as well, for those who see it without this column.
+        output.line(f"{moment}  {row['target']}  {_TIME.sub('', row['text'])}")
 
 
 def _show(

@@ -46,6 +46,11 @@ def plans_text(plans: Sequence[Plan], *, diffs: bool = True) -> str:
     return "\n".join(parts)
 
 
+def policy_text(policy: Sequence[Difference]) -> str:
+    """What changes in how nodes treat the site."""
+    return "\n".join(["how nodes treat the site:", *(f"  {difference(item)}" for item in policy)])
+
+
 def plans_markdown(plans: Sequence[Plan], *, title: str = "Plan", limit: int = 60_000) -> str:
     """The same for a note: a heading, one folded block per kind of host. Cut at `limit` characters, saying so."""
     changed = sum(1 for plan in plans if plan.actions)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconciler.report.text import difference, plan_text, summary
+from reconciler.report.text import plan_text, policy_text, summary
 from reconciler.review.ranges import compact
 from reconciler.review.risks import headline
 from reconciler.review.types import Review
@@ -24,6 +24,5 @@ def groups_text(review: Review, *, diffs: bool = True) -> str:
     if review.left:
         lines.append(f"no longer in the inventory: {compact(review.left)} (what runs there stays as it is)")
     if review.policy:
-        lines.append("how nodes treat the site:")
-        lines += [f"  {difference(item)}" for item in review.policy]
+        lines.append(policy_text(review.policy))
     return "\n".join(lines)

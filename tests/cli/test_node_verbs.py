@@ -154,8 +154,9 @@ def test_install(node: TestNode, docker_client: docker.DockerClient) -> None:  #
     settings = root / "etc/reconciler/reconciler.toml"
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     assert f"wrote      {settings}" in first.stdout
-    assert "first cycle, nothing is changed:" in first.stdout
-    assert "ReportOnly" in first.stdout
+    assert "what the first pass will do (nothing was changed yet):" in first.stdout
+    assert f"create     {name}  (new container)" in first.stdout and "ReportOnly" not in first.stdout
+    assert "cycle.finished" not in first.stdout + first.stderr
     assert docker_client.containers.list(all=True, filters={"name": name}) == []
     assert f"--config {settings} run" in first.stdout
     unit = (root / "etc/systemd/system/reconciler.service").read_text()
@@ -171,7 +172,10 @@ def test_install(node: TestNode, docker_client: docker.DockerClient) -> None:  #
     assert again.stdout.count("unchanged") == 4
     answer = json.loads(node.run(*words, "--json").stdout)
     assert set(answer["written"].values()) == {False}
-    assert answer["report"]["plan"]["held"][0]["reason"] == "ReportOnly"
+    assert [a["target"] for a in answer["report"]["plan"]["actions"] if a["verb"] == "create"] == [name]
+    reporting = json.loads(node.run(*words, "--mode", "report", "--force", "--json").stdout)
+    assert reporting["report"]["plan"]["held"][0]["reason"] == "ReportOnly"
+    node.run(*words, "--force")
     other = node.run(*words, "--branch", "production", check=False)
     assert other.returncode == 1
     assert '    +branch = "production"' in other.stdout
