@@ -157,7 +157,7 @@ def test_it_ends_in_the_middle_of_a_round(make_fleet: Callable[..., Fleet], tmp_
     """Hosts that do not answer would hold it for minutes."""
     fleet = make_fleet(40, forge=False)
     fleet.place.push(fleet.hosts.site())
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+    with socket.create_server((fleet.hosts[0].address, 0)) as silent:
         fleet.place.write(timeout=600, parallel=1, port=silent.getsockname()[1])
         with reporter(fleet.place.settings, tmp_path) as running:
             running.wait("reporter.started")
