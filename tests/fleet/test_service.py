@@ -157,10 +157,14 @@ def test_it_ends_in_the_middle_of_a_round(make_fleet: Callable[..., Fleet], tmp_
     """Hosts that do not answer would hold it for minutes."""
     fleet = make_fleet(40, forge=False)
     fleet.place.push(fleet.hosts.site())
-    with socket.create_server((fleet.hosts[0].address, 0)) as silent:
-        fleet.place.write(timeout=600, parallel=1, port=silent.getsockname()[1])
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server((fleet.hosts[0].address, 0)))
+        port = silent.getsockname()[1]
+        for host in fleet.hosts.all[1:]:
+            stack.enter_context(socket.create_server((host.address, port)))
+        fleet.place.write(timeout=5, parallel=1, port=port)
         with reporter(fleet.place.settings, tmp_path) as running:
             running.wait("reporter.started")
             running.wait("revision.accepted")
-            fleet.place.write()
+            silent.accept()[0].close()  # it asks the first one; each of the others takes its five seconds
     assert not running.events("round.finished")
