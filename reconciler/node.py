@@ -375,14 +375,7 @@ class Node:
     def _reporter(self) -> StatusReporter:
         forge = self.settings.forge
         assert forge is not None
-        connection = ForgeSettings(
-            kind=forge.kind,
-            url=forge.url,
-            project=forge.project,
-            token_file=forge.token_file,
-            ca_file=forge.ca_file,
-        )
-        return StatusReporter(connect(connection), self.state.posted)
+        return StatusReporter(connect(ForgeSettings.of(forge)), self.state.posted)
 
 
 def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:

@@ -17,7 +17,7 @@ from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import Answer, Verdict, View
 from reconciler.fleet.memory import Store
 from reconciler.follow import Follower
-from reconciler.forge import Deployments, Forge, ForgeSettings, Status, Statuses, StatusReporter, connect
+from reconciler.forge import Deployments, ForgeSettings, Status, Statuses, StatusReporter, connect
 from reconciler.git import tree
 from reconciler.report import Refusal, Source, signed
 from reconciler.settings import Settings
@@ -70,7 +70,7 @@ class Reporter:
         self.statuses: StatusReporter | None = None
         self.deployments: StatusReporter | None = None
         if settings.forge:
-            forge = _connect(settings)
+            forge = connect(ForgeSettings.of(settings.forge))
             self.statuses = StatusReporter(Statuses(forge), self.state.posted)
             if settings.forge.kind == "gitlab":
                 self.deployments = StatusReporter(Deployments(forge), self.own.state_dir / "deployed.json")
@@ -221,17 +221,3 @@ class Reporter:
             status = Status(head, one.environment, state)
             self.deployments.submit(status, self.settings.git.branch, key=state)
         self.store.memory = replace(self.store.memory, deployed=deployed)
-
-
-def _connect(settings: Settings) -> Forge:
-    forge = settings.forge
-    assert forge is not None
-    return connect(
-        ForgeSettings(
-            kind=forge.kind,
-            url=forge.url,
-            project=forge.project,
-            token_file=forge.token_file,
-            ca_file=forge.ca_file,
-        )
-    )

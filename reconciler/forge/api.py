@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 from urllib.parse import urlsplit
 
-from reconciler import errors
+from reconciler import errors, settings
 
 State = Literal["pending", "success", "failed", "canceled"]
 Kind = Literal["gitlab", "github", "gitea"]
@@ -58,6 +58,11 @@ class ForgeSettings:
     ca_file: Path | None = None
     timeout: float = 10.0
     retry_for: float = 60.0
+
+    @classmethod
+    def of(cls, own: settings.Forge, **limits: float) -> Self:
+        """As a machine's settings say; `limits` are `timeout` and `retry_for`."""
+        return cls(own.kind, own.url, own.project, own.token_file, own.ca_file, **limits)
 
     def __post_init__(self) -> None:
         """Raises Terminal ForgeMisconfigured."""

@@ -143,9 +143,7 @@ def asking(settings: node_settings.Settings) -> ForgeSettings | None:
     forge = settings.forge
     if forge is None:
         return None
-    return ForgeSettings(
-        forge.kind, forge.url, forge.project, forge.token_file, forge.ca_file, timeout=REQUEST_SECONDS, retry_for=0.0
-    )
+    return ForgeSettings.of(forge, timeout=REQUEST_SECONDS, retry_for=0.0)
 
 
 def _read(file: Path) -> dict[str, MergeRequest | None]:

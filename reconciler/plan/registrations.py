@@ -66,30 +66,23 @@ def _registration(
     draft: Draft, registration: Registration, found: Mapping[str, object] | None, needs: tuple[str, ...]
 ) -> Action | None:
     drift = draft.same_revision and any(r.id == registration.id for r in draft.memory.registered)
+    differing: tuple[Difference, ...]
     if found is None:
-        cause = "drift: it is gone" if drift else "new"
-        difference = (Difference("state", "present", "absent"),)
-        return Action(
-            Verb.REGISTER,
-            registration.id,
-            cause,
-            needs,
-            service=registration.service,
-            drift=drift,
-            differences=difference,
+        differing = (Difference("state", "present", "absent"),)
+        cause = "it is gone" if drift else "new"
+    else:
+        differing = tuple(
+            Difference(name, str(value), str(found.get(name)))
+            for name, value in registration.fields.items()
+            if name in found and found[name] != value
         )
-    differing = tuple(
-        Difference(name, str(value), str(found.get(name)))
-        for name, value in registration.fields.items()
-        if name in found and found[name] != value
-    )
+        cause = ", ".join(difference.field for difference in differing)
     if not differing:
         return None
-    cause = ("drift: " if drift else "") + ", ".join(d.field for d in differing)
     return Action(
         Verb.REGISTER,
         registration.id,
-        cause,
+        f"drift: {cause}" if drift else cause,
         needs,
         service=registration.service,
         drift=drift,

@@ -7,7 +7,6 @@ import os
 import secrets
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -318,23 +317,7 @@ class Day(Lab):
 
     def start_daemon(self) -> None:
         """As systemd does; it ends with the day."""
-        self._process = self._stack.enter_context(self._daemon())
-
-    @contextlib.contextmanager
-    def _daemon(self) -> Iterator["subprocess.Popen[bytes]"]:
-        with (self.root / "daemon.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.day.node", "run"], env=self.environment(), stdout=log, stderr=log
-            )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self._process = self._stack.enter_context(self.daemon("tests.day.node"))
 
     def wait(self, what: str, ready: Callable[[], object], seconds: float = 180) -> None:
         """Wait for something while the daemon lives. Raises DayFailed."""

@@ -1,5 +1,12 @@
 """A site of two containers with names of its own, so that scenarios do not meet each other's: the second starts in no time."""
 
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+import docker
+
 from tests.support.lab import HOST, Lab
 
 ADDRESS = "127.0.0.71"
@@ -55,3 +62,17 @@ def first(lab: Lab, name: str) -> None:
             f"services/{name}/templates/{name}.conf.j2": "[DEFAULT]\ncolour = blue\n",
         }
     )
+
+
+@contextlib.contextmanager
+def kolla_like(engine_url: str, base: str, image: str, script: str, command: Sequence[str]) -> Iterator[str]:
+    """An image that starts and answers as one of Kolla's would: `script` has run in `base`, `command` is its own."""
+    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
+        made = client.containers.run(base, ["sh", "-c", script], name=f"rt-image-{os.getpid()}", detach=True)
+        try:
+            made.wait()
+            made.commit(*image.split(":"), changes=f"CMD {json.dumps(command)}")
+        finally:
+            made.remove(force=True)
+        yield image
+        client.images.remove(image)

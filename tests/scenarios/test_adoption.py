@@ -1,7 +1,6 @@
 """Containers that another tool made: taken over where they are as described, and otherwise not touched."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from docker import errors as docker_errors
 
 from reconciler import errors
 from reconciler.model import Verb
+from tests.scenarios import small
 from tests.support.lab import HOST, Lab, lines
 
 pytestmark = pytest.mark.engine
@@ -45,16 +45,8 @@ containers:
 
 @pytest.fixture(scope="module")
 def image(engine_url: str, busybox_image: str) -> Iterator[str]:
-    """An image that starts and answers as one of Kolla's would."""
-    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
-        made = client.containers.run(busybox_image, ["sh", "-c", SCRIPT], name=f"{NAME}-image", detach=True)
-        try:
-            made.wait()
-            made.commit(*IMAGE.split(":"), changes=f"CMD {json.dumps(COMMAND)}")
-            yield IMAGE
-            client.images.remove(IMAGE)
-        finally:
-            made.remove(force=True)
+    with small.kolla_like(engine_url, busybox_image, IMAGE, SCRIPT, COMMAND) as made:
+        yield made
 
 
 @pytest.fixture

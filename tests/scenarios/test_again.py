@@ -1,7 +1,6 @@
 """What is found stays found until something is done about it, and what failed by no fault of its own is tried again."""
 
 import contextlib
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import docker
 import pytest
 from docker import errors as docker_errors
 
+from tests.scenarios import small
 from tests.support.lab import HOST, Lab, lines, results, wait_for
 
 pytestmark = pytest.mark.engine
@@ -40,15 +40,8 @@ containers:
 
 @pytest.fixture(scope="module")
 def image(engine_url: str, busybox_image: str) -> Iterator[str]:
-    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
-        made = client.containers.run(busybox_image, ["sh", "-c", SCRIPT], name=f"{NAME}-image", detach=True)
-        try:
-            made.wait()
-            made.commit(*IMAGE.split(":"), changes=f"CMD {json.dumps(COMMAND)}")
-            yield IMAGE
-            client.images.remove(IMAGE)
-        finally:
-            made.remove(force=True)
+    with small.kolla_like(engine_url, busybox_image, IMAGE, SCRIPT, COMMAND) as made:
+        yield made
 
 
 @pytest.fixture

@@ -181,11 +181,11 @@ class Lab:
         return {**kept, **mark, "RECONCILER_CONFIG": str(self.config), "PYTHONPATH": str(CHECKOUT)}
 
     @contextlib.contextmanager
-    def daemon(self) -> Iterator["subprocess.Popen[bytes]"]:
-        """The real daemon in a process of its own; ended with SIGTERM. Its log is `daemon.log`."""
+    def daemon(self, module: str = "reconciler") -> Iterator["subprocess.Popen[bytes]"]:
+        """The real daemon in a process of its own, run as `module`; ended with SIGTERM. Its log is `daemon.log`."""
         with (self.root / "daemon.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "reconciler", "run"], env=self.environment(), stdout=log, stderr=log
+                [sys.executable, "-m", module, "run"], env=self.environment(), stdout=log, stderr=log
             )
         try:
             yield process
