@@ -133,7 +133,7 @@ def sources(log: Path) -> dict[str, Path]:
 
 
 def mirror() -> str:
-    """The Debian mirror that this machine's apt uses."""
+    """The Debian mirror that this machine's apt uses. Raises BuildError when it names none."""
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     for file in files:
         if file.is_file():
@@ -141,7 +141,9 @@ def mirror() -> str:
                 match = re.match(r"(?:deb\s+(?:\[[^]]*]\s*)?|URIs:\s*)(https?://\S+/debian/?)(?:\s|$)", line)
                 if match:
                     return match[1].rstrip("/")
-    return "http://deb.debian.org/debian"
+    raise BuildError(
+        "/etc/apt names no Debian mirror by http or https: name one there, images are built from its packages"
+    )
 
 
 def configuration(target: Target, threads: int, log: Path) -> Path:
