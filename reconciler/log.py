@@ -7,7 +7,9 @@ docs/operations.md lists them. Secrets cannot get here: their type prints `***`.
 import logging
 import os
 import sys
+import traceback
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -47,6 +49,12 @@ def configure(settings: "Log", stream: TextIO | None = None) -> None:
     )
     # Libraries may say what went wrong, in our format; what they chat about is nobody's business.
     logging.basicConfig(level=logging.WARNING, handlers=[_Bridge()], force=True)
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where a defect showed, innermost last; neither its message nor any value, for nobody knows what those hold."""
+    found = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in found[-8:]]
 
 
 def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -49,9 +49,8 @@ from reconciler.target import Target, host_policy, make_target
 
 log = structlog.get_logger()
 
-_SETTLE = (
-    30.0  # seconds that services have to answer after a change: load balancers take a backend back in their own time
-)
+# Seconds that services have to answer after a change: load balancers take a backend back in their own time.
+_SETTLE = 30.0
 
 
 class Node:

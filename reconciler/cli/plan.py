@@ -16,6 +16,7 @@ from reconciler.cli.site import in_child, source
 if TYPE_CHECKING:
     from reconciler.model import Difference, Plan
     from reconciler.node import Node
+    from reconciler.settings import Settings
     from reconciler.target import Target
 
 FORMATS = ("text", "json", "markdown")
@@ -55,7 +56,7 @@ def plan(
     compared = "actual state"
     policy: list[Difference] = []
     if site is None or against == "node":
-        plans = [node_plan()] if site is None else [node_plan_of(site, hosts)]
+        plans = [node_plan(load_settings())] if site is None else [node_plan_of(site, hosts)]
     else:
         with output.progress("planning"):
             start, compared = checkout.base_of(site, base)
@@ -78,8 +79,9 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
     from reconciler.report.text import difference
     from reconciler.state import StateDirectory
 
-    found = node_plan()
-    explained = (StateDirectory(load_settings().state_dir).report or {}).get("explained", {})
+    settings = load_settings()
+    found = node_plan(settings)
+    explained = (StateDirectory(settings.state_dir).report or {}).get("explained", {})
     state = [action for action in found.actions if action.drift]
     held = [item for item in found.held if item.drift]
     if json_:
@@ -130,11 +132,11 @@ def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list["Plan"
     return [plans[host] for host in chosen], [from_json(Difference, row) for row in answers[0]["policy"]]
 
 
-def node_plan() -> "Plan":
+def node_plan(settings: "Settings") -> "Plan":
     """What this node would do now. Raises errors.ReconcilerError."""
     from reconciler.node import Node
 
-    node = Node(load_settings(), forge=False)
+    node = Node(settings, forge=False)
     try:
         target = node.target()
         if target is None:

@@ -10,7 +10,6 @@ import gc
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ from reconciler.daemon.notify import CYCLE_SECONDS, Notifier
 from reconciler.daemon.presence import Presence
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
+from reconciler.log import frames
 from reconciler.model import ASIDE
 from reconciler.node import Node
 from reconciler.report import Report, text
@@ -103,11 +103,7 @@ class Daemon:
             except Exception as error:  # whatever a cycle meets, the daemon lives to run the next one
                 self.metrics.error("InternalError")
                 self._applying.failed(time.monotonic())
-                # Where, but neither the message nor the values: nobody knows what those hold.
-                frames = [
-                    f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
-                ]
-                log.error("cycle.crashed", error=type(error).__name__, frames=frames[-8:])
+                log.error("cycle.crashed", error=type(error).__name__, frames=frames(error))
 
     # --- one pass ----------------------------------------------------------------------------------------------------
 

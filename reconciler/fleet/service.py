@@ -2,8 +2,6 @@
 
 import signal
 import time
-import traceback
-from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ from reconciler.daemon.triggers import Triggers
 from reconciler.fleet.document import fleet_document
 from reconciler.fleet.metrics import Metrics
 from reconciler.fleet.reporter import Reporter, Round
+from reconciler.log import frames
 from reconciler.settings import Settings
 from reconciler.web import Answer, Request, Server, handlers
 
@@ -87,11 +86,7 @@ class Service:
                 log.error("round.failed", reason=error.reason, message=str(error))
             except Exception as error:  # whatever a round meets, the next one is tried
                 self.metrics.errors.labels("other", "InternalError").inc()
-                # Where, but neither the message nor the values: nobody knows what those hold.
-                frames = [
-                    f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
-                ]
-                log.error("round.crashed", error=type(error).__name__, frames=frames[-8:])
+                log.error("round.crashed", error=type(error).__name__, frames=frames(error))
 
     def _round(self) -> None:
         asks = self._git.is_due(time.monotonic())
