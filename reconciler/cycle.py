@@ -48,9 +48,11 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         if not deep and node.acts_on_hearsay(plan):
             deep, actual = True, node.observe(target, memory, deep=True)
             plan = node.plan(target, actual, memory)
+        node.overcome(memory, actual, plan)
         explained = node.explain(plan)
         outcomes = node.apply(target, plan, actual, memory)
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
+        report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(target, outcomes))))
         if report.converged:
             node.remember(target, plan, actual, memory)
             report = replace(report, checks=node.check(target, deep=deep, changed=bool(outcomes)))

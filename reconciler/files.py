@@ -13,11 +13,9 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from reconciler import errors
-
-LEFTOVER_SUFFIX: Final = ".reconciler-new"  # what a kill in the middle of a write leaves; `sweep` removes it
+from reconciler.model import LEFTOVER_SUFFIX
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -83,7 +83,7 @@ class Container:
     network_mode: str = "host"
     ports: tuple[str, ...] = ()  # "address:host_port:container_port/proto"
     dns: tuple[str, ...] = ()
-    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)  # name → addresses with a space between them
     privileged: bool = False
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -229,6 +229,15 @@ class Desired:
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
 
 
+def shared_with(container: Container) -> tuple[str, ...]:
+    """The containers whose network, process or IPC namespace `container` shares, once each."""
+    modes = (container.network_mode, container.pid_mode, container.ipc_mode)
+    found = (mode.removeprefix(_OF_CONTAINER) for mode in modes if mode.startswith(_OF_CONTAINER))
+    return tuple(dict.fromkeys(found))
+
+
+_OF_CONTAINER = "container:"
+LEFTOVER_SUFFIX = ".reconciler-new"  # ends the name of a file while it is written; what a kill leaves is removed
 ASIDE = "reconciler-aside-"
 
 
@@ -344,6 +353,8 @@ class Memory:
     quarantine: Mapping[str, str] = field(default_factory=dict)  # container → digest of the desired part that failed
     last_good: Desired | None = None
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
+    # `kind:target` as in Actual.unknown → what still differed right after the action that should have put it right.
+    unachieved: Mapping[str, tuple["Difference", ...]] = field(default_factory=dict)
     revision: str = ""  # revision of the last complete apply; tells drift from change
 
 
@@ -411,10 +422,14 @@ class Held:
     """Something that differs and that nothing will be done about, and why."""
 
     target: str
-    reason: str  # DriftReported, DriftIgnored, Quarantined, PruneGuard, Suspended, Unknown, NotOwned, PolicyDenied
+    # DriftReported, DriftIgnored, Quarantined, PruneGuard, Suspended, Unknown, NotOwned, PolicyDenied, NotAchievable …
+    reason: str
     message: str
     differences: tuple[Difference, ...] = ()
     drift: bool = False
+
+
+NOT_ACHIEVABLE = "NotAchievable"  # reason of a Held: it was asked for, and something else came of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ with its bound contents for the accepted revision, so that a pass over an unchan
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -38,6 +38,7 @@ from reconciler.model import (
     from_json,
     to_json,
 )
+from reconciler.plan import second_look
 from reconciler.prepare import prepare
 from reconciler.registrations import Registry
 from reconciler.render import digest, tokens
@@ -303,6 +304,20 @@ class Node:
             slots=slots,
         )
         return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+
+    def look_again(self, target: Target, outcomes: Sequence[Outcome]) -> tuple[Held, ...]:
+        """Whether what was done put right what it should have: what did not is remembered, and not acted upon again."""
+        if not second_look.looks_again(outcomes):
+            return ()
+        memory = self.state.memory()
+        again = self.plan(target, self.observe(target, memory, deep=second_look.looks_deep(outcomes)), memory)
+        found = second_look.stayed(outcomes, again)
+        self.state.unachieved(found)
+        return second_look.held(again, found)
+
+    def overcome(self, memory: Memory, actual: Actual, planned: Plan) -> None:
+        """Forget what was not achievable and is now as it should be."""
+        self.state.unachieved(dict.fromkeys(second_look.overcome(memory, actual, planned), ()))
 
     def check(self, target: Target, *, deep: bool, changed: bool) -> tuple[CheckResult, ...]:
         """Whether what has converged answers. All checks are made after a change, with time to settle, and in a deep pass;

@@ -54,6 +54,7 @@ def normal(container: Container) -> Container:
         domainname=container.domainname or None,
         mounts=mounts(container.mounts),
         tmpfs={_path(target): options for target, options in sorted(container.tmpfs.items())},
+        extra_hosts={name: " ".join(text.split()) for name, text in container.extra_hosts.items()},
         network_mode=network_mode(container.network_mode),
         ports=tuple(sorted(port(text) for text in container.ports)),
         cap_add=capabilities(container.cap_add),
@@ -146,9 +147,10 @@ def port(text: str) -> str:
 
 
 def restart_policy(text: str) -> str:
-    """`""` is `no`, `on-failure:0` is `on-failure`."""
+    """`""` is `no`, `on-failure:0` is `on-failure`, `on-failure:03` is `on-failure:3`."""
     name, _, count = text.partition(":")
-    return f"{name}:{count}" if count not in ("", "0") else name or "no"
+    count = count.lstrip("0")
+    return f"{name}:{count}" if count else name or "no"
 
 
 def signal_name(text: str) -> str:
@@ -166,7 +168,11 @@ def healthcheck(given: Healthcheck | None) -> Healthcheck | None:
     """A check that is switched off has no durations."""
     if given is None or not given.test:
         return None
-    return NO_HEALTHCHECK if given.test[0] == "NONE" else given
+    if given.test[0] == "NONE":
+        return NO_HEALTHCHECK
+    # The engine counts in nanoseconds.
+    durations = {name: round(getattr(given, name), 9) for name in ("interval", "timeout", "start_period")}
+    return dataclasses.replace(given, **durations)
 
 
 def engine_filled(container: Container) -> Mapping[str, str]:
@@ -179,7 +185,8 @@ def engine_filled(container: Container) -> Mapping[str, str]:
         for name in ("hostname", "domainname", "cgroupns_mode", "shm_size", "log_driver")
         if getattr(container, name)
     }
-    return {**found, **{f"log_opts.{name}": "" for name in container.log_opts}}
+    limits = {f"ulimits.{limit.name}": "" for limit in container.ulimits}
+    return {**found, **{f"log_opts.{name}": "" for name in container.log_opts}, **limits}
 
 
 def _path(text: str) -> str:

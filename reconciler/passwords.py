@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from reconciler import errors, files, sops
+from reconciler.model import LEFTOVER_SUFFIX
 from reconciler.secret import conceal
 
 Kind = Literal["random", "uuid", "ssh_key", "fernet", "hmac", "bcrypt_salt", "blank"]
@@ -221,7 +222,7 @@ def _require_kept(path: Path, before: bytes, after: bytes, filled: set[str]) -> 
 @contextlib.contextmanager
 def _copy(path: Path, content: bytes) -> Iterator[Path]:
     """A private copy (ciphertext) in the same directory, gone afterwards; a kill leaves one that the next run removes."""
-    copy = path.with_name(f".{secrets.token_hex(8)}.{path.name}{files.LEFTOVER_SUFFIX}")
+    copy = path.with_name(f".{secrets.token_hex(8)}.{path.name}{LEFTOVER_SUFFIX}")
     files.write_atomic(copy, content, mode=0o600)
     try:
         yield copy

@@ -74,15 +74,18 @@ def resume(json_: bool) -> None:
 @json_option
 @config_option
 def retry(container: str | None, json_: bool) -> None:
-    """Try again what was rolled back.
+    """Try again what was rolled back, or could not be achieved.
 
     Ends the quarantine of CONTAINER, or of all: the same configuration may be tried once more.
     """
     state = _state()
-    held = sorted(state.memory().quarantine)
+    memory = state.memory()
+    stuck = {key.partition(":")[2] for key in memory.unachieved}
+    held = sorted(memory.quarantine.keys() | stuck)
     if container and container not in held:
         raise errors.Terminal(
-            f"{container} is not in quarantine ({', '.join(held) or 'nothing is'})", reason="NotQuarantined"
+            f"there is nothing to try again about {container} ({', '.join(held) or 'nor about anything else'})",
+            reason="NotQuarantined",
         )
     state.release(container)
     released = [container] if container else held
@@ -90,7 +93,9 @@ def retry(container: str | None, json_: bool) -> None:
     if json_:
         output.as_json({"released": released})
     else:
-        output.line(f"to be tried again: {', '.join(released)} ({told})" if released else "nothing was in quarantine")
+        output.line(
+            f"to be tried again: {', '.join(released)} ({told})" if released else "there was nothing to try again"
+        )
 
 
 @click.group()

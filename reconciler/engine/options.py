@@ -31,7 +31,8 @@ def create(container: Container, *, owner: str, labels: Mapping[str, str] | None
         "HostConfig": _host(spec),
         "ExposedPorts": {_inside(text): {} for text in spec.ports},
         "Cmd": list(spec.command) if spec.command is not None else None,
-        "Entrypoint": list(spec.entrypoint) if spec.entrypoint is not None else None,
+        # An empty list would leave the image's in place; one empty word takes it away.
+        "Entrypoint": (list(spec.entrypoint) or [""]) if spec.entrypoint is not None else None,
         "User": spec.user,
         "WorkingDir": spec.working_dir,
         "Hostname": spec.hostname,
@@ -80,7 +81,7 @@ def _host(spec: Container) -> dict[str, Any]:
         "NetworkMode": spec.network_mode,
         "PortBindings": _ports(spec.ports),
         "Dns": list(spec.dns),
-        "ExtraHosts": [f"{name}:{address}" for name, address in sorted(spec.extra_hosts.items())],
+        "ExtraHosts": [f"{name}:{one}" for name, every in sorted(spec.extra_hosts.items()) for one in every.split()],
         "Privileged": spec.privileged,
         "CapAdd": list(spec.cap_add),
         "CapDrop": list(spec.cap_drop),

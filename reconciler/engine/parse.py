@@ -133,7 +133,7 @@ def _spec(data: Mapping[str, Any], base: Image, names: Mapping[str, str]) -> Con
             network_mode=_shared(host.get("NetworkMode"), names),
             ports=_ports(host.get("PortBindings")),
             dns=tuple(host.get("Dns") or ()),
-            extra_hosts=dict(_pair(text, ":") for text in host.get("ExtraHosts") or ()),
+            extra_hosts=_extra_hosts(host.get("ExtraHosts")),
             privileged=bool(host.get("Privileged")),
             cap_add=tuple(host.get("CapAdd") or ()),
             cap_drop=tuple(host.get("CapDrop") or ()),
@@ -188,6 +188,9 @@ def _open_options(spec: Container, labels: Mapping[str, str], wanted: Container 
     if spec.log_driver == engine.log_driver:
         kept = {n for n in spec.log_opts if n in want.log_opts or f"log_opts.{n}" in explicit}
         changes["log_opts"] = {name: spec.log_opts[name] for name in kept}
+    # The engine gives its `default-ulimits` to every container, and shows them as if they had been asked for.
+    asked = {limit.name for limit in want.ulimits}
+    changes["ulimits"] = tuple(u for u in spec.ulimits if u.name in asked or f"ulimits.{u.name}" in explicit)
     same = labels.get(options.SPEC) == normal.digest(wanted)
     for name in (*_SUPPORT, "blkio_weight"):
         dropped = same and not getattr(spec, name) and name not in ("cpuset_cpus", "cpuset_mems")
@@ -203,6 +206,14 @@ def _environment(lines: list[str] | None) -> dict[str, str]:
 def _pair(text: str, separator: str) -> tuple[str, str]:
     name, _, value = text.partition(separator)
     return name, value
+
+
+def _extra_hosts(lines: list[str] | None) -> dict[str, str]:
+    """A name may have several addresses, each in a line of its own."""
+    found: dict[str, list[str]] = {}
+    for name, address in (_pair(line, ":") for line in lines or ()):
+        found.setdefault(name, []).append(address)
+    return {name: " ".join(addresses) for name, addresses in found.items()}
 
 
 def _words(words: list[str] | None) -> tuple[str, ...] | None:

@@ -1,9 +1,9 @@
 """The planner: desired and actual state in, an ordered list of actions with their causes out. Pure."""
 
-from reconciler.plan.containers import INSIDE
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
 from reconciler.plan.preview import as_actual, preview
 from reconciler.plan.recall import in_force, migrated, quarantined
+from reconciler.plan.second_look import INSIDE
 
 __all__ = ["INSIDE", "Basis", "as_actual", "diff", "in_force", "migrated", "preview", "quarantined"]

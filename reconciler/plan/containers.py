@@ -6,8 +6,7 @@ from reconciler.model import Container, Difference, File, Held, Running, State, 
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
-
-INSIDE = "running configuration"  # the field that differs when what runs has not got what its files say
+from reconciler.plan.second_look import INSIDE
 
 
 def plan_container(draft: Draft, container: Container) -> None:
@@ -167,19 +166,29 @@ def _touch(
     if not _works(running):
         _revive(draft, container, running, needs, changed=bool(changed))
         return
-    stale = draft.staleness(container, running)
+    stale, inside = draft.staleness(container, running), _inside(draft, name)
     asked = {file.on_change for file in changed} - {"none"} | ({stale} if stale else set())
     cause = _changed_cause(changed) if changed else "its configuration changed since it started"
     if asked:
         reloads = asked == {"reload"} and container.reload and not _keeps_old_files(draft, container)
         verb = Verb.RELOAD if reloads else Verb.RESTART
         draft.add(draft.action(verb, name, cause, container, needs, drift=draft.same_revision))
-    elif said := draft.actual.stale.get(name):
-        differs = (Difference(INSIDE, "as in its files", said),)
+    elif inside:
         cause = "drift: what runs differs from its files"
-        draft.add(draft.action(Verb.RESTART, name, cause, container, needs, differs, drift=True))
+        draft.add(draft.action(Verb.RESTART, name, cause, container, needs, inside, drift=True))
     elif name in draft.basis.unproved and running.owned:
         draft.add(draft.action(Verb.START, name, "it has not proved itself yet", container, needs))
+
+
+def _inside(draft: Draft, name: str) -> tuple[Difference, ...]:
+    """That what runs has not got what its files say. What a restart did not put right is said in every pass, also in those
+    that do not look inside."""
+    item = f"container:{name}"
+    if said := draft.actual.stale.get(name):
+        return draft.achievable(item, (Difference(INSIDE, "as in its files", said),))
+    if not draft.actual.deep:
+        draft.achievable(item, tuple(d for d in draft.memory.unachieved.get(item, ()) if d.field == INSIDE))
+    return ()
 
 
 def _keeps_old_files(draft: Draft, container: Container) -> bool:

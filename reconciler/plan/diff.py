@@ -7,6 +7,7 @@ from reconciler.model import Actual, Desired, Memory, Plan
 from reconciler.plan.containers import plan_container
 from reconciler.plan.draft import Basis, Draft
 from reconciler.plan.jobs import plan_job
+from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.registrations import plan_registrations
 from reconciler.plan.removals import leftovers, plan_removals
 
@@ -16,6 +17,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
     draft = Draft(desired, actual, memory, basis)
     for container in desired.containers:
         plan_container(draft, container)
+    plan_guests(draft)
     for job in desired.jobs:
         plan_job(draft, job)
     plan_registrations(draft)

@@ -6,10 +6,25 @@ Drift policy, holds and maintenance windows are applied at one place, `Draft.add
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.model import ASIDE, Action, Actual, Container, Desired, Difference, File, Held, Memory, Running, Verb
+from reconciler.model import (
+    ASIDE,
+    NOT_ACHIEVABLE,
+    Action,
+    Actual,
+    Container,
+    Desired,
+    Difference,
+    File,
+    Held,
+    Memory,
+    Running,
+    Verb,
+    shared_with,
+)
 from reconciler.plan.differences import differences
 from reconciler.plan.order import ordered
 from reconciler.plan.recall import Stale, in_force, quarantined, staleness
+from reconciler.plan.second_look import not_achievable
 
 # Verbs that change something that works. As part of a change they wait until every image of the plan is there, so that
 # a wrong tag or a registry that is down leaves the node exactly as it was.
@@ -102,13 +117,24 @@ class Draft:
     def dependencies(self, container: Container) -> tuple[str, ...]:
         """Ids of every action that must come before the container's: they may or may not be in the plan."""
         verbs = (Verb.RENAME, Verb.CREATE, Verb.REPLACE, Verb.UPDATE, Verb.RESTART, Verb.RELOAD, Verb.START)
-        before = [f"{verb}:{name}" for name in container.depends_on for verb in verbs]
+        before = [f"{verb}:{name}" for name in (*container.depends_on, *shared_with(container)) for verb in verbs]
         before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
         return tuple(before)
 
     def running_differences(self, container: Container, running: Running) -> tuple[Difference, ...]:
-        return differences(container, running, self.actual.images.get(container.image))
+        """The options that differ and that something can be done about."""
+        found = differences(container, running, self.actual.images.get(container.image))
+        return self.achievable(f"container:{container.name}", found)
+
+    def achievable(self, item: str, found: tuple[Difference, ...]) -> tuple[Difference, ...]:
+        """`found` without what stayed the same when it was acted upon before; that is held back. `item` as in Actual.unknown."""
+        before = self.memory.unachieved.get(item, ())
+        stuck = tuple(difference for difference in found if difference in before)
+        target = item.partition(":")[2]
+        if stuck and all(held.target != target or held.reason != NOT_ACHIEVABLE for held in self.held):
+            self.held.append(not_achievable(target, stuck))
+        return tuple(difference for difference in found if difference not in before)
 
     def staleness(self, container: Container, running: Running) -> Stale:
         name = container.name

@@ -47,6 +47,8 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
     found_mode = (state.mode, state.owner, state.group)
     if found_mode != (file.mode, file.owner, file.group):
         difference = Difference("mode", _mode(file.mode, file.owner, file.group), _mode(*found_mode))
+        if not draft.achievable(f"file:{file.path}", (difference,)):
+            return None
         cause = f"{difference.actual}, should be {difference.desired}"
         return Action(
             Verb.CHMOD,

@@ -77,6 +77,7 @@ def _registration(
             if name in found and found[name] != value
         )
         cause = ", ".join(difference.field for difference in differing)
+    differing = draft.achievable(f"registration:{registration.id}", differing)
     if not differing:
         return None
     return Action(

@@ -8,8 +8,8 @@ from typing import Any, Final
 from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, to_json
-from reconciler.render import checks, collect, containers, files, jobs, register, tokens
+from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with, to_json
+from reconciler.render import checks, collect, containers, files, jobs, option_rules, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
@@ -225,6 +225,9 @@ class _Builder:
             for name, spec in parts.specs.items():
                 wanted = (*required, *parts.containers[name].texts("depends_on"))
                 needs = jobs.existing(tuple(other for other in wanted if other != name), present)
+                fields = parts.containers[name]
+                for key, message, hint in option_rules.guests(present, spec, shared_with(spec)):
+                    fields.problem(key if key in fields else None, message, hint)
                 result.append(dataclasses.replace(spec, depends_on=needs))
             parts.jobs = [
                 dataclasses.replace(
@@ -244,7 +247,7 @@ class _Builder:
         registrars: list[Registrar],
     ) -> None:
         """Report containers and jobs that wait for each other, be it by way of a registration."""
-        needs: dict[str, set[str]] = {container.name: set(container.depends_on) for container in made}
+        needs: dict[str, set[str]] = {c.name: {*c.depends_on, *shared_with(c)} for c in made}
         for job in (job for parts in every for job in parts.jobs):
             needs.setdefault(job.name, set()).update(job.after)
             for name in job.before:

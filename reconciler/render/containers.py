@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
 from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
+from reconciler.render import option_rules
 from reconciler.render.fields import Fields
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
@@ -34,11 +35,11 @@ def container(fields: Fields, name: str, service: str) -> Container:
     """What the engine is asked for. Problems go to `fields`; the config directory's bind is not among the mounts yet."""
     kolla = fields.flag("kolla", True)
     command = fields.words("command")
-    return Container(
+    made = Container(
         name=name,
         image=_image(fields),
         command=None if kolla else command,
-        entrypoint=fields.words("entrypoint"),
+        entrypoint=_entrypoint(fields),
         environment=_environment(fields, name, kolla),
         user=fields.optional_text("user"),
         working_dir=fields.optional_text("working_dir"),
@@ -82,6 +83,8 @@ def container(fields: Fields, name: str, service: str) -> Container:
         log_files=fields.texts("log_files"),
         **dimensions(fields),
     )
+    option_rules.check(fields, made)
+    return made
 
 
 def config_command(fields: Fields) -> str:
@@ -115,6 +118,13 @@ def mounts(fields: Fields, key: str) -> tuple[Mount, ...]:
 def _mode(text: str) -> str:
     words = {word for word in text.split(",") if word}
     return ",".join(sorted(words if words & {"ro", "rw"} else words | {"rw"}))
+
+
+def _entrypoint(fields: Fields) -> tuple[str, ...] | None:
+    """The words; () for an empty list or [""], which take the image's away, as Docker has it."""
+    if fields.value("entrypoint") in ([], [""]):
+        return ()
+    return fields.words("entrypoint")
 
 
 def healthcheck(fields: Fields, kolla: bool) -> Healthcheck | None:
@@ -203,7 +213,10 @@ def _extra_hosts(fields: Fields) -> dict[str, str]:
     value = fields.value("extra_hosts")
     if isinstance(value, dict):
         return {str(name): str(address) for name, address in value.items()}
-    return {name: address for name, _, address in (text.partition(":") for text in fields.texts("extra_hosts"))}
+    found: dict[str, list[str]] = {}
+    for name, _, address in (text.partition(":") for text in fields.texts("extra_hosts")):
+        found.setdefault(name, []).append(address)
+    return {name: " ".join(dict.fromkeys(addresses)) for name, addresses in found.items()}
 
 
 def _scalars(fields: Fields, key: str) -> dict[str, str]:

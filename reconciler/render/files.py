@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import File, OnChange
+from reconciler.model import LEFTOVER_SUFFIX, File, OnChange
 from reconciler.render import merge, paths, tokens
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
@@ -57,6 +57,10 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
         name = entry.text("name")
         if not is_below(name):
             entry.problem("name", f"{name!r} is not a path below the container's config directory")
+        if name.endswith(LEFTOVER_SUFFIX):
+            entry.problem(
+                "name", f"{name!r} is how half-written files are named, and would be removed", "name it otherwise"
+            )
             continue
         try:
             _file(entry, name, owner, made)

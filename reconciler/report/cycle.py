@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from reconciler.model import CheckResult, Condition, Held, Outcome, Plan
+from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,11 @@ class Report:
         return tuple(held for held in self.plan.held if held.reason == "Quarantined") if self.plan else ()
 
     @property
+    def not_achievable(self) -> tuple[Held, ...]:
+        """What was asked for, and the engine or the disk made something else of it."""
+        return tuple(held for held in self.plan.held if held.reason == NOT_ACHIEVABLE) if self.plan else ()
+
+    @property
     def not_answering(self) -> tuple[CheckResult, ...]:
         """Checks that failed: everything is as the commit says, and does not answer."""
         return tuple(check for check in self.checks if not check.ok)
@@ -97,8 +102,9 @@ class Report:
 
 
 OUTSIDE_WINDOW = "OutsideWindow"
-# Held back on purpose and for good: the node counts as converged all the same.
-_HARMLESS = frozenset({"HoldsData", "PruneReported"})
+# Held back on purpose and for good: the node counts as converged all the same. Nothing more can be done for what is not
+# achievable either; it makes the node not ready.
+_HARMLESS = frozenset({"HoldsData", "PruneReported", NOT_ACHIEVABLE})
 
 
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
@@ -159,6 +165,9 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
         return False, "Interrupted", "stopped before everything was done; the next cycle goes on"
     if report.not_answering:
         return False, "NotAnswering", not_answering(report)
+    if stuck := report.not_achievable:
+        more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
+        return False, NOT_ACHIEVABLE, f"{stuck[0].target}: {stuck[0].message}{more}"
     return True, "Converged", f"{report.containers} containers as wanted"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from reconciler.model import Outcome
+from reconciler.model import NOT_ACHIEVABLE, Outcome
 from reconciler.report.cycle import Report, not_answering
 
 
@@ -71,6 +71,10 @@ def _enforced(report: Report) -> StatusText | None:
             return None
         return StatusText(
             commit, "failed", f"{waiting.target}: {waiting.message}", f"{waiting.reason} {waiting.target}"
+        )
+    if stuck := report.not_achievable:
+        return StatusText(
+            commit, "failed", f"{stuck[0].target}: {stuck[0].message}", f"{NOT_ACHIEVABLE} {stuck[0].target}"
         )
     if report.not_answering:
         names = ", ".join(check.name for check in report.not_answering)

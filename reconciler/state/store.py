@@ -20,7 +20,7 @@ A file that cannot be read is an error, never the same as no file.
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,7 +31,7 @@ from typing import Any, TypeVar, cast
 from filelock import FileLock, Timeout
 
 from reconciler import errors, files
-from reconciler.model import Applied, Desired, JobResult, Memory, Registration, from_json, to_json
+from reconciler.model import Applied, Desired, Difference, JobResult, Memory, Registration, from_json, to_json
 
 T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
@@ -165,10 +165,20 @@ class StateDirectory:
         self._change(lambda m: replace(m, quarantine={**m.quarantine, container: digest}))
 
     def release(self, container: str | None = None) -> None:
-        """End the quarantine of one container, or of all."""
+        """End the quarantine of one container, or of all, and forget what could not be achieved there."""
         self._change(
-            lambda m: replace(m, quarantine={k: v for k, v in m.quarantine.items() if container and k != container})
+            lambda m: replace(
+                m,
+                quarantine={k: v for k, v in m.quarantine.items() if container and k != container},
+                unachieved={k: v for k, v in m.unachieved.items() if container and k.partition(":")[2] != container},
+            )
         )
+
+    def unachieved(self, found: Mapping[str, tuple[Difference, ...]]) -> None:
+        """What still differed right after the action that should have put it right, by `kind:target`; () forgets one."""
+        if not found:
+            return
+        self._change(lambda m: replace(m, unachieved={k: v for k, v in {**m.unachieved, **found}.items() if v}))
 
     def registered(self, registration: Registration) -> None:
         """Its fields are kept too, with their tokens: withdrawing it may need them once no commit has them any more."""

@@ -76,7 +76,7 @@ def test_the_operators_verbs(node: TestNode, docker_client: docker.DockerClient)
         follow.send_signal(signal.SIGINT)
         assert follow.wait(10) == 130
 
-    assert node.run("retry").stdout == "nothing was in quarantine\n"
+    assert node.run("retry").stdout == "there was nothing to try again\n"
     assert "[NotQuarantined]" in node.run("retry", name, check=False).stderr
 
 

@@ -24,7 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     "empty command": {"command": ()},
     "entrypoint": {"entrypoint": ("sleep",), "command": ("60",)},
     "entrypoint alone": {"entrypoint": ("/bin/true",)},
-    "empty entrypoint": {"entrypoint": ()},
+    "empty entrypoint": {"entrypoint": (), "command": SLEEP},
     "environment": {"environment": {"A": "1", "EMPTY": "", "URL": "mysql://u@h/?a=b", "TEXT": "two\nlines"}},
     "environment of the image": {"environment": {"PATH": "/bin"}},
     "environment over the image's": {"environment": {"PATH": "/usr/bin"}},
@@ -45,6 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
     "ports": {"ports": ("18080:80", "127.0.0.1:18443:443/tcp", "[::1]:15353:53/udp")},
     "dns": {"dns": ("9.9.9.9", "1.1.1.1"), "network_mode": "none"},
     "extra hosts": {"extra_hosts": {"b": "10.0.0.2", "a": "fd00::1"}},
+    "extra hosts, two addresses": {"extra_hosts": {"a": "10.0.0.1  fd00::1"}},
     "privileged": {"privileged": True},
     "capabilities": {"cap_add": ("CAP_NET_ADMIN", "sys_nice"), "cap_drop": ("MKNOD",)},
     "all capabilities": {"cap_drop": ("ALL",)},
@@ -98,6 +99,25 @@ def test_round_trip(engine: Engine, busybox_image: str, name: str, case: str) ->
     wanted = Container(name=name, image=busybox_image, **CASES[case])
     engine.create(wanted)
     assert compare(engine, wanted) == ()
+
+
+def test_the_engine_s_default_ulimits_are_nobody_s_wish(
+    engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient
+) -> None:
+    """`default-ulimits` of the engine stand in every container as if they had been asked for."""
+    for asked in ((), (Ulimit("nofile", 1024, 2048),)):
+        wanted = Container(name, busybox_image, command=SLEEP, ulimits=asked)
+        body = options.create(wanted, owner=engine.owner)
+        body["HostConfig"]["Ulimits"].append({"Name": "nproc", "Soft": 100, "Hard": 200})
+        docker_client.api.create_container_from_config(body, name)
+        assert compare(engine, wanted) == ()
+        more = replace(wanted, ulimits=(*asked, Ulimit("nproc", 100, 100)))
+        assert [d.field for d in compare(engine, more)] == ["ulimits.nproc"]
+        less = [d.field for d in compare(engine, replace(wanted, ulimits=()))]
+        assert less == (["ulimits.nofile"] if asked else []), (
+            "what was asked for once and is not any more is a difference"
+        )
+        engine.remove(name)
 
 
 def test_the_cases_name_every_option() -> None:
@@ -240,9 +260,10 @@ def test_what_the_image_sets_is_inherited(
         assert {d.field for d in compare(engine, opened)} == {"command"}
         assert compare(engine, replace(opened, entrypoint=("/bin/sleep",))) == ()
         engine.remove(name)
-        engine.create(replace(opened, entrypoint=()))
-        assert compare(engine, replace(opened, entrypoint=())) == ()
-        assert {d.field for d in compare(engine, opened)} == {"entrypoint"}
+        cleared = replace(opened, entrypoint=(), command=SLEEP)
+        engine.create(cleared)
+        assert compare(engine, cleared) == ()
+        assert {d.field for d in compare(engine, opened)} == {"entrypoint", "command"}
     finally:
         engine.remove(name)
         base.remove()

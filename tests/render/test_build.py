@@ -18,7 +18,7 @@ KOLLA = """
     containers:
       my_app:
         group: app
-        image: registry.example/kolla/app:2025.1@sha256:00
+        image: registry.example/kolla/app:2025.1@sha256:0000000000000000000000000000000000000000000000000000000000000000
         command: /usr/bin/app --listen 0
 """
 
@@ -35,7 +35,7 @@ def problems(body: str, files: dict[str, str] | None = None, **more: Any) -> lis
 def test_a_kolla_container_gets_what_kolla_ansible_gives_it() -> None:
     desired = rendered(KOLLA)
     made = container(desired, "my_app")
-    assert made.image == "registry.example/kolla/app:2025.1@sha256:00"
+    assert made.image == "registry.example/kolla/app:2025.1@sha256:" + "0" * 64
     assert made.command is None, "Kolla's start script reads it from config.json"
     assert made.environment == {"KOLLA_CONFIG_STRATEGY": "COPY_ALWAYS", "KOLLA_SERVICE_NAME": "my-app"}
     assert made.mounts == (Mount("/etc/kolla/my-app", "/var/lib/kolla/config_files", "ro"),)
@@ -111,7 +111,7 @@ def test_every_option_of_a_container() -> None:
             healthcheck: {test: ["CMD", "true"], interval: "10", timeout: 2m, retries: "4", start_period: 1.5}
             dimensions:
               mem_limit: 1g
-              memswap_limit: 2048
+              memswap_limit: 2g
               cpu_shares: "{{ '512' }}"
               cpuset_cpus: 0-1
               ulimits: {nofile: {soft: 1, hard: "{{ '2' }}"}, memlock: {soft: -1, hard: -1}}
@@ -135,7 +135,7 @@ def test_every_option_of_a_container() -> None:
     assert made.tmpfs == {"/run": "size=1m"}
     assert made.extra_hosts == {"a": "10.0.0.2"}
     assert (made.privileged, made.init, made.read_only, made.pid_mode, made.ipc_mode) == (True, True, True, "host", "")
-    assert (made.shm_size, made.mem_limit, made.memswap_limit, made.cpu_shares) == (64 << 20, 1 << 30, 2048, 512)
+    assert (made.shm_size, made.mem_limit, made.memswap_limit, made.cpu_shares) == (64 << 20, 1 << 30, 2 << 30, 512)
     assert made.ulimits == (Ulimit("memlock", -1, -1), Ulimit("nofile", 1, 2))
     assert made.healthcheck == Healthcheck(("CMD", "true"), 10.0, 120.0, 4, 1.5)
     assert made.reload == Reload(signal="HUP")

@@ -16,9 +16,10 @@ pytestmark = pytest.mark.engine
 
 NAME, ADDRESS = "rt-again-web", "127.0.0.74"
 IMAGE = "reconciler-test/kolla-like:2"
-# Says that what runs differs from its files while /tmp/edited is there, as kolla_set_configs --check does with exit code 1.
+# Says that what runs differs from its files while /tmp/edited or /data/never is there, as kolla_set_configs --check does with
+# exit code 1; a restart takes only the first one away.
 SCRIPT = """\
-mkdir -p /usr/local/bin && cd /usr/local/bin && printf '#!/bin/sh\\n! test -e /tmp/edited\\n' > kolla_set_configs && chmod 755 *"""
+mkdir -p /usr/local/bin && cd /usr/local/bin && printf '#!/bin/sh\\n! test -e /tmp/edited -o -e /data/never\\n' > kolla_set_configs && chmod 755 *"""
 COMMAND = ["sh", "-c", "rm -f /tmp/edited; trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"]
 SERVICE = """\
 description: One that can be sick, and whose insides can be edited
@@ -161,3 +162,34 @@ def test_what_is_left_unpruned_keeps_nothing_else_from_counting(lab: Lab, docker
     (lab.config_root / NAME / "web.conf").write_text("colour = mine\n")
     assert [held.target for held in lab.reconcile().drift] == [f"{NAME}/web.conf"]
     assert docker_client.containers.get("rt-again-side").status == "running"
+
+
+def test_what_a_restart_does_not_put_right_is_said_once(lab: Lab, docker_client: docker.DockerClient) -> None:
+    """What the check dislikes is there again after the restart: nothing is gained by another one."""
+    inside(docker_client, "touch /data/never")
+    report = lab.reconcile(deep=True)
+    assert lines(report) == [f"restart    {NAME}  (drift: what runs differs from its files)"]
+    before = lab.identities()
+    ready = {condition.type: condition for condition in report.conditions}["Ready"]
+    assert (ready.status, ready.reason) == (False, "NotAchievable")
+    assert ready.message.startswith(f"{NAME}: running configuration: asked for as in its files, it became ")
+    lab.node.statuses.flush(10)
+    assert lab.statuses()[-1][0] == "failed" and NAME in lab.statuses()[-1][1]
+    for deep in (True, False, True):
+        later = lab.reconcile(deep=deep)
+        assert lines(later) == [] and later.converged and lab.identities() == before
+    lab.close_node()
+    assert lines(lab.reconcile(deep=True)) == [], "a restart of the program forgets nothing"
+    # Other drift of the same container is healed as ever.
+    (lab.config_root / NAME / "web.conf").write_text("colour = mine\n")
+    assert [line.split()[0] for line in lines(lab.reconcile())] == ["write", "restart"]
+    assert lines(lab.reconcile(deep=True)) == []
+    lab.run("retry", NAME)
+    assert lines(lab.reconcile(deep=True)) == [f"restart    {NAME}  (drift: what runs differs from its files)"]
+    inside(docker_client, "rm /data/never")
+    well = lab.reconcile(deep=True)
+    assert (
+        well.converged
+        and {c.type: c.status for c in well.conditions}["Ready"]
+        and not lab.node.state.memory().unachieved
+    )

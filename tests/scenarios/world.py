@@ -33,7 +33,7 @@ from reconciler.plan import Basis, diff, in_force, quarantined
 from reconciler.render.digest import part_digest
 
 PROVING = {Verb.CREATE, Verb.REPLACE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START}
-HARMLESS = {"HoldsData", "PruneReported"}
+HARMLESS = {"HoldsData", "PruneReported", "NotAchievable"}
 
 
 @dataclass
