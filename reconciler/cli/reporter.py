@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
 
 if TYPE_CHECKING:
-    from reconciler.fleet.reviews.reviewer import Overview
     from reconciler.fleet.reporter import Round
+    from reconciler.fleet.reviews.reviewer import Overview, Reviewer
     from reconciler.settings import Settings
 
 
@@ -58,7 +59,7 @@ def _once(settings: "Settings", dry_run: bool, json_: bool) -> int:
     try:
         found = reporter.look()
         posted = reporter.close(timeout=30.0)
-        reviews = reviewer.round() if reviewer else None
+        reviews, trouble = _reviewed(reviewer)
     finally:
         if reviewer:
             reviewer.close()
@@ -66,14 +67,26 @@ def _once(settings: "Settings", dry_run: bool, json_: bool) -> int:
     if json_:
         document = fleet_document(found)
         if reviews is not None:
-            document["reviews"] = reviews_document(reviews, ("", ""), link_of(settings))
+            document["reviews"] = reviews_document(reviews, trouble, link_of(settings))
         output.as_json(document)
     else:
         _show(found)
         _show_reviews(reviews)
     if not posted:
         output.line("not everything could be posted; run it again, or see the log", "warn", err=True)
+    if trouble[0]:
+        output.line(f"merge requests could not be reviewed: {trouble[1]} [{trouble[0]}]", "warn", err=True)
     return 0 if found.converged else 1
+
+
+def _reviewed(reviewer: "Reviewer | None") -> tuple["Overview | None", tuple[str, str]]:
+    """What a round of reviews found, None without one; reason and message of what kept it from going on."""
+    if reviewer is None:
+        return None, ("", "")
+    try:
+        return reviewer.round(), ("", "")
+    except errors.ReconcilerError as error:
+        return reviewer.overview, (error.reason, str(error))
 
 
 def _show_reviews(found: "Overview | None") -> None:
