@@ -261,7 +261,7 @@ class Reviewer:
             ready.head,
             f"{CONTEXT}/{path}" if path else CONTEXT,
             "success" if ready.found.valid else "failed",
-            review.headline(ready.found),
+            _said(ready.found),
             self.settings.reporter.url or None,
         )
         # A branch of the project names its own pipeline; a fork's branch may be called like one of the project's.
@@ -280,7 +280,7 @@ class Reviewer:
             ready.target,
             self.rules,
             state,
-            review.headline(ready.found),
+            ready.found.failure or review.headline(ready.found),
             ready.found.reason,
             now,
             request.head if ready.unsure else "",
@@ -323,6 +323,11 @@ class Reviewer:
     def _current(self, request: OpenRequest, known: Reviewed) -> Reviewed:
         """A review of an older head is none of this one."""
         return known if request.head in (known.head, known.tried) else replace(known, state="waiting")
+
+
+def _said(found: Review) -> str:
+    """A review in one line that holds nothing of the branch."""
+    return review.headline(found) + (f" [{found.reason}]" if found.reason else "")
 
 
 def _remarks(seen: Seen | None, unsure: bool) -> list[str]:
