@@ -29,7 +29,10 @@ def refs(office: Desk) -> list[str]:
     return servers.git(office.state / "review.git", "for-each-ref", "--format=%(refname)").splitlines()
 
 
-def test_the_life_of_a_merge_request(office: Desk) -> None:
+def test_the_life_of_a_merge_request(office: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
     assert office.round() == {}
     one = office.open("bye", greeting("Bye"))
     found = office.round()
@@ -78,6 +81,7 @@ def test_the_life_of_a_merge_request(office: Desk) -> None:
     one.state = "closed"
     assert office.round() == {}
     assert refs(office) == ["refs/heads/main"]
+    assert list(place.iterdir()) == []
 
 
 def test_the_base_is_the_merge_base(office: Desk) -> None:
@@ -212,7 +216,7 @@ def test_what_the_fetch_refuses_is_told(office: Desk, monkeypatch: pytest.Monkey
 
 def test_limits_of_a_round_and_an_hour(office: Desk) -> None:
     office.write(per_round=2, per_hour=3)
-    for number in range(4):
+    for number in range(3):
         office.open(f"flood{number}", greeting(f"F{number}"), author="mallory")
     late = office.open("late", greeting("Late"), author="op")
     found = office.round()
@@ -222,15 +226,15 @@ def test_limits_of_a_round_and_an_hour(office: Desk) -> None:
     office.restart()  # counts on over a restart
     assert len([1 for known in office.round().values() if known.state == "valid"]) == 3
     office.watch.forward(hours=1, seconds=1)
-    assert len([1 for known in office.round().values() if known.state == "valid"]) == 5
+    assert len([1 for known in office.round().values() if known.state == "valid"]) == 4
 
 
 def test_more_than_are_looked_at(office: Desk) -> None:
-    office.write(most=2)
-    for number in range(4):
+    office.write(most=1)
+    for number in range(2):
         office.open(f"b{number}", greeting(f"F{number}"))
     overview = office.reviewer.round()
-    assert overview.more and [entry.request.iid for entry in overview.entries] == [4, 3]
+    assert overview.more and [entry.request.iid for entry in overview.entries] == [2]
 
 
 def test_a_forge_that_fails(office: Desk) -> None:
@@ -262,6 +266,9 @@ def test_a_death_in_the_middle(office: Desk, monkeypatch: pytest.MonkeyPatch) ->
             office.round()
     assert len(office.ours(one)) == 1
     office.restart()
+    # Not at once: it may be what ended the process.
+    assert (office.round()[1].state, office.round()[1].reason) == ("failed", "Interrupted")
+    office.watch.forward(seconds=121)
     assert office.round()[1].state == "valid"
     assert len(office.ours(one)) == 1 and len(office.statuses(one.sha)) == 1
     # A memory that cannot be read is none.
@@ -344,12 +351,3 @@ def test_a_clone_that_is_broken_or_gone(office: Desk) -> None:
         office.push("one", greeting(f"Then {tip[:6]}"))
         office.round()
         assert f"+Then {tip[:6]}" in office.note(one)
-
-
-def test_no_temporary_files_stay(office: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(place))
-    office.open("one", greeting("One"))
-    office.round()
-    assert list(place.iterdir()) == []

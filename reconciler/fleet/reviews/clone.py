@@ -16,7 +16,7 @@ from reconciler.forge import OpenRequest
 from reconciler.git import history, remote, tree, trust
 from reconciler.settings import Trust
 
-MOST_BYTES = 2 << 30  # of the clone; above it is made anew
+MOST_BYTES = 2 << 30  # of the clone; once it has grown above, it is made anew
 _LIMITS = run.Limits(seconds=60.0, cpu_seconds=60)
 # Where forges keep the heads of merge requests, and where the clone keeps what a rewritten branch was at.
 _HEADS = ("refs/merge-requests", "refs/pull")
@@ -49,6 +49,9 @@ class Clone:
 
     def fetch(self, request: OpenRequest | None = None) -> tuple[str, str]:
         """(target's commit, the request's): bring both here."""
+        # Each fetch may bring as much as the transport allows.
+        if sum(file.lstat().st_size for file in self.repository.rglob("*")) > MOST_BYTES:
+            shutil.rmtree(self.repository, ignore_errors=True)
         refs = [self.remote.ref, *([request.ref] if request else [])]
         found = remote.fetch(self.remote, self.repository, refs)
         if request is not None and request.ref not in found:
@@ -78,11 +81,9 @@ class Clone:
         return ci.Source(self.repository, commit, self.path)
 
     def tidy(self, requests: Sequence[OpenRequest]) -> None:
-        """Forget every head but those of `requests`; throw the clone away when it has grown too large."""
-        with suppress(errors.Terminal):  # there is none yet, or a broken one, which the next fetch replaces
+        """Forget every head but those of `requests`."""
+        with suppress(errors.Terminal):  # there is no clone yet, or a broken one, which the next fetch replaces
             history.forget(self.repository, (*_HEADS, _KEPT), [request.ref for request in requests])
-        if sum(file.lstat().st_size for file in self.repository.rglob("*")) > MOST_BYTES:
-            shutil.rmtree(self.repository, ignore_errors=True)
 
     def close(self) -> None:
         self._poller.close()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -68,6 +69,9 @@ class Loop:
         self.reviewer.stop.set()
         self._wake.set()
         self._thread.join(timeout)
+        if self._thread.is_alive():
+            with suppress(errors.ReconcilerError):  # then it counts as a failure
+                self.reviewer.abandon()
 
     def document(self) -> dict[str, Any]:
         return reviews_document(self.reviewer.overview, self.problem, self._link)

@@ -93,6 +93,7 @@ class Reviewer:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - spreads requests, hides nothing
         self._prepared: dict[int, _Prepared] = {}
+        self._underway: tuple[int, Reviewed] | None = None
 
     def round(self) -> Overview:
         """Review what is due, as much of it as may be done at once. What one merge request makes go wrong is in the result;
@@ -115,6 +116,13 @@ class Reviewer:
     def close(self) -> None:
         self.stop.set()
         self.clone.close()
+
+    def abandon(self) -> None:
+        """Called by another thread when the process ends on request: a review under way is no failure."""
+        if self._underway:
+            iid, known = self._underway
+            self.store.memory.requests[iid] = known
+            self.store.save()
 
     # --- what is due -------------------------------------------------------------------------------------------------
 
@@ -166,28 +174,34 @@ class Reviewer:
 
     def _review(self, request: OpenRequest) -> None:
         """Plan one merge request and tell; whatever happens is remembered, and nothing is raised but for our own disk."""
-        memory = self.store.memory
-        began = time.monotonic()
+        memory, began = self.store.memory, time.monotonic()
+        known = memory.requests.get(request.iid, Reviewed())
+        failures = known.failures + 1 if known.tried == request.head else 1
         memory.started.append((self._clock(), request.author))
-        self.store.save()  # before: what ends this process counts as well
+        # Before it begins, and as a failure: what brings this whole process down is not the first thing that the next one tries.
+        self._failed(request, known, failures, "Interrupted", "the reporter ended in the middle of it")
+        self._underway = (request.iid, known)
+        self.store.save()
         try:
-            ready = self._prepare(request)
+            ready = self._prepare(request, known, failures)
             if ready is None:
                 memory.started.pop()
-                self.store.save()
-                return
-            self._tell(request, ready)
+            else:
+                self._tell(request, ready)
+                self._succeeded(request, ready, failures)
         except errors.ReconcilerError as error:
-            self._failed(request, error.reason, str(error), getattr(error, "retry_after", None))
+            self._failed(request, known, failures, error.reason, str(error), getattr(error, "retry_after", None))
+            log.warning(
+                "review.failed", merge_request=request.iid, head=request.head, reason=error.reason, message=str(error)
+            )
         except Exception as error:  # whatever one branch brings about, the others are reviewed
+            self._failed(request, known, failures, "InternalError", type(error).__name__)
             log.error("review.crashed", merge_request=request.iid, error=type(error).__name__, frames=frames(error))
-            self._failed(request, "InternalError", type(error).__name__)
-        else:
-            self._succeeded(request, ready)
+        self._underway = None
         self.store.save()
         self.done(memory.requests[request.iid].state, time.monotonic() - began)
 
-    def _prepare(self, request: OpenRequest) -> _Prepared | None:
+    def _prepare(self, request: OpenRequest, known: Reviewed, failures: int) -> _Prepared | None:
         """Fetch and plan; None when all that moved is the target, and not the merge base."""
         kept = self._prepared.get(request.iid)
         if kept and kept.head == request.head:
@@ -199,13 +213,12 @@ class Reviewer:
             if error.reason not in _ITS_OWN:
                 raise
             found = self._empty(request.head, f"{error} [{error.reason}]", error.reason)
-            return self._prepared_of(request, "", "", request.head, found, None)
-        known = self.store.memory.requests.get(request.iid)
+            return self._prepared_of(request, "", request.head, found, None, failures)
         same = (head, seen.base, self.rules)
-        if known and seen.base and not known.failures and same == (known.head, known.base, known.rules):
+        if seen.base and not known.failures and same == (known.head, known.base, known.rules):
             self.store.memory.requests[request.iid] = replace(known, target=target)
             return None
-        return self._prepared_of(request, target, seen.base, head, self._planned(seen, head), seen)
+        return self._prepared_of(request, target, head, self._planned(seen, head), seen, failures)
 
     def _planned(self, seen: Seen, head: str) -> Review:
         if not seen.base:
@@ -223,9 +236,10 @@ class Reviewer:
         return self.settings.git.path or "site"
 
     def _prepared_of(
-        self, request: OpenRequest, target: str, base: str, head: str, found: Review, seen: Seen | None
+        self, request: OpenRequest, target: str, head: str, found: Review, seen: Seen | None, failures: int
     ) -> _Prepared:
-        unsure = found.reason in _AGAIN and self._failures(request) + 1 < _TRIES
+        base = seen.base if seen else ""
+        unsure = found.reason in _AGAIN and failures < _TRIES
         command = f"reconciler diff {base[:12] if seen and seen.has_site else 'nothing'} {head[:12]}"
         site = f" --site {self.settings.git.path}" if self.settings.git.path else ""
         frame = review.Frame(
@@ -235,10 +249,6 @@ class Reviewer:
         )
         limit = min(review.LIMIT, self.forge.note_limit - _SPARE)
         return _Prepared(head, base, target, found, review.note(found, limit=limit, frame=frame), unsure)
-
-    def _failures(self, request: OpenRequest) -> int:
-        known = self.store.memory.requests.get(request.iid)
-        return known.failures if known and known.tried == request.head else 0
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
@@ -270,36 +280,28 @@ class Reviewer:
         if shown is None or (shown.state, shown.description) != (status.state, status.description):
             self.forge.post_status(status, ref)
 
-    def _succeeded(self, request: OpenRequest, ready: _Prepared) -> None:
-        state: State = "failed" if ready.found.failure else "valid" if ready.found.valid else "invalid"
-        failures = self._failures(request) + 1 if ready.unsure else 0
-        now = self._clock()
-        known = Reviewed(
-            ready.head,
-            ready.base,
-            ready.target,
-            self.rules,
-            state,
-            ready.found.failure or review.headline(ready.found),
-            ready.found.reason,
-            now,
-            request.head if ready.unsure else "",
-            failures,
-            now + self._pause(failures) if ready.unsure else 0.0,
-        )
+    def _succeeded(self, request: OpenRequest, ready: _Prepared, failures: int) -> None:
+        found, now = ready.found, self._clock()
+        state: State = "valid" if found.valid else "failed" if found.failure else "invalid"
+        text = found.failure or review.headline(found)
+        known = Reviewed(ready.head, ready.base, ready.target, self.rules, state, text, found.reason, now)
+        if ready.unsure:
+            known = replace(known, tried=request.head, failures=failures, retry_at=now + self._pause(failures))
         self.store.memory.requests[request.iid] = known
         log.info(
-            "review.finished",
-            merge_request=request.iid,
-            head=ready.head,
-            result=state,
-            reason=known.reason,
-            text=known.text,
+            "review.finished", merge_request=request.iid, head=ready.head, result=state, reason=found.reason, text=text
         )
 
-    def _failed(self, request: OpenRequest, reason: str, message: str, retry_after: float | None = None) -> None:
-        failures, now = self._failures(request) + 1, self._clock()
-        known = self.store.memory.requests.get(request.iid, Reviewed())
+    def _failed(
+        self,
+        request: OpenRequest,
+        known: Reviewed,
+        failures: int,
+        reason: str,
+        message: str,
+        retry_after: float | None = None,
+    ) -> None:
+        now = self._clock()
         self.store.memory.requests[request.iid] = replace(
             known,
             state="failed",
@@ -310,7 +312,6 @@ class Reviewer:
             failures=failures,
             retry_at=now + max(self._pause(failures), retry_after or 0.0),
         )
-        log.warning("review.failed", merge_request=request.iid, head=request.head, reason=reason, message=message)
 
     def _pause(self, failures: int) -> float:
         return queue.pause(self.own.interval, failures, self._random.random())
