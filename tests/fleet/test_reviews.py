@@ -146,6 +146,16 @@ def test_a_site_in_a_folder(tmp_path: Path, gitlab: GitLab, path: str) -> None:
         assert "has no directory 'sites/north'" in office.note(one)
 
 
+def test_a_folder_that_is_nowhere(office: Desk) -> None:
+    """Wrong settings are no merge request's fault: nothing is written there, and the page says why."""
+    office.path = "sites/south"
+    office.write()
+    office.path = ""
+    one = office.open("bye", greeting("Bye"))
+    known = office.round()[1]
+    assert (known.state, known.reason, one.notes) == ("failed", "SitePathMissing", [])
+
+
 def test_unrelated_history(office: Desk) -> None:
     office.push("alien", greeting("Hello"), parents=[])
     alien = office.ask("alien")

@@ -185,10 +185,10 @@ class Reviewer:
         try:
             ready = self._prepare(request, known, failures)
             if ready is None:
-                memory.started.pop()
-            else:
-                self._tell(request, ready)
-                self._succeeded(request, ready, failures)
+                memory.started.pop()  # it was none
+                return
+            self._tell(request, ready)
+            self._succeeded(request, ready, failures)
         except errors.ReconcilerError as error:
             self._failed(request, known, failures, error.reason, str(error), getattr(error, "retry_after", None))
             log.warning(
@@ -197,8 +197,9 @@ class Reviewer:
         except Exception as error:  # whatever one branch brings about, the others are reviewed
             self._failed(request, known, failures, "InternalError", type(error).__name__)
             log.error("review.crashed", merge_request=request.iid, error=type(error).__name__, frames=frames(error))
-        self._underway = None
-        self.store.save()
+        finally:
+            self._underway = None
+            self.store.save()
         self.done(memory.requests[request.iid].state, time.monotonic() - began)
 
     def _prepare(self, request: OpenRequest, known: Reviewed, failures: int) -> _Prepared | None:
@@ -226,7 +227,9 @@ class Reviewer:
             return self._empty(head, f"it has no commit in common with {branch} (base it on {branch})")
         label = seen.base[:12] if seen.has_site else f"{seen.base[:12]}, which has no such folder"
         base = self.clone.source(seen.base) if seen.has_site else None
-        return ci.told(base, self.clone.source(head), label, site=self._name(), limits=self.limits, also=_ITS_OWN)
+        # Where the base has no such folder either, it is not this branch that lacks it: the settings may be wrong.
+        also = [reason for reason in _ITS_OWN if seen.has_site or reason != "SitePathMissing"]
+        return ci.told(base, self.clone.source(head), label, site=self._name(), limits=self.limits, also=also)
 
     def _empty(self, head: str, failure: str, reason: str = "") -> Review:
         return Review(self._name(), "", head[:12], self.settings.git.path, failure=failure, reason=reason)
