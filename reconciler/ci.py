@@ -10,22 +10,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reconciler import run
+from reconciler import errors, run
 from reconciler.ci_child import WORK_TREE, Source, workers
 from reconciler.errors import Problem
 from reconciler.model import Difference, from_json
 from reconciler.review import Review
 from reconciler.review.grouping import join
 
-__all__ = ["WORK_TREE", "Limits", "Source", "hosts", "review"]
+__all__ = ["WORK_TREE", "Limits", "Source", "hosts", "review", "told"]
 
 MEMORY = 1 << 30  # bytes, this process and its children together
 _OWN_MEMORY = 160 << 20
 _MOST_WORKERS = 4  # more would each have too little of it
+# What happened to planning itself is told where the review is read; anything else is a mistake of whoever asked for it.
+_TOLD = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,31 @@ def review(
         }
         answers = _Children(argument, limits or Limits(), Path(folder), progress).work()
     return _joined(answers, base, head)
+
+
+def told(
+    base: Source | None,
+    head: Source,
+    label: str,
+    *,
+    site: str = "",
+    limits: Limits | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+    also: Sequence[str] = (),
+) -> Review:
+    """As `review`, for a reader: `label` is what to call the base, `site` the site where it does not say its own name, and
+    what ended planning early is in the result. Raises what concerns nobody but the caller, but for the reasons `also`.
+    """
+    empty = Review(site=site, base=label, head=head.label, path=head.path)
+    try:
+        found = review(base, head, limits=limits, progress=progress)
+        return replace(found, base=label, site=found.site or site)
+    except errors.SiteInvalid as error:
+        return replace(empty, problems=error.problems)
+    except errors.ReconcilerError as error:
+        if error.reason not in (*_TOLD, *also):
+            raise
+        return replace(empty, failure=f"{error} [{error.reason}]", reason=error.reason)
 
 
 class _Children:

@@ -102,6 +102,20 @@ class Reporter:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """Whether `reconciler reporter` reviews open merge requests, and what it may spend on them; times in seconds."""
+
+    enabled: bool = False
+    interval: float = 60.0
+    forks: bool = True
+    most: int = 200
+    per_round: int = 10
+    per_hour: int = 60
+    time_limit: float = 300.0
+    host_limit: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class AlertTarget:
     """Where alerts go. `key_file`: GitLab's authorization key, or the secret that signs a webhook's body."""
 
@@ -157,6 +171,7 @@ class Settings:
     forge: Forge | None = None
     report: SignedReports = SignedReports()
     reporter: Reporter = Reporter()
+    review: Review = Review()
     alerts: Alerts = field(default_factory=Alerts)
     policy: Policy = Policy()
     log: Log = Log()
@@ -171,6 +186,7 @@ _SECTIONS: Mapping[str, type] = {
     "forge": Forge,
     "report": SignedReports,
     "reporter": Reporter,
+    "review": Review,
     "alerts": Alerts,
     "policy": Policy,
     "log": Log,

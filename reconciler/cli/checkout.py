@@ -66,14 +66,10 @@ def _named(checkout: Checkout, revision: str) -> tuple[Mapping[str, str] | None,
 
     commit = tree.resolve(checkout.top, revision)
     try:
-        tree.read(checkout.top, commit, checkout.path)
+        there = tree.has_folder(checkout.top, commit, checkout.path)
     except errors.SiteInvalid:
-        pass  # the child says so
-    except errors.Terminal as error:
-        if error.reason == "SitePathMissing":  # the site was not there yet
-            return None, f"{commit[:12]}, which has no such folder"
-        raise
-    return checkout.source(commit), commit[:12]
+        there = True  # the child says what is wrong with it
+    return (checkout.source(commit), commit[:12]) if there else (None, f"{commit[:12]}, which has no such folder")
 
 
 def _same(checkout: Checkout, commit: str, site: Path) -> bool:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _SITE = click.Path(file_okay=False, path_type=Path)
 _EVERY = 5.0  # seconds between signs of life in a job's log
-# What happened to planning itself belongs into the note; anything else is a mistake in how the job is set up.
-_IN_THE_NOTE = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
 
 
 @click.group(short_help="Review a merge request, sum up all hosts: for GitLab CI.")
@@ -168,23 +166,14 @@ def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem
 
 def _review(site: Path | None, base: str | None, head: str | None, limits: "Limits") -> "Review":
     from reconciler import ci as planning
-    from reconciler.review import Review
 
     source, folder = _head(site, head)
     with _hinting():
         start, label = checkout.base_of(folder, base)
     before = planning.Source(Path(start["repository"]), start["commit"], start["path"]) if start else None
-    empty = Review(site=os.environ.get("CI_PROJECT_NAME", "site"), base=label, head=source.label, path=source.path)
-    try:
-        with _progress() as progress:
-            found = planning.review(before, source, limits=limits, progress=progress)
-        return replace(found, base=label, site=found.site or empty.site)
-    except errors.SiteInvalid as error:
-        return replace(empty, problems=error.problems)
-    except errors.ReconcilerError as error:
-        if error.reason not in _IN_THE_NOTE:
-            raise
-        return replace(empty, failure=f"{error} [{error.reason}]")
+    name = os.environ.get("CI_PROJECT_NAME", "site")
+    with _progress() as progress:
+        return planning.told(before, source, label, site=name, limits=limits, progress=progress)
 
 
 def _failure(found: "Review") -> list[errors.Problem]:

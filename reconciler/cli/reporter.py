@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
 
 if TYPE_CHECKING:
     from reconciler.fleet.reporter import Round
+    from reconciler.fleet.reviews.reviewer import Overview, Reviewer
     from reconciler.settings import Settings
 
 
@@ -24,6 +26,8 @@ def reporter(once: bool, dry_run: bool, json_: bool) -> int:
 
     Runs as a daemon, as its systemd unit does: one summary per site, and a status per host, or per group of many hosts. Only
     the reporter holds a token; hosts sign what they say with their own host keys.
+
+    With [review] in its settings it reviews open merge requests, too: the note of `ci review`, with no token in any pipeline.
 
     With --once exits with 0 when every host has converged, else with 1.
     """
@@ -46,21 +50,58 @@ def _once(settings: "Settings", dry_run: bool, json_: bool) -> int:
     from reconciler.daemon.presence import Presence
     from reconciler.fleet.document import fleet_document
     from reconciler.fleet.reporter import Reporter
+    from reconciler.fleet.reviews.document import reviews_document
+    from reconciler.fleet.reviews.loop import link_of, reviewer_of
 
+    reviewer = None if dry_run else reviewer_of(settings)
     reporter = Reporter(replace(settings, forge=None) if dry_run else settings)
     presence = Presence(settings.reporter.state_dir)
     try:
         found = reporter.look()
         posted = reporter.close(timeout=30.0)
+        reviews, trouble = _reviewed(reviewer)
     finally:
+        if reviewer:
+            reviewer.close()
         presence.close()
     if json_:
-        output.as_json(fleet_document(found))
+        document = fleet_document(found)
+        if reviews is not None:
+            document["reviews"] = reviews_document(reviews, trouble, link_of(settings))
+        output.as_json(document)
     else:
         _show(found)
+        _show_reviews(reviews)
     if not posted:
         output.line("not everything could be posted; run it again, or see the log", "warn", err=True)
+    if trouble[0]:
+        output.line(f"merge requests could not be reviewed: {trouble[1]} [{trouble[0]}]", "warn", err=True)
     return 0 if found.converged else 1
+
+
+def _reviewed(reviewer: "Reviewer | None") -> tuple["Overview | None", tuple[str, str]]:
+    """What a round of reviews found, None without one; reason and message of what kept it from going on."""
+    if reviewer is None:
+        return None, ("", "")
+    try:
+        return reviewer.round(), ("", "")
+    except errors.ReconcilerError as error:
+        return reviewer.overview, (error.reason, str(error))
+
+
+def _show_reviews(found: "Overview | None") -> None:
+    if found is None or not found.entries:
+        return
+    from reconciler.review import escape
+
+    output.line("")
+    output.table(
+        ["merge request", "head", "state", "review"],
+        [
+            [str(one.request.iid), one.request.head[:12], one.known.state, escape.clean(one.known.text, 200)]
+            for one in found.entries
+        ],
+    )
 
 
 def _show(found: "Round") -> None:

@@ -16,6 +16,8 @@ from reconciler.daemon.triggers import Triggers
 from reconciler.fleet.document import fleet_document
 from reconciler.fleet.metrics import Metrics
 from reconciler.fleet.reporter import Reporter, Round
+from reconciler.fleet.reviews.loop import Loop, reviewer_of
+from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
 from reconciler.log import frames
 from reconciler.settings import Settings
 from reconciler.web import Answer, Request, Server, handlers
@@ -23,6 +25,7 @@ from reconciler.web import Answer, Request, Server, handlers
 log = structlog.get_logger()
 
 _ROUND_SECONDS = 1800.0  # a round longer than this hangs
+_LAST_MOMENT = 2.0  # seconds that a review under way has when the reporter is to end
 
 
 class Service:
@@ -32,6 +35,16 @@ class Service:
         self.reporter = Reporter(settings)
         self.own = settings.reporter
         self.metrics = Metrics()
+        reviewer = reviewer_of(settings)
+        self.reviews = (
+            Loop(
+                reviewer,
+                ReviewMetrics(self.metrics.registry),
+                lambda reason: self.metrics.errors.labels("review", reason).inc(),
+            )
+            if reviewer
+            else None
+        )
         self._newest: Round | None = None
         self._triggers = Triggers()
         self._notify = Notifier(_ROUND_SECONDS)
@@ -47,11 +60,15 @@ class Service:
             signal.signal(signal.SIGHUP, self._hangup)
             port = self._serve()
             self._notify.ready("asking the hosts")
-            log.info("reporter.started", interval=self.own.interval, page=port)
+            log.info("reporter.started", interval=self.own.interval, page=port, reviews=self.reviews is not None)
+            if self.reviews:
+                self.reviews.start()
             try:
                 self._loop()
             finally:
                 self._notify.stopping()
+                if self.reviews:
+                    self.reviews.close(_LAST_MOMENT)
                 if self._server:
                     self._server.close()
                 self.reporter.close()
@@ -62,7 +79,8 @@ class Service:
 
     def document(self) -> dict[str, Any]:
         """What status.json says."""
-        return fleet_document(self._newest)
+        document = fleet_document(self._newest)
+        return {**document, "reviews": self.reviews.document()} if self.reviews else document
 
     def _loop(self) -> None:
         next_round = time.monotonic()
@@ -74,6 +92,8 @@ class Service:
                 trigger = self._triggers.next(min(wait, self._notify.period or wait))
                 if trigger is None or trigger.kind == "stop":
                     continue
+                if self.reviews:
+                    self.reviews.hurry()
             next_round = time.monotonic() + self.own.interval
             try:
                 with self._notify.working():

@@ -43,6 +43,23 @@ class MergeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """An open merge (or pull) request as the forge lists it.
+
+    `head` is the commit it asks to merge, `ref` the full name under which the project's own repository has that commit, a
+    fork's too; `branch` the branch that it is from, "" when that branch is in another repository.
+    """
+
+    iid: int
+    title: str
+    author: str
+    head: str
+    ref: str
+    branch: str = ""
+    draft: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ForgeSettings:
     """Where and how to report.
 
@@ -113,6 +130,10 @@ class Forge(Protocol):
 
     def merge_request_of(self, commit: str) -> MergeRequest | None:
         """The merge request that brought or would bring `commit`: a merged one first, else an open one."""
+
+    def open_requests(self, target: str, most: int) -> list[OpenRequest]:
+        """Open merge requests into the branch `target`, those that changed last first: at most `most`, and one more where
+        there are more. One that has no commit yet is left out."""
 
     def deployment(
         self, environment: str, commit: str, ref: str, state: DeploymentState, *, known: bool = False

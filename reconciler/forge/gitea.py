@@ -1,6 +1,6 @@
 """Gitea and Forgejo: GitHub's interface with a few differences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.forge.api import ForgeSettings, MergeRequest
@@ -22,6 +22,10 @@ class Gitea(GitHub):
         path = f"{self._repository}/commits/{commit_id(commit)}/pull"
         answer = self._client.retry(lambda _: self._client.once("GET", path, accept=frozenset({404})))
         return self._pull(answer.body) if answer.code != 404 else None
+
+    def _newest_pulls(self, target: str) -> Mapping[str, str | int]:
+        # Gitea gives at most 50 a page unless its settings say otherwise, and older ones know no branch in the question.
+        return {"state": "open", "sort": "recentupdate", "limit": 50}
 
     def _connect(self, settings: ForgeSettings) -> Client:
         root = f"{settings.url.rstrip('/')}/api/v1"

@@ -1,7 +1,8 @@
 """GitHub (and what Gitea shares with it): commit statuses, and notes as comments of pull requests."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from reconciler.forge.api import (
     DeploymentState,
     ForgeSettings,
     MergeRequest,
+    OpenRequest,
     State,
     Status,
     first_line,
@@ -18,7 +20,7 @@ from reconciler.forge.api import (
     valid_target,
 )
 from reconciler.forge.client import NOTES_A_PAGE, Client
-from reconciler.forge.gitlab import commit_id, number_of
+from reconciler.forge.gitlab import commit_id, is_commit_id, number_of
 
 _SENT: dict[State, str] = {"pending": "pending", "success": "success", "failed": "failure", "canceled": "error"}
 _READ: dict[str, State] = {"success": "success", "failure": "failed", "error": "canceled"}
@@ -107,6 +109,16 @@ class GitHub:
         opened = [row for row in rows if row.get("state") == "open"]
         return self._pull(next(iter(merged + opened), None))
 
+    def open_requests(self, target: str, most: int) -> list[OpenRequest]:
+        """See `Forge`."""
+
+        def attempt(_: bool) -> list[OpenRequest]:
+            rows = self._client.pages(f"{self._repository}/pulls", self._newest_pulls(target), size=self._size)
+            found = (one for row in rows if _part(row, "base").get("ref") == target and (one := self._open(row)))
+            return list(islice(found, most + 1))
+
+        return self._client.retry(attempt)
+
     def deployment(
         self, environment: str, commit: str, ref: str, state: DeploymentState, *, known: bool = False
     ) -> None:
@@ -158,6 +170,26 @@ class GitHub:
                 found.append((number_of(self._client, row, "id"), text))
         return sorted(found)
 
+    def _newest_pulls(self, target: str) -> Mapping[str, str | int]:
+        """The query for open pull requests into a branch."""
+        return {"state": "open", "base": target, "sort": "updated", "direction": "desc"}
+
+    def _open(self, row: Mapping[str, Any]) -> OpenRequest | None:
+        pull, head = self._pull(row), _part(row, "head")
+        if pull is None or not is_commit_id(head.get("sha")):
+            return None
+        source, target = _part(head, "repo").get("id"), _part(_part(row, "base"), "repo").get("id")
+        own = source is not None and source == target  # a fork may be gone by now
+        return OpenRequest(
+            iid=pull.iid,
+            title=pull.title,
+            author=pull.author,
+            head=str(head["sha"]),
+            ref=f"refs/pull/{pull.iid}/head",
+            branch=str(head.get("ref") or "") if own else "",
+            draft=row.get("draft") is True,
+        )
+
     def _pull(self, row: object) -> MergeRequest | None:
         if not isinstance(row, dict):
             return None
@@ -168,6 +200,12 @@ class GitHub:
             web_url=str(row.get("html_url") or ""),
             author=str(user.get("login") or "") if isinstance(user, dict) else "",
         )
+
+
+def _part(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object within an answer's object; empty where there is none."""
+    value = row.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _limit_reached(commit: str, context: str) -> errors.Terminal:

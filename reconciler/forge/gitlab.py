@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from reconciler.forge.api import (
     DeploymentState,
     ForgeSettings,
     MergeRequest,
+    OpenRequest,
     State,
     Status,
     first_line,
@@ -114,6 +116,17 @@ class GitLab:
                     )
         return None
 
+    def open_requests(self, target: str, most: int) -> list[OpenRequest]:
+        """See `Forge`."""
+        wanted = {"state": "opened", "target_branch": target, "order_by": "updated_at", "sort": "desc"}
+
+        def attempt(_: bool) -> list[OpenRequest]:
+            rows = self._client.pages(f"{self._project}/merge_requests", wanted)
+            found = (one for row in rows if row.get("target_branch") == target and (one := self._open(row)))
+            return list(islice(found, most + 1))
+
+        return self._client.retry(attempt)
+
     def deployment(
         self, environment: str, commit: str, ref: str, state: DeploymentState, *, known: bool = False
     ) -> None:
@@ -151,6 +164,22 @@ class GitLab:
             if isinstance(name, str):
                 found.setdefault(name, (str(row.get("sha")), str(row.get("status"))))
         return found
+
+    def _open(self, row: Mapping[str, Any]) -> OpenRequest | None:
+        if not is_commit_id(row.get("sha")):  # it was made a moment ago
+            return None
+        iid, author = number_of(self._client, row, "iid"), row.get("author")
+        # Who does not say where it is from is taken for a fork: no branch of the project is named after it.
+        own = row.get("source_project_id") is not None and row.get("source_project_id") == row.get("target_project_id")
+        return OpenRequest(
+            iid=iid,
+            title=str(row.get("title") or ""),
+            author=str(author.get("username") or "") if isinstance(author, dict) else "",
+            head=str(row["sha"]),
+            ref=f"refs/merge-requests/{iid}/head",
+            branch=str(row.get("source_branch") or "") if own else "",
+            draft=row.get("draft") is True,
+        )
 
     def _post(self, commit: str, body: dict[str, Any]) -> None:
         answer = self._client.once(
@@ -213,9 +242,14 @@ class GitLab:
 
 def commit_id(commit: str) -> str:
     """`commit` when it is a full hexadecimal id (SHA-1 or SHA-256). Raises ValueError."""
-    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+    if not is_commit_id(commit):
         raise ValueError(f"not a full commit id: {commit!r}")
     return commit
+
+
+def is_commit_id(value: object) -> bool:
+    """Whether an answer's value is a full commit id."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", value) is not None
 
 
 def number_of(client: Client, row: object, key: str) -> int:

@@ -113,6 +113,18 @@ def read(repository: Path, commit: str, path: str = "", budget: Budget | None = 
     return reading.result()
 
 
+def has_folder(repository: Path, commit: str, path: str) -> bool:
+    """Whether a commit has a directory `path`. Raises as `read`, but for SitePathMissing."""
+    try:
+        with objects.opened(repository) as repo:
+            _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
+    except errors.Terminal as error:
+        if error.reason == "SitePathMissing":
+            return False
+        raise
+    return True
+
+
 def _walk(repo: pygit2.Repository, tree: str, prefix: str, depth: int, reading: _Reading) -> None:
     for entry, name in _checked(repo, tree, prefix, reading):
         path = f"{prefix}{name}"

@@ -4,15 +4,17 @@ Everything that a branch can influence is data here: `escape` is the only way fo
 """
 
 from reconciler.review.document import VERSION, as_json
-from reconciler.review.note import marker, note
+from reconciler.review.note import LIMIT, Frame, marker, note
 from reconciler.review.page import page
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, changes
 
 __all__ = [
+    "LIMIT",
     "VERSION",
     "Change",
+    "Frame",
     "Group",
     "Review",
     "Risk",

@@ -25,7 +25,17 @@ _VARIANTS = 4  # of one file's diff
 _PROBLEMS = 100
 _NAMES = 160  # characters of a list of hosts
 
-ELSEWHERE = "see the artifact `plan.html` of this job"
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Who keeps a note up to date, and what only they can say. Markdown of ours: nothing here comes from a branch.
+
+    `elsewhere` is where a reader finds what does not fit; `remarks` are lines that go below the headline.
+    """
+
+    by: str = "`reconciler ci review`"
+    elsewhere: str = "see the artifact `plan.html` of this job"
+    remarks: tuple[str, ...] = ()
 
 
 def marker(review: Review) -> str:
@@ -37,9 +47,9 @@ def marker(review: Review) -> str:
     return f"<!-- reconciler review of {place[:150]} -->"
 
 
-def note(review: Review, *, limit: int = LIMIT) -> str:
+def note(review: Review, *, limit: int = LIMIT, frame: Frame = Frame()) -> str:
     """The note's text, without its marker, of at most `limit` characters."""
-    page = _Page(limit)
+    page = _Page(limit, frame)
     _head(page, review)
     if review.problems:
         _problems(page, review)
@@ -63,6 +73,7 @@ class _Page:
     """Lines within a budget. A block goes in whole or not at all."""
 
     limit: int
+    frame: Frame
     lines: list[str] = field(default_factory=list)
     size: int = 0
 
@@ -76,7 +87,7 @@ class _Page:
         return True
 
     def text(self) -> str:
-        foot = f"<sub>Kept up to date by `reconciler ci review`; everything in full: {ELSEWHERE}.</sub>"
+        foot = f"<sub>Kept up to date by {self.frame.by}; everything in full: {self.frame.elsewhere}.</sub>"
         return "\n".join([*self.lines, "", foot, ""])
 
 
@@ -88,6 +99,8 @@ def _head(page: _Page, review: Review) -> None:
     base, head = escape.code(review.base, 40), escape.code(review.head, 40)
     page.add([f"**{rest}**", ""] if rest else [])
     page.add([f"From {base} to {head}, planned for {count(len(review.hosts), 'host')}.", ""] if review.hosts else [])
+    for remark in page.frame.remarks:
+        page.add([remark, ""])
 
 
 def _problems(page: _Page, review: Review) -> None:
@@ -97,7 +110,7 @@ def _problems(page: _Page, review: Review) -> None:
     while shown and not page.add([*escape.fence(_listed(shown)), ""]):
         shown = shown[: len(shown) // 2]
     if len(shown) < len(found):
-        page.add([f"*Cut here: {len(found) - len(shown)} more; see the job's test report.*", ""])
+        page.add([f"*Cut here: {len(found) - len(shown)} more; {page.frame.elsewhere}.*", ""])
 
 
 def _warnings(page: _Page, review: Review) -> None:
@@ -119,11 +132,11 @@ def _risks(page: _Page, review: Review) -> None:
         return
     page.add(["#### Look at these first", ""])
     for risk in found:
-        page.add(_risk(risk), spare=0)
+        page.add(_risk(risk, page.frame.elsewhere), spare=0)
     page.add([""], spare=0)
 
 
-def _risk(risk: Risk) -> list[str]:
+def _risk(risk: Risk, elsewhere: str) -> list[str]:
     mark = "⚠️ " if risk.grave else ""
     lines = [f"- {mark}**{risk.title}** — {risk.why}"]
     for item in risk.items[:_ITEMS]:
@@ -131,7 +144,7 @@ def _risk(risk: Risk) -> list[str]:
         detail = f": {escape.code(item.detail, 160)}" if item.detail else ""
         lines.append(f"  - {escape.code(item.text)}{where}{detail}")
     if len(risk.items) > _ITEMS:
-        lines.append(f"  - *{_more(risk.items[_ITEMS:])}; {ELSEWHERE}*")
+        lines.append(f"  - *{_more(risk.items[_ITEMS:])}; {elsewhere}*")
     return lines
 
 
@@ -163,25 +176,25 @@ def _table(page: _Page, review: Review) -> None:
     if len(review.groups) > _ROWS:
         rest = review.groups[_ROWS:]
         touched = sum(len(group.hosts) for group in rest)
-        page.add([f"*Cut here: {len(rest)} more groups with {touched} hosts; {ELSEWHERE}.*", ""])
+        page.add([f"*Cut here: {len(rest)} more groups with {touched} hosts; {page.frame.elsewhere}.*", ""])
 
 
 def _plans(page: _Page, review: Review) -> None:
     """The lines that `reconciler plan` prints, per group."""
     left_out = []
     for group in review.groups[:_ROWS]:
-        if not page.add(_plan(group)):
+        if not page.add(_plan(group, page.frame.elsewhere)):
             left_out.append(group)
     if left_out:
         names = hosts([host for group in left_out for host in group.hosts])
-        page.add([f"*Cut here: the plans of {names}; {ELSEWHERE}.*", ""], spare=500)
+        page.add([f"*Cut here: the plans of {names}; {page.frame.elsewhere}.*", ""], spare=500)
 
 
-def _plan(group: Group) -> list[str]:
+def _plan(group: Group, elsewhere: str) -> list[str]:
     plan = replace(group.plan, leftovers=())
     lines = plan_text(plan, diffs=False, indent="").split("\n")
     if len(lines) > _PLAN_LINES:
-        lines = [*lines[:_PLAN_LINES], f"… cut here: {len(lines) - _PLAN_LINES} more lines, {ELSEWHERE}"]
+        lines = [*lines[:_PLAN_LINES], f"… cut here: {len(lines) - _PLAN_LINES} more lines, {elsewhere}"]
     title = f"Plan of {escape.markup_code(compact(group.hosts), _NAMES)}: {count(len(plan.actions), 'action')}"
     alike = [] if group.same_lines else [_alike(group.hosts[0]), ""]
     return [_summary(title), "", *alike, *escape.fence("\n".join(lines)), "", "</details>", ""]
@@ -201,25 +214,28 @@ def _services(page: _Page, review: Review) -> None:
     if services:
         page.add(["#### Diffs by service", ""])
     for name, found in services.items():
-        if not page.add(_service(name, found)):
-            short = _service(name, found, diffs=False)
+        if not page.add(_service(name, found, page.frame.elsewhere)):
+            short = _service(name, found, page.frame.elsewhere, diffs=False)
             if not page.add(short):
                 left_out.append(name)
     if left_out:
         names = ", ".join(escape.code(name) for name in left_out[:20])
-        page.add([f"*Cut here: the diffs of {count(len(left_out), 'service')} ({names}); {ELSEWHERE}.*", ""], spare=500)
+        page.add(
+            [f"*Cut here: the diffs of {count(len(left_out), 'service')} ({names}); {page.frame.elsewhere}.*", ""],
+            spare=500,
+        )
 
 
 def _shows(action: Action) -> bool:
     return bool(action.diff or action.differences) and action.verb not in (Verb.CREATE, Verb.REMOVE)
 
 
-def _service(name: str, found: Sequence[Change], *, diffs: bool = True) -> list[str]:
+def _service(name: str, found: Sequence[Change], elsewhere: str, *, diffs: bool = True) -> list[str]:
     touched = list(dict.fromkeys(host for change in found for host in change.hosts))
     title = f"<b>{escape.markup_code(name or 'images')}</b>: {count(len(found), 'change')} on {_hosts(touched)}"
     lines = [_summary(title), ""]
     if not diffs:
-        lines += [f"*Cut here: too long for a note; {ELSEWHERE}.*", ""]
+        lines += [f"*Cut here: too long for a note; {elsewhere}.*", ""]
     rotated = [change for change in found if "secret" in change.action.risks and not change.action.diff]
     if rotated:
         names = ", ".join(escape.code(change.action.target) for change in rotated[:_ITEMS])
@@ -232,14 +248,14 @@ def _service(name: str, found: Sequence[Change], *, diffs: bool = True) -> list[
         targets.setdefault(change.action.id, []).append(change)
     for same in targets.values():
         for change in same[:_VARIANTS]:
-            lines += _change(change, diffs=diffs)
+            lines += _change(change, elsewhere, diffs=diffs)
         if len(same) > _VARIANTS:
             rest = [host for change in same[_VARIANTS:] for host in change.hosts]
-            lines += [f"*Cut here: {len(same) - _VARIANTS} other ways on {hosts(rest)}; {ELSEWHERE}.*", ""]
+            lines += [f"*Cut here: {len(same) - _VARIANTS} other ways on {hosts(rest)}; {elsewhere}.*", ""]
     return [*lines, "</details>", ""]
 
 
-def _change(change: Change, *, diffs: bool) -> list[str]:
+def _change(change: Change, elsewhere: str, *, diffs: bool) -> list[str]:
     action = change.action
     lines = [f"{escape.code(f'{action.verb} {action.target}')} on {hosts(change.hosts)}", ""]
     if not diffs:
@@ -248,7 +264,7 @@ def _change(change: Change, *, diffs: bool) -> list[str]:
         lines += [_alike(change.hosts[0]), ""]
     body = action.diff.split("\n") if action.diff else [difference(found) for found in action.differences]
     if len(body) > _DIFF_LINES:
-        body = [*body[:_DIFF_LINES], f"… cut here: {len(body) - _DIFF_LINES} more lines, {ELSEWHERE}"]
+        body = [*body[:_DIFF_LINES], f"… cut here: {len(body) - _DIFF_LINES} more lines, {elsewhere}"]
     return [*lines, *escape.fence("\n".join(body), "diff" if action.diff else "text"), ""]
 
 

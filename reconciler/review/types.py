@@ -55,6 +55,7 @@ class Review:
     problems: tuple[Problem, ...] = ()
     base_problems: tuple[Problem, ...] = ()
     failure: str = ""  # why planning ended early: a limit, most likely
+    reason: str = ""  # the failure's word
 
     @property
     def valid(self) -> bool:

@@ -169,7 +169,33 @@ function fleet(doc) {
     return made;
   });
   parts.push(section("Hosts", doc.hosts.length + " in the inventory", rows));
+  if (doc.reviews) parts.push(...reviews(doc.reviews));
   return parts;
+}
+
+// --- merge requests that the reporter reviews ------------------------------------------------------------------------
+
+const VERDICTS = { valid: "good", invalid: "bad", failed: "bad", waiting: "mild" };
+
+function reviews(found) {
+  const left = found.left_out, words = [counted(found.requests.length + left.unshown, "open one", "open ones")];
+  if (left.unshown) words.push(left.unshown + " not shown");
+  if (left.more) words.push("the forge has more, which are not looked at");
+  if (left.forks) words.push(counted(left.forks, "fork's is", "of forks are") + " left alone");
+  const problem = found.problem ? notice("Merge requests cannot be reviewed: " + found.problem.reason, found.problem.message) : null;
+  const rows = found.requests.map(reviewed);
+  const none = rows.length || !found.at ? null : el("div", "row", el("span", "", "none"), el("span", "text soft", "nothing is open"), since(found.at, "", " ago"));
+  return [problem, section("Merge requests", words.join(", "), none ? [none] : rows)];
+}
+function reviewed(r) {
+  const number = el(/^https?:/.test(r.url) ? "a" : "span", "mono", "!" + r.iid);
+  if (number.tagName === "A") { number.href = r.url; number.rel = "noreferrer"; }
+  const marks = [r.draft ? "draft" : "", r.fork ? "fork" : ""].filter(Boolean).map((word) => [" ", badge(word, "")]);
+  const told = [r.text, r.reason ? "[" + r.reason + "]" : ""].filter(Boolean).join(" ");
+  return el("div", "row review", number,
+    el("span", "text", badge(r.state, VERDICTS[r.state] || ""), ...marks.flat(), " ", r.title, " ", el("span", "soft", [r.author, short(r.head)].filter(Boolean).join(" · ")),
+      told ? el("span", "soft said", told) : null),
+    r.at ? since(r.at, "", " ago") : el("span", "", ""));
 }
 function bar(counts) {
   const total = Object.values(counts).reduce((a, b) => a + b, 0) || 1;

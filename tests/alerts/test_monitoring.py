@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from reconciler.fleet.metrics import Metrics as FleetMetrics
+from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
 from reconciler.model import Difference, File, Held
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
@@ -53,6 +54,7 @@ def names() -> set[str]:
     metrics.certificate_ends({("a", "b"): 1.0})
     fleet = FleetMetrics()
     fleet.posted.labels("status").inc()
+    ReviewMetrics(fleet.registry).reviewed("valid", 1.0)
     found = set()
     for family in [*metrics.registry.collect(), *fleet.registry.collect()]:
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(family.type, ("",))

@@ -84,6 +84,14 @@ class GitHub(StandIn):
         self._user(request)
         return self._page(request, [p for p in self.repository.pulls if sha in p["commits"]])
 
+    @route("GET", "/api/v[13]/repos/owner/site/pulls")
+    def open_pulls(self, request: Request) -> Reply:
+        self._user(request)
+        rows = [p for p in self.repository.pulls if p["state"] == request.query.get("state", "open")]
+        if "base" in request.query:
+            rows = [p for p in rows if p["base"]["ref"] == request.query["base"]]
+        return self._page(request, rows)
+
     @route("GET", "/api/v[13]/repos/owner/site/issues/{number}/comments")
     def comments(self, request: Request, number: str) -> Reply:
         self._user(request)

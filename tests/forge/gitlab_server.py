@@ -245,12 +245,16 @@ class GitLab(StandIn):
         same = {k: getattr(it, k) for k in ("iid", "title", "description", "state", "source_branch", "target_branch")}
         merged = {k: getattr(it, k) for k in ("merge_commit_sha", "merged_at") if getattr(it, k)}
         url = f"{self.url}/{project.path}/-/merge_requests/{it.iid}"
-        tip = project.branches().get(it.source_branch)
+        tip = project.head(it)
+        number = 1 + list(self.projects).index(project.path)
         return {
             "id": 1000 + it.iid,
             **same,
             **merged,
             **({"sha": tip} if tip else {}),
+            "source_project_id": number if it.fork is None else 1000 + number,
+            "target_project_id": number,
+            "draft": it.title.startswith("Draft:"),
             "author": it.author.basic(),
             "web_url": url,
         }

@@ -86,6 +86,8 @@ class MergeRequest:
     state: str = "opened"
     merge_commit_sha: str | None = None
     merged_at: str | None = None
+    fork: Path | None = None  # the bare repository that the source branch is in, when it is another one
+    sha: str = ""
     commits: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
@@ -188,6 +190,20 @@ class Project:
             return self.git("rev-list", span).splitlines()
         except Refused:  # a branch is gone
             return merge_request.commits
+
+    def head(self, request: MergeRequest) -> str:
+        """The newest commit of an open merge request; the repository has it under refs/merge-requests, a fork's too."""
+        if request.state != "opened":
+            return request.sha
+        if request.fork is not None:
+            ref = f"refs/merge-requests/{request.iid}/head"
+            self.git("fetch", "--quiet", str(request.fork), f"+refs/heads/{request.source_branch}:{ref}")
+            request.sha = self.git("rev-parse", ref)
+        elif tip := self.branches().get(request.source_branch):
+            request.sha = tip
+            if self.repository is not None:
+                self.git("update-ref", f"refs/merge-requests/{request.iid}/head", tip)
+        return request.sha
 
     def merge(self, iid: int) -> str:
         """Merge a merge request, in the real repository if there is one; returns the merge commit."""

@@ -129,6 +129,11 @@ def pictures(folder: Path) -> None:
         window.screen(1120, 1180)
         shown.open(window)
         (folder / "status-fleet.png").write_bytes(window.picture())
+    with browser() as window, test_fleet_page.served(test_fleet_page.sample(12), test_fleet_page.reviews()) as shown:
+        window.scheme("light")
+        window.screen(1120, 1320)
+        shown.open(window)
+        (folder / "status-reviews.png").write_bytes(window.picture())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,11 @@ from reconciler.fleet.document import fleet_document
 from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import State, View, verdict
 from reconciler.fleet.reporter import Round
+from reconciler.fleet.reviews.document import reviews_document
+from reconciler.fleet.reviews.queue import Reviewed
+from reconciler.fleet.reviews.queue import State as ReviewState
+from reconciler.fleet.reviews.reviewer import Entry, Overview
+from reconciler.forge import OpenRequest
 from reconciler.report import Refusal, Source
 from reconciler.web import Server, handlers
 from tests.review.browser import Browser
@@ -61,9 +67,29 @@ def sample(hosts: int = 42) -> Round:
     )
 
 
+def reviews(*more: OpenRequest, text: str = "", problem: tuple[str, str] = ("", "")) -> dict[str, Any]:
+    """What the page shows of merge requests: one of each state, and `more` that are valid and say `text`."""
+    now = datetime.now(UTC).timestamp()
+
+    def entry(iid: int, title: str, author: str, state: ReviewState, text: str, ago: float, **other: Any) -> Entry:
+        request = OpenRequest(iid, title, author, COMMIT, "", **{"branch": "b", **other})
+        return Entry(request, Reviewed(COMMIT, state=state, text=text, at=now - ago))
+
+    entries = (
+        entry(212, "nova: more API workers on the new controllers", "op", "valid",
+              "3 of 42 hosts change · 6 containers restarted · nothing deleted", 340),
+        entry(211, "neutron: jumbo frames", "net-team", "invalid", "not valid: 2 problems · nothing was planned", 1900),
+        entry(214, "Try a loop", "guest", "failed", "could not be planned", 700, branch=""),
+        entry(215, "glance: 2025.2", "op", "waiting", "", 0, draft=True),
+        *(Entry(one, Reviewed(COMMIT, state="valid", text=text, reason=text, at=now)) for one in more),
+    )  # fmt: skip
+    link = "https://git.example.org/cloud/site/-/merge_requests/{}".format
+    return reviews_document(Overview(entries, forks=2, at=now), problem, link)
+
+
 @contextlib.contextmanager
-def served(found: Round | None) -> Iterator[Shown]:
-    shown = Shown(fleet_document(found))
+def served(found: Round | None, requests: dict[str, Any] | None = None) -> Iterator[Shown]:
+    shown = Shown({**fleet_document(found), **({"reviews": requests} if requests else {})})
     server = Server("127.0.0.1:0", handlers(lambda: shown.document))
     shown.url = f"http://127.0.0.1:{server.port}/"
     try:
@@ -135,6 +161,31 @@ def test_fleet_texts_stay_texts_on_a_phone_too(window: Browser) -> None:
         shown.open(window)
         assert window.run("return document.documentElement.scrollWidth") <= 390
     window.screen(1120, 1180)
+
+
+def test_merge_requests_and_what_strangers_call_them(window: Browser) -> None:
+    stranger = OpenRequest(99, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    rows = "return [...document.querySelectorAll('.review')].map((r) => r.innerText)"
+    links = "return [...document.querySelectorAll('.review a')].map((a) => a.href)"
+    for width in (1120, 390):
+        window.screen(width, 900, phone=width < 500)
+        with served(sample(19), reviews(stranger, text=HOSTILE, problem=("ForgeBusy", HOSTILE))) as shown:
+            shown.open(window)
+            text = window.run(TEXT)
+            assert "5 open ones, 2 of forks are left alone" in text and "ForgeBusy" in text
+            shown_rows = window.run(rows)
+            assert [row.split()[0] for row in shown_rows] == ["!214", "!211", "!215", "!212", "!99"]
+            assert "fork" in shown_rows[0] and "draft" in shown_rows[2] and "3 of 42 hosts change" in shown_rows[3]
+            assert set(window.run(links)) == {
+                f"https://git.example.org/cloud/site/-/merge_requests/{n}" for n in (99, 211, 212, 214, 215)
+            }
+            assert window.run("return document.querySelectorAll('#owned, img').length") == 0
+            assert window.run("return document.documentElement.scrollWidth") <= width
+            assert window.log() == []
+    window.screen(1120, 1180)
+    with served(sample(19), reviews_document(Overview(at=1.0), ("", ""), lambda _: "javascript:alert(1)")) as shown:
+        shown.open(window)
+        assert "nothing is open" in window.run(TEXT)
 
 
 def test_a_reporter_that_knows_nothing_yet(window: Browser) -> None:

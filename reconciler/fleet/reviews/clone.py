@@ -1,0 +1,137 @@
+"""The commits of open merge requests: a bare clone of their own, and a limited child that looks at them.
+
+Apart from the clone that the branch is followed in: whatever a stranger pushes there, the branch's clone stays as it is, and
+this one may be thrown away at any time.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler import ci, errors, run
+from reconciler.forge import OpenRequest
+from reconciler.git import history, remote, tree, trust
+from reconciler.settings import Trust
+
+MOST_BYTES = 2 << 30  # of the clone; once it has grown above, it is made anew
+_LIMITS = run.Limits(seconds=60.0, cpu_seconds=60)
+# Where forges keep the heads of merge requests, and where the clone keeps what a rewritten branch was at.
+_HEADS = ("refs/merge-requests", "refs/pull")
+_KEPT = "refs/reconciler/kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is to be known of a head before it is planned.
+
+    `base` is its merge base with the target, "" when they have no history in common; `has_site` whether the site's folder is
+    in the base. `signature` is the reason why hosts would not take this very commit, "" when they would.
+    """
+
+    base: str
+    has_site: bool
+    signature: str
+
+
+class Clone:
+    """The clone in a folder. Used by one thread. Raises the errors of `git.remote`."""
+
+    def __init__(self, where: remote.Remote, folder: Path, path: str, rules: Trust) -> None:
+        self.remote, self.repository, self.path, self.rules = where, folder / "review.git", path, rules
+        self._poller = remote.Poller(where)
+
+    def target(self) -> str:
+        """The commit that the target branch is at."""
+        return self._poller.poll()[self.remote.ref]
+
+    def fetch(self, request: OpenRequest | None = None) -> tuple[str, str]:
+        """(target's commit, the request's): bring both here."""
+        # Each fetch may bring as much as the transport allows.
+        if sum(file.lstat().st_size for file in self.repository.rglob("*")) > MOST_BYTES:
+            shutil.rmtree(self.repository, ignore_errors=True)
+        refs = [self.remote.ref, *([request.ref] if request else [])]
+        found = remote.fetch(self.remote, self.repository, refs)
+        if request is not None and request.ref not in found:
+            raise errors.Transient(
+                f"the git server has no {request.ref} (yet): is that repository forge.project's?",
+                reason="RevisionUnknown",
+            )
+        head = found[request.ref] if request else ""
+        if request is not None and head != request.head:
+            raise errors.Transient(
+                f"the forge listed {request.head[:12]}, the git server has {head[:12]}: one of them is behind, or it was pushed to "
+                "just now",
+                reason="RevisionUnknown",
+            )
+        return found[self.remote.ref], head
+
+    def look(self, target: str, head: str) -> Seen:
+        """What is known of a head. In a limited child, like everything that parses what strangers pushed."""
+        return Seen(*self._child("look_child", target, head=head, trust=_to_json(self.rules)))
+
+    def bases(self, target: str, heads: Sequence[str]) -> dict[str, str]:
+        """Head → its merge base, for those that are in the clone and whole."""
+        found = self._child("bases_child", target, heads=list(heads))
+        return {str(head): str(base) for head, base in found.items()}
+
+    def source(self, commit: str) -> ci.Source:
+        return ci.Source(self.repository, commit, self.path)
+
+    def tidy(self, requests: Sequence[OpenRequest]) -> None:
+        """Forget every head but those of `requests`."""
+        with suppress(errors.Terminal):  # there is no clone yet, or a broken one, which the next fetch replaces
+            history.forget(self.repository, (*_HEADS, _KEPT), [request.ref for request in requests])
+
+    def close(self) -> None:
+        self._poller.close()
+
+    def _child(self, function: str, target: str, **more: Any) -> Any:
+        argument = {"repository": str(self.repository), "path": self.path, "target": target, **more}
+        return run.python(f"reconciler.fleet.reviews.clone:{function}", argument, limits=_LIMITS, no_network=True)
+
+
+# --- the child's side -----------------------------------------------------------------------------------------------
+
+
+def look_child(argument: Mapping[str, Any]) -> list[Any]:
+    """`Clone.look` as JSON → the fields of `Seen`."""
+    repository, head = Path(argument["repository"]), argument["head"]
+    base = history.merge_base(repository, argument["target"], head) or ""
+    has_site = bool(base) and _has_site(repository, base, argument["path"])
+    return [base, has_site, _signature(repository, head, argument["trust"])]
+
+
+def bases_child(argument: Mapping[str, Any]) -> dict[str, str]:
+    """`Clone.bases` as JSON → head → merge base."""
+    found = {}
+    for head in argument["heads"]:
+        with suppress(errors.Terminal):
+            found[head] = history.merge_base(Path(argument["repository"]), argument["target"], head) or ""
+    return found
+
+
+def _has_site(repository: Path, commit: str, path: str) -> bool:
+    try:
+        return tree.has_folder(repository, commit, path)
+    except errors.SiteInvalid:
+        return True  # planning says what is wrong with it
+
+
+def _signature(repository: Path, head: str, rules: Mapping[str, Any]) -> str:
+    files = {name: Path(rules[name]) if rules[name] else None for name in ("allowed_signers", "gpg_keys")}
+    try:
+        trust.verify(repository, head, trust.SignaturePolicy(rules["signatures"], **files))
+    except errors.ReconcilerError as error:
+        return error.reason
+    return ""
+
+
+def _to_json(rules: Trust) -> dict[str, str]:
+    return {
+        "signatures": rules.signatures,
+        "allowed_signers": str(rules.allowed_signers or ""),
+        "gpg_keys": str(rules.gpg_keys or ""),
+    }

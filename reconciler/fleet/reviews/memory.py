@@ -1,0 +1,57 @@
+"""What the reviews of merge requests remember over a restart. It may be lost: then everything open is reviewed once more, and
+a note that says the same already is not written again."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from reconciler import errors, files
+from reconciler.fleet.reviews.queue import HOUR, Reviewed
+from reconciler.model import from_json, to_json
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Memory:
+    """`requests`: number of a merge request → what is known of it. `started`: when whose reviews began in the last hour."""
+
+    requests: dict[int, Reviewed] = field(default_factory=dict)
+    started: list[tuple[float, str]] = field(default_factory=list)
+
+    def spent(self, now: float) -> Counter[str]:
+        """Author → reviews that began in the last hour."""
+        # What lies in the future was written before the clock was set back.
+        self.started = [(at, author) for at, author in self.started if now - HOUR < at <= now]
+        return Counter(author for _, author in self.started)
+
+
+class Store:
+    """The file `reviews.json` of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._name = folder, "reviews.json"
+        self.memory = self._load()
+
+    def save(self) -> None:
+        """Raises errors.Transient (DiskFull, FileWriteFailed)."""
+        content = {
+            "requests": {str(iid): to_json(found) for iid, found in self.memory.requests.items()},
+            "started": self.memory.started,
+        }
+        data = json.dumps(content, separators=(",", ":")).encode()
+        files.write_atomic(self._folder / self._name, data, mode=0o600)
+
+    def _load(self) -> Memory:
+        try:
+            rows = json.loads(files.read_nofollow(self._folder, self._name)[0])
+            requests = {int(iid): from_json(Reviewed, row) for iid, row in rows["requests"].items()}
+            return Memory(requests, [(float(at), str(author)) for at, author in rows["started"]])
+        except FileNotFoundError:
+            return Memory()
+        except (errors.ReconcilerError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("reviews.forgotten", file=str(self._folder / self._name), error=str(error))
+            return Memory()
