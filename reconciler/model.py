@@ -61,6 +61,16 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class Validation:
+    """How an image checks a configuration by itself, before it is put to use. `script`, when there is one, is the file
+    `reconciler-check` beside the configuration."""
+
+    command: tuple[str, ...]
+    script: str = ""
+    timeout: float = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """What the engine should run under `name`. Names of options are Docker's.
 
@@ -122,6 +132,7 @@ class Container:
     config_directory: str = ""  # below the config root; "" when it has no files
     depends_on: tuple[str, ...] = ()  # containers of any service on this host; absent ones are ignored
     reload: Reload | None = None
+    validation: Validation | None = None
     rollback: Literal["auto", "never"] = "auto"
     stability: float = 3.0  # seconds it must stay up after it became healthy
     start_timeout: float = 120.0  # seconds to become healthy
@@ -237,6 +248,7 @@ def shared_with(container: Container) -> tuple[str, ...]:
 
 
 _OF_CONTAINER = "container:"
+VALIDATING = "reconciler-validate-"  # begins the name of a container that checks another one's new configuration
 LEFTOVER_SUFFIX = ".reconciler-new"  # ends the name of a file while it is written; what a kill leaves is removed
 ASIDE = "reconciler-aside-"
 
@@ -365,6 +377,7 @@ class Verb(StrEnum):
     """What an action does."""
 
     PULL = "pull"
+    VALIDATE = "validate"
     WRITE = "write"
     CHMOD = "chmod"
     DELETE = "delete"

@@ -81,6 +81,7 @@ class Node:
         self._deep_revision = ""
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
+        self._validator = apply.Validator(settings.state_dir / "validate")
         self._tidied = False
         self._restless = False  # the last cycle did something: the next looks closely
         self._commit: tree.CommitInfo | None = None
@@ -301,6 +302,7 @@ class Node:
             rollback=self._rollback(target),
             units=apply.Systemd(),
             redact=redact,
+            validator=self._validator,
             slots=slots,
         )
         return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
@@ -336,6 +338,7 @@ class Node:
             return
         self._tidied = True
         self.state.tidy()
+        self._validator.tidy()
         self._rollback(target).tidy({container.name for container in target.desired.containers})
         wanted = _with_previous_files(target.desired, memory).files
         for directory in {file.path.rpartition("/")[0] for file in wanted}:

@@ -4,6 +4,7 @@ from reconciler.apply.actions import Actions
 from reconciler.apply.ports import Basis, Engine, Health, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.units import Systemd
+from reconciler.apply.validate import Validator
 from reconciler.apply.walk import Slots, walk
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Store",
     "Systemd",
     "Units",
+    "Validator",
     "walk",
 ]

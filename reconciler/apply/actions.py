@@ -9,6 +9,7 @@ from pathlib import Path
 from reconciler import errors, files
 from reconciler.apply.ports import Basis, Engine, Health, Healthy, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
+from reconciler.apply.validate import Validator, failure
 from reconciler.apply.walk import Slots
 from reconciler.model import (
     ASIDE,
@@ -53,6 +54,7 @@ class Actions:
         rollback: Rollback,
         units: Units,
         redact: Callable[[str], str],
+        validator: Validator,
         slots: Slots | None = None,
     ) -> None:
         self._basis, self._containers = basis, basis.in_force
@@ -63,7 +65,7 @@ class Actions:
         self._root = Path(desired.config_root)
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
-        self._units, self._redact, self._slots = units, redact, slots
+        self._units, self._redact, self._slots, self._validator = units, redact, slots, validator
         # Files of one container are kept together, as they were before the first of them changes; those of a container
         # that nothing of this plan puts to the test are not kept, because nothing would tell that they work.
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
@@ -73,6 +75,7 @@ class Actions:
                 self._changing[action.container].append(action.target)
         self._verbs: Mapping[Verb, Callable[[Action], Outcome]] = {
             Verb.PULL: self._pull,
+            Verb.VALIDATE: self._validate,
             Verb.WRITE: self._write,
             Verb.CHMOD: self._write,
             Verb.DELETE: self._delete,
@@ -125,6 +128,21 @@ class Actions:
 
     def _pull(self, action: Action) -> Outcome:
         self._engine.pull(action.target)
+        return Outcome(action, "done")
+
+    def _validate(self, action: Action) -> Outcome:
+        container = self._containers[action.target]
+        wanted = [file for file in self._files.values() if file.container == container.name]
+        said = self._validator.run(
+            self._engine,
+            container,
+            wanted,
+            self._contents,
+            part_digest=self._part_digest.get(container.name, ""),
+            config_root=self._root,
+        )
+        if said:
+            raise failure(container.name, self._redact(said))
         return Outcome(action, "done")
 
     def _write(self, action: Action) -> Outcome:

@@ -120,6 +120,7 @@ class _Builder:
             directory = containers.directory(fields, name)
             owner = files.Owner(name, directory, service.name, spec.kolla, (name,), self.site, self.host)
             made = files.make(fields.each("files"), owner)
+            spec = dataclasses.replace(spec, validation=files.validation(fields, owner))
             parts.specs[name] = self._configured(spec, fields, fields.each("permissions"), owner, made)
 
     def _checks(self, every: list[_Parts]) -> Iterator[Check]:
