@@ -205,7 +205,11 @@ class Registrar:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A probe that this host makes once it has converged: exactly one of `http`, `tcp` and `command`."""
+    """A probe that this host makes once it has converged: exactly one of `http`, `tcp`, `command` and `login`.
+
+    `login` is a kind of registrar ("mariadb", "rabbitmq", "keystone"); `connection`, which may hold secret tokens, is what a
+    new client of it would have. `service` is who answers.
+    """
 
     name: str
     service: str = ""
@@ -213,6 +217,8 @@ class Check:
     tcp: str = ""  # host:port
     container: str = ""  # where `command` runs
     command: tuple[str, ...] = ()
+    login: str = ""
+    connection: Mapping[str, Any] = field(default_factory=dict)
     expect: tuple[int, ...] = ()  # good statuses of http; none: all below 400
     contains: str = ""  # a text that the answer must hold
     timeout: float = 10.0  # seconds
@@ -367,6 +373,8 @@ class Memory:
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
     # `kind:target` as in Actual.unknown → what still differed right after the action that should have put it right.
     unachieved: Mapping[str, tuple["Difference", ...]] = field(default_factory=dict)
+    # Container → the checks that answered before the change that it has to prove itself after.
+    answered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     revision: str = ""  # revision of the last complete apply; tells drift from change
 
 
