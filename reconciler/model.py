@@ -61,6 +61,16 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class Validation:
+    """How an image checks a configuration by itself, before it is put to use. `script`, when there is one, is the file
+    `reconciler-check` beside the configuration."""
+
+    command: tuple[str, ...]
+    script: str = ""
+    timeout: float = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """What the engine should run under `name`. Names of options are Docker's.
 
@@ -122,6 +132,7 @@ class Container:
     config_directory: str = ""  # below the config root; "" when it has no files
     depends_on: tuple[str, ...] = ()  # containers of any service on this host; absent ones are ignored
     reload: Reload | None = None
+    validation: Validation | None = None
     rollback: Literal["auto", "never"] = "auto"
     stability: float = 3.0  # seconds it must stay up after it became healthy
     start_timeout: float = 120.0  # seconds to become healthy
@@ -194,7 +205,11 @@ class Registrar:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A probe that this host makes once it has converged: exactly one of `http`, `tcp` and `command`."""
+    """A probe that this host makes once it has converged: exactly one of `http`, `tcp`, `command` and `login`.
+
+    `login` is a kind of registrar ("mariadb", "rabbitmq", "keystone"); `connection`, which may hold secret tokens, is what a
+    new client of it would have. `service` is who answers.
+    """
 
     name: str
     service: str = ""
@@ -202,6 +217,8 @@ class Check:
     tcp: str = ""  # host:port
     container: str = ""  # where `command` runs
     command: tuple[str, ...] = ()
+    login: str = ""
+    connection: Mapping[str, Any] = field(default_factory=dict)
     expect: tuple[int, ...] = ()  # good statuses of http; none: all below 400
     contains: str = ""  # a text that the answer must hold
     timeout: float = 10.0  # seconds
@@ -237,6 +254,7 @@ def shared_with(container: Container) -> tuple[str, ...]:
 
 
 _OF_CONTAINER = "container:"
+VALIDATING = "reconciler-validate-"  # begins the name of a container that checks another one's new configuration
 LEFTOVER_SUFFIX = ".reconciler-new"  # ends the name of a file while it is written; what a kill leaves is removed
 ASIDE = "reconciler-aside-"
 
@@ -355,6 +373,8 @@ class Memory:
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
     # `kind:target` as in Actual.unknown → what still differed right after the action that should have put it right.
     unachieved: Mapping[str, tuple["Difference", ...]] = field(default_factory=dict)
+    # Container → the checks that answered before the change that it has to prove itself after.
+    answered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     revision: str = ""  # revision of the last complete apply; tells drift from change
 
 
@@ -365,6 +385,7 @@ class Verb(StrEnum):
     """What an action does."""
 
     PULL = "pull"
+    VALIDATE = "validate"
     WRITE = "write"
     CHMOD = "chmod"
     DELETE = "delete"

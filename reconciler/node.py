@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import alerts, apply, errors, host, plan, probe, report, secret, sops, windows
+from reconciler import alerts, apply, errors, gate, host, plan, probe, report, secret, sops, windows
 from reconciler.apply import Rollback
 from reconciler.engine import Engine
 from reconciler.files import sweep
@@ -27,6 +27,7 @@ from reconciler.model import (
     Action,
     Actual,
     Applied,
+    Check,
     CheckResult,
     Condition,
     Desired,
@@ -51,7 +52,7 @@ from reconciler.target import Target, host_policy, make_target
 log = structlog.get_logger()
 
 # Seconds that services have to answer after a change: load balancers take a backend back in their own time.
-_SETTLE = 30.0
+_SETTLE = gate.PATIENCE
 
 
 class Node:
@@ -81,6 +82,7 @@ class Node:
         self._deep_revision = ""
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
+        self._validator = apply.Validator(settings.state_dir / "validate")
         self._tidied = False
         self._restless = False  # the last cycle did something: the next looks closely
         self._commit: tree.CommitInfo | None = None
@@ -301,6 +303,8 @@ class Node:
             rollback=self._rollback(target),
             units=apply.Systemd(),
             redact=redact,
+            validator=self._validator,
+            gate=self._gate(target, wanted, memory),
             slots=slots,
         )
         return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
@@ -323,9 +327,16 @@ class Node:
         """Whether what has converged answers. All checks are made after a change, with time to settle, and in a deep pass;
         else those that failed the last time."""
         due = [c for c in target.desired.checks if deep or changed or c.name in self._failing]
-        results = probe.make(due, self.engine, patience=_SETTLE if changed else 0.0, stop=self.stop)
+        results = self._probe(target, due, _SETTLE if changed else 0.0)
         self._failing = frozenset(result.name for result in results if not result.ok)
         return results
+
+    def _probe(self, target: Target, checks: Sequence[Check], patience: float) -> tuple[CheckResult, ...]:
+        return probe.make(checks, self.engine, self.registry(target).log_in, patience=patience, stop=self.stop)
+
+    def _gate(self, target: Target, wanted: Plan, memory: Memory) -> gate.Gate:
+        changed = [action.container for action in wanted.actions if action.container]
+        return gate.Gate(target.desired, memory, changed, partial(self._probe, target), self.state.answered)
 
     def _rollback(self, target: Target) -> Rollback:
         return Rollback(self.state.rollback, Path(target.desired.config_root))
@@ -336,6 +347,7 @@ class Node:
             return
         self._tidied = True
         self.state.tidy()
+        self._validator.tidy()
         self._rollback(target).tidy({container.name for container in target.desired.containers})
         wanted = _with_previous_files(target.desired, memory).files
         for directory in {file.path.rpartition("/")[0] for file in wanted}:

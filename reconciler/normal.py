@@ -28,7 +28,7 @@ OPTIONS: tuple[str, ...] = tuple(
     for field in dataclasses.fields(Container)
     if field.name
     not in {
-        "name", "service", "kolla", "config_directory", "depends_on", "reload", "rollback", "stability", "start_timeout",
+        "name", "service", "kolla", "config_directory", "depends_on", "reload", "validation", "rollback", "stability", "start_timeout",
         "data_plane", "stateful", "log_files",
     }
 )  # fmt: skip

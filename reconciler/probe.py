@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -17,10 +17,12 @@ _PAUSE = 1.0  # seconds between two tries
 _MOST = 1 << 20  # bytes of an answer
 
 
-def make(checks: Iterable[Check], engine: Engine, *, patience: float, stop: Event) -> tuple[CheckResult, ...]:
+def make(
+    checks: Iterable[Check], engine: Engine, log_in: Callable[[Check], None], *, patience: float, stop: Event
+) -> tuple[CheckResult, ...]:
     """The result of each check, in their order. What fails is tried again for `patience` seconds, until `stop` is set.
 
-    Never raises for what a check meets.
+    `log_in` makes a check's login. Never raises for what a check meets.
     """
     wanted = list(checks)
     if not wanted:
@@ -29,7 +31,7 @@ def make(checks: Iterable[Check], engine: Engine, *, patience: float, stop: Even
 
     def attempt(check: Check) -> CheckResult:
         while True:
-            message = _try(check, engine)
+            message = _try(check, engine, log_in)
             if not message or time.monotonic() >= deadline or stop.wait(_PAUSE):
                 return CheckResult(check.name, check.service, not message, message)
 
@@ -37,9 +39,12 @@ def make(checks: Iterable[Check], engine: Engine, *, patience: float, stop: Even
         return tuple(pool.map(attempt, wanted))
 
 
-def _try(check: Check, engine: Engine) -> str:
+def _try(check: Check, engine: Engine, log_in: Callable[[Check], None]) -> str:
     """What is wrong; "" when nothing is."""
     try:
+        if check.login:
+            log_in(check)
+            return ""
         if check.http:
             return _http(check)
         if check.tcp:

@@ -1,15 +1,17 @@
 """Carries out a plan: order, parallelism, health gates, rollback. It decides nothing else."""
 
 from reconciler.apply.actions import Actions
-from reconciler.apply.ports import Basis, Engine, Health, Registrations, Store, Units
+from reconciler.apply.ports import Basis, Engine, Gate, Health, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.units import Systemd
+from reconciler.apply.validate import Validator
 from reconciler.apply.walk import Slots, walk
 
 __all__ = [
     "Actions",
     "Basis",
     "Engine",
+    "Gate",
     "Health",
     "Registrations",
     "Rollback",
@@ -17,5 +19,6 @@ __all__ = [
     "Store",
     "Systemd",
     "Units",
+    "Validator",
     "walk",
 ]

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import errors, files
-from reconciler.apply.ports import Basis, Engine, Health, Healthy, Registrations, Store, Units
+from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
+from reconciler.apply.validate import Validator, failure
 from reconciler.apply.walk import Slots
 from reconciler.model import (
     ASIDE,
@@ -53,6 +54,8 @@ class Actions:
         rollback: Rollback,
         units: Units,
         redact: Callable[[str], str],
+        validator: Validator,
+        gate: Gate,
         slots: Slots | None = None,
     ) -> None:
         self._basis, self._containers = basis, basis.in_force
@@ -63,7 +66,8 @@ class Actions:
         self._root = Path(desired.config_root)
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
-        self._units, self._redact, self._slots = units, redact, slots
+        self._units, self._redact, self._slots, self._validator = units, redact, slots, validator
+        self._gate = gate
         # Files of one container are kept together, as they were before the first of them changes; those of a container
         # that nothing of this plan puts to the test are not kept, because nothing would tell that they work.
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
@@ -73,6 +77,7 @@ class Actions:
                 self._changing[action.container].append(action.target)
         self._verbs: Mapping[Verb, Callable[[Action], Outcome]] = {
             Verb.PULL: self._pull,
+            Verb.VALIDATE: self._validate,
             Verb.WRITE: self._write,
             Verb.CHMOD: self._write,
             Verb.DELETE: self._delete,
@@ -98,6 +103,8 @@ class Actions:
             self._require_owned(name)
         if action.verb in _PROVING and action.target in self._basis.quarantined:
             self._rollback.restore(action.target)  # what a rollback that was interrupted may not have come to
+        if action.verb in _GATED and not action.drift and action.target in self._containers:
+            self._gate.before(self._containers[action.target])
         outcome = self._verbs[action.verb](action)
         return Outcome(
             action, outcome.result, outcome.reason, self._redact(outcome.message), time.monotonic() - started
@@ -125,6 +132,21 @@ class Actions:
 
     def _pull(self, action: Action) -> Outcome:
         self._engine.pull(action.target)
+        return Outcome(action, "done")
+
+    def _validate(self, action: Action) -> Outcome:
+        container = self._containers[action.target]
+        wanted = [file for file in self._files.values() if file.container == container.name]
+        said = self._validator.run(
+            self._engine,
+            container,
+            wanted,
+            self._contents,
+            part_digest=self._part_digest.get(container.name, ""),
+            config_root=self._root,
+        )
+        if said:
+            raise failure(container.name, self._redact(said))
         return Outcome(action, "done")
 
     def _write(self, action: Action) -> Outcome:
@@ -305,11 +327,14 @@ class Actions:
         health = self._engine.wait_healthy(container)
         if health.reason in _NO_VERDICT:
             raise errors.Transient(f"{container.name} {health.message}", reason=health.reason)
+        if health.ok and self._gate.is_open(container.name):
+            return self._gate.after(container)
         return health
 
     def _proved(self, action: Action, container: Container) -> Outcome:
         self._remember(container)
         self._rollback.forget(container.name)
+        self._gate.settled(container.name)
         return Outcome(action, "done")
 
     def _remember(self, container: Container) -> None:
@@ -335,6 +360,7 @@ class Actions:
         if container.name not in self._basis.worked:
             self._store.quarantine(container.name, self._part_digest.get(container.name, ""))
         self._rollback.restore(container.name)
+        self._gate.settled(container.name)
         try:
             back()
         except errors.ReconcilerError as error:
@@ -371,6 +397,9 @@ class Actions:
         return Outcome(action, "done")
 
 
+# Verbs that put something new in the place of what works.
+_GATED = frozenset({Verb.REPLACE, Verb.RESTART, Verb.RELOAD})
+
 # Verbs that change a container which is there already; ADOPT is what makes one ours, jobs see to theirs.
 _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 
@@ -378,4 +407,4 @@ _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 _NO_VERDICT = frozenset({"ContainerMissing", "EngineTimeout", "EngineUnreachable"})
 
 # Failures of the service itself, whose own log says more than the engine does.
-_ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse"})
+_ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse", "NotAnswering"})

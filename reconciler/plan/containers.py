@@ -7,6 +7,7 @@ from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
 from reconciler.plan.second_look import INSIDE
+from reconciler.plan.validation import plan_validation
 
 
 def plan_container(draft: Draft, container: Container) -> None:
@@ -31,8 +32,21 @@ def plan_container(draft: Draft, container: Container) -> None:
     if running is not None and not running.owned and not _adopt(draft, container, running):
         return
     needs = (f"{Verb.ADOPT}:{name}", *draft.dependencies(container))
+    first = len(draft.actions)
     changed, before = plan_files(draft, container.name, container, needs)
-    needs = (*needs, *before)
+    _change(draft, container, running, spare, (*needs, *before), changed)
+    plan_validation(draft, container, first)
+
+
+def _change(
+    draft: Draft,
+    container: Container,
+    running: Running | None,
+    spare: Running | None,
+    needs: tuple[str, ...],
+    changed: Sequence[File],
+) -> None:
+    """The container itself, once its files are planned."""
     if running is None or (spare is not None and not _works(running)):
         _make(draft, container, spare, needs, changed)
         return

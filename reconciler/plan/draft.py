@@ -167,7 +167,9 @@ class Draft:
         more = (("data-plane",) if felt and container.data_plane else ()) + (
             ("stateful",) if felt and container.stateful else ()
         )
-        pull = (f"{Verb.PULL}:{container.image}",) if verb in (Verb.CREATE, Verb.REPLACE, Verb.RUN) else ()
+        pull = (
+            (f"{Verb.PULL}:{container.image}",) if verb in (Verb.CREATE, Verb.REPLACE, Verb.RUN, Verb.VALIDATE) else ()
+        )
         return Action(
             verb, target, cause, (*needs, *pull), container.name, container.service, drift, found, "", (*risks, *more)
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from reconciler.model import ASIDE, Action, Difference, Held, Running, Verb
+from reconciler.model import ASIDE, VALIDATING, Action, Difference, Held, Running, Verb
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import delete_files
 
@@ -54,6 +54,8 @@ def _spared(draft: Draft, doomed: Sequence[Running]) -> tuple[str, str] | None:
 
 def _belongs(draft: Draft, name: str) -> bool:
     """Whether the container is a job's or a spare of a wanted container."""
+    if name.startswith(VALIDATING):
+        return True  # a checker that a kill left: the next check of that container takes it over
     return any(job.name == name for job in draft.desired.jobs) or name.removeprefix(ASIDE) in draft.wanted
 
 

@@ -55,6 +55,9 @@ class Backend(Protocol):
     def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
         """Registration.id → its fields as they are; the desired value itself where both mean the same."""
 
+    def log_in(self) -> None:
+        """Be let in anew with the connection's own credentials, as a new client would."""
+
     def converge(self, registration: Registration) -> None: ...
     def withdraw(self, registration: Registration) -> None: ...
     def close(self) -> None: ...

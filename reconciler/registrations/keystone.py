@@ -59,6 +59,10 @@ class Keystone:
     def close(self) -> None:
         self._api.close()
 
+    def log_in(self) -> None:
+        """See Backend."""
+        self._api.log_in()
+
     # --- observe -----------------------------------------------------------------------------------------------------
 
     def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:

@@ -82,6 +82,15 @@ class Api:
         except exceptions.ClientException as error:
             raise self._failure(error) from None
 
+    def log_in(self) -> None:
+        """Get a new token with the connection's own credentials."""
+        try:
+            _auth(self._connection, self._url).get_token(self._session)
+        except exceptions.ClientException as error:
+            raise self._failure(error) from None
+        except (requests.RequestException, OSError) as error:
+            raise http.failure(self.target, error) from None
+
     def logs_in(self, user_id: str, password: str) -> bool:
         """Whether this password is that user's. Keystone says the same 401 for a wrong one and a locked account."""
         identity = {"methods": ["password"], "password": {"user": {"id": user_id, "password": password}}}
@@ -132,7 +141,9 @@ class Api:
 
 def _auth(connection: Connection, url: str) -> v3.Password:
     arguments: dict[str, Any] = {"username": connection.user, "password": connection.password, "include_catalog": False}
-    if connection.text("system_scope"):
+    if connection.values.get("unscoped"):
+        arguments["unscoped"] = True
+    elif connection.text("system_scope"):
         arguments["system_scope"] = connection.text("system_scope")
     else:
         arguments["project_name"] = connection.text("project", "project_name", default="admin")

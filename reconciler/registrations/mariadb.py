@@ -71,6 +71,15 @@ class MariaDB:
                 with suppress(pymysql.Error, OSError):
                     client.close()
 
+    def log_in(self) -> None:
+        """See Backend."""
+        try:
+            client = self._connect(self._connection.user, self._connection.password)
+        except (pymysql.Error, OSError) as error:
+            raise self._failure(error) from None
+        with suppress(pymysql.Error, OSError):
+            client.close()
+
     def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
         """See Backend."""
         types = {registration.type for registration in registrations}

@@ -54,6 +54,16 @@ class RabbitMQ:
     def close(self) -> None:
         self._session.close()
 
+    def log_in(self) -> None:
+        """See Backend. Whose tags do not let into the management API is told so, but only with the right password."""
+        try:
+            answer = self._session.get(f"{self._url}/api/whoami", allow_redirects=False)
+        except (requests.RequestException, OSError) as error:
+            raise http.failure(self.target, error) from None
+        why = self._why(answer)
+        if answer.status_code >= 300 and "not management user" not in why.lower():
+            raise of_status(self.target, self._connection.user, answer.status_code, why)
+
     def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
         """See Backend. One request per type, however many registrations there are."""
         types = {registration.type for registration in registrations}

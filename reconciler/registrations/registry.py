@@ -9,7 +9,7 @@ from typing import Any, Final
 import tenacity
 
 from reconciler.errors import ReconcilerError, Terminal, Transient
-from reconciler.model import Actual, Registrar, Registration, State
+from reconciler.model import Actual, Check, Registrar, Registration, State
 from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed
 from reconciler.registrations.proofs import PROOFS, Proofs
 from reconciler.secret import Redactor, Secret
@@ -125,6 +125,15 @@ class Registry:
             registration.id: _unbound(registration, wanted, found[registration.id])
             for registration, wanted in zip(registrations, bound, strict=True)
         }
+
+    def log_in(self, check: Check) -> None:
+        """Be let in as a new client with what `check` says. Raises as `converge` does, without trying again."""
+        values = self._bound_value(dict(check.connection))
+        backend = _BACKENDS[check.login](Connection(values, self._redact), self._proofs)
+        try:
+            backend.log_in()
+        finally:
+            backend.close()
 
     # --- converge and withdraw ---------------------------------------------------------------------------------------
 

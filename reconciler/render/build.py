@@ -9,7 +9,7 @@ from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with, to_json
-from reconciler.render import checks, collect, containers, files, jobs, option_rules, register, tokens
+from reconciler.render import checks, collect, containers, files, jobs, logins, option_rules, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
@@ -65,7 +65,8 @@ class _Builder:
         registrations, registrars = self._registrations(every)
         self._circles(made, every, registrations, registrars)
         secrets = self._secrets(registrations, registrars)
-        probes = tuple(sorted(self._checks(every), key=lambda check: check.name))
+        new_clients = {check.name: check for check in self._logins(every)}
+        probes = tuple(sorted((*self._checks(every), *new_clients.values()), key=lambda check: check.name))
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         host = self.site.hosts[self.host]
@@ -120,6 +121,7 @@ class _Builder:
             directory = containers.directory(fields, name)
             owner = files.Owner(name, directory, service.name, spec.kolla, (name,), self.site, self.host)
             made = files.make(fields.each("files"), owner)
+            spec = dataclasses.replace(spec, validation=files.validation(fields, owner))
             parts.specs[name] = self._configured(spec, fields, fields.each("permissions"), owner, made)
 
     def _checks(self, every: list[_Parts]) -> Iterator[Check]:
@@ -128,6 +130,20 @@ class _Builder:
                 fields = self._fields(parts.service, raw, ("checks", name))
                 if self.host in self._members(fields) and (made := checks.check(fields, name, parts.service.name)):
                     yield made
+
+    def _logins(self, every: list[_Parts]) -> Iterator[Check]:
+        """Of the services that have containers on this host."""
+        providers: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        for parts in every:
+            for kind, raw in parts.service.section("provides").items():
+                connection = logins.provider(self._fields(parts.service, raw, ("provides", kind)))
+                if connection is not None:
+                    providers[kind] = (parts.service.name, connection)
+                    if parts.specs:
+                        yield logins.administrator(kind, parts.service.name, connection)
+        for parts in every:
+            if parts.specs and parts.service.section("registrations"):
+                yield from logins.users(iter(self._registered(parts)), providers)
 
     def _members(self, fields: Fields) -> Iterable[str]:
         group = fields.text("group", "all")

@@ -169,6 +169,10 @@ class Fields:
             self.problem(key, f"{key} is not a command: {error}")
             return None
 
+    def values(self) -> dict[str, Any]:
+        """Every value of the mapping, evaluated."""
+        return {key: self.value(key) for key in self.raw}
+
     def below(self, key: str) -> "Fields":
         """The mapping under a key; empty when absent."""
         return Fields(self.raw.get(key) or {}, self.scope, self.document, (*self.path, key), self.problems, self._done)

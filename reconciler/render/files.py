@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from reconciler.catalogue.load import PREFIX
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import LEFTOVER_SUFFIX, File, OnChange
+from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
 from reconciler.render import merge, paths, tokens
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
@@ -177,6 +178,30 @@ def _config_entry(entry: Fields, name: str, destination: str, optional: bool) ->
     if "exclude" in entry:
         result["exclude"] = list(entry.texts("exclude"))
     return result
+
+
+def validation(fields: Fields, owner: Owner) -> Validation | None:
+    """`validate` of a container: how its image checks a configuration by itself."""
+    if fields.value("validate") is None:
+        return None
+    part = fields.below("validate")
+    command = part.words("command") or ()
+    script = _script(part, owner) if "script" in part else ""
+    if secrets := tokens.names(" ".join((*command, script))):
+        part.problem(
+            None, f"a checker cannot use the secret {', '.join(sorted(secrets))}: it reads it in the files", ""
+        )
+    return Validation(command, script, part.duration("timeout", 60.0))
+
+
+def _script(part: Fields, owner: Owner) -> str:
+    name = part.text("script")
+    for service in (owner.service, "common"):
+        found = owner.site.catalogue.services.get(service)
+        if found and name in found.templates:
+            return render_text(found.templates[name], part.scope, f"{PREFIX[found.origin]}/{service}/templates/{name}")
+    part.problem("script", f"neither this service nor common has a template {name!r}", "write it below templates/")
+    return ""
 
 
 def _base(entry: Fields, owner: Owner) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from reconciler.site import SecretName
 
 # What a job does not take from its container: they are about something that keeps running.
 _NOT_TAKEN: Final = (
-    "enabled", "group", "healthcheck", "files", "permissions", "config_directory", "depends_on", "restart_policy", "reload",
+    "enabled", "group", "healthcheck", "files", "permissions", "config_directory", "depends_on", "restart_policy", "reload", "validate",
     "rollback", "stability", "start_timeout", "log_files", "labels", "ports",
 )  # fmt: skip
 _ADDED: Final = ("environment",)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
-from reconciler.model import ASIDE, Container, Ulimit
+from reconciler.model import ASIDE, VALIDATING, Container, Ulimit
 from reconciler.normal import LABEL_PREFIX, security_options
 from reconciler.render.fields import Fields
 
@@ -69,12 +69,9 @@ def check(fields: Fields, made: Container) -> None:
 
 
 def _name(made: Container) -> Found:
-    if made.name.startswith(ASIDE):
-        yield (
-            "name",
-            f"a container's name cannot begin with {ASIDE}",
-            "that is how spares are named while they are tried",
-        )
+    for prefix, what in ((ASIDE, "spares while they are tried"), (VALIDATING, "checkers of a new configuration")):
+        if made.name.startswith(prefix):
+            yield "name", f"a container's name cannot begin with {prefix}", f"that is how the program names {what}"
 
 
 def _image(made: Container) -> Found:

@@ -53,7 +53,7 @@ def registrar(part: Fields, kind: str, present: set[str]) -> Registrar | None:
     """Where registrations of `kind` go. `part` is one entry of `provides`; None when it is switched off."""
     if not part.flag("enabled", True):
         return None
-    connection = {key: part.value(key) for key in part.raw if key not in ("needs", "enabled")}
+    connection = {key: part.value(key) for key in part.raw if key not in ("needs", "enabled", "clients")}
     return Registrar(kind, connection, tuple(name for name in part.texts("needs") if name in present))
 
 

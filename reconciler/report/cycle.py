@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan
+from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def changed(self) -> tuple[Outcome, ...]:
-        return tuple(o for o in self.outcomes if o.result == "done")
+        return tuple(o for o in self.outcomes if o.result == "done" and o.action.verb is not Verb.VALIDATE)
 
     @property
     def drift(self) -> tuple[Held, ...]:

@@ -16,6 +16,8 @@ def what_happens(plan: Plan, show: Callable[[str], str]) -> str:
     named: dict[Verb, list[str]] = {}
     counted: dict[str, int] = {}
     for action in plan.actions:
+        if action.verb is Verb.VALIDATE:
+            continue  # changes nothing
         if action.verb in _NAMED:
             named.setdefault(action.verb, []).append(action.target)
         else:

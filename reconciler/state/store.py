@@ -161,6 +161,11 @@ class StateDirectory:
     def job_done(self, job: str, result: JobResult) -> None:
         self._change(lambda m: replace(m, jobs={**m.jobs, job: result}))
 
+    def answered(self, container: str, checks: Iterable[str] | None) -> None:
+        """Which checks answered before `container` was changed; None: it has proved itself, or is what it was."""
+        kept = {} if checks is None else {container: tuple(checks)}
+        self._change(lambda m: replace(m, answered={**{k: v for k, v in m.answered.items() if k != container}, **kept}))
+
     def quarantine(self, container: str, digest: str) -> None:
         self._change(lambda m: replace(m, quarantine={**m.quarantine, container: digest}))
 
@@ -210,7 +215,10 @@ class StateDirectory:
             self._write("last-good.json", to_json(desired))
             self._change(
                 lambda m: replace(
-                    m, revision=desired.revision, applied={k: v for k, v in m.applied.items() if k in names}
+                    m,
+                    revision=desired.revision,
+                    applied={k: v for k, v in m.applied.items() if k in names},
+                    answered={},
                 )
             )
             files.remove(self.path, "begun.json")

@@ -162,6 +162,8 @@ class World:
         match verb:
             case Verb.PULL:
                 return [lambda: self.images.update({target: Image(target)})]
+            case Verb.VALIDATE:
+                return []
             case Verb.WRITE | Verb.CHMOD | Verb.DELETE:
                 return self.file_steps(action, desired, whole)
             case Verb.CREATE:

@@ -73,6 +73,9 @@ def outcome(found: Desired, folders: tuple[str, ...] | None) -> Iterator[tuple[s
         if own and (folders is None or folder in folders):
             yield file.path, file.content
     state = json.loads(json.dumps(to_json(found)))
+    for container in state.get("containers", ()):
+        if script := container.get("validation", {}).get("script"):
+            container["validation"]["script"] = script.splitlines()[0]
     state["files"] = {
         file.path: {
             key: value for key, value in to_json(file).items() if key not in ("path", "content", "container", "service")

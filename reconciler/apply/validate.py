@@ -1,0 +1,131 @@
+"""Runs an image's own checker on a new configuration: a one-shot container with the new files, and nothing else.
+
+It has no network, no volume, no privilege and no device of the container that it speaks for. Its files lie below a
+directory of the program's own, readable by root only, for as long as it runs; what a kill leaves there the next run removes.
+"""
+
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from reconciler import errors, files
+from reconciler.apply.ports import Engine
+from reconciler.model import VALIDATING, Container, File, Job, Mount
+
+SCRIPT = "reconciler-check"  # the file beside the configuration that `validate.script` becomes
+_NO_CHECKER = frozenset({126, 127})  # the shell's: the command cannot be run, or is not there
+_TELLING = re.compile(r"error|fatal|alert|emerg|invalid|unknown|not valid|cannot|failed|refus", re.IGNORECASE)
+_MOST_LINES = 12
+
+
+class Validator:
+    """`directory` is the program's own. What a checker refused is remembered for the life of this object: the same
+    configuration is not checked again in every pass. Safe to use from several threads."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._refused: dict[str, tuple[str, str]] = {}  # container → (digest of its part, what was said)
+
+    def run(
+        self,
+        engine: Engine,
+        container: Container,
+        wanted: Iterable[File],
+        contents: Mapping[str, bytes],
+        *,
+        part_digest: str,
+        config_root: Path,
+    ) -> str:
+        """What the checker says against `container` with the files `wanted`; "" when nothing.
+
+        `contents` are the bytes of the files by path. An image without the checker says nothing. Raises errors of the engine
+        and of the disk.
+        """
+        digest, said = self._refused.get(container.name, ("", ""))
+        if digest and digest == part_digest:
+            return said
+        place = self._directory / container.name
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            self._lay_out(place, container, wanted, contents)
+            code, output = engine.run_once(_job(container, place, config_root, part_digest))
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        if code == 0 or code in _NO_CHECKER:
+            self._refused.pop(container.name, None)
+            return ""
+        said = telling(output) or f"exit code {code}"
+        self._refused[container.name] = (part_digest, said)
+        return said
+
+    def tidy(self) -> None:
+        """Remove what a kill left."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _lay_out(
+        self, place: Path, container: Container, wanted: Iterable[File], contents: Mapping[str, bytes]
+    ) -> None:
+        assert container.validation is not None
+        files.make_dirs(self._directory.parent, f"{self._directory.name}/{container.name}", 0o700)
+        for file in wanted:
+            if directory := file.path.rpartition("/")[0]:
+                files.make_dirs(place, directory, 0o755)
+            content = contents[file.path]
+            files.write_under(place, file.path, content, mode=file.mode, uid=file.owner, gid=file.group)
+        if container.validation.script:
+            path = f"{container.config_directory}/{SCRIPT}"
+            files.make_dirs(place, container.config_directory, 0o755)
+            files.write_under(place, path, container.validation.script.encode(), mode=0o755)
+
+
+# Kolla's images put their files where they belong before they start; who they start as differs.
+_KOLLA = """\
+if [ "$(id -u)" = 0 ]; then kolla_set_configs; else sudo -E kolla_set_configs; fi > /tmp/set_configs 2>&1 \\
+    || { cat /tmp/set_configs; exit 1; }
+exec "$@"
+"""
+
+
+def _job(container: Container, place: Path, config_root: Path, part_digest: str) -> Job:
+    assert container.validation is not None
+    name = VALIDATING + container.name
+    root = f"{config_root}/"
+    mounts = tuple(
+        Mount(f"{place}/{mount.source.removeprefix(root)}", mount.target, "ro")
+        for mount in container.mounts
+        if mount.source.startswith(root)
+    )
+    spec = Container(
+        name=name,
+        image=container.image,
+        entrypoint=(),
+        command=("bash", "-c", _KOLLA, "bash", *container.validation.command)
+        if container.kolla
+        else container.validation.command,
+        environment=container.environment,
+        user=container.user,
+        mounts=mounts,
+        network_mode="none",
+        restart_policy="no",
+        ulimits=container.ulimits,
+        # Two runs for different configurations are never taken for one another.
+        labels={"io.reconciler-validates": part_digest},
+        service=container.service,
+    )
+    return Job(name=name, container=spec, inputs=part_digest, timeout=container.validation.timeout)
+
+
+def telling(output: str) -> str:
+    """The lines that say what is wrong first, each once, at most a dozen."""
+    lines = list(dict.fromkeys(line.strip() for line in output.splitlines() if line.strip()))
+    telling_ = [line for line in lines if _TELLING.search(line)]
+    return "\n".join((telling_ or lines)[-_MOST_LINES:])
+
+
+def failure(container: str, said: str) -> errors.Terminal:
+    """That the configuration is refused."""
+    return errors.Terminal(
+        f"{container}: its own checker refuses the new configuration, so nothing was touched: {said}",
+        reason="ConfigInvalid",
+    )
