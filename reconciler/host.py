@@ -57,6 +57,7 @@ def observe(
         images=view.images,
         files=files,
         volumes=view.own_volumes,
+        engine_volumes=view.volume_details,
         stale=view.stale,
         created=frozenset(created),
         units=found,

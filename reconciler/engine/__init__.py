@@ -1,8 +1,9 @@
 """The Docker Engine: what it has, and one method per thing it may be asked to do. docker-py lives only here."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +16,13 @@ from reconciler.engine.connection import Connection
 from reconciler.engine.events import Event
 from reconciler.engine.health import Health, Waiter
 from reconciler.engine.observe import EngineView
-from reconciler.model import Container, Desired, Image, Job, State
+from reconciler.model import Container, Desired, Image, Job, State, Volume
 from reconciler.normal import ADJUSTABLE, MUTABLE, normal
 
 __all__ = ["Engine", "EngineView", "Event", "Health"]
+
+# A container and the engine's volumes → what the container's paths are. Raises errors.Terminal (PolicyDenied).
+Admit = Callable[[Container, Mapping[str, Volume]], Mapping[str, object]]
 
 _DEFAULT_STOP = 10  # seconds between SIGTERM and SIGKILL where neither container nor caller says
 
@@ -26,25 +30,30 @@ _DEFAULT_STOP = 10  # seconds between SIGTERM and SIGKILL where neither containe
 class Engine:
     """One Docker Engine, seen and changed on behalf of one owner.
 
-    `url` is a DOCKER_HOST value, None for the engine's default; `owner` is `<site>/<host>`, the value of the ownership label;
-    `timeout` in seconds is for one request. Safe to use from up to eight threads. Every method raises errors.Transient
+    `url` is a DOCKER_HOST value, None for the engine's default; `owner` is the installation's key, the value of the ownership
+    label, `also` are keys that count as its own; `site` (`<site>/<host>`) goes into a label for people. `admit` judges every
+    container right before it is made or started, given the engine's volumes, and says what its paths are: when they are others
+    right afterwards, the container goes. `timeout` in seconds is for one request. Safe to use from up to eight threads. Every method raises errors.Transient
     (EngineUnreachable, EngineTimeout) besides what it names. A change whose answer does not come in time is looked for
     before it counts as EngineTimeout.
     """
 
-    def __init__(self, url: str | None, *, owner: str, timeout: float = 60.0) -> None:
+    def __init__(self, url: str | None, *, owner: str, also: Collection[str] = (), timeout: float = 60.0) -> None:
         self._connection = Connection(url, timeout)
         self._cache = observe.Cache()
-        self._observer = observe.Observer(self._connection, owner, self._cache)
+        self._observer = observe.Observer(self._connection, owner, self._cache, frozenset(also))
+        self.site = ""
+        self.admit: Admit | None = None
 
     @property
     def owner(self) -> str:
-        """Whose containers are seen as owned, and made. A node knows its site's name only from a first commit."""
+        """Whose containers are seen as owned, and made."""
         return self._observer.owner
 
-    @owner.setter
-    def owner(self, owner: str) -> None:
-        self._observer.owner = owner
+    @property
+    def data_root(self) -> str:
+        """The folder where the engine keeps images and volumes."""
+        return self._connection.facts().data_root
 
     def close(self) -> None:
         """Close the connections; the next use connects again."""
@@ -143,7 +152,7 @@ class Engine:
 
     def create_volume(self, name: str, *, service: str = "") -> None:
         """Make a named volume with our labels; one that exists stays as it is."""
-        labels = {options.OWNER: self.owner, options.SERVICE: service}
+        labels = {options.OWNER: self.owner, options.SITE: self.site, options.SERVICE: service}
         api = self._connection.api
         self._connection.ask(f"create volume {name}", lambda: api.create_volume(name, labels=labels))
 
@@ -152,12 +161,13 @@ class Engine:
     def create(self, container: Container, *, name: str | None = None, labels: Mapping[str, str] | None = None) -> str:
         """Make a container, not started, and the named volumes it lacks. Returns its id.
 
-        Raises errors.Terminal (NameInUse, ImageNotFound, MountMissing, CapabilityRefused, EngineRefused) and
-        errors.Transient (DiskFull).
+        Raises errors.Terminal (NameInUse, ImageNotFound, MountMissing, CapabilityRefused, EngineRefused, PolicyDenied,
+        MountExchanged) and errors.Transient (DiskFull).
         """
         called = name or container.name
+        self._admitted(container)
         self._make_volumes(container)
-        body = options.create(container, owner=self.owner, labels=labels)
+        body = options.create(container, owner=self.owner, labels={options.SITE: self.site, **(labels or {})})
         api: Any = self._connection.api
 
         def made() -> bool:
@@ -176,12 +186,13 @@ class Engine:
         """Start a container; one that runs is left alone.
 
         Raises errors.Terminal (MountMissing, CapabilityRefused, UlimitRefused, DeviceMissing, StartFailed) and errors.Transient
-        (PortInUse, DiskFull, ContainerMissing).
+        (PortInUse, DiskFull, ContainerMissing); as `create` what the policy says.
         """
         api = self._connection.api
-        self._connection.settle(
-            f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback="StartFailed"
-        )
+        with self._watched(name):
+            self._connection.settle(
+                f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback="StartFailed"
+            )
 
     def stop(self, name: str, timeout: int | None = None) -> None:
         """Send the container's stop signal, after `timeout` seconds SIGKILL. One that is not there counts as stopped."""
@@ -210,13 +221,14 @@ class Engine:
                 and now["State"]["StartedAt"] != before["State"]["StartedAt"]
             )
 
-        self._connection.settle(
-            f"restart {name}",
-            lambda: api.restart(name, timeout=seconds),
-            restarted,
-            fallback="StartFailed",
-            patience=seconds + 10.0,
-        )
+        with self._watched(name):
+            self._connection.settle(
+                f"restart {name}",
+                lambda: api.restart(name, timeout=seconds),
+                restarted,
+                fallback="StartFailed",
+                patience=seconds + 10.0,
+            )
 
     def signal(self, name: str, signal: str) -> None:
         """Send a signal (`HUP`, `SIGHUP`) to the container's first process."""
@@ -243,7 +255,7 @@ class Engine:
         if data is None:
             return
         api, identity = self._connection.api, str(data["Id"])
-        if (data["Config"].get("Labels") or {}).get(options.OWNER) != self.owner and identity not in adopted:
+        if not self._is_ours(data["Config"].get("Labels") or {}) and identity not in adopted:
             raise errors.Terminal(f"remove {name}: it was made by somebody else and is left alone", reason="NotOwned")
 
         def remove() -> None:
@@ -296,7 +308,7 @@ class Engine:
         """
         runner = jobs.Runner(
             self._connection,
-            self.owner,
+            self._is_ours,
             create=lambda container, labels: self.create(container, labels=labels),
             start=self.start,
             stop=self.stop,
@@ -305,6 +317,55 @@ class Engine:
         return runner.run(job)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _is_ours(self, labels: Mapping[str, str]) -> bool:
+        return parse.is_ours(labels, self.owner, self._observer.also)
+
+    def _admitted(self, container: Container) -> Mapping[str, object]:
+        if self.admit is None:
+            return {}
+        named = any(not mount.source.startswith("/") for mount in container.mounts)
+        found = self._connection.ask("list volumes", self._connection.api.volumes) if named else {}
+        volumes = {
+            v["Name"]: parse.volume(v, owner=self.owner, also=self._observer.also) for v in found.get("Volumes") or ()
+        }
+        return self.admit(container, volumes)
+
+    @contextlib.contextmanager
+    def _watched(self, name: str) -> Iterator[None]:
+        """Judge a container by what the engine has of it, right before and right after it is started.
+
+        The engine resolves a bind's path when it starts the container, and not when it makes it.
+        """
+        if self.admit is None:
+            yield
+            return
+        container = self._as_made(name)
+        before = self._admitted(container)
+        yield
+        try:
+            after = self._admitted(container)
+            exchanged = [path for path, what in before.items() if what is not None and after[path] != what]
+            why = f"what is at {', '.join(exchanged)} was exchanged" if exchanged else ""
+        except errors.Terminal as error:
+            why = str(error)
+        if why:
+            self.stop(name, 0)
+            raise errors.Terminal(
+                f"{name} was stopped: while it was started, what it binds became something else ({why}). Look who may write to "
+                "the folders above",
+                reason="MountExchanged",
+            )
+
+    def _as_made(self, name: str) -> Container:
+        data = self._require(name)
+        names = {}
+        for mode in ("NetworkMode", "PidMode", "IpcMode"):
+            kind, _, identity = str(data["HostConfig"].get(mode) or "").partition(":")
+            if kind == "container" and identity and (other := self._connection.inspect(identity)):
+                names[identity] = str(other["Name"]).lstrip("/")
+        facts = self._connection.facts()
+        return parse.running(data, None, owner=self.owner, engine=facts, names=names).spec
 
     def _require(self, name: str) -> Mapping[str, Any]:
         data = self._connection.inspect(name)

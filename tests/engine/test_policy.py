@@ -2,8 +2,9 @@
 
 import pytest
 
+from reconciler.admission import Admission
 from reconciler.model import Container, Desired, Job, Mount
-from reconciler.policy import HostPolicy, check, denied
+from reconciler.policy import HostPolicy, check
 
 DEFAULT = HostPolicy()
 
@@ -53,7 +54,7 @@ def test_everything_else_a_host_may_refuse() -> None:
     )  # fmt: skip
     assert check(container, DEFAULT) == []
     strict = HostPolicy(
-        privileged=False, host_pid=False, host_ipc=False, unconfined=False, capabilities=("NET_ADMIN",),
+        privileged=False, pid_host=False, ipc_host=False, security_opt=(), capabilities=("NET_ADMIN",),
         devices=("/dev/kvm",), registries=("quay.io/openstack.kolla",),
     )  # fmt: skip
     found = check(container, strict)
@@ -67,4 +68,4 @@ def test_everything_else_a_host_may_refuse() -> None:
 
 def test_jobs_are_checked_too() -> None:
     site = Desired("s", "h", "r", "/etc/kolla", (Container("ok", "i"),), jobs=(Job("bad", bind("/etc"), "1"),))
-    assert denied(site, DEFAULT).keys() == {"bad"}
+    assert Admission.of(site, DEFAULT, {}, local=False).denied(site).keys() == {"bad"}
