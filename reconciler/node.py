@@ -175,6 +175,7 @@ class Node:
         self._as_before = before is not None and not self._waiting
         target = before if before and self._waiting else accepted
         self._targets = {t.desired.revision: t for t in (accepted, target)}
+        self.engine.also = self.state.identify().also  # an operator may have claimed another's meanwhile
         self.engine.site = f"{target.desired.site}/{target.desired.host}"
         return target
 

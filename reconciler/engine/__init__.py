@@ -51,6 +51,15 @@ class Engine:
         return self._observer.owner
 
     @property
+    def also(self) -> Collection[str]:
+        """Other keys whose containers count as this owner's."""
+        return self._observer.also
+
+    @also.setter
+    def also(self, also: Collection[str]) -> None:
+        self._observer.also = frozenset(also)
+
+    @property
     def data_root(self) -> str:
         """The folder where the engine keeps images and volumes."""
         return self._connection.facts().data_root
@@ -319,16 +328,14 @@ class Engine:
     # --- helpers -----------------------------------------------------------------------------------------------------
 
     def _is_ours(self, labels: Mapping[str, str]) -> bool:
-        return parse.is_ours(labels, self.owner, self._observer.also)
+        return parse.is_ours(labels, self.owner, self.also)
 
     def _admitted(self, container: Container) -> Mapping[str, object]:
         if self.admit is None:
             return {}
         named = any(not mount.source.startswith("/") for mount in container.mounts)
         found = self._connection.ask("list volumes", self._connection.api.volumes) if named else {}
-        volumes = {
-            v["Name"]: parse.volume(v, owner=self.owner, also=self._observer.also) for v in found.get("Volumes") or ()
-        }
+        volumes = {v["Name"]: parse.volume(v, owner=self.owner, also=self.also) for v in found.get("Volumes") or ()}
         return self.admit(container, volumes)
 
     @contextlib.contextmanager

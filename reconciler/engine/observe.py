@@ -167,7 +167,10 @@ class Observer:
                 want = wanted.get(name.removeprefix(ASIDE))
                 try:
                     containers[name] = self._cache.parsed(
-                        found, own, (self.owner, want), partial(self._parse, found, own, want, facts, by_id)
+                        found,
+                        own,
+                        (" ".join((self.owner, *sorted(self.also))), want),
+                        partial(self._parse, found, own, want, facts, by_id),
                     )
                 except (KeyError, TypeError, ValueError) as error:
                     unknown[f"container:{name}"] = f"the engine's description cannot be read: {error!r}"
