@@ -49,19 +49,20 @@ class Admission:
         found = {name: self._judge(part)[0] for name, part in parts}
         return {name: "; ".join(reasons) for name, reasons in found.items() if reasons}
 
-    def require(self, container: Container, volumes: Mapping[str, Volume] | None = None) -> Seen:
+    def require(self, container: Container, volumes: Mapping[str, Volume], *, paths_only: bool = False) -> Seen:
         """What its paths are at this moment. Raises errors.Terminal (PolicyDenied) with every reason against it.
 
-        `volumes`: as the engine has them now.
+        `volumes`: as the engine has them now. `paths_only`: of a container that was made already, and judged then; the engine
+        reports options that nobody asked for.
         """
-        judge = self if volumes is None else replace(self, context=replace(self.context, volumes=volumes))
-        reasons, seen = judge._judge(container)
+        judge = replace(self, context=replace(self.context, volumes=volumes))
+        reasons, seen = judge._judge(container, paths_only)
         if reasons:
             raise errors.Terminal(f"{container.name}: {'; '.join(reasons)}", reason="PolicyDenied")
         return seen
 
-    def _judge(self, container: Container) -> tuple[list[str], Seen]:
-        reasons = policy.check(container, self.rules, context=self.context)
+    def _judge(self, container: Container, paths_only: bool = False) -> tuple[list[str], Seen]:
+        reasons = policy.check(container, self.rules, context=self.context, paths_only=paths_only)
         if reasons or not self.local:
             return reasons, {}
         asked = normal(container)
@@ -98,7 +99,8 @@ class Admission:
             mounts=tuple(replace(mount, source=real.get(mount.source, mount.source)) for mount in asked.mounts),
             devices=tuple(":".join((real[(words := text.split(":"))[0]], *words[1:])) for text in asked.devices),
         )
-        found = policy.check(moved, rules, context=replace(context, volumes={**context.volumes, **volumes}))
+        context = replace(context, volumes={**context.volumes, **volumes})
+        found = policy.check(moved, rules, context=context, paths_only=True)
         links = [f"{source} leads to {path}" for source, path in real.items() if source != path]
         return [f"{reason} ({', '.join(links)})" for reason in found]
 

@@ -136,7 +136,7 @@ class Node:
         And of containers that somebody else started, and that need nothing: with which files they run.
         """
         known = memory.last_good == target.desired and memory.revision == target.desired.revision
-        if not known or self.state.begun:
+        if not known or self.state.begun or self.state.written(target.desired.config_root) is None:
             self.state.converged(target.desired, also=[held.target for held in done.held])
             ours = manifest.after_converging(self._written(target, actual, memory), done, target.contents)
             self.state.note_written(target.desired.config_root, ours)

@@ -87,15 +87,21 @@ Rule = Callable[[Container, HostPolicy, Context], Iterator[str]]
 
 
 def check(
-    container: Container, policy: HostPolicy, *, config_root: str = "/etc/kolla", context: Context | None = None
+    container: Container,
+    policy: HostPolicy,
+    *,
+    config_root: str = "/etc/kolla",
+    context: Context | None = None,
+    paths_only: bool = False,
 ) -> list[str]:
-    """Why `container` may not run here, one text per reason; empty when it may.
+    """Why `container` may not run here, one text per reason; empty when it may. `paths_only`: judges PATHS alone.
 
     Paths are compared as they are written: `admission` compares them once more as the host resolves them.
     """
     asked = normal(container)
     context = context or Context(config_root)
-    return [reason for rule in ROWS.values() for reason in rule(asked, policy, context)]
+    rules = [ROWS[options] for options in (PATHS if paths_only else ROWS)]
+    return [reason for rule in rules for reason in rule(asked, policy, context)]
 
 
 def context_of(desired: Desired, volumes: Mapping[str, Volume] | None = None) -> Context:
@@ -298,6 +304,7 @@ ROWS: Final[Mapping[tuple[str, ...], Rule]] = {
     ("image",): _images,
     ("mounts",): _mounts,
 }  # fmt: skip
+PATHS: Final = (("devices",), ("mounts",))  # rows whose answer changes with what lies on the disk
 HARMLESS: Final[Mapping[str, str]] = {
     "command": "runs inside, with what the other options give",
     "entrypoint": "as command",

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from docker import errors as docker_errors
 from docker.utils import parse_repository_tag
@@ -21,8 +21,17 @@ from reconciler.normal import ADJUSTABLE, MUTABLE, normal
 
 __all__ = ["Engine", "EngineView", "Event", "Health"]
 
-# A container and the engine's volumes → what the container's paths are. Raises errors.Terminal (PolicyDenied).
-Admit = Callable[[Container, Mapping[str, Volume]], Mapping[str, object]]
+
+class Admit(Protocol):
+    """Judges a container, given the engine's volumes, and says what its paths are. Raises errors.Terminal (PolicyDenied).
+
+    `paths_only`: it was made already, and only what its paths are may have changed since.
+    """
+
+    def __call__(
+        self, container: Container, volumes: Mapping[str, Volume], *, paths_only: bool = False
+    ) -> Mapping[str, object]: ...
+
 
 _DEFAULT_STOP = 10  # seconds between SIGTERM and SIGKILL where neither container nor caller says
 
@@ -330,13 +339,13 @@ class Engine:
     def _is_ours(self, labels: Mapping[str, str]) -> bool:
         return parse.is_ours(labels, self.owner, self.also)
 
-    def _admitted(self, container: Container) -> Mapping[str, object]:
+    def _admitted(self, container: Container, *, paths_only: bool = False) -> Mapping[str, object]:
         if self.admit is None:
             return {}
         named = any(not mount.source.startswith("/") for mount in container.mounts)
         found = self._connection.ask("list volumes", self._connection.api.volumes) if named else {}
         volumes = {v["Name"]: parse.volume(v, owner=self.owner, also=self.also) for v in found.get("Volumes") or ()}
-        return self.admit(container, volumes)
+        return self.admit(container, volumes, paths_only=paths_only)
 
     @contextlib.contextmanager
     def _watched(self, name: str) -> Iterator[None]:
@@ -347,11 +356,12 @@ class Engine:
         if self.admit is None:
             yield
             return
-        container = self._as_made(name)
-        before = self._admitted(container)
+        data = self._require(name)
+        container = parse.running(data, None, owner=self.owner, engine=self._connection.facts()).spec
+        before = self._admitted(container, paths_only=True)
         yield
         try:
-            after = self._admitted(container)
+            after = self._admitted(container, paths_only=True)
             exchanged = [path for path, what in before.items() if what is not None and after[path] != what]
             why = f"what is at {', '.join(exchanged)} was exchanged" if exchanged else ""
         except errors.Terminal as error:
@@ -363,16 +373,6 @@ class Engine:
                 "the folders above",
                 reason="MountExchanged",
             )
-
-    def _as_made(self, name: str) -> Container:
-        data = self._require(name)
-        names = {}
-        for mode in ("NetworkMode", "PidMode", "IpcMode"):
-            kind, _, identity = str(data["HostConfig"].get(mode) or "").partition(":")
-            if kind == "container" and identity and (other := self._connection.inspect(identity)):
-                names[identity] = str(other["Name"]).lstrip("/")
-        facts = self._connection.facts()
-        return parse.running(data, None, owner=self.owner, engine=facts, names=names).spec
 
     def _require(self, name: str) -> Mapping[str, Any]:
         data = self._connection.inspect(name)

@@ -25,7 +25,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from threading import RLock
@@ -74,6 +74,11 @@ class Trial:
     commit: str
     accepted_at: datetime
     signer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    roots: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)  # config root → path → digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +177,16 @@ class StateDirectory:
 
     def written(self, root: str) -> Mapping[str, tuple[str, ...]] | None:
         """What was written below a config root: path → digests of the contents. None: nothing was ever noted, anywhere."""
-        noted = self._json("written.json")
-        if noted is None:
-            return None
-        return {path: tuple(digests) for path, digests in noted.get(root, {}).items()}
+        noted = self._read("written.json", _Written)
+        return None if noted is None else noted.roots.get(root, {})
 
     def note_written(self, root: str, digests: Mapping[str, Iterable[str]]) -> None:
         """Note everything that was written below a config root, or is about to be: path → digests, oldest first."""
         with self._guard:
-            noted = self._json("written.json")
-            now = {path: list(dict.fromkeys(found))[-_DIGESTS_KEPT:] for path, found in digests.items()}
-            if noted is None or noted.get(root) != now:
-                self._write("written.json", {**(noted or {}), root: now})
+            noted = self._read("written.json", _Written)
+            now = {path: tuple(dict.fromkeys(found))[-_DIGESTS_KEPT:] for path, found in digests.items()}
+            if noted is None or noted.roots.get(root) != now:
+                self._write("written.json", to_json(_Written({**(noted.roots if noted else {}), root: now})))
 
     def tidy(self) -> None:
         """Remove what killed writes left. Other processes may be writing, so only what is older than any write."""
