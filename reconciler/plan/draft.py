@@ -116,6 +116,11 @@ class Draft:
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
         return tuple(before)
 
+    def directory_before(self, name: str) -> str:
+        """The folder that a container had in the last complete apply; "" when it had none. One without files names none."""
+        good = self.memory.last_good
+        return next((c.config_directory for c in good.containers if c.name == name), "") if good else ""
+
     def wrote(self, path: str) -> bool:
         """Whether the file that is there now is one that this program wrote."""
         state = self.actual.files.get(path)

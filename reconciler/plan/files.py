@@ -22,7 +22,7 @@ def plan_files(
             taken.append(action.id)
             if action.verb is Verb.WRITE:
                 changed.append(file)
-    for path in _extra(draft, container.config_directory):
+    for path in _extra(draft, container.config_directory or draft.directory_before(container.name)):
         if not draft.wrote(path):
             _foreign(draft, owner, container, path)
             continue

@@ -109,6 +109,9 @@ def test_what_a_job_makes(tmp_path: Path) -> None:
         assert host.is_created(Job("j", Container("j", "i"), "1", creates=f"volume:{path}"), volumes) is there
     with pytest.raises(OSError):
         host.is_created(job, {"volume": str(tmp_path / "unreachable")})
+    for path in ("..", "../x", "data/../../x", "/../x"):
+        with pytest.raises(OSError, match="upwards"):
+            host.is_created(Job("j", Container("j", "i"), "1", creates=f"volume:{path}"), volumes)
 
 
 @pytest.mark.engine

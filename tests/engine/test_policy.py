@@ -1,6 +1,6 @@
 """What a commit may ask of a host: Kolla's services pass, what would hand over the host does not."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -232,3 +232,10 @@ def test_roots_that_no_commit_may_choose(root: str) -> None:
 def test_roots_that_a_commit_may_choose() -> None:
     for root in ("/etc/kolla", "/etc/kolla/a", "/etc/kolla/a/..b", "/srv/k\u00f6lla/x", "/var/lib/kolla"):
         assert not root_denied(root, ("/etc/kolla", "/var/lib", "/srv/k\u00f6lla/"), ("/var/lib/reconciler",)), root
+
+
+def test_every_grant_is_explained() -> None:
+    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    table = text.partition("## What this host allows")[2].partition("\n## ")[0]
+    names = [field.name for field in fields(settings.Policy)]
+    assert len(names) > 15 and [name for name in names if f"`{name}" not in table and f"{name} =" not in table] == []

@@ -285,6 +285,24 @@ def test_a_volume_that_is_a_bind_in_disguise(lab: Place, client: docker.DockerCl
         volume.remove()
 
 
+def test_the_last_words_of_a_container_are_read_through_no_link(lab: Place, client: docker.DockerClient) -> None:
+    """What it binds became a link to the host's files while it ran; its log is quoted in reports."""
+    for name in ("logs", "secret"):
+        (lab.root / name).mkdir()
+    (lab.root / "secret/a.log").write_text("the host's own")
+    lab.tighten(f'base = "kolla"\nbinds = ["{lab.root}/logs"]\n')
+    (lab.root / "logs/real").mkdir()
+    (lab.root / "logs/real/a.log").write_text("fine")
+    assert lab.ask(f"rt-word-a\nvolumes: ['{lab.root}/logs/real:/log']\nlog_files: [/log/*.log]").converged
+    target = lab.node.target()
+    assert target is not None
+    container = target.desired.containers[0]
+    assert "fine" in lab.node.engine.last_words(container)
+    (lab.root / "logs/real").rename(lab.root / "logs/was")
+    (lab.root / "logs/real").symlink_to(lab.root / "secret")
+    assert "the host's own" not in lab.node.engine.last_words(container)
+
+
 @pytest.mark.parametrize("mode", ["4755", "2755", "1777", "0666", "06755"])
 def test_no_file_gets_a_mode_that_hands_it_over(lab: Place, mode: str) -> None:
     report = lab.ask(f"rt-word-a\nfiles: [{{name: a.conf, content: x, mode: \"{{{{ '{mode}' }}}}\"}}]")
