@@ -8,6 +8,7 @@ inode. docs/security.md says which window is left.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from reconciler import errors, files, policy
@@ -46,7 +47,8 @@ class Admission:
     def denied(self, desired: Desired) -> dict[str, str]:
         """The containers and jobs of `desired` that may not run here, each with every reason in one text."""
         parts = [(c.name, c) for c in desired.containers] + [(job.name, job.container) for job in desired.jobs]
-        found = {name: self._judge(part)[0] for name, part in parts}
+        look = _Look(self)
+        found = {name: look.judge(part)[0] for name, part in parts}
         return {name: "; ".join(reasons) for name, reasons in found.items() if reasons}
 
     def require(self, container: Container, volumes: Mapping[str, Volume], *, paths_only: bool = False) -> Seen:
@@ -55,40 +57,48 @@ class Admission:
         `volumes`: as the engine has them now. `paths_only`: of a container that was made already, and judged then; the engine
         reports options that nobody asked for.
         """
-        judge = replace(self, context=replace(self.context, volumes=volumes))
-        reasons, seen = judge._judge(container, paths_only)
+        look = _Look(replace(self, context=replace(self.context, volumes=volumes)))
+        reasons, seen = look.judge(container, paths_only)
         if reasons:
             raise errors.Terminal(f"{container.name}: {'; '.join(reasons)}", reason="PolicyDenied")
         return seen
 
-    def _judge(self, container: Container, paths_only: bool = False) -> tuple[list[str], Seen]:
-        reasons = policy.check(container, self.rules, context=self.context, paths_only=paths_only)
-        if reasons or not self.local:
+
+class _Look:
+    """One look at the host: each path is resolved once. Made anew for the next look."""
+
+    def __init__(self, asked: Admission) -> None:
+        self._rules, self._context, self._local = asked.rules, asked.context, asked.local
+        self._real: dict[str, str] = {}
+
+    def judge(self, container: Container, paths_only: bool = False) -> tuple[list[str], Seen]:
+        """What speaks against a container; if nothing does, what its paths are."""
+        reasons = policy.check(container, self._rules, context=self._context, paths_only=paths_only)
+        if reasons or not self._local:
             return reasons, {}
         asked = normal(container)
-        sources = [mount.source for mount in asked.mounts if mount.source.startswith("/")]
-        sources += [found.options["device"] for m in asked.mounts if (found := self._bound(m.source))]
-        real: dict[str, str] = {}
-        for source in dict.fromkeys((*sources, *(device(text).split(":")[0] for text in asked.devices))):
-            real[source] = os.path.realpath(source)
-        reasons = self._resolved(asked, real)
+        sources = dict.fromkeys(mount.source for mount in asked.mounts if mount.source.startswith("/"))
+        sources |= dict.fromkeys(found.options["device"] for m in asked.mounts if (found := self._bound(m.source)))
+        devices = [device(text).split(":")[0] for text in asked.devices]
+        reasons = self._resolved(asked, {path: self._resolve(path) for path in (*sources, *devices)})
         seen: dict[str, tuple[str, int, int] | None] = {}
-        for source in dict.fromkeys(sources):
-            if not self.rules.shared_paths and (how := files.exchangeable(Path(real[source]))):
+        for source in sources:
+            real = self._resolve(source)
+            if not self._rules.shared_paths and (how := files.exchangeable(self._way(real))):
                 reasons.append(f"bind {source} is not allowed on this host: {how}, so that it could be exchanged")
-            seen[source] = _identity(real[source])
+            seen[source] = _identity(real)
         return reasons, seen
 
     def _bound(self, name: str) -> Volume | None:
         """The volume of that name, if it is a folder of the host in disguise."""
-        found = self.context.volumes.get(name)
+        found = self._context.volumes.get(name)
         return found if found is not None and found.options.get("device", "").startswith("/") else None
 
     def _resolved(self, asked: Container, real: Mapping[str, str]) -> list[str]:
         """The same rules for the same container with its real paths; the host's own paths count as resolved as well."""
         if all(policy.canonical(path) == policy.canonical(source) for source, path in real.items()):
             return []
-        rules, context = self._as_resolved()
+        rules, context = self._as_resolved
         volumes = {
             name: replace(volume, options={**volume.options, "device": real[volume.options["device"]]})
             for name, volume in context.volumes.items()
@@ -104,27 +114,36 @@ class Admission:
         links = [f"{source} leads to {path}" for source, path in real.items() if source != path]
         return [f"{reason} ({', '.join(links)})" for reason in found]
 
+    def _way(self, real: str) -> Path:
+        """As far as a path is judged by its owners: below the config root the folders are the services' own."""
+        root = self._resolve(self._context.config_root)
+        return Path(root, "*") if policy.below(real, root) else Path(real)
+
+    @cached_property
     def _as_resolved(self) -> tuple[HostPolicy, Context]:
-        rules, root = self.rules, self.context.config_root
+        rules, context = self._rules, self._context
         resolved = replace(
             rules,
-            binds=_both(rules.binds),
-            exact=_both(rules.exact),
-            read_only=_both(rules.read_only),
-            devices=_both(rules.devices),
-            forbidden=_both(rules.forbidden),
+            binds=self._both(rules.binds),
+            exact=self._both(rules.exact),
+            read_only=self._both(rules.read_only),
+            devices=self._both(rules.devices),
+            forbidden=self._both(rules.forbidden),
         )
-        writable = {os.path.realpath(path): name for path, name in self.context.writable.items()}
-        return resolved, replace(
-            self.context, config_root=os.path.realpath(root), writable={**writable, **self.context.writable}
+        writable = {self._resolve(path): name for path, name in context.writable.items()}
+        root = self._resolve(context.config_root)
+        return resolved, replace(context, config_root=root, writable={**writable, **context.writable})
+
+    def _both(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        """Each path as it is written and as it is resolved: what the host's owner named may be a link of theirs."""
+        return tuple(
+            dict.fromkeys(p for path in paths for p in (path, path if path == policy.ANY else self._resolve(path)))
         )
 
-
-def _both(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Each path as it is written and as it is resolved: what the host's owner named may be a link of theirs."""
-    return tuple(
-        dict.fromkeys(p for path in paths for p in (path, path if path == policy.ANY else os.path.realpath(path)))
-    )
+    def _resolve(self, path: str) -> str:
+        if path not in self._real:
+            self._real[path] = os.path.realpath(path)
+        return self._real[path]
 
 
 def _identity(path: str) -> tuple[str, int, int] | None:

@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from reconciler.model import Container, Desired, Mount, Volume
@@ -343,6 +344,7 @@ def below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+@lru_cache(4096)
 def canonical(path: str) -> str:
     """Debian's and Red Hat's links in the file hierarchy: /var/run is /run, /usr/lib/modules is /lib/modules."""
     path = "/" + posixpath.normpath(path).lstrip("/")

@@ -123,6 +123,10 @@ def test_a_strict_host_trusts_no_folder_of_others(place: Path) -> None:
     assert not refused(rules, bind(place / "allowed/real")), "the sticky bit keeps others off"
     os.chown(place / "allowed/real", 1000, 1000)
     assert "belongs to user 1000" in refused(rules, bind(place / "allowed/real"))
+    os.chown(place / "kolla/web", 1000, 1000)
+    assert not refused(rules, bind(place / "kolla/web", "ro")), "a service's folder is its own"
+    (place / "kolla").chmod(0o777)
+    assert refused(rules, bind(place / "kolla/web", "ro"))
 
 
 # --- on the engine -------------------------------------------------------------------------------------------------
