@@ -128,14 +128,14 @@ class Draft:
             return False
         return hashlib.sha256(state.content).hexdigest() in self.basis.written.get(path, ())
 
-    def somebody_elses(self, container: Container, kind: str) -> str:
+    def somebody_elses(self, container: Container) -> str:
         """Why the names that a container (or job) asks for are not free; "" when they are.
 
-        Another installation's things are never taken over, whatever the site says of adoption. `kind` is for the message.
+        Another installation's things are never taken over, whatever the site says of adoption.
         """
         running = self.actual.containers.get(container.name)
         if running is not None and not running.owned and running.owner:
-            return _ANOTHERS.format(what=f"a {kind} of this name", owner=running.owner)
+            return _ANOTHERS.format(what="a container of this name", owner=running.owner)
         for mount in container.mounts:
             volume = self.actual.engine_volumes.get(mount.source)
             if volume is not None and not volume.owned and volume.owner:

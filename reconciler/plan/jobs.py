@@ -19,7 +19,7 @@ def plan_job(draft: Draft, job: Job) -> None:
         draft.held.append(Held(job.name, "PolicyDenied", draft.basis.denied[job.name]))
         return
     named = replace(job.container, name=job.name)
-    if message := draft.somebody_elses(named, "container"):
+    if message := draft.somebody_elses(named):
         draft.held.append(Held(job.name, "NotOwned", message))
         return
     running = draft.actual.containers.get(job.name)
