@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from reconciler import errors, host, sops
+from reconciler import errors, files, host, sops
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -212,6 +212,11 @@ def _permissions(settings: Settings) -> Iterator[Check]:
         if path.exists() and path.stat().st_mode & 0o077:
             wrong = True
             yield Check("permissions", "warn", f"{path} is open to others", f"chmod go= {path}")
+    for root in settings.policy.config_roots:
+        if Path(root).exists() and (how := files.exchangeable(Path(root).resolve() / "*")):
+            wrong = True
+            advice = "make root the owner of that folder, and let nobody else write to it: no file is written there until then"
+            yield Check("permissions", "fail", f"{root}: {how}", advice)
     if not wrong:
         yield Check("permissions", "ok", "keys, tokens and state are readable by their owner only")
 

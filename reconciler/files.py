@@ -8,16 +8,22 @@ point us elsewhere. The root itself is the caller's choice and may be a link.
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from reconciler import errors
 from reconciler.model import LEFTOVER_SUFFIX
 
+MODES: Final = 0o777  # the bits a file may have: nothing that runs as its owner (setuid, setgid), no sticky bit
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LEFTOVER = re.compile(r"\.[0-9a-f]{16}(?:\..+)?" + re.escape(LEFTOVER_SUFFIX), re.DOTALL)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int, uid: int | None = None, gid: int | None = None) -> None:
@@ -30,9 +36,15 @@ def write_under(
 ) -> None:
     """Replace or create root/relative with `data`; None for `uid` or `gid` leaves it to the kernel.
 
-    Raises errors.Terminal (FileUnsafe) when a directory below the root is a link, or the present file is a link, has
-    further hard links or is no regular file; errors.Transient (DiskFull, FileWriteFailed) when the system refuses.
+    Raises errors.Terminal (FileUnsafe) when a directory below the root is a link, the present file is a link, has
+    further hard links or is no regular file, or `mode` has bits beyond MODES; errors.Transient (DiskFull, FileWriteFailed)
+    when the system refuses.
     """
+    if mode & ~MODES:
+        raise errors.Terminal(
+            f"{PurePosixPath(root) / relative} is not written with mode {mode:04o}: setuid, setgid and sticky bits are refused",
+            reason="FileUnsafe",
+        )
     with _answer(root, relative), _parent(root, relative) as (directory, name):
         with contextlib.suppress(FileNotFoundError):
             _require_plain(os.stat(name, dir_fd=directory, follow_symlinks=False), root, relative)
@@ -96,11 +108,21 @@ def make_dirs(root: Path, relative: str, mode: int, uid: int | None = None, gid:
             directory = child
 
 
-def remove(root: Path, relative: str) -> bool:
+def remove(root: Path, relative: str, only: Container[str] | None = None) -> bool:
     """Remove the file root/relative; a link is removed, not followed. False when there was none.
 
-    Raises errors.Terminal (FileUnsafe) for a directory or a link above it; errors.Transient (FileWriteFailed).
+    `only`: digests of the contents that may be removed; None: whatever it is.
+    Raises errors.Terminal (FileUnsafe) for a directory or a link above it, (NotOwned) for other content than `only` says;
+    errors.Transient (FileWriteFailed).
     """
+    if only is not None:
+        with contextlib.suppress(FileNotFoundError):
+            content, _ = read_nofollow(root, relative)
+            if digest(content) not in only:
+                path = PurePosixPath(root) / relative
+                raise errors.Terminal(
+                    f"{path} is not what this program wrote there; it is left alone", reason="NotOwned"
+                )
     try:
         with _answer(root, relative, absent_ok=True), _parent(root, relative) as (directory, name):
             if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
@@ -142,7 +164,52 @@ def sweep(root: Path, relative: str = "") -> int:
 
 def is_leftover(name: str) -> bool:
     """Whether a file of this name is an unfinished write of ours."""
-    return name.startswith(".") and name.endswith(LEFTOVER_SUFFIX)
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 of a file's content, by which what we wrote is known again."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def leads_to(allowed: Path, path: Path) -> bool:
+    """Whether `path` is `allowed` or lies below it with no link on the way; `allowed` itself may be one.
+
+    What does not exist yet leads there: nobody has put anything else in its place.
+    """
+    if not path.is_relative_to(allowed):
+        return False
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        folder = allowed
+        for part in path.relative_to(allowed).parts:
+            folder = folder / part
+            if stat.S_ISLNK(folder.lstat().st_mode):
+                return False
+    return True
+
+
+def exchangeable(path: Path) -> str:
+    """How somebody besides root could put something else in the place of `path`; "" when nobody can.
+
+    `path` is one without links in it. A folder above it that others own, or may write to, is enough, unless its sticky bit
+    keeps them from each other's entries. What is below a component that does not exist is not judged.
+    """
+    trusted = {0, os.geteuid()}
+    folder = Path("/")
+    for part in ("", *path.parts[1:]):
+        folder = folder / part
+        try:
+            found = folder.lstat()
+        except OSError:
+            return ""
+        if stat.S_ISLNK(found.st_mode):
+            return f"{folder} is a link"
+        if found.st_uid not in trusted:
+            return f"{folder} belongs to user {found.st_uid}"
+        open_to = found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != 0)
+        if folder != path and open_to and not found.st_mode & stat.S_ISVTX:
+            return f"{folder} can be written to by others than root (mode {stat.S_IMODE(found.st_mode):04o})"
+    return ""
 
 
 def _parts(root: Path, relative: str) -> tuple[str, ...]:
@@ -180,7 +247,7 @@ def _parent(root: Path, relative: str) -> Iterator[tuple[int, str]]:
 def _own(handle: int, mode: int, uid: int | None, gid: int | None) -> None:
     if uid is not None or gid is not None:
         os.fchown(handle, -1 if uid is None else uid, -1 if gid is None else gid)
-    os.fchmod(handle, mode)  # after the owner: changing the owner clears setuid bits
+    os.fchmod(handle, mode & MODES)
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -57,6 +57,7 @@ def observe(
         images=view.images,
         files=files,
         volumes=view.own_volumes,
+        engine_volumes=view.volume_details,
         stale=view.stale,
         created=frozenset(created),
         units=found,
@@ -104,6 +105,8 @@ def is_created(job: Job, volumes: Mapping[str, str]) -> bool:
     if not root.is_dir():
         raise FileNotFoundError(2, "its volume's folder cannot be reached from here", str(root))
     parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise OSError(errno.EINVAL, "its path leads upwards with '..'", path)
     if not parts:
         return any(root.iterdir())
     try:

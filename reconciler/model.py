@@ -294,8 +294,19 @@ class Running:
     error: str = ""
     pid: int = 0
     restart_count: int = 0
-    owned: bool = False  # carries our ownership label for this node
+    owned: bool = False  # carries this installation's key
+    owner: str = ""  # the key on its label, whoever's; "": it carries none
     explicit: frozenset[str] = frozenset()  # environment keys that the container has and its image does not
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume that the engine has. `owned` and `owner` as in Running; `options` are its driver's."""
+
+    driver: str = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+    owned: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +344,9 @@ class Actual:
     containers: Mapping[str, Running]
     images: Mapping[str, Image]  # by the reference that desired state uses
     files: Mapping[str, FileState]  # path relative to the config root
-    volumes: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()  # those that are ours
+    # Every volume of the engine by name, as far as this pass looked.
+    engine_volumes: Mapping[str, Volume] = field(default_factory=dict)
     stale: Mapping[str, str] = field(default_factory=dict)  # container → what kolla_set_configs --check said
     # Registration.id → fields as observed; None: does not exist. Absent: not observed in this pass.
     registrations: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)

@@ -15,10 +15,25 @@ from typing import Any
 
 import structlog
 
-from reconciler import alerts, apply, errors, gate, host, plan, probe, report, secret, sops, windows
-from reconciler.apply import Rollback
+from reconciler import (
+    alerts,
+    apply,
+    errors,
+    files,
+    gate,
+    host,
+    manifest,
+    plan,
+    policy,
+    probe,
+    report,
+    secret,
+    sops,
+    windows,
+)
+from reconciler.admission import Admission
+from reconciler.apply import FILE_VERBS, Rollback
 from reconciler.engine import Engine
-from reconciler.files import sweep
 from reconciler.findings import Findings
 from reconciler.follow import Follower
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
@@ -64,7 +79,11 @@ class Node:
         self.state.create()
         self.follower = Follower(settings, self.state, self._target_of)
         self.poller = self.follower.poller
-        self.engine = engine or Engine(settings.engine.url, owner=settings.host, timeout=settings.engine.timeout)
+        owner = self.state.identify()
+        self.engine = engine or Engine(
+            settings.engine.url, owner=owner.key, also=owner.also, timeout=settings.engine.timeout
+        )
+        self._rules = host_policy(settings)
         self.statuses = self._reporter() if forge and settings.forge else None
         self.alerts = self._teller() if forge and settings.alerts.targets else None
         self.stop = Event()
@@ -82,7 +101,7 @@ class Node:
         self._deep_revision = ""
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
-        self._validator = apply.Validator(settings.state_dir / "validate")
+        self._validator = apply.Validator()
         self._tidied = False
         self._restless = False  # the last cycle did something: the next looks closely
         self._commit: tree.CommitInfo | None = None
@@ -135,15 +154,17 @@ class Node:
         And of containers that somebody else started, and that need nothing: with which files they run.
         """
         known = memory.last_good == target.desired and memory.revision == target.desired.revision
-        if not known or self.state.begun:
+        if not known or self.state.begun or self.state.written(target.desired.config_root) is None:
             self.state.converged(target.desired, also=[held.target for held in done.held])
+            ours = manifest.after_converging(self._written(target, actual, memory), done, target.contents)
+            self.state.note_written(target.desired.config_root, ours)
         changed = {action.container for action in done.actions}
-        for name, files in target.basis.files_digest.items():
+        for name, wanted in target.basis.files_digest.items():
             running, applied = actual.containers.get(name), memory.applied.get(name)
             if running is None or applied is None or name in changed or applied.id != running.id:
                 continue
             if not applied.files or applied.started_at != running.started_at:
-                self.state.applied(name, Applied(running.id, running.started_at, files))
+                self.state.applied(name, Applied(running.id, running.started_at, wanted))
 
     @property
     def refusal(self) -> Refusal | None:
@@ -172,8 +193,8 @@ class Node:
         self._as_before = before is not None and not self._waiting
         target = before if before and self._waiting else accepted
         self._targets = {t.desired.revision: t for t in (accepted, target)}
-        # Only now is the site's name known, and with it whose containers are ours.
-        self.engine.owner = f"{target.desired.site}/{target.desired.host}"
+        self.engine.also = self.state.identify().also  # an operator may have claimed another's meanwhile
+        self.engine.site = f"{target.desired.site}/{target.desired.host}"
         return target
 
     def _before(self, accepted: Target) -> Target | None:
@@ -209,21 +230,33 @@ class Node:
         path = self.settings.git.path
         prepared = prepare(self.state.repository, commit, path, self.settings.host, keys)
         self._require_root(prepared.desired.config_root)
-        return make_target(prepared, host_policy(self.settings))
+        return make_target(prepared)
 
     def _require_root(self, root: str) -> None:
+        """Raises errors.Terminal (PolicyDenied): the folder for files, which a commit chooses, is not one of this host's."""
         allowed = self.settings.policy.config_roots
-        if not any(root == path or root.startswith(path.rstrip("/") + "/") for path in allowed):
+        if denied := policy.root_denied(root, allowed, map(str, self.settings.kept_apart())):
+            raise errors.Terminal(denied, reason="PolicyDenied")
+        if not any(files.leads_to(Path(path), Path(root)) for path in allowed):
             raise errors.Terminal(
-                f"the site wants its files below {root}, and this host allows {', '.join(allowed)} (policy.config_roots in its "
-                "settings)",
+                f"the site wants its files below {root}, and a folder on the way there is a link: only what "
+                "policy.config_roots names may be one",
                 reason="PolicyDenied",
+            )
+
+    def _require_safe_root(self, root: str) -> None:
+        """Raises errors.Terminal (FileUnsafe): others than root could have files written elsewhere, or read them first."""
+        if how := files.exchangeable(Path(root).resolve() / "*"):
+            raise errors.Terminal(
+                f"no file is written below {root}: {how}. Make root its owner and take away the others' right to write there",
+                reason="FileUnsafe",
             )
 
     # --- observe, plan, apply ------------------------------------------------------------------------------------
 
     def observe(self, target: Target, memory: Memory, *, deep: bool) -> Actual:
         """Actual state: containers, images, volumes, files; with `deep` the insides of containers and registrations."""
+        self._require_root(target.desired.config_root)  # what was a folder may be a link by now
         wanted = _with_previous_files(target.desired, memory)
         # Adopted containers carry no label of ours, so they are looked for by name as long as we know of them.
         actual = host.observe(self.engine, wanted, deep=deep, extra_names=memory.applied)
@@ -265,7 +298,14 @@ class Node:
         kept = self._rollback(target).kept()
         proved = {applied.id for applied in memory.applied.values()}
         unproved = kept | {name for name, running in actual.containers.items() if running.id not in proved}
-        basis = replace(target.basis, kept=kept, unproved=frozenset(unproved))
+        admission = self._admission(target, actual)
+        basis = replace(
+            target.basis,
+            kept=kept,
+            unproved=frozenset(unproved),
+            denied=admission.denied(target.desired),
+            written=self._written(target, actual, memory),
+        )
         if suspension := self.state.suspension:
             basis = replace(basis, hold=("Suspended", suspension.reason))
         elif self.settings.mode == "report":
@@ -278,11 +318,26 @@ class Node:
         found = plan.diff(target.desired, actual, memory, basis)
         return replace(found, held=(*found.held, *self._waiting))
 
+    def _admission(self, target: Target, actual: Actual) -> Admission:
+        """The host's word on the containers of `target`, as this pass found the engine."""
+        volumes, local = actual.engine_volumes, self.settings.engine.url.startswith("unix://")
+        return Admission.of(target.desired, self._rules, volumes, data_root=self.engine.data_root, local=local)
+
+    def _written(self, target: Target, actual: Actual, memory: Memory) -> manifest.Manifest:
+        """Which files below the target's config root are ours."""
+        root = target.desired.config_root
+        return manifest.known(self.state.written(root), root, actual, memory)
+
     def apply(self, target: Target, wanted: Plan, actual: Actual, memory: Memory) -> tuple[Outcome, ...]:
         """Carry out the plan that was made of `actual` and `memory`; every outcome is logged as it comes."""
         self._tidy(target, memory)
         if wanted.empty:
             return ()
+        if any(action.verb in FILE_VERBS for action in wanted.actions):
+            self._require_safe_root(target.desired.config_root)
+        ours = manifest.before_writing(self._written(target, actual, memory), wanted, target.contents, actual)
+        self.state.note_written(target.desired.config_root, ours)
+        self.engine.admit = self._admission(target, actual).require
         revision, testing = self.in_force
         if target.desired.revision == revision:
             self._say(pending(revision, len(wanted.actions), testing), target.desired.site)
@@ -293,7 +348,7 @@ class Node:
         actions = apply.Actions(
             wanted,
             target.desired,
-            _apply_basis(target, actual, memory),
+            replace(_apply_basis(target, actual, memory), written=ours),
             contents=target.contents,
             files_digest=target.basis.files_digest,
             part_digest=target.basis.part_digest,
@@ -339,7 +394,8 @@ class Node:
         return gate.Gate(target.desired, memory, changed, partial(self._probe, target), self.state.answered)
 
     def _rollback(self, target: Target) -> Rollback:
-        return Rollback(self.state.rollback, Path(target.desired.config_root))
+        written = self.state.written(target.desired.config_root) or {}
+        return Rollback(self.state.rollback, Path(target.desired.config_root), written)
 
     def _tidy(self, target: Target, memory: Memory) -> None:
         """Once per process, within a cycle: remove what a killed one left half written."""
@@ -347,11 +403,11 @@ class Node:
             return
         self._tidied = True
         self.state.tidy()
-        self._validator.tidy()
+        self._validator.tidy(Path(target.desired.config_root))
         self._rollback(target).tidy({container.name for container in target.desired.containers})
         wanted = _with_previous_files(target.desired, memory).files
         for directory in {file.path.rpartition("/")[0] for file in wanted}:
-            swept = sweep(Path(target.desired.config_root), directory)
+            swept = files.sweep(Path(target.desired.config_root), directory)
             log.debug("files.swept", directory=directory, files=swept)
 
     def registry(self, target: Target) -> Registry:

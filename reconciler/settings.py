@@ -4,7 +4,7 @@ import json
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,11 +142,27 @@ class Alerts:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    privileged: bool = True
-    pid_host: bool = True
-    devices: bool = True
+    """What a commit may ask of this host. None: as `base` has it; "" as base: see `target.host_policy`."""
+
+    base: Literal["", "kolla", "strict"] = ""
+    privileged: bool | None = None
+    pid_host: bool | None = None
+    ipc_host: bool | None = None
+    cgroupns_host: bool | None = None
+    ports: bool | None = None
+    propagation: bool | None = None
+    shared_paths: bool | None = None
+    networks: tuple[str, ...] | None = None
+    capabilities: tuple[str, ...] | None = None
+    security_opt: tuple[str, ...] | None = None
+    devices: bool | tuple[str, ...] | None = None
+    sysctls: tuple[str, ...] | None = None
+    ulimits: tuple[str, ...] | None = None
+    log_drivers: tuple[str, ...] | None = None
+    registries: tuple[str, ...] | None = None
+    volumes: tuple[str, ...] | None = None
     binds: tuple[str, ...] | None = None
-    registries: tuple[str, ...] = ()
+    exact: tuple[str, ...] | None = None
     config_roots: tuple[str, ...] = ("/etc/kolla",)
 
 
@@ -175,6 +191,14 @@ class Settings:
     alerts: Alerts = field(default_factory=Alerts)
     policy: Policy = Policy()
     log: Log = Log()
+
+    def kept_apart(self) -> tuple[Path, ...]:
+        """What no container may see and no commit may write to: the state, the keys and tokens, the engine's socket."""
+        sections: list[Any] = [self.git, self.trust, self.secrets, self.report, self.daemon.webhook, self.forge]
+        sections += self.alerts.targets.values()
+        held = [getattr(part, item.name) for part in sections if part is not None for item in fields(part)]
+        socket = [Path(self.engine.url.removeprefix("unix://"))] if self.engine.url.startswith("unix:///") else []
+        return tuple(dict.fromkeys((self.state_dir, *(path for path in held if isinstance(path, Path)), *socket)))
 
 
 _SECTIONS: Mapping[str, type] = {

@@ -1,5 +1,6 @@
-"""What a node aims at: the desired state of one commit made concrete, within what the node's own settings allow."""
+"""What a node aims at: the desired state of one commit made concrete; and what the node's own settings allow of it."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from reconciler import plan, policy
 from reconciler.model import Desired, File
 from reconciler.prepare import Prepared
 from reconciler.render import digest, tokens
+from reconciler.settings import Policy as SettingsPolicy
 from reconciler.settings import Settings
 
 
@@ -24,7 +26,7 @@ class Target:
         return self.prepared.desired
 
 
-def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
+def make_target(prepared: Prepared) -> Target:
     """Bind the secrets into the files and digest what planning compares."""
     desired = prepared.desired
     contents = {file.path: tokens.bind(file.content, prepared.secrets).encode() for file in desired.files}
@@ -35,7 +37,6 @@ def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
         contents=contents,
         files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
         part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
-        denied=policy.denied(desired, rules),
     )
     return Target(prepared, contents, basis)
 
@@ -52,16 +53,27 @@ def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:
 
 
 def host_policy(settings: Settings) -> policy.HostPolicy:
-    """What the node's settings allow a commit to ask for."""
+    """What the node's settings allow a commit to ask for.
+
+    A setting replaces everything of its kind. Without a base, a host that takes anything away has everything else taken
+    away as well, save the host's network, which is every container's default: one privilege is as good as another.
+    """
     own = settings.policy
-    base = policy.HostPolicy()
-    state = str(settings.state_dir)
-    return replace(
-        base,
-        privileged=own.privileged,
-        host_pid=own.pid_host,
-        devices=base.devices if own.devices else (),
-        binds=base.binds if own.binds is None else own.binds,
-        registries=own.registries,
-        forbidden=base.forbidden if state in base.forbidden else (*base.forbidden, state),
-    )
+    given = {name: value for name in _GRANTS if (value := getattr(own, name)) is not None}
+    if isinstance(devices := given.get("devices"), bool):
+        given["devices"] = policy.KOLLA.devices if devices else ()
+    if "binds" in given:
+        given = {"exact": (), "read_only": (), **given}
+    if own.base:
+        base = policy.STRICT if own.base == "strict" else policy.KOLLA
+    elif any(value != getattr(policy.KOLLA, name) for name, value in given.items() if name != "registries"):
+        base = replace(policy.STRICT, networks=("host", *policy.STRICT.networks))
+    else:
+        base = policy.KOLLA
+    apart = dict.fromkeys((*base.forbidden, *(str(path) for path in settings.kept_apart())))
+    return replace(base, **given, forbidden=tuple(apart))
+
+
+_GRANTS = tuple(
+    field.name for field in dataclasses.fields(SettingsPolicy) if field.name not in ("base", "config_roots")
+)

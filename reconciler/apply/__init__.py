@@ -1,6 +1,6 @@
 """Carries out a plan: order, parallelism, health gates, rollback. It decides nothing else."""
 
-from reconciler.apply.actions import Actions
+from reconciler.apply.actions import FILE_VERBS, Actions
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.units import Systemd
@@ -8,6 +8,7 @@ from reconciler.apply.validate import Validator
 from reconciler.apply.walk import Slots, walk
 
 __all__ = [
+    "FILE_VERBS",
     "Actions",
     "Basis",
     "Engine",

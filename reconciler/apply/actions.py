@@ -29,7 +29,7 @@ from reconciler.model import (
 DIRECTORY_MODE = 0o770  # kolla's
 # Verbs after which a container has shown that it works with its present files.
 _PROVING = frozenset({Verb.CREATE, Verb.REPLACE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START})
-_FILES = frozenset({Verb.WRITE, Verb.DELETE, Verb.CHMOD})
+FILE_VERBS = frozenset({Verb.WRITE, Verb.DELETE, Verb.CHMOD})
 
 
 class Actions:
@@ -73,7 +73,7 @@ class Actions:
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
         self._changing: dict[str, list[str]] = {name: [] for name in tested if name in self._containers}
         for action in plan.actions:
-            if action.verb in _FILES and action.container in self._changing:
+            if action.verb in FILE_VERBS and action.container in self._changing:
                 self._changing[action.container].append(action.target)
         self._verbs: Mapping[Verb, Callable[[Action], Outcome]] = {
             Verb.PULL: self._pull,
@@ -168,7 +168,7 @@ class Actions:
 
     def _delete(self, action: Action) -> Outcome:
         self._keep(action)
-        files.remove(self._root, action.target)
+        files.remove(self._root, action.target, only=self._basis.written.get(action.target, ()))
         if action.container not in self._containers and action.container not in self._jobs:
             with contextlib.suppress(errors.ReconcilerError):  # others may have files in the directory
                 files.remove_dir(self._root, action.target.rpartition("/")[0])

@@ -24,6 +24,7 @@ class Basis:
     `in_force` are the containers as they are to be kept, by name: for those in `quarantined` the last that worked, not what
     the commit says. `migrated` names services whose previous image does not fit their schema any more. `observed` maps
     every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made.
+    `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
     `worked` are containers that are to be what they were when everything worked last.
     """
 
@@ -34,6 +35,7 @@ class Basis:
     observed: Mapping[str, str] = field(default_factory=dict)
     owned: frozenset[str] = frozenset()
     registered: Mapping[str, Registration] = field(default_factory=dict)
+    written: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 class Healthy(Protocol):

@@ -7,20 +7,26 @@ overwrite them.
 
 import json
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from reconciler import files
+from reconciler import errors, files
 
 
 class Rollback:
-    """Keeps and brings back files below `config_root`. Safe to use from several threads."""
+    """Keeps and brings back files below `config_root`. Safe to use from several threads.
 
-    def __init__(self, directory: Path, config_root: Path) -> None:
+    `written` maps a path to the digests of what this program wrote there: when a file was absent before, that goes again and
+    nothing else.
+    """
+
+    def __init__(self, directory: Path, config_root: Path, written: Mapping[str, Collection[str]]) -> None:
         self._directory = directory
         self._root = config_root
+        self._written = written
         self._lock = Lock()  # the files of one container may be written at the same time
 
     def keep(self, container: str, paths: Iterable[str]) -> None:
@@ -48,7 +54,7 @@ class Rollback:
             files.write_atomic(place / copy, content, mode=0o600)
             manifest[path] = {
                 "copy": copy,
-                "mode": status.st_mode & 0o7777,
+                "mode": status.st_mode & files.MODES,
                 "uid": status.st_uid,
                 "gid": status.st_gid,
             }
@@ -65,7 +71,8 @@ class Rollback:
         place = self._place(container)
         for path, kept in manifest.items():
             if kept is None:
-                files.remove(self._root, path)
+                with suppress(errors.Terminal):  # somebody put another one there meanwhile: it stays
+                    files.remove(self._root, path, only=self._written.get(path, ()))
                 continue
             content = (place / kept["copy"]).read_bytes()
             files.write_under(self._root, path, content, mode=kept["mode"], uid=kept["uid"], gid=kept["gid"])

@@ -1,7 +1,7 @@
 """Runs an image's own checker on a new configuration: a one-shot container with the new files, and nothing else.
 
-It has no network, no volume, no privilege and no device of the container that it speaks for. Its files lie below a
-directory of the program's own, readable by root only, for as long as it runs; what a kill leaves there the next run removes.
+It has no network, no volume, no privilege and no device of the container that it speaks for. Its files lie in a folder below
+the config root, which only root can enter, for as long as it runs; what a kill leaves there the next run removes.
 """
 
 import re
@@ -13,6 +13,7 @@ from reconciler import errors, files
 from reconciler.apply.ports import Engine
 from reconciler.model import VALIDATING, Container, File, Job, Mount
 
+FOLDER = ".reconciler-validate"  # below the config root
 SCRIPT = "reconciler-check"  # the file beside the configuration that `validate.script` becomes
 _NO_CHECKER = frozenset({126, 127})  # the shell's: the command cannot be run, or is not there
 _TELLING = re.compile(r"error|fatal|alert|emerg|invalid|unknown|not valid|cannot|failed|refus", re.IGNORECASE)
@@ -20,11 +21,10 @@ _MOST_LINES = 12
 
 
 class Validator:
-    """`directory` is the program's own. What a checker refused is remembered for the life of this object: the same
+    """What a checker refused is remembered for the life of this object: the same
     configuration is not checked again in every pass. Safe to use from several threads."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self) -> None:
         self._refused: dict[str, tuple[str, str]] = {}  # container → (digest of its part, what was said)
 
     def run(
@@ -45,9 +45,10 @@ class Validator:
         digest, said = self._refused.get(container.name, ("", ""))
         if digest and digest == part_digest:
             return said
-        place = self._directory / container.name
+        place = config_root / FOLDER / container.name
         shutil.rmtree(place, ignore_errors=True)
         try:
+            files.make_dirs(config_root, f"{FOLDER}/{container.name}", 0o700)
             self._lay_out(place, container, wanted, contents)
             code, output = engine.run_once(_job(container, place, config_root, part_digest))
         finally:
@@ -59,15 +60,14 @@ class Validator:
         self._refused[container.name] = (part_digest, said)
         return said
 
-    def tidy(self) -> None:
+    def tidy(self, config_root: Path) -> None:
         """Remove what a kill left."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(config_root / FOLDER, ignore_errors=True)
 
     def _lay_out(
         self, place: Path, container: Container, wanted: Iterable[File], contents: Mapping[str, bytes]
     ) -> None:
         assert container.validation is not None
-        files.make_dirs(self._directory.parent, f"{self._directory.name}/{container.name}", 0o700)
         for file in wanted:
             if directory := file.path.rpartition("/")[0]:
                 files.make_dirs(place, directory, 0o755)

@@ -39,6 +39,7 @@ _VERBS = {
     "resume": "operator:resume",
     "retry": "operator:retry",
     "anchor": "operator:anchor",
+    "owner": "operator:owner",
     "reporter": "reporter:reporter",
     "doctor": "doctor:doctor",
     "node": "install:node",

@@ -1,4 +1,4 @@
-"""`suspend`, `resume`, `retry`, `anchor`: what an operator may tell a node."""
+"""`suspend`, `resume`, `retry`, `anchor`, `owner`: what an operator may tell a node."""
 
 import getpass
 from datetime import UTC, datetime
@@ -149,3 +149,48 @@ def anchor_accept(revision: str, reason: str, json_: bool) -> None:
         output.as_json(to_json(accepted))
     else:
         output.line(f"accepted {accepted.commit} ({told})")
+
+
+@click.group()
+def owner() -> None:
+    """Show by which key this node knows its containers, or take over another's.
+
+    The key was drawn when the state directory was made, and is a label on every container and volume made since.
+    """
+
+
+@owner.command("show")
+@json_option
+@config_option
+def owner_show(json_: bool) -> None:
+    """Show the key, and whose containers count as this node's as well."""
+    from reconciler.model import to_json
+
+    found = _state().identify()
+    if json_:
+        output.as_json(to_json(found))
+    else:
+        output.line(found.key)
+        for label in found.also:
+            output.line(f"also {label}")
+
+
+@owner.command("claim")
+@click.argument("label")
+@json_option
+@config_option
+def owner_claim(label: str, json_: bool) -> None:
+    """Take over the containers and volumes whose owner is LABEL, on this node's engine.
+
+    For a node that lost its state directory: LABEL is what `reconciler plan` names beside them. What belongs to an
+    installation that still runs must not be claimed: both would change the same containers.
+    """
+    from reconciler.model import to_json
+
+    state = _state()
+    claimed = state.claim(label)
+    told = _wake(state)
+    if json_:
+        output.as_json(to_json(claimed))
+    else:
+        output.line(f"what {label} owns is this node's from now on ({told})")

@@ -155,7 +155,7 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
     from reconciler.model import Desired, from_json
     from reconciler.node import Node
     from reconciler.secret import Secret
-    from reconciler.target import host_policy, make_target
+    from reconciler.target import make_target
 
     node = Node(load_settings(), forge=False)
     try:
@@ -169,9 +169,7 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
         answer = run.python("reconciler.cli.children:desired", argument, limits=prepare.LIMITS, no_network=True)
         secrets = {name: Secret(value) for name, value in answer["secrets"].items()}
         prepared = prepare.Prepared(from_json(Desired, answer["desired"]), secrets)
-        target = make_target(prepared, host_policy(node.settings))
-        node.engine.owner = f"{target.desired.site}/{target.desired.host}"
-        return planned(node, target)
+        return planned(node, make_target(prepared))
     finally:
         node.close()
 

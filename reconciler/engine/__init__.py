@@ -1,10 +1,11 @@
 """The Docker Engine: what it has, and one method per thing it may be asked to do. docker-py lives only here."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from docker import errors as docker_errors
 from docker.utils import parse_repository_tag
@@ -15,10 +16,22 @@ from reconciler.engine.connection import Connection
 from reconciler.engine.events import Event
 from reconciler.engine.health import Health, Waiter
 from reconciler.engine.observe import EngineView
-from reconciler.model import Container, Desired, Image, Job, State
+from reconciler.model import Container, Desired, Image, Job, State, Volume
 from reconciler.normal import ADJUSTABLE, MUTABLE, normal
 
 __all__ = ["Engine", "EngineView", "Event", "Health"]
+
+
+class Admit(Protocol):
+    """Judges a container, given the engine's volumes, and says what its paths are. Raises errors.Terminal (PolicyDenied).
+
+    `paths_only`: it was made already, and only what its paths are may have changed since.
+    """
+
+    def __call__(
+        self, container: Container, volumes: Mapping[str, Volume], *, paths_only: bool = False
+    ) -> Mapping[str, object]: ...
+
 
 _DEFAULT_STOP = 10  # seconds between SIGTERM and SIGKILL where neither container nor caller says
 
@@ -26,25 +39,39 @@ _DEFAULT_STOP = 10  # seconds between SIGTERM and SIGKILL where neither containe
 class Engine:
     """One Docker Engine, seen and changed on behalf of one owner.
 
-    `url` is a DOCKER_HOST value, None for the engine's default; `owner` is `<site>/<host>`, the value of the ownership label;
-    `timeout` in seconds is for one request. Safe to use from up to eight threads. Every method raises errors.Transient
+    `url` is a DOCKER_HOST value, None for the engine's default; `owner` is the installation's key, the value of the ownership
+    label, `also` are keys that count as its own; `site` (`<site>/<host>`) goes into a label for people. `admit` judges every
+    container right before it is made or started, given the engine's volumes, and says what its paths are: when they are others
+    right afterwards, the container goes. `timeout` in seconds is for one request. Safe to use from up to eight threads. Every method raises errors.Transient
     (EngineUnreachable, EngineTimeout) besides what it names. A change whose answer does not come in time is looked for
     before it counts as EngineTimeout.
     """
 
-    def __init__(self, url: str | None, *, owner: str, timeout: float = 60.0) -> None:
+    def __init__(self, url: str | None, *, owner: str, also: Collection[str] = (), timeout: float = 60.0) -> None:
         self._connection = Connection(url, timeout)
         self._cache = observe.Cache()
-        self._observer = observe.Observer(self._connection, owner, self._cache)
+        self._observer = observe.Observer(self._connection, owner, self._cache, frozenset(also))
+        self.site = ""
+        self.admit: Admit | None = None
 
     @property
     def owner(self) -> str:
-        """Whose containers are seen as owned, and made. A node knows its site's name only from a first commit."""
+        """Whose containers are seen as owned, and made."""
         return self._observer.owner
 
-    @owner.setter
-    def owner(self, owner: str) -> None:
-        self._observer.owner = owner
+    @property
+    def also(self) -> Collection[str]:
+        """Other keys whose containers count as this owner's."""
+        return self._observer.also
+
+    @also.setter
+    def also(self, also: Collection[str]) -> None:
+        self._observer.also = frozenset(also)
+
+    @property
+    def data_root(self) -> str:
+        """The folder where the engine keeps images and volumes."""
+        return self._connection.facts().data_root
 
     def close(self) -> None:
         """Close the connections; the next use connects again."""
@@ -143,7 +170,7 @@ class Engine:
 
     def create_volume(self, name: str, *, service: str = "") -> None:
         """Make a named volume with our labels; one that exists stays as it is."""
-        labels = {options.OWNER: self.owner, options.SERVICE: service}
+        labels = {options.OWNER: self.owner, options.SITE: self.site, options.SERVICE: service}
         api = self._connection.api
         self._connection.ask(f"create volume {name}", lambda: api.create_volume(name, labels=labels))
 
@@ -152,12 +179,13 @@ class Engine:
     def create(self, container: Container, *, name: str | None = None, labels: Mapping[str, str] | None = None) -> str:
         """Make a container, not started, and the named volumes it lacks. Returns its id.
 
-        Raises errors.Terminal (NameInUse, ImageNotFound, MountMissing, CapabilityRefused, EngineRefused) and
-        errors.Transient (DiskFull).
+        Raises errors.Terminal (NameInUse, ImageNotFound, MountMissing, CapabilityRefused, EngineRefused, PolicyDenied,
+        MountExchanged) and errors.Transient (DiskFull).
         """
         called = name or container.name
+        self._admitted(container)
         self._make_volumes(container)
-        body = options.create(container, owner=self.owner, labels=labels)
+        body = options.create(container, owner=self.owner, labels={options.SITE: self.site, **(labels or {})})
         api: Any = self._connection.api
 
         def made() -> bool:
@@ -176,12 +204,13 @@ class Engine:
         """Start a container; one that runs is left alone.
 
         Raises errors.Terminal (MountMissing, CapabilityRefused, UlimitRefused, DeviceMissing, StartFailed) and errors.Transient
-        (PortInUse, DiskFull, ContainerMissing).
+        (PortInUse, DiskFull, ContainerMissing); as `create` what the policy says.
         """
         api = self._connection.api
-        self._connection.settle(
-            f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback="StartFailed"
-        )
+        with self._watched(name):
+            self._connection.settle(
+                f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback="StartFailed"
+            )
 
     def stop(self, name: str, timeout: int | None = None) -> None:
         """Send the container's stop signal, after `timeout` seconds SIGKILL. One that is not there counts as stopped."""
@@ -210,13 +239,14 @@ class Engine:
                 and now["State"]["StartedAt"] != before["State"]["StartedAt"]
             )
 
-        self._connection.settle(
-            f"restart {name}",
-            lambda: api.restart(name, timeout=seconds),
-            restarted,
-            fallback="StartFailed",
-            patience=seconds + 10.0,
-        )
+        with self._watched(name):
+            self._connection.settle(
+                f"restart {name}",
+                lambda: api.restart(name, timeout=seconds),
+                restarted,
+                fallback="StartFailed",
+                patience=seconds + 10.0,
+            )
 
     def signal(self, name: str, signal: str) -> None:
         """Send a signal (`HUP`, `SIGHUP`) to the container's first process."""
@@ -243,7 +273,7 @@ class Engine:
         if data is None:
             return
         api, identity = self._connection.api, str(data["Id"])
-        if (data["Config"].get("Labels") or {}).get(options.OWNER) != self.owner and identity not in adopted:
+        if not self._is_ours(data["Config"].get("Labels") or {}) and identity not in adopted:
             raise errors.Terminal(f"remove {name}: it was made by somebody else and is left alone", reason="NotOwned")
 
         def remove() -> None:
@@ -296,7 +326,7 @@ class Engine:
         """
         runner = jobs.Runner(
             self._connection,
-            self.owner,
+            self._is_ours,
             create=lambda container, labels: self.create(container, labels=labels),
             start=self.start,
             stop=self.stop,
@@ -305,6 +335,44 @@ class Engine:
         return runner.run(job)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _is_ours(self, labels: Mapping[str, str]) -> bool:
+        return parse.is_ours(labels, self.owner, self.also)
+
+    def _admitted(self, container: Container, *, paths_only: bool = False) -> Mapping[str, object]:
+        if self.admit is None:
+            return {}
+        named = any(not mount.source.startswith("/") for mount in container.mounts)
+        found = self._connection.ask("list volumes", self._connection.api.volumes) if named else {}
+        volumes = {v["Name"]: parse.volume(v, owner=self.owner, also=self.also) for v in found.get("Volumes") or ()}
+        return self.admit(container, volumes, paths_only=paths_only)
+
+    @contextlib.contextmanager
+    def _watched(self, name: str) -> Iterator[None]:
+        """Judge a container by what the engine has of it, right before and right after it is started.
+
+        The engine resolves a bind's path when it starts the container, and not when it makes it.
+        """
+        if self.admit is None:
+            yield
+            return
+        data = self._require(name)
+        container = parse.running(data, None, owner=self.owner, engine=self._connection.facts()).spec
+        before = self._admitted(container, paths_only=True)
+        yield
+        try:
+            after = self._admitted(container, paths_only=True)
+            exchanged = [path for path, what in before.items() if what is not None and after[path] != what]
+            why = f"what is at {', '.join(exchanged)} was exchanged" if exchanged else ""
+        except errors.Terminal as error:
+            why = str(error)
+        if why:
+            self.stop(name, 0)
+            raise errors.Terminal(
+                f"{name} was stopped: while it was started, what it binds became something else ({why}). Look who may write to "
+                "the folders above",
+                reason="MountExchanged",
+            )
 
     def _require(self, name: str) -> Mapping[str, Any]:
         data = self._connection.inspect(name)

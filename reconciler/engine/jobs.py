@@ -16,19 +16,19 @@ _WAIT_SECONDS = 20.0  # of one wait request
 
 
 class Runner:
-    """Runs one job. `create`, `start`, `stop` and `remove` are the engine's own actions, by name."""
+    """Runs one job. `is_ours` judges a container by its labels. `create`, `start`, `stop` and `remove` are the engine's own actions, by name."""
 
     def __init__(
         self,
         connection: Connection,
-        owner: str,
+        is_ours: Callable[[Mapping[str, str]], bool],
         *,
         create: Callable[[Container, Mapping[str, str]], object],
         start: Callable[[str], None],
         stop: Callable[[str], None],
         remove: Callable[[str], None],
     ) -> None:
-        self._connection, self._owner = connection, owner
+        self._connection, self._is_ours = connection, is_ours
         self._create, self._start, self._stop, self._remove = create, start, stop, remove
 
     def run(self, job: Job) -> tuple[int, str]:
@@ -61,7 +61,7 @@ class Runner:
 
     def _require_ours(self, job: Job, data: Mapping[str, Any]) -> None:
         labels = data["Config"].get("Labels") or {}
-        if labels.get(options.OWNER) != self._owner or labels.get(options.JOB) != job.name:
+        if not self._is_ours(labels) or labels.get(options.JOB) != job.name:
             raise errors.Terminal(
                 f"run {job.name}: a container of that name was made by somebody else (remove or rename it)",
                 reason="NameInUse",

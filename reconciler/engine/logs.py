@@ -63,13 +63,14 @@ def _file(connection: Connection, data: Mapping[str, Any], pattern: str, lines: 
 def _from_host(root: Path, folder: str, glob: str) -> bytes | None:
     """The end of the newest file that matches; None when the folder cannot be read here.
 
-    What is in a volume was put there by a container, so no link is followed below the volume's own folder.
+    What is in a volume was put there by a container, and a bind's folder may have been exchanged by one since: no link is
+    followed anywhere on the way.
     """
     with contextlib.ExitStack() as stack:
         try:
-            handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            handle = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, handle)
-            for part in folder.split("/") if folder else ():
+            for part in (*root.parts[1:], *(folder.split("/") if folder else ())):
                 handle = os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=handle)
                 stack.callback(os.close, handle)
             newest: tuple[float, int, int] | None = None

@@ -2,17 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from reconciler import errors
-from reconciler.engine import options, parse
+from reconciler.engine import parse
 from reconciler.engine.connection import THREADS, Connection
 from reconciler.engine.events import Event
-from reconciler.model import ASIDE, Container, Desired, Image, Running, State
+from reconciler.model import ASIDE, Container, Desired, Image, Running, State, Volume
 
 CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
 
@@ -24,13 +24,15 @@ _HEADER = 8
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
-    """What the engine has. `volumes` maps a name to its folder on the host, `own_volumes` are those that we made; `unknown` is keyed like Actual.unknown:
-    `container:NAME`, `image:REFERENCE`, `stale:NAME`."""
+    """What the engine has. `volumes` maps a name to its folder on the host, `own_volumes` are those that we made,
+    `volume_details` tell what each is; `unknown` is keyed like Actual.unknown: `container:NAME`, `image:REFERENCE`,
+    `stale:NAME`."""
 
     containers: Mapping[str, Running] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
     own_volumes: frozenset[str] = frozenset()
+    volume_details: Mapping[str, Volume] = field(default_factory=dict)
     stale: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
 
@@ -127,10 +129,10 @@ class Cache:
 
 
 class Observer:
-    """Looks at the engine for one owner (`<site>/<host>`)."""
+    """Looks at the engine for one owner, by its key; what carries a key of `also` counts as its own, too."""
 
-    def __init__(self, connection: Connection, owner: str, cache: Cache) -> None:
-        self._connection, self.owner, self._cache = connection, owner, cache
+    def __init__(self, connection: Connection, owner: str, cache: Cache, also: Collection[str] = ()) -> None:
+        self._connection, self.owner, self._cache, self.also = connection, owner, cache, also
 
     def observe(self, desired: Desired, *, deep: bool, extra_names: Iterable[str] = ()) -> EngineView:
         """Every container that is ours, desired, moved aside or named in `extra_names`, what they are made from, volumes.
@@ -165,7 +167,10 @@ class Observer:
                 want = wanted.get(name.removeprefix(ASIDE))
                 try:
                     containers[name] = self._cache.parsed(
-                        found, own, (self.owner, want), partial(self._parse, found, own, want, facts, by_id)
+                        found,
+                        own,
+                        (" ".join((self.owner, *sorted(self.also))), want),
+                        partial(self._parse, found, own, want, facts, by_id),
                     )
                 except (KeyError, TypeError, ValueError) as error:
                     unknown[f"container:{name}"] = f"the engine's description cannot be read: {error!r}"
@@ -176,6 +181,9 @@ class Observer:
             images={ref: image for ref, image in images.items() if any(c.image == ref for c in wanted.values())},
             volumes={volume["Name"]: volume.get("Mountpoint") or "" for volume in volumes.get("Volumes") or ()},
             own_volumes=frozenset(v["Name"] for v in volumes.get("Volumes") or () if self._is_ours(v)),
+            volume_details={
+                v["Name"]: parse.volume(v, owner=self.owner, also=self.also) for v in volumes.get("Volumes") or ()
+            },
             stale=stale,
             unknown=unknown,
         )
@@ -188,14 +196,14 @@ class Observer:
         facts: parse.Facts,
         names: Mapping[str, str],
     ) -> Running:
-        return parse.running(data, own, owner=self.owner, engine=facts, wanted=want, names=names)
+        return parse.running(data, own, owner=self.owner, also=self.also, engine=facts, wanted=want, names=names)
 
     def _is_of_interest(self, entry: Mapping[str, Any], names: set[str]) -> bool:
         name = _name(entry)
         return self._is_ours(entry) or name in names or (name.startswith(ASIDE) and name.removeprefix(ASIDE) in names)
 
     def _is_ours(self, entry: Mapping[str, Any]) -> bool:
-        return bool((entry.get("Labels") or {}).get(options.OWNER) == self.owner)
+        return parse.is_ours(entry.get("Labels"), self.owner, self.also)
 
     def _inspect(self, identity: str, listed: Mapping[str, Any]) -> Mapping[str, Any] | None:
         kept = self._cache.container(identity, listed)

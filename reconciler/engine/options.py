@@ -9,7 +9,8 @@ from typing import Any
 from reconciler.model import Container, Healthcheck, Mount
 from reconciler.normal import LABEL_PREFIX, digest, engine_filled, normal
 
-OWNER = LABEL_PREFIX + "owner"  # <site>/<host>
+OWNER = LABEL_PREFIX + "owner"  # the key of the installation that made it: nothing else says whose it is
+SITE = LABEL_PREFIX + "site"  # <site>/<host>, for people
 SERVICE = LABEL_PREFIX + "service"
 SPEC = LABEL_PREFIX + "spec"  # digest of the options it was made with
 EXPLICIT = LABEL_PREFIX + "explicit"  # which options were set that the engine would have filled in
@@ -22,7 +23,7 @@ _VOLATILE = ("/run/", "/var/run/", "/tmp/", "/var/lock/")  # noqa: S108 - compar
 
 
 def create(container: Container, *, owner: str, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The request's body. `owner` is `<site>/<host>`; `labels` are further labels of ours (a job's)."""
+    """The request's body. `owner` is the installation's key; `labels` are further labels of ours (the site's, a job's)."""
     spec = normal(container)
     body: dict[str, Any] = {
         "Image": spec.image,

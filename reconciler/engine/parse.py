@@ -3,14 +3,14 @@
 Pure. What a container has from its image is None (or left out) here, as desired state leaves it out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
 
 from reconciler import normal
 from reconciler.engine import options
-from reconciler.model import Container, Healthcheck, Image, Mount, Running, State, Ulimit
+from reconciler.model import Container, Healthcheck, Image, Mount, Running, State, Ulimit, Volume
 
 _NANOSECONDS = 1_000_000_000
 _NEVER = "0001-01-01"
@@ -23,6 +23,7 @@ class Facts:
     cgroupns_mode: str = "private"
     log_driver: str = "json-file"
     unsupported: frozenset[str] = frozenset()
+    data_root: str = ""  # where it keeps images and volumes
 
 
 _SUPPORT: Mapping[str, str] = {
@@ -45,6 +46,7 @@ def facts(info: Mapping[str, Any]) -> Facts:
     return Facts(
         cgroupns_mode="private" if private else "host",
         log_driver=str(info.get("LoggingDriver") or ""),
+        data_root=str(info.get("DockerRootDir") or ""),
         unsupported=frozenset(name for name, key in _SUPPORT.items() if not info.get(key)),
     )
 
@@ -72,12 +74,13 @@ def running(
     *,
     owner: str,
     engine: Facts,
+    also: Collection[str] = (),
     wanted: Container | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Running:
     """From a container's inspect JSON. Raises KeyError or TypeError on JSON of another shape.
 
-    `own_image` is what the container was made from, None when the engine has lost it. `wanted` is the desired container of
+    `owner` is this installation's key, `also` are those it took over. `own_image` is what the container was made from, None when the engine has lost it. `wanted` is the desired container of
     that name: an option it leaves to the engine is reported as left to the engine, unless the container was made with it
     set. `names` maps ids to names, for namespaces shared with another container.
     """
@@ -97,9 +100,27 @@ def running(
         error=str(state.get("Error") or ""),
         pid=int(state.get("Pid") or 0),
         restart_count=int(data.get("RestartCount") or 0),
-        owned=labels.get(options.OWNER) == owner,
+        owned=is_ours(labels, owner, also),
+        owner=labels.get(options.OWNER, ""),
         explicit=frozenset(name for name, value in environment.items() if base.environment.get(name) != value),
     )
+
+
+def volume(data: Mapping[str, Any], *, owner: str, also: Collection[str] = ()) -> Volume:
+    """From one entry of the engine's list of volumes."""
+    labels = data.get("Labels") or {}
+    return Volume(
+        driver=str(data.get("Driver") or "local"),
+        options=dict(data.get("Options") or {}),
+        owned=is_ours(labels, owner, also),
+        owner=labels.get(options.OWNER, ""),
+    )
+
+
+def is_ours(labels: Mapping[str, str] | None, owner: str, also: Collection[str] = ()) -> bool:
+    """Whether something with these labels was made by this installation, or by one that it took over."""
+    found = (labels or {}).get(options.OWNER)
+    return bool(found) and (found == owner or found in also)
 
 
 def moment(text: str | None) -> datetime | None:

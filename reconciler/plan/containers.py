@@ -22,6 +22,9 @@ def plan_container(draft: Draft, container: Container) -> None:
             return
     running = draft.actual.containers.get(name)
     spare = draft.actual.containers.get(aside(name))
+    if message := draft.somebody_elses(container):
+        draft.held.append(Held(name, "NotOwned", message))
+        return
     if spare is not None and not spare.owned:
         message = f"{aside(name)}, which is where its spare would be, was made by somebody else: remove or rename it"
         draft.held.append(Held(name, "NotOwned", message))

@@ -3,7 +3,8 @@
 Drift policy, holds and maintenance windows are applied at one place, `Draft.add`.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.model import (
@@ -41,6 +42,7 @@ class Basis:
     container to the digest of its file contents and of its whole desired part; `denied` maps a container to why the host's
     policy refuses it; `hold` is a (reason, message) that holds every action back (suspended); `wait` is one that holds back
     what a new commit asks for, while drift is healed (outside a maintenance window).
+    `written` maps a path to the digests (SHA-256) of what this program ever wrote there: nothing else is deleted.
     `unproved` names containers that run and were never seen healthy, `kept` those whose previous files are still kept:
     what an interrupted apply leaves to be done.
     """
@@ -53,6 +55,13 @@ class Basis:
     wait: tuple[str, str] | None = None
     unproved: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
+    written: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+_ANOTHERS = (
+    "{what} belongs to another installation of this program ({owner}). Give one of the two another name; or, if that is "
+    "this host before its state directory was lost: `reconciler owner claim {owner}`"
+)
 
 
 class Draft:
@@ -121,6 +130,32 @@ class Draft:
         before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
         return tuple(before)
+
+    def directory_before(self, name: str) -> str:
+        """The folder that a container had in the last complete apply; "" when it had none. One without files names none."""
+        good = self.memory.last_good
+        return next((c.config_directory for c in good.containers if c.name == name), "") if good else ""
+
+    def wrote(self, path: str) -> bool:
+        """Whether the file that is there now is one that this program wrote."""
+        state = self.actual.files.get(path)
+        if state is None or state.kind != "file" or state.content is None:
+            return False
+        return hashlib.sha256(state.content).hexdigest() in self.basis.written.get(path, ())
+
+    def somebody_elses(self, container: Container) -> str:
+        """Why the names that a container (or job) asks for are not free; "" when they are.
+
+        Another installation's things are never taken over, whatever the site says of adoption.
+        """
+        running = self.actual.containers.get(container.name)
+        if running is not None and not running.owned and running.owner:
+            return _ANOTHERS.format(what="a container of this name", owner=running.owner)
+        for mount in container.mounts:
+            volume = self.actual.engine_volumes.get(mount.source)
+            if volume is not None and not volume.owned and volume.owner:
+                return _ANOTHERS.format(what=f"the volume {mount.source}", owner=volume.owner)
+        return ""
 
     def running_differences(self, container: Container, running: Running) -> tuple[Difference, ...]:
         """The options that differ and that something can be done about."""

@@ -1,8 +1,13 @@
 """Files of containers and jobs: content, mode, what should not be there."""
 
+import json
+from fnmatch import fnmatchcase
+
 from reconciler.model import Action, Container, Difference, File, Held, Verb
 from reconciler.plan.draft import Draft
 from reconciler.plan.redact import file_diff
+
+_CONFIG_FILES = "/var/lib/kolla/config_files"  # where Kolla's images find the folder
 
 
 def plan_files(
@@ -17,8 +22,11 @@ def plan_files(
             taken.append(action.id)
             if action.verb is Verb.WRITE:
                 changed.append(file)
-    for path in _extra(draft, owner, container):
-        cause = "no longer part of the configuration" if not draft.same_revision else "drift: not ours"
+    for path in _extra(draft, container.config_directory or draft.directory_before(container.name)):
+        if not draft.wrote(path):
+            _foreign(draft, owner, container, path)
+            continue
+        cause = "no longer part of the configuration" if not draft.same_revision else "drift: it is back"
         action = Action(Verb.DELETE, path, cause, needs, container.name, container.service, drift=draft.same_revision)
         if draft.add(action):
             taken.append(action.id)
@@ -99,24 +107,57 @@ def _write(
     )
 
 
-def _extra(draft: Draft, owner: str, container: Container) -> list[str]:
-    directory = container.config_directory
+def _extra(draft: Draft, directory: str) -> list[str]:
+    """What lies in a container's folder and no commit asks for, except in folders of others below it."""
     if not directory:
         return []
-    mine = {file.path for file in draft.files.get(owner, [])}
-    return sorted(path for path in draft.actual.files if path.startswith(directory + "/") and path not in mine)
+    parts = (*draft.desired.containers, *(job.container for job in draft.desired.jobs))
+    folders = {part.config_directory for part in parts} - {"", directory}
+    others = tuple(f"{folder}/" for folder in folders if not f"{directory}/".startswith(f"{folder}/"))
+    kept = {file.path for file in draft.desired.files}
+    return sorted(
+        path
+        for path in draft.actual.files
+        if path.startswith(f"{directory}/") and path not in kept and not path.startswith(others)
+    )
+
+
+def _foreign(draft: Draft, owner: str, container: Container, path: str) -> None:
+    """Somebody else's file: it is named and stays. What the container reads with its folder counts as drift."""
+    read = _is_read(draft, owner, container, path)
+    found = Difference("foreign", "absent", draft.actual.files[path].kind)
+    action = Action(Verb.DELETE, path, "", service=container.service, differences=(found,))
+    if draft.drift_mode(action) == "ignore":
+        return
+    message = "this program did not write it, so it stays: remove it if nobody needs it"
+    if read:
+        message = f"{container.name} reads it with its folder, and {message}"
+    draft.held.append(Held(path, "Foreign", message, (found,), drift=read))
+
+
+def _is_read(draft: Draft, owner: str, container: Container, path: str) -> bool:
+    """Whether the container takes whatever lies in the file's folder, by its config.json or by a bind."""
+    if not container.kolla:
+        absolute = f"{draft.desired.config_root}/{path}"
+        return any(absolute.startswith(f"{mount.source}/") for mount in container.mounts)
+    inside = path.removeprefix(f"{container.config_directory}/")
+    for file in draft.files.get(owner, ()):
+        if file.path == f"{container.config_directory}/config.json":
+            sources = [entry["source"] for entry in json.loads(file.content)["config_files"]]
+            names = [source.removeprefix(f"{_CONFIG_FILES}/").rstrip("/") for source in sources]
+            return any(inside.startswith(f"{name}/") or fnmatchcase(inside, name) for name in names)
+    return False
 
 
 def delete_files(draft: Draft, name: str, directory: str, service: str, needs: tuple[str, ...]) -> None:
-    """Plan the end of a container's directory, except for what others have in it."""
-    if not directory:
-        return
-    parts = (*draft.desired.containers, *(job.container for job in draft.desired.jobs))
-    kept = {file.path for file in draft.desired.files}
-    others = tuple(f"{part.config_directory}/" for part in parts if part.config_directory)
-    for path in sorted(draft.actual.files):
-        if path.startswith(f"{directory}/") and path not in kept and not path.startswith(others):
+    """Plan the end of what was written into a container's directory."""
+    for path in _extra(draft, directory):
+        if draft.wrote(path):
             draft.add(Action(Verb.DELETE, path, f"of {name}", needs, name, service))
+        else:
+            message = f"this program did not write it, so it stays, though {name} is no longer part of the site"
+            found = Difference("foreign", "absent", draft.actual.files[path].kind)
+            draft.held.append(Held(path, "Foreign", message, (found,)))
 
 
 def _mode(mode: int, owner: int, group: int) -> str:

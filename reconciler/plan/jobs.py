@@ -18,6 +18,15 @@ def plan_job(draft: Draft, job: Job) -> None:
     if job.name in draft.basis.denied:
         draft.held.append(Held(job.name, "PolicyDenied", draft.basis.denied[job.name]))
         return
+    named = replace(job.container, name=job.name)
+    if message := draft.somebody_elses(named):
+        draft.held.append(Held(job.name, "NotOwned", message))
+        return
+    running = draft.actual.containers.get(job.name)
+    if running is not None and not running.owned:
+        message = "a container of this name was made by another tool: remove or rename it"
+        draft.held.append(Held(job.name, "NotOwned", message))
+        return
     for item in (f"job:{job.name}", f"container:{job.name}", f"image:{job.container.image}"):
         if reason := draft.actual.unknown.get(item):
             draft.held.append(Held(job.name, "Unknown", f"cannot tell whether it was run, or with what: {reason}"))
@@ -27,8 +36,8 @@ def plan_job(draft: Draft, job: Job) -> None:
     else:
         cause = "its inputs changed" if last else "first run"
     needs = [f"{Verb.RUN}:{name}" for name in job.after]
-    needs += list(draft.dependencies(replace(job.container, name=job.name, depends_on=job.after)))
-    _, before = plan_files(draft, job.name, replace(job.container, name=job.name), tuple(needs))
+    needs += list(draft.dependencies(replace(named, depends_on=job.after)))
+    _, before = plan_files(draft, job.name, named, tuple(needs))
     draft.pull(job.container)
     needs += before
     risks = ("migration",) if job.migration else ()

@@ -4,6 +4,7 @@ The base revision's desired state stands in for actual state, so the same `diff`
 Secrets are bound to their names and the digest of their ciphertext: a rotated password is seen, its value is not.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -28,6 +29,7 @@ def preview(base: Desired | None, head: Desired, *, bind: Bind, part_digest: Cal
         Basis(
             contents=_contents(head, bind),
             part_digest={container.name: part_digest(head, container.name) for container in head.containers},
+            written=_written(base, bind) if base else {},
         ),
     )
 
@@ -55,6 +57,10 @@ def as_actual(base: Desired, bind: Bind) -> Actual:
         registrations={registration.id: registration.fields for registration in base.registrations},
         deep=True,
     )
+
+
+def _written(base: Desired, bind: Bind) -> dict[str, tuple[str, ...]]:
+    return {path: (hashlib.sha256(content).hexdigest(),) for path, content in _contents(base, bind).items()}
 
 
 def _contents(desired: Desired, bind: Bind) -> dict[str, bytes]:

@@ -1,12 +1,15 @@
 """One host's desired state out of a site: every service that is switched on, every container whose group has the host."""
 
 import dataclasses
+import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
+from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with, to_json
 from reconciler.render import checks, collect, containers, files, jobs, logins, option_rules, register, tokens
@@ -51,7 +54,7 @@ class _Builder:
         world.rendering = host
         self.problems: list[Problem] = []
         self.files: list[File] = []
-        self.config_root = self._variable("node_config_directory", self._variable("node_config", _CONFIG_ROOT))
+        self.config_root = self._config_root()
 
     def desired(self, revision: str) -> Desired:
         """All of it, or SiteInvalid."""
@@ -107,6 +110,19 @@ class _Builder:
         except SiteInvalid as error:
             self.problems += error.problems
             return default
+
+    def _config_root(self) -> str:
+        """Where files go, in one spelling. Whether a host lets it be there is for that host to say."""
+        text = self._variable("node_config_directory", self._variable("node_config", _CONFIG_ROOT))
+        if not text.startswith("/") or ".." in text.split("/") or not text.isprintable() or not text.strip("/"):
+            variables = self.world.variables(self.host)
+            name = "node_config_directory" if "node_config_directory" in variables else "node_config"
+            layers = variables.layered(name)
+            place = layers[-1].place if layers else Place("globals.yml")
+            hint = "write an absolute path such as /etc/kolla, without '..'"
+            self.problems.append(place.problem(f"{text!r} is not a folder for configuration files", hint))
+            return _CONFIG_ROOT
+        return "/" + posixpath.normpath(text).lstrip("/")
 
     # --- containers ------------------------------------------------------------------------------------------------
 
@@ -188,6 +204,11 @@ class _Builder:
                 fields.problem(None, f"the file {file.path} is also made for {other}", "give one another name")
             taken[file.path] = file
             self.files.append(file)
+        folders = {path[: at.start()] for path in taken for at in re.finditer("/", path)}
+        mine = {file.path for file in made}
+        for path in sorted(taken.keys() & folders):
+            if path in mine or any(other.startswith(f"{path}/") for other in mine):
+                fields.problem(None, f"{path} is a file and a folder of other files", "give one another name")
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 

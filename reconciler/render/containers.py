@@ -1,5 +1,6 @@
 """A container of service.yml → model.Container, read the way kolla-ansible reads its own."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
@@ -10,6 +11,7 @@ from reconciler.render.fields import Fields
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 
+_VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _DIMENSIONS_BYTES: Final = ("mem_limit", "mem_reservation", "memswap_limit", "kernel_memory")
 _DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_weight")
 _DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
@@ -106,6 +108,13 @@ def mounts(fields: Fields, key: str) -> tuple[Mount, ...]:
         source, *rest = text.split(":")
         if not 1 <= len(rest) <= 2 or not source or not rest[0].startswith("/"):
             fields.problem(key, f"{text!r} is not source:target[:mode] with an absolute target")
+            continue
+        if not source.startswith("/") and not _VOLUME.fullmatch(source):
+            hint = "a host path is absolute; a volume's name has letters, digits, '_', '.' and '-'"
+            fields.problem(key, f"{source!r} is neither an absolute path nor a volume's name", hint)
+            continue
+        if source.startswith("/") and ".." in source.split("/"):
+            fields.problem(key, f"{source!r} leads upwards with '..'", "write the path that is meant")
             continue
         mount = Mount(source, rest[0], _mode(rest[1] if len(rest) == 2 else ""))
         target = mount.target.rstrip("/")

@@ -18,8 +18,9 @@ from reconciler.render.fields import Fields
 from reconciler.render.filters import to_json
 from reconciler.site import Site
 
-_MODE: Final = re.compile(r"0?[0-7]{3,4}")
-_NUMERIC_OWNER: Final = re.compile(r"(\d+)(?::(\d+))?")
+_MODE: Final = re.compile(r"0?[0-7][0-7][0145]")
+_ID: Final = 2**32 - 2  # the highest user id; the one above it means "leave it as it is"
+_NUMERIC_OWNER: Final = re.compile(r"([0-9]+)(?::([0-9]+))?")
 _KOLLA_KEYS: Final = {
     "preserve_properties": "preserve_properties",
     "merge_in_container": "merge",
@@ -81,9 +82,10 @@ def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Itera
 
 def _permission(entry: Fields) -> dict[str, Any]:
     result: dict[str, Any] = {"path": entry.text("path")}
-    for key in ("owner", "perm"):
-        if key in entry and entry.text(key):
-            result[key] = entry.text(key)
+    if "owner" in entry and entry.text("owner"):
+        result["owner"] = entry.text("owner")
+    if "perm" in entry and entry.text("perm"):
+        result["perm"] = _octal(entry, "perm", entry.text("perm"))
     if "recurse" in entry:
         result["recurse"] = entry.flag("recurse")
     if "exclude" in entry:
@@ -140,6 +142,9 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
     if not owner.kolla and entry.text("owner") and numeric is None:
         entry.problem("owner", 'without Kolla\'s contract an owner is a number, or two: "1000:1000"')
     uid, gid = (int(numeric[1]), int(numeric[2] or numeric[1])) if numeric else (0, 0)
+    if max(uid, gid) > _ID:
+        entry.problem("owner", f"{entry.text('owner')} is no user or group: the highest number is {_ID}")
+        uid = gid = 0
     destination = entry.text("destination")
     for path, text, sources in texts:
         whole = posixpath.normpath(f"{owner.directory}/{path}")
@@ -169,7 +174,7 @@ def _config_entry(entry: Fields, name: str, destination: str, optional: bool) ->
     result: dict[str, Any] = {"source": f"{CONFIG_FILES}/{name}", "dest": destination}
     if not entry.flag("preserve_properties"):
         result["owner"] = entry.text("owner", "root")
-        result["perm"] = entry.text("perm", "0600")
+        result["perm"] = _octal(entry, "perm", entry.text("perm", "0600"))
     if optional:
         result["optional"] = True
     for key, kolla in _KOLLA_KEYS.items():
@@ -254,7 +259,17 @@ def _override(path: str, owner: Owner, scope: Scope, verbatim: bool) -> str:
 def _mode(entry: Fields, kolla: bool) -> int:
     """The bits on the node. Without Kolla's contract the container sees the node's file, so that `perm` means it too."""
     text = entry.text("mode") or (entry.text("perm") if not kolla else "") or "0660"
-    if not _MODE.fullmatch(text):
-        entry.problem("mode", f'{text!r} is not an octal mode such as "0660"')
-        return 0o660
-    return int(text, 8)
+    return int(_octal(entry, "mode" if entry.text("mode") else "perm", text), 8)
+
+
+def _octal(entry: Fields, key: str, text: str) -> str:
+    """A mode that only says who may read, write and run the file; anything else is a problem and read as 0600.
+
+    With a setuid or setgid bit whoever runs the file becomes its owner, and a configuration that everybody may write is
+    everybody's.
+    """
+    if _MODE.fullmatch(text):
+        return text
+    hint = 'write an octal mode such as "0660", without setuid, setgid and sticky bits, and not writable by everybody'
+    entry.problem(key, f"{text!r} is not a mode for a file", hint)
+    return "0600"

@@ -87,6 +87,8 @@ def _creates(fields: Fields) -> str:
     volume, colon, path = text.partition(":")
     if text and (not colon or not volume or not path):
         fields.problem("creates", f"{text!r} is not volume:path")
+    if ".." in path.split("/"):
+        fields.problem("creates", f"{text!r} leads upwards with '..'", "name a path in the volume")
     return text
 
 

@@ -97,14 +97,14 @@ class Report:
     @property
     def _open(self) -> bool:
         skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
-        waiting = any(held.reason not in _HARMLESS for held in (self.plan.held if self.plan else ()))
+        waiting = any(held.reason not in HARMLESS for held in (self.plan.held if self.plan else ()))
         return skipped or waiting
 
 
 OUTSIDE_WINDOW = "OutsideWindow"
 # Held back on purpose and for good: the node counts as converged all the same. Nothing more can be done for what is not
 # achievable either; it makes the node not ready.
-_HARMLESS = frozenset({"HoldsData", "PruneReported", NOT_ACHIEVABLE})
+HARMLESS = frozenset({"HoldsData", "PruneReported", "Foreign", NOT_ACHIEVABLE})
 
 
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
@@ -155,7 +155,7 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
         return False, reason, report.refusal.message if report.refusal else report.source.message
     if report.suspended:
         return False, "Suspended", report.suspended
-    held = [h for h in report.plan.held if h.reason not in _HARMLESS]
+    held = [h for h in report.plan.held if h.reason not in HARMLESS]
     if held and len(held) == len(report.waiting):
         return False, OUTSIDE_WINDOW, f"{len(held)} change{'' if len(held) == 1 else 's'} waiting {report.window}"
     if held:

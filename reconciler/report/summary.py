@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reconciler.model import NOT_ACHIEVABLE, Outcome
-from reconciler.report.cycle import Report, not_answering
+from reconciler.report.cycle import HARMLESS, Report, not_answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _enforced(report: Report) -> StatusText | None:
         names = ", ".join(sorted({held.target for held in drift})[:3])
         return StatusText(commit, "failed", f"drift: {names}: {drift[0].message}", f"drift {names}")
     if not report.converged:
-        waiting = next((h for h in report.plan.held if h.reason != "HoldsData"), None)
+        waiting = next((h for h in report.plan.held if h.reason not in HARMLESS), None)
         if waiting is None:
             return None
         return StatusText(

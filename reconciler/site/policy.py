@@ -13,7 +13,14 @@ from reconciler.model import Container
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
 _FIELDS: Final = frozenset(
-    (*(field.name for field in dataclasses.fields(Container)), "content", "mode", "state", "running configuration")
+    (
+        *(field.name for field in dataclasses.fields(Container)),
+        "content",
+        "mode",
+        "foreign",
+        "state",
+        "running configuration",
+    )
 )
 
 

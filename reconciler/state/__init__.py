@@ -1,5 +1,5 @@
 """What the node must remember between cycles, crash-safe."""
 
-from reconciler.state.store import Anchor, StateDirectory, Suspension, Trial
+from reconciler.state.store import Anchor, Owner, StateDirectory, Suspension, Trial
 
-__all__ = ["Anchor", "StateDirectory", "Suspension", "Trial"]
+__all__ = ["Anchor", "Owner", "StateDirectory", "Suspension", "Trial"]

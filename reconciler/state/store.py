@@ -1,5 +1,7 @@
 """The state directory: small JSON files, each replaced whole, and an append-only history.
 
+    owner.json       the key by which the engine's containers are known as this installation's
+    written.json     every file that was written below a config root, with the digests of what was written
     anchor.json      last commit that was verified and accepted
     testing.json     present while a testing branch is tried: its commit
     begun.json       present while a revision is carried out in part: the revision
@@ -19,10 +21,11 @@ A file that cannot be read is an error, never the same as no file.
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from threading import RLock
@@ -37,6 +40,7 @@ T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
 HISTORY_KEPT = 2_000  # lines
 LEFTOVER_AGE = 60.0  # seconds
+_DIGESTS_KEPT = 8  # of one file: what worked last, and what was tried since
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,19 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose containers are ours: those with `key` on their label, which was drawn by lot when the state directory was made.
+
+    `also` are labels that count as ours as well: what an earlier version of this program put there, and what an operator
+    claimed. `path` is the state directory that it was made for.
+    """
+
+    key: str
+    path: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A commit of a testing branch that this host tries instead of the anchor, which stays as it is."""
 
@@ -57,6 +74,11 @@ class Trial:
     commit: str
     accepted_at: datetime
     signer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    roots: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)  # config root → path → digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +123,70 @@ class StateDirectory:
                 yield
         except Timeout:
             raise errors.Transient("another reconciliation is under way on this node", reason="Busy") from None
+
+    # --- whose containers, whose files ---------------------------------------------------------------------------
+
+    def identify(self) -> Owner:
+        """This installation's key; made when there is none yet.
+
+        Raises errors.Terminal (StateCopied) when the directory is a copy of one that is still there: two daemons with one key
+        would take each other's containers for their own.
+        """
+        here = str(self.path.resolve())
+        with FileLock(self.path / "owner.lock", mode=0o600):
+            found = self._read("owner.json", Owner)
+            if found is None:
+                found = Owner(secrets.token_hex(16), here, self._labels_before())
+            elif found.path != here:
+                self._require_moved(found)
+                found = replace(found, path=here)
+            else:
+                return found
+            self._write("owner.json", to_json(found))
+            return found
+
+    def claim(self, label: str) -> Owner:
+        """Take over what carries `label`, another key, on this engine. Raises as `identify`."""
+        owner = self.identify()
+        with FileLock(self.path / "owner.lock", mode=0o600):
+            if label != owner.key and label not in owner.also:
+                owner = replace(owner, also=(*owner.also, label))
+                self._write("owner.json", to_json(owner))
+        return owner
+
+    def _labels_before(self) -> tuple[str, ...]:
+        """The label that versions without a key gave to the containers of this very memory: `<site>/<host>`."""
+        good = self._read("last-good.json", Desired)
+        if good is not None:
+            return (f"{good.site}/{good.host}",)
+        if self._json("memory.json") is None:
+            return ()
+        told = self._json("report.json") or {}
+        return (f"{told['site']}/{told['host']}",) if told.get("site") and told.get("host") else ()
+
+    def _require_moved(self, found: Owner) -> None:
+        other = None
+        with suppress(errors.ReconcilerError):  # what cannot be read there is no installation that could run
+            other = StateDirectory(Path(found.path))._read("owner.json", Owner)
+        if other is not None and other.key == found.key:
+            raise errors.Terminal(
+                f"{self.path} is a copy of {found.path}, which is still there: both would take each other's containers for "
+                "their own. Remove one of them; or everything but the settings from the copy, which then starts anew",
+                reason="StateCopied",
+            )
+
+    def written(self, root: str) -> Mapping[str, tuple[str, ...]] | None:
+        """What was written below a config root: path → digests of the contents. None: nothing was ever noted, anywhere."""
+        noted = self._read("written.json", _Written)
+        return None if noted is None else noted.roots.get(root, {})
+
+    def note_written(self, root: str, digests: Mapping[str, Iterable[str]]) -> None:
+        """Note everything that was written below a config root, or is about to be: path → digests, oldest first."""
+        with self._guard:
+            noted = self._read("written.json", _Written)
+            now = {path: tuple(dict.fromkeys(found))[-_DIGESTS_KEPT:] for path, found in digests.items()}
+            if noted is None or noted.roots.get(root) != now:
+                self._write("written.json", to_json(_Written({**(noted.roots if noted else {}), root: now})))
 
     def tidy(self) -> None:
         """Remove what killed writes left. Other processes may be writing, so only what is older than any write."""

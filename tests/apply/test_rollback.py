@@ -16,7 +16,8 @@ def place(tmp_path: Path) -> tuple[Rollback, Path]:
     files.make_dirs(tmp_path, "kolla/web", 0o770)
     files.write_under(root, "web/a.conf", b"old a", mode=0o640)
     (tmp_path / "state").mkdir()
-    return Rollback(tmp_path / "state" / "rollback", root), root
+    written = {"web/new.conf": (files.digest(b"new"),)}
+    return Rollback(tmp_path / "state" / "rollback", root, written), root
 
 
 def test_content_mode_and_absence_come_back(place: tuple[Rollback, Path]) -> None:

@@ -78,6 +78,6 @@ def _events(lab: Lab, since: float) -> list[str]:
             since=f"{since:.9f}",
             until=f"{time.time():.9f}",
             decode=True,
-            filters={"label": f"io.reconciler.owner={lab.name}/{lab.host}"},
+            filters={"label": f"io.reconciler.site={lab.name}/{lab.host}"},
         )
         return [event["Action"] for event in stream]

@@ -26,7 +26,7 @@ from tests.support import paths
 from tests.support.lab import PROJECT, Lab
 
 OWNER = f"{site.NAME}/{site.HOST}"
-LABEL = "io.reconciler.owner"
+LABEL = "io.reconciler.site"
 MARK = "RECONCILER_DEMO"  # in the environment of every process of the demo
 CONTAINERS = (
     "cron",

@@ -107,7 +107,7 @@ def test_volumes_are_labelled_and_stay(
     volume = f"{PREFIX}kept"
     engine.create(Container(name, busybox_image, service="db", mounts=(Mount(volume, "/data"),)))
     labels = docker_client.volumes.get(volume).attrs["Labels"]
-    assert labels == {options.OWNER: f"{OWNER_SITE}/{OWNER_HOST}", options.SERVICE: "db"}
+    assert labels == {options.OWNER: f"{OWNER_SITE}/{OWNER_HOST}", options.SITE: "", options.SERVICE: "db"}
     engine.remove(name)
     assert volume in engine.volumes()
 

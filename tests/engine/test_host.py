@@ -32,7 +32,7 @@ def test_files_with_their_owner_and_mode_and_those_nobody_asked_for(tmp_path: Pa
     ):
         (tmp_path / path).write_text(path)
         (tmp_path / path).chmod(mode)
-    (tmp_path / f"app/.1234{LEFTOVER_SUFFIX}").write_text("unfinished")
+    (tmp_path / f"app/.0123456789abcdef{LEFTOVER_SUFFIX}").write_text("unfinished")
     found, unknown = host.observe_files(desired(tmp_path, "app/a.conf", "app/sub/b.conf", "app/gone", "mine"), tmp_path)
     assert not unknown
     assert found.keys() == {"app/a.conf", "app/sub/b.conf", "app/extra", "mine"}
@@ -109,6 +109,9 @@ def test_what_a_job_makes(tmp_path: Path) -> None:
         assert host.is_created(Job("j", Container("j", "i"), "1", creates=f"volume:{path}"), volumes) is there
     with pytest.raises(OSError):
         host.is_created(job, {"volume": str(tmp_path / "unreachable")})
+    for path in ("..", "../x", "data/../../x", "/../x"):
+        with pytest.raises(OSError, match="upwards"):
+            host.is_created(Job("j", Container("j", "i"), "1", creates=f"volume:{path}"), volumes)
 
 
 @pytest.mark.engine

@@ -1,9 +1,16 @@
 """What a commit may ask of a host: Kolla's services pass, what would hand over the host does not."""
 
+from dataclasses import fields, replace
+from pathlib import Path
+
 import pytest
 
-from reconciler.model import Container, Desired, Job, Mount
-from reconciler.policy import HostPolicy, check, denied
+from reconciler import errors, policy, settings
+from reconciler.admission import Admission
+from reconciler.model import Container, Desired, Job, Mount, Ulimit, Volume
+from reconciler.normal import OPTIONS
+from reconciler.policy import KOLLA, STRICT, HostPolicy, check, root_denied
+from reconciler.target import host_policy
 
 DEFAULT = HostPolicy()
 
@@ -53,7 +60,7 @@ def test_everything_else_a_host_may_refuse() -> None:
     )  # fmt: skip
     assert check(container, DEFAULT) == []
     strict = HostPolicy(
-        privileged=False, host_pid=False, host_ipc=False, unconfined=False, capabilities=("NET_ADMIN",),
+        privileged=False, pid_host=False, ipc_host=False, security_opt=(), capabilities=("NET_ADMIN",),
         devices=("/dev/kvm",), registries=("quay.io/openstack.kolla",),
     )  # fmt: skip
     found = check(container, strict)
@@ -67,4 +74,168 @@ def test_everything_else_a_host_may_refuse() -> None:
 
 def test_jobs_are_checked_too() -> None:
     site = Desired("s", "h", "r", "/etc/kolla", (Container("ok", "i"),), jobs=(Job("bad", bind("/etc"), "1"),))
-    assert denied(site, DEFAULT).keys() == {"bad"}
+    assert Admission.of(site, DEFAULT, {}, local=False).denied(site).keys() == {"bad"}
+
+
+# --- every option is granted, or harmless --------------------------------------------------------------------------
+
+
+def test_every_option_has_a_row_or_a_reason_why_it_needs_none() -> None:
+    """A new option of containers fails here until somebody has thought about it."""
+    judged = [option for options in policy.ROWS for option in options]
+    assert sorted([*judged, *policy.HARMLESS]) == sorted(OPTIONS)
+    assert all(policy.HARMLESS.values())
+
+
+# What asks for one thing only → the setting that grants it, and how.
+ASKING: tuple[tuple[Container, dict[str, object]], ...] = (
+    (Container("c", "i", privileged=True), {"privileged": True}),
+    (Container("c", "i", pid_mode="host"), {"pid_host": True}),
+    (Container("c", "i", ipc_mode="host"), {"ipc_host": True}),
+    (Container("c", "i", cgroupns_mode="host"), {"cgroupns_host": True}),
+    (Container("c", "i", network_mode="host"), {"networks": ("host",)}),
+    (Container("c", "i", network_mode="lan"), {"networks": ("lan",)}),
+    (Container("c", "i", ports=("80:80",)), {"ports": True}),
+    (Container("c", "i", cap_add=("cap_sys_admin",)), {"capabilities": ("SYS_ADMIN",)}),
+    (Container("c", "i", cap_add=("ALL",)), {"capabilities": ("*",)}),
+    (Container("c", "i", security_opt=("seccomp:unconfined",)), {"security_opt": ("seccomp=unconfined",)}),
+    (Container("c", "i", security_opt=("apparmor=unconfined",)), {"security_opt": ("apparmor=unconfined",)}),
+    (Container("c", "i", security_opt=("apparmor=lxc-container-default",)), {"security_opt": ("*",)}),
+    (Container("c", "i", security_opt=('seccomp={"defaultAction":"SCMP_ACT_ALLOW"}',)), {"security_opt": ("*",)}),
+    (Container("c", "i", security_opt=("label:disable",)), {"security_opt": ("label=disable",)}),
+    (Container("c", "i", security_opt=("label=type:spc_t",)), {"security_opt": ("label=type:spc_t",)}),
+    (Container("c", "i", security_opt=("systempaths=unconfined",)), {"security_opt": ("systempaths=unconfined",)}),
+    (Container("c", "i", devices=("/dev/kmsg",)), {"devices": ("/dev/kmsg",)}),
+    (Container("c", "i", devices=("/dev/../dev/sda:/x",)), {"devices": ("/dev",)}),
+    (Container("c", "i", sysctls={"net.ipv4.ip_forward": "1"}), {"sysctls": ("net.ipv4.ip_forward",)}),
+    (Container("c", "i", ulimits=(Ulimit("rtprio", 99, 99),)), {"ulimits": ("rtprio",)}),
+    (Container("c", "i", log_driver="syslog"), {"log_drivers": ("syslog",)}),
+    (Container("c", "i", log_opts={"syslog-address": "unix:///run/x"}), {"log_drivers": ("*",)}),
+    (Container("c", "i", mounts=(Mount("/srv/x", "/x"),)), {"binds": ("/srv",)}),
+    (Container("c", "i", mounts=(Mount("/etc/localtime", "/x"),)), {"exact": ("/etc/localtime",)}),
+    (Container("c", "i", mounts=(Mount("v", "/x", "rw,shared"),)), {"propagation": True}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "grant"), ASKING, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_a_tightened_host_gives_each_thing_only_by_its_name(asked: Container, grant: dict[str, object]) -> None:
+    if "networks" not in grant:
+        asked = replace(asked, network_mode="none")
+    assert len(check(asked, STRICT)) == 1
+    assert check(asked, replace(STRICT, **grant)) == []  # type: ignore[arg-type]
+    assert check(asked, KOLLA) == []
+
+
+def test_what_no_host_gives() -> None:
+    """Others' namespaces, and what is not known here."""
+    site = policy.Context(containers={"mine"})
+    for wrong in (
+        {"pid_mode": "container:theirs"}, {"ipc_mode": "container:theirs"}, {"network_mode": "container:theirs"},
+        {"devices": ("vendor.example/gpu=all",)}, {"pid_mode": "odd"}, {"cgroupns_mode": "odd"}, {"mounts": (Mount("/srv/x", "/x", "rw,odd"),)},
+        {"mounts": (Mount("../etc", "/x"),)}, {"mounts": (Mount("a/b", "/x"),)}, {"mounts": (Mount(".", "/x"),)},
+    ):  # fmt: skip
+        assert len(check(Container("c", "i", **wrong), KOLLA, context=site)) == 1, wrong  # type: ignore[arg-type]
+    for mode in ("pid_mode", "ipc_mode", "network_mode"):
+        assert check(Container("c", "i", **{mode: "container:mine"}), KOLLA, context=site) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("volume", "strict"),
+    [
+        (Volume(owned=True, owner="k"), True),
+        (Volume(), False),
+        (Volume("nfs-plugin", owned=True, owner="k"), False),
+        (Volume(options={"type": "nfs", "o": "addr=10.0.0.1", "device": ":/export"}, owned=True, owner="k"), False),
+        (Volume(options={"type": "cifs", "device": "//server/share"}, owned=True, owner="k"), False),
+        (Volume(options={"type": "none", "o": "bind", "device": "/srv/x"}, owned=True, owner="k"), False),
+        (Volume(options={"type": "ext4", "device": "/dev/sda1"}, owned=True, owner="k"), False),
+        (Volume(options={"type": "tmpfs", "device": "tmpfs"}, owned=True, owner="k"), False),
+    ],
+)  # fmt: skip
+def test_a_volume_is_what_its_driver_makes_of_it(volume: Volume, strict: bool) -> None:
+    asked = Container("c", "i", network_mode="none", mounts=(Mount("v", "/x"),))
+    context = policy.Context(volumes={"v": volume})
+    assert (check(asked, STRICT, context=context) == []) is strict
+    assert check(asked, KOLLA, context=context) == []
+    assert check(asked, replace(STRICT, volumes=("v",)), context=context) == []
+    for device in ("/", "/etc", "/run/docker.sock"):
+        disguised = policy.Context(volumes={"v": Volume(options={"type": "none", "o": "bind", "device": device})})
+        assert len(check(asked, KOLLA, context=disguised)) == 1
+
+
+# --- the settings --------------------------------------------------------------------------------------------------
+
+
+def of(text: str) -> HostPolicy:
+    found = settings.parse(f'[git]\nurl = "https://git.example/site.git"\n[policy]\n{text}', Path("reconciler.toml"))
+    return host_policy(found)
+
+
+def test_taking_one_thing_away_takes_its_equals_away() -> None:
+    kolla = of("")
+    assert replace(kolla, forbidden=KOLLA.forbidden) == KOLLA
+    for text in ("privileged = true", 'registries = ["quay.io/x"]', "devices = true", 'base = "kolla"'):
+        assert of(text).capabilities == ("*",) and of(text).exact == KOLLA.exact
+    for text in ("privileged = false", 'binds = ["/srv"]', "pid_host = false", "devices = false", "capabilities = []"):
+        found = of(text)
+        assert (found.capabilities, found.security_opt, found.privileged) == ((), ("no-new-privileges",), False), text
+        assert "host" in found.networks and not check(Container("c", "i"), found)
+    assert of('base = "kolla"\nprivileged = false').capabilities == ("*",)
+    assert of('base = "strict"\ncapabilities = ["NET_ADMIN"]').capabilities == ("NET_ADMIN",)
+    assert check(Container("c", "i"), of('base = "strict"')) != [], "not even the host's network"
+
+
+def test_given_binds_are_all_there_are() -> None:
+    found = of('base = "kolla"\nbinds = ["/srv/app"]')
+    for path in ("/run", "/etc/localtime", "/sys/fs/cgroup", "/var/lib/x", "/srv", "/srv/application"):
+        assert check(bind(path, "ro"), found), path
+    assert not check(bind("/srv/app/x"), found) and not check(bind("/etc/kolla/x"), found)
+    assert not check(bind("/run"), of('binds = ["/srv"]\nexact = ["/run"]'))
+
+
+def test_what_is_kept_apart_follows_from_the_settings() -> None:
+    found = settings.parse(
+        'state_dir = "/srv/state"\n[git]\nurl = "https://git.example/site.git"\ntoken_file = "/opt/keys/git"\n'
+        '[engine]\nurl = "unix:///run/other/engine.sock"\n[secrets]\nage_key_file = "/mnt/keys/age"\n',
+        Path("reconciler.toml"),
+    )
+    rules = host_policy(found)
+    for path in ("/srv", "/srv/state/x", "/opt/keys", "/opt/keys/git", "/run/other", "/mnt/keys/age"):
+        assert len(check(bind(path), rules)) == 1, path
+    assert not check(bind("/srv/other"), rules)
+
+
+@pytest.mark.parametrize("text", ['binds = ["srv"]', 'binds = ["/srv/../etc"]', 'config_roots = ["/etc/kolla/.."]',
+                                  "config_roots = []", 'exact = ["*"]', 'base = "tight"', 'binds = ["//etc"]'])  # fmt: skip
+def test_settings_that_cannot_be_meant(text: str) -> None:
+    with pytest.raises(errors.Terminal) as caught:
+        of(text)
+    assert caught.value.reason == "SettingsInvalid"
+
+
+# --- where files may go --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "/etc/kolla/..", "/etc/kolla/../kolla-other", "/etc/kolla/../../root", "/etc/kolla/.", "/etc/kolla/", "/etc//kolla",
+        "//etc/kolla", "/", "", "etc/kolla", "/etc/kollax", "/etc/Kolla", "/etc", "/etc/kolla\n", "/etc/kolla\0/x",
+        "/etc/k\u200bolla", "/etc\uff0fkolla", "/var/lib/reconciler", "/var/lib/reconciler/x", "/var/lib", "/srv/ko\u0308lla",
+    ],
+)  # fmt: skip
+def test_roots_that_no_commit_may_choose(root: str) -> None:
+    allowed = ("/etc/kolla", "/var/lib", "/srv/k\u00f6lla/")
+    assert root_denied(root, allowed, ("/var/lib/reconciler",))
+
+
+def test_roots_that_a_commit_may_choose() -> None:
+    for root in ("/etc/kolla", "/etc/kolla/a", "/etc/kolla/a/..b", "/srv/k\u00f6lla/x", "/var/lib/kolla"):
+        assert not root_denied(root, ("/etc/kolla", "/var/lib", "/srv/k\u00f6lla/"), ("/var/lib/reconciler",)), root
+
+
+def test_every_grant_is_explained() -> None:
+    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    table = text.partition("## What this host allows")[2].partition("\n## ")[0]
+    names = [field.name for field in fields(settings.Policy)]
+    assert len(names) > 15 and [name for name in names if f"`{name}" not in table and f"{name} =" not in table] == []

@@ -1,10 +1,12 @@
 """The printed plan is the specification: a situation, and the lines that an operator reads."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from reconciler import files
 from reconciler.model import (
     Actual,
     Applied,
@@ -22,6 +24,7 @@ from reconciler.model import (
     Reload,
     Running,
     State,
+    Volume,
     aside,
 )
 from reconciler.plan import Basis, as_actual, diff, preview
@@ -64,7 +67,8 @@ SITE = Desired(
 def basis(desired: Desired, **more: object) -> Basis:
     contents = {file.path: tokens.bind(file.content, SECRETS).encode() for file in desired.files}
     digests = {c.name: f"{c.name}@{hash(c.image)}" for c in desired.containers}
-    return Basis(contents, part_digest=digests, **more)  # type: ignore[arg-type]
+    written = {file.path: (files.digest(tokens.bind(file.content, SECRETS).encode()),) for file in FILES}
+    return Basis(contents, part_digest=digests, **{"written": written, **more})  # type: ignore[arg-type]
 
 
 def converged(desired: Desired = SITE, **memory: object) -> tuple[Actual, Memory]:
@@ -168,10 +172,79 @@ def test_a_link_in_place_of_a_file_is_replaced() -> None:
     assert lines(SITE, actual, memory)[0] == "write      haproxy/haproxy.cfg  (drift: the file is symlink)"
 
 
-def test_a_foreign_file_in_our_directory_goes() -> None:
+def test_a_foreign_file_in_our_directory_is_named_and_stays() -> None:
     actual, memory = converged()
-    actual = replace(actual, files={**actual.files, "keystone/extra.conf": FileState(b"", 0o600, 0, 0, THEN)})
-    assert lines(SITE, actual, memory) == ["delete     keystone/extra.conf  (drift: not ours)"]
+    there = {
+        "keystone/extra.conf": FileState(b"", 0o600, 0, 0, THEN),
+        "keystone/link": FileState(None, 0o777, 0, 0, THEN, "symlink"),
+        "keystone/large": FileState(None, 0o600, 0, 0, THEN),
+    }
+    actual = replace(actual, files={**actual.files, **there})
+    plan = diff(SITE, actual, memory, basis(SITE))
+    assert plan.empty
+    assert [(held.target, held.reason, held.drift) for held in plan.held] == [
+        ("keystone/extra.conf", "Foreign", False), ("keystone/large", "Foreign", False), ("keystone/link", "Foreign", False),
+    ]  # fmt: skip
+    quiet = replace(SITE, policy={"drift": {"fields": {"foreign": "ignore"}}})
+    assert not diff(quiet, actual, memory, basis(quiet)).held
+
+
+def test_a_foreign_file_that_the_container_reads_with_its_folder_is_drift() -> None:
+    sources = ({"source": "/var/lib/kolla/config_files/conf.d/*.conf", "dest": "/etc/x"},
+               {"source": "/var/lib/kolla/config_files/keys", "dest": "/etc/keys"})  # fmt: skip
+    config = File("keystone/config.json", json.dumps({"config_files": sources}), container="keystone")
+    site = replace(SITE, files=(*FILES, config))
+    actual, memory = converged(site)
+    paths = {"conf.d/a.conf": True, "conf.d/readme": False, "keys/0": True, "keys.old": False}
+    there = {f"keystone/{path}": FileState(b"", 0o600, 0, 0, THEN) for path in paths}
+    plan = diff(site, replace(actual, files={**actual.files, **there}), memory, basis(site))
+    assert plan.empty
+    assert {held.target: held.drift for held in plan.held} == {f"keystone/{p}": read for p, read in paths.items()}
+
+
+def test_only_what_was_written_is_deleted() -> None:
+    """A file of ours that somebody edited since is theirs; what we wrote and what only looks like it are told apart."""
+    head = replace(SITE, files=FILES[:1] + FILES[2:], revision="r2")
+    actual, memory = converged()
+    assert lines(head, actual, memory)[0] == "delete     keystone/paste.ini  (no longer part of the configuration)"
+    edited_since = replace(actual.files["keystone/paste.ini"], content=b"[composite]\nmine\n")
+    actual = replace(actual, files={**actual.files, "keystone/paste.ini": edited_since})
+    plan = diff(head, actual, memory, basis(head))
+    assert plan.empty and [(held.target, held.reason) for held in plan.held] == [("keystone/paste.ini", "Foreign")]
+    gone = replace(SITE, containers=(DB, LB), files=FILES[2:], revision="r2")
+    plan = diff(gone, actual, memory, basis(gone))
+    assert [action.target for action in plan.actions] == ["keystone", "keystone/keystone.conf"]
+    assert [(held.target, held.reason) for held in plan.held] == [("keystone/paste.ini", "Foreign")]
+
+
+def test_the_files_of_a_container_whose_folder_lies_in_anothers_are_left_to_it() -> None:
+    inner = Container("inner", "img/inner:1", config_directory="keystone/inner")
+    file = File("keystone/inner/a.conf", "a\n", container="inner")
+    site = replace(SITE, containers=(DB, inner, WEB, LB), files=(*FILES, file))
+    written = {file.path: (files.digest(b"a\n"),)}
+    plan = diff(site, *converged(site), basis(site, written=written))
+    assert plan.empty and not plan.held
+    gone = replace(site, containers=(DB, inner, LB), files=(FILES[2], file), revision="r2")
+    plan = diff(gone, *converged(site), basis(gone, written=written))
+    assert file.path not in {action.target for action in plan.actions}
+
+
+def test_another_installations_things_are_never_taken_over() -> None:
+    """Whatever the site says of adoption; nothing is stopped, and the message says what to do."""
+    site = replace(FULL, policy={"adoption": "replace"}, containers=(DB, WEB))
+    actual, memory = converged(site, jobs={}, applied={})
+    for name, what in (("keystone", "a container of this name"), (JOB.name, "a container of this name")):
+        theirs = Running(Container(name, "img/other:1"), "x", "x", State.RUNNING, THEN, owner="cafe")
+        found = replace(actual, containers={**actual.containers, name: theirs})
+        plan = diff(site, found, memory, basis(site))
+        assert name not in {action.target for action in plan.actions}
+        held = next(held for held in plan.held if held.target == name)
+        assert held.reason == "NotOwned" and what in held.message and "owner claim cafe" in held.message
+    found = replace(actual, engine_volumes={"kolla_logs": Volume(owner="cafe")})
+    plan = diff(site, found, memory, basis(site))
+    assert [held.target for held in plan.held if "volume kolla_logs" in held.message] == ["keystone", JOB.name]
+    ours = replace(actual, engine_volumes={"kolla_logs": Volume(owned=True, owner="me"), "other": Volume(owner="cafe")})
+    assert not [held for held in diff(site, ours, memory, basis(site)).held if held.reason == "NotOwned"]
 
 
 def test_a_killed_container_is_started() -> None:

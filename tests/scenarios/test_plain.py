@@ -191,9 +191,12 @@ def test_a_file_edited_by_hand_is_healed(lab: Lab) -> None:
     report = lab.reconcile()
     assert lines(report) == [
         "write      rt-web/web.conf  (drift: edited on the node)",
-        "delete     rt-web/extra  (drift: not ours)",
         "restart    rt-web  (web.conf changed)",
     ]
+    assert report.plan is not None and [(held.target, held.reason) for held in report.plan.held] == [
+        ("rt-web/extra", "Foreign")
+    ]
+    assert (lab.config_root / "rt-web/extra").read_text() == "not ours"
     assert (
         report.converged
         and path.read_text().strip() == "[DEFAULT]\ncolour = blue"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.files import digest
 from reconciler.model import (
     Action,
     Container,
@@ -155,6 +156,7 @@ def by_hand(world: World, what: str, name: str, head: Desired) -> None:
             world.note(jobs={"sync": JobResult("i1", False, world.time(), "exit 1")})
         case "state lost":
             world.note(applied={}, revision="", last_good=None)
+            world.written = {}
         case "quarantined" if any(c.name == name for c in head.containers):
             world.note(quarantine={name: part_digest(head, name)})
 
@@ -271,6 +273,21 @@ def before_it(action: Action, by_id: dict[str, Action]) -> set[str]:
     return found
 
 
+@quick(150)
+@given(situations(), sites("r3"))
+def test_only_what_was_written_is_deleted(situation: tuple[World, Desired], later: Desired) -> None:
+    """Through a commit, another one, and whatever happened before: what others put there is there in the end."""
+    world, desired = situation
+    theirs = {path for path in world.files if path.endswith("/extra")}
+    for head in (desired, later):
+        for action in world.plan(head).actions:
+            if action.verb is Verb.DELETE:
+                content = world.files[action.target].content
+                assert content is not None and digest(content) in world.written.get(action.target, ()), action.line
+        world.converge(head)
+    assert theirs <= world.files.keys()
+
+
 @quick(200)
 @given(situations(), some_names(), st.data())
 def test_the_unknown_is_never_acted_upon(
@@ -315,6 +332,7 @@ def test_a_plan_is_in_order_the_same_twice_and_held_back_whole(situation: tuple[
         (test_after_convergence_the_plan_is_empty, [situations()]),
         (test_killed_anywhere_it_is_finished, [situations(), st.data()]),
         (test_the_unowned_is_never_a_target, [situations()]),
+        (test_only_what_was_written_is_deleted, [situations(), sites("r3")]),
         (test_the_unknown_is_never_acted_upon, [situations(), some_names(), st.data()]),
         (test_a_plan_is_in_order_the_same_twice_and_held_back_whole, [situations()]),
     ],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from reconciler import manifest
 from reconciler.model import (
     ASIDE,
     Action,
@@ -33,7 +34,7 @@ from reconciler.plan import Basis, diff, in_force, quarantined
 from reconciler.render.digest import part_digest
 
 PROVING = {Verb.CREATE, Verb.REPLACE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START}
-HARMLESS = {"HoldsData", "PruneReported", "NotAchievable"}
+HARMLESS = {"HoldsData", "PruneReported", "NotAchievable", "Foreign"}
 
 
 @dataclass
@@ -47,6 +48,7 @@ class World:
     units: set[str] = field(default_factory=set)
     unknown: dict[str, str] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    written: dict[str, tuple[str, ...]] = field(default_factory=dict)  # path → digests of what we ever wrote there
     memory: Memory = field(default_factory=Memory)
     now: int = 0
 
@@ -86,6 +88,7 @@ class World:
             files_digest=digests(desired),
             part_digest={c.name: part_digest(desired, c.name) for c in desired.containers},
             kept=frozenset(self.kept),
+            written=dict(self.written),
             unproved=frozenset({n for n, r in self.containers.items() if r.id not in proved} | self.kept),
             **more,
         )
@@ -105,6 +108,7 @@ class World:
         names = {container.name for container in desired.containers}
         kept = {name: applied for name, applied in self.memory.applied.items() if name in names}
         self.memory = replace(self.memory, revision=desired.revision, last_good=desired, applied=kept)
+        self.written = dict(manifest.after_converging(self.written, done, self.basis(desired).contents))
         changed = {action.container for action in done.actions}
         for name, digest in digests(desired).items():
             running, applied = actual.containers.get(name), memory.applied.get(name)
@@ -213,11 +217,15 @@ class World:
                 digest = digests(desired)[action.container]
                 self.remember(action.container, Applied(running.id, running.started_at, digest))
 
+        def note() -> None:
+            contents, actual = self.basis(desired).contents, self.actual(desired)
+            self.written = dict(manifest.before_writing(self.written, whole, contents, actual))
+
         def write() -> None:
             assert file is not None
             self.files[file.path] = written(file, self.time())
 
-        return [keep, (lambda: self.files.pop(action.target)) if action.verb is Verb.DELETE else write]
+        return [note, keep, (lambda: self.files.pop(action.target)) if action.verb is Verb.DELETE else write]
 
     def rename(self, name: str, new_name: str) -> None:
         running = self.containers.pop(name)

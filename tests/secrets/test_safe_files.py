@@ -45,10 +45,10 @@ def test_the_umask_does_not_count(tmp_path: Path) -> None:
 @as_root
 def test_owner_and_group(tmp_path: Path) -> None:
     files.make_dirs(tmp_path, "a/b", 0o750, 42401, 42402)
-    files.write_under(tmp_path, "a/b/c", b"x", mode=0o2660, uid=42403, gid=42404)
+    files.write_under(tmp_path, "a/b/c", b"x", mode=0o660, uid=42403, gid=42404)
     found = [(tmp_path / name).stat() for name in ("a", "a/b", "a/b/c")]
     assert [(item.st_uid, item.st_gid) for item in found] == [(42401, 42402), (42401, 42402), (42403, 42404)]
-    assert stat.S_IMODE(found[2].st_mode) == 0o2660
+    assert stat.S_IMODE(found[2].st_mode) == 0o660
 
 
 @as_root

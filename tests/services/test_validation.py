@@ -46,13 +46,16 @@ def checked(engine: Engine, tmp_path: Path, images: dict[str, str], name: str, f
         text = tokens.bind(item.content, {secret: "s3cret" for secret in item.secrets})
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
     container = replace(container, image=_image(images, container), ulimits=())
-    validator = Validator(tmp_path / "validate")
-    said = validator.run(
-        engine, container, files, contents, part_digest=f"{name}{more}", config_root=Path(found.config_root)
+    validator = Validator()
+    # The container's files are bound from below the config root that it was rendered for.
+    container = replace(
+        container,
+        mounts=tuple(replace(m, source=m.source.replace(found.config_root, str(tmp_path))) for m in container.mounts),
     )
-    assert not list((tmp_path / "validate").glob("*")), "nothing of it stays"
+    said = validator.run(engine, container, files, contents, part_digest=f"{name}{more}", config_root=tmp_path)
+    assert not list((tmp_path / ".reconciler-validate").glob("*")), "nothing of it stays"
     again = validator.run(
-        engine, container, files, {}, part_digest=f"{name}{more}", config_root=Path(found.config_root)
+        engine, container, files, {}, part_digest=f"{name}{more}", config_root=tmp_path
     ) if said else ""  # fmt: skip
     assert again == said, "what was refused once is known"
     return said

@@ -211,7 +211,7 @@ class Lab:
         client = docker.APIClient(base_url=self.engine_url, timeout=120)
         try:
             found = {}
-            for entry in client.containers(all=True, filters={"label": f"io.reconciler.owner={self.name}/{self.host}"}):
+            for entry in client.containers(all=True, filters={"label": f"io.reconciler.site={self.name}/{self.host}"}):
                 data = client.inspect_container(entry["Id"])
                 state = data["State"]
                 found[data["Name"].lstrip("/")] = (data["Id"], state["Pid"], state["StartedAt"])
@@ -237,7 +237,7 @@ class Lab:
 
     def _remove_from_engine(self) -> None:
         client = docker.APIClient(base_url=self.engine_url, timeout=120)
-        label = {"label": f"io.reconciler.owner={self.name}/{self.host}"}
+        label = {"label": f"io.reconciler.site={self.name}/{self.host}"}
         try:
             for entry in client.containers(all=True, filters=label):
                 with contextlib.suppress(docker.errors.NotFound):
