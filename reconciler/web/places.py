@@ -1,11 +1,12 @@
 """Who keeps a place when there are more connections than places. Pure: time is an argument.
 
 A flood costs its maker nothing, so room has to be made at the flood's cost, not at that of a client whose line is slow. What tells
-them apart is what they have shown: places are taken from whoever has most of them, and among his from the connection with
-the fewest moments in which something arrived, then from the one that was silent for longest. A client that has just come is
-not asked to leave before it could say anything.
+them apart is what they have shown: places are taken from addresses that have many, and there from the connections with the
+fewest moments in which something arrived, then from those that were silent for longest. A client that has just come is not
+asked to leave before it could say anything.
 """
 
+import heapq
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,10 +16,11 @@ from typing import Final
 
 from reconciler.web.message import Handler, Head
 
-PLACES: Final = 128  # connections at the same time
-PER_PEER: Final = 64  # of one address
+MOST_PLACES: Final = 1024  # connections at the same time, where the system allows that many
+FEWEST_PLACES: Final = 16
 BUFFERED: Final = 8 << 20  # bytes of unfinished requests, all together
-_MOMENT: Final = 0.25  # seconds; what arrives within one counts as one sign of life
+_MODEST: Final = 8  # connections of one address that are not many
+_MOMENT: Final = 0.1  # seconds; what arrives within one counts as one sign of life
 _ENOUGH: Final = 4  # signs of life after which more make no difference
 
 
@@ -58,9 +60,10 @@ class Connection:
 
 
 class Places:
-    """All connections of a server."""
+    """All connections of a server: `room` of them at a time, half of that for one address."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
+        self.room = room
         self._all: dict[int, Connection] = {}
         self._crowds: Counter[str] = Counter()
         self.buffered = 0  # bytes
@@ -86,26 +89,30 @@ class Places:
         one.received = bytearray()
         return True
 
-    def too_many(self, newest: Connection) -> Connection | None:
-        """Who has to leave because `newest` came; None: nobody."""
-        if self._crowds[newest.crowd] > PER_PEER:
+    def too_many(self, newest: Connection) -> list[Connection]:
+        """Who has to leave because `newest` came; several at once, because it takes a look at all to find out."""
+        if self._crowds[newest.crowd] > self.room // 2:
             others = [one for one in self._all.values() if one.crowd == newest.crowd and one is not newest]
-        elif len(self) > PLACES:
+        elif len(self) > self.room:
             others = [one for one in self._all.values() if one is not newest]
         else:
-            return None
-        return self._least(others) or newest
+            return []
+        return self._least(others, max(1, self.room // 32)) or [newest]
 
-    def too_much(self) -> Connection | None:
-        """Who has to leave because unfinished requests fill the memory; None: nobody."""
+    def too_much(self) -> list[Connection]:
+        """Who has to leave because unfinished requests fill the memory: the one that fills most, of the address that does."""
         if self.buffered <= BUFFERED:
-            return None
-        return self._least(one for one in self._all.values() if one.stage is Stage.BODY)
+            return []
+        able = [one for one in self._all.values() if one.received and one.stage is not Stage.WORK]
+        filled: Counter[str] = Counter()
+        for one in able:
+            filled[one.crowd] += len(one.received)
+        return heapq.nlargest(1, able, key=lambda one: (filled[one.crowd], len(one.received), -one.last))
 
-    def _least(self, candidates: Iterable[Connection]) -> Connection | None:
-        """The one that has shown least. Who waits for a handler has shown all that it can."""
+    def _least(self, candidates: Iterable[Connection], most: int) -> list[Connection]:
+        """Those that have shown least. Who waits for a handler has shown all that it can."""
         able = (one for one in candidates if one.stage is not Stage.WORK)
-        return min(able, key=self._worth, default=None)
+        return heapq.nsmallest(most, able, key=self._worth)
 
     def _worth(self, one: Connection) -> tuple[bool, int, int, float]:
-        return one.stage is not Stage.LINGER, -self._crowds[one.crowd], one.signs, one.last
+        return one.stage is not Stage.LINGER, -max(self._crowds[one.crowd], _MODEST), one.signs, one.last

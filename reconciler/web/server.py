@@ -7,6 +7,7 @@ are too many, `routes` who is answered at all.
 
 import contextlib
 import errno
+import resource
 import selectors
 import socket
 import threading
@@ -22,7 +23,7 @@ from reconciler import errors
 from reconciler.log import frames
 from reconciler.web import message
 from reconciler.web.message import MAX_BODY, Answer, Handler, Refused, Request
-from reconciler.web.places import Connection, Places, Stage
+from reconciler.web.places import FEWEST_PLACES, MOST_PLACES, Connection, Places, Stage
 from reconciler.web.routes import Routes, crowd
 
 __all__ = ["MAX_BODY", "Server"]
@@ -38,6 +39,7 @@ _DRAINED = 8 << 20  # bytes that are thrown away so that a client which still se
 _CHUNK = 64 << 10  # bytes
 _TICK = 0.25  # seconds between two looks at the deadlines
 _BACKLOG = 128
+_FILES = 4096  # that a process of which floods may be expected should be able to open
 _NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -58,7 +60,7 @@ class Server:
         self.routes = Routes(get, post, names)
         self._listener = _listen(address)
         self.port: int = self._listener.getsockname()[1]
-        self._places = Places()
+        self._places = Places(_room())
         self._work = _Work(self._done)
         self._answered: deque[tuple[Connection, bytes]] = deque()
         self._wake, self._waker = socket.socketpair()
@@ -137,7 +139,7 @@ class Server:
             one = Connection(client, peer, crowd(peer), now + _SECONDS[Stage.HEAD], now)
             self._places.take(one)
             self._selector.register(client, selectors.EVENT_READ, one)
-            if last := self._places.too_many(one):
+            for last in self._places.too_many(one):
                 self._end(last)
 
     def _receive(self, one: Connection, now: float) -> None:
@@ -162,8 +164,9 @@ class Server:
             self._advance(one, now)
         except Refused as refused:
             self._answer(one, message.encode(refused.answer, *_asked(one)), now)
-        while (last := self._places.too_much()) is not None:
-            self._end(last)
+        while full := self._places.too_much():
+            for last in full:
+                self._end(last)
 
     def _advance(self, one: Connection, now: float) -> None:
         """Look at what is there of a request. Raises Refused."""
@@ -306,6 +309,17 @@ class _Work:
 def _asked(one: Connection) -> tuple[str, Mapping[str, str]]:
     """Method and headers of what is answered; of a request that could not be read, those that make no difference."""
     return (one.head.method, one.head.headers) if one.head else ("GET", {})
+
+
+def _room() -> int:
+    """How many connections a server may hold: a quarter of the files that this process may open, which are for other things too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _FILES and hard != soft:
+        soft = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_PLACES if soft == resource.RLIM_INFINITY else min(MOST_PLACES, max(FEWEST_PLACES, soft // 4))
 
 
 def _listen(address: str) -> socket.socket:
