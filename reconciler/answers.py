@@ -81,7 +81,7 @@ class Bounded(HTTPAdapter):
         finally:
             _exchange.deadline = None
         response._content = body
-        response._content_consumed = True
+        response._content_consumed = True  # type: ignore[attr-defined]
         return response
 
     def _body(self, response: requests.Response) -> bytes:
@@ -140,7 +140,7 @@ class _Timed(io.RawIOBase):
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock))  # type: ignore[attr-defined]
+        self.fp = io.BufferedReader(_Timed(self.fp.detach(), sock))
 
 
 class _Connection(HTTPConnection):
