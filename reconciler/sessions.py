@@ -31,9 +31,13 @@ class Session(requests.Session):
             self.proxies = {"http": proxy, "https": proxy}
 
     def get_redirect_target(self, resp: Any) -> str | None:
-        """Where an answer leads, as requests asks before it goes there; None for another origin: the answer is then the last."""
+        """Where an answer leads, as requests asks before it goes there; None for another origin, or for what is no address: the
+        answer is then the last."""
         target = super().get_redirect_target(resp)
-        return target if target and _origin(urljoin(resp.url, target)) == _origin(resp.url) else None
+        try:
+            return target if target and _origin(urljoin(resp.url, target)) == _origin(resp.url) else None
+        except ValueError:
+            return None
 
 
 def _origin(url: str) -> tuple[str, str]:

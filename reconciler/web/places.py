@@ -22,6 +22,7 @@ BUFFERED: Final = 8 << 20  # bytes of unfinished requests, all together
 _MODEST: Final = 8  # connections of one address that are not many
 _MOMENT: Final = 0.1  # seconds; what arrives within one counts as one sign of life
 _ENOUGH: Final = 4  # signs of life after which more make no difference
+_DOUBT: Final = 0.05  # seconds for which a silent connection has the benefit of it: what it says may be on the way
 
 
 class Stage(Enum):
@@ -97,7 +98,7 @@ class Places:
             others = [one for one in self._all.values() if one is not newest]
         else:
             return []
-        return self._least(others, max(1, self.room // 32)) or [newest]
+        return self._least(others, max(1, self.room // 32), newest.last) or [newest]
 
     def too_much(self) -> list[Connection]:
         """Who has to leave because unfinished requests fill the memory: the one that fills most, of the address that does."""
@@ -109,10 +110,12 @@ class Places:
             filled[one.crowd] += len(one.received)
         return heapq.nlargest(1, able, key=lambda one: (filled[one.crowd], len(one.received), -one.last))
 
-    def _least(self, candidates: Iterable[Connection], most: int) -> list[Connection]:
+    def _least(self, candidates: Iterable[Connection], most: int, now: float) -> list[Connection]:
         """Those that have shown least. Who waits for a handler has shown all that it can."""
-        able = (one for one in candidates if one.stage is not Stage.WORK)
-        return heapq.nsmallest(most, able, key=self._worth)
 
-    def _worth(self, one: Connection) -> tuple[bool, int, int, float]:
-        return one.stage is not Stage.LINGER, -max(self._crowds[one.crowd], _MODEST), one.signs, one.last
+        def worth(one: Connection) -> tuple[bool, int, int, float]:
+            signs = one.signs or int(now - one.last < _DOUBT)
+            return one.stage is not Stage.LINGER, -max(self._crowds[one.crowd], _MODEST), signs, one.last
+
+        able = (one for one in candidates if one.stage is not Stage.WORK)
+        return heapq.nsmallest(most, able, key=worth)

@@ -278,6 +278,16 @@ def test_room_is_made_by_whoever_showed_least(places: Places) -> None:
     assert steady not in gone
 
 
+def test_who_has_just_come_may_speak_first(places: Places) -> None:
+    """Its request may be on the way: among those that said half of theirs it is not the first to go."""
+    half = [place(places, "one", float(n), float(n)) for n in range(ROOM // 2 - 1)]
+    place(places, "one", 99.97)
+    just = place(places, "one", 99.99)
+    leaving = places.too_many(place(places, "one", 100.0))
+    assert leaving == half[: len(leaving)] and just not in leaving
+    assert just in places.too_many(place(places, "one", 101.0))
+
+
 def test_who_waits_for_a_handler_does_not_give_way(places: Places) -> None:
     for number in range(ROOM):
         place(places, f"{number % 3}", 0.0, 0.0, stage=Stage.WORK)
