@@ -22,7 +22,6 @@ BUFFERED: Final = 8 << 20  # bytes of unfinished requests, all together
 _MODEST: Final = 8  # connections of one address that are not many
 _MOMENT: Final = 0.1  # seconds; what arrives within one counts as one sign of life
 _ENOUGH: Final = 4  # signs of life after which more make no difference
-_DOUBT: Final = 0.05  # seconds for which a silent connection has the benefit of it: what it says may be on the way
 
 
 class Stage(Enum):
@@ -61,7 +60,7 @@ class Connection:
 
 
 class Places:
-    """All connections of a server: `room` of them at a time, half of that for one address."""
+    """All connections of a server: `room` of them at a time, three quarters of that for one address."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -90,15 +89,23 @@ class Places:
         one.received = bytearray()
         return True
 
-    def too_many(self, newest: Connection) -> list[Connection]:
-        """Who has to leave because `newest` came; several at once, because it takes a look at all to find out."""
-        if self._crowds[newest.crowd] > self.room // 2:
-            others = [one for one in self._all.values() if one.crowd == newest.crowd and one is not newest]
-        elif len(self) > self.room:
-            others = [one for one in self._all.values() if one is not newest]
-        else:
-            return []
-        return self._least(others, max(1, self.room // 32), newest.last) or [newest]
+    def too_many(self) -> list[Connection]:
+        """Who has to leave because there are too many; some more than that, because it takes a look at all to find out."""
+        leaving: list[Connection] = []
+        spare = max(1, self.room // 32)
+        # What those who came last want to say may be on the way.
+        settled = list(self._all.values())[: -max(1, self.room // 4)]
+        share = self.room * 3 // 4
+        for crowd, count in self._crowds.items():
+            if count > share:
+                leaving += self._least((one for one in settled if one.crowd == crowd), count - share + spare)
+        if (count := len(self) - len(leaving)) > self.room:
+            chosen = {id(one) for one in leaving}
+            others = [one for one in settled if id(one) not in chosen]
+            leaving += self._least(others, count - self.room + spare)
+        if not leaving and len(self) > self.room:  # all others have shown all that they can
+            leaving = list(self._all.values())[self.room - len(self) :]
+        return leaving
 
     def too_much(self) -> list[Connection]:
         """Who has to leave because unfinished requests fill the memory: the one that fills most, of the address that does."""
@@ -110,12 +117,10 @@ class Places:
             filled[one.crowd] += len(one.received)
         return heapq.nlargest(1, able, key=lambda one: (filled[one.crowd], len(one.received), -one.last))
 
-    def _least(self, candidates: Iterable[Connection], most: int, now: float) -> list[Connection]:
+    def _least(self, candidates: Iterable[Connection], most: int) -> list[Connection]:
         """Those that have shown least. Who waits for a handler has shown all that it can."""
-
-        def worth(one: Connection) -> tuple[bool, int, int, float]:
-            signs = one.signs or int(now - one.last < _DOUBT)
-            return one.stage is not Stage.LINGER, -max(self._crowds[one.crowd], _MODEST), signs, one.last
-
         able = (one for one in candidates if one.stage is not Stage.WORK)
-        return heapq.nsmallest(most, able, key=worth)
+        return heapq.nsmallest(most, able, key=self._worth)
+
+    def _worth(self, one: Connection) -> tuple[bool, int, int, float]:
+        return one.stage is not Stage.LINGER, -max(self._crowds[one.crowd], _MODEST), one.signs, one.last

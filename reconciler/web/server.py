@@ -34,12 +34,11 @@ log = structlog.get_logger()
 _SECONDS: Final = {Stage.HEAD: 10.0, Stage.BODY: 30.0, Stage.ANSWER: 30.0, Stage.LINGER: 3.0}
 _WORKERS = 4  # handlers at the same time
 _SAME = 2  # of them for one path: a handler that hangs must not stop the others
-_WAITING = 16  # whole requests that wait, for one path
+_WAITING = 8  # whole requests for one path may wait on one place in so many
 _DRAINED = 8 << 20  # bytes that are thrown away so that a client which still sends hears its answer
 _CHUNK = 64 << 10  # bytes
 _TICK = 0.25  # seconds between two looks at the deadlines
 _BACKLOG = 128
-_FILES = 4096  # that a process of which floods may be expected should be able to open
 _NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -61,7 +60,7 @@ class Server:
         self._listener = _listen(address)
         self.port: int = self._listener.getsockname()[1]
         self._places = Places(_room())
-        self._work = _Work(self._done)
+        self._work = _Work(self._done, self._places.room // _WAITING)
         self._answered: deque[tuple[Connection, bytes]] = deque()
         self._wake, self._waker = socket.socketpair()
         for end in (self._wake, self._waker):
@@ -88,13 +87,9 @@ class Server:
             idle = not self._places and not self._accepting_from
             ready = self._selector.select(None if idle else _TICK)
             now = time.monotonic()
-            for key, _ in ready:
-                try:
-                    self._serve(key.data, key.fileobj, now)
-                except Exception as error:  # whatever one client brings about, the others go on
-                    log.error("http.failed", error=type(error).__name__, frames=frames(error))
-                    if key.data is not None:
-                        self._end(key.data)
+            # Newcomers last: whoever is here shows first what it has, for there may not be room for all.
+            for key, _ in sorted(ready, key=lambda event: event[0].fileobj is self._listener):
+                self._safely(key.data, key.fileobj, now)
             if now >= look_at:
                 look_at = now + _TICK
                 self._overdue(now)
@@ -103,6 +98,14 @@ class Server:
         self._selector.close()
         for own in (self._listener, self._wake, self._waker):
             own.close()
+
+    def _safely(self, one: Connection | None, source: object, now: float) -> None:
+        try:
+            self._serve(one, source, now)
+        except Exception as error:  # whatever one client brings about, the others go on
+            log.error("http.failed", error=type(error).__name__, frames=frames(error))
+            if one is not None:
+                self._end(one)
 
     def _serve(self, one: Connection | None, source: object, now: float) -> None:
         if source is self._listener:
@@ -124,23 +127,26 @@ class Server:
             self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _accept(self, now: float) -> None:
-        for _ in range(_BACKLOG):
+        came = []
+        for _ in range(self._places.room // 8):
             try:
                 client, address = self._listener.accept()
             except OSError as error:
                 if error.errno in _NO_MORE_FILES:  # it would be ready again at once, and we be busy with nothing else
                     self._selector.unregister(self._listener)
                     self._accepting_from = now + 4 * _TICK
-                return
+                break
             client.setblocking(False)
             with contextlib.suppress(OSError):
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = str(address[0])
-            one = Connection(client, peer, crowd(peer), now + _SECONDS[Stage.HEAD], now)
-            self._places.take(one)
-            self._selector.register(client, selectors.EVENT_READ, one)
-            for last in self._places.too_many(one):
-                self._end(last)
+            came.append(Connection(client, peer, crowd(peer), now + _SECONDS[Stage.HEAD], now))
+            self._places.take(came[-1])
+            self._selector.register(client, selectors.EVENT_READ, came[-1])
+        for one in came:  # what they said while they waited to be taken counts for them
+            self._safely(one, one.socket, now)
+        for last in self._places.too_many():
+            self._end(last)
 
     def _receive(self, one: Connection, now: float) -> None:
         try:
@@ -180,7 +186,7 @@ class Server:
             del one.received[:end]
             self._places.buffered -= end
             one.stage, one.deadline = Stage.BODY, now + _SECONDS[Stage.BODY]
-            if one.head.headers.get("expect") and not one.received:
+            if one.head.headers.get("expect") and one.head.length and not one.received:
                 with contextlib.suppress(OSError):
                     one.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert one.head is not None and one.handler is not None and one.head.length is not None
@@ -260,8 +266,8 @@ class Server:
 class _Work:
     """Whole requests, and the threads that handle them: started when there is something to do, gone when there is not."""
 
-    def __init__(self, done: Callable[[Connection, Answer], None]) -> None:
-        self._done = done
+    def __init__(self, done: Callable[[Connection, Answer], None], most: int) -> None:
+        self._done, self._most = done, most
         self._guard = threading.Lock()
         self._waiting: deque[tuple[Connection, Handler, Request]] = deque()
         self._of_path: Counter[str] = Counter()  # that wait
@@ -271,7 +277,7 @@ class _Work:
     def take(self, one: Connection, handler: Handler, request: Request) -> bool:
         """False when too many wait for the same."""
         with self._guard:
-            if self._of_path[request.path] >= _WAITING:
+            if self._of_path[request.path] >= self._most:
                 return False
             self._of_path[request.path] += 1
             self._waiting.append((one, handler, request))
@@ -313,13 +319,8 @@ def _asked(one: Connection) -> tuple[str, Mapping[str, str]]:
 
 def _room() -> int:
     """How many connections a server may hold: a quarter of the files that this process may open, which are for other things too."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < _FILES and hard != soft:
-        soft = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MOST_PLACES if soft == resource.RLIM_INFINITY else min(MOST_PLACES, max(FEWEST_PLACES, soft // 4))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_PLACES if files == resource.RLIM_INFINITY else min(MOST_PLACES, max(FEWEST_PLACES, files // 4))
 
 
 def _listen(address: str) -> socket.socket:

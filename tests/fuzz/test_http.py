@@ -123,6 +123,7 @@ def attack(port: int, seconds: float, seed: int) -> tuple[int, list[str]]:
             data = http_requests.request(random)
             found = exchange(port, list(http_requests.pieces(random, data)), random)
             count[0] += 1
+            found = found.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
             if found and not (found.startswith(b"HTTP/1.1 ") and int(found[9:12]) in CODES):
                 wrong.append(f"{found[:60]!r} to {data[:300]!r}")
 

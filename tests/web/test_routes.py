@@ -224,8 +224,17 @@ def test_one_answer_on_a_connection(plain: Server) -> None:
     smuggled = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab" + one
     answer = raw(plain, smuggled)
     assert answer.endswith(b"\r\n\r\nab") and answer.count(b"HTTP/1.1 ") == 1
-    waits = raw(plain, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n")
-    assert b"HTTP/1.1 200 OK" in waits
+
+
+def test_who_waits_to_be_told_to_send_is_told(plain: Server) -> None:
+    expects = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    assert raw(plain, expects % 0).startswith(b"HTTP/1.1 200 ")
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=10) as client:
+        client.sendall(expects % 2)
+        assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"ab")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert raw(plain, expects % (2 << 20)).startswith(b"HTTP/1.1 413 ")  # before it sends all that
 
 
 def test_a_head_that_is_cut_in_the_middle_of_its_end(plain: Server) -> None:
