@@ -9,8 +9,10 @@ from threading import Event
 import requests
 
 from reconciler import errors
+from reconciler.answers import Bounded
 from reconciler.engine import Engine
 from reconciler.model import Check, CheckResult
+from reconciler.sessions import Session
 
 _AT_ONCE = 8
 _PAUSE = 1.0  # seconds between two tries
@@ -61,15 +63,16 @@ def _try(check: Check, engine: Engine, log_in: Callable[[Check], None]) -> str:
 
 def _http(check: Check) -> str:
     try:
-        with requests.get(
-            check.http, timeout=check.timeout, verify=check.verify, allow_redirects=False, stream=True
-        ) as answer:
-            body = next(answer.iter_content(_MOST), b"") if check.contains else b""
+        with (
+            _session(check) as session,
+            session.get(check.http, allow_redirects=False) as answer,
+        ):
+            body = answer.content
     except requests.Timeout:
         return f"{check.http} does not answer within {check.timeout:g} s"
     except requests.exceptions.SSLError as error:
         return f"{check.http}: the certificate is not accepted: {errors.root_cause(error)}"
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:
         return f"{check.http} does not answer: {errors.root_cause(error)}"
     if answer.status_code not in check.expect if check.expect else answer.status_code >= 400:
         wanted = f", not {' or '.join(map(str, check.expect))}" if check.expect else ""
@@ -77,6 +80,13 @@ def _http(check: Check) -> str:
     if check.contains.encode() not in body:
         return f"{check.http} answers without {check.contains!r}"
     return ""
+
+
+def _session(check: Check) -> Session:
+    session = Session(check.verify)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Bounded(check.timeout, most=_MOST if check.contains else 1, cut=True))
+    return session
 
 
 def _tcp(check: Check) -> str:

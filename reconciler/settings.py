@@ -64,6 +64,7 @@ class Daemon:
     splay: float = 0.2
     deep_interval: float = 600.0
     metrics: str = "127.0.0.1:9777"
+    names: tuple[str, ...] = ()
     textfile: Path | None = None
     webhook: Webhook | None = None
 
@@ -91,6 +92,7 @@ class Reporter:
 
     state_dir: Path = Path("/var/lib/reconciler-reporter")
     listen: str = "127.0.0.1:9779"
+    names: tuple[str, ...] = ()
     interval: float = 60.0
     network: str = "network"
     port: int = 9778

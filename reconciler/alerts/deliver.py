@@ -45,6 +45,9 @@ def run(argument: Mapping[str, Any]) -> dict[str, Any]:
 def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
     import requests
 
+    from reconciler.answers import Bounded
+    from reconciler.sessions import Session
+
     body = json.dumps(message, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "reconciler", **_proof(target, body)}
     host = urlsplit(target["url"]).netloc
@@ -52,8 +55,9 @@ def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
     # Raised outside the except block: an error of `requests` would carry the headers of the request along.
     failure: errors.ReconcilerError
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # ~/.netrc and the like have no say
+        with Session(ca_file or True, outside=True) as session:
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, Bounded(_SECONDS, most=1, cut=True))  # nothing of the body is of interest
             answer = session.post(
                 target["url"],
                 data=body,
@@ -61,7 +65,6 @@ def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
                 allow_redirects=False,
                 stream=True,
                 timeout=_SECONDS,
-                verify=ca_file or True,
             )
             if 200 <= answer.status_code < 300:
                 return
@@ -87,16 +90,12 @@ def _proof(target: Mapping[str, Any], body: bytes) -> dict[str, str]:
 
 
 def _refusal(host: str, code: int, retry_after: str) -> errors.ReconcilerError:
-    import urllib3
+    from reconciler import answers
 
     if code in (409, 429) or code >= 500:
-        wait: float | None = None
-        if retry_after:
-            try:
-                wait = min(urllib3.util.Retry().parse_retry_after(retry_after), 86_400.0)
-            except urllib3.exceptions.InvalidHeader:
-                wait = None
-        return errors.Transient(f"{host} is busy: it answers {code}", reason="AlertTargetBusy", retry_after=wait)
+        return errors.Transient(
+            f"{host} is busy: it answers {code}", reason="AlertTargetBusy", retry_after=answers.retry_after(retry_after)
+        )
     advice = {
         401: "is the key right?",
         403: "is the key right?",

@@ -233,7 +233,7 @@ class Daemon:
         own = self.settings.daemon
         hooks = own.webhook and Hooks(own.webhook.secret_file, own.webhook.kinds, lambda: self._triggers.put("webhook"))
         report = report_handlers(Signer(self.settings.report.key_file, self.page.spoken))
-        get = {"/metrics": self._metrics, **handlers(self.page.document, {self.settings.host}), **report}
+        get = {"/metrics": self._metrics, **handlers(self.page.document), **report}
         port = self._listen_on(own.metrics, get, hooks.handlers() if hooks else {})
         # What a reporter reaches from elsewhere is the signed report, and nothing else.
         self._listen_on(self.settings.report.listen, report, {})
@@ -244,7 +244,7 @@ class Daemon:
         if not address:
             return None
         try:
-            self._servers.append(Server(address, get, post))
+            self._servers.append(Server(address, get, post, {self.settings.host, *self.settings.daemon.names}))
         except errors.Terminal as error:
             log.error("metrics.failed", reason=error.reason, message=str(error))
             return None

@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 
 from reconciler import errors
 from reconciler.report.signed import MAX_BYTES
+from reconciler.text import printable
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -68,11 +69,11 @@ def _content(name: str, data: bytes) -> bytes:
     try:
         response.begin()
         body = response.read()
-    except (http.client.HTTPException, ValueError, OSError):
+    # Whatever these bytes do to the parser (lengths that are no lengths raise OverflowError) is this host's matter alone.
+    except Exception:
         raise _unavailable(f"{name} does not answer in HTTP, or not to the end") from None
     if response.status != 200:
-        said = " ".join(body[:200].decode(errors="replace").split())
-        said = "".join(char for char in said if char.isprintable())
+        said = printable(" ".join(body[:200].decode(errors="replace").split()), limit=200)
         raise _unavailable(f"{name} answers {response.status}{': ' + said if said else ''}")
     return body
 

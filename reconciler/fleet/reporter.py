@@ -1,5 +1,6 @@
 """One round of a reporter: follow the branch, ask every host, judge, say what is news. The table of contents of the package."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from reconciler.fleet.memory import Store
 from reconciler.follow import Follower
 from reconciler.forge import Deployments, ForgeSettings, Status, Statuses, StatusReporter, connect
 from reconciler.git import tree
+from reconciler.log import frames
 from reconciler.report import Refusal, Source, signed
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
@@ -78,7 +80,7 @@ class Reporter:
         self._clock = clock
         self._fleets: dict[str, Fleet] = {}
         self._signers: str | None = None
-        # Host → what it answered last, and what that is: the same bytes are the same statement as long as the key is.
+        # Host → digest of what it answered last, and what that is: the same bytes are the same statement as long as the key is.
         self._verified: dict[str, tuple[bytes, str, signed.Statement]] = {}
         self._unknown: dict[str, datetime] = {}  # host → since when, as of this process
         self._resend = True
@@ -146,13 +148,16 @@ class Reporter:
             return Answer(reason="ReportUnreachable", message=message)
         try:
             found = poll.fetch(member.address, self.own.port, self.own.timeout)
+            digest = hashlib.sha256(found).digest()
             known = self._verified.get(member.host)
-            if known is None or known[:2] != (found, member.key):
-                known = (found, member.key, signed.verify(found, site, member.host, signers))
+            if known is None or known[:2] != (digest, member.key):
+                known = (digest, member.key, signed.verify(found, site, member.host, signers))
                 self._verified[member.host] = known
             return Answer(known[2])
         except errors.ReconcilerError as error:
             return Answer(reason=error.reason, message=str(error))
+        except Exception as error:
+            return Answer(reason="ReportMalformed", message=_broken(member, error))
 
     def _views(
         self, members: Sequence[Member], answers: Sequence[Answer], head: str, now: datetime
@@ -160,7 +165,7 @@ class Reporter:
         seen, found = dict(self.store.memory.seen), []
         unknown: dict[str, datetime] = {}
         for member, answer in zip(members, answers, strict=True):
-            one = judge.view(member, answer, seen.get(member.host), head, now, self.own.stale_after)
+            one = self._view(member, answer, seen.get(member.host), head, now)
             if one.state == "unknown":
                 unknown[member.host] = self._unknown.get(member.host, now)
                 one = replace(one, since=unknown[member.host])
@@ -173,6 +178,13 @@ class Reporter:
         names = {member.host for member in members}
         self.store.memory = replace(self.store.memory, seen={host: at for host, at in seen.items() if host in names})
         return tuple(found)
+
+    def _view(self, member: Member, answer: Answer, seen: datetime | None, head: str, now: datetime) -> View:
+        try:
+            return judge.view(member, answer, seen, head, now, self.own.stale_after)
+        except Exception as error:
+            why = Answer(reason="ReportMalformed", message=_broken(member, error))
+            return judge.view(member, why, seen, head, now, self.own.stale_after)
 
     def _subject(self, head: str) -> str:
         try:
@@ -221,3 +233,9 @@ class Reporter:
             status = Status(head, one.environment, state)
             self.deployments.submit(status, self.settings.git.branch, key=state)
         self.store.memory = replace(self.store.memory, deployed=deployed)
+
+
+def _broken(member: Member, error: Exception) -> str:
+    """What one host says must not take the view of all others away, whatever it does to us."""
+    log.error("report.broken", host=member.host, error=type(error).__name__, frames=frames(error))
+    return f"its report cannot be judged ({type(error).__name__}; the log says where)"

@@ -133,9 +133,9 @@ class Service:
             return None
         try:
             # People may come through a proxy that has a name of its own.
-            name = urlsplit(self.own.url).hostname
-            pages = handlers(self.document, {name} if name else ())
-            self._server = Server(self.own.listen, {"/metrics": self._metrics, **pages})
+            name = urlsplit(self.own.url).hostname or "localhost"
+            table = {"/metrics": self._metrics, **handlers(self.document)}
+            self._server = Server(self.own.listen, table, names={name, *self.own.names})
         except errors.Terminal as error:
             log.error("metrics.failed", reason=error.reason, message=str(error))
             return None

@@ -9,9 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,30 +20,40 @@ import urllib3
 from requests.auth import AuthBase
 
 from reconciler import errors
+from reconciler.answers import LONGEST_WAIT, Bounded, TooLarge, retry_after
 from reconciler.forge.api import ForgeSettings, misconfigured
+from reconciler.sessions import Session
+from reconciler.text import printable
 
 T = TypeVar("T")
 
 NOTES_A_PAGE = 20
 MAX_ANSWER = 32 << 20  # bytes; a page of notes at their longest fits
+USUAL_ANSWER = 8 << 20  # bytes of anything else; parsed, an answer can take twenty times that
 MAX_PAGES = 200
-_LONGEST_WAIT = 86_400.0  # seconds; whatever a Retry-After says
+_FULL_PAGES = 4  # as much as this many pages at their largest may come, on however many
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A parsed answer: status code, JSON value (None when empty), and whether another page follows."""
+    """A parsed answer: status code, JSON value (None when empty), whether another page follows, and its size in bytes."""
 
     code: int
     body: Any
     more: bool
+    size: int = 0
 
     @property
     def message(self) -> str:
         """What the server says is wrong, in one line; not yet cleared of the token."""
         body = self.body if isinstance(self.body, dict) else {}
         said = body.get("message") or body.get("error") or body.get("errors") or ""
-        return " ".join(str(said).split())[:300]
+        return printable(" ".join(_words(said).split()), limit=300)
+
+    @property
+    def words(self) -> str:
+        """The beginning of everything that it says."""
+        return _words(self.body, deep=4)
 
 
 class _Untrusted(errors.Transient):
@@ -91,9 +99,10 @@ class Client:
         self._host = urlsplit(root).netloc
         self._token = _Token(settings.token_file, header, prefix)
         self._sleep = sleep
-        self._session = requests.Session()
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session = Session(str(settings.ca_file) if settings.ca_file else True, outside=True)
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "reconciler", **(extra or {})})
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, Bounded(settings.timeout, most=MAX_ANSWER))
 
     def once(
         self,
@@ -104,13 +113,14 @@ class Client:
         body: Mapping[str, Any] | None = None,
         accept: frozenset[int] = frozenset(),
         right: str = "read access to the project",
+        most: int = USUAL_ANSWER,
     ) -> Answer:
         """One request. Returns a 2xx answer or one whose code is in `accept`; raises what `Forge` lists.
 
-        `right` completes "needs …" in the message of a 403.
+        `right` completes "needs …" in the message of a 403. `most` is the limit of the answer in bytes.
         """
         token = self._token.read()
-        answer, headers = self._exchange(method, path, params, body)
+        answer, headers = self._exchange(method, path, params, body, most)
         if 200 <= answer.code < 300 or answer.code in accept:
             return answer
         raise self._error(f"{method} {path}", answer, headers, right, token)
@@ -145,21 +155,28 @@ class Client:
 
         return attempts(attempt)
 
-    def pages(self, path: str, params: Mapping[str, str | int], *, size: str = "per_page") -> Iterator[dict[str, Any]]:
-        """The objects of a list, page after page, not retried. `size` names the page-size parameter."""
+    def pages(
+        self, path: str, params: Mapping[str, str | int], *, size: str = "per_page", most: int = USUAL_ANSWER
+    ) -> Iterator[dict[str, Any]]:
+        """The objects of a list, page after page, not retried. `size` names the page-size parameter; `most` is for a page."""
         wanted = {size: 100, **params}
+        left = _FULL_PAGES * most
         for page in range(1, MAX_PAGES + 1):
-            answer = self._page(path, {**wanted, "page": page})
+            answer = self._page(path, {**wanted, "page": page}, most)
             yield from answer.body
             if not answer.more:
                 return
+            left -= answer.size
+            if left < 0:
+                break
         raise errors.Terminal(
-            f"GET {path} has more than {MAX_PAGES} pages: not read to the end", reason="ForgeRejected"
+            f"GET {path} has more than {MAX_PAGES} pages, or {_FULL_PAGES * most >> 20} MiB: not read to the end",
+            reason="ForgeRejected",
         )
 
-    def listed(self, path: str) -> list[dict[str, Any]]:
+    def listed(self, path: str, *, most: int = USUAL_ANSWER) -> list[dict[str, Any]]:
         """The objects of a list that has no pages, not retried."""
-        objects: list[dict[str, Any]] = self._page(path, {}).body
+        objects: list[dict[str, Any]] = self._page(path, {}, most).body
         return objects
 
     def fingerprint(self) -> str:
@@ -176,18 +193,22 @@ class Client:
             f"{self._host} does not answer like the configured forge: {what}", reason="ForgeUnreachable"
         )
 
-    def _page(self, path: str, params: Mapping[str, str | int]) -> Answer:
-        answer = self.once("GET", path, params=params)
+    def _page(self, path: str, params: Mapping[str, str | int], most: int) -> Answer:
+        answer = self.once("GET", path, params=params, most=most)
         if not isinstance(answer.body, list) or not all(isinstance(row, dict) for row in answer.body):
             raise self.unexpected(f"GET {path} is not a list of objects")
         return answer
 
     def _exchange(
-        self, method: str, path: str, params: Mapping[str, str | int] | None, body: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None,
+        body: Mapping[str, Any] | None,
+        most: int,
     ) -> tuple[Answer, Mapping[str, str]]:
         # Raised outside the except block: a chained error of `requests` would carry the headers of the request.
         failure: errors.ReconcilerError
-        deadline = time.monotonic() + self._settings.timeout
         try:
             with self._session.request(
                 method,
@@ -198,47 +219,47 @@ class Client:
                 allow_redirects=False,
                 stream=True,
                 timeout=self._settings.timeout,
-                # Given per request: a session's own value would yield to REQUESTS_CA_BUNDLE.
-                verify=str(self._settings.ca_file) if self._settings.ca_file else True,
             ) as response:
-                data = self._read(response, deadline)
-                return self._parsed(method, path, response, data), response.headers
+                if len(response.content) <= most:
+                    return self._parsed(method, path, response), response.headers
+            failure = self._too_large(most)
         except errors.ReconcilerError as error:
             failure = error
+        except TooLarge:
+            failure = self._too_large(MAX_ANSWER)
         except requests.exceptions.SSLError as error:
             failure = _Untrusted(
-                f"{self._host}: TLS failed: {errors.root_cause(error)} (is ca_file the authority of this server?)",
+                f"{self._host}: TLS failed: {self._cause(error)} (is ca_file the authority of this server?)",
+                reason="ForgeUnreachable",
+            )
+        except requests.exceptions.ReadTimeout:
+            failure = errors.Transient(
+                f"{self._host} answers too slowly: timed out after {self._settings.timeout:g} s",
                 reason="ForgeUnreachable",
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = errors.Transient(
-                f"{self._host} cannot be reached: {errors.root_cause(error)}", reason="ForgeUnreachable"
+                f"{self._host} cannot be reached: {self._cause(error)}", reason="ForgeUnreachable"
             )
         except OSError as error:
             failure = misconfigured(f"CA file {self._settings.ca_file} cannot be used: {error.strerror or 'not found'}")
         raise failure
 
-    def _read(self, response: requests.Response, deadline: float) -> bytes:
-        """The body, within the size limit and the deadline: a server that drips must not hold the caller."""
-        data = bytearray()
-        while chunk := response.raw.read1(1 << 16, decode_content=True):
-            data += chunk
-            if len(data) > MAX_ANSWER:
-                raise errors.Terminal(
-                    f"{self._host} answers with more than {MAX_ANSWER >> 20} MiB", reason="ForgeRejected"
-                )
-            if time.monotonic() > deadline:
-                raise errors.Transient(f"{self._host} answers too slowly", reason="ForgeUnreachable")
-        return bytes(data)
+    def _too_large(self, most: int) -> errors.Terminal:
+        return errors.Terminal(f"{self._host} answers with more than {most >> 20} MiB", reason="ForgeRejected")
 
-    def _parsed(self, method: str, path: str, response: requests.Response, data: bytes) -> Answer:
+    def _cause(self, error: Exception) -> str:
+        """What lies at the bottom: a server's own words may be in it."""
+        return printable(self.cleared(errors.root_cause(error)), limit=300)
+
+    def _parsed(self, method: str, path: str, response: requests.Response) -> Answer:
         try:
-            value = json.loads(data) if data.strip() else None
+            value = json.loads(response.content) if response.content.strip() else None
         except (ValueError, RecursionError):
             value = None
             if response.ok and not response.is_redirect:
                 raise self.unexpected(f"{method} {path} is not JSON") from None
-        return Answer(response.status_code, value, "next" in response.links)
+        return Answer(response.status_code, value, "next" in response.links, len(response.content))
 
     def _error(
         self, what: str, answer: Answer, headers: Mapping[str, str], right: str, token: str
@@ -262,7 +283,7 @@ class Client:
                 reason="ForgeForbidden",
             )
         if 300 <= answer.code < 400:
-            to = urlsplit(headers.get("Location", "")).netloc or "another address"
+            to = printable(_host_of(headers.get("Location", "")).replace(token, "[token]"), limit=100)
             return errors.Terminal(
                 f"{what} is redirected to {to}: a token is not sent there (set the forge's url and project to the final ones)",
                 reason="ForgeRejected",
@@ -271,25 +292,32 @@ class Client:
         return errors.Terminal(f"{self._host} rejects {what} with {answer.code}{told}{hint}", reason="ForgeRejected")
 
 
+def _host_of(location: str) -> str:
+    try:
+        return urlsplit(location).netloc.rpartition("@")[2] or "another address"
+    except ValueError:
+        return "an address that is none"
+
+
+def _words(said: Any, deep: int = 3) -> str:
+    """A message of whatever shape, as far as it is of use: the first few parts of it, a few levels down."""
+    if isinstance(said, dict) and deep:
+        return ", ".join(f"{str(name)[:100]}: {_words(part, deep - 1)}" for name, part in islice(said.items(), 5))
+    if isinstance(said, list) and deep:
+        return ", ".join(_words(part, deep - 1) for part in said[:5])
+    return said[:1000] if isinstance(said, str) else "…" if isinstance(said, (dict, list)) else str(said)[:100]
+
+
 def _rate_limited(code: int, headers: Mapping[str, str]) -> bool:
     """GitHub says 403 for its rate limits, too."""
     return code == 403 and ("Retry-After" in headers or headers.get("X-RateLimit-Remaining") == "0")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server wants us to wait (at most a day), None when it does not say."""
-    value = headers.get("Retry-After", "").strip()
-    now = datetime.now(UTC)
-    if value.isdecimal():
-        seconds = float(value[:9])
-    elif value:
-        try:
-            until = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds()
-    elif headers.get("X-RateLimit-Remaining") == "0" and headers.get("X-RateLimit-Reset", "").isdecimal():
-        seconds = float(headers["X-RateLimit-Reset"][:12]) - now.timestamp()
-    else:
+    """Seconds that the server wants us to wait, None when it does not say."""
+    if (said := headers.get("Retry-After", "").strip()) or headers.get("X-RateLimit-Remaining") != "0":
+        return retry_after(said)
+    reset = headers.get("X-RateLimit-Reset", "")
+    if not (reset.isascii() and reset.isdigit()):
         return None
-    return min(max(seconds, 0.0), _LONGEST_WAIT)
+    return min(max(float(reset[:12]) - time.time(), 0.0), LONGEST_WAIT)

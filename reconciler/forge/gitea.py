@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.forge.api import ForgeSettings, MergeRequest
-from reconciler.forge.client import Client
+from reconciler.forge.client import MAX_ANSWER, Client
 from reconciler.forge.github import GitHub
 from reconciler.forge.gitlab import commit_id
 
@@ -33,4 +33,4 @@ class Gitea(GitHub):
 
     def _comments(self, path: str) -> Iterable[dict[str, Any]]:
         # All comments in one answer: this list has no pages.
-        return self._client.listed(path)
+        return self._client.listed(path, most=MAX_ANSWER)

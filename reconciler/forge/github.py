@@ -19,8 +19,8 @@ from reconciler.forge.api import (
     shorten,
     valid_target,
 )
-from reconciler.forge.client import NOTES_A_PAGE, Client
-from reconciler.forge.gitlab import commit_id, is_commit_id, number_of
+from reconciler.forge.client import MAX_ANSWER, NOTES_A_PAGE, Client
+from reconciler.forge.gitlab import commit_id, is_commit_id, number_of, text_of
 
 _SENT: dict[State, str] = {"pending": "pending", "success": "success", "failed": "failure", "canceled": "error"}
 _READ: dict[str, State] = {"success": "success", "failure": "failed", "error": "canceled"}
@@ -66,7 +66,7 @@ class GitHub:
                 accept=frozenset({422}),
                 right=self._status_right,
             )
-            if answer.code == 422 and _LIMIT.search(f"{answer.message} {answer.body}"):
+            if answer.code == 422 and _LIMIT.search(answer.words):
                 self._full.add(key)
                 raise _limit_reached(*key)
             if answer.code == 422:
@@ -148,15 +148,15 @@ class GitHub:
         found: dict[str, Status] = {}
         rows = self._client.pages(path, {}, size=self._size)
         for row in sorted(rows, key=lambda row: number_of(self._client, row, "id")):
-            context = str(row.get("context") or "")
+            context = text_of(row, "context")
             # GitHub calls the field `state`, Gitea `status`.
-            state = _READ.get(str(row.get("state") or row.get("status")), "pending")
-            text, target = str(row.get("description") or ""), row.get("target_url") or None
+            state = _READ.get(text_of(row, "state") or text_of(row, "status"), "pending")
+            text, target = text_of(row, "description"), text_of(row, "target_url") or None
             found[context] = Status(commit, context, state, text, target)
         return found
 
     def _comments(self, path: str) -> Iterable[dict[str, Any]]:
-        return self._client.pages(path, {"per_page": NOTES_A_PAGE})
+        return self._client.pages(path, {"per_page": NOTES_A_PAGE}, most=MAX_ANSWER)
 
     def _own_notes(self, path: str, marker: str) -> list[tuple[int, str]]:
         """(id, text) of our comments with that marker, the oldest first."""
@@ -193,12 +193,11 @@ class GitHub:
     def _pull(self, row: object) -> MergeRequest | None:
         if not isinstance(row, dict):
             return None
-        user = row.get("user")
         return MergeRequest(
             iid=number_of(self._client, row, "number"),
-            title=str(row.get("title") or ""),
-            web_url=str(row.get("html_url") or ""),
-            author=str(user.get("login") or "") if isinstance(user, dict) else "",
+            title=text_of(row, "title"),
+            web_url=text_of(row, "html_url"),
+            author=text_of(row.get("user"), "login"),
         )
 
 

@@ -19,7 +19,7 @@ from reconciler.forge.api import (
     shorten,
     valid_target,
 )
-from reconciler.forge.client import NOTES_A_PAGE, Client
+from reconciler.forge.client import MAX_ANSWER, NOTES_A_PAGE, Client
 
 _STATUS_RIGHT = (
     "the scope api and the Developer role, and on a protected branch the right to push or merge (often Maintainer)"
@@ -107,12 +107,11 @@ class GitLab:
         for state in ("merged", "opened"):
             for row in rows:
                 if row.get("state") == state:
-                    author = row.get("author")
                     return MergeRequest(
                         iid=number_of(self._client, row, "iid"),
-                        title=str(row.get("title") or ""),
-                        web_url=str(row.get("web_url") or ""),
-                        author=str(author.get("username") or "") if isinstance(author, dict) else "",
+                        title=text_of(row, "title"),
+                        web_url=text_of(row, "web_url"),
+                        author=text_of(row.get("author"), "username"),
                     )
         return None
 
@@ -160,9 +159,8 @@ class GitLab:
         rows = self._client.retry(lambda _: self._client.once("GET", path, params=wanted)).body
         found: dict[str, tuple[str, str]] = {}
         for row in rows if isinstance(rows, list) else ():
-            name = (row.get("environment") or {}).get("name") if isinstance(row, dict) else None
-            if isinstance(name, str):
-                found.setdefault(name, (str(row.get("sha")), str(row.get("status"))))
+            if name := text_of(row.get("environment") if isinstance(row, dict) else None, "name"):
+                found.setdefault(name, (text_of(row, "sha"), text_of(row, "status")))
         return found
 
     def _open(self, row: Mapping[str, Any]) -> OpenRequest | None:
@@ -208,10 +206,10 @@ class GitLab:
             if isinstance(author, dict) and author.get("id") == mine:
                 yield Status(
                     commit=commit,
-                    context=str(row.get("name") or ""),
-                    state=_STATES.get(str(row.get("status")), "pending"),
-                    description=str(row.get("description") or ""),
-                    target_url=row.get("target_url") or None,
+                    context=text_of(row, "name"),
+                    state=_STATES.get(text_of(row, "status"), "pending"),
+                    description=text_of(row, "description"),
+                    target_url=text_of(row, "target_url") or None,
                 )
 
     def _shown(self, commit: str, status: Status, ref: str) -> bool:
@@ -224,7 +222,9 @@ class GitLab:
         """(id, text) of our notes with that marker, the oldest first."""
         mine = self._user()
         found = []
-        for row in self._client.pages(notes, {"order_by": "created_at", "sort": "asc", "per_page": NOTES_A_PAGE}):
+        for row in self._client.pages(
+            notes, {"order_by": "created_at", "sort": "asc", "per_page": NOTES_A_PAGE}, most=MAX_ANSWER
+        ):
             author, text = row.get("author"), row.get("body")
             own = isinstance(author, dict) and author.get("id") == mine and not row.get("system")
             if own and isinstance(text, str) and first_line(text) == marker:
@@ -258,6 +258,12 @@ def number_of(client: Client, row: object, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise client.unexpected(f"an object has no number {key!r}")
     return value
+
+
+def text_of(row: object, key: str) -> str:
+    """A text of an answer; "" when there is none, or something else."""
+    value = row.get(key) if isinstance(row, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _limit_reached(commit: str) -> errors.Terminal:

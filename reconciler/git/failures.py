@@ -5,15 +5,12 @@ GitCertificateInvalid, GitHostKeyChanged, GitHostKeyUnknown, GitAuthFailed, GitF
 GitBranchMissing, GitRemoteInvalid (the remote's own settings cannot be used).
 """
 
-import email.utils
 import re
-import time
 from urllib.parse import urlsplit, urlunsplit
 
 from reconciler import errors
 
 _TRANSIENT = {"GitUnreachable", "GitTimeout", "GitProtocolError", "GitRateLimited", "GitServerError"}
-_LONGEST_WAIT = 86_400.0
 
 _ADVICE = {
     "GitUnreachable": "check the network, name resolution and that the server runs",
@@ -51,7 +48,9 @@ def public(url: str) -> str:
 
 def http_status(url: str, status: int, retry_after: str | None = None) -> errors.ReconcilerError:
     """The error for an HTTP status that is no success; `retry_after` is that header's value."""
-    wait = _seconds(retry_after)
+    from reconciler.answers import retry_after as seconds  # loads an HTTP client, which fetching over ssh does not need
+
+    wait = seconds(retry_after or "")
     reason = {
         401: "GitAuthFailed",
         403: "GitForbidden",
@@ -63,19 +62,6 @@ def http_status(url: str, status: int, retry_after: str | None = None) -> errors
         reason = "GitServerError" if status >= 500 else "GitTimeout" if status == 408 else "GitProtocolError"
     more = f", to be tried again in {wait:g} s" if wait is not None else ""
     return failure(reason, url, f"the server answered HTTP {status}{more}", retry_after=wait)
-
-
-def _seconds(value: str | None) -> float | None:
-    """Retry-After, seconds or an HTTP date, as seconds from now; None when absent or nonsense."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return min(float(value), _LONGEST_WAIT)
-    try:
-        moment = email.utils.parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(moment - time.time(), 0.0), _LONGEST_WAIT)
 
 
 # libgit2's words, first match wins. It has no finer error codes than these messages.

@@ -164,8 +164,12 @@ class Client:
         raise AssertionError("unreachable")
 
     def _moved(self, location: str) -> str:
-        target = urljoin(self.url + _SERVICE, location)
-        here, there = urlsplit(self.url), urlsplit(target)
+        try:
+            here, there = urlsplit(self.url), urlsplit(urljoin(self.url + _SERVICE, location))
+        except ValueError:
+            raise failure(
+                "GitProtocolError", self.url, f"the server redirects to what is no address: {location[:100]!r}"
+            ) from None
         if (here.scheme, here.netloc) != (there.scheme, there.netloc):
             # The credential was meant for this origin and goes to no other.
             shown = f"{there.scheme}://{there.netloc.rpartition('@')[2]}"

@@ -3,18 +3,21 @@
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
 
+from reconciler.answers import Bounded
 from reconciler.errors import ReconcilerError
 from reconciler.registrations.failures import CONNECT_SECONDS, READ_SECONDS, Connection, refused, unreachable
+from reconciler.sessions import Session
 
 
-class _Adapter(HTTPAdapter):
-    """Gives every request the time-outs, also those that a library makes without, and another try on a new connection
+class _Adapter(Bounded):
+    """Gives every request its limits, also those that a library makes without, and another try on a new connection
     when the server closed the kept one just then."""
 
+    def __init__(self) -> None:
+        super().__init__(READ_SECONDS, connect=CONNECT_SECONDS)
+
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
         try:
             return super().send(request, *args, **kwargs)
         except requests.ConnectionError as error:
@@ -24,10 +27,8 @@ class _Adapter(HTTPAdapter):
 
 
 def session(connection: Connection) -> requests.Session:
-    """A session that trusts what the connection says. Proxies and ~/.netrc of the environment do not apply."""
-    made = requests.Session()
-    made.trust_env = False
-    made.verify = connection.verify
+    """A session that trusts what the connection says."""
+    made = Session(connection.verify)
     made.mount("http://", _Adapter())
     made.mount("https://", _Adapter())
     return made
@@ -57,6 +58,8 @@ _MEANINGS = (
     ("No route to host", "no route to host"),
     ("Network is unreachable", "network is unreachable"),
     ("SSL", "TLS failed"),
+    ("TooLarge", "its answer is too large"),
+    ("ContentDecodingError", "its answer is packed, which was not asked for"),
     ("RemoteDisconnected", "it closed the connection"),
     ("Connection reset", "it closed the connection"),
 )

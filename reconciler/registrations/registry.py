@@ -1,18 +1,23 @@
 """The registry: which backend takes a registration, secrets bound on the way in, tokens put back on the way out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
 
+import structlog
 import tenacity
 
 from reconciler.errors import ReconcilerError, Terminal, Transient
+from reconciler.log import frames
 from reconciler.model import Actual, Check, Registrar, Registration, State
-from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed
+from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed, unreachable
 from reconciler.registrations.proofs import PROOFS, Proofs
 from reconciler.secret import Redactor, Secret
+
+log = structlog.get_logger()
 
 PATIENCE: Final = 60.0  # seconds: the load balancer may need a moment to notice a service that just started
 
@@ -97,7 +102,8 @@ class Registry:
         def look(kind: str) -> dict[str, Observed]:
             if why := self._down(kind, actual):
                 raise Transient(why, reason="RegistrarUnreachable")
-            return self._observe_kind(kind, kinds[kind])
+            with self._understood(kind):
+                return self._observe_kind(kind, kinds[kind])
 
         if not kinds:
             return observed, unknown
@@ -121,17 +127,33 @@ class Registry:
     def _observe_kind(self, kind: str, registrations: Sequence[Registration]) -> dict[str, Observed]:
         bound = [self._bound(registration) for registration in registrations]
         found = self._backend(kind).observe(bound)
-        return {
+        observed = {
             registration.id: _unbound(registration, wanted, found[registration.id])
             for registration, wanted in zip(registrations, bound, strict=True)
         }
+        if not all(_is_plain(value) for fields in observed.values() if fields for value in fields.values()):
+            raise TypeError("a field is no text, number or list of texts")
+        return observed
+
+    @contextmanager
+    def _understood(self, kind: str, backend: Backend | None = None) -> Iterator[None]:
+        """Whatever a registrar answers is its own matter: what makes no sense to us must not end the pass for all others."""
+        try:
+            yield
+        except ReconcilerError:
+            raise
+        except Exception as error:
+            log.error("registrar.odd", kind=kind, error=type(error).__name__, frames=frames(error))
+            why = f"it answers with what makes no sense ({type(error).__name__}; the log says where)"
+            raise unreachable((backend or self._backend(kind)).target, why) from None
 
     def log_in(self, check: Check) -> None:
         """Be let in as a new client with what `check` says. Raises as `converge` does, without trying again."""
         values = self._bound_value(dict(check.connection))
         backend = _BACKENDS[check.login](Connection(values, self._redact), self._proofs)
         try:
-            backend.log_in()
+            with self._understood(check.login, backend):
+                backend.log_in()
         finally:
             backend.close()
 
@@ -141,14 +163,18 @@ class Registry:
         """Make it as desired by the smallest change; nothing when it is. Raises Transient or Terminal with reason
         RegistrarUnreachable, RegistrarDenied or RegistrarRefused."""
         wanted = self._bound(registration)
-        self._persist(lambda: self._backend(registration.kind).converge(wanted))
+        self._persist(registration.kind, lambda: self._backend(registration.kind).converge(wanted))
 
     def withdraw(self, registration: Registration) -> None:
         """Remove it; nothing when it is gone. Only kind, type and key count. Raises as `converge` does, and Terminal with
         reason HoldsData for databases and virtual hosts."""
-        self._persist(lambda: self._backend(registration.kind).withdraw(registration))
+        self._persist(registration.kind, lambda: self._backend(registration.kind).withdraw(registration))
 
-    def _persist(self, attempt: Callable[[], None]) -> None:
+    def _persist(self, kind: str, action: Callable[[], None]) -> None:
+        def attempt() -> None:
+            with self._understood(kind):
+                action()
+
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(self._patience),
             wait=tenacity.wait_exponential(multiplier=0.3, max=5.0) + tenacity.wait_random(0, 0.5),
@@ -193,6 +219,12 @@ class Registry:
 
 def _unreachable(error: BaseException) -> bool:
     return isinstance(error, Transient) and error.reason == "RegistrarUnreachable"
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(item, str) for item in value)
+    return value is None or isinstance(value, (str, int, float))
 
 
 def _unbound(registration: Registration, bound: Registration, found: Observed) -> Observed:

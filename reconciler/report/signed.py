@@ -9,8 +9,10 @@ host), ReportMismatch (signed by that host, and about another one or another sit
 """
 
 import json
+import re
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,17 @@ from reconciler.git import trust
 from reconciler.model import from_json, to_json
 from reconciler.report.cycle import Report
 from reconciler.report.summary import StatusText, status_text
+from reconciler.text import printable
 
 NAMESPACE = "reconciler-report"
 MAX_BYTES = 64 << 10  # of an answer
 _VERSION = 1
 _KIND = "reconciler-report"
 _TEXT = 400  # characters of a description
+_NAME = 255  # characters of a site's or a host's name
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REASON = re.compile(r"[A-Za-z0-9]{1,64}")
+_FIRST, _LAST = 2020, 2999  # years
 _STATUSES = 4
 _ARMOR = b"-----BEGIN SSH SIGNATURE-----"
 _STATES = ("pending", "success", "failed")
@@ -91,60 +98,96 @@ def verify(answer: bytes, site: str, host: str, allowed_signers: Path) -> Statem
     # A host that never accepted a commit does not know its site: it may say what is wrong, and cannot have converged.
     lost = not said.site and all(status.state != "success" for status in said.statuses)
     if said.host != host or (said.site != site and not lost):
+        other = printable(f"{said.host!r} of {said.site!r}", limit=160)
         raise errors.Terminal(
-            f"{host} of {site} signs for {said.host!r} of {said.site!r} (do two hosts have one key, or does an address lead to "
-            "another host?)",
+            f"{host} of {site} signs for {other} (do two hosts have one key, or does an address lead to another host?)",
             reason="ReportMismatch",
         )
     return said
 
 
 def decode(line: bytes) -> Statement:
-    """The statement of a line whose signature was checked. Raises errors.Terminal (ReportMalformed)."""
+    """The statement of a line whose signature was checked: bounded, and its texts made printable, for what a host says is
+    shown among what others say. Raises errors.Terminal (ReportMalformed)."""
     try:
-        content = json.loads(line)
+        content = json.loads(line.decode(), object_pairs_hook=_once, parse_constant=_no_number)
         kind, version = content.pop("kind"), content.pop("version")
         if (kind, version) != (_KIND, _VERSION):
-            raise _malformed(f"it is of kind {kind!r}, version {version!r}: that of another version of this program")
+            other = printable(f"{kind!r}, version {version!r}", limit=80)
+            raise _malformed(f"it is of kind {other}: that of another version of this program")
         said = from_json(Statement, content)
-        sound = (
-            all(isinstance(text, str) for text in (said.site, said.host, said.commit, said.reason))
-            and isinstance(said.at, datetime)
-            and said.at.tzinfo is not None
-            and all(_sound(status) for status in said.statuses)
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        wrong = _unsound(said)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise _malformed(f"its content is of another shape ({type(error).__name__})") from None
-    if not sound:
-        raise _malformed("its content is of another shape")
-    return said
+    if wrong:
+        raise _malformed(wrong)
+    return replace(said, statuses=tuple(_shown(status) for status in said.statuses))
 
 
 class Signer:
-    """Signs what a node says when somebody asks, once for each thing it says.
+    """Signs what a node says when somebody asks, once for each thing it says, and one thing at a time.
 
     `last` gives the newest report of this process (None: none yet) and, while a pass is under way for long, the time now.
     """
 
     def __init__(self, key_file: Path, last: Callable[[], tuple[Report | None, datetime | None]]) -> None:
         self._key_file, self._last = key_file, last
-        self._made: tuple[bytes, bytes] = (b"", b"")  # one tuple, replaced whole: threads may ask at the same time
+        self._guard = threading.Lock()
+        self._made: tuple[bytes, bytes] = (b"", b"")
 
     def answer(self) -> bytes | None:
         """The signed report; None while there is none. Raises as `sign`."""
-        report, busy_at = self._last()
-        if report is None:
-            return None
-        line = encode(statement(report, busy_at))
-        made = self._made
-        if made[0] != line:
-            made = self._made = (line, sign(line, self._key_file))
-        return made[1]
+        with self._guard:  # strangers may ask as often as they like: each of them would start a program
+            report, busy_at = self._last()
+            if report is None:
+                return None
+            line = encode(statement(report, busy_at))
+            if self._made[0] != line:
+                self._made = (line, sign(line, self._key_file))
+            return self._made[1]
 
 
-def _sound(status: Any) -> bool:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON in which each name stands once: another reader could take another one."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _unsound(said: Statement) -> str:
+    """What is wrong with a statement; "" when nothing is. First match wins."""
+    names = (said.site, said.host, said.commit, said.reason)
+    if not all(isinstance(text, str) and len(text) <= _NAME for text in names) or not isinstance(said.busy, bool):
+        return "a field of it is of another type, or too long"
+    if not _is_commit(said.commit) or not (said.reason == "" or _REASON.fullmatch(said.reason)):
+        return "it names no commit, or no reason"
+    if not isinstance(said.at, datetime) or said.at.tzinfo is None or not _FIRST <= said.at.year <= _LAST:
+        return "its time has no zone, or is no time at which this program ran"
+    if len(said.statuses) > _STATUSES or not all(_is_status(status) for status in said.statuses):
+        return "a status in it is of another shape"
+    return ""
+
+
+def _is_commit(text: str) -> bool:
+    return text == "" or _COMMIT.fullmatch(text) is not None
+
+
+def _is_status(status: Any) -> bool:
     texts = (status.commit, status.description, status.key, status.branch)
-    return all(isinstance(text, str) and len(text) <= _TEXT for text in texts) and status.state in _STATES
+    fits = all(isinstance(text, str) and len(text) <= _TEXT for text in texts)
+    return fits and status.state in _STATES and _COMMIT.fullmatch(status.commit) is not None
+
+
+def _shown(status: StatusText) -> StatusText:
+    description, key, branch = (
+        printable(text, limit=_TEXT) for text in (status.description, status.key, status.branch)
+    )
+    return replace(status, description=description, key=key, branch=branch)
 
 
 def _cut(status: StatusText) -> StatusText:

@@ -5,16 +5,13 @@ The script puts values into the page as text only, and the policy lets nothing b
 
 import base64
 import hashlib
-import ipaddress
-import json
-import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
-from reconciler.web.server import Answer, Handler, Request
+from reconciler.text import json_text
+from reconciler.web.message import Answer, Handler, Request
 
 
 @cache
@@ -29,39 +26,17 @@ def page() -> tuple[bytes, str]:
     return content.encode(), policy
 
 
-def handlers(document: Callable[[], Mapping[str, Any]], names: Collection[str] = ()) -> dict[str, Handler]:
-    """The page and its data. `document` gives JSON-able values; `names` are this host's, beside that of its system."""
-    known = {"localhost", socket.gethostname().lower(), *(name.lower() for name in names)}
-
-    def guarded(handler: Handler) -> Handler:
-        def guard(request: Request) -> Answer:
-            if _ours(request.headers.get("host", ""), known):
-                return handler(request)
-            text = b"this page is only given away under an address, localhost or the host's own name\n"
-            return Answer(421, text)
-
-        return guard
+def handlers(document: Callable[[], Mapping[str, Any]]) -> dict[str, Handler]:
+    """The page and its data. `document` gives JSON-able values."""
 
     def html(request: Request) -> Answer:
         content, policy = page()
         return Answer(200, content, "text/html; charset=utf-8", {"Content-Security-Policy": policy}, tagged=True)
 
     def data(request: Request) -> Answer:
-        content = json.dumps(document(), separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
-        return Answer(200, content + b"\n", "application/json", tagged=True)
+        return Answer(200, json_text(document()).encode() + b"\n", "application/json", tagged=True)
 
-    return {"/": guarded(html), "/status.json": guarded(data)}
-
-
-def _ours(host: str, known: Collection[str]) -> bool:
-    """Whether the page may be asked for under this Host header. A name of somebody else's that was made to lead here must
-    not work: his page could read ours in the browser of whoever visits it."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        ipaddress.ip_address(name)
-    except ValueError:
-        return host.rpartition(":")[0].lower() in known or host.lower() in known
-    return True
+    return {"/": html, "/status.json": data}
 
 
 @cache

@@ -4,7 +4,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.report.signed import Signer
-from reconciler.web.server import Answer, Handler, Request
+from reconciler.web.message import Answer, Handler, Request
 
 log = structlog.get_logger()
 
