@@ -10,7 +10,7 @@ from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens
 from reconciler.render.evaluate import Scope, Source, evaluate, render_text
-from reconciler.render.filters import to_bool
+from reconciler.render.ansible import to_bool
 
 _SIZE: Final = re.compile(r"(-?\d+(?:\.\d+)?)([bkmgt]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -163,8 +163,10 @@ class Fields:
             return None
         if isinstance(value, list):
             return tuple(str(item) for item in value)
+        text = self.text(key)
+        self.scope.variables.pay().spend(len(text))  # shlex looks at every character
         try:
-            return tuple(shlex.split(self.text(key)))
+            return tuple(shlex.split(text))
         except ValueError as error:
             self.problem(key, f"{key} is not a command: {error}")
             return None

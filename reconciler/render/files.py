@@ -13,8 +13,9 @@ from reconciler.model import File, OnChange
 from reconciler.render import merge, paths, tokens
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
+from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
-from reconciler.render.filters import to_json
+from reconciler.render.ansible import to_json
 from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
@@ -62,6 +63,8 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
             _file(entry, name, owner, made)
         except SiteInvalid as error:
             entry.problems += error.problems
+        except (FilterError, Refused) as error:
+            entry.problem("name", f"{name}: {error}")
     return made
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import Terminal
 from reconciler.render import merge, tokens
-from reconciler.render.filters import to_json
+from reconciler.render.ansible import to_json
 from reconciler.secret import Secret
 
 values = st.text(max_size=60).filter(lambda text: "<<" not in text)
