@@ -15,7 +15,7 @@ from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
 from reconciler.render.faults import Refused
 from reconciler.render.fields import Fields
-from reconciler.render.meter import Exhausted, Run, running
+from reconciler.render.meter import Exhausted, Run, Running
 from reconciler.site import Site
 
 _CONFIG_ROOT: Final = "/etc/kolla"
@@ -36,7 +36,7 @@ def render(site: Site, host: str, revision: str, world: World | None = None) -> 
         raise SiteInvalid([world.exhausted])
     world.begin(host)
     try:
-        with running(Run(world.meter, world.variables(host))):
+        with Running(Run(world.meter, world.variables(host))):
             return _Builder(world, host).desired(revision)
     except Exhausted as error:
         world.exhausted = error.problem

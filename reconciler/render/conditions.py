@@ -187,7 +187,7 @@ def compiled(expression: str, ignorecase: bool = False, multiline: bool = False)
     """An expression of a template. Raises pattern.PatternError."""
     flags = (pattern.IGNORECASE if ignorecase else 0) | (pattern.MULTILINE if multiline else 0)
     made = pattern.compile(expression, flags)
-    meter.spend(20 + len(expression) + made.size // 4)
+    meter.spend(20 + len(expression) + made.size // 2)
     return made
 
 

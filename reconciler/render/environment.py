@@ -29,8 +29,8 @@ from reconciler.render.methods import StrictUndefined
 from reconciler.render.operations import FILTERS, TESTS, Table
 from reconciler.render.faults import FilterError, Refused
 
-MAX_TOKENS: Final = 20_000  # of one source
-_MAX_TAGS: Final = 10_000  # of one source, counted before it is read
+MAX_TOKENS: Final = 10_000  # of one source
+_MAX_TAGS: Final = 5_000  # of one source, counted before it is read
 _MAX_NESTING: Final = 30  # of brackets
 _MAX_DEPTH: Final = 150  # of the syntax tree
 _RECURSION: Final = 4_000  # frames: more than all the bounds here and in `meter` and `values` together can need
@@ -311,7 +311,7 @@ def _finalize(context: Context, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, jinja2.Undefined):
-        str(value)
+        return str(value)
     if not values.is_value(value):
         raise FilterError(f"{values.kind(value)} cannot be printed: call it, or name one of its attributes")
     return values.text_of(value)
@@ -427,7 +427,7 @@ class Compiled:
         """
         payer.source(self.source, self.size)
         context = self.template.new_context(names, shared=True)  # type: ignore[arg-type]  # any mapping will do
-        with meter.running(meter.Run(payer, names)):
+        with meter.Running(meter.Run(payer, names)):
             if self.expression:
                 for _ in self.template.root_render_func(context):
                     pass

@@ -17,7 +17,7 @@ from reconciler.document.grammar import Grammar, is_expression, normalise, sugge
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import collect, environment, methods, tokens, values
-from reconciler.render.meter import Cost, Exhausted, Meter, Run, running
+from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
@@ -288,8 +288,7 @@ def evaluate(value: Any, scope: Scope, source: Source) -> Any:
         try:
             name = _ONE_NAME.fullmatch(value)
             if name and name[1] in scope.variables:  # most expressions: nothing to compile
-                with running(Run(scope.variables.pay(), scope)):
-                    return values.plain(scope[name[1]])
+                return values.plain(scope[name[1]])
             return environment.compiled(value, True).run(scope, scope.variables.pay())
         except SiteInvalid:
             raise

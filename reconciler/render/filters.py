@@ -186,11 +186,13 @@ def url_quoted(text: str) -> str:
     """A text as it stands in the path of a URL; a secret is encoded when it is known."""
     if tokens.is_held(text):
         return tokens.apply("urlencode", text)
+    meter.spend(len(text) >> 4 if text.isascii() else len(text) >> 2)
     return values.limited(percent_encode(text, safe="/"))
 
 
 def _query(value: Any) -> str:
     text = values.text_of(values.demand(value))
+    meter.spend(len(text) >> 2)
     return url_quoted(text) if tokens.is_held(text) else values.limited(percent_encode(text, safe="").replace("%20", "+"))
 
 

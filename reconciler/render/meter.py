@@ -1,25 +1,24 @@
 """What rendering one host may take, counted: steps of work, and bytes of what is made, whatever becomes of it.
 
 Counting is deterministic: a merge request's review and the node come to the same result, however fast or busy they are. A
-step is about a microsecond. Every operation pays before it is carried out (`spend`), so that nothing has to be stopped halfway.
+step is half a microsecond or so. Every operation pays before it is carried out (`spend`), so that nothing has to be stopped halfway.
 
 A `World` keeps variables for many hosts. What evaluating one took is kept beside it (`Cost`), and charged to every host
 that uses it as if it had been evaluated for that host alone.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.errors import Problem
 
-MAX_STEPS: Final = 1_000_000
-MAX_BYTES: Final = 64 << 20
+MAX_STEPS: Final = 2_000_000
+MAX_BYTES: Final = 96 << 20
 MAX_CALLS: Final = 30  # macros and recursive loops inside one another
-_STEPS_PER_TOKEN: Final = 40  # compiling
-_BYTES_PER_TOKEN: Final = 800
+_STEPS_PER_TOKEN: Final = 60  # compiling
+_BYTES_PER_TOKEN: Final = 2000
 
 
 class Exhausted(Exception):
@@ -68,10 +67,14 @@ class Meter:
         """Pay for `steps` of work and `size` bytes. Raises Exhausted."""
         self.steps += steps
         self.size += size
+        if self.steps > MAX_STEPS or self.size > MAX_BYTES:
+            self.stop()
+
+    def stop(self) -> None:
+        """Raise Exhausted, which says of what there was too much."""
         if self.steps > MAX_STEPS:
             raise Exhausted(f"the templates of one host may take {MAX_STEPS} steps, and here they need more")
-        if self.size > MAX_BYTES:
-            raise Exhausted(f"the templates of one host may make {MAX_BYTES >> 20} MiB of data, and here they make more")
+        raise Exhausted(f"the templates of one host may make {MAX_BYTES >> 20} MiB of data, and here they make more")
 
     def source(self, text: str, tokens: int) -> None:
         """Pay for compiling a text, once for each text."""
@@ -87,22 +90,9 @@ class Meter:
             self._frames[-1].cost.needs[cost] = None
         self._charge(cost)
 
-    @contextmanager
-    def record(self) -> Iterator[Cost]:
-        """The cost of what is done inside; complete at its end, also when that is an error."""
-        frame = _Frame(Cost(charged=self), self.steps, self.size)
-        self._frames.append(frame)
-        try:
-            yield frame.cost
-        finally:
-            self._frames.pop()
-            steps, size = self.steps - frame.steps, self.size - frame.size
-            frame.cost.steps, frame.cost.size = steps - frame.other_steps, size - frame.other_size
-            if self._frames:
-                above = self._frames[-1]
-                above.cost.needs[frame.cost] = None
-                above.other_steps += steps
-                above.other_size += size
+    def record(self) -> "Recording":
+        """A context that gives the cost of what is done inside; complete at its end, also when that is an error."""
+        return Recording(self)
 
     def _charge(self, cost: Cost) -> None:
         waiting = [cost]
@@ -124,6 +114,31 @@ class Meter:
         self.spend(steps, size)
 
 
+class Recording:
+    """See `Meter.record`."""
+
+    __slots__ = ("_frame", "_meter")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._frame = _Frame(Cost(charged=meter), meter.steps, meter.size)
+
+    def __enter__(self) -> Cost:
+        self._meter._frames.append(self._frame)
+        return self._frame.cost
+
+    def __exit__(self, *_: object) -> None:
+        meter, frame = self._meter, self._frame
+        meter._frames.pop()
+        steps, size = meter.steps - frame.steps, meter.size - frame.size
+        frame.cost.steps, frame.cost.size = steps - frame.other_steps, size - frame.other_size
+        if meter._frames:
+            above = meter._frames[-1]
+            above.cost.needs[frame.cost] = None
+            above.other_steps += steps
+            above.other_size += size
+
+
 @dataclass(slots=True)
 class Run:
     """One rendering: who pays for it, the names it sees, and how deep its calls are."""
@@ -136,21 +151,30 @@ class Run:
 _current: ContextVar[Run | None] = ContextVar("rendering", default=None)
 
 
-@contextmanager
-def running(run: Run) -> Iterator[None]:
-    """Make `run` the rendering that `spend` and `names` are about."""
-    token = _current.set(run)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class Running:
+    """A context in which `run` is the rendering that `spend` and `current` are about."""
+
+    __slots__ = ("_run", "_token")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._run)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def spend(steps: int, size: int = 0) -> None:
     """Pay for work and memory of the present rendering; outside of one nothing is counted. Raises Exhausted."""
     run = _current.get()
     if run is not None:
-        run.meter.spend(steps, size)
+        meter = run.meter
+        meter.steps += steps
+        meter.size += size
+        if meter.steps > MAX_STEPS or meter.size > MAX_BYTES:
+            meter.stop()
 
 
 def text(result: str) -> str:

@@ -256,7 +256,7 @@ class StrictUndefined(jinja2.StrictUndefined):
         if self._undefined_hint or where is missing:
             return super()._undefined_message
         known = [str(other) for other in where] if isinstance(where, Mapping) else []
-        return f"{values.kind(where)} has no {name!r}{values.suggestion(name, [*_table(where), *known])}"
+        return f"{values.kind(where)} has no attribute {name!r}{values.suggestion(name, [*_table(where), *known])}"
 
     __repr__ = object.__repr__
 

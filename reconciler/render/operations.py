@@ -127,6 +127,10 @@ class Operation:
             by_name[name] = self._converted(converter, value)
         try:
             result = self._function(*taken, **by_name)
+        except (FilterError, Refused) as error:
+            if str(error).startswith("the "):
+                raise
+            raise type(error)(f"{self._title}: {error}") from None
         except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
             raise FilterError(f"{self._title}: {error}".replace(f"{self._function.__name__}() ", "")) from None
         if isinstance(result, str) and not isinstance(result, tokens.SecretRef):
@@ -137,7 +141,7 @@ class Operation:
         if converter is _anything:
             return value
         if isinstance(value, jinja2.Undefined):
-            str(value)
+            value = values.demand(value)
         if isinstance(value, str):
             meter.spend(len(value) >> 9)
             if not self._carries and tokens.is_held(value):

@@ -60,9 +60,12 @@ def is_value(value: Any) -> bool:
 
 
 def demand(value: Any) -> Any:
-    """The value itself. Raises what an undefined one says, and FilterError for what is no value."""
+    """The value itself. Raises what an undefined one says, and FilterError for what is no value.
+
+    The missing else of `a if b` is the empty text, as it is where it is printed.
+    """
     if isinstance(value, jinja2.Undefined):
-        str(value)
+        return str(value)
     if not is_value(value):
         raise FilterError(f"{kind(value)} is no value: it can only be called or asked for its attributes")
     return value
@@ -82,7 +85,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) or value is None:
-        meter.spend(1, 60)
+        meter.spend(1 + number_cost(value), 60)
         return str(bounded(value))
     pieces: list[str] = []
     _write(value, pieces, 0)
@@ -115,11 +118,18 @@ def bounded(number: Any) -> Any:
     return number
 
 
+def number_cost(number: Any) -> int:
+    """Steps of writing a number out: the square of its length."""
+    return (bounded(number).bit_length() >> 8) ** 2 >> 2 if isinstance(number, int) else 0
+
+
 def _write(value: Any, pieces: list[str], depth: int) -> None:
     meter.spend(2, 60)
+    value = demand(value)
     if isinstance(value, str):
         pieces.append(meter.text(str.__repr__(value)))
     elif isinstance(value, int | float) or value is None:
+        meter.spend(number_cost(value))
         pieces.append(repr(bounded(value)))
     elif isinstance(value, list | tuple):
         _deeper(depth)
@@ -140,7 +150,7 @@ def _write(value: Any, pieces: list[str], depth: int) -> None:
             _write(item, pieces, depth + 1)
         pieces.append("}")
     else:
-        str(demand(value))  # raises what a lazy mapping says
+        str(value)  # raises what a lazy mapping says
 
 
 def _deeper(depth: int) -> None:
@@ -271,8 +281,7 @@ def item(where: Any, name: Any) -> Any:
         return part(where, name)
     if tokens.is_held(where):
         raise Refused("a part of a text that holds a secret cannot be taken, because its value is not known here")
-    if isinstance(where, jinja2.Undefined):
-        str(where)
+    where = demand(where)
     if isinstance(where, Mapping) and isinstance(name, _SCALARS):
         try:
             return where[name]  # type: ignore[index]  # a key of another type is not there
@@ -330,13 +339,14 @@ def _paid(result: Any) -> Any:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """A value as data that can be kept: own lists and mappings with texts as keys. Raises what an undefined part says."""
-    if isinstance(value, tokens.SecretRef) or value is None or isinstance(value, bool | int | float):
-        meter.spend(1)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
         return bounded(value)
+    value = demand(value)
     if isinstance(value, str):
-        meter.spend(1)
-        return str(value)
-    if isinstance(demand(value), Lazy):
+        return value
+    if isinstance(value, Lazy):
         raise FilterError("all variables of a host cannot be a value: name one")
     _deeper(depth)
     if isinstance(value, dict):
