@@ -21,7 +21,9 @@ from re import _constants as sre, _parser as parser  # type: ignore[attr-defined
 
 MAX_LENGTH: Final = 1000  # characters of an expression
 MAX_REPEAT: Final = 1000  # RE2's own bound of {n}
-MAX_WORK: Final = 50_000_000  # of one search: characters looked at times places of the expression; some nanoseconds each
+MAX_WORK: Final = (
+    50_000_000  # of one search: characters looked at times places of the expression; some nanoseconds each
+)
 _MAX_GROUPS: Final = 60
 _MAX_MEMORY: Final = 4 << 20  # bytes of one program and its states
 _MAX_NESTING: Final = 40

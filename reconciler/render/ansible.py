@@ -11,9 +11,9 @@ import jinja2
 
 from reconciler import pattern
 from reconciler.render import filters, merge, meter, tokens, values
-from reconciler.render.conditions import compiled, spend_work
-from reconciler.render.operations import FILTERS, Anything, Flag, Items, MaybeWhole, Name, Pairs, Text, Value, Whole
+from reconciler.render.conditions import compiled, is_defined, spend_work
 from reconciler.render.faults import FilterError, Refused
+from reconciler.render.operations import FILTERS, Anything, Flag, Items, MaybeWhole, Name, Pairs, Text, Value, Whole
 
 # --- data as text, and back --------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ def _ternary(value: Value, true_val: Anything, false_val: Anything, none_val: An
 @FILTERS.add("mandatory", carries=True)
 def _mandatory(value: Anything, msg: Anything = "") -> Any:
     if isinstance(value, jinja2.Undefined):
-        filters.is_defined(value)
+        is_defined(value)
         if isinstance(msg, str) and msg:
             raise FilterError(msg[:300])
         str(value)
@@ -351,12 +351,16 @@ def _kolla_address(network: Text, hostname: Anything = None, override_var: Anyth
     name = names["inventory_hostname"] if hostname is None else values.demand(hostname)
     found = values.item(names["hostvars"], name)
     if found is values.MISSING:
-        raise FilterError(f"the inventory has no host {values.text_of(name)[:60]!r}{values.suggestion(str(name), names['hostvars'])}")
+        raise FilterError(
+            f"the inventory has no host {values.text_of(name)[:60]!r}{values.suggestion(str(name), names['hostvars'])}"
+        )
     if isinstance(override_var, str) and override_var in found:
         value = found[override_var]
         try:
             return format(ipaddress.ip_address(value))
         except ValueError:
-            raise FilterError(f"{override_var[:60]} of host {name} is {value!r:.60}, which is not an IP address") from None
+            raise FilterError(
+                f"{override_var[:60]} of host {name} is {value!r:.60}, which is not an IP address"
+            ) from None
     address: str = found.address(network)
     return address

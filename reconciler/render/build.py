@@ -360,10 +360,7 @@ class _Builder:
             )
         return {name: known[name].digest for name in sorted(used) if name in known}
 
-
-    def _bound(
-        self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]
-    ) -> None:
+    def _bound(self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]) -> None:
         """Report texts that would be too large with their secrets; what they would be counts as made."""
         where = [(file.path, file.content) for file in self.files if file.secrets]
         where += [(f"the registration {item.id}", text) for item in registrations for text in _texts(item.fields)]

@@ -1,5 +1,6 @@
 """The tests of templates (`is …`): Jinja's own, and Ansible's where Kolla sites use them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -97,12 +98,12 @@ def _string(value: Value) -> bool:
 
 @TESTS.add("mapping", carries=True)
 def _mapping(value: Value) -> bool:
-    return isinstance(value, methods.Mapping)
+    return isinstance(value, Mapping)
 
 
 @TESTS.add("sequence", "iterable", carries=True)
 def _sequence(value: Value) -> bool:
-    return isinstance(value, str | list | tuple | methods.Mapping)
+    return isinstance(value, str | list | tuple | Mapping)
 
 
 @TESTS.add("callable", carries=True)

@@ -24,10 +24,10 @@ from jinja2.utils import missing
 
 from reconciler.errors import SiteInvalid
 from reconciler.render import ansible, formatting, meter, methods, tokens, values  # noqa: F401  # ansible fills the table
+from reconciler.render.faults import FilterError, Refused
 from reconciler.render.filters import add
 from reconciler.render.methods import StrictUndefined
 from reconciler.render.operations import FILTERS, TESTS, Table
-from reconciler.render.faults import FilterError, Refused
 
 MAX_TOKENS: Final = 10_000  # of one source
 _MAX_TAGS: Final = 5_000  # of one source, counted before it is read
@@ -155,8 +155,8 @@ class Environment(ImmutableSandboxedEnvironment):
             extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
         )
         self.globals = dict(methods.FUNCTIONS)
-        self.filters = {**FILTERS, "_rows": methods.rows, "_row": methods.row}
-        self.tests = dict(TESTS)
+        self.filters: dict[str, Any] = {**FILTERS, "_rows": methods.rows, "_row": methods.row}
+        self.tests: dict[str, Any] = {**TESTS}
 
     # --- compiling ---------------------------------------------------------------------------------------------------
 
@@ -285,7 +285,7 @@ def _unknown(table: Table, name: str) -> str:
     return ""
 
 
-def _through(name: str, node: nodes.Expr) -> nodes.Filter:
+def _through(name: str, node: Any) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 

@@ -17,8 +17,8 @@ from reconciler.document.grammar import Grammar, is_expression, normalise, sugge
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import collect, environment, methods, tokens, values
-from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.faults import FilterError, Refused
+from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
 

@@ -11,11 +11,11 @@ from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import File, OnChange
 from reconciler.render import merge, paths, tokens
+from reconciler.render.ansible import to_json
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
-from reconciler.render.ansible import to_json
 from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")

@@ -8,7 +8,7 @@ import functools
 import html
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote as percent_encode
 
@@ -16,6 +16,7 @@ import jinja2
 
 from reconciler.render import formatting, meter, methods, tokens, values
 from reconciler.render.conditions import is_defined
+from reconciler.render.faults import FilterError, Refused
 from reconciler.render.operations import (
     FILTERS,
     TESTS,
@@ -30,7 +31,6 @@ from reconciler.render.operations import (
     Value,
     Whole,
 )
-from reconciler.render.faults import FilterError, Refused
 
 _MAX_PRECISION: Final = 30
 
@@ -93,7 +93,9 @@ def _center(value: Text, width: Whole = 80) -> str:
 
 
 @FILTERS.add("truncate")
-def _truncate(value: Text, length: Whole = 255, killwords: Flag = False, end: Text = "...", leeway: MaybeWhole = None) -> str:
+def _truncate(
+    value: Text, length: Whole = 255, killwords: Flag = False, end: Text = "...", leeway: MaybeWhole = None
+) -> str:
     if length < len(end):
         raise FilterError(f"its length must be at least {len(end)}")
     if len(value) <= length + (5 if leeway is None else leeway):
@@ -175,9 +177,9 @@ def _format(value: Text, *arguments: Value, **named: Value) -> str:
 
 @FILTERS.add("urlencode", carries=True)
 def _urlencode(value: Value) -> str:
-    if not isinstance(value, list | tuple | methods.Mapping):
+    if not isinstance(value, list | tuple | Mapping):
         return url_quoted(values.text_of(value))
-    pairs = list(value.items()) if isinstance(value, methods.Mapping) else [values.items(pair) for pair in value]
+    pairs = list(value.items()) if isinstance(value, Mapping) else [values.items(pair) for pair in value]
     values.listed(len(pairs))
     return methods.join([f"{_query(name)}={_query(part)}" for name, part in pairs], "&")
 
@@ -193,7 +195,9 @@ def url_quoted(text: str) -> str:
 def _query(value: Any) -> str:
     text = values.text_of(values.demand(value))
     meter.spend(len(text) >> 2)
-    return url_quoted(text) if tokens.is_held(text) else values.limited(percent_encode(text, safe="").replace("%20", "+"))
+    return (
+        url_quoted(text) if tokens.is_held(text) else values.limited(percent_encode(text, safe="").replace("%20", "+"))
+    )
 
 
 @FILTERS.add("escape", "e", "forceescape")
@@ -309,7 +313,7 @@ def _round(value: Number, precision: Whole = 0, method: Text = "common") -> Any:
 
 @FILTERS.add("length", "count")
 def _length(value: Value) -> int:
-    if not isinstance(value, str | list | tuple | methods.Mapping):
+    if not isinstance(value, str | list | tuple | Mapping):
         raise FilterError(f"takes a list, a mapping or a text, not {values.kind(value)}")
     return len(value)
 
@@ -324,7 +328,7 @@ def _items(value: Anything) -> list[Any]:
     if isinstance(value, jinja2.Undefined):
         is_defined(value)
         return []
-    if not isinstance(value, methods.Mapping):
+    if not isinstance(value, Mapping):
         raise FilterError(f"takes a mapping, not {values.kind(value)}")
     names = values.items(value)
     meter.spend(len(names), 60 * len(names))
@@ -395,7 +399,11 @@ def add(one: Any, other: Any) -> Any:
     if isinstance(one, str) and isinstance(other, str):
         values.bound(len(one) + len(other))
         return values.limited(str.__add__(one, other))
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and isinstance(one, list) == isinstance(other, list):
+    if (
+        isinstance(one, list | tuple)
+        and isinstance(other, list | tuple)
+        and isinstance(one, list) == isinstance(other, list)
+    ):
         values.listed(len(one) + len(other))
         return [*one, *other] if isinstance(one, list) else (*one, *other)
     raise FilterError(f"{values.kind(one)} and {values.kind(other)} cannot be added")

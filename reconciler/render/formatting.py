@@ -12,7 +12,9 @@ _MAX_WIDTH: Final = 999
 _CONVERSION: Final = re.compile(
     r"%(?:\((?P<name>[^()]{0,200})\))?(?P<flags>[-#0 +]{0,10})(?P<width>\*|\d{0,4})(?:\.(?P<precision>\*|\d{0,4}))?(?P<kind>.?)", re.DOTALL
 )  # fmt: skip
-_SPECIFICATION: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?0?(?P<width>\d{0,4})[,_]?(?:\.(?P<precision>\d{0,4}))?[a-zA-Z%]?")
+_SPECIFICATION: Final = re.compile(
+    r"(?:.?[<>=^])?[-+ ]?#?0?(?P<width>\d{0,4})[,_]?(?:\.(?P<precision>\d{0,4}))?[a-zA-Z%]?"
+)
 
 
 def percent(text: str, arguments: Any) -> str:
@@ -58,15 +60,19 @@ def _converted(match: re.Match[str], value: Any) -> str:
     for part in (match["width"], match["precision"]):
         _check_width(part, match[0])
     value, letter = values.demand(value), match["kind"]
-    options = f"%{match['flags']}{match['width']}{'' if match['precision'] is None else '.' + match['precision']}{letter}"
+    options = (
+        f"%{match['flags']}{match['width']}{'' if match['precision'] is None else '.' + match['precision']}{letter}"
+    )
     try:
         if letter in ("s", "r", "a"):
             text = values.text_of(value) if letter == "s" else values.quoted(value)
             if tokens.is_held(text) and options != "%s":
-                raise Refused(f"the conversion {match[0]!r} cannot look at a secret, because its value is not known here")
+                raise Refused(
+                    f"the conversion {match[0]!r} cannot look at a secret, because its value is not known here"
+                )
             return meter.text(options % text)
         if letter and letter in "diouxXeEfFgGc":
-            if isinstance(value, str) and letter != "c" or not isinstance(value, str | int | float):
+            if (isinstance(value, str) and letter != "c") or not isinstance(value, str | int | float):
                 raise FilterError(f"the conversion {match[0]!r} takes a number, not {values.kind(value)}")
             return meter.text(options % value)
     except (TypeError, ValueError, OverflowError) as error:

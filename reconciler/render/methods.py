@@ -43,9 +43,6 @@ class Function:
     __repr__ = object.__repr__
 
 
-CALLABLE: Final = (Method, Function, Macro, LoopContext, Joiner)
-
-
 # --- texts -------------------------------------------------------------------------------------------------------
 
 
@@ -287,7 +284,7 @@ def call(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> An
         return _call_method(function, arguments, named)
     if isinstance(function, Function):
         return _typed(function.name, function.function, arguments, named)
-    if not isinstance(function, CALLABLE):
+    if not isinstance(function, Macro | LoopContext | Joiner):
         raise Refused(f"{values.kind(function)} cannot be called")
     if isinstance(function, Joiner):
         return _typed("joiner", function, arguments, named)
@@ -388,16 +385,14 @@ def _joiner(sep: Any = ", ") -> Joiner:
     return Joiner(values.text_of(values.demand(sep)))
 
 
-FUNCTIONS: Final[Mapping[str, Function]] = {
-    name: Function(name, function)
-    for name, function in {
-        "range": _range,
-        "dict": _dict,
-        "namespace": _namespace,
-        "cycler": _cycler,
-        "joiner": _joiner,
-    }.items()
+_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    "range": _range,
+    "dict": _dict,
+    "namespace": _namespace,
+    "cycler": _cycler,
+    "joiner": _joiner,
 }
+FUNCTIONS: Final[Mapping[str, Function]] = {name: Function(name, made) for name, made in _FUNCTIONS.items()}
 
 
 def names() -> dict[str, list[str]]:

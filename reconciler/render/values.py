@@ -260,7 +260,9 @@ def items(value: Any) -> list[Any]:
     """The items of a list, the keys of a mapping, the characters of a text. Raises FilterError for anything else."""
     value = demand(value)
     if tokens.is_held(value):
-        raise Refused(f"the secret {', '.join(sorted(tokens.names(value)))} has no items, because its value is not known here")
+        raise Refused(
+            f"the secret {', '.join(sorted(tokens.names(value)))} has no items, because its value is not known here"
+        )
     if isinstance(value, list | tuple | str | Mapping):
         result = list(value)
         listed(len(result))
@@ -284,7 +286,7 @@ def item(where: Any, name: Any) -> Any:
     where = demand(where)
     if isinstance(where, Mapping) and isinstance(name, _SCALARS):
         try:
-            return where[name]  # type: ignore[index]  # a key of another type is not there
+            return where[name]
         except KeyError:
             return MISSING
     if isinstance(where, list | tuple | str):

@@ -10,8 +10,8 @@ import pytest
 from reconciler.errors import SiteInvalid
 from reconciler.render import tokens
 from reconciler.render.environment import compiled, shared
-from reconciler.render.meter import Exhausted
 from reconciler.render.evaluate import Scope, Source, World, evaluate, render_text
+from reconciler.render.meter import Exhausted
 from tests.render.sites import make_site
 
 
