@@ -108,13 +108,13 @@ def limited(text: str) -> str:
 def bound(size: int, limit: int = MAX_TEXT, what: str = "characters") -> None:
     """Raise Refused when a result of `size` would be larger than the limit."""
     if size > limit:
-        raise Refused(f"the result would have {size} {what}, and the limit is {limit}")
+        raise Refused(f"the result would have {size} {what}, larger than the limit of {limit}")
 
 
 def bounded(number: Any) -> Any:
     """A number. Raises Refused when it is an integer of more than MAX_BITS."""
     if isinstance(number, int) and number.bit_length() > MAX_BITS:
-        raise Refused(f"the result would be a number of more than {MAX_BITS} bits")
+        raise Refused(f"the result would be larger than the limit of {MAX_BITS} bits for a number")
     return number
 
 
