@@ -15,6 +15,7 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.validators import extend
 
+from reconciler import pattern
 from reconciler.document.yaml import Document, Path
 from reconciler.errors import Problem
 
@@ -43,7 +44,7 @@ _DIGITS: Final = re.compile(r"[0-9]+")
 _DURATION: Final = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>ms|s|m|h|d)?")
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
-formats: Final = FormatChecker(("date", "regex"))
+formats: Final = FormatChecker(("date",))
 
 
 def is_expression(value: Any) -> bool:
@@ -104,7 +105,7 @@ class Grammar:
     """A schema made ready for many checks. With `expressions`, a text with a Jinja2 expression stands for any value."""
 
     def __init__(self, schema: Mapping[str, Any], expressions: bool = False) -> None:
-        kind = _with_expressions() if expressions else Draft202012Validator
+        kind = _with_expressions() if expressions else _linear()
         self.schema = schema
         self._validator = kind(schema, format_checker=formats)
         self._plain = frozenset(_types(schema)) if schema.keys() <= _ANNOTATIONS and "type" in schema else None
@@ -196,6 +197,20 @@ def _is_duration(value: object) -> bool:
     return not isinstance(value, str) or _DURATION.fullmatch(value) is not None
 
 
+@formats.checks("regex")
+def _is_pattern(value: object) -> bool:
+    return not isinstance(value, str) or not _pattern_error(value)
+
+
+def _pattern_error(expression: str) -> str:
+    """What is wrong with a regular expression; the empty text when nothing is."""
+    try:
+        pattern.compile(expression)
+    except pattern.PatternError as error:
+        return str(error)
+    return ""
+
+
 @formats.checks("ipv4")
 def _is_ipv4(value: object) -> bool:
     return not isinstance(value, str) or _parses(ipaddress.IPv4Address, value)
@@ -212,6 +227,50 @@ def _parses(reader: Callable[[str], Any], value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _found(expression: str, text: str) -> bool:
+    """Whether a text matches somewhere; not, when it is too long to be looked at."""
+    try:
+        return pattern.compile(expression).search(text) is not None
+    except pattern.PatternError:
+        return False
+
+
+def _matches(validator: Any, expression: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not _found(expression, instance):
+        yield ValidationError(f"does not match {expression}")
+
+
+def _pattern_properties(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    for expression, schema in value.items() if isinstance(instance, dict) else ():
+        for key, item in instance.items():
+            if _found(expression, key):
+                yield from validator.descend(item, schema, path=key, schema_path=expression)
+
+
+def _additional(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    extras = list(_extras(instance, schema)) if isinstance(instance, dict) else []
+    if isinstance(value, Mapping):
+        for key in extras:
+            yield from validator.descend(instance[key], value, path=key)
+    elif value is False and extras:
+        yield ValidationError("has unknown keys")
+
+
+def _extras(instance: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that a schema says nothing about, in the order of the document."""
+    known, expressions = schema.get("properties", {}), schema.get("patternProperties", {})
+    for key in instance:
+        if key not in known and not any(_found(expression, key) for expression in expressions):
+            yield key
+
+
+@functools.cache
+def _linear() -> Any:
+    """The validator class whose regular expressions match in linear time, and whose errors come in the document's order."""
+    keywords = {"pattern": _matches, "patternProperties": _pattern_properties, "additionalProperties": _additional}
+    return extend(Draft202012Validator, keywords)  # type: ignore[no-untyped-call]
 
 
 @functools.cache
@@ -233,8 +292,8 @@ def _with_expressions() -> Any:
                 yield from validator.descend(instance=name, schema=value)
 
     # What `$ref` and `allOf` lead to decides for itself.
-    skipped = Draft202012Validator.VALIDATORS.keys() - {"$ref", "allOf", "propertyNames"}
-    keywords = {name: skipping(Draft202012Validator.VALIDATORS[name]) for name in skipped}
+    skipped = _linear().VALIDATORS.keys() - {"$ref", "allOf", "propertyNames"}
+    keywords = {name: skipping(_linear().VALIDATORS[name]) for name in skipped}
     return extend(Draft202012Validator, {**keywords, "propertyNames": names})  # type: ignore[no-untyped-call]
 
 
@@ -285,14 +344,13 @@ def _explain(error: ValidationError) -> Iterator[_Finding]:
     schema = error.schema if isinstance(error.schema, dict) else {}
     if "propertyNames" in error.absolute_schema_path:
         known = schema.get("enum", ())
-        hint = suggest(value, known) or f"use {schema.get('x-expects', f'what matches {expected}')}"
+        hint = _pattern_error(value) if schema.get("format") == "regex" and isinstance(value, str) else ""
+        hint = hint or suggest(value, known) or f"use {schema.get('x-expects', f'what matches {expected}')}"
         yield (*path, value), True, f"the name {show(value)} is not allowed", hint
     elif keyword == "additionalProperties":
         known = schema.get("properties", {})
-        patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
-        for key in value:
-            if key not in known and not any(pattern.search(key) for pattern in patterns):
-                yield (*path, key), True, f"unknown key {show(key)}", suggest(key, known) or _choices(known)
+        for key in _extras(value, schema):
+            yield (*path, key), True, f"unknown key {show(key)}", suggest(key, known) or _choices(known)
     elif keyword in ("anyOf", "oneOf") and "x-expects" not in schema:
         yield from _branch(error)
     else:
@@ -330,6 +388,8 @@ def _words(keyword: str, expected: Any, value: Any, schema: Mapping[str, Any]) -
         kinds = [expected] if isinstance(expected, str) else list(expected)
         quote = "string" in kinds and isinstance(value, (int, float))
         return f"must be {_either(kinds)}, is {show(value)}", f'quote it: "{show(value)}"' if quote else ""
+    if keyword == "format" and expected == "regex":
+        return _pattern_error(value), ""
     if keyword == "enum":
         near = suggest(value, [word for word in expected if isinstance(word, str)]) if isinstance(value, str) else ""
         return f"must be one of {', '.join(map(_word, expected))}, is {show(value)}", near

@@ -16,7 +16,9 @@ from reconciler.render import checks, collect, containers, files, jobs, logins, 
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
+from reconciler.render.faults import Refused
 from reconciler.render.fields import Fields
+from reconciler.render.meter import Exhausted, Run, Running
 from reconciler.site import Site
 
 _CONFIG_ROOT: Final = "/etc/kolla"
@@ -27,12 +29,21 @@ def render(site: Site, host: str, revision: str, world: World | None = None) -> 
     """What should be on `host` at `revision`. Secrets are tokens.
 
     Pure: the same arguments give the same result anywhere. `world` may be one `World(site)` for many hosts, which saves
-    evaluating the same variables again. Raises SiteInvalid with every problem of every template, and for a host that the
-    inventory does not have.
+    evaluating the same variables again; it makes no difference to what the host may take (`meter`). Raises SiteInvalid with every
+    problem of every template, for a host that the inventory does not have, and for one that takes too much.
     """
     if host not in site.hosts:
         raise SiteInvalid([no_host(site, host)])
-    return _Builder(world or World(site), host).desired(revision)
+    world = world or World(site)
+    if world.exhausted:
+        raise SiteInvalid([world.exhausted])
+    world.begin(host)
+    try:
+        with Running(Run(world.meter, world.variables(host))):
+            return _Builder(world, host).desired(revision)
+    except Exhausted as error:
+        world.exhausted = error.problem
+        raise SiteInvalid([error.problem]) from None
 
 
 @dataclass(slots=True)
@@ -51,7 +62,6 @@ class _Builder:
         self.world = world
         self.site = world.site
         self.host = host
-        world.rendering = host
         self.problems: list[Problem] = []
         self.files: list[File] = []
         self.config_root = self._config_root()
@@ -382,6 +392,7 @@ class _Builder:
             for name in _held(registrar.connection):
                 used.setdefault(name, f"the connection to {registrar.kind}")
         known = self.site.secrets(self.host)
+        self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
         for name in sorted(used.keys() - known.keys()):
             hint = suggest(name, known) or "run `reconciler secrets generate`"
             self.problems.append(
@@ -389,15 +400,34 @@ class _Builder:
             )
         return {name: known[name].digest for name in sorted(used) if name in known}
 
+    def _bound(self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]) -> None:
+        """Report texts that would be too large with their secrets; what they would be counts as made."""
+        where = [(file.path, file.content) for file in self.files if file.secrets]
+        where += [(f"the registration {item.id}", text) for item in registrations for text in _texts(item.fields)]
+        where += [(f"the connection to {item.kind}", text) for item in registrars for text in _texts(item.connection)]
+        for name, text in where:
+            try:
+                size = tokens.bound_size(text, sizes)
+            except Refused as error:
+                self.problems.append(Problem(name, 0, 0, str(error)))
+                continue
+            if size > tokens.MAX_BOUND:
+                message = f"would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
+                self.problems.append(Problem(name, 0, 0, message, "use them fewer times"))
+            self.world.meter.spend(1, size)
+
 
 def _held(value: Any) -> set[str]:
+    return {name for text in _texts(value) for name in tokens.names(text)}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in data."""
     if isinstance(value, str):
-        return tokens.names(value)
-    if isinstance(value, Mapping):
-        return {name for item in value.values() for name in _held(item)}
-    if isinstance(value, list | tuple):
-        return {name for item in value for name in _held(item)}
-    return set()
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
 
 
 def _circle(needs: Mapping[str, set[str]]) -> list[str]:

@@ -9,10 +9,10 @@ from reconciler.document.grammar import seconds, show, suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens
+from reconciler.render.ansible import to_bool
 from reconciler.render.evaluate import Scope, Source, evaluate, render_text
-from reconciler.render.filters import to_bool
 
-_SIZE: Final = re.compile(r"(-?\d+(?:\.\d+)?)([bkmgt]?)b?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"(-?\d{1,18}(?:\.\d{1,18})?)([bkmgt]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -118,8 +118,8 @@ class Fields:
         value = self.value(key)
         if value is None or value == "":
             return default
-        match = _SIZE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
-        if match is None:
+        match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
+        if match is None or isinstance(value, bool):
             self._wrong(key, value, "a size such as 512m")
             return default
         return int(float(match[1]) * _UNITS[match[2].lower()])
@@ -163,8 +163,10 @@ class Fields:
             return None
         if isinstance(value, list):
             return tuple(str(item) for item in value)
+        text = self.text(key)
+        self.scope.variables.pay().spend(len(text))  # shlex looks at every character
         try:
-            return tuple(shlex.split(self.text(key)))
+            return tuple(shlex.split(text))
         except ValueError as error:
             self.problem(key, f"{key} is not a command: {error}")
             return None

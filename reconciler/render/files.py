@@ -12,10 +12,11 @@ from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
 from reconciler.render import merge, paths, tokens
+from reconciler.render.ansible import to_json
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
+from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
-from reconciler.render.filters import to_json
 from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7][0-7][0145]")
@@ -68,6 +69,8 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
             _file(entry, name, owner, made)
         except SiteInvalid as error:
             entry.problems += error.problems
+        except (FilterError, Refused) as error:
+            entry.problem("name", f"{name}: {error}")
     return made
 
 

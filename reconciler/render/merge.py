@@ -11,7 +11,8 @@ import yaml
 from oslo_config import iniparser
 
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import tokens
+from reconciler.render import meter, tokens, values
+from reconciler.render.faults import FilterError, Refused
 
 Source = tuple[str, str]
 
@@ -28,6 +29,7 @@ def ini(sources: Sequence[Source]) -> str:
     """
     merged: dict[str, dict[str, _Values]] = {_BEFORE: {}}
     for name, text in sources:
+        meter.spend(_STEPS_PER_LINE * (1 + text.count("\n")), 4 * len(text) + 300 * text.count("\n"))
         for section, options in _Parser(name).read(text).items():
             merged.setdefault(section, {}).update(options)
     return "".join(_section(section, options) for section, options in merged.items())
@@ -62,10 +64,37 @@ def yaml_text(sources: Sequence[Source], extend_lists: bool = False) -> str:
 
 
 def dump(data: Any, sort: bool = True) -> str:
-    """Plain data as block-style YAML. Texts that hold secret tokens become tokens that quote their value."""
+    """Plain data as block-style YAML. Texts that hold secret tokens become tokens that quote their value.
+
+    Raises faults.Refused for data that is too deep, FilterError for what is no data.
+    """
+    _pay(data, 0)
     return yaml.dump(
         data, Dumper=_Dumper, default_flow_style=False, sort_keys=sort, width=2**30, allow_unicode=True, line_break="\n"
     )
+
+
+_STEPS_PER_LINE: Final = 5  # of an ini text
+_STEPS_PER_MARK: Final = 8  # of a YAML text that is read
+_STEPS_PER_NODE: Final = 60  # of data that is written
+_BYTES_PER_NODE: Final = 500
+
+
+def _pay(data: Any, depth: int) -> None:
+    """Pay for writing data, and for a text as often as it stands in it."""
+    data = values.demand(data)
+    meter.spend(_STEPS_PER_NODE, _BYTES_PER_NODE)
+    if isinstance(data, str):
+        meter.spend(len(data), 4 * len(data))
+    elif isinstance(data, dict | list | tuple):
+        if depth >= values.MAX_DEPTH:
+            raise Refused(f"a value is nested deeper than {values.MAX_DEPTH} levels")
+        for part in data:
+            _pay(part, depth + 1)
+        for part in data.values() if isinstance(data, dict) else ():
+            _pay(part, depth + 1)
+    elif isinstance(data, values.Lazy):
+        raise FilterError("all variables of a host cannot be written: name one")
 
 
 def _update(into: dict[str, Any], update: Mapping[str, Any], extend_lists: bool) -> None:
@@ -102,6 +131,8 @@ class _Alias(yaml.YAMLError):
 
 
 def _load(text: str) -> Any:
+    marks = 1 + sum(map(text.count, "\n,[{:-?"))  # there is no node without one of these before it
+    meter.spend(_STEPS_PER_MARK * marks + (len(text) >> 4), _BYTES_PER_NODE * marks + 4 * len(text))
     if "*" in text:
         for event in yaml.parse(text, Loader=yaml.CLoader):
             if isinstance(event, yaml.AliasEvent):  # a few lines of them can grow to gigabytes

@@ -71,7 +71,15 @@ def _read(document: Document, names: Mapping[str, Any], problems: list[Problem])
 def _add(result: dict[str, SecretName], document: Document, path: Path, value: Any) -> None:
     name = _dotted(path)
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-    result[name] = SecretName(name, document.place(path), digest)
+    result[name] = SecretName(name, document.place(path), digest, sum(_size(leaf) for _, leaf in _leaves(path, value)))
+
+
+def _size(value: Any) -> int:
+    """The bytes of a value: AES-GCM gives a ciphertext of the same length."""
+    if isinstance(value, str) and value.startswith(_CIPHER):
+        data = value.partition("data:")[2].partition(",")[0]
+        return len(data) * 3 // 4 if data else len(value)
+    return len(str(value).encode(errors="surrogatepass"))
 
 
 def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:

@@ -44,11 +44,13 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class SecretName:
-    """A secret by name: where it is encrypted, and the digest of its ciphertext, which changes when it is rotated."""
+    """A secret by name: where it is encrypted, the digest of its ciphertext, which changes when it is rotated, and the bytes of its
+    value, which its ciphertext tells."""
 
     name: str
     place: Place
     digest: str  # SHA-256, hexadecimal
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
