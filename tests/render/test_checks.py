@@ -83,7 +83,7 @@ def url() -> Iterator[str]:
 def made(*checks: Check, patience: float = 0.0) -> list[CheckResult]:
     engine = Engine("unix:///nowhere", owner="a/b")
     try:
-        return list(probe.make(checks, engine, patience=patience, stop=threading.Event()))
+        return list(probe.make(checks, engine, print, patience=patience, stop=threading.Event()))
     finally:
         engine.close()
 
@@ -140,6 +140,6 @@ def test_an_end_is_not_waited_for() -> None:
     stop.set()
     engine = Engine("unix:///nowhere", owner="a/b")
     began = time.monotonic()
-    (result,) = probe.make([Check("closed", tcp=f"127.0.0.1:{free_port()}")], engine, patience=600.0, stop=stop)
+    (result,) = probe.make([Check("closed", tcp=f"127.0.0.1:{free_port()}")], engine, print, patience=600.0, stop=stop)
     engine.close()
     assert not result.ok and time.monotonic() - began < 60
