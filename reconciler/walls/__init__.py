@@ -98,11 +98,11 @@ def hold(wall: Wall, words: frozenset[str]) -> Standing:
     """
     for kind, most in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_NOFILE, _MOST_FILES),
         (resource.RLIMIT_FSIZE, _LARGEST_FILE if wall.write else 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        *([(resource.RLIMIT_NPROC, 0)] if wall.sealed else []),
     ):
         resource.setrlimit(kind, (most, most))
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

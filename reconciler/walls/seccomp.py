@@ -10,6 +10,7 @@ from reconciler.walls.syscalls import NUMBERS, Only, Stage
 
 _ALLOW: Final = 0x7FFF0000
 _REFUSE: Final = 0x00050001  # the call fails with EPERM
+_UNKNOWN: Final = 0x00050026  # the call fails with ENOSYS, and the C library takes an older one that can be looked into
 _KILL: Final = 0x80000000  # the whole process, for a foreign way of calling the kernel
 _LOAD, _EQUAL, _BITS, _AT_LEAST, _ANSWER = 0x20, 0x15, 0x45, 0x35, 0x06
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
@@ -34,6 +35,7 @@ def program(stage: Stage, machine: str, *, otherwise: int = _REFUSE) -> bytes:
         (_AT_LEAST, 0, 1, _X32),
         (_ANSWER, 0, 0, _KILL),
     ]
+    code += [(_EQUAL, 0, 1, NUMBERS["clone3"][column] or 0), (_ANSWER, 0, 0, _UNKNOWN)]
     for name, only in stage.items():
         number = NUMBERS[name][column]
         if number is not None:
@@ -48,6 +50,8 @@ def _checked(only: Only) -> list[Instruction]:
     ends: list[Instruction] = [(_ANSWER, 0, 0, _REFUSE), (_ANSWER, 0, 0, _ALLOW)]
     if only.without:
         return [load, (_BITS, 0, 1, only.without), *ends]
+    if only.having:
+        return [load, (_BITS, 1, 0, only.having), *ends]
     count = len(only.among)
     tests: list[Instruction] = [(_EQUAL, count - i, 0, value) for i, value in enumerate(only.among)]
     return [load, *tests, *ends]

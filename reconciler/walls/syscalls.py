@@ -10,14 +10,17 @@ from typing import Final
 EXEC: Final = 4  # PROT_EXEC
 _OPEN_TO_WRITE: Final = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000  # WRONLY, RDWR, CREAT, TRUNC, the bit of TMPFILE
 _AF_INET, _AF_INET6 = 2, 10
+_CLONE_THREAD: Final = 0x10000
 
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """A call is allowed only when its argument `index` (32 bits of it) has no bit of `without`, or is `among` these."""
+    """A call is allowed only when its argument `index` (32 bits of it) has no bit of `without`, or the one bit of `having`,
+    or is `among` these."""
 
     index: int
     without: int = 0
+    having: int = 0
     among: tuple[int, ...] = ()
 
 
@@ -30,6 +33,8 @@ NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
     "capset": (126, 91),
     "chmod": (90, None),
     "chroot": (161, 51),
+    "clone": (56, 220),
+    "clone3": (435, 435),
     "clock_getres": (229, 114),
     "clock_gettime": (228, 113),
     "clock_nanosleep": (230, 115),
@@ -131,9 +136,11 @@ NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
     "sched_yield": (24, 124),
     "seccomp": (317, 277),
     "select": (23, None),
+    "rseq": (334, 293),
     "sendmmsg": (307, 269),
     "sendmsg": (46, 211),
     "sendto": (44, 206),
+    "set_robust_list": (273, 99),
     "setitimer": (38, 103),
     "setns": (308, 268),
     "setsockopt": (54, 208),
@@ -202,6 +209,9 @@ CONNECTED: Final[Stage] = {
     "socket": Only(0, among=(_AF_INET, _AF_INET6)),
     "open": None,
     "openat": None,
+    # A thread, not a process: libgit2 packs with several.
+    **_all("set_robust_list rseq"),
+    "clone": Only(0, having=_CLONE_THREAD),
 }
 
 # What another program that works for us (sops) never needs: everything else is its own affair, behind Landlock.
