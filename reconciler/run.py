@@ -32,6 +32,8 @@ T = TypeVar("T")
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
 
+_running: set[subprocess.Popen[bytes]] = set()
+
 _MOST_STDOUT = 64 << 20
 _MOST_STDERR = 16 << 20
 _KEPT_STDERR = 64 << 10
@@ -158,6 +160,13 @@ def python(
     )
 
 
+def end_all() -> None:
+    """Kill every process that this one waits for, whichever thread does: this one is about to end. Safe in a signal handler."""
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 @functools.cache
 def hide() -> None:
     """Once: let no process of this user look into this one, as one that starts walled children."""
@@ -183,6 +192,7 @@ def _run(
         if watch:
             stack.callback(os.close, watch[0])
         process = _started(words, env, cwd, before, watch[1] if watch else -1)
+        _running.add(process)
         try:
             pipes = _Pipes(process, stdin, most)
             if watch:
@@ -198,6 +208,7 @@ def _run(
                 f"{_called(words)} wrote more than {error.args[0] >> 20} MiB and was stopped", reason="LimitExceeded"
             ) from None
         finally:
+            _running.discard(process)
             _end(process)
 
 

@@ -65,6 +65,8 @@ def main() -> int:
             answer.write(json.dumps(describe(error)).encode())
             return ERROR
         except Exception as error:
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+                return EXHAUSTED
             traceback.print_exc()
             answer.write(json.dumps(describe(_mistake(request["function"], error))).encode())
             return ERROR

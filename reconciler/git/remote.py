@@ -12,7 +12,6 @@ even in a fresh clone), LimitExceeded.
 """
 
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pygit2
 
-from reconciler import errors, run, walls
+from reconciler import errors, run, scratch, walls
 from reconciler.git import content
 from reconciler.git.failures import failure
 
@@ -229,10 +228,11 @@ def _readable(remote: Remote, path: Path, setting: str) -> Path:
 
 def _in_child(function: str, remote: Remote, argument: dict[str, object]) -> dict[str, str]:
     """Run transport.`function` in a limited process with a home directory that holds the known host keys only."""
-    with tempfile.TemporaryDirectory(prefix="reconciler-git-") as home:
+    with scratch.folder("reconciler-git-") as place:
+        home = str(place)
         if remote.kind == "ssh":
-            (Path(home) / ".ssh").mkdir()
-            (Path(home) / ".ssh" / "known_hosts").write_text(_known_keys(remote))
+            (place / ".ssh").mkdir()
+            (place / ".ssh" / "known_hosts").write_text(_known_keys(remote))
         try:
             answer: dict[str, str] = run.python(
                 f"reconciler.git.transport:{function}",

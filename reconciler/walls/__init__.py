@@ -111,8 +111,7 @@ def hold(wall: Wall, words: frozenset[str]) -> Standing:
         version = _restrict(wall)
     except OSError:
         version = 0
-    if os.geteuid() == 0:
-        kernel.keep_capabilities(_CAN_READ_ANY)
+    kernel.keep_capabilities(_CAN_READ_ANY)
     try:
         seccomp.install(syscalls.READING if wall.sealed else syscalls.CONNECTED)
         return Standing(words, version, True)
@@ -144,8 +143,7 @@ def seal(standing: Standing, kept: tuple[int, ...] = (0, 1, 2)) -> None:
         if last < descriptor:
             os.closerange(last, descriptor)
         last = descriptor + 1
-    if os.geteuid() == 0:
-        kernel.keep_capabilities(0)
+    kernel.keep_capabilities(0)
     if standing.filter:
         seccomp.install(syscalls.SEALED)
 

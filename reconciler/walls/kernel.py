@@ -22,8 +22,8 @@ MACHINE: Final = platform.machine()
 
 # What is called by number, beyond what filters name (`syscalls`). The last three have one number everywhere.
 NUMBERS: Final[dict[str, dict[str, int]]] = {
-    "x86_64": {"mount": 165, "capset": 126, "prctl": 157, "seccomp": 317, "unshare": 272},
-    "aarch64": {"mount": 40, "capset": 91, "prctl": 167, "seccomp": 277, "unshare": 97},
+    "x86_64": {"mount": 165, "capget": 125, "capset": 126, "prctl": 157, "seccomp": 317, "unshare": 272},
+    "aarch64": {"mount": 40, "capget": 90, "capset": 91, "prctl": 167, "seccomp": 277, "unshare": 97},
 }
 _EVERYWHERE: Final = {"landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446}
 
@@ -50,9 +50,10 @@ def prctl(option: int, value: int) -> None:
 
 
 def keep_capabilities(mask: int) -> None:
-    """Give up every capability but those of `mask` (bits by number). Raises OSError."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    low, high = mask & 0xFFFFFFFF, mask >> 32
+    """Give up every capability but those of `mask` (bits by number) that this process has. Raises OSError."""
+    header, held = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    call("capget", header, held)
+    low, high = held[1] & mask & 0xFFFFFFFF, held[4] & mask >> 32
     call("capset", header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0))
 
 

@@ -30,6 +30,7 @@ NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
     "add_key": (248, 217),
     "bpf": (321, 280),
     "brk": (12, 214),
+    "capget": (125, 90),
     "capset": (126, 91),
     "chmod": (90, None),
     "chroot": (161, 51),
@@ -89,6 +90,7 @@ NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
     "keyctl": (250, 219),
     "link": (86, None),
     "linkat": (265, 37),
+    "landlock_create_ruleset": (444, 444),
     "lseek": (8, 62),
     "lstat": (6, None),
     "madvise": (28, 233),
@@ -189,7 +191,7 @@ READING: Final[Stage] = {
     **SEALED,
     **_all("newfstatat statx stat lstat readlink readlinkat getdents64 access faccessat faccessat2 getcwd pread64"),
     **_all(
-        "dup dup2 dup3 fadvise64 statfs fstatfs sysinfo uname sched_getaffinity rt_sigaction rt_sigprocmask seccomp capset close_range"
+        "dup dup2 dup3 fadvise64 statfs fstatfs sysinfo uname sched_getaffinity rt_sigaction rt_sigprocmask seccomp capget capset close_range"
     ),
     "open": Only(1, without=_OPEN_TO_WRITE),
     "openat": Only(2, without=_OPEN_TO_WRITE),
@@ -199,11 +201,12 @@ READING: Final[Stage] = {
     "ioctl": Only(1, among=(0x5401, 0x5413, 0x5421, 0x5450, 0x5451)),  # terminal or not; blocking or not; close on exec
 }
 
-# Speak IP to a server, and write where Landlock lets it. No socket of the machine itself (engine, D-Bus, audit), no server.
+# Speak IP to a server, and write where Landlock lets it: so nothing that changes a file by its path and that Landlock does not
+# judge (modes, owners, times). No socket of the machine itself (engine, D-Bus, audit), no server.
 CONNECTED: Final[Stage] = {
     **READING,
-    **_all("mkdir mkdirat rename renameat renameat2 unlink unlinkat rmdir link linkat symlinkat chmod fchmod fchmodat"),
-    **_all("umask utimensat fsync fdatasync ftruncate fallocate flock pwrite64"),
+    **_all("mkdir mkdirat rename renameat renameat2 unlink unlinkat rmdir link linkat symlinkat fchmod"),
+    **_all("umask fsync fdatasync ftruncate fallocate flock pwrite64"),
     **_all("connect sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg getsockopt setsockopt getsockname getpeername"),
     **_all("shutdown poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 pipe2 getppid"),
     "socket": Only(0, among=(_AF_INET, _AF_INET6)),
