@@ -37,7 +37,7 @@ class Alarm:
     """
 
     def __init__(self, seconds: float, what: str) -> None:
-        self.message = f"this takes more than {seconds:g} s of processor time for {what}"
+        self.message = f"this takes more than {seconds:.2g} s of processor time for {what}"
         self.seconds, self.rang = scaled(seconds), False
 
     def __enter__(self) -> "Alarm":
