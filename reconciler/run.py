@@ -135,7 +135,6 @@ def python(
         watch = (reader, writer, progress)
         argument = {**cast(Mapping[str, object], argument), "progress": writer}
     request = {
-        "function": function,
         "parent": os.getpid(),
         "limits": asdict(limits),
         "wall": replace(wall or walls.Wall(), lowered=walls.lowered()).to_json(),
@@ -143,7 +142,7 @@ def python(
     }
     text = f"{json.dumps(request)}\n{json.dumps(argument)}".encode()
     started = time.monotonic()
-    words = [sys.executable, "-I", "-m", "reconciler.run_child"]
+    words = [sys.executable, "-I", "-m", "reconciler.run_child", function]
     done = _run(words, text, None, Path("/"), limits.seconds, None, most=_MOST_ANSWER, watch=watch)
     if done.code == 0:
         return _checked(done.stdout, answers, name)
@@ -244,7 +243,7 @@ def _started(
 
 
 def _called(words: Sequence[str]) -> str:
-    return "the child process" if words[-1] == "reconciler.run_child" else Path(words[0]).name
+    return words[-1].rpartition(":")[2] if "reconciler.run_child" in words else Path(words[0]).name
 
 
 class _TooMuch(Exception):

@@ -4,7 +4,8 @@ The function's module may have `warm(name)`, which loads whatever is loaded late
 what that gives is the function's second argument. Between the two nothing can be loaded any more, after them nothing can be
 opened. What the module needs is therefore imported at its top, or by `warm`.
 
-stdin: one line of JSON that says what to do, then the argument as JSON. stdout: the answer, or a described error.
+Called with the function's name; stdin: one line of JSON that says what it may have, then the argument as JSON; stdout: the
+answer, or a described error.
 """
 
 import errno
@@ -68,7 +69,7 @@ def main() -> int:
             if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
                 return EXHAUSTED
             traceback.print_exc()
-            answer.write(json.dumps(describe(_mistake(request["function"], error))).encode())
+            answer.write(json.dumps(describe(_mistake(sys.argv[1], error))).encode())
             return ERROR
         finally:
             answer.flush()
@@ -80,7 +81,7 @@ def main() -> int:
 def _called(request: Mapping[str, Any], wall: walls.Wall, words: frozenset[str]) -> Any:
     limits = request["limits"]
     _limit(resource.RLIMIT_CPU, limits["cpu_seconds"] + 60)
-    module_name, _, name = request["function"].partition(":")
+    module_name, _, name = sys.argv[1].partition(":")
     module = import_module(module_name)
     function: Callable[..., Any] = getattr(module, name)
     if warm := getattr(module, "warm", None):
