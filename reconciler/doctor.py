@@ -88,7 +88,9 @@ def walls_of(standing: walls.Standing, *, lowered: bool) -> Iterator[Check]:
         advice = "allow the system calls seccomp, landlock_* and unshare to the service, or use a newer kernel"
         yield Check("walls", "warn" if lowered else "fail", message, advice)
     elif not (standing.filter and standing.landlock and "network" in standing.namespaces):
-        yield Check("walls", "warn", found, "docs/security.md says what is lost without a filter, Landlock or namespaces")
+        yield Check(
+            "walls", "warn", found, "docs/security.md says what is lost without a filter, Landlock or namespaces"
+        )
     else:
         yield Check("walls", "ok", found)
 

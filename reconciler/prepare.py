@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # validate a site of ordinary size, to render a host.
 LOAD_SECONDS = 1.0
 HOST_SECONDS = 1.0
-LIMITS = run.Limits(seconds=60.0, cpu_seconds=3, memory=112 << 20, memory_per_byte=24, cpu_per_mib=1.0)
+LIMITS = run.Limits(seconds=60.0, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
 _HOSTS_PER_CHILD = 12
 
 

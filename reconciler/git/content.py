@@ -39,7 +39,7 @@ def read(source: Given) -> dict[str, bytes]:
         return tree.read_worktree(Path(source["directory"]))
     if not source["commit"]:
         return tree.read_worktree(Path(source["repository"], source["path"]))
-    return tree.read(Path(source["repository"]), source["commit"], source["path"])
+    return tree.read_store(_store(Path(source["repository"])), source["commit"], source["path"])
 
 
 def places(*sources: Given | None) -> tuple[str, ...]:
@@ -51,34 +51,50 @@ def places(*sources: Given | None) -> tuple[str, ...]:
         elif not source["commit"]:
             found.append(str(Path(source["repository"], source["path"])))
         else:
-            found += map(str, repository_places(Path(source["repository"])))
+            top = Path(source["repository"])
+            store = _store(top)
+            # Where it is found: two small files of a linked work tree. Not the settings, which in CI hold a token.
+            ways = [top / ".git", _own(top) / "commondir"] if (top / ".git").is_file() else []
+            found += map(str, (*ways, store, *_borrowed(store)))
     return tuple(dict.fromkeys(found))
 
 
 def repository_places(top: Path) -> list[Path]:
-    """The folders that hold a repository's data: a bare one, a checkout's, a work tree's, and where it borrows objects."""
+    """The folders that hold a repository's data, its settings included, and where it borrows objects."""
+    store = _store(top)
+    return (
+        [top / ".git", _own(top), store.parent, *_borrowed(store)]
+        if (top / ".git").exists()
+        else [top, *_borrowed(store)]
+    )
+
+
+def _store(top: Path) -> Path:
+    """The object store of a bare repository, a checkout, or a work tree linked to one."""
+    own = _own(top)
+    return (own / (_line(own / "commondir") or ".")).resolve() / "objects"
+
+
+def _own(top: Path) -> Path:
+    """The folder with a repository's own data; what `.git` in a linked work tree names."""
     marker = top / ".git"
     if marker.is_dir():
-        return [marker, *_borrowed(marker)]
+        return marker
     text = _line(marker)
-    if not text.startswith("gitdir:"):
-        return [top, *_borrowed(top)]
-    own = (top / text.removeprefix("gitdir:").strip()).resolve()
-    common = (own / (_line(own / "commondir") or ".")).resolve()
-    return [marker, own, common, *_borrowed(common)]
+    return (top / text.removeprefix("gitdir:").strip()).resolve() if text.startswith("gitdir:") else top
 
 
-def _borrowed(folder: Path, depth: int = 0) -> list[Path]:
-    """The object stores that a repository names as alternates."""
+def _borrowed(store: Path, depth: int = 0) -> list[Path]:
+    """The object stores that one names as alternates. In a child that may not look, there are none."""
     found: list[Path] = []
     try:
-        lines = (folder / "objects/info/alternates").read_text(errors="surrogateescape").splitlines()
+        lines = (store / "info/alternates").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return found
     for line in lines:
         if line and not line.startswith("#") and depth < _DEEPEST:
-            store = (folder / "objects" / line).resolve()
-            found += [store, *_borrowed(store.parent, depth + 1)]
+            other = (store / line).resolve()
+            found += [other, *_borrowed(other, depth + 1)]
     return found
 
 

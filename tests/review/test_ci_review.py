@@ -233,7 +233,9 @@ def children(parent: int) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_job_leaves_nothing(repository: sites.Repository, tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_job_leaves_nothing(
+    repository: sites.Repository, tmp_path: Path, number: signal.Signals
+) -> None:
     repository.commit({**sites.small(), "services/web/templates/index.html.j2": _SLOW})
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-m", "reconciler", "ci", "review", "--base=nothing", "--dry-run", "--host-limit=60"]

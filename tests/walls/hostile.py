@@ -113,7 +113,7 @@ def start_a_program() -> Any:
 
 @attack
 def start_a_shell() -> Any:
-    if os.system("true") != 0:  # noqa: S605
+    if os.system("true") != 0:
         raise OSError(errno.EPERM, "system")
     return "ran"
 
@@ -252,7 +252,9 @@ speaking("connect_ipv4", socket.AF_INET, socket.SOCK_STREAM, lambda: ("127.0.0.1
 speaking("connect_ipv6", socket.AF_INET6, socket.SOCK_STREAM, ("::1", 22))
 speaking("send_a_datagram", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 53))
 speaking("connect_a_unix_socket", socket.AF_UNIX, socket.SOCK_STREAM, lambda: ARGUMENT["socket"])
-speaking("connect_an_abstract_socket", socket.AF_UNIX, socket.SOCK_STREAM, lambda: b"\0" + ARGUMENT["abstract"].encode())
+speaking(
+    "connect_an_abstract_socket", socket.AF_UNIX, socket.SOCK_STREAM, lambda: b"\0" + ARGUMENT["abstract"].encode()
+)
 
 
 @attack
@@ -362,7 +364,9 @@ by_number("control_a_terminal", 16, 29, 0, 0x5412, b"x\0")
 by_number("ask_for_signals", 72, 25, 0, 8, 1)
 by_number("new_session", 112, 157)
 by_number("move_to_a_processor", 203, 122, 0, 8, ctypes.create_string_buffer(b"\1" + b"\0" * 7, 8))
-by_number("get_more_capabilities", 126, 91, (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(-1, -1, 0, -1, -1, 0))
+by_number(
+    "get_more_capabilities", 126, 91, (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(-1, -1, 0, -1, -1, 0)
+)
 by_number("start_a_process_by_number", 56, 220, 17, 0)
 by_number("start_a_process_anew", 435, 435, ctypes.create_string_buffer(88), 88)
 by_number("read_another_clock_setting", 124, 156, 1)

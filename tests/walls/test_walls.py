@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,23 @@ _NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh
 
 
 def drive(
-    function: str, argument: Any, *, denied: list[str], prefix: list[str] | None = None, python: str = sys.executable, **more: Any
+    function: str,
+    argument: Any,
+    *,
+    denied: list[str],
+    prefix: list[str] | None = None,
+    python: str = sys.executable,
+    **more: Any,
 ) -> Any:
     """What a child answers that another process starts, in whose environment there is a secret."""
     wall = {"read": [], **more.pop("wall", {})}
-    request = {"function": f"tests.walls.hostile:{function}", "argument": argument, "limits": LIMITS, "wall": wall, "denied": denied}
+    request = {
+        "function": f"tests.walls.hostile:{function}",
+        "argument": argument,
+        "limits": LIMITS,
+        "wall": wall,
+        "denied": denied,
+    }
     done = subprocess.run(
         [*(prefix or []), python, "-m", "tests.walls.driver"],
         input=json.dumps(request),
@@ -44,54 +57,61 @@ def drive(
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[dict[str, Any]]:
+def folder() -> Iterator[Path]:
+    """A folder that everybody may enter: pytest's own are closed to others again by the next run that starts."""
+    with tempfile.TemporaryDirectory(prefix="walls-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
+def target(folder: Path) -> Iterator[dict[str, Any]]:
     """What there is to be had: a site, a key, a library, servers, and this process."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "inventory.yml").write_text("hosts: {}\n")
-    (tmp_path / "key").write_text("a private key")
-    library = tmp_path / "site" / "native.so"
+    (folder / "site").mkdir()
+    (folder / "site" / "inventory.yml").write_text("hosts: {}\n")
+    (folder / "key").write_text("a private key")
+    library = folder / "site" / "native.so"
     library.write_bytes(Path(hostile.LIBC._name or "/lib/x86_64-linux-gnu/libc.so.6").read_bytes()[:64])
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     with contextlib.ExitStack() as stack:
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         local = stack.enter_context(socket.socket(socket.AF_UNIX))
-        local.bind(str(tmp_path / "engine.sock"))
-        (tmp_path / "engine.sock").chmod(0o777)
+        local.bind(str(folder / "engine.sock"))
+        (folder / "engine.sock").chmod(0o777)
         local.listen()
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
         name = f"reconciler-walls-{os.getpid()}"
         abstract.bind(b"\0" + name.encode())
         abstract.listen()
         yield {
-            "site": str(tmp_path / "site" / "inventory.yml"),
-            "key": str(tmp_path / "key"),
+            "site": str(folder / "site" / "inventory.yml"),
+            "key": str(folder / "key"),
             "library": str(library),
-            "folder": str(tmp_path / "site"),
+            "folder": str(folder / "site"),
             "port": tcp.getsockname()[1],
-            "socket": str(tmp_path / "engine.sock"),
+            "socket": str(folder / "engine.sock"),
             "abstract": name,
             "starter": os.getpid(),
         }
 
 
 @pytest.fixture(scope="module")
-def python_for_all(tmp_path_factory: pytest.TempPathFactory) -> str:
+def python_for_all() -> Iterator[str]:
     """An interpreter that everybody can start: the one that runs the tests may lie in root's home."""
-    folder = tmp_path_factory.mktemp("python")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    system = f"/usr/bin/python3.{sys.version_info.minor}"
-    base = system if Path(system).exists() else sys.executable
-    subprocess.run([base, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    (packages,) = (folder / "venv").glob("lib/python3*/site-packages")
-    own = next(path for path in sys.path if path.endswith("site-packages"))
-    (packages / "tests.pth").write_text(f"{own}\n{CHECKOUT}\n")
-    found = str(folder / "venv" / "bin" / "python")
-    tried = subprocess.run([*_NOBODY, found, "-c", "import reconciler.run"], cwd="/", check=False, capture_output=True)
-    if tried.returncode:
-        pytest.skip(f"no interpreter that others may start: {tried.stderr[-300:].decode()}")
-    return found
+    with tempfile.TemporaryDirectory(prefix="walls-") as made:
+        Path(made).chmod(0o755)
+        system = f"/usr/bin/python3.{sys.version_info.minor}"
+        base = system if Path(system).exists() else sys.executable
+        subprocess.run([base, "-m", "venv", "--without-pip", f"{made}/venv"], check=True)
+        (packages,) = Path(made).glob("venv/lib/python3*/site-packages")
+        own = next(path for path in sys.path if path.endswith("site-packages"))
+        (packages / "tests.pth").write_text(f"{own}\n{CHECKOUT}\n")
+        found = f"{made}/venv/bin/python"
+        tried = subprocess.run(
+            [*_NOBODY, found, "-c", "import reconciler.run"], cwd="/", check=False, capture_output=True
+        )
+        if tried.returncode:
+            pytest.skip(f"no interpreter that others may start: {tried.stderr[-300:].decode()}")
+        yield found
 
 
 AS = {
@@ -113,7 +133,14 @@ def test_nothing_gets_out(who: str, target: dict[str, Any], request: pytest.Fixt
         pytest.skip("has to become several users")
     python = request.getfixturevalue("python_for_all") if prefix else sys.executable
     argument = {**target, "attacks": list(hostile.ATTACKS)}
-    found = drive("attempt", argument, denied=denied, prefix=prefix, python=python, wall={"read": [str(Path(target["site"]).parent)]})
+    found = drive(
+        "attempt",
+        argument,
+        denied=denied,
+        prefix=prefix,
+        python=python,
+        wall={"read": [str(Path(target["site"]).parent)]},
+    )
     assert {name: got for name, got in found["answer"].items() if got} == {}
     assert len(found["answer"]) >= 80
     assert sorted(path.name for path in Path(target["folder"]).iterdir()) == ["inventory.yml", "native.so"]
@@ -123,7 +150,9 @@ def test_without_a_wall_they_get_through(target: dict[str, Any]) -> None:
     """The attacks are real: most of them work in a process without walls."""
     argument = json.dumps({**target, "attacks": sorted(hostile.ATTACKS.keys() - _FATAL)})
     code = f"import json; from tests.walls import hostile; print(json.dumps(hostile.attempt(json.loads({argument!r}), b'')))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+    )
     got = {name for name, what in json.loads(done.stdout.splitlines()[-1]).items() if what}
     assert got >= _REAL, sorted(_REAL - got)
 
@@ -149,14 +178,18 @@ def test_a_child_that_stays_connected_reaches_its_server_and_nothing_else(target
              "get_more_capabilities", "raise_a_limit", "install_a_filter", "ask_for_signals"}  # fmt: skip
     attacks = [name for name in hostile.ATTACKS if name not in reach]
     wall = {"read": [target["key"]], "sealed": False, "network": True, "ports": [target["port"]]}
-    argument = {key: value for key, value in target.items() if key != "site"} | {"attacks": [*attacks, "read_a_key", "connect_ipv4"]}
+    argument = {key: value for key, value in target.items() if key != "site"} | {
+        "attacks": [*attacks, "read_a_key", "connect_ipv4"]
+    }
     argument["site"] = target["key"]
     for denied in ([], NAMESPACES):
         found = drive("attempt", argument, denied=denied, wall=wall)["answer"]
         got = {name for name, what in found.items() if what} - {"read_the_site_again"}  # it is the key here
         assert got == {"read_a_key", "connect_ipv4"}
     other = {**wall, "ports": [1]}
-    assert not drive("attempt", {**argument, "attacks": ["connect_ipv4"]}, denied=[], wall=other)["answer"]["connect_ipv4"]
+    assert not drive("attempt", {**argument, "attacks": ["connect_ipv4"]}, denied=[], wall=other)["answer"][
+        "connect_ipv4"
+    ]
 
 
 def test_without_any_wall_nothing_runs() -> None:
@@ -169,7 +202,9 @@ def test_without_any_wall_nothing_runs() -> None:
     assert drive("answer", argument, denied=none, RECONCILER_WALL="lowered") == {"answer": "ran"}
     assert drive("answer", argument, denied=none, RECONCILER_WALL="1")["reason"] == "WallMissing"
     assert drive("answer", argument, denied=["seccomp"]) == {"answer": "ran"}  # Landlock and no network
-    assert drive("answer", argument, denied=["seccomp", *NAMESPACES])["reason"] == "WallMissing"  # it could send datagrams
+    assert (
+        drive("answer", argument, denied=["seccomp", *NAMESPACES])["reason"] == "WallMissing"
+    )  # it could send datagrams
 
 
 def test_doctor_says_which_walls_stand(tmp_path: Path) -> None:
@@ -220,7 +255,13 @@ def test_what_a_child_says_of_an_error_is_checked(described: Any) -> None:
 
 
 def test_an_error_cannot_steer_a_terminal() -> None:
-    said = {"kind": "Terminal", "message": "\x1b[2Jgone\x00\u202e", "reason": "not a reason\n", "retry_after": None, "problems": []}
+    said = {
+        "kind": "Terminal",
+        "message": "\x1b[2Jgone\x00\u202e",
+        "reason": "not a reason\n",
+        "retry_after": None,
+        "problems": [],
+    }
     with pytest.raises(errors.Terminal) as caught:
         ask("raw", {"raw": json.dumps(said), "code": 70})
     assert caught.value.reason == "ChildFailed" and str(caught.value).isprintable()
@@ -286,7 +327,18 @@ def test_a_child_that_dies_is_told_about(function: str, signal: int) -> None:
 
 def test_stages_only_shrink() -> None:
     assert syscalls.SEALED.keys() < syscalls.READING.keys() < syscalls.CONNECTED.keys()
-    forbidden = {"execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "bpf", "io_uring_setup", "kill", "tkill"}
+    forbidden = {
+        "execve",
+        "execveat",
+        "fork",
+        "vfork",
+        "ptrace",
+        "process_vm_readv",
+        "bpf",
+        "io_uring_setup",
+        "kill",
+        "tkill",
+    }
     assert not forbidden & syscalls.CONNECTED.keys()
     assert not {"openat", "open", "socket", "clone", "rt_sigaction", "prlimit64", "seccomp"} & syscalls.SEALED.keys()
 
