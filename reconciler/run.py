@@ -143,7 +143,7 @@ def python(
     text = f"{json.dumps(request)}\n{json.dumps(argument)}".encode()
     started = time.monotonic()
     words = [sys.executable, "-I", "-m", "reconciler.run_child", function]
-    done = _run(words, text, None, Path("/"), limits.seconds, None, most=_MOST_ANSWER, watch=watch)
+    done = _run(words, text, None, None, limits.seconds, None, most=_MOST_ANSWER, watch=watch)
     if done.code == 0:
         return _checked(done.stdout, answers, name)
     if done.code == ERROR:

@@ -26,6 +26,8 @@ from reconciler.model import to_json
 ERROR: Final = 70  # sysexits' EX_SOFTWARE: an error of our hierarchy is described on stdout
 EXHAUSTED: Final = 71  # memory ran out
 _BESIDE: Final = 160 << 20  # bytes of address space that are not a process's own data: libraries, files it maps
+_COUNTED: Final = 4 << 20  # bytes of content for which there is more memory and time
+_READ: Final = 128 << 20  # bytes of memory for reading content itself; `tree.Budget` is below that
 
 
 def describe(error: errors.ReconcilerError) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def _called(request: Mapping[str, Any], wall: walls.Wall, words: frozenset[str])
     if warm := getattr(module, "warm", None):
         warm(name)
     alarm.install()
+    _limit(resource.RLIMIT_DATA, limits["memory"] + limits["memory_per_byte"] * _COUNTED + _READ)
     standing = walls.hold(wall, words)
     argument = json.load(sys.stdin.buffer)
     gather = getattr(module, "gather", None)
@@ -100,7 +103,7 @@ def _called(request: Mapping[str, Any], wall: walls.Wall, words: frozenset[str])
 
 def _tighten(limits: Mapping[str, Any], size: int) -> None:
     """What may still be used, given the bytes that were read: of those, the first few mebibytes count in full."""
-    counted = min(size, 4 << 20)
+    counted = min(size, _COUNTED)
     memory = int(limits["memory"] + limits["memory_per_byte"] * counted + size)
     _limit(resource.RLIMIT_DATA, memory)
     _limit(resource.RLIMIT_AS, memory + _BESIDE)  # shared memory is nobody's data
