@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from reconciler import errors, files, host, sops
+from reconciler import errors, files, host, sops, walls
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -73,6 +73,26 @@ def _python() -> tuple[int, ...]:
     import sys
 
     return tuple(sys.version_info[:3])
+
+
+def _walls(settings: Settings) -> Iterator[Check]:
+    yield from walls_of(walls.examine(), lowered=walls.lowered())
+
+
+def walls_of(standing: walls.Standing, *, lowered: bool) -> Iterator[Check]:
+    """What stands around a child that looks at what a stranger wrote, and what is missing."""
+    words = ", ".join(sorted(standing.namespaces)) or "none"
+    found = f"filter: {'yes' if standing.filter else 'no'}, Landlock: {standing.landlock or 'no'}, namespaces: {words}"
+    if not standing.filter and not (standing.landlock and "network" in standing.namespaces):
+        message = f"{found}: children are {'let run all the same' if lowered else 'refused (WallMissing)'}"
+        advice = "allow the system calls seccomp, landlock_* and unshare to the service, or use a newer kernel"
+        yield Check("walls", "warn" if lowered else "fail", message, advice)
+    elif not (standing.filter and standing.landlock and "network" in standing.namespaces):
+        yield Check(
+            "walls", "warn", found, "docs/security.md says what is lost without a filter, Landlock or namespaces"
+        )
+    else:
+        yield Check("walls", "ok", found)
 
 
 def _engine(settings: Settings) -> Iterator[Check]:
@@ -345,6 +365,7 @@ def _remote(settings: Settings) -> git.Remote:
 
 _CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "versions": _versions,
+    "walls": _walls,
     "engine": _engine,
     "git": _git,
     "clock": _clock,

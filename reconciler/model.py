@@ -9,6 +9,7 @@ child process.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -543,7 +544,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], data: Any) -> T:
-    """The inverse of `to_json`. Raises KeyError or TypeError on data of another shape."""
+    """The inverse of `to_json`. Raises KeyError, TypeError or ValueError on data of another shape."""
     return cast(T, _build(kind, data))
 
 
@@ -561,23 +562,47 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _build(kind: Any, data: Any) -> Any:
-    origin = typing.get_origin(kind)
-    arguments = typing.get_args(kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = _hints(cast(type, kind))
-        return cast(type, kind)(**{name: _build(hints[name], content) for name, content in data.items()})
+        return cast(type, kind)(**{name: _build(hints[name], content) for name, content in _a(dict, data).items()})
     if origin in (types.UnionType, typing.Union):
-        if data is None:
-            return None
-        return _build(next(option for option in arguments if option is not types.NoneType), data)
-    if origin is tuple:
-        return tuple(_build(arguments[0], content) for content in data)
-    if origin is frozenset:
-        return frozenset(data)
+        return _build_one(arguments, data)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return tuple(_build(part, content) for part, content in zip(arguments, _a(list, data), strict=True))
+    if origin in (tuple, list, frozenset):
+        return origin(_build(arguments[0], content) for content in _a(list, data))
     if origin in (Mapping, dict):
-        return {key: _build(arguments[1], content) for key, content in data.items()}
+        return {key: _build(arguments[1], content) for key, content in _a(dict, data).items()}
+    if origin is typing.Literal:
+        if data not in arguments:
+            raise ValueError(f"{data!r:.60} is none of {arguments}")
+        return data
     if kind is datetime:
-        return datetime.fromisoformat(data)
+        return datetime.fromisoformat(_a(str, data))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(data)
-    return data
+    return _a(kind, data) if kind in (str, int, bool, float, dict, list) else data
+
+
+def _build_one(kinds: tuple[Any, ...], data: Any) -> Any:
+    """`data` as the first of several types that fits."""
+    if data is None and types.NoneType in kinds:
+        return None
+    found = [kind for kind in kinds if kind is not types.NoneType]
+    for kind in found[:-1]:
+        try:
+            return _build(kind, data)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return _build(found[-1], data)
+
+
+def _a(kind: type[T], data: Any) -> T:
+    """`data` when JSON has it as a `kind`: a whole number is also a float, `true` is no number, and tuples count as lists."""
+    allowed: tuple[type, ...] = (int, float) if kind is float else (list, tuple) if kind is list else (kind,)
+    if not isinstance(data, allowed) or (isinstance(data, bool) and kind is not bool):
+        raise TypeError(f"{type(data).__name__} where {kind.__name__} is expected")
+    if kind is float and not math.isfinite(cast(float, data)):
+        raise ValueError(f"{data} is no number")
+    return cast(T, data)

@@ -5,7 +5,6 @@ Two views of an encrypted file. With a key: `decrypt`, a mapping whose leaves ar
 key sees from them which secrets exist and which ones rotated.
 """
 
-import base64
 import json
 import os
 import re
@@ -100,14 +99,39 @@ def decrypt(content: bytes, *, name: str, keys: Keys, seconds: float = 30.0) -> 
     """The file's values, each a Secret, or None when not set; nested mappings (key pairs) and lists keep their shape.
 
     `name` is how messages call the file. Nothing of the content but ciphertext leaves this process, and nothing at all
-    reaches the disk. Raises errors.Terminal: SopsNoKey, SopsTampered (a value was altered), SopsMacMismatch (a value
-    was removed, moved or added), SopsNotEncrypted, SopsRemoteKey, SopsFailed, ProgramMissing; errors.Transient:
-    DeadlineExceeded.
+    reaches the disk. Raises as `examine` and `unlock`.
+    """
+    return unlock(content, name=name, recipients=examine(content, name=name), keys=keys, seconds=seconds)
+
+
+def examine(content: bytes, *, name: str) -> tuple[str, ...]:
+    """The recipients of a file that `unlock` may be asked to open, judged by its structure alone.
+
+    Raises errors.Terminal: SopsNotEncrypted, SopsRemoteKey, SopsFailed.
     """
     document = _document(content, name)
-    _require_usable(document, name, keys)
+    if document.remote_keys:
+        raise errors.Terminal(
+            f"{name} is also encrypted for {', '.join(document.remote_keys)}: only age recipients are used, so that no "
+            "file decides whom this program asks over the network (remove them with `sops rotate`)",
+            reason="SopsRemoteKey",
+        )
+    return document.recipients
+
+
+def unlock(
+    content: bytes, *, name: str, recipients: Sequence[str], keys: Keys, seconds: float = 30.0
+) -> dict[str, Any]:
+    """`decrypt` of what `examine` was asked about, maybe elsewhere: here nothing of the content is looked at.
+
+    sops has no network and reads its key and standard input. Raises errors.Terminal: SopsNoKey, SopsTampered (a value was
+    altered), SopsMacMismatch (a value was removed, moved or added), SopsFailed, ProgramMissing, WallMissing; errors.Transient:
+    DeadlineExceeded.
+    """
+    document = _Document((), tuple(recipients), ())
+    _require_keys(document, name, keys)
     command: list[str | Path] = [find_program(keys.program), "decrypt", "--input-type", "yaml", "--output-type", "json"]
-    done = run.program(command, stdin=content, env=_environment(keys), cwd=Path("/"), seconds=seconds)
+    done = _run(command, content, keys, cwd=Path("/"), seconds=seconds)
     if done.code != 0:
         raise _failure(done, document, name, keys)
     # Numbers keep the spelling they have in the file.
@@ -136,7 +160,7 @@ def encrypt(
     command += ["--age", ",".join(_clean_recipient(recipient) for recipient in to)] if to else []
     text = json.dumps(reveal(data)).encode()
     cwd = path.parent if path else Path("/")
-    done = run.program(command, stdin=text, env=_environment(Keys()), cwd=cwd, seconds=seconds)
+    done = _run(command, text, Keys(), cwd=cwd, seconds=seconds)
     name = path.name if path else "passwords.yml"
     if done.code != 0 and not to and b"creation rules" in done.stderr:
         raise errors.Terminal(
@@ -158,27 +182,15 @@ def set_value(path: Path, key: str, value: Any, *, keys: Keys, name: str, second
     """
     if not _NAME.fullmatch(key):
         raise errors.Terminal(f"{key!r} cannot be the name of a password (letters, digits, _)", reason="SopsFailed")
-    _require_usable(_document(path.read_bytes(), name), name, keys)
+    examine(path.read_bytes(), name=name)
+    _require_keys(_document(path.read_bytes(), name), name, keys)
     command: list[str | Path] = [find_program(keys.program), "set", "--input-type", "yaml", "--output-type", "yaml"]
     command += ["--value-stdin", path.absolute(), f'["{key}"]']
     text = json.dumps(reveal(value)).encode()
     # The directory decides which .sops.yaml, and with it which indentation, sops uses.
-    done = run.program(command, stdin=text, env=_environment(keys), cwd=path.parent, seconds=seconds)
+    done = _run(command, text, keys, cwd=path.parent, seconds=seconds, write=(path.absolute(),))
     if done.code != 0:
         raise _failure(done, _document(path.read_bytes(), name), name, keys)
-
-
-def decrypt_child(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """`decrypt` for reconciler.run.python: {content: base64, name, keys: Keys.to_json(), seconds} → the values, plain.
-
-    The answer goes through the pipe to the parent only, which has to `conceal` it.
-    """
-    content = base64.b64decode(argument["content"])
-    keys = Keys.from_json(argument["keys"])
-    values = decrypt(content, name=argument["name"], keys=keys, seconds=argument.get("seconds", 30.0))
-    plain = reveal(values)
-    assert isinstance(plain, dict)
-    return plain
 
 
 def find_program(explicit: Path | None = None) -> Path:
@@ -261,17 +273,37 @@ def _why(stderr: str) -> str:
     return said.partition(" Did not find keys in locations")[0].strip(" .")
 
 
-def _require_usable(document: _Document, name: str, keys: Keys) -> None:
-    if document.remote_keys:
-        raise errors.Terminal(
-            f"{name} is also encrypted for {', '.join(document.remote_keys)}: only age recipients are used, so that no "
-            "file decides whom this program asks over the network (remove them with `sops rotate`)",
-            reason="SopsRemoteKey",
-        )
+def _require_keys(document: _Document, name: str, keys: Keys) -> None:
     for path in (keys.age_key_file, keys.ssh_key_file):
         if path and not os.access(path, os.R_OK):
             state = "cannot be read" if path.exists() else "does not exist"
             raise _no_key(document, name, keys, f"{path} {state}")
+
+
+def _run(
+    command: Sequence[str | Path],
+    stdin: bytes,
+    keys: Keys,
+    *,
+    cwd: Path,
+    seconds: float,
+    write: tuple[Path, ...] = (),
+) -> run.Completed:
+    """sops without a network, with its keys and the rules beside or above `cwd`. A script in its place is the operator's own,
+    and reads what it needs."""
+    program = Path(command[0])
+    whole = shutil.which(program, path=run.SAFE_PATH) if "/" not in str(program) else str(program)
+    read = [path.absolute() for path in (keys.age_key_file, keys.ssh_key_file) if path]
+    read += [folder / ".sops.yaml" for folder in (cwd.absolute(), *cwd.absolute().parents)]
+    files = not (whole and Path(whole).is_file() and _is_script(Path(whole)))
+    return run.program(
+        [whole or program, *command[1:]],
+        stdin=stdin,
+        env=_environment(keys),
+        cwd=cwd,
+        seconds=seconds,
+        confined=run.Confined(tuple(read), write, files),
+    )
 
 
 def _environment(keys: Keys) -> dict[str, str]:

@@ -9,7 +9,7 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,27 @@ def run(argument: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns {"done": how many arrived, "error": None or {"transient", "reason", "message", "retry_after"}}.
     """
-    send = _apprise if argument["kind"] == "apprise" else _http
+    return _sent(_http, argument)
+
+
+def run_apprise(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """As `run`, for a target of the kind `apprise`."""
+    return _sent(_apprise, argument)
+
+
+def warm(name: str) -> None:
+    """For `run_child`: no library is loaded any more once a server can be spoken to."""
+    import requests
+
+    for scheme in ("http://", "https://"):
+        requests.Session().get_adapter(scheme)
+    if name == "run_apprise":
+        from apprise.apprise import N_MGR
+
+        N_MGR.load_modules()  # type: ignore[no-untyped-call]
+
+
+def _sent(send: Callable[[Mapping[str, Any], Any], None], argument: Mapping[str, Any]) -> dict[str, Any]:
     done = 0
     try:
         for message in argument["messages"]:

@@ -6,17 +6,18 @@ with the values of local variables.
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from reconciler import errors
-from reconciler.cli import output
+from reconciler import errors, run
+from reconciler.cli import output, token
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
 _VERBS = {
@@ -144,4 +145,16 @@ def program(context: click.Context, config: Path | None, debug: bool) -> None:
 
 def main() -> None:
     """The entry point of the installed program."""
+    token.leave_environment()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     program.main()
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End as any error ends: contexts are left, and with them goes what was temporary. Nothing waits for a child."""
+    run.end_all()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ from reconciler import errors
 from reconciler.cli import checkout, output
 from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.cli.site import in_child, source
+from reconciler.model import Difference, Plan
 
 if TYPE_CHECKING:
-    from reconciler.model import Difference, Plan
     from reconciler.node import Node
     from reconciler.settings import Settings
     from reconciler.target import Target
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "markdown")
 _SECONDS = 600.0
 _HOSTS_PER_CHILD = 8  # below that, another child costs more than it saves
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `children.plan` answers: one plan per host, and what differs in how the site treats them."""
+
+    plans: tuple[Plan, ...]
+    policy: tuple[Difference, ...]
 
 
 @click.command()
@@ -104,14 +113,12 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
     return 2 if detailed_exitcode and (state or held) else 0
 
 
-def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list["Plan"], list["Difference"]]:
+def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan], list[Difference]]:
     """The plans of the hosts of a site (none named: all), in the inventory's order, and what differs in how they treat it.
 
     Raises errors.SiteInvalid.
     """
-    from reconciler.model import Difference, Plan, from_json
-
-    known = in_child("hosts", {"source": source(site)})
+    known = in_child("hosts", {"source": source(site)}, tuple[str, ...])
     if unknown := set(hosts) - set(known):
         raise errors.Terminal(
             f"inventory.yml has no host {', '.join(sorted(unknown))} (it has {', '.join(sorted(known)[:8])})",
@@ -120,19 +127,19 @@ def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list["Plan"
     chosen = [host for host in known if not hosts or host in hosts]
     count = max(1, min(os.cpu_count() or 1, len(chosen) // _HOSTS_PER_CHILD))
 
-    def work(part: list[str]) -> dict[str, Any]:
+    def work(part: list[str]) -> Planned:
         argument = {"source": source(site), "base": base, "hosts": part, "revision": "work tree"}
-        answer: dict[str, Any] = in_child("plan", argument, seconds=_SECONDS)
-        return answer
+        return in_child("plan", argument, Planned, seconds=_SECONDS)
 
     with ThreadPoolExecutor(count) as pool:
         answers = list(pool.map(work, [chosen[start::count] for start in range(count)]))
-    found = (from_json(Plan, row) for answer in answers for row in answer["plans"])
-    plans = {plan.host: plan for plan in found}
-    return [plans[host] for host in chosen], [from_json(Difference, row) for row in answers[0]["policy"]]
+    plans = {plan.host: plan for answer in answers for plan in answer.plans}
+    if plans.keys() != set(chosen):
+        raise errors.Terminal("the child processes answer for other hosts than asked", reason="ChildFailed")
+    return [plans[host] for host in chosen], list(answers[0].policy)
 
 
-def node_plan(settings: "Settings") -> "Plan":
+def node_plan(settings: "Settings") -> Plan:
     """What this node would do now. Raises errors.ReconcilerError."""
     from reconciler.node import Node
 
@@ -149,40 +156,33 @@ def node_plan(settings: "Settings") -> "Plan":
         node.close()
 
 
-def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
+def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
     """What this node would do if the content of a folder were its site."""
-    from reconciler import prepare, run
-    from reconciler.model import Desired, from_json
+    from reconciler import prepare, sops
     from reconciler.node import Node
-    from reconciler.secret import Secret
     from reconciler.target import make_target
 
     node = Node(load_settings(), forge=False)
     try:
         host = hosts[0] if hosts else node.settings.host
         keys = node.settings.secrets
-        argument = {
-            "source": source(site),
-            "host": host,
-            "keys": {name: str(path) for name in keys.__slots__ if (path := getattr(keys, name))},
-        }
-        answer = run.python("reconciler.cli.children:desired", argument, limits=prepare.LIMITS, no_network=True)
-        secrets = {name: Secret(value) for name, value in answer["secrets"].items()}
-        prepared = prepare.Prepared(from_json(Desired, answer["desired"]), secrets)
+        answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
+        opened = prepare.unlock(
+            answer.locked, answer.desired, sops.Keys(keys.age_key_file, keys.ssh_key_file, keys.program)
+        )
+        prepared = prepare.Prepared(answer.desired, opened)
         return planned(node, make_target(prepared))
     finally:
         node.close()
 
 
-def planned(node: "Node", target: "Target") -> "Plan":
+def planned(node: "Node", target: "Target") -> Plan:
     """What the node would do now, deep down. Nothing is changed."""
     memory = node.state.memory()
     return node.plan(target, node.observe(target, memory, deep=True), memory)
 
 
-def _print(
-    plans: Sequence["Plan"], policy: Sequence["Difference"], format_: str, compared: str, *, diffs: bool
-) -> None:
+def _print(plans: Sequence[Plan], policy: Sequence[Difference], format_: str, compared: str, *, diffs: bool) -> None:
     from reconciler.model import to_json
     from reconciler.report import text
 

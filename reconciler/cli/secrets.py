@@ -1,6 +1,7 @@
 """`secrets generate`, `rotate`, `check`: the encrypted passwords of a site."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from reconciler.passwords import PasswordSpec
 
 FILE = "passwords.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What `children.sealed` answers: dotted name → whether it is set, and for whom the file is encrypted."""
+
+    names: dict[str, bool]
+    recipients: tuple[str, ...]
 
 
 @click.group()
@@ -94,17 +103,17 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
         raise errors.Terminal(
             f"{site / FILE} does not exist (make it with `reconciler secrets generate {site}`)", reason="SecretMissing"
         ) from None
-    present = sops.ciphertexts(content, name=FILE)
+    found = in_child("sealed", {"source": source(site), "file": FILE}, Sealed)
+    present, recipients = found.names, found.recipients
     wanted = wanted_passwords(site)
     unset = [spec for spec in wanted if not _has(spec.name, present)]
     missing = [spec.name for spec in unset if spec.kind != "blank"]
     open_ = [spec.name for spec in unset if spec.kind == "blank"]
     names = {spec.name for spec in wanted}
     unused = sorted(name for name in {key.partition(".")[0] for key in present} if name not in names)
-    recipients = sops.recipients(content, name=FILE)
     opened: bool | None = None
     if ssh_key_file or age_key_file:
-        sops.decrypt(content, name=FILE, keys=sops.Keys(age_key_file, ssh_key_file))
+        sops.unlock(content, name=FILE, recipients=recipients, keys=sops.Keys(age_key_file, ssh_key_file))
         opened = True
     if json_:
         output.as_json(
@@ -125,15 +134,15 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
     return 1 if missing else 0
 
 
-def _has(name: str, present: dict[str, str]) -> bool:
-    return any(text for key, text in present.items() if key == name or key.startswith(f"{name}."))
+def _has(name: str, present: Mapping[str, bool]) -> bool:
+    return any(is_set for key, is_set in present.items() if key == name or key.startswith(f"{name}."))
 
 
 def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["PasswordSpec"]:
     """The passwords of all services, or of `services`, the site's own included. Raises errors.SiteInvalid, errors.Terminal."""
     from reconciler.passwords import PasswordSpec
 
-    rows = in_child("passwords", {"source": source(site), "services": list(services)})
+    rows = in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
     fields = ("name", "kind", "length")
     return list(dict.fromkeys(PasswordSpec(**{f: row[f] for f in fields if f in row}) for row in rows))
 

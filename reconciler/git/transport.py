@@ -1,6 +1,7 @@
 """libgit2 on the wire: what `remote` runs in a limited child process. One argument in, one answer out, both JSON."""
 
 import contextlib
+import ctypes
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,13 @@ _MAX_PACK_BYTES = 1 << 30
 _MAX_PACKS = 50
 _CHECKED_OBJECTS = 20_000
 _KEPT = "refs/reconciler/kept/"
+
+
+def warm(_: str) -> None:
+    """For `run_child`: libraries that finding a server by its name may load, for they cannot be loaded any more later."""
+    for name in ("files", "dns", "resolve", "myhostname"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(f"libnss_{name}.so.2")
 
 
 def heads(argument: dict[str, Any]) -> dict[str, str]:

@@ -106,8 +106,19 @@ def read(repository: Path, commit: str, path: str = "", budget: Budget | None = 
     Raises errors.SiteInvalid with every refused entry, errors.Terminal (SitePathMissing, GitObjectCorrupt,
     CommitMalformed, RepositoryUnusable).
     """
-    reading = _Reading(budget or Budget())
-    with objects.opened(repository) as repo, contextlib.suppress(_Exhausted):
+    with objects.opened(repository) as repo:
+        return _read(repo, commit, path, budget or Budget())
+
+
+def read_store(folder: Path, commit: str, path: str = "", budget: Budget | None = None) -> dict[str, bytes]:
+    """As `read`, from an object store (a repository's `objects`) and nothing else of the repository."""
+    with objects.store(folder) as repo:
+        return _read(repo, commit, path, budget or Budget())
+
+
+def _read(repo: pygit2.Repository, commit: str, path: str, budget: Budget) -> dict[str, bytes]:
+    reading = _Reading(budget)
+    with contextlib.suppress(_Exhausted):
         tree = _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
         _walk(repo, tree, "", 0, reading)
     return reading.result()

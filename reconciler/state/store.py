@@ -13,7 +13,7 @@
     links.json       merge requests of commits, as the forge told (kept by forge/)
     history.jsonl    one line per cycle that changed or refused something
     rollback/        previous files of containers that have not proved themselves yet
-    repository.git/  bare clone
+    repository/      the bare clone, site.git, and what is made beside it: all that a child which fetches may write
     lock             held during a cycle
 
 A file that cannot be read is an error, never the same as no file.
@@ -100,7 +100,7 @@ class StateDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.repository = path / "repository.git"
+        self.repository = path / "repository" / "site.git"
         self.rollback = path / "rollback"
         self.posted = path / "posted.json"
         self.links = path / "links.json"
@@ -113,6 +113,11 @@ class StateDirectory:
         """Make the directory, readable by its owner only."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
+        before = self.path / "repository.git"  # where earlier versions had the clone, which no fetch brings back whole
+        if before.is_dir() and not self.repository.exists():
+            self.repository.parent.mkdir(mode=0o700, exist_ok=True)
+            before.rename(self.repository)
+            before.with_name("repository.git.lock").unlink(missing_ok=True)
 
     @contextmanager
     def cycle(self, wait: float = 0.0) -> Iterator[None]:

@@ -3,6 +3,8 @@
 import base64
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -178,14 +180,60 @@ def test_a_file_must_not_choose_whom_we_ask_over_the_network(encrypted: bytes, s
     assert reason == "SopsRemoteKey" and "kms" in message
 
 
-def test_works_in_a_limited_child(encrypted: bytes, ssh_key: Key, other_ssh_key: Key) -> None:
-    def ask(key: Key) -> Any:
-        content = base64.b64encode(encrypted).decode()
-        argument = {"content": content, "name": "passwords.yml", "keys": key.keys.to_json()}
-        return run.python("reconciler.sops:decrypt_child", argument, limits=run.Limits(seconds=30), no_network=True)
+def test_what_is_unlocked_is_not_looked_at(
+    encrypted: bytes, ssh_key: Key, other_ssh_key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judging a file and opening it are two steps: the first one's process holds no key, the second one's parses nothing."""
+    recipients = sops.examine(encrypted, name="p")
+    assert list(recipients) == sops.recipients(encrypted)
+    opened = sops.decrypt(encrypted, name="p", keys=ssh_key.keys)
+    monkeypatch.setattr(sops, "_compose", None)
+    assert sops.unlock(encrypted, name="p", recipients=recipients, keys=ssh_key.keys) == opened
+    reason, message = _reason(lambda: sops.unlock(encrypted, name="p", recipients=recipients, keys=other_ssh_key.keys))
+    assert reason == "SopsNoKey" and recipients[0] in message
 
-    assert secret.conceal(ask(ssh_key)) == sops.decrypt(encrypted, name="p", keys=ssh_key.keys)
-    assert _reason(lambda: ask(other_ssh_key))[0] == "SopsNoKey"
+
+def test_sops_reaches_nothing(tmp_path: Path, ssh_key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in the place of sops finds no network, and of files its key alone."""
+    source = tmp_path / "spy.c"
+    source.write_text(_SPY)
+    spy = tmp_path / "sops"
+    if not shutil.which("cc") or subprocess.run(["cc", "-o", spy, source], check=False).returncode:
+        pytest.skip("there is no C compiler")
+    (tmp_path / "other").write_text("not for sops")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = run.program(
+            [spy, ssh_key.file, tmp_path / "other", str(server.getsockname()[1]), tmp_path / "made"],
+            confined=run.Confined((ssh_key.file,)),
+        )
+    assert found.stdout.decode().split() == ["key:yes", "other:no", "connect:no", "write:no", "exec:no"]
+
+
+_SPY = """
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int main(int count, char **word) {
+    struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(atoi(word[3]))};
+    int made = socket(AF_INET, SOCK_STREAM, 0);
+    inet_pton(AF_INET, "127.0.0.1", &there.sin_addr);
+    printf("key:%s ", open(word[1], O_RDONLY) < 0 ? "no" : "yes");
+    printf("other:%s ", open(word[2], O_RDONLY) < 0 ? "no" : "yes");
+    printf("connect:%s ", made < 0 || connect(made, (void *)&there, sizeof there) < 0 ? "no" : "yes");
+    printf("write:%s ", open(word[4], O_CREAT | O_WRONLY, 0600) < 0 ? "no" : "yes");
+    fflush(stdout);
+    execl("/bin/true", "true", (char *)0);
+    printf("exec:no");
+    return 0;
+}
+"""
+
+
+def test_keys_survive_a_child() -> None:
     assert sops.Keys.from_json(sops.Keys(ssh_key_file=Path("/k")).to_json()) == sops.Keys(ssh_key_file=Path("/k"))
 
 
