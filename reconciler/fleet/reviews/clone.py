@@ -98,7 +98,9 @@ class Clone:
         )
 
     def _signature(self, head: str) -> str:
-        rules = trust.SignaturePolicy(self.rules.signatures, self.rules.allowed_signers, self.rules.gpg_keys)
+        rules = trust.SignaturePolicy(
+            self.rules.signatures, allowed_signers=self.rules.allowed_signers, gpg_keys=self.rules.gpg_keys
+        )
         try:
             trust.verify(self.repository, head, rules)
         except errors.ReconcilerError as error:
