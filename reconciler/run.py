@@ -195,6 +195,12 @@ def _child(function: str) -> int:
     except errors.ReconcilerError as error:
         answer.write(json.dumps(_describe(error)).encode())
         return _CHILD_ERROR
+    except MemoryError:
+        raise  # the parent says what the limit was
+    except Exception as error:
+        # Whatever a stranger's content brings about: the parent gets an error that it can show, never a traceback.
+        answer.write(json.dumps(_describe(errors.defect(error, name))).encode())
+        return _CHILD_ERROR
     answer.write(json.dumps(result).encode())
     return 0
 

@@ -8,6 +8,7 @@ for any value, and is checked again once it is evaluated; `x-literal: true` in a
 import difflib
 import functools
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -15,8 +16,9 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.validators import extend
 
+from reconciler.document import budget
 from reconciler.document.yaml import Document, Path
-from reconciler.errors import Problem
+from reconciler.errors import Problem, SiteInvalid
 
 _ARTICLES: Final = {
     "string": "a text",
@@ -41,6 +43,11 @@ _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _DURATION: Final = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>ms|s|m|h|d)?")
+_MAX_SECONDS: Final = 10 * 366 * 86400
+_MAX_FINDINGS: Final = 100  # of one check: nobody reads more of one file
+_MAX_WORD: Final = 80  # characters; a longer word is no slip of the pen
+_MAX_CHOICES: Final = 20  # of an enumeration, in a message
+_ERROR_COST: Final = 40  # of the budget: an error is an object that is kept for a while
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
 formats: Final = FormatChecker(("date", "regex"))
@@ -60,6 +67,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word most like `word`, or the empty text when none is near."""
     words = list(known)
+    if len(word) > _MAX_WORD or not budget.current().compare(sum(map(len, words))):
+        return ""
     folded = word.lower().replace("-", "_")
     for other in words:
         if other.lower().replace("-", "_") == folded:
@@ -85,18 +94,21 @@ def show(value: Any, limit: int = 60) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = repr(value)
+    text = repr(value[: limit + 1] if isinstance(value, str) else value)
     return text if len(text) <= limit else text[:limit] + "…"
 
 
 def seconds(value: Any) -> float:
-    """A duration in seconds, from a number of them or a text like `30s`, `5m`, `1.5h`, `2d`, `200ms`. Raises ValueError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+    """A duration in seconds, from a number of them or a text like `30s`, `5m`, `1.5h`, `2d`, `200ms`. Raises ValueError, for
+    more than ten years too."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_SECONDS:
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is not a duration")
+        raise ValueError(f"{show(value)} is not a duration")
     result = float(match["count"]) * _UNITS[match["unit"]]
+    if result > _MAX_SECONDS:
+        raise ValueError(f"{show(value)} is too long")
     return int(result) if result.is_integer() else result
 
 
@@ -104,26 +116,46 @@ class Grammar:
     """A schema made ready for many checks. With `expressions`, a text with a Jinja2 expression stands for any value."""
 
     def __init__(self, schema: Mapping[str, Any], expressions: bool = False) -> None:
-        kind = _with_expressions() if expressions else Draft202012Validator
+        kind = _validator(expressions)
         self.schema = schema
         self._validator = kind(schema, format_checker=formats)
         self._plain = frozenset(_types(schema)) if schema.keys() <= _ANNOTATIONS and "type" in schema else None
         self._expressions = expressions
 
     def check(self, document: Document, path: Path = (), value: Any = None) -> list[Problem]:
-        """Every breach in the document, or in the part of it at `path`, whose content `value` is then."""
+        """Every breach in the document, or in the part of it at `path`, whose content `value` is then; of very many the first.
+
+        Raises errors.SiteInvalid for what would take too long to check.
+        """
         content = value if path else document.data
         if self._plain and (_type(content) in self._plain or (self._expressions and is_expression(content))):
             return []  # most variables have a type and nothing else: no need to walk a schema for them
-        problems = []
-        for error in self._validator.iter_errors(content):
-            for where, key, message, hint in _explain(error):
-                problems.append(document.place(path + where, key).problem(message, hint))
+        try:
+            with budget.opened():
+                problems = list(itertools.islice(self._problems(document, path, content), _MAX_FINDINGS + 1))
+        except budget.ExhaustedError:
+            place = document.place(path)
+            raise SiteInvalid(
+                [place.problem("takes too long to be checked against its schema", "make it, or the schema, smaller")]
+            ) from None
+        if len(problems) > _MAX_FINDINGS:
+            last = problems[_MAX_FINDINGS]
+            more = f"there are more problems than these {_MAX_FINDINGS} here: correct these first"
+            problems[_MAX_FINDINGS] = Problem(last.file, last.line, last.column, more)
         return problems
 
+    def _problems(self, document: Document, path: Path, content: Any) -> Iterator[Problem]:
+        for error in self._validator.iter_errors(content):
+            for where, key, message, hint in _explain(error):
+                yield document.place(path + where, key).problem(message, hint)
+
     def valid(self, value: Any) -> bool:
-        """Whether a value without a place is as the schema says."""
-        return bool(self._validator.is_valid(value))
+        """Whether a value without a place is as the schema says; not when that takes too long to find out."""
+        try:
+            with budget.opened():
+                return bool(self._validator.is_valid(value))
+        except budget.ExhaustedError:
+            return False
 
 
 def check(document: Document, schema: Mapping[str, Any], expressions: bool = False) -> list[Problem]:
@@ -193,7 +225,7 @@ def _is_network(value: object) -> bool:
 
 @formats.checks("duration")
 def _is_duration(value: object) -> bool:
-    return not isinstance(value, str) or _DURATION.fullmatch(value) is not None
+    return not isinstance(value, str) or _parses(seconds, value)
 
 
 @formats.checks("ipv4")
@@ -215,27 +247,69 @@ def _parses(reader: Callable[[str], Any], value: str) -> bool:
 
 
 @functools.cache
-def _with_expressions() -> Any:
-    """The validator class for which an expression satisfies every keyword. Names of keys are never expressions."""
+def _validator(expressions: bool) -> Any:
+    """The validator class whose work is counted; with `expressions`, one of them satisfies every keyword but `propertyNames`."""
+    keywords = {**Draft202012Validator.VALIDATORS, "uniqueItems": _unique_items}
+    if expressions:
+        # What `$ref` and `allOf` lead to decides for itself. Names of keys are never expressions.
+        skipped = keywords.keys() - {"$ref", "allOf"}
+        keywords = {name: _skipping(word) if name in skipped else word for name, word in keywords.items()}
+        keywords["propertyNames"] = _plain_names
+    counted = {name: _counted(word, name == "patternProperties") for name, word in keywords.items()}
+    return extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
 
-    def skipping(keyword: Any) -> Any:
-        def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-            if not is_expression(instance) or schema.get("x-literal"):
-                yield from keyword(validator, value, instance, schema) or ()
 
-        return check
+def _counted(keyword: Any, product: bool) -> Any:
+    """A keyword that pays for what it does before it does it, and for each error."""
 
-    def names(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-        for name in instance if isinstance(instance, dict) else ():
-            if is_expression(name):
-                yield ValidationError("", validator="propertyNames", instance=name, schema=_NO_EXPRESSION)
-            else:
-                yield from validator.descend(instance=name, schema=value)
+    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        spent = budget.current()
+        sizes = [len(part) if isinstance(part, (list, dict)) else 0 for part in (value, instance)]
+        spent.check(1 + (sizes[0] * sizes[1] if product else sum(sizes)))
+        for error in keyword(validator, value, instance, schema) or ():
+            spent.check(_ERROR_COST)
+            yield error
 
-    # What `$ref` and `allOf` lead to decides for itself.
-    skipped = Draft202012Validator.VALIDATORS.keys() - {"$ref", "allOf", "propertyNames"}
-    keywords = {name: skipping(Draft202012Validator.VALIDATORS[name]) for name in skipped}
-    return extend(Draft202012Validator, {**keywords, "propertyNames": names})  # type: ignore[no-untyped-call]
+    return check
+
+
+def _skipping(keyword: Any) -> Any:
+    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if not is_expression(instance) or schema.get("x-literal"):
+            yield from keyword(validator, value, instance, schema) or ()
+
+    return check
+
+
+def _plain_names(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    for name in instance if isinstance(instance, dict) else ():
+        if is_expression(name):
+            yield ValidationError("", validator="propertyNames", instance=name, schema=_NO_EXPRESSION)
+        else:
+            yield from validator.descend(instance=name, schema=value)
+
+
+def _unique_items(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    """In one walk, where the library compares every item with every other one."""
+    if wanted and isinstance(instance, list):
+        seen: set[Any] = set()
+        for item in instance:
+            identity = _identity(item)
+            if identity in seen:
+                yield ValidationError("")
+                return
+            seen.add(identity)
+
+
+def _identity(value: Any) -> Any:
+    """What is equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, bool):
+        return ("boolean", value)
+    if isinstance(value, list):
+        return ("list", tuple(map(_identity, value)))
+    if isinstance(value, dict):
+        return ("mapping", frozenset((key, _identity(item)) for key, item in value.items()))
+    return value
 
 
 _NO_EXPRESSION: Final = {"x-expects": "a plain name: a key cannot be an expression"}
@@ -332,7 +406,8 @@ def _words(keyword: str, expected: Any, value: Any, schema: Mapping[str, Any]) -
         return f"must be {_either(kinds)}, is {show(value)}", f'quote it: "{show(value)}"' if quote else ""
     if keyword == "enum":
         near = suggest(value, [word for word in expected if isinstance(word, str)]) if isinstance(value, str) else ""
-        return f"must be one of {', '.join(map(_word, expected))}, is {show(value)}", near
+        shown = ", ".join(map(_word, expected[:_MAX_CHOICES])) + (" …" if len(expected) > _MAX_CHOICES else "")
+        return f"must be one of {shown}, is {show(value)}", near
     simple = {
         "const": f"must be {_word(expected)}",
         "minimum": f"must be at least {expected}",

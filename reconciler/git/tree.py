@@ -19,11 +19,12 @@ import pygit2
 from reconciler import errors
 from reconciler.git import objects
 from reconciler.git.objects import Entry
+from reconciler.text import printable
 
 _FILE_MODES = (b"100644", b"100755")
 # Code points that HFS+ leaves out when it compares names: `.g<U+200C>it` is `.git` there (git's own list).
 _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
-_MAX_PROBLEMS = 1000
+_NAME, _SUBJECT, _BODY = 200, 1000, 100_000  # characters of a commit's texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line, `body` the rest."""
+    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line, `body` the rest.
+
+    All texts are printable, whatever the commit holds.
+    """
 
     id: str
     parents: tuple[str, ...]
@@ -66,7 +70,7 @@ class _Reading:
 
     def refuse(self, path: str, message: str, hint: str = "") -> None:
         self.problems.append(errors.Problem(path or ".", 0, 0, message, hint))
-        if len(self.problems) >= _MAX_PROBLEMS:
+        if len(self.problems) >= errors.MAX_PROBLEMS:
             raise _Exhausted
 
     def count_entry(self, path: str) -> None:
@@ -136,17 +140,15 @@ def _checked(repo: pygit2.Repository, tree: str, prefix: str, reading: _Reading)
         shown = prefix + entry.name.decode(errors="backslashreplace")
         key = entry.name + (b"/" if entry.is_tree else b"")
         if entry.name in seen:
-            reading.refuse(
-                _printable(shown), "the name occurs more than once in its directory", "rewrite the tree with git"
-            )
+            reading.refuse(shown, "the name occurs more than once in its directory", "rewrite the tree with git")
             continue
         if previous and key < previous:
-            reading.refuse(_printable(shown), "the tree's entries are not in git's order", "rewrite the tree with git")
+            reading.refuse(shown, "the tree's entries are not in git's order", "rewrite the tree with git")
         seen.add(entry.name)
         previous = key
         problem = _name_problem(entry.name, reading.budget) or _mode_problem(entry.mode)
         if problem:
-            reading.refuse(_printable(shown), *problem)
+            reading.refuse(shown, *problem)
             continue
         yield entry, entry.name.decode()
 
@@ -198,10 +200,6 @@ def _name_problem(name: bytes, budget: Budget) -> tuple[str, str] | None:
     return None
 
 
-def _printable(path: str) -> str:
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in path)[:400]
-
-
 def _segments(path: str) -> list[str]:
     """The components of a site's path inside its repository, as settings give it."""
     return [part for part in path.split("/") if part not in ("", ".")]
@@ -243,15 +241,18 @@ def commit_info(repository: Path, commit: str) -> CommitInfo:
         ) from None
     encoding = (raw.values("encoding") or [b"utf-8"])[0].decode("ascii", "replace")
 
-    def text(data: bytes) -> str:
+    def text(data: bytes, limit: int, keep_newlines: bool = False) -> str:
         try:
-            return data.decode(encoding, "replace").strip()
-        except LookupError:
-            return data.decode("utf-8", "replace").strip()
+            decoded = data.decode(encoding, "replace")
+        except (LookupError, ValueError):  # no encoding of texts, or one that cannot replace what it cannot read
+            decoded = data.decode("utf-8", "replace")
+        return printable(decoded.strip(), keep_newlines=keep_newlines, limit=limit)
 
     subject, _, body = raw.message.lstrip(b"\n").partition(b"\n")
-    author, email = text(name), text(rest.partition(b">")[0])
-    return CommitInfo(commit, raw.parents, author, email, committed_at, text(subject), text(body))
+    author, email = text(name, _NAME), text(rest.partition(b">")[0], _NAME)
+    return CommitInfo(
+        commit, raw.parents, author, email, committed_at, text(subject, _SUBJECT), text(body, _BODY, True)
+    )
 
 
 def resolve(repository: Path, revision: str) -> str:
@@ -372,7 +373,7 @@ def _walk_directory(descriptor: int, prefix: str, depth: int, reading: _Reading)
     for name in sorted(os.fsencode(name) for name in os.listdir(descriptor)):
         if not prefix and name == b".git":
             continue
-        path = _printable(prefix + name.decode(errors="backslashreplace"))
+        path = prefix + name.decode(errors="backslashreplace")
         problem = _name_problem(name, reading.budget)
         if problem:
             reading.refuse(path, *problem)
