@@ -4,7 +4,6 @@ Functions here take and give plain JSON values, for `run.python`.
 """
 
 import ctypes
-import json
 import os
 import signal
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from reconciler.render.digest import part_digest
 from reconciler.review.grouping import Collector
 from reconciler.review.shape import readable
 from reconciler.site import Site
+from reconciler.text import json_text
 
 WORK_TREE = "work tree"
 _HOSTS_PER_CHILD = 12
@@ -241,7 +241,7 @@ def policy_changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: 
 def _said(value: Any) -> str:
     if value is None:
         return "(not set)"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json_text(value)
 
 
 def _rows(problems: Iterable[Problem]) -> list[list[Any]]:

@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 
 from reconciler import errors
 from reconciler.report.signed import MAX_BYTES
+from reconciler.text import printable
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -71,8 +72,7 @@ def _content(name: str, data: bytes) -> bytes:
     except (http.client.HTTPException, ValueError, OSError):
         raise _unavailable(f"{name} does not answer in HTTP, or not to the end") from None
     if response.status != 200:
-        said = " ".join(body[:200].decode(errors="replace").split())
-        said = "".join(char for char in said if char.isprintable())
+        said = printable(" ".join(body[:200].decode(errors="replace").split()))
         raise _unavailable(f"{name} answers {response.status}{': ' + said if said else ''}")
     return body
 

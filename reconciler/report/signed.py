@@ -20,6 +20,7 @@ from reconciler.git import trust
 from reconciler.model import from_json, to_json
 from reconciler.report.cycle import Report
 from reconciler.report.summary import StatusText, status_text
+from reconciler.text import printable
 
 NAMESPACE = "reconciler-report"
 MAX_BYTES = 64 << 10  # of an answer
@@ -149,7 +150,7 @@ def _sound(status: Any) -> bool:
 
 def _cut(status: StatusText) -> StatusText:
     def short(text: str) -> str:
-        return " ".join(text.split())[:_TEXT]
+        return printable(" ".join(text.split()), limit=_TEXT)
 
     return StatusText(status.commit, status.state, short(status.description), short(status.key), short(status.branch))
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from reconciler.model import Outcome
 from reconciler.report.cycle import Report, not_answering
+from reconciler.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +130,4 @@ def history_entry(report: Report) -> dict[str, Any] | None:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

@@ -6,7 +6,6 @@ The script puts values into the page as text only, and the policy lets nothing b
 import base64
 import hashlib
 import ipaddress
-import json
 import socket
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
@@ -14,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
+from reconciler.text import json_text
 from reconciler.web.server import Answer, Handler, Request
 
 
@@ -47,7 +47,7 @@ def handlers(document: Callable[[], Mapping[str, Any]], names: Collection[str] =
         return Answer(200, content, "text/html; charset=utf-8", {"Content-Security-Policy": policy}, tagged=True)
 
     def data(request: Request) -> Answer:
-        content = json.dumps(document(), separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+        content = json_text(document()).encode()
         return Answer(200, content + b"\n", "application/json", tagged=True)
 
     return {"/": guarded(html), "/status.json": guarded(data)}
