@@ -47,6 +47,8 @@ _MAX_SECONDS: Final = 10 * 366 * 86400
 _MAX_FINDINGS: Final = 100  # of one check: nobody reads more of one file
 _MAX_WORD: Final = 80  # characters; a longer word is no slip of the pen
 _MAX_CHOICES: Final = 20  # of an enumeration, in a message
+_WORD_COST: Final = 20  # of the budget of comparisons, for looking at a word at all
+_MANY: Final = 300  # words of about the right length: among more, only those that begin or end alike are looked at
 _ERROR_COST: Final = 40  # of the budget: an error is an object that is kept for a while
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
@@ -65,16 +67,23 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word most like `word`, or the empty text when none is near."""
+    """The known word most like `word`, or the empty text when none is near, or looking has become too much."""
     words = list(known)
-    if len(word) > _MAX_WORD or not budget.current().compare(sum(map(len, words))):
+    # Names share long prefixes (enable_…): a longer word must be nearer to be one that was meant.
+    cutoff = 0.65 if len(word) < 6 else 0.8
+    allowed = budget.current()
+    if len(word) > _MAX_WORD or not allowed.compare(_WORD_COST * len(words)):
         return ""
     folded = word.lower().replace("-", "_")
     for other in words:
         if other.lower().replace("-", "_") == folded:
             return other
-    # Names share long prefixes (enable_…): a longer word must be nearer to be one that was meant.
-    near = difflib.get_close_matches(word, words, 3, 0.65 if len(word) < 6 else 0.8)
+    near = [other for other in words if 2 * min(len(word), len(other)) >= cutoff * (len(word) + len(other))]
+    if len(near) > _MANY:
+        near = [other for other in near if other[:2] == word[:2] or other[-2:] == word[-2:]]
+    if not allowed.compare(len(word) * sum(map(len, near))):
+        return ""
+    near = difflib.get_close_matches(word, near, 3, cutoff)
     return next((other for other in near if not _siblings(word, other)), "")
 
 
@@ -249,7 +258,7 @@ def _parses(reader: Callable[[str], Any], value: str) -> bool:
 @functools.cache
 def _validator(expressions: bool) -> Any:
     """The validator class whose work is counted; with `expressions`, one of them satisfies every keyword but `propertyNames`."""
-    keywords = {**Draft202012Validator.VALIDATORS, "uniqueItems": _unique_items}
+    keywords = {**Draft202012Validator.VALIDATORS, "uniqueItems": _unique_items, "enum": _enum, "pattern": _pattern}
     if expressions:
         # What `$ref` and `allOf` lead to decides for itself. Names of keys are never expressions.
         skipped = keywords.keys() - {"$ref", "allOf"}
@@ -299,6 +308,20 @@ def _unique_items(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterato
                 yield ValidationError("")
                 return
             seen.add(identity)
+
+
+def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """As JavaScript has it: `$` is the end, where Python takes the place before a last line's end for it too."""
+    if isinstance(instance, str) and instance.endswith("\n") and pattern.endswith("$"):
+        yield ValidationError("")
+    else:
+        yield from Draft202012Validator.VALIDATORS["pattern"](validator, pattern, instance, schema) or ()
+
+
+def _enum(validator: Any, allowed: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    wanted = _identity(instance)
+    if not any(_identity(value) == wanted for value in allowed):
+        yield ValidationError("")
 
 
 def _identity(value: Any) -> Any:

@@ -24,6 +24,14 @@ SCALARS: tuple[Any, ...] = (
     "{{ hostvars }}", "{{ hostvars['x'] }}", "{{ groups }}", "{{ groups['all'][99] }}", "{{ range(9) }}", "{{ range }}", "{{ {1: 2} }}", "{{ {none: 2} }}", "{{ [[[]]] }}", "{{ 'x' | int }}", "{{ 'x' | nothing }}",
     "{{ ansible_facts }}", "{{ inventory_hostname }}", "{{ frontends }}", "{{ lookup('x') }}", "{{ undefined.x.y }}", "{% for a in 1 %}{% endfor %}", "{% endfor %}", "{% include 'x' %}", "{% set x = x %}{{ x }}",
 )  # fmt: skip
+# Expressions that can be evaluated, to values of every type: where a file may hold any, the schema cannot tell.
+VALUES = (
+    "{{ [] }}", "{{ {} }}", "{{ none }}", "{{ true }}", "{{ 0 }}", "{{ -1 }}", "{{ 1.5 }}", "{{ 10 ** 30 }}", "{{ 2 ** 4000 }}", "{{ 10.0 ** 300 * 10.0 ** 300 }}", "{{ '' }}", "{{ ' ' }}", "{{ 'x' }}",
+    "{{ [none] }}", "{{ [[]] }}", "{{ [{}] }}", "{{ [1, 'a', none, [2], {'a': 1}] }}", "{{ {'a': none} }}", "{{ {'a': []} }}", "{{ {1: 2} }}", "{{ {none: 1} }}", "{{ {'': 1} }}", "{{ {(1, 2): 1} }}", "{{ {'name': [], 'template': {}} }}",
+    "{{ '\ud800' }}", "{{ ['\ud800'] }}", "{{ {'\ud800': 1} }}", "{{ '\u0000' }}", "{{ 'a\nb' }}", "{{ '\x1b[31m' }}", "{{ '\u202e' }}", "{{ {'a\nb': '\n'} }}", "{{ 'x' * 5000 }}", "{{ ['x'] * 500 }}",
+    "{{ 'all' }}", "{{ 'nobody' }}", "{{ '../x' }}", "{{ '/x' }}", "{{ '.' }}", "{{ '9' * 400 }}", "{{ '9' * 400 + 's' }}", "{{ '1' * 5000 }}", "{{ 'nan' }}", "{{ 'inf' }}", "{{ 'nan' | float }}", "{{ '١' }}", "{{ '²' }}",
+    "{{ range(3) }}", "{{ groups }}", "{{ groups['all'] }}", "{{ site_nested }}", "{{ web_password }}", "{{ web_pair }}", "{{ [web_password] }}", "{{ {web_password: 1} }}", "{{ web_password | b64encode }}", "{{ 'x=%s' % 'y' }}", "{{ cycler('a') }}", "{{ namespace(a=1) }}", "{{ joiner }}", "{{ (1, 2) }}", "{{ 1 == 1 }}", "{{ undefined_name }}",
+)  # fmt: skip
 KEYS = (
     "", " ", "x", "all", "name", "enabled", "group", "image", "files", "sops", "<<", "null", "1", "a.b", "a/b", "../x", "{{ x }}", "x" * 300,
     "e\u0301", "\u202e", "a\nb", "hosts", "groups", "children", "default", "type", "description", "required", "items", "pattern", "kolla", "template",
@@ -58,6 +66,29 @@ def _structure(files: Files, source: random.Random) -> None:
     files[path] = _written(_changed(content, where, source.choice(_CHANGES), source))
 
 
+def _expression(files: Files, source: random.Random) -> None:
+    """An expression in the place of some value: the schema lets it pass, and everything after it has to cope."""
+    path = source.choice([name for name in _documents(files) if name.startswith("services/")] or _documents(files))
+    try:
+        content = yaml.load(files[path], path).data
+    except SiteInvalid:
+        return
+    places = list(_places(content))
+    where = source.choice(places[1:] or places)
+    files[path] = _written(_changed(content, where, lambda value, source: source.choice(VALUES), source))
+
+
+def _template(files: Files, source: random.Random) -> None:
+    path = source.choice(
+        [name for name in sorted(files) if name.startswith("config/") or "/templates/" in name] or sorted(files)
+    )
+    lines = files[path].split(b"\n")
+    lines.insert(
+        source.randrange(len(lines) + 1), str(source.choice((*VALUES, *SCALARS))).encode("utf-8", "surrogatepass")
+    )
+    files[path] = b"\n".join(lines)
+
+
 def _bytes(files: Files, source: random.Random) -> None:
     path = source.choice(sorted(files))
     content = files[path]
@@ -86,7 +117,14 @@ def _file(files: Files, source: random.Random) -> None:
         files[source.choice(PATHS)] = files.pop(path)
 
 
-_KINDS: tuple[Callable[[Files, random.Random], None], ...] = (*[_structure] * 8, _bytes, _bytes, _file)
+_KINDS: tuple[Callable[[Files, random.Random], None], ...] = (
+    *[_structure] * 6,
+    *[_expression] * 6,
+    _template,
+    _bytes,
+    _bytes,
+    _file,
+)
 
 
 def _documents(files: Files) -> list[str]:
@@ -109,7 +147,7 @@ def _changed(value: Any, path: Path, change: Callable[[Any, random.Random], Any]
 
 
 def _scalar(value: Any, source: random.Random) -> Any:
-    return source.choice(SCALARS)
+    return source.choice(source.choice((SCALARS, VALUES)))
 
 
 def _wrap(value: Any, source: random.Random) -> Any:
