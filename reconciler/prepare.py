@@ -14,6 +14,7 @@ from reconciler import data, errors, run, sops
 from reconciler.git import tree
 from reconciler.model import Desired, from_json, to_json
 from reconciler.secret import Secret
+from reconciler.text import encodable
 
 if TYPE_CHECKING:
     from reconciler.catalogue import Catalogue
@@ -105,4 +106,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             flat.update(_flat(value, f"{prefix}{name}."))
         elif value is not None:
             flat[prefix + name] = value.reveal()
+            if not encodable(flat[prefix + name]):
+                raise errors.SiteInvalid(
+                    [errors.Problem("passwords.yml", 0, 0, f"the secret {prefix + name} holds half a surrogate pair")]
+                )
     return flat

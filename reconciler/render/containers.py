@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, cast
 
 from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
 from reconciler.render.fields import Fields
+from reconciler.text import printable
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 
@@ -26,8 +27,8 @@ def directory(fields: Fields, name: str) -> str:
 
 
 def is_below(path: str) -> bool:
-    """Whether a relative path leads to something below where it starts, and says so in only one way."""
-    return not {"", ".", ".."} & set(path.split("/")) and "\0" not in path
+    """Whether a relative path leads to something below where it starts, and says so in only one way that can be seen."""
+    return not {"", ".", ".."} & set(path.split("/")) and printable(path) == path
 
 
 def container(fields: Fields, name: str, service: str) -> Container:

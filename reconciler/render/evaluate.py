@@ -4,6 +4,7 @@ A variable's value may be an expression over other variables, of this host or of
 another type than its schema asks for is a problem at the place that set it; a circle of variables is one with its whole chain.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from reconciler.render import collect, environment, filters, tokens
 from reconciler.render.environment import Budget
 from reconciler.render.filters import FilterError
 from reconciler.site import Host, Layer, Layered, SecretName, Site
+from reconciler.text import encodable
 
 _MAX_DEPTH: Final = 50
 _ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
@@ -300,7 +302,7 @@ def evaluate(value: Any, scope: Scope, source: Source) -> Any:
 def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
     """A template's text. `name` is the file it is from. Raises SiteInvalid with file and line."""
     try:
-        return str(environment.compiled(text, False).run(scope)) if environment.is_template(text) else text
+        return _whole(str(environment.compiled(text, False).run(scope))) if environment.is_template(text) else text
     except SiteInvalid as error:
         raise _used_by(error, name) from None
     except Exception as error:  # whatever a template can raise
@@ -309,10 +311,12 @@ def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
 
 def plain(value: Any) -> Any:
     """A value as plain data: what an expression gave, with generators as lists. Raises what an undefined part says."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FilterError(f"the result is {value}, which is no number that can be written")
     if value is None or isinstance(value, bool | int | float | tokens.SecretRef):
         return value
     if isinstance(value, str):
-        return str(value)
+        return _whole(str(value))
     if isinstance(value, jinja2.Undefined):
         str(value)
     if isinstance(value, Variables | Hostvars | Scope):
@@ -324,6 +328,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple) or (hasattr(value, "__iter__") and not callable(value)):
         return [plain(item) for item in filters.bounded_list(value)]
     raise FilterError(f"the result is a {type(value).__name__}, which cannot be a value")
+
+
+def _whole(text: str) -> str:
+    """`text`, which can be written to a file, given to the engine and shown. Raises FilterError for one that cannot."""
+    if not encodable(text):
+        raise FilterError("the result holds half a surrogate pair, which no file can hold")
+    if "\0" in text:
+        raise FilterError("the result holds U+0000, which no setting can hold")
+    return text
 
 
 def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: int) -> NoReturn:
@@ -372,7 +385,7 @@ def _used_by(error: SiteInvalid, name: str) -> SiteInvalid:
 
 
 def _key(key: Any) -> str:
-    return key if type(key) is str else str(key)
+    return _whole(key if type(key) is str else str(key))
 
 
 def _has_expression(value: Any) -> bool:

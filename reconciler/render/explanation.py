@@ -7,6 +7,7 @@ from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens
 from reconciler.render.evaluate import World, plain
+from reconciler.render.filters import FilterError
 from reconciler.site import Layer, Site
 
 
@@ -48,4 +49,6 @@ def explain(site: Site, host: str, name: str) -> Explanation:
         value = plain(variables[name])
     except SiteInvalid as error:
         return Explanation(name, host, variables.layered(name), None, error.problems)
+    except FilterError as error:
+        return Explanation(name, host, variables.layered(name), None, (Problem("", 0, 0, f"{name}: {error}"),))
     return Explanation(name, host, variables.layered(name), value, secret=isinstance(value, tokens.SecretRef))
