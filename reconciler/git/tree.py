@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -99,9 +100,19 @@ class _Reading:
         return True
 
     def result(self) -> dict[str, bytes]:
+        with contextlib.suppress(_Exhausted):
+            self._tell_apart()
         if self.problems:
             raise errors.SiteInvalid(self.problems)
         return dict(sorted(self.files.items()))
+
+    def _tell_apart(self) -> None:
+        """Refuse paths that are one and the same where case, or how an accent is written, does not count."""
+        seen: dict[str, str] = {}
+        for path in sorted(self.files):
+            first = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+            if first != path:
+                self.refuse(path, f"its name and {first!r} differ in case or accents only", "rename one of them")
 
 
 def read(repository: Path, commit: str, path: str = "", budget: Budget | None = None) -> dict[str, bytes]:
@@ -192,11 +203,11 @@ def _name_problem(name: bytes, budget: Budget) -> tuple[str, str] | None:
         return f"the name has {len(name)} bytes; {budget.name_bytes} are the limit", "rename it"
     if "/" in text or "\\" in text:
         return "the name contains a slash or backslash", "rename it"
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or char in "\u2028\u2029" for char in text):
-        return "the name contains a control character", "rename it"
     folded = text.translate(_HFS_IGNORED).casefold()
     if folded == ".git" or folded.split(":")[0].rstrip(" .") in (".git", "git~1"):
         return "the name stands for git's own directory on some systems", "rename it"
+    if printable(text) != text:
+        return "the name contains a character that cannot be seen", "rename it"
     return None
 
 

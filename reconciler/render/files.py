@@ -18,7 +18,7 @@ from reconciler.render.filters import to_json
 from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
-_NUMERIC_OWNER: Final = re.compile(r"(\d+)(?::(\d+))?")
+_NUMERIC_OWNER: Final = re.compile(r"([0-9]{1,9})(?::([0-9]{1,9}))?")
 _KOLLA_KEYS: Final = {
     "preserve_properties": "preserve_properties",
     "merge_in_container": "merge",

@@ -71,6 +71,8 @@ def load(
             report_key=_key(content.get("report_key")),
             group=tree.first(name),
         )
+    problems += _alike(document, "hosts", entries)
+    problems += _alike(document, "groups", _mapping(_mapping(document.data).get("groups")))
     problems += _duplicate_addresses(document, entries)
     problems += _duplicate_keys(document, entries)
     problems += _bare_interfaces(document, entries)
@@ -91,6 +93,18 @@ def _names(value: Any) -> list[str]:
 
 def _key(value: Any) -> str:
     return " ".join(value.split()[:2]) if isinstance(value, str) else ""
+
+
+def _alike(document: Document, section: str, names: Iterable[str]) -> list[Problem]:
+    """Names that differ in case only: host names do not differ then, and neither do files on some systems."""
+    problems = []
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            place = document.place((section, name), key=True)
+            problems.append(place.problem(f"{name!r} and {first!r} differ in case only", "rename one of them"))
+    return problems
 
 
 def _duplicate_keys(document: Document, entries: Mapping[str, Any]) -> list[Problem]:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from types import FrameType
 from typing import Any
@@ -18,18 +19,24 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reconciler import catalogue, ci, ci_child, prepare, review
+from reconciler import catalogue, ci, ci_child, prepare, review, windows
 from reconciler.cli import problems as formats
 from reconciler.cli.children import representatives
+from reconciler.engine import options
 from reconciler.errors import ReconcilerError, SiteInvalid
-from reconciler.model import Desired, from_json, to_json
+from reconciler.model import Actual, Desired, Memory, from_json, to_json
+from reconciler.plan import diff
+from reconciler.policy import HostPolicy
+from reconciler.prepare import Prepared
 from reconciler.render import World, explain, render
 from reconciler.report.text import plan_text
 from reconciler.review import text as review_text
+from reconciler.secret import Secret
 from reconciler.site import Site
 from reconciler.site import load as load_site
 from reconciler.site.editor import composed_schemas
 from reconciler.site.reference import reference_markdown
+from reconciler.target import make_target
 from reconciler.text import json_text, printable
 from tests.cli.conftest import SITE as SMALL
 from tests.fuzz.full import FULL
@@ -104,14 +111,24 @@ def check(good: Good, files: Files) -> None:
             found.update(error.problems)
         else:
             assert from_json(Desired, json.loads(json.dumps(to_json(desired)))) == desired
-            for file in desired.files:
-                file.content.encode()
+            _on_the_node(desired)
         for name in list(site.layers(host))[:3]:
             explain(site, host, name)
     _judge(sorted(found), len(site.hosts))
     composed_schemas(site.catalogue)
     reference_markdown(site.catalogue).encode()
     _compared(good, site, hosts)
+
+
+def _on_the_node(desired: Desired) -> None:
+    """What a node makes of it before it asks its engine: bound secrets, digests, its own policy, the engine's options, a plan."""
+    secrets = {name: Secret("x" * 12) for name in desired.secrets}
+    target = make_target(Prepared(desired, secrets), HostPolicy())
+    for spec in (*desired.containers, *(job.container for job in desired.jobs)):
+        json.dumps(options.create(spec, owner="site/host"))
+    for moment in (datetime(2026, 3, 29, 1, 30, tzinfo=UTC), datetime(2026, 12, 24, tzinfo=UTC)):
+        windows.closed(desired.policy, moment)
+    _whole(plan_text(diff(desired, Actual({}, {}, {}), Memory(), target.basis)))
 
 
 def _argument() -> dict[str, Any]:
