@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.catalogue.types import Catalogue, Service
-from reconciler.document.grammar import is_expression, suggest
+from reconciler.document.grammar import suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Path, Place
 from reconciler.errors import Problem
 

@@ -26,7 +26,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _SITE = click.Path(file_okay=False, path_type=Path)
 _EVERY = 5.0  # seconds between signs of life in a job's log
 # What happened to planning itself belongs into the note; anything else is a mistake in how the job is set up.
-_IN_THE_NOTE = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
+_IN_THE_NOTE = ("LimitExceeded", "DeadlineExceeded", "ChildFailed", "InternalError")
 
 
 @click.group(short_help="Review a merge request, sum up all hosts: for GitLab CI.")

@@ -6,17 +6,17 @@ for any value, and is checked again once it is evaluated; `x-literal: true` in a
 """
 
 import difflib
-import functools
 import ipaddress
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator, FormatChecker, ValidationError
-from jsonschema.validators import extend
+from jsonschema import FormatChecker, ValidationError
 
 from reconciler.document import budget
+from reconciler.document.keywords import is_expression, validator
 from reconciler.document.yaml import Document, Path
 from reconciler.errors import Problem, SiteInvalid
 
@@ -49,15 +49,9 @@ _MAX_WORD: Final = 80  # characters; a longer word is no slip of the pen
 _MAX_CHOICES: Final = 20  # of an enumeration, in a message
 _WORD_COST: Final = 20  # of the budget of comparisons, for looking at a word at all
 _MANY: Final = 300  # words of about the right length: among more, only those that begin or end alike are looked at
-_ERROR_COST: Final = 40  # of the budget: an error is an object that is kept for a while
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
 formats: Final = FormatChecker(("date", "regex"))
-
-
-def is_expression(value: Any) -> bool:
-    """Whether a value is a text that holds a Jinja2 expression or statement."""
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -125,7 +119,7 @@ class Grammar:
     """A schema made ready for many checks. With `expressions`, a text with a Jinja2 expression stands for any value."""
 
     def __init__(self, schema: Mapping[str, Any], expressions: bool = False) -> None:
-        kind = _validator(expressions)
+        kind = validator(expressions)
         self.schema = schema
         self._validator = kind(schema, format_checker=formats)
         self._plain = frozenset(_types(schema)) if schema.keys() <= _ANNOTATIONS and "type" in schema else None
@@ -255,89 +249,6 @@ def _parses(reader: Callable[[str], Any], value: str) -> bool:
     return True
 
 
-@functools.cache
-def _validator(expressions: bool) -> Any:
-    """The validator class whose work is counted; with `expressions`, one of them satisfies every keyword but `propertyNames`."""
-    keywords = {**Draft202012Validator.VALIDATORS, "uniqueItems": _unique_items, "enum": _enum, "pattern": _pattern}
-    if expressions:
-        # What `$ref` and `allOf` lead to decides for itself. Names of keys are never expressions.
-        skipped = keywords.keys() - {"$ref", "allOf"}
-        keywords = {name: _skipping(word) if name in skipped else word for name, word in keywords.items()}
-        keywords["propertyNames"] = _plain_names
-    counted = {name: _counted(word, name == "patternProperties") for name, word in keywords.items()}
-    return extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
-
-
-def _counted(keyword: Any, product: bool) -> Any:
-    """A keyword that pays for what it does before it does it, and for each error."""
-
-    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        spent = budget.current()
-        sizes = [len(part) if isinstance(part, (list, dict)) else 0 for part in (value, instance)]
-        spent.check(1 + (sizes[0] * sizes[1] if product else sum(sizes)))
-        for error in keyword(validator, value, instance, schema) or ():
-            spent.check(_ERROR_COST)
-            yield error
-
-    return check
-
-
-def _skipping(keyword: Any) -> Any:
-    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        if not is_expression(instance) or schema.get("x-literal"):
-            yield from keyword(validator, value, instance, schema) or ()
-
-    return check
-
-
-def _plain_names(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-    for name in instance if isinstance(instance, dict) else ():
-        if is_expression(name):
-            yield ValidationError("", validator="propertyNames", instance=name, schema=_NO_EXPRESSION)
-        else:
-            yield from validator.descend(instance=name, schema=value)
-
-
-def _unique_items(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-    """In one walk, where the library compares every item with every other one."""
-    if wanted and isinstance(instance, list):
-        seen: set[Any] = set()
-        for item in instance:
-            identity = _identity(item)
-            if identity in seen:
-                yield ValidationError("")
-                return
-            seen.add(identity)
-
-
-def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    """As JavaScript has it: `$` is the end, where Python takes the place before a last line's end for it too."""
-    if isinstance(instance, str) and instance.endswith("\n") and pattern.endswith("$"):
-        yield ValidationError("")
-    else:
-        yield from Draft202012Validator.VALIDATORS["pattern"](validator, pattern, instance, schema) or ()
-
-
-def _enum(validator: Any, allowed: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-    wanted = _identity(instance)
-    if not any(_identity(value) == wanted for value in allowed):
-        yield ValidationError("")
-
-
-def _identity(value: Any) -> Any:
-    """What is equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
-    if isinstance(value, bool):
-        return ("boolean", value)
-    if isinstance(value, list):
-        return ("list", tuple(map(_identity, value)))
-    if isinstance(value, dict):
-        return ("mapping", frozenset((key, _identity(item)) for key, item in value.items()))
-    return value
-
-
-_NO_EXPRESSION: Final = {"x-expects": "a plain name: a key cannot be an expression"}
-
-
 def _types(schema: Mapping[str, Any]) -> list[str]:
     kinds = schema.get("type", ())
     return [kinds] if isinstance(kinds, str) else list(kinds)
@@ -365,7 +276,7 @@ def _respell(value: str, kinds: list[str]) -> Any:
         return _BOOLEANS[value.lower()]
     if ("integer" in kinds or "number" in kinds) and _INTEGER.fullmatch(value):
         return int(value)
-    if "number" in kinds and _NUMBER.fullmatch(value):
+    if "number" in kinds and _NUMBER.fullmatch(value) and math.isfinite(float(value)):
         return float(value)
     return value
 

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
+from reconciler.document.grammar import show
 from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
 from reconciler.render.fields import Fields
 from reconciler.text import printable
@@ -175,7 +176,9 @@ def _image(fields: Fields) -> str:
 def _restart_policy(fields: Fields) -> str:
     text = fields.text("restart_policy", "unless-stopped")
     if not _RESTART_POLICY.fullmatch(text):
-        fields.problem("restart_policy", f"{text!r} is not no, always, unless-stopped or on-failure[:n]")
+        fields.problem(
+            "restart_policy", f"restart_policy must be no, always, unless-stopped or on-failure[:n], is {show(text)}"
+        )
     return text
 
 

@@ -14,7 +14,8 @@ from typing import Any, Final, NoReturn
 import jinja2
 
 from reconciler.catalogue import Service
-from reconciler.document.grammar import Grammar, is_expression, normalise, suggest
+from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import collect, environment, filters, tokens
