@@ -29,7 +29,7 @@ _LIBRARIES = 20 << 20  # bytes of a child that are not its own data
 _PER_BYTE = 40  # bytes more for each byte of both sites
 _MOST_WORKERS = 2  # more would each have too little of it
 # What happened to planning itself is told where the review is read; anything else is a mistake of whoever asked for it.
-_TOLD = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
+_TOLD = ("LimitExceeded", "DeadlineExceeded", "ChildFailed", "InternalError")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 Functions here take and give plain JSON values, for `run.python`.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from reconciler.review.grouping import Collector
 from reconciler.review.shape import readable
 from reconciler.site import Site
 from reconciler.site_child import gather, warm
+from reconciler.text import json_text
 
 __all__ = ["gather", "hosts", "plan", "policy_changes", "site_name", "warm"]
 
@@ -173,4 +173,4 @@ def policy_changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: 
 def _said(value: Any) -> str:
     if value is None:
         return "(not set)"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json_text(value)

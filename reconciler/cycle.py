@@ -4,9 +4,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import structlog
+
 from reconciler import errors
+from reconciler.log import frames
 from reconciler.node import Node
 from reconciler.report import Report
+
+log = structlog.get_logger()
 
 
 def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None, poll: bool = True) -> Report:
@@ -58,4 +63,8 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             report = replace(report, checks=node.check(target, deep=deep, changed=bool(outcomes)))
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
+    except Exception as unforeseen:  # a pass ends with a report, whatever it meets
+        found = errors.defect(unforeseen, "this pass")
+        log.error("cycle.crashed", error=type(unforeseen).__name__, frames=frames(unforeseen))
+        return replace(report, failure=(found.reason, str(found)))
     return report

@@ -12,6 +12,7 @@ import structlog
 from reconciler import errors
 from reconciler.git import remote as git
 from reconciler.git import tree, trust
+from reconciler.log import frames
 from reconciler.report import Refusal, Source
 from reconciler.settings import Settings
 from reconciler.state import Anchor, StateDirectory, Trial
@@ -19,7 +20,9 @@ from reconciler.state import Anchor, StateDirectory, Trial
 log = structlog.get_logger()
 
 # Refusals that something on this node may cure without a new commit.
-_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed"})
+_RETRY_REFUSED = frozenset(
+    {"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed", "InternalError"}
+)
 _DAMAGED = ("GitObjectCorrupt", "RepositoryUnusable")
 _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
 
@@ -31,7 +34,7 @@ class Follower:
     """
 
     def __init__(self, settings: Settings, state: StateDirectory, validate: Callable[[str], object]) -> None:
-        self.settings, self.state, self._validate = settings, state, validate
+        self.settings, self.state, self._prepare = settings, state, validate
         self.remote = git.Remote(**{name: getattr(settings.git, name) for name in _REMOTE_FIELDS})
         self.poller = git.Poller(self.remote)
         self.testing = f"testing/{settings.host}" if settings.git.testing else ""
@@ -73,6 +76,10 @@ class Follower:
         except errors.ReconcilerError as error:
             log.warning("source.failed", reason=error.reason, message=str(error))
             return Source(False, head, error.reason, str(error), getattr(error, "retry_after", None))
+        except Exception as unforeseen:  # what is in force is kept up, whatever a commit or a server brings about
+            found = errors.defect(unforeseen, "looking for a new commit")
+            log.error("source.failed", reason=found.reason, message=str(found), frames=frames(unforeseen))
+            return Source(False, head, found.reason, str(found))
         tried = self.state.trial or self._trial_refusal
         return Source(True, wanted if tried and not self._refusal else head)
 
@@ -85,6 +92,17 @@ class Follower:
         self.state.move_anchor(accepted)
         log.warning("revision.accepted", revision=commit, signer="", operator=reason)
         return accepted
+
+    def _validate(self, commit: str) -> None:
+        """Make everything of a commit that this host needs. Raises errors.ReconcilerError, whatever the commit holds."""
+        try:
+            tree.commit_info(self.state.repository, commit)  # every report names its author
+            self._prepare(commit)
+        except errors.ReconcilerError:
+            raise
+        except Exception as unforeseen:
+            log.error("revision.crashed", revision=commit, error=type(unforeseen).__name__, frames=frames(unforeseen))
+            raise errors.defect(unforeseen, f"preparing {commit[:12]}") from None
 
     # --- the branch ----------------------------------------------------------------------------------------------
 

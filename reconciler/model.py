@@ -19,6 +19,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
 
+from reconciler.text import printable
+
 # --- desired state ---------------------------------------------------------------------------------------------
 
 OnChange = Literal["restart", "reload", "none"]
@@ -449,7 +451,7 @@ class Action:
     @property
     def line(self) -> str:
         """The one line that the CLI, the log, the merge-request note and the tests all show."""
-        return f"{self.verb:<10} {self.target}  ({self.cause})"
+        return printable(f"{self.verb:<10} {self.target}  ({self.cause})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from reconciler import data, errors, run, sops, walls
 from reconciler.git import content
 from reconciler.model import Desired
 from reconciler.secret import Secret
+from reconciler.text import encodable
 
 if TYPE_CHECKING:
     from reconciler.catalogue import Catalogue
@@ -121,5 +122,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Secret]:
         if isinstance(value, Mapping):
             flat.update(_flat(value, f"{prefix}{name}."))
         elif value is not None:
-            flat[prefix + name] = value if isinstance(value, Secret) else Secret(str(value))
+            secret = value if isinstance(value, Secret) else Secret(str(value))
+            if not encodable(secret.reveal()):
+                raise errors.SiteInvalid(
+                    [errors.Problem("passwords.yml", 0, 0, f"the secret {prefix + name} holds half a surrogate pair")]
+                )
+            flat[prefix + name] = secret
     return flat

@@ -42,15 +42,16 @@ def describe(error: errors.ReconcilerError) -> dict[str, Any]:
 
 
 def _mistake(function: str, error: Exception) -> errors.Terminal:
-    """What nobody foresaw: where it happened, and in what words."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    denied = isinstance(error, PermissionError) and error.errno == errno.EPERM
-    what = "its wall denies what it tried" if denied else "this is a mistake in the program"
-    return errors.Terminal(
-        f"{function.rpartition(':')[2]} failed in its child process: {type(error).__name__} at "
-        f"{last.filename.rpartition('/')[2]}:{last.lineno} ({str(error)[:300]}): {what}",
-        reason="ChildFailed",
-    )
+    """What nobody foresaw: a defect of the program, or something that its wall denied."""
+    name = function.rpartition(":")[2]
+    if isinstance(error, PermissionError) and error.errno == errno.EPERM:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return errors.Terminal(
+            f"{name} failed in its child process: {type(error).__name__} at {last.filename.rpartition('/')[2]}:{last.lineno} "
+            f"({str(error)[:300]}): its wall denies what it tried",
+            reason="ChildFailed",
+        )
+    return errors.defect(error, name)
 
 
 def main() -> int:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.catalogue.types import Catalogue, Service
-from reconciler.document.grammar import is_expression, suggest
+from reconciler.document.grammar import suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Path, Place
 from reconciler.errors import Problem
 
@@ -19,11 +20,12 @@ _INCLUDED: Final = re.compile(r"""['"]([^'"\n]+)['"]""")
 def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem]:
     """What is wrong with the services `names` in the whole catalogue. Expressions are not followed."""
     world = _World.of(catalogue)
+    names = list(names)
     problems = _taken_twice(catalogue)
+    problems += _passwords(catalogue, frozenset(names))
     for name in names:
         service = catalogue.services[name]
         problems += _requires(service, catalogue)
-        problems += _passwords(service, catalogue)
         problems += _groups(service, world)
         problems += _containers(service, world)
         problems += _jobs(service, world)
@@ -92,13 +94,13 @@ def _requires(service: Service, catalogue: Catalogue) -> list[Problem]:
     ]
 
 
-def _passwords(service: Service, catalogue: Catalogue) -> list[Problem]:
-    """Several services may need one password; then they must agree on what it is."""
+def _passwords(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
+    """Several services may need one password; then they must agree on what it is. Reported where one of `names` does not."""
     problems = []
     first: dict[str, Any] = {}
     for password in catalogue.password_definitions():
         earlier = first.setdefault(password.name, password)
-        if password.service == service.name or earlier.service == service.name:
+        if password.service in names or earlier.service in names:
             same = {**password.definition, "description": ""} == {**earlier.definition, "description": ""}
             if not same:
                 hint = f"first at {earlier.place}"

@@ -1,7 +1,6 @@
 """`ci review`, `ci summary` and `diff`: what a change would do, on a merge request or between two revisions."""
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output, problems, token
 from reconciler.cli.options import json_option
+from reconciler.text import json_text
 
 if TYPE_CHECKING:
     from reconciler.ci import Limits, Source
@@ -69,21 +69,21 @@ def review(
     if html:
         _write(html, views.page(found))
     if json_:
-        _write(json_, json.dumps(views.as_json(found), indent=1, ensure_ascii=False))
+        _write(json_, json_text(views.as_json(found), indent=1))
     if junit:
         _write(junit, problems.junit([*found.problems, *_failure(found)]))
     if codequality:
         _write(codequality, problems.code_quality([*found.problems, *_failure(found), *found.warnings], found.path))
     settings = None if dry_run else _forge(held)
     if settings is None:
-        click.echo(text, nl=False)
+        output.document(text, nl=False)
     else:
         _post(settings, views.marker(found), text)
-    click.echo(views.headline(found), err=True)
+    output.line(views.headline(found), err=True)
     for problem in found.problems:
-        click.echo(str(problem), err=True)
+        output.line(str(problem), err=True)
     if found.failure:
-        click.echo(f"error: {found.failure}", err=True)
+        output.line(f"error: {found.failure}", err=True)
     return 0 if found.valid else 1
 
 
@@ -114,7 +114,7 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
     if json_:
         output.as_json(ci_summary.as_json(found))
     else:
-        click.echo(ci_summary.text(found))
+        output.line(ci_summary.text(found))
     return 0 if found.well else 1
 
 

@@ -103,10 +103,8 @@ class Program(click.Group):
                 traceback.print_exc()
             return failed
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{Path(where.filename).name}:{where.lineno}"
-            click.echo(f"error: {type(error).__name__} at {place}: this is a mistake in the program", err=True)
-            click.echo("  what to do: run it again with --debug and report what it prints", err=True)
+            output.line(f"error: {errors.defect(error, verb or 'the program')} [InternalError]", err=True)
+            output.line("  what to do: run it again with --debug, and add what it prints to the report", err=True)
             if debug:
                 traceback.print_exc()
             return failed
@@ -117,7 +115,7 @@ def _show(error: errors.ReconcilerError) -> None:
         for problem in error.problems:
             output.line(str(problem), err=True)
         count = len(error.problems)
-        click.echo(f"error: the site has {count} problem{'' if count == 1 else 's'} (SiteInvalid)", err=True)
+        output.line(f"error: the site has {count} problem{'' if count == 1 else 's'} (SiteInvalid)", err=True)
         return
     again = " Trying again may help." if isinstance(error, errors.Transient) else ""
     output.line(f"error: {error} [{error.reason}]{again}", err=True)

@@ -190,7 +190,7 @@ def _print(plans: Sequence[Plan], policy: Sequence[Difference], format_: str, co
         shown = [{"host": p.host, **to_json(p)} for p in plans]
         output.as_json({"base": compared, "plans": shown, "policy": [to_json(item) for item in policy]})
     elif format_ == "markdown":
-        click.echo(text.plans_markdown(plans, title=f"Plan against {compared}"), nl=False)
+        output.document(text.plans_markdown(plans, title=f"Plan against {compared}"), nl=False)
     else:
         output.diff(f"plan against {compared}\n{text.plans_text(plans, diffs=diffs)}")
         if policy:

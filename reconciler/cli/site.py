@@ -10,6 +10,7 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output, problems
 from reconciler.cli.options import json_option, key_options, site_argument
+from reconciler.text import json_text, printable
 
 T = TypeVar("T")
 _SECONDS = 120.0
@@ -80,10 +81,10 @@ def validate(site: Path, format_: str, json_: bool, all_hosts: bool) -> int:
     if json_ or format_ == "json":
         output.as_json(problems.as_json(found, answer.hosts, list(answer.rendered)))
     elif format_ == "junit":
-        click.echo(problems.junit(found))
+        output.document(problems.junit(found))
     elif format_ == "codequality":
         where = checkout.find(site)
-        click.echo(problems.code_quality(found, where.path if where else ""))
+        output.document(problems.code_quality(found, where.path if where else ""))
     else:
         output.line(problems.text(found, answer.hosts))
     return 1 if problems.count(found)[0] else 0
@@ -174,6 +175,4 @@ def render(
 
 
 def _shown(value: Any) -> str:
-    import json
-
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return printable(value) if isinstance(value, str) and value else json_text(value)

@@ -10,6 +10,7 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.text import json_text
 
 if TYPE_CHECKING:
     from reconciler.settings import Settings
@@ -102,7 +103,7 @@ def _follow(settings: "Settings", json_: bool) -> None:
 
     def heard(event: Event) -> None:
         if event.kind == "engine":
-            click.echo(f"engine {event.action}", err=True)
+            output.line(f"engine {event.action}", err=True)
             return
         if event.kind != "container" or event.name.removeprefix(ASIDE) not in ours:
             return
@@ -122,10 +123,9 @@ def _follow(settings: "Settings", json_: bool) -> None:
 
 
 def _print_event(row: dict[str, str], json_: bool) -> None:
-    import json
 
     if json_:
-        click.echo(json.dumps(row, ensure_ascii=False))
+        output.document(json_text(row))
     else:
         moment = _local(datetime.fromisoformat(row["at"]))
         # The text ends with the time as well, for those who see it without this column.

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import sdnotify
 
+from reconciler.text import printable
+
 CYCLE_SECONDS = 3600.0  # pulling a control plane's images over a slow line takes long; a cycle longer than this hangs
 
 
@@ -64,4 +66,4 @@ class Notifier:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return printable(" ".join(text.split()), limit=200)

@@ -1,6 +1,7 @@
 """One host's desired state out of a site: every service that is switched on, every container whose group has the host."""
 
 import dataclasses
+import graphlib
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -432,25 +433,12 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _circle(needs: Mapping[str, set[str]]) -> list[str]:
     """Some circle in a graph, with its first name at the end again; empty when there is none."""
-    state: dict[str, int] = {}
-
-    def visit(name: str, path: list[str]) -> list[str]:
-        state[name] = 1
-        for other in sorted(needs.get(name, ())):
-            if state.get(other) == 1:
-                return [*path[path.index(other) :], other]
-            if other not in state:
-                found = visit(other, [*path, other])
-                if found:
-                    return found
-        state[name] = 2
-        return []
-
-    for name in sorted(needs):
-        if name not in state:
-            found = visit(name, [name])
-            if found:
-                return found
+    try:
+        graphlib.TopologicalSorter({name: sorted(needs[name]) for name in sorted(needs)}).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1][:0:-1]  # the library names each before what needs it
+        first = circle.index(min(circle))
+        return [*circle[first:], *circle[: first + 1]]
     return []
 
 

@@ -1,12 +1,17 @@
 """`checks` of a service: probes that a node makes once it has converged."""
 
+import re
+from collections.abc import Iterator
 from typing import Final
 
+from reconciler.document.grammar import show
 from reconciler.model import Check
 from reconciler.render import tokens
 from reconciler.render.fields import Fields
 
 _KINDS: Final = ("http", "tcp", "command")
+_STATUS: Final = re.compile(r"[1-5][0-9][0-9]")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 def check(fields: Fields, name: str, service: str) -> Check | None:
@@ -25,17 +30,21 @@ def check(fields: Fields, name: str, service: str) -> Check | None:
         tcp=fields.text("tcp"),
         container=command.text("container"),
         command=command.words("command") or (),
-        expect=tuple(code for code in map(_code, fields.items("expect")) if code),
+        expect=tuple(_codes(fields)),
         contains=fields.text("contains"),
         timeout=fields.duration("timeout", 10.0),
         verify=fields.flag("verify", True),
     )
-    if made.tcp and not made.tcp.rpartition(":")[2].isdigit():
+    if made.tcp and not _PORT.fullmatch(made.tcp.rpartition(":")[2]):
         fields.problem("tcp", f"{made.tcp!r} is not host:port")
     if secrets := tokens.names(" ".join((made.http, made.tcp, made.contains, *made.command))):
         fields.problem(None, f"a check cannot use the secret {', '.join(sorted(secrets))}: reports would show it")
     return made
 
 
-def _code(value: object) -> int:
-    return int(str(value)) if str(value).isdigit() else 0
+def _codes(fields: Fields) -> Iterator[int]:
+    for value in fields.items("expect"):
+        if isinstance(value, str | int) and _STATUS.fullmatch(show(value).strip("'")):
+            yield int(value)
+        elif value not in (None, ""):
+            fields.problem("expect", f"{show(value)} is not a status of HTTP", "a number such as 200")

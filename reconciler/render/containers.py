@@ -5,9 +5,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
+from reconciler.document.grammar import show
 from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
 from reconciler.render import option_rules
 from reconciler.render.fields import Fields
+from reconciler.text import printable
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 
@@ -16,6 +18,7 @@ _DIMENSIONS_BYTES: Final = ("mem_limit", "mem_reservation", "memswap_limit", "ke
 _DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_weight")
 _DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
+_RESTART_POLICY: Final = re.compile(r"(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)?")
 _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
 
 
@@ -29,8 +32,8 @@ def directory(fields: Fields, name: str) -> str:
 
 
 def is_below(path: str) -> bool:
-    """Whether a relative path leads to something below where it starts, and says so in only one way."""
-    return not {"", ".", ".."} & set(path.split("/")) and "\0" not in path
+    """Whether a relative path leads to something below where it starts, and says so in only one way that can be seen."""
+    return not {"", ".", ".."} & set(path.split("/")) and printable(path) == path
 
 
 def container(fields: Fields, name: str, service: str) -> Container:
@@ -66,7 +69,7 @@ def container(fields: Fields, name: str, service: str) -> Container:
         shm_size=fields.size("shm_size", None),
         sysctls=_scalars(fields, "sysctls"),
         group_add=fields.texts("group_add"),
-        restart_policy=fields.text("restart_policy", "unless-stopped"),
+        restart_policy=_restart_policy(fields),
         stop_signal=fields.optional_text("stop_signal"),
         stop_timeout=fields.integer("stop_timeout", None),
         pids_limit=fields.integer("pids_limit") or 0,
@@ -186,6 +189,15 @@ def _image(fields: Fields) -> str:
     if not image or any(character.isspace() for character in image):
         fields.problem("image", f"{image!r} is not an image")
     return image
+
+
+def _restart_policy(fields: Fields) -> str:
+    text = fields.text("restart_policy", "unless-stopped")
+    if not _RESTART_POLICY.fullmatch(text):
+        fields.problem(
+            "restart_policy", f"restart_policy must be no, always, unless-stopped or on-failure[:n], is {show(text)}"
+        )
+    return text
 
 
 def _environment(fields: Fields, name: str, kolla: bool) -> dict[str, str]:

@@ -13,7 +13,8 @@ from typing import Any, Final, NoReturn
 import jinja2
 
 from reconciler.catalogue import Service
-from reconciler.document.grammar import Grammar, is_expression, normalise, suggest
+from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import collect, environment, methods, tokens, values
@@ -313,7 +314,7 @@ def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
         if not environment.is_template(text):
             payer.spend(1, len(text))
             return text
-        return str(environment.compiled(text, False).run(scope, payer))
+        return values.whole(str(environment.compiled(text, False).run(scope, payer)))
     except SiteInvalid as error:
         raise _used_by(error, name) from None
     except Exhausted as error:

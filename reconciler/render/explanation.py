@@ -7,6 +7,7 @@ from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens, values
 from reconciler.render.evaluate import World
+from reconciler.render.faults import FilterError
 from reconciler.render.meter import Exhausted
 from reconciler.site import Layer, Site
 
@@ -51,4 +52,6 @@ def explain(site: Site, host: str, name: str) -> Explanation:
         return Explanation(name, host, variables.layered(name), None, error.problems)
     except Exhausted as error:
         return Explanation(name, host, variables.layered(name), None, (error.problem,))
+    except FilterError as error:
+        return Explanation(name, host, variables.layered(name), None, (Problem("", 0, 0, f"{name}: {error}"),))
     return Explanation(name, host, variables.layered(name), value, secret=isinstance(value, tokens.SecretRef))

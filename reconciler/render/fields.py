@@ -1,5 +1,6 @@
 """Reading a mapping of service.yml: every value evaluated, in the type that is asked for, with all problems gathered."""
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from reconciler.render import tokens
 from reconciler.render.ansible import to_bool
 from reconciler.render.evaluate import Scope, Source, evaluate, render_text
 
+_LARGEST: Final = (1 << 63) - 1  # what the engine can be told
 _SIZE: Final = re.compile(r"(-?\d{1,18}(?:\.\d{1,18})?)([bkmgt]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -95,7 +97,7 @@ class Fields:
         if value is None or value == "":
             return default
         try:
-            if isinstance(value, str | int) and not isinstance(value, bool):
+            if isinstance(value, str | int) and not isinstance(value, bool) and abs(int(value)) <= _LARGEST:
                 return int(value)
         except ValueError:
             pass
@@ -119,10 +121,11 @@ class Fields:
         if value is None or value == "":
             return default
         match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
-        if match is None or isinstance(value, bool):
+        size = float(match[1]) * _UNITS[match[2].lower()] if match and not isinstance(value, bool) else math.inf
+        if abs(size) > _LARGEST:
             self._wrong(key, value, "a size such as 512m")
             return default
-        return int(float(match[1]) * _UNITS[match[2].lower()])
+        return int(size)
 
     def items(self, key: str) -> list[Any]:
         """A list of anything; a single text counts as a list of one."""

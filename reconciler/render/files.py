@@ -21,7 +21,7 @@ from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7][0-7][0145]")
 _ID: Final = 2**32 - 2  # the highest user id; the one above it means "leave it as it is"
-_NUMERIC_OWNER: Final = re.compile(r"([0-9]+)(?::([0-9]+))?")
+_NUMERIC_OWNER: Final = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _KOLLA_KEYS: Final = {
     "preserve_properties": "preserve_properties",
     "merge_in_container": "merge",

@@ -6,6 +6,7 @@ for its declared attributes, and is no value: it is not printed, compared or sto
 does (`meter`) and gives up at MAX_DEPTH, so that a structure that holds one part many times over costs what it looks like.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
@@ -14,6 +15,7 @@ import jinja2
 
 from reconciler.render import meter, tokens
 from reconciler.render.faults import FilterError, Refused
+from reconciler.text import encodable
 
 MAX_TEXT: Final = 4 << 20  # characters of one text
 MAX_ITEMS: Final = 100_000  # of one list or range
@@ -341,21 +343,39 @@ def _paid(result: Any) -> Any:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """A value as data that can be kept: own lists and mappings with texts as keys. Raises what an undefined part says."""
-    if value is None or isinstance(value, str):
+    if value is None:
         return value
+    if isinstance(value, str):
+        return whole(value)
     if isinstance(value, int | float):
-        return bounded(value)
+        return finite(bounded(value))
     value = demand(value)
     if isinstance(value, str):
-        return value
+        return whole(value)
     if isinstance(value, Lazy):
         raise FilterError("all variables of a host cannot be a value: name one")
     _deeper(depth)
     if isinstance(value, dict):
         meter.spend(1 + len(value), 250 + 100 * len(value))
-        return {text_of(name): plain(part_, depth + 1) for name, part_ in value.items()}
+        return {whole(text_of(name)): plain(part_, depth + 1) for name, part_ in value.items()}
     listed(len(value))
     return [plain(part_, depth + 1) for part_ in value]
+
+
+def whole(text: str) -> str:
+    """`text`, which can be written to a file, given to the engine and shown. Raises FilterError for one that cannot."""
+    if not encodable(text):
+        raise FilterError("the result holds half a surrogate pair, which no file can hold")
+    if "\0" in text:
+        raise FilterError("the result holds U+0000, which no setting can hold")
+    return text
+
+
+def finite(number: Any) -> Any:
+    """A number that can be written. Raises FilterError for infinity and what is no number."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise FilterError(f"the result is {number}, which is no number that can be written")
+    return number
 
 
 def texts(values: Iterable[Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, expo
 
 from reconciler.model import Verb
 from reconciler.report.cycle import Report
+from reconciler.text import printable
 
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 _FILES = frozenset({Verb.WRITE, Verb.CHMOD, Verb.DELETE})
@@ -121,7 +122,7 @@ class Metrics:
             self.behind.set(self._head != report.revision)
         self.revision.clear()
         if report.revision:
-            self.revision.labels(report.site, report.host, report.revision).set(1)
+            self.revision.labels(printable(report.site), printable(report.host), report.revision).set(1)
         self.containers.set(report.containers)
         for outcome in report.outcomes:
             self.actions.labels(outcome.action.verb.value, outcome.result).inc()
@@ -158,7 +159,7 @@ class Metrics:
         """(service, file) → seconds since the epoch when the first certificate in it ends. Replaces what was known."""
         self.certificates.clear()
         for (service, file), end in ends.items():
-            self.certificates.labels(service, file).set(end)
+            self.certificates.labels(printable(service), printable(file)).set(end)
 
     def _drift(self, report: Report, services: Mapping[str, str]) -> None:
         assert report.plan is not None
@@ -178,7 +179,7 @@ class Metrics:
             self._deep = {t: item for t, item in found.items() if item[0] == "registration" or t in inside}
         self.drifted.clear()
         for (kind, service), count in Tally({**self._deep, **found}.values()).items():
-            self.drifted.labels(kind, service).set(count)
+            self.drifted.labels(kind, printable(service)).set(count)
         self.held.clear()
         for reason, count in Tally(held.reason for held in report.plan.held).items():
             self.held.labels(reason).set(count)

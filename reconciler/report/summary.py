@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from reconciler.model import NOT_ACHIEVABLE, Outcome
 from reconciler.report.cycle import HARMLESS, Report, not_answering
+from reconciler.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +134,4 @@ def history_entry(report: Report) -> dict[str, Any] | None:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

@@ -1,6 +1,7 @@
 """reconciler.yml → the site's policy, with defaults filled in."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, defaults, suggest
 from reconciler.document.yaml import Document
-from reconciler.errors import Problem
+from reconciler.errors import MAX_PROBLEMS, Problem
 from reconciler.model import Container
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
@@ -31,7 +32,7 @@ def load(document: Document | None, catalogue: Catalogue, problems: list[Problem
     found = Grammar(schema).check(document)
     if not found:
         result: dict[str, Any] = defaults(document.data, schema)
-        found += _names(document, result, catalogue)
+        found += itertools.islice(_names(document, result, catalogue), MAX_PROBLEMS)
     problems += found
     return {} if any(problem.severity == "error" for problem in found) else result
 

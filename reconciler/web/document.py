@@ -5,6 +5,7 @@ from typing import Any
 
 from reconciler.model import Action, Difference, Held, Outcome
 from reconciler.report import Report, text
+from reconciler.text import printable
 
 VERSION = 1
 _ROWS = 400  # of one list
@@ -127,5 +128,4 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cut(value: object) -> str:
-    found = str(value)
-    return found if len(found) <= _WIDE else found[: _WIDE - 1] + "…"
+    return printable(str(value), keep_newlines=True, limit=_WIDE)

@@ -253,3 +253,19 @@ def test_a_trusted_catalogue_is_the_same_sooner() -> None:
     checked, trusted = catalogue.load(files, "catalogue"), catalogue.load(files, "catalogue", trusted=True)
     assert trusted.variables == checked.variables
     assert list(trusted.services) == list(checked.services)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("hosts: {ctl1: {}, CTL1: {}}\n", "inventory.yml:1:19: 'CTL1' and 'ctl1' differ in case only"),
+        (
+            "hosts: {ctl1: {}}\ngroups: {rack: {}, Rack: {}}\n",
+            "inventory.yml:2:20: 'Rack' and 'rack' differ in case only",
+        ),
+    ],
+)
+def test_names_that_differ_in_case_only(text: str, place: str, shipped: catalogue.Catalogue) -> None:
+    with pytest.raises(SiteInvalid) as caught:
+        site.load({"inventory.yml": text.encode()}, shipped)
+    assert place in "\n".join(map(str, caught.value.problems))
