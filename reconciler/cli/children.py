@@ -11,6 +11,7 @@ from reconciler import errors, prepare, sops
 from reconciler.catalogue import Catalogue
 from reconciler.git import tree
 from reconciler.model import to_json
+from reconciler.render import World
 from reconciler.render import render as render_host
 from reconciler.site import Site
 
@@ -33,11 +34,14 @@ def validate(argument: Mapping[str, Any]) -> dict[str, Any]:
         return {"problems": _rows(error.problems), "hosts": 0, "rendered": []}
     problems = set(site.warnings)
     hosts = list(site.hosts) if argument["all_hosts"] else representatives(site)
+    world = World(site)
     for host in hosts:
         try:
-            render_host(site, host, WORK_TREE)
+            render_host(site, host, WORK_TREE, world)
         except errors.SiteInvalid as error:
             problems.update(error.problems)
+        if world.exhausted:
+            break  # so would every other host, and each would take as long
     return {"problems": _rows(problems), "hosts": len(site.hosts), "rendered": hosts}
 
 

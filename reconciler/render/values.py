@@ -124,7 +124,7 @@ def number_cost(number: Any) -> int:
 
 
 def _write(value: Any, pieces: list[str], depth: int) -> None:
-    meter.spend(2, 60)
+    meter.spend(3, 60)
     value = demand(value)
     if isinstance(value, str):
         pieces.append(meter.text(str.__repr__(value)))
@@ -176,7 +176,7 @@ def measure(value: Any) -> None:
 
 def equal(one: Any, other: Any, depth: int = 0) -> bool:
     """Whether two values are the same, as Python says; a list is never a tuple."""
-    meter.spend(1)
+    meter.spend(3)
     one, other = demand(one), demand(other)
     if isinstance(one, str) and isinstance(other, str):
         meter.spend(min(len(one), len(other)) >> 9)
@@ -207,7 +207,7 @@ def distinct(listed_items: Iterable[Any]) -> dict[str, Any]:
 
 def less(one: Any, other: Any, depth: int = 0) -> bool:
     """Whether `one` comes before `other`: numbers, texts, and lists of them. Raises FilterError for anything else."""
-    meter.spend(1)
+    meter.spend(3)
     one, other = demand(one), demand(other)
     if isinstance(one, str) and isinstance(other, str):
         meter.spend(min(len(one), len(other)) >> 9)
