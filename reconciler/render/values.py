@@ -352,9 +352,10 @@ def plain(value: Any, depth: int = 0) -> Any:
         raise FilterError("all variables of a host cannot be a value: name one")
     _deeper(depth)
     if isinstance(value, dict):
-        meter.spend(1 + len(value), 250 + 100 * len(value))
+        meter.spend(3 + 3 * len(value), 250 + 100 * len(value))
         return {text_of(name): plain(part_, depth + 1) for name, part_ in value.items()}
     listed(len(value))
+    meter.spend(3 + 2 * len(value), 60)
     return [plain(part_, depth + 1) for part_ in value]
 
 
