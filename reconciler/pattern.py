@@ -92,9 +92,12 @@ class Pattern:
         spend(work)
         # RE2 looks at all that is left for every match, in the worst case.
         each = 1 + self._places // 16
+        last = (-1, -1)
         for found in program.finditer(subject):
             match = self._match(text, found)
-            yield match
+            if match.spans[0] != last:  # RE2's own iterator gives an empty match at the end twice
+                yield match
+            last = match.spans[0]
             more = (len(text) - match.spans[0][1]) * each
             work += more
             if work > MAX_WORK:
@@ -165,7 +168,7 @@ def template(replacement: str, pattern: Pattern) -> list[str | int]:
     """A replacement text as literal pieces and numbers of groups: `\\1`, `\\g<name>`, `\\n` and the like. Raises PatternError."""
     pieces: list[str | int] = []
     for piece in _PIECE.finditer(replacement):
-        number, name, octal, escape, literal = piece.groups()
+        octal, number, name, escape, literal = piece.groups()
         if literal is not None:
             pieces.append(literal)
         elif octal is not None:

@@ -13,7 +13,7 @@ from reconciler.ci_child import policy_changes
 from reconciler.git.content import WORK_TREE
 from reconciler.model import to_json
 from reconciler.plan import preview
-from reconciler.render import bind, render
+from reconciler.render import World, bind, render
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
 from reconciler.site import Site
@@ -44,14 +44,15 @@ def validate(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         return {"problems": to_json(sorted(set(error.problems))), "hosts": 0, "rendered": []}
     problems = set(site.warnings)
     hosts = list(site.hosts) if argument["all_hosts"] else representatives(site)
+    world = World(site)
     for host in hosts:
         with Alarm(prepare.HOST_SECONDS, f"the host {host}") as alarm:
             try:
-                render(site, host, WORK_TREE)
+                render(site, host, WORK_TREE, world)
             except errors.SiteInvalid as error:
                 problems.update(error.problems)
-        if alarm.rang:
-            break  # each host more would take as long
+        if alarm.rang or world.exhausted:
+            break  # so would every other host, and each would take as long
     return {"problems": to_json(sorted(problems)), "hosts": len(site.hosts), "rendered": hosts}
 
 

@@ -205,7 +205,7 @@ def _combine(*mappings: Value, recursive: Flag = False, list_merge: Text = "repl
 def _combined(
     first: Mapping[Any, Any], second: Mapping[Any, Any], recursive: bool, lists: str, depth: int
 ) -> dict[Any, Any]:
-    meter.spend(len(first) + 2 * len(second), 230 + 100 * (len(first) + len(second)))
+    meter.spend(5 + 2 * len(first) + 3 * len(second), 230 + 100 * (len(first) + len(second)))
     if depth >= values.MAX_DEPTH:
         raise Refused(f"a value is nested deeper than {values.MAX_DEPTH} levels")
     result = dict(first)

@@ -403,18 +403,20 @@ class _Builder:
 
     def _bound(self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]) -> None:
         """Report texts that would be too large with their secrets; what they would be counts as made."""
-        where = [(file.path, file.content) for file in self.files if file.secrets]
+        where = [(file.path, file.content) for file in self.files if "<<" in file.content]
         where += [(f"the registration {item.id}", text) for item in registrations for text in _texts(item.fields)]
         where += [(f"the connection to {item.kind}", text) for item in registrars for text in _texts(item.connection)]
+        sources = {file.path: file.sources[0] for file in self.files if file.sources}
         for name, text in where:
+            place = sources.get(name, name)
             try:
                 size = tokens.bound_size(text, sizes)
             except Refused as error:
-                self.problems.append(Problem(name, 0, 0, str(error)))
+                self.problems.append(Problem(place, 0, 0, f"{name}: {error}"))
                 continue
             if size > tokens.MAX_BOUND:
-                message = f"would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
-                self.problems.append(Problem(name, 0, 0, message, "use them fewer times"))
+                message = f"{name} would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
+                self.problems.append(Problem(place, 0, 0, message, "use them fewer times"))
             self.world.meter.spend(1, size)
 
 

@@ -124,6 +124,16 @@ class _Generator(CodeGenerator):
         self.signature(node, frame, {"caller": "caller"} if forward_caller else None)
         self.write(")")
 
+    def start_write(self, frame: Frame, node: nodes.Node | None = None) -> None:
+        super().start_write(frame, node)
+        self.write(
+            "environment.finalize(context, "
+        )  # what a filter block or call block gives is printed like anything else
+
+    def end_write(self, frame: Frame) -> None:
+        self.write(")")
+        super().end_write(frame)
+
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> str:
         raise nodes.Impossible
 
@@ -173,13 +183,13 @@ class Environment(ImmutableSandboxedEnvironment):
         tree = super()._parse(source, name, filename)
         self.check(tree)
         for loop in list(tree.find_all(nodes.For)):
-            loop.iter = _through("_rows", loop.iter)
+            loop.iter = _through("_rows", loop.iter, loop.target)
         for assign in list(tree.find_all(nodes.Assign)):
             if isinstance(assign.target, nodes.Tuple):
-                assign.node = _through("_row", assign.node)
+                assign.node = _through("_row", assign.node, assign.target)
         for with_ in list(tree.find_all(nodes.With)):
             with_.values = [
-                _through("_row", value) if isinstance(target, nodes.Tuple) else value
+                _through("_row", value, target) if isinstance(target, nodes.Tuple) else value
                 for target, value in zip(with_.targets, with_.values, strict=True)
             ]
         tree.set_environment(self)
@@ -285,8 +295,9 @@ def _unknown(table: Table, name: str) -> str:
     return ""
 
 
-def _through(name: str, node: Any) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+def _through(name: str, node: Any, target: nodes.Node) -> nodes.Filter:
+    count = len(target.items) if isinstance(target, nodes.Tuple) else 0
+    return nodes.Filter(node, name, [nodes.Const(count)], [], None, None, lineno=node.lineno)
 
 
 def _counted(stream: TokenStream, name: str | None, filename: str | None) -> Iterator[Token]:
@@ -337,7 +348,9 @@ def _calculated(operator: str, left: Any, right: Any) -> Any:
         if operator == "%":
             return left % right
         result = left**right
-    except (ZeroDivisionError, OverflowError) as error:
+    except OverflowError:
+        raise FilterError(f"{operator}: the result is too large") from None
+    except ZeroDivisionError as error:
         raise FilterError(f"{operator}: {error}") from None
     if not isinstance(result, int | float):
         raise FilterError("**: the result is not a real number")

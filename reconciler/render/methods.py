@@ -267,7 +267,7 @@ def subscript(where: Any, name: Any) -> Any:
     if isinstance(where, jinja2.Undefined):
         where._fail_with_undefined_error()
     if isinstance(where, Namespace):
-        found = object.__getattribute__(where, "_Namespace__attrs").get(name, values.MISSING)
+        found = object.__getattribute__(where, "_Namespace__attrs").get(values.key(name), values.MISSING)
     else:
         found = values.item(where, values.demand(name)) if values.is_value(where) else values.MISSING
     return _undefined(where, name) if found is values.MISSING else found
@@ -297,9 +297,19 @@ def call(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> An
             if len(arguments) != 1 or named:
                 raise FilterError("loop() takes one list")
             return values.limited(function(rows(arguments[0])))
+        _check_arguments(function, arguments, named)
         return values.limited(function(*arguments, **named))
     finally:
         run.depth -= 1
+
+
+def _check_arguments(macro: Macro, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    known = macro.arguments
+    if len(arguments) > len(known) and not macro.catch_varargs:
+        raise FilterError(f"the macro {macro.name} takes at most {len(known)} arguments")
+    for name in named if not macro.catch_kwargs else ():
+        if name not in known and not (name == "caller" and macro.caller):
+            raise FilterError(f"the macro {macro.name} takes no argument {name!r}{values.suggestion(name, known)}")
 
 
 def _call_method(method: Method, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -318,19 +328,24 @@ def _typed(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], 
         raise FilterError(f"{name}: {error}") from None
 
 
-def rows(items: Any) -> list[Any]:
-    """What a loop goes through: values only, paid for."""
+def rows(items: Any, count: int = 0) -> list[Any]:
+    """What a loop goes through: values only, paid for; where it takes them apart, each of `count` parts."""
     result = values.items(items)
     meter.spend(len(result))
     for item in result:
-        if not (values.is_value(item) or isinstance(item, jinja2.Undefined)):
+        if count:
+            row(item, count)
+        elif not (values.is_value(item) or isinstance(item, jinja2.Undefined)):
             raise FilterError(f"a loop goes through values, and {values.kind(item)} is none")
     return result
 
 
-def row(value: Any) -> list[Any]:
-    """What `{% set a, b = … %}` takes apart."""
-    return values.items(value)
+def row(value: Any, count: int) -> list[Any]:
+    """What `{% set a, b = … %}` takes apart, which must have as many parts."""
+    parts = values.items(value)
+    if len(parts) != count:
+        raise FilterError(f"{count} values are needed here, and there are {len(parts)}")
+    return parts
 
 
 # --- functions ---------------------------------------------------------------------------------------------------

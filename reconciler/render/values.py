@@ -126,7 +126,7 @@ def number_cost(number: Any) -> int:
 
 
 def _write(value: Any, pieces: list[str], depth: int) -> None:
-    meter.spend(2, 60)
+    meter.spend(3, 60)
     value = demand(value)
     if isinstance(value, str):
         pieces.append(meter.text(str.__repr__(value)))
@@ -178,7 +178,7 @@ def measure(value: Any) -> None:
 
 def equal(one: Any, other: Any, depth: int = 0) -> bool:
     """Whether two values are the same, as Python says; a list is never a tuple."""
-    meter.spend(1)
+    meter.spend(3)
     one, other = demand(one), demand(other)
     if isinstance(one, str) and isinstance(other, str):
         meter.spend(min(len(one), len(other)) >> 9)
@@ -209,7 +209,7 @@ def distinct(listed_items: Iterable[Any]) -> dict[str, Any]:
 
 def less(one: Any, other: Any, depth: int = 0) -> bool:
     """Whether `one` comes before `other`: numbers, texts, and lists of them. Raises FilterError for anything else."""
-    meter.spend(1)
+    meter.spend(3)
     one, other = demand(one), demand(other)
     if isinstance(one, str) and isinstance(other, str):
         meter.spend(min(len(one), len(other)) >> 9)
@@ -356,9 +356,10 @@ def plain(value: Any, depth: int = 0) -> Any:
         raise FilterError("all variables of a host cannot be a value: name one")
     _deeper(depth)
     if isinstance(value, dict):
-        meter.spend(1 + len(value), 250 + 100 * len(value))
+        meter.spend(3 + 3 * len(value), 250 + 100 * len(value))
         return {whole(text_of(name)): plain(part_, depth + 1) for name, part_ in value.items()}
     listed(len(value))
+    meter.spend(3 + 2 * len(value), 60)
     return [plain(part_, depth + 1) for part_ in value]
 
 

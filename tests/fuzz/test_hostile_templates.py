@@ -76,7 +76,14 @@ def test_a_hostile_template_is_refused(name: str) -> None:
     assert taken.memory < _BYTES
 
 
-HEAVY = ("macro-doubling", "texts-kept-wide", "yaml-of-many", "regex-many-sources", "many-expressions", "secret-repeated")
+HEAVY = (
+    "macro-doubling",
+    "texts-kept-wide",
+    "yaml-of-many",
+    "regex-many-sources",
+    "many-expressions",
+    "secret-repeated",
+)
 
 
 @pytest.mark.parametrize("name", HEAVY)
@@ -115,7 +122,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             taken = validated(CORPUS[name][1], Path(folder))
         worst = [max(pair) for pair in zip(worst, (taken.wall, taken.cpu, taken.memory), strict=True)]
-        print(f"{name:32} {taken.wall:5.2f} s wall {taken.cpu:5.2f} s cpu {taken.memory:5.0f} MiB  exit {taken.answer[0]}")
+        print(
+            f"{name:32} {taken.wall:5.2f} s wall {taken.cpu:5.2f} s cpu {taken.memory:5.0f} MiB  exit {taken.answer[0]}"
+        )
     print(f"{'at most':32} {worst[0]:5.2f} s wall {worst[1]:5.2f} s cpu {worst[2]:5.0f} MiB")
 
 

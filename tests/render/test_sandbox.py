@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from reconciler.errors import SiteInvalid
-from reconciler.render import tokens
+from reconciler.render import methods, operations, tokens
 from reconciler.render.environment import compiled, shared
 from reconciler.render.evaluate import Scope, Source, World, evaluate, render_text
 from reconciler.render.meter import Exhausted
 from tests.render.sites import make_site
+from tests.support import paths
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +241,9 @@ def test_lazy_mappings_do_not_evaluate_everything(world: World) -> None:
     assert "listed" in variables
     assert "nosuch" not in variables
     assert len(list(variables)) == len(variables)
+
+
+def test_the_documentation_lists_what_templates_can_use() -> None:
+    text = paths.CHECKOUT.joinpath("docs/security.md").read_text()
+    listed = [*operations.FILTERS, *operations.TESTS, *(name for names in methods.names().values() for name in names)]
+    assert [name for name in listed if f"`{name}`" not in text] == []
