@@ -87,12 +87,9 @@ def decrypt(
     """The values of the secrets that `desired` uses. Only password files that concern this host are decrypted."""
     if not desired.secrets:
         return {}
-    groups = whole.hosts[host].groups
-    names = ["passwords.yml", *(f"passwords/{group}.yml" for group in groups), f"hosts/{host}.passwords.yml"]
     values: dict[str, str] = {}
-    for name in names:
-        if name in content:
-            values.update(_flat(sops.decrypt(content[name], name=name, keys=keys)))
+    for name in whole.recipients(host):
+        values.update(_flat(sops.decrypt(content[name], name=name, keys=keys)))
     used = {name.partition(".")[0] for name in desired.secrets}
     return {name: value for name, value in values.items() if name.partition(".")[0] in used}
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,13 +64,19 @@ def program(
     cwd: Path | None = None,
     seconds: float = 60.0,
     limits: Limits | None = None,
+    no_network: bool = False,
 ) -> Completed:
     """Run a program to its end and return what it left; a non-zero exit code is the caller's to judge.
+
+    `no_network` puts it into an empty network namespace where the kernel lets us.
 
     Raises errors.Terminal (ProgramMissing) when it does not exist, errors.Transient (DeadlineExceeded) when it
     did not end in time; its whole process group is then killed.
     """
     words = [str(word) for word in argv]
+    child_env = environment(env)
+    if no_network and shutil.which(words[0], path=child_env["PATH"]) and _can_isolate():
+        words = ["unshare", "--net", "--", *words]
     deadline = limits.seconds if limits else seconds
     try:
         process = subprocess.Popen(
@@ -77,7 +84,7 @@ def program(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(env),
+            env=child_env,
             cwd=cwd,
             start_new_session=True,
             preexec_fn=_apply(limits) if limits else None,
@@ -92,7 +99,7 @@ def program(
     except subprocess.TimeoutExpired:
         _kill_group(process)
         raise errors.Transient(
-            f"{Path(words[0]).name} did not end within {deadline:g} s and was stopped",
+            f"{Path(argv[0]).name} did not end within {deadline:g} s and was stopped",
             reason="DeadlineExceeded",
         ) from None
     except BaseException:
@@ -116,10 +123,8 @@ def python(
     `no_network` puts the child into an empty network namespace where the kernel lets us.
     """
     command: list[str | Path] = [sys.executable, "-I", "-m", "reconciler.run", function]
-    if no_network and _can_isolate():
-        command = ["unshare", "--net", "--", *command]
     started = time.monotonic()
-    done = program(command, stdin=json.dumps(argument).encode(), env=env, limits=limits)
+    done = program(command, stdin=json.dumps(argument).encode(), env=env, limits=limits, no_network=no_network)
     if done.code == 0:
         return json.loads(done.stdout)
     if done.code == _CHILD_ERROR:

@@ -14,7 +14,7 @@ from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
 from reconciler.render.fields import Fields
-from reconciler.site import Site
+from reconciler.site import Site, passwords
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
@@ -347,7 +347,18 @@ class _Builder:
             self.problems.append(
                 Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {used[name]} needs it", hint)
             )
+        if used:
+            self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _require_opened(self) -> None:
+        """Report password files that this host has to open and, by the key that the inventory declares for it, cannot."""
+        key = self.site.hosts[self.host].report_key
+        for name, recipients in self.site.recipients(self.host).items():
+            if key and not passwords.opens(recipients, key):
+                message = f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
+                hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
+                self.problems.append(Problem(name, 0, 0, message, hint))
 
 
 def _held(value: Any) -> set[str]:
