@@ -67,7 +67,7 @@ def _started(spy: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def encrypted(age_key: Key, ssh_key: Key) -> dict[str, Any]:
-    made: dict[str, Any] = yaml.safe_load(sops.encrypt({"a": "value of a"}, [age_key.recipient, ssh_key.recipient]))
+    made: dict[str, Any] = yaml.safe_load(sops.encrypt({"a": "hidden words"}, [age_key.recipient, ssh_key.recipient]))
     return made
 
 
@@ -109,7 +109,7 @@ ODD: dict[str, Callable[[dict[str, Any], str], Any]] = {
 def test_odd_metadata_is_refused_before_sops_starts(
     encrypted: dict[str, Any], age_key: Key, vault: Vault, spy: Path, tmp_path: Path, what: str
 ) -> None:
-    content = yaml.safe_dump({**encrypted, "sops": ODD[what](encrypted["sops"], vault.address)}).encode()
+    content = json.dumps({**encrypted, "sops": ODD[what](encrypted["sops"], vault.address)}).encode()
     path = tmp_path / "passwords.yml"
     path.write_bytes(content)
     keys = sops.Keys(age_key_file=age_key.file, program=spy)
@@ -123,7 +123,7 @@ def test_odd_metadata_is_refused_before_sops_starts(
         with pytest.raises(errors.Terminal) as caught:
             call()
         assert re.match(r"passwords\.yml:\d+:\d+: ", str(caught.value)), str(caught.value)
-        assert "value of a" not in str(caught.value)
+        assert "hidden words" not in str(caught.value)
     assert _started(spy) == [] and vault.visits == 0 and path.read_bytes() == content
     # The review says the same of the same file.
     assert reader.read(load(content, "passwords.yml")).flaws if what != "no mapping" else True
