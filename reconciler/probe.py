@@ -11,6 +11,7 @@ import requests
 from reconciler import errors
 from reconciler.engine import Engine
 from reconciler.model import Check, CheckResult
+from reconciler.sessions import Session
 
 _AT_ONCE = 8
 _PAUSE = 1.0  # seconds between two tries
@@ -56,9 +57,10 @@ def _try(check: Check, engine: Engine) -> str:
 
 def _http(check: Check) -> str:
     try:
-        with requests.get(
-            check.http, timeout=check.timeout, verify=check.verify, allow_redirects=False, stream=True
-        ) as answer:
+        with (
+            Session(check.verify) as session,
+            session.get(check.http, timeout=check.timeout, allow_redirects=False, stream=True) as answer,
+        ):
             body = next(answer.iter_content(_MOST), b"") if check.contains else b""
     except requests.Timeout:
         return f"{check.http} does not answer within {check.timeout:g} s"

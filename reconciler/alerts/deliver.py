@@ -45,6 +45,8 @@ def run(argument: Mapping[str, Any]) -> dict[str, Any]:
 def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
     import requests
 
+    from reconciler.sessions import Session
+
     body = json.dumps(message, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "reconciler", **_proof(target, body)}
     host = urlsplit(target["url"]).netloc
@@ -52,8 +54,7 @@ def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
     # Raised outside the except block: an error of `requests` would carry the headers of the request along.
     failure: errors.ReconcilerError
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # ~/.netrc and the like have no say
+        with Session(ca_file or True, outside=True) as session:
             answer = session.post(
                 target["url"],
                 data=body,
@@ -61,7 +62,6 @@ def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
                 allow_redirects=False,
                 stream=True,
                 timeout=_SECONDS,
-                verify=ca_file or True,
             )
             if 200 <= answer.status_code < 300:
                 return

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from requests.auth import AuthBase
 
 from reconciler import errors
 from reconciler.forge.api import ForgeSettings, misconfigured
+from reconciler.sessions import Session
 
 T = TypeVar("T")
 
@@ -91,8 +91,7 @@ class Client:
         self._host = urlsplit(root).netloc
         self._token = _Token(settings.token_file, header, prefix)
         self._sleep = sleep
-        self._session = requests.Session()
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session = Session(str(settings.ca_file) if settings.ca_file else True, outside=True)
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "reconciler", **(extra or {})})
 
     def once(
@@ -198,8 +197,6 @@ class Client:
                 allow_redirects=False,
                 stream=True,
                 timeout=self._settings.timeout,
-                # Given per request: a session's own value would yield to REQUESTS_CA_BUNDLE.
-                verify=str(self._settings.ca_file) if self._settings.ca_file else True,
             ) as response:
                 data = self._read(response, deadline)
                 return self._parsed(method, path, response, data), response.headers

@@ -7,6 +7,7 @@ from requests.adapters import HTTPAdapter
 
 from reconciler.errors import ReconcilerError
 from reconciler.registrations.failures import CONNECT_SECONDS, READ_SECONDS, Connection, refused, unreachable
+from reconciler.sessions import Session
 
 
 class _Adapter(HTTPAdapter):
@@ -24,10 +25,8 @@ class _Adapter(HTTPAdapter):
 
 
 def session(connection: Connection) -> requests.Session:
-    """A session that trusts what the connection says. Proxies and ~/.netrc of the environment do not apply."""
-    made = requests.Session()
-    made.trust_env = False
-    made.verify = connection.verify
+    """A session that trusts what the connection says."""
+    made = Session(connection.verify)
     made.mount("http://", _Adapter())
     made.mount("https://", _Adapter())
     return made

@@ -8,7 +8,7 @@ from typing import Any, Final
 from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, to_json
+from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration
 from reconciler.render import checks, collect, containers, files, jobs, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
@@ -61,7 +61,6 @@ class _Builder:
         for parts in every:
             self._jobs(parts)
         made = self._ordered(every)
-        self._open_secrets(every)
         registrations, registrars = self._registrations(every)
         self._circles(made, every, registrations, registrars)
         secrets = self._secrets(registrations, registrars)
@@ -102,10 +101,14 @@ class _Builder:
     def _variable(self, name: str, default: str) -> str:
         variables = self.world.variables(self.host)
         try:
-            return str(variables[name]) if name in variables else default
+            found = str(variables[name]) if name in variables else default
         except SiteInvalid as error:
             self.problems += error.problems
             return default
+        if tokens.names(found):
+            message = f"{name} holds a secret, and paths and keys are shown to everybody"
+            self.problems.append(variables.layered(name)[-1].place.problem(message, "give it another value"))
+        return found
 
     # --- containers ------------------------------------------------------------------------------------------------
 
@@ -316,19 +319,6 @@ class _Builder:
 
     # --- secrets ---------------------------------------------------------------------------------------------------
 
-    def _open_secrets(self, every: list[_Parts]) -> None:
-        """Report secrets in what the engine is asked for, which it shows to everybody who can ask it."""
-        for parts in every:
-            specs = [("containers", spec) for spec in parts.specs.values()]
-            specs += [("jobs", job.container) for job in parts.jobs]
-            for section, spec in specs:
-                for name in (item.name for item in dataclasses.fields(spec)):
-                    secrets = _held(to_json(getattr(spec, name)))
-                    if secrets:
-                        place = parts.service.document.place((section, spec.name, name))
-                        message = f"{name} would show the secret {', '.join(sorted(secrets))} to `docker inspect`"
-                        self.problems.append(place.problem(message, "give it in a file"))
-
     def _secrets(self, registrations: list[Registration], registrars: list[Registrar]) -> Mapping[str, str]:
         """Name → digest of the ciphertext for every secret in use; the ones that are missing are problems."""
         used: dict[str, str] = {}  # name → who uses it
@@ -336,10 +326,10 @@ class _Builder:
             for name in file.secrets:
                 used.setdefault(name, file.sources[0] if file.sources else file.path)
         for registration in registrations:
-            for name in _held(registration.fields):
+            for name in tokens.held(registration.fields):
                 used.setdefault(name, f"the registration {registration.id}")
         for registrar in registrars:
-            for name in _held(registrar.connection):
+            for name in tokens.held(registrar.connection):
                 used.setdefault(name, f"the connection to {registrar.kind}")
         known = self.site.secrets(self.host)
         for name in sorted(used.keys() - known.keys()):
@@ -359,16 +349,6 @@ class _Builder:
                 message = f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
                 hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
                 self.problems.append(Problem(name, 0, 0, message, hint))
-
-
-def _held(value: Any) -> set[str]:
-    if isinstance(value, str):
-        return tokens.names(value)
-    if isinstance(value, Mapping):
-        return {name for item in value.values() for name in _held(item)}
-    if isinstance(value, list | tuple):
-        return {name for item in value for name in _held(item)}
-    return set()
 
 
 def _circle(needs: Mapping[str, set[str]]) -> list[str]:

@@ -13,6 +13,7 @@ _DIMENSIONS_BYTES: Final = ("mem_limit", "mem_reservation", "memswap_limit", "ke
 _DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_weight")
 _DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
+_STRATEGIES: Final = ("COPY_ALWAYS", "COPY_ONCE")
 _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
 
 
@@ -189,7 +190,10 @@ def _environment(fields: Fields, name: str, kolla: bool) -> dict[str, str]:
 
 def _strategy(fields: Fields) -> str:
     variables = fields.scope.variables
-    return str(variables["config_strategy"]) if "config_strategy" in variables else "COPY_ALWAYS"
+    found = str(variables["config_strategy"]) if "config_strategy" in variables else "COPY_ALWAYS"
+    if found not in _STRATEGIES:
+        fields.problem(None, f"config_strategy must be one of {', '.join(_STRATEGIES)}, is {found!r}")
+    return found
 
 
 def _tmpfs(fields: Fields) -> dict[str, str]:
