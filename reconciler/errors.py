@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from reconciler.foreign import line, said
+
 
 class ReconcilerError(Exception):
-    """Base of every error this program raises on purpose. `str(error)` never contains a secret."""
+    """Base of every error this program raises on purpose. `str(error)` never contains a secret: it comes through foreign.py."""
 
     def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
+        super().__init__(said(message))
         self.reason = reason
 
 
@@ -82,5 +84,4 @@ def root_cause(error: BaseException) -> str:
             break
         error = inner
     system = error.strerror if isinstance(error, OSError) else None
-    text = _WRAPPING.sub("", str(system or (error.args[-1] if error.args else error)))
-    return " ".join(text.split())[:300] or type(error).__name__
+    return line(_WRAPPING.sub("", str(system or (error.args[-1] if error.args else error)))) or type(error).__name__

@@ -1,7 +1,8 @@
 """The program's log: one event per fact, text on a terminal, one JSON object per line elsewhere.
 
 Event names are words with dots (`cycle.finished`, `revision.refused`) and stay the same between versions;
-docs/operations.md lists them. Secrets cannot get here: their type prints `***`.
+docs/operations.md lists them. Secrets do not get here: their type prints `***`, foreign text came through foreign.py, and what
+both let pass is taken out of every event.
 """
 
 import logging
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+
+from reconciler.secret import known
 
 if TYPE_CHECKING:
     from reconciler.settings import Log
@@ -26,22 +29,22 @@ def configure(settings: "Log", stream: TextIO | None = None) -> None:
     as_text = settings.format == "text" or (settings.format == "auto" and out.isatty())
     colours = as_text and out.isatty() and "NO_COLOR" not in os.environ
     level = _LEVELS[settings.level]
-    last: list[Any] = (
-        [
-            _drop_empty,
-            structlog.dev.ConsoleRenderer(
-                colors=colours, pad_event_to=22, exception_formatter=structlog.dev.plain_traceback
-            ),
-        ]
+    before: list[Any] = [structlog.processors.format_exc_info, *([_drop_empty] if as_text else [])]
+    render: Any = (
+        structlog.dev.ConsoleRenderer(
+            colors=colours, pad_event_to=22, exception_formatter=structlog.dev.plain_traceback
+        )
         if as_text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        else structlog.processors.JSONRenderer(default=str)
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=not as_text, key="at"),
-            *last,
+            *before,
+            _without_secrets,
+            render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(out),
@@ -59,6 +62,17 @@ def frames(error: BaseException) -> list[str]:
 
 def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {name: value for name, value in event.items() if value not in ("", (), None)}
+
+
+def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What libraries say, and what an event brings along, past every other door."""
+    redact = known()
+    return {name: redact(value if isinstance(value, str) else str(value)) if _may_hold(value) else value
+            for name, value in event.items()}  # fmt: skip
+
+
+def _may_hold(value: object) -> bool:
+    return not isinstance(value, bool | int | float | None)
 
 
 class _Bridge(logging.Handler):

@@ -18,6 +18,9 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
 
+from reconciler.foreign import said
+from reconciler.secret import known
+
 # --- desired state ---------------------------------------------------------------------------------------------
 
 OnChange = Literal["restart", "reload", "none"]
@@ -237,6 +240,12 @@ def aside(name: str) -> str:
     return ASIDE + name
 
 
+def _clean(value: Any, *fields: str) -> None:
+    """For `__post_init__` of what reports are made of: these fields may hold what others said."""
+    for name in fields:
+        object.__setattr__(value, name, said(getattr(value, name)))
+
+
 # --- actual state ----------------------------------------------------------------------------------------------
 
 
@@ -325,6 +334,9 @@ class JobResult:
     finished_at: datetime
     message: str = ""
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -380,6 +392,9 @@ class Difference:
     desired: str
     actual: str
 
+    def __post_init__(self) -> None:
+        _clean(self, "actual")
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -395,6 +410,11 @@ class Action:
     differences: tuple[Difference, ...] = ()
     diff: str = ""  # unified diff of a file, redacted
     risks: tuple[str, ...] = ()  # "data-plane", "stateful", "deletion", "migration", "image", "secret"
+
+    def __post_init__(self) -> None:
+        _clean(self, "cause")
+        if self.diff:  # whoever shows it makes it printable: it may be long
+            object.__setattr__(self, "diff", known()(self.diff))
 
     @property
     def id(self) -> str:
@@ -415,6 +435,9 @@ class Held:
     message: str
     differences: tuple[Difference, ...] = ()
     drift: bool = False
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +468,9 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -454,6 +480,9 @@ class CheckResult:
     service: str
     ok: bool
     message: str = ""
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,6 +495,9 @@ class Condition:
     message: str
     since: datetime
     revision: str = ""
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import alerts, apply, errors, host, plan, probe, report, secret, sops, windows
+from reconciler import alerts, apply, errors, host, plan, probe, report, sops, windows
 from reconciler.apply import Rollback
 from reconciler.engine import Engine
 from reconciler.files import sweep
@@ -285,7 +285,6 @@ class Node:
             self._say(pending(revision, len(wanted.actions), testing), target.desired.site)
         if target.desired.revision != self.state.memory().revision:
             self.state.begin(target.desired.revision)
-        redact = secret.Redactor(target.prepared.secrets.values())
         slots = apply.Slots(self.settings.engine.parallel)
         actions = apply.Actions(
             wanted,
@@ -299,7 +298,6 @@ class Node:
             store=self.state,
             rollback=self._rollback(target),
             units=apply.Systemd(),
-            redact=redact,
             slots=slots,
         )
         return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import errors
+from reconciler.foreign import said
 
 # What a child may know of us. Certificates and time zone; never tokens, HOME or the caller's PATH.
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -38,7 +39,7 @@ class Completed:
     @property
     def message(self) -> str:
         """The last 2,000 characters of stderr, for an error message."""
-        return self.stderr.decode(errors="replace").strip()[-2000:]
+        return said(self.stderr.strip(), last=2000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler import plan, policy
+from reconciler import plan, policy, secret
 from reconciler.model import Desired, File
 from reconciler.prepare import Prepared
 from reconciler.render import digest, tokens
@@ -26,6 +26,7 @@ class Target:
 
 def make_target(prepared: Prepared, rules: policy.HostPolicy) -> Target:
     """Bind the secrets into the files and digest what planning compares."""
+    secret.keep(prepared.secrets.values())
     desired = prepared.desired
     contents = {file.path: tokens.bind(file.content, prepared.secrets).encode() for file in desired.files}
     owners: dict[str, list[File]] = {}

@@ -85,7 +85,7 @@ def test_a_check_sends_nobodys_password(server: _Server) -> None:
 
 
 def test_a_registrars_session_sends_only_its_own(server: _Server) -> None:
-    session = registrar_http.session(Connection({}, lambda text: text))
+    session = registrar_http.session(Connection({}))
     assert session.get(f"{server.url}/x").status_code == 200
     assert "Authorization" not in server.seen[0][1]
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from reconciler import errors
+from reconciler.foreign import said, whole_lines
 from reconciler.engine import options, parse
 from reconciler.engine.connection import THREADS, Connection
 from reconciler.engine.events import Event
@@ -277,7 +278,7 @@ def execute(
         code = api.exec_inspect(created["Id"])["ExitCode"]
     if code is None:
         raise errors.Transient(f"the command in {name} has not ended", reason="EngineTimeout")
-    return int(code), output.decode(errors="replace")
+    return int(code), said(whole_lines(output, limit))
 
 
 def _read_frames(stream: Any, deadline: float, limit: int) -> bytes:

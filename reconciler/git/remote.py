@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pygit2
 
-from reconciler import errors, run
+from reconciler import errors, run, secret
 from reconciler.git.failures import failure
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ def read_credential(remote: Remote) -> tuple[str, str] | None:
         raise failure(
             "GitRemoteInvalid", remote.url, f"token_file {remote.token_file} does not hold one line with a token"
         )
+    secret.keep([secret.Secret(token)])
     return remote.username, token
 
 

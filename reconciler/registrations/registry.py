@@ -12,7 +12,7 @@ from reconciler.errors import ReconcilerError, Terminal, Transient
 from reconciler.model import Actual, Registrar, Registration, State
 from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed
 from reconciler.registrations.proofs import PROOFS, Proofs
-from reconciler.secret import Redactor, Secret
+from reconciler.secret import Secret
 
 PATIENCE: Final = 60.0  # seconds: the load balancer may need a moment to notice a service that just started
 
@@ -160,7 +160,7 @@ class Registry:
                         reason="RegistrarRefused",
                     )
                 values = self._bound_value(dict(registrar.connection))
-                self._backends[kind] = _BACKENDS[kind](Connection(values, self._redact), self._proofs)
+                self._backends[kind] = _BACKENDS[kind](Connection(values), self._proofs)
             return self._backends[kind]
 
     def _bound(self, registration: Registration) -> Registration:
@@ -175,11 +175,9 @@ class Registry:
             return value
         text = self._bind(value)
         if text != value:
-            self._secrets.add(Secret(text))
+            self._secrets.add(Secret(text))  # as long as it lives, it is taken out of what the registrar says
         return text
 
-    def _redact(self, text: str) -> str:
-        return Redactor(set(self._secrets))(text)
 
 
 def _unreachable(error: BaseException) -> bool:
