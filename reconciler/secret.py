@@ -245,7 +245,8 @@ def _cut_short(text: str, start: int, spelling: str) -> int:
             break
         end += 1
     broken = end == len(text) or not (text[end].isalnum() or text[end] in "+/=_-")
-    head = spelling.find("\n") + 1 if spelling.startswith("-----") else 0  # of a private key: everybody's begins so
+    begin = "-----BEGIN"  # everybody's private key begins so
+    head = spelling.find("-----", len(begin)) + 5 if spelling.startswith(begin) else 0
     return end if broken and end - start >= _CUT + head else 0
 
 
