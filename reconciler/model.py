@@ -150,6 +150,7 @@ class File:
     on_change: OnChange = "restart"
     secrets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # site and catalogue files it came from, in order of merge
+    format: str = ""  # how values of secrets are quoted in it: a name of render/formats.py, "" when nothing says
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def render(argument: Mapping[str, Any]) -> dict[str, Any]:
 
     Without keys secrets stay tokens.
     """
-    from reconciler.render import bind
+    from reconciler.render import write
 
     content = read(argument["source"])
     site = prepare.load(content)
@@ -101,10 +101,31 @@ def render(argument: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "config_root": desired.config_root,
         "files": [
-            [file.path, file.content if secrets is None else bind(file.content, secrets), file.mode]
+            [file.path, file.content if secrets is None else write(file, secrets), file.mode]
             for file in desired.files
         ],
     }
+
+
+def unwritable(argument: Mapping[str, Any]) -> list[str]:
+    """{"source", "keys": sops.Keys as JSON} → why nodes could not write secrets into their files, for the hosts that `keys` open."""
+    from reconciler.render import formats
+
+    content = read(argument["source"])
+    site = prepare.load(content)
+    keys = sops.Keys.from_json(argument["keys"])
+    found: dict[str, None] = {}
+    for host in representatives(site):
+        desired = render_host(site, host, WORK_TREE)
+        try:
+            secrets = prepare.decrypt(site, content, host, desired, keys)
+        except errors.Terminal as error:
+            if error.reason != "SopsNoKey":
+                raise
+            continue
+        for file in desired.files:
+            found.update({str(error): None for error in formats.unwritable(file, secrets)})
+    return list(found)
 
 
 def hosts(argument: Mapping[str, Any]) -> list[str]:

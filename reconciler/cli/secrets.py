@@ -12,6 +12,7 @@ from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.site import in_child, source
 
 if TYPE_CHECKING:
+    from reconciler import sops
     from reconciler.passwords import PasswordSpec
 
 FILE = "passwords.yml"
@@ -82,7 +83,8 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
 @key_options
 @json_option
 def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> int:
-    """Tell whether passwords.yml is encrypted and complete, and for whom; with a key also whether it opens.
+    """Tell whether passwords.yml is encrypted and complete, and for whom; with a key also whether it opens, and whether every
+    value can be written where it is used.
 
     Exits with 0 when all is well, 1 otherwise.
     """
@@ -103,14 +105,17 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
     unused = sorted(name for name in {key.partition(".")[0] for key in present} if name not in names)
     recipients = sops.recipients(content, name=FILE)
     opened: bool | None = None
+    unwritable: list[str] = []
+    untried = ""
     if ssh_key_file or age_key_file:
-        sops.decrypt(content, name=FILE, keys=sops.Keys(age_key_file, ssh_key_file))
+        keys = sops.Keys(age_key_file, ssh_key_file)
+        sops.decrypt(content, name=FILE, keys=keys)
         opened = True
+        unwritable, untried = _unwritable(site, keys)
     if json_:
-        output.as_json(
-            {"missing": missing, "left_to_you": open_, "unused": unused, "recipients": recipients, "opened": opened}
-        )
-        return 1 if missing else 0
+        found = {"missing": missing, "left_to_you": open_, "unused": unused, "unwritable": unwritable}
+        output.as_json({**found, "recipients": recipients, "opened": opened})
+        return 1 if missing or unwritable else 0
     output.line(f"{FILE}: {len(present)} values, encrypted for {len(recipients)} recipients")
     for recipient in recipients:
         output.line(f"  {recipient}")
@@ -122,7 +127,19 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
         output.line(f"yours to choose, where they are used: {', '.join(open_)} (sops edit {site / FILE})")
     if missing:
         output.line(f"missing: {', '.join(missing)} (run `reconciler secrets generate {site}`)", "fail")
-    return 1 if missing else 0
+    for message in unwritable:
+        output.line(message, "fail")
+    if untried:
+        output.line(f"whether every value can be written is not known: {untried} (run `reconciler validate {site}`)", "warn")
+    return 1 if missing or unwritable else 0
+
+
+def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
+    """Values that cannot be written where they are used; or why that could not be tried."""
+    try:
+        return in_child("unwritable", {"source": source(site), "keys": keys.to_json()}), ""
+    except errors.SiteInvalid as error:
+        return [], str(error)
 
 
 def _has(name: str, present: dict[str, str]) -> bool:
