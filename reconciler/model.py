@@ -358,6 +358,8 @@ class Memory:
     last_good: Desired | None = None
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
     revision: str = ""  # revision of the last complete apply; tells drift from change
+    # Files that this node has written whole, and never with a secret since: what is on the disk may be shown.
+    plain: frozenset[str] = frozenset()
 
 
 # --- plan ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ with its bound contents for the accepted revision, so that a pass over an unchan
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -300,7 +300,11 @@ class Node:
             units=apply.Systemd(),
             slots=slots,
         )
-        return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+        touched = _files_touched(wanted, target.desired)
+        self.state.plain(memory.plain - touched)
+        outcomes = apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+        self.state.plain((memory.plain - touched) | _files_plain(outcomes, target.desired, memory))
+        return outcomes
 
     def check(self, target: Target, *, deep: bool, changed: bool) -> tuple[CheckResult, ...]:
         """Whether what has converged answers. All checks are made after a change, with time to settle, and in a deep pass;
@@ -387,6 +391,26 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
         observed={name: running.id for name, running in actual.containers.items()},
         owned=frozenset(running.id for running in actual.containers.values() if running.owned),
         registered={registration.id: registration for registration in memory.registered},
+    )
+
+
+def _files_touched(wanted: Plan, desired: Desired) -> frozenset[str]:
+    """Files that an apply may write, or bring back in a rollback."""
+    containers = {action.container for action in wanted.actions} | {action.target for action in wanted.actions}
+    return frozenset(file.path for file in desired.files if file.container in containers) | {
+        action.target for action in wanted.actions
+    }
+
+
+def _files_plain(outcomes: Iterable[Outcome], desired: Desired, memory: Memory) -> frozenset[str]:
+    """Of those, the files that hold no secret for certain now: written without one or known before, and nothing went wrong."""
+    seen = list(outcomes)
+    failed = {name for o in seen if o.result != "done" for name in (o.action.container, o.action.target)}
+    written = {o.action.target for o in seen if o.action.verb is Verb.WRITE and o.result == "done"}
+    return frozenset(
+        file.path
+        for file in desired.files
+        if not file.secrets and file.container not in failed and (file.path in written or file.path in memory.plain)
     )
 
 
