@@ -105,7 +105,9 @@ class _Reader:
         to = list(self.recipients((*path, "age"), found.get("age")))
         groups = found.get("key_groups") or []
         if not isinstance(groups, list) or len(groups) > 1:
-            raise self.wrong((*path, "key_groups"), "more than one group is not supported: every recipient opens a file alone")
+            raise self.wrong(
+                (*path, "key_groups"), "more than one group is not supported: every recipient opens a file alone"
+            )
         for group in groups:
             place = (*path, "key_groups", 0)
             to += self.recipients((*place, "age"), self.mapping(place, group, ("age",)).get("age"))
@@ -121,7 +123,9 @@ class _Reader:
                 continue
             if not sealed.is_recipient(item):
                 message = f"{item[:80]!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)"
-                raise self.wrong(path, message, "a plugin's is not used: sops would start a program for it", "SopsRemoteKey")
+                raise self.wrong(
+                    path, message, "a plugin's is not used: sops would start a program for it", "SopsRemoteKey"
+                )
             found.append(" ".join(item.split()[:2]))
         return found
 

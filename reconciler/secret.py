@@ -266,9 +266,19 @@ def _spellings(value: str) -> set[str]:
         found |= {json.dumps(json.dumps(text))[3:-3], json.dumps(text)[1:-1].replace("/", "\\/")}
         # The shell, YAML's and SQL's single quotes, and what escapes with backslashes.
         found |= {shlex.quote(text).strip("'"), text.replace("'", "''"), text.replace("'", "'\\''")}
-        found |= {re.sub(r"([\\'\"])", r"\\\1", text), re.sub(r"([\\'])", r"\\\1", text), re.sub(r"([^\w])", r"\\\1", text)}
+        found |= {
+            re.sub(r"([\\'\"])", r"\\\1", text),
+            re.sub(r"([\\'])", r"\\\1", text),
+            re.sub(r"([^\w])", r"\\\1", text),
+        }
         found |= {text.replace("$", "$$"), text.replace("%", "%%")}
-        found |= {data.hex(), data.hex().upper(), data.hex(":"), data.hex(" "), "".join(f"\\x{byte:02x}" for byte in data)}
+        found |= {
+            data.hex(),
+            data.hex().upper(),
+            data.hex(":"),
+            data.hex(" "),
+            "".join(f"\\x{byte:02x}" for byte in data),
+        }
         found |= quoted | {_lower_escapes(spelling) for spelling in quoted}
         found |= _base64(data)
     return {spelling for spelling in found | (lines if len(value) >= SHORTEST else set()) if len(spelling) >= SHORTEST}

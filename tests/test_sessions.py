@@ -68,7 +68,9 @@ def other() -> Iterator[_Server]:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A home with passwords for every host, a proxy that is not there and a CA bundle of somebody."""
-    (tmp_path / ".netrc").write_text("default login root password fromnetrc\nmachine 127.0.0.1 login a password fromnetrc\n")
+    (tmp_path / ".netrc").write_text(
+        "default login root password fromnetrc\nmachine 127.0.0.1 login a password fromnetrc\n"
+    )
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
@@ -121,7 +123,11 @@ def test_every_session_is_made_in_one_place(path: Path) -> None:
         return
     verbs = {"get", "head", "post", "put", "patch", "delete", "options", "request", "Session", "session"}
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+        ):
             called = (node.func.value.id, node.func.attr)
             assert not (called[0] == "requests" and called[1] in verbs), f"{path}:{node.lineno}"
             assert called not in {("docker", "from_env"), ("docker", "APIClient"), ("urllib3", "request")}, node.lineno

@@ -101,8 +101,7 @@ def render(argument: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "config_root": desired.config_root,
         "files": [
-            [file.path, file.content if secrets is None else write(file, secrets), file.mode]
-            for file in desired.files
+            [file.path, file.content if secrets is None else write(file, secrets), file.mode] for file in desired.files
         ],
     }
 

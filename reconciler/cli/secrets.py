@@ -130,7 +130,9 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
     for message in unwritable:
         output.line(message, "fail")
     if untried:
-        output.line(f"whether every value can be written is not known: {untried} (run `reconciler validate {site}`)", "warn")
+        output.line(
+            f"whether every value can be written is not known: {untried} (run `reconciler validate {site}`)", "warn"
+        )
     return 1 if missing or unwritable else 0
 
 

@@ -147,7 +147,7 @@ def _value(path: Path, value: Any, suffix: str) -> tuple[str, str, str] | None:
     if len(parts[1] or b"") != _IV_BYTES or len(parts[2] or b"") != _TAG_BYTES:
         return "cannot be opened: its parts have the wrong length", f"restore it from history, or {_BY_HAND}", _FAILED
     if match[4] != "str":
-        hint = 'run `sops edit {file}` and put it in quotes, as it is meant: a number may have lost its spelling (0123, 1e5)'
+        hint = "run `sops edit {file}` and put it in quotes, as it is meant: a number may have lost its spelling (0123, 1e5)"
         return f"is no text but of type {match[4]}", hint, "SopsNotText"
     return None
 
@@ -172,7 +172,12 @@ def _metadata(document: Document, metadata: Mapping[str, Any]) -> Iterator[Flaw]
             yield flaw(key, f"sops.{key} is unknown", "encrypt the file anew with `sops rotate`", _FAILED)
         elif key in KEY_SERVICES and value not in (None, [], ""):
             message = f"is also encrypted for {key}: only age recipients are used, so that no file decides whom this program asks"
-            yield flaw(key, message, "restore the last good revision; if it is yours, take it out of .sops.yaml first, then run `sops updatekeys`", _REMOTE)
+            yield flaw(
+                key,
+                message,
+                "restore the last good revision; if it is yours, take it out of .sops.yaml first, then run `sops updatekeys`",
+                _REMOTE,
+            )
         elif key in _RULES and value not in (None, [], "", False, 0):
             message = f"sops.{key} is not used here: every value is encrypted, and every recipient opens the file alone"
             yield flaw(key, message, "take it out of .sops.yaml, and encrypt the file anew", _FAILED)
@@ -192,7 +197,9 @@ def _metadata(document: Document, metadata: Mapping[str, Any]) -> Iterator[Flaw]
 def _age(document: Document, rows: Any) -> Iterator[Flaw]:
     if not isinstance(rows, list) or not rows:
         place = document.place((METADATA, "age"), key=True)
-        yield Flaw(place.problem("has no age recipient", "name them in .sops.yaml, and run `sops updatekeys`"), "SopsNoKey")
+        yield Flaw(
+            place.problem("has no age recipient", "name them in .sops.yaml, and run `sops updatekeys`"), "SopsNoKey"
+        )
         return
     for index, row in enumerate(rows):
         place = document.place((METADATA, "age", index))

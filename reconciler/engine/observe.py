@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from reconciler import errors
-from reconciler.foreign import said, whole_lines
 from reconciler.engine import options, parse
 from reconciler.engine.connection import THREADS, Connection
 from reconciler.engine.events import Event
+from reconciler.foreign import said, whole_lines
 from reconciler.model import ASIDE, Container, Desired, Image, Running, State
 
 CHECK = ("/usr/local/bin/kolla_set_configs", "--check")

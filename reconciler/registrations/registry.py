@@ -179,7 +179,6 @@ class Registry:
         return text
 
 
-
 def _unreachable(error: BaseException) -> bool:
     return isinstance(error, Transient) and error.reason == "RegistrarUnreachable"
 

@@ -346,7 +346,9 @@ class _Builder:
         key = self.site.hosts[self.host].report_key
         for name, recipients in self.site.recipients(self.host).items():
             if key and not passwords.opens(recipients, key):
-                message = f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
+                message = (
+                    f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
+                )
                 hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
                 self.problems.append(Problem(name, 0, 0, message, hint))
 

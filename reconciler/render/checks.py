@@ -32,7 +32,9 @@ def check(fields: Fields, name: str, service: str) -> Check | None:
     if made.tcp and not made.tcp.rpartition(":")[2].isdigit():
         fields.problem("tcp", f"{made.tcp!r} is not host:port")
     if "@" in made.http.partition("://")[2].partition("/")[0]:
-        fields.problem("http", "the address holds a user or a password, and reports show it", "check what needs no login")
+        fields.problem(
+            "http", "the address holds a user or a password, and reports show it", "check what needs no login"
+        )
     return made
 
 

@@ -129,9 +129,7 @@ def _expanded(patterns: Iterable[Any], owner: Owner) -> list[str]:
     ]
 
 
-def _add(
-    entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, merged: str, optional: bool
-) -> None:
+def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, merged: str, optional: bool) -> None:
     kind = entry.choice("format", "", formats.NAMES) if "format" in entry else ""
     mode = _mode(entry, owner.kolla)
     numeric = _NUMERIC_OWNER.fullmatch(entry.text("owner")) if not owner.kolla else None

@@ -21,7 +21,7 @@ from reconciler.render import tokens
 # What means nothing of its own in any format, and needs no quoting.
 PLAIN: Final = re.compile(r"[A-Za-z0-9_./+=,:@%^~-]*")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-_YAML_1_1: Final = Resolver()
+_YAML_1_1: Final[Any] = Resolver()
 _QUOTES: Final = ('"', "'")
 
 
@@ -153,7 +153,9 @@ def _ini(value: str, place: _Place) -> str:
     if edge and (stripped or (not place.before.strip() and value[:1] in "#;[")):
         raise _Unwritable("it begins or ends with what oslo.config takes off (choose another value: `sops edit`)")
     if not place.after.strip() and value[-1:] in _QUOTES and re.search(r"[=:]\s*" + value[-1:], place.before):
-        raise _Unwritable("it ends with the quote that the text before it begins with (choose another value: `sops edit`)")
+        raise _Unwritable(
+            "it ends with the quote that the text before it begins with (choose another value: `sops edit`)"
+        )
     return text
 
 
@@ -220,7 +222,9 @@ def _mycnf(value: str, place: _Place) -> str:
         return '"' + _backslashed(value, '\\"') + '"'
     if not re.search(r"[#'\"\\\s]", value):
         return value
-    raise _Unwritable("an option file cannot quote a part of a value (choose one without # ' \" \\ and spaces: `sops edit`)")
+    raise _Unwritable(
+        "an option file cannot quote a part of a value (choose one without # ' \" \\ and spaces: `sops edit`)"
+    )
 
 
 def _shell(value: str, place: _Place) -> str:
@@ -247,7 +251,9 @@ def _erlang(value: str, place: _Place) -> str:
 def _apache(value: str, place: _Place) -> str:
     _one_line(value)
     if "${" in value or "%{" in value:
-        raise _Unwritable("Apache would put a variable in the place of ${…} or %{…} (choose another value: `sops edit`)")
+        raise _Unwritable(
+            "Apache would put a variable in the place of ${…} or %{…} (choose another value: `sops edit`)"
+        )
     if place.quote:
         return _backslashed(value, "\\" + place.quote)
     if PLAIN.fullmatch(value):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.catalogue import Catalogue
-from reconciler.document.grammar import suggest
 from reconciler.document import sealed
+from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known

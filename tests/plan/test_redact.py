@@ -12,7 +12,9 @@ from reconciler.plan.redact import HIDDEN, file_diff
 from reconciler.render import tokens
 
 PATH = "app/app.conf"
-LINES = st.sampled_from(["[a]", "debug = true", "x = 1", "password = <<secret:pw>>", "<<secret:key>>", "url = db://u:<<secret:pw>>@h", ""])
+LINES = st.sampled_from(
+    ["[a]", "debug = true", "x = 1", "password = <<secret:pw>>", "<<secret:key>>", "url = db://u:<<secret:pw>>@h", ""]
+)
 CONTENTS = st.lists(LINES, max_size=5).map(lambda lines: "".join(f"{line}\n" for line in lines))
 ENDS = st.sampled_from(["complete", "failed after the write", "not written", "rolled back", "killed"])
 STEPS = st.lists(st.tuples(CONTENTS, ENDS), min_size=1, max_size=7)
@@ -44,7 +46,9 @@ class Node:
             self.written |= {line for name in names for line in values[name].splitlines()}
         if end == "killed":
             return text
-        result = {"complete": "done", "failed after the write": "failed", "not written": "failed"}.get(end, "rolled-back")
+        result = {"complete": "done", "failed after the write": "failed", "not written": "failed"}.get(
+            end, "rolled-back"
+        )
         outcomes = [Outcome(replace(action, verb=Verb.RESTART, target="app"), result)]  # type: ignore[arg-type]
         if end != "not written":
             outcomes.append(Outcome(action, "done"))
@@ -80,7 +84,9 @@ def test_what_somebody_typed_is_shown_where_no_secret_ever_was(steps: list[tuple
 def test_what_others_wrote_is_not_shown() -> None:
     """Another tool's file may hold its passwords, whatever ours holds."""
     file = File(PATH, "debug = true\nuser = a\n")
-    shown = file_diff(file, file.content.encode(), b"debug = false\nuser: theirs\npassword = hunter2\ntoken=abc\n", None)
+    shown = file_diff(
+        file, file.content.encode(), b"debug = false\nuser: theirs\npassword = hunter2\ntoken=abc\n", None
+    )
     assert "hunter2" not in shown and "theirs" not in shown and "abc" not in shown and "token" not in shown
     assert f"-debug = {HIDDEN}" in shown and f"-{HIDDEN}" in shown
 

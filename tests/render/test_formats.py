@@ -169,7 +169,7 @@ def test_filters_and_formats_agree() -> None:
     def written(text: str, kind: str) -> str:
         return write(File("a", text, format=kind), {"pw": value})
 
-    assert json.loads(written('{"a": %s}' % tokens.wrap("to_json", token), "json")) == {"a": value}
+    assert json.loads(written('{{"a": {}}}'.format(tokens.wrap("to_json", token)), "json")) == {"a": value}
     assert both(written(f"a: {tokens.wrap('to_json', token)}\n", "yaml")) == {"a": value}
     assert sh(written(f"printf %s {tokens.wrap('quote', token)}", "shell")) == value
     assert oslo(written(f"[DEFAULT]\npassword = x://u:{tokens.wrap('urlencode', token)}@h\nafter = kept\n", "ini")) == (
@@ -186,7 +186,9 @@ def test_an_undeclared_format_asks_for_one() -> None:
     with pytest.raises(Terminal) as caught:
         write(File("app/a.conf", "password <<secret:pw>>\n"), {"pw": "abc#def"})
     assert "format: text" in str(caught.value) and caught.value.reason == "SecretUnwritable"
-    assert write(File("app/a.conf", "password <<secret:pw>>\n", format="text"), {"pw": "abc#def"}) == "password abc#def\n"
+    assert (
+        write(File("app/a.conf", "password <<secret:pw>>\n", format="text"), {"pw": "abc#def"}) == "password abc#def\n"
+    )
 
 
 # --- the files that ship ----------------------------------------------------------------------------------------------
@@ -194,7 +196,11 @@ def test_an_undeclared_format_asks_for_one() -> None:
 
 @functools.cache
 def _shipped() -> list[File]:
-    hosts = [golden.desired("one_node", "aio"), golden.desired("three_nodes", "lb-2"), golden.desired("three_nodes", "ctl-a")]
+    hosts = [
+        golden.desired("one_node", "aio"),
+        golden.desired("three_nodes", "lb-2"),
+        golden.desired("three_nodes", "ctl-a"),
+    ]
     return [file for desired in hosts for file in desired.files if file.secrets]
 
 
@@ -233,7 +239,11 @@ def test_shipped_ini_and_json_hold_any_value(value: str) -> None:
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
 def test_a_real_haproxy_takes_the_password_and_no_part_of_it(tmp_path: Path) -> None:
     """Every value a listener and a user of its own; the right password is let in, its beginning is not."""
-    values = [value for value in NASTY if made("stats auth u:S", value, "haproxy") is not None and value.strip() and value.isascii()]
+    values = [
+        value
+        for value in NASTY
+        if made("stats auth u:S", value, "haproxy") is not None and value.strip() and value.isascii()
+    ]
     assert len(values) > 50
     text = "defaults\n timeout client 5s\n timeout server 5s\n timeout connect 5s\n mode http\n"
     for number, value in enumerate(values):
@@ -266,3 +276,12 @@ def _login(path: Path, password: str) -> int:
 
 def test_shell_words_of_the_tests_are_what_bash_reads() -> None:
     assert sh("printf %s " + shlex.quote("a'b")) == "a'b"
+
+
+def test_one_place_lists_the_letters_of_secrets() -> None:
+    """A second list of what is allowed in a password would disagree with the first one day."""
+    root = Path(formats.__file__).parents[2]
+    lists = re.compile(r"ascii_letters|ascii_lowercase|abcdefghij|string\.printable|pwgen|(?i:letters and digits only)")
+    sources = [*(root / "reconciler").rglob("*.py"), *(root / "services").rglob("*"), *(root / "site-example").rglob("*")]
+    found = {path.relative_to(root).as_posix() for path in sources if path.is_file() and lists.search(path.read_text(errors="replace"))}
+    assert found == {"reconciler/passwords.py"}

@@ -1,5 +1,6 @@
 """A secret may stand in a file or be a password of a registration. Planted anywhere else, it is refused with its place."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,11 @@ from reconciler.render import tokens
 from tests.render.sites import rendered
 
 SECRET = "{{ app_password }}"
-PROVIDERS: dict[str, dict[str, Any]] = {"mariadb": {"host": "x"}, "rabbitmq": {"url": "http://x"}, "keystone": {"url": "http://x"}}
+PROVIDERS: dict[str, dict[str, Any]] = {
+    "mariadb": {"host": "x"},
+    "rabbitmq": {"url": "http://x"},
+    "keystone": {"url": "http://x"},
+}
 SCHEMA = data.schema("service")["$defs"]
 
 
@@ -25,8 +30,13 @@ def base() -> dict[str, Any]:
         "groups": {"app": ["control"]},
         "passwords": {"app_password": {"kind": "random"}},
         "containers": {
-            "app": {"group": "app", "image": "x", "command": "run", "files": [{"name": "a.conf", "content": "x", "destination": "/a.conf"}],
-                    "permissions": [{"path": "/a", "owner": "a:a"}]},
+            "app": {
+                "group": "app",
+                "image": "x",
+                "command": "run",
+                "files": [{"name": "a.conf", "content": "x", "destination": "/a.conf"}],
+                "permissions": [{"path": "/a", "owner": "a:a"}],
+            },
             "plain": {"group": "app", "image": "x", "kolla": False, "command": ["run"]},
         },
         "jobs": {"app_job": {"container": "app", "command": "once"}},
@@ -64,7 +74,18 @@ def _places() -> Iterator[tuple[str, ...]]:
     yield from (("checks", "app", key) for key in SCHEMA["check"]["properties"])
     yield from (("checks", "app", "command", key) for key in ("container", "command"))
     for kind in ("mariadb", "rabbitmq", "keystone"):
-        for key in ("url", "host", "port", "username", "password", "user_domain", "ca_file", "verify", "region", "needs"):
+        for key in (
+            "url",
+            "host",
+            "port",
+            "username",
+            "password",
+            "user_domain",
+            "ca_file",
+            "verify",
+            "region",
+            "needs",
+        ):
             yield ("provides", kind, key)
         for section, entries in base()["registrations"][kind].items():
             for key in ("name", "host", "password", "tags", "description", "email", "domain", "project", "roles", "collation",
@@ -79,7 +100,7 @@ def _places() -> Iterator[tuple[str, ...]]:
 def _plant(path: tuple[str, ...], shape: Any) -> str:
     whole = base()
     here: Any = whole
-    for step, following in zip(path[:-1], path[1:], strict=True):
+    for step, following in itertools.pairwise(path):
         if isinstance(here, list):
             while len(here) <= int(step):
                 here.append({})
@@ -117,7 +138,14 @@ def test_the_base_is_valid_and_shows_nothing() -> None:
 @pytest.mark.parametrize("path", list(_places()), ids=".".join)
 def test_a_secret_is_refused_wherever_it_would_be_seen(path: tuple[str, ...]) -> None:
     refused = 0
-    for shape in (SECRET, f"a {SECRET} b", [SECRET], {"k": SECRET}, {SECRET: "v"}, f"{{{{ app_password | b64encode }}}}"):
+    for shape in (
+        SECRET,
+        f"a {SECRET} b",
+        [SECRET],
+        {"k": SECRET},
+        {SECRET: "v"},
+        "{{ app_password | b64encode }}",
+    ):
         body = _plant(path, shape)
         try:
             desired = rendered(body, secrets={"app_password": "abc"})
@@ -129,7 +157,13 @@ def test_a_secret_is_refused_wherever_it_would_be_seen(path: tuple[str, ...]) ->
         else:
             assert shown(desired) == set(), (path, shape)
     allowed = path[-1] in ("password", "content", "inputs", "enabled")
-    silent = path[-1] in ("merge", "template", "source", "overrides", "verbatim")  # of another shape, or read by name only
+    silent = path[-1] in (
+        "merge",
+        "template",
+        "source",
+        "overrides",
+        "verbatim",
+    )  # of another shape, or read by name only
     assert refused or allowed or silent or path[-1] in NOT_READ, path
 
 

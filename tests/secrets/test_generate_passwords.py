@@ -137,7 +137,7 @@ def test_only_what_is_missing_or_empty(tmp_path: Path, ssh_key: Key) -> None:
     path = tmp_path / "passwords.yml"
     text = (
         "# Chosen in 2019, in the vendor's console too\nkeystone_admin_password: 'ours'\nvmware_password: hand made\n\n"
-        'database_password:\ndesignate_pool_id: ""\ndocker_registry_password:\nport: \'017\'\nratio: \'1.50\'\nyes_no: \'true\'\n'
+        "database_password:\ndesignate_pool_id: \"\"\ndocker_registry_password:\nport: '017'\nratio: '1.50'\nyes_no: 'true'\n"
         "kolla_ssh_key:\n  private_key: p\n  public_key: q\nosprofiler_secret: kept\nlist: [a, b]\n"
     )
     before = _write(path, text, ssh_key)

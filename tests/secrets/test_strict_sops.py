@@ -26,7 +26,7 @@ class Vault:
     def __init__(self) -> None:
         self.visits = 0
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = "http://127.0.0.1:%d" % self._socket.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
