@@ -282,6 +282,14 @@ def test_one_place_lists_the_letters_of_secrets() -> None:
     """A second list of what is allowed in a password would disagree with the first one day."""
     root = Path(formats.__file__).parents[2]
     lists = re.compile(r"ascii_letters|ascii_lowercase|abcdefghij|string\.printable|pwgen|(?i:letters and digits only)")
-    sources = [*(root / "reconciler").rglob("*.py"), *(root / "services").rglob("*"), *(root / "site-example").rglob("*")]
-    found = {path.relative_to(root).as_posix() for path in sources if path.is_file() and lists.search(path.read_text(errors="replace"))}
+    sources = [
+        *(root / "reconciler").rglob("*.py"),
+        *(root / "services").rglob("*"),
+        *(root / "site-example").rglob("*"),
+    ]
+    found = {
+        path.relative_to(root).as_posix()
+        for path in sources
+        if path.is_file() and lists.search(path.read_text(errors="replace"))
+    }
     assert found == {"reconciler/passwords.py"}
