@@ -138,14 +138,7 @@ def test_the_base_is_valid_and_shows_nothing() -> None:
 @pytest.mark.parametrize("path", list(_places()), ids=".".join)
 def test_a_secret_is_refused_wherever_it_would_be_seen(path: tuple[str, ...]) -> None:
     refused = 0
-    for shape in (
-        SECRET,
-        f"a {SECRET} b",
-        [SECRET],
-        {"k": SECRET},
-        {SECRET: "v"},
-        "{{ app_password | b64encode }}",
-    ):
+    for shape in (f"a {SECRET} b", [SECRET], {"k": SECRET}, "{{ app_password | b64encode }}"):
         body = _plant(path, shape)
         try:
             desired = rendered(body, secrets={"app_password": "abc"})
