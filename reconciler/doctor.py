@@ -156,10 +156,11 @@ def _clock(settings: Settings) -> Iterator[Check]:
         return
     import requests
 
+    from reconciler.sessions import Session
+
     try:
-        answer = requests.head(
-            url, timeout=10, allow_redirects=False, verify=str(settings.git.ca_file) if settings.git.ca_file else True
-        )
+        with Session(str(settings.git.ca_file) if settings.git.ca_file else True) as session:
+            answer = session.head(url, timeout=10, allow_redirects=False)
         there = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (requests.RequestException, KeyError, ValueError, TypeError):
         yield Check("clock", "warn", "the git server does not say what time it is", "compare it with another clock")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from reconciler.foreign import line, said
 from reconciler.text import printable
 
 MAX_PROBLEMS: Final = 1000  # of one site: nobody reads more, and each costs time to explain
@@ -20,10 +21,11 @@ _MESSAGE: Final = 100_000
 
 
 class ReconcilerError(Exception):
-    """Base of every error this program raises on purpose. `str(error)` never contains a secret, and is printable."""
+    """Base of every error this program raises on purpose. `str(error)` never contains a secret, and is printable: it comes
+    through foreign.py."""
 
     def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(printable(message, keep_newlines=True, limit=_MESSAGE))
+        super().__init__(said(message, most=_MESSAGE))
         self.reason = reason
 
 
@@ -140,5 +142,4 @@ def root_cause(error: BaseException) -> str:
             break
         error = inner
     system = error.strerror if isinstance(error, OSError) else None
-    text = _WRAPPING.sub("", str(system or (error.args[-1] if error.args else error)))
-    return printable(" ".join(text.split()), limit=300) or type(error).__name__
+    return line(_WRAPPING.sub("", str(system or (error.args[-1] if error.args else error)))) or type(error).__name__

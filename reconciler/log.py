@@ -1,7 +1,8 @@
 """The program's log: one event per fact, text on a terminal, one JSON object per line elsewhere.
 
 Event names are words with dots (`cycle.finished`, `revision.refused`) and stay the same between versions;
-docs/operations.md lists them. Secrets cannot get here: their type prints `***`. Values are printable: many were written by others.
+docs/operations.md lists them. Secrets do not get here: their type prints `***`, foreign text came through foreign.py, and what
+both let pass is taken out of every event. Values are printable: many were written by others.
 """
 
 import io
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
+from reconciler.secret import known
 from reconciler.text import json_text, printable
 
 if TYPE_CHECKING:
@@ -32,11 +34,12 @@ def configure(settings: "Log", stream: TextIO | None = None) -> None:
     last: list[Any] = (
         [
             _drop_empty,
+            _without_secrets,
             _printable,
             structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=22, exception_formatter=_trace),
         ]
         if as_text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
+        else [structlog.processors.format_exc_info, _without_secrets, structlog.processors.JSONRenderer(_json)]
     )
     structlog.configure(
         processors=[
@@ -63,6 +66,19 @@ def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
     return {name: value for name, value in event.items() if value not in ("", (), None)}
 
 
+def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What libraries say, and what an event brings along, past every other door."""
+    redact = known()
+    return {
+        name: redact(value if isinstance(value, str) else str(value)) if _may_hold(name, value) else value
+        for name, value in event.items()
+    }
+
+
+def _may_hold(name: str, value: object) -> bool:
+    return name != "exc_info" and not isinstance(value, bool | int | float | None)
+
+
 def _printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """One event is one line, whatever its values hold."""
     return {
@@ -74,7 +90,7 @@ def _printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
 def _trace(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     text = io.StringIO()
     structlog.dev.plain_traceback(text, exc_info)
-    stream.write(printable(text.getvalue(), keep_newlines=True))
+    stream.write(printable(known()(text.getvalue()), keep_newlines=True))
 
 
 def _json(value: Any, **_: Any) -> str:

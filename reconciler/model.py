@@ -19,6 +19,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
 
+from reconciler.foreign import said
+from reconciler.secret import known
 from reconciler.text import printable
 
 # --- desired state ---------------------------------------------------------------------------------------------
@@ -161,6 +163,7 @@ class File:
     on_change: OnChange = "restart"
     secrets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # site and catalogue files it came from, in order of merge
+    format: str = ""  # how values of secrets are quoted in it: a name of render/formats.py, "" when nothing says
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +270,12 @@ def aside(name: str) -> str:
     return ASIDE + name
 
 
+def _clean(value: Any, *fields: str) -> None:
+    """For `__post_init__` of what reports are made of: these fields may hold what others said."""
+    for name in fields:
+        object.__setattr__(value, name, said(getattr(value, name)))
+
+
 # --- actual state ----------------------------------------------------------------------------------------------
 
 
@@ -368,6 +377,9 @@ class JobResult:
     finished_at: datetime
     message: str = ""
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -392,6 +404,8 @@ class Memory:
     # Container → the checks that answered before the change that it has to prove itself after.
     answered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     revision: str = ""  # revision of the last complete apply; tells drift from change
+    # Files that this node has written whole, and never with a secret since: what is on the disk may be shown.
+    plain: frozenset[str] = frozenset()
 
 
 # --- plan ------------------------------------------------------------------------------------------------------
@@ -428,6 +442,9 @@ class Difference:
     desired: str
     actual: str
 
+    def __post_init__(self) -> None:
+        _clean(self, "actual")
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -443,6 +460,11 @@ class Action:
     differences: tuple[Difference, ...] = ()
     diff: str = ""  # unified diff of a file, redacted
     risks: tuple[str, ...] = ()  # "data-plane", "stateful", "deletion", "migration", "image", "secret"
+
+    def __post_init__(self) -> None:
+        _clean(self, "cause")
+        if self.diff:  # whoever shows it makes it printable: it may be long
+            object.__setattr__(self, "diff", known()(self.diff))
 
     @property
     def id(self) -> str:
@@ -464,6 +486,9 @@ class Held:
     message: str
     differences: tuple[Difference, ...] = ()
     drift: bool = False
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 NOT_ACHIEVABLE = "NotAchievable"  # reason of a Held: it was asked for, and something else came of it
@@ -497,6 +522,9 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -506,6 +534,9 @@ class CheckResult:
     service: str
     ok: bool
     message: str = ""
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,6 +549,9 @@ class Condition:
     message: str
     since: datetime
     revision: str = ""
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------

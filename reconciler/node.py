@@ -5,7 +5,7 @@ with its bound contents for the accepted revision, so that a pass over an unchan
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +27,6 @@ from reconciler import (
     policy,
     probe,
     report,
-    secret,
     sops,
     windows,
 )
@@ -343,7 +342,6 @@ class Node:
             self._say(pending(revision, len(wanted.actions), testing), target.desired.site)
         if target.desired.revision != self.state.memory().revision:
             self.state.begin(target.desired.revision)
-        redact = secret.Redactor(target.prepared.secrets.values())
         slots = apply.Slots(self.settings.engine.parallel)
         actions = apply.Actions(
             wanted,
@@ -357,12 +355,15 @@ class Node:
             store=self.state,
             rollback=self._rollback(target),
             units=apply.Systemd(),
-            redact=redact,
             validator=self._validator,
             gate=self._gate(target, wanted, memory),
             slots=slots,
         )
-        return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+        touched = _files_touched(wanted, target.desired)
+        self.state.plain(memory.plain - touched)
+        outcomes = apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+        self.state.plain((memory.plain - touched) | _files_plain(outcomes, target.desired, memory))
+        return outcomes
 
     def look_again(self, target: Target, outcomes: Sequence[Outcome]) -> tuple[Held, ...]:
         """Whether what was done put right what it should have: what did not is remembered, and not acted upon again."""
@@ -472,6 +473,26 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
         observed={name: running.id for name, running in actual.containers.items()},
         owned=frozenset(running.id for running in actual.containers.values() if running.owned),
         registered={registration.id: registration for registration in memory.registered},
+    )
+
+
+def _files_touched(wanted: Plan, desired: Desired) -> frozenset[str]:
+    """Files that an apply may write, or bring back in a rollback."""
+    containers = {action.container for action in wanted.actions} | {action.target for action in wanted.actions}
+    return frozenset(file.path for file in desired.files if file.container in containers) | {
+        action.target for action in wanted.actions
+    }
+
+
+def _files_plain(outcomes: Iterable[Outcome], desired: Desired, memory: Memory) -> frozenset[str]:
+    """Of those, the files that hold no secret for certain now: written without one or known before, and nothing went wrong."""
+    seen = list(outcomes)
+    failed = {name for o in seen if o.result != "done" for name in (o.action.container, o.action.target)}
+    written = {o.action.target for o in seen if o.action.verb is Verb.WRITE and o.result == "done"}
+    return frozenset(
+        file.path
+        for file in desired.files
+        if not file.secrets and file.container not in failed and (file.path in written or file.path in memory.plain)
     )
 
 

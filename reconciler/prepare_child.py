@@ -35,10 +35,8 @@ def locked(whole: Site, content: Content, desired: Desired) -> tuple[Locked, ...
     """The encrypted files that concern a host which uses secrets, checked as far as that goes without a key."""
     if not desired.secrets:
         return ()
-    groups = whole.hosts[desired.host].groups
-    names = ["passwords.yml", *(f"passwords/{group}.yml" for group in groups), f"hosts/{desired.host}.passwords.yml"]
-    return tuple(
-        Locked(name, base64.b64encode(content[name]).decode(), sops.examine(content[name], name=name))
-        for name in names
-        if name in content
-    )
+    found = []
+    for name in whole.recipients(desired.host):
+        examined = sops.examine(content[name], name=name)
+        found.append(Locked(name, base64.b64encode(examined.text).decode(), examined.recipients))
+    return tuple(found)

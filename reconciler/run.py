@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 from reconciler import errors, walls
+from reconciler.foreign import said
 from reconciler.model import from_json
 from reconciler.run_child import ERROR, EXHAUSTED
 from reconciler.text import printable
@@ -53,7 +54,7 @@ class Completed:
     @property
     def message(self) -> str:
         """The last 2,000 characters of stderr, for an error message."""
-        return printable(self.stderr.decode(errors="replace").strip()[-2000:], keep_newlines=True)
+        return said(self.stderr.strip(), last=2000)
 
 
 @dataclass(frozen=True, slots=True)

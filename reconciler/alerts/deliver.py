@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler import errors
+from reconciler import errors, secret
 
 _SECONDS = 10.0  # for one request
 SIGNATURE = "X-Reconciler-Signature-256"
@@ -171,6 +171,7 @@ def _read(path: Path) -> str:
         raise _misconfigured(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from None
     if not content or not content.isprintable():
         raise _misconfigured(f"{path} must hold one line of text")
+    secret.keep([secret.Secret(content)])
     return content
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,8 +36,7 @@ FILE_VERBS = frozenset({Verb.WRITE, Verb.DELETE, Verb.CHMOD})
 class Actions:
     """Carries out the actions of one plan. Call it with an action; safe to call from several threads.
 
-    `contents` are the final bytes of the files by path; `redact` removes secrets from texts that services wrote; `slots` are
-    those of the walk. It may be killed at any point: each method takes its steps in such an order that the next plan can go on.
+    `contents` are the final bytes of the files by path; `slots` are those of the walk. It may be killed at any point: each method takes its steps in such an order that the next plan can go on.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class Actions:
         store: Store,
         rollback: Rollback,
         units: Units,
-        redact: Callable[[str], str],
         validator: Validator,
         gate: Gate,
         slots: Slots | None = None,
@@ -66,8 +65,7 @@ class Actions:
         self._root = Path(desired.config_root)
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
-        self._units, self._redact, self._slots, self._validator = units, redact, slots, validator
-        self._gate = gate
+        self._units, self._slots, self._validator, self._gate = units, slots, validator, gate
         # Files of one container are kept together, as they were before the first of them changes; those of a container
         # that nothing of this plan puts to the test are not kept, because nothing would tell that they work.
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
@@ -106,9 +104,7 @@ class Actions:
         if action.verb in _GATED and not action.drift and action.target in self._containers:
             self._gate.before(self._containers[action.target])
         outcome = self._verbs[action.verb](action)
-        return Outcome(
-            action, outcome.result, outcome.reason, self._redact(outcome.message), time.monotonic() - started
-        )
+        return replace(outcome, action=action, seconds=time.monotonic() - started)
 
     def _touched(self, action: Action) -> tuple[str, ...]:
         """The containers that are there already and that an action may stop, change or remove."""
@@ -137,7 +133,7 @@ class Actions:
     def _validate(self, action: Action) -> Outcome:
         container = self._containers[action.target]
         wanted = [file for file in self._files.values() if file.container == container.name]
-        said = self._validator.run(
+        refused = self._validator.run(
             self._engine,
             container,
             wanted,
@@ -145,8 +141,8 @@ class Actions:
             part_digest=self._part_digest.get(container.name, ""),
             config_root=self._root,
         )
-        if said:
-            raise failure(container.name, self._redact(said))
+        if refused:
+            raise failure(container.name, refused)
         return Outcome(action, "done")
 
     def _write(self, action: Action) -> Outcome:
@@ -381,7 +377,7 @@ class Actions:
         job: Job = self._jobs[action.target]
         code, output = self._engine.run_once(job)
         message = "" if code == 0 else f"{job.name} ended with exit code {code}: {output.strip()[-1500:]}"
-        self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), self._redact(message)[:300]))
+        self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300]))
         return Outcome(action, "done") if code == 0 else Outcome(action, "failed", "JobFailed", message)
 
     def _register(self, action: Action) -> Outcome:

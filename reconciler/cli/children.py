@@ -25,6 +25,7 @@ __all__ = [
     "explain",
     "gather",
     "hosts",
+    "kinds",
     "passwords",
     "plan",
     "representatives",
@@ -54,6 +55,11 @@ def validate(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         if alarm.rang or world.exhausted:
             break  # so would every other host, and each would take as long
     return {"problems": to_json(sorted(problems)), "hosts": len(site.hosts), "rendered": hosts}
+
+
+def kinds(argument: Mapping[str, Any], gathered: Gathered) -> list[str]:
+    """{"source"} → one host of each kind."""
+    return representatives(load(files(gathered, "source")))
 
 
 def representatives(site: Site) -> list[str]:
@@ -157,12 +163,14 @@ def passwords(argument: Mapping[str, Any], gathered: Gathered) -> list[dict[str,
 
 
 def sealed(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
-    """{"source", "file"} → {"names": {dotted name: whether it is set}, "recipients"} of an encrypted file of the site."""
+    """{"source", "file"} → {"names": {dotted name: whether it is set}, "recipients", "text": what sops is given of it} of an
+    encrypted file of the site."""
     content, name = files(gathered, "source"), argument["file"]
-    found = sops.ciphertexts(content[name], name=name)
+    found, examined = sops.ciphertexts(content[name], name=name), sops.examine(content[name], name=name)
     return {
         "names": {key: bool(text) for key, text in found.items()},
-        "recipients": sops.examine(content[name], name=name),
+        "recipients": examined.recipients,
+        "text": examined.text.decode(),
     }
 
 

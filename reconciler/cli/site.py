@@ -149,7 +149,7 @@ def render(
     What would be below the host's configuration directory, the same bytes on every machine.
     """
     from reconciler import files, prepare, sops
-    from reconciler.render import bind
+    from reconciler.render import write
 
     if out.is_dir() and any(out.iterdir()) and not force:
         raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason="OutputNotEmpty")
@@ -160,7 +160,7 @@ def render(
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in answer.desired.files:
         path, mode = file.path, file.mode
-        content = file.content if values is None else bind(file.content, values)
+        content = file.content if values is None else write(file, values)
         folder = path.rpartition("/")[0]
         if folder:
             files.make_dirs(out, folder, 0o700 if keys else 0o755)

@@ -117,7 +117,7 @@ class Engine:
     def last_words(self, container: Container, lines: int = 20, *, name: str | None = None) -> str:
         """The last lines of the container's `log_files` and of its output. "" when there are none; raises nothing.
 
-        They may hold what the service wrote of its secrets: redact them before they are shown.
+        They came through foreign.py: what the service wrote of secrets that this process knows is masked.
         """
         return logs.last_words(self._connection, container, name or container.name, lines)
 

@@ -13,6 +13,7 @@ import urllib3
 from docker import errors as docker_errors
 
 from reconciler import errors
+from reconciler.foreign import said
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +146,5 @@ def registry(image: str) -> str:
 
 def first_line(text: str) -> str:
     """The engine's first line, at most 600 characters."""
-    lines = text.strip().splitlines()
+    lines = said(text).strip().splitlines()
     return lines[0][:600] if lines else "no reason given"

@@ -11,6 +11,7 @@ from reconciler import errors
 from reconciler.engine import logs, parse
 from reconciler.engine.connection import Connection
 from reconciler.engine.observe import execute
+from reconciler.foreign import said
 from reconciler.model import Container, Image, Running, State
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
@@ -87,7 +88,7 @@ class Waiter:
             code = f" with exit code {found.exit_code}" if found.state is not State.RUNNING else ""
             return self._end("RestartLoop", f"ended{code} and was started again {restarts} times")
         if found.state in (State.EXITED, State.DEAD):
-            why = f": {found.error}" if found.error else ""
+            why = f": {said(found.error)}" if found.error else ""
             return self._end("ExitedEarly", f"exited with code {found.exit_code}{why}")
         if found.health == "unhealthy":
             return self._end("Unhealthy", "its health check fails")
@@ -125,6 +126,6 @@ class Waiter:
 
 def _state(data: Mapping[str, Any]) -> str:
     health = data["State"].get("Health") or {}
-    last = (health.get("Log") or [{}])[-1].get("Output", "").strip().splitlines()
+    last = said((health.get("Log") or [{}])[-1].get("Output", "")).strip().splitlines()
     status = f"{data['State']['Status']}, {health.get('Status')}" if health.get("Status") else data["State"]["Status"]
     return f"{status}: {last[-1][:200]}" if last else str(status)

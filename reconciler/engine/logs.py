@@ -14,6 +14,7 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.engine.connection import Connection
+from reconciler.foreign import said, whole_lines
 from reconciler.model import Container
 
 _TAIL_BYTES = 64 << 10
@@ -47,7 +48,7 @@ def output(connection: Connection, name: str, lines: int = 20) -> str:
             text = connection.api.logs(name, stdout=True, stderr=True, tail=lines, stream=False)
     except errors.ReconcilerError:
         return ""
-    return bytes(text)[-_TAIL_BYTES:].decode(errors="replace").strip()
+    return said(whole_lines(bytes(text), _TAIL_BYTES)).strip()
 
 
 def _file(connection: Connection, data: Mapping[str, Any], pattern: str, lines: int) -> str:
@@ -117,4 +118,4 @@ def _from_archive(connection: Connection, identity: str, folder: str, glob: str)
 
 
 def _last(content: bytes, lines: int) -> str:
-    return "\n".join(content.decode(errors="replace").splitlines()[-lines:])
+    return "\n".join(said(whole_lines(content, _TAIL_BYTES)).splitlines()[-lines:])

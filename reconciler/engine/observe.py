@@ -12,6 +12,7 @@ from reconciler import errors
 from reconciler.engine import parse
 from reconciler.engine.connection import THREADS, Connection
 from reconciler.engine.events import Event
+from reconciler.foreign import said, whole_lines
 from reconciler.model import ASIDE, Container, Desired, Image, Running, State, Volume
 
 CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
@@ -285,7 +286,7 @@ def execute(
         code = api.exec_inspect(created["Id"])["ExitCode"]
     if code is None:
         raise errors.Transient(f"the command in {name} has not ended", reason="EngineTimeout")
-    return int(code), output.decode(errors="replace")
+    return int(code), said(whole_lines(output, limit))
 
 
 def _read_frames(stream: Any, deadline: float, limit: int) -> bytes:

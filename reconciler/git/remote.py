@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pygit2
 
-from reconciler import errors, run, scratch, walls
+from reconciler import errors, run, scratch, secret, walls
 from reconciler.git import content
 from reconciler.git.failures import failure
 
@@ -166,6 +166,7 @@ def read_credential(remote: Remote) -> tuple[str, str] | None:
         raise failure(
             "GitRemoteInvalid", remote.url, f"token_file {remote.token_file} does not hold one line with a token"
         )
+    secret.keep([secret.Secret(token)])
     return remote.username, token
 
 

@@ -91,7 +91,9 @@ def _write(
     drift: bool,
     found: bytes | None,
 ) -> Action:
-    text = file_diff(file, draft.basis.contents[file.path], found, draft.previous.get(file.path))
+    known = draft.previous.get(file.path)
+    plain = file.path in draft.memory.plain
+    text = file_diff(file, draft.basis.contents[file.path], found, known, plain=plain)
     risks = ("secret",) if "rotated" in cause else ()
     return Action(
         Verb.WRITE,

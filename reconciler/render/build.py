@@ -12,7 +12,7 @@ from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with, to_json
+from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with
 from reconciler.render import checks, collect, containers, files, jobs, logins, option_rules, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
@@ -20,7 +20,7 @@ from reconciler.render.explanation import no_host
 from reconciler.render.faults import Refused
 from reconciler.render.fields import Fields
 from reconciler.render.meter import Exhausted, Run, Running
-from reconciler.site import Site
+from reconciler.site import Site, passwords
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
@@ -75,7 +75,6 @@ class _Builder:
         for parts in every:
             self._jobs(parts)
         made = self._ordered(every)
-        self._open_secrets(every)
         registrations, registrars = self._registrations(every)
         self._circles(made, every, registrations, registrars)
         secrets = self._secrets(registrations, registrars)
@@ -117,10 +116,14 @@ class _Builder:
     def _variable(self, name: str, default: str) -> str:
         variables = self.world.variables(self.host)
         try:
-            return str(variables[name]) if name in variables else default
+            found = str(variables[name]) if name in variables else default
         except SiteInvalid as error:
             self.problems += error.problems
             return default
+        if tokens.names(found):
+            message = f"{name} holds a secret, and paths and keys are shown to everybody"
+            self.problems.append(variables.layered(name)[-1].place.problem(message, "give it another value"))
+        return found
 
     def _config_root(self) -> str:
         """Where files go, in one spelling. Whether a host lets it be there is for that host to say."""
@@ -367,19 +370,6 @@ class _Builder:
 
     # --- secrets ---------------------------------------------------------------------------------------------------
 
-    def _open_secrets(self, every: list[_Parts]) -> None:
-        """Report secrets in what the engine is asked for, which it shows to everybody who can ask it."""
-        for parts in every:
-            specs = [("containers", spec) for spec in parts.specs.values()]
-            specs += [("jobs", job.container) for job in parts.jobs]
-            for section, spec in specs:
-                for name in (item.name for item in dataclasses.fields(spec)):
-                    secrets = _held(to_json(getattr(spec, name)))
-                    if secrets:
-                        place = parts.service.document.place((section, spec.name, name))
-                        message = f"{name} would show the secret {', '.join(sorted(secrets))} to `docker inspect`"
-                        self.problems.append(place.problem(message, "give it in a file"))
-
     def _secrets(self, registrations: list[Registration], registrars: list[Registrar]) -> Mapping[str, str]:
         """Name → digest of the ciphertext for every secret in use; the ones that are missing are problems."""
         used: dict[str, str] = {}  # name → who uses it
@@ -387,10 +377,10 @@ class _Builder:
             for name in file.secrets:
                 used.setdefault(name, file.sources[0] if file.sources else file.path)
         for registration in registrations:
-            for name in _held(registration.fields):
+            for name in tokens.held(registration.fields):
                 used.setdefault(name, f"the registration {registration.id}")
         for registrar in registrars:
-            for name in _held(registrar.connection):
+            for name in tokens.held(registrar.connection):
                 used.setdefault(name, f"the connection to {registrar.kind}")
         known = self.site.secrets(self.host)
         self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
@@ -399,7 +389,20 @@ class _Builder:
             self.problems.append(
                 Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {used[name]} needs it", hint)
             )
+        if used:
+            self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _require_opened(self) -> None:
+        """Report password files that this host has to open and, by the key that the inventory declares for it, cannot."""
+        key = self.site.hosts[self.host].report_key
+        for name, recipients in self.site.recipients(self.host).items():
+            if key and not passwords.opens(recipients, key):
+                message = (
+                    f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
+                )
+                hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
+                self.problems.append(Problem(name, 0, 0, message, hint))
 
     def _bound(self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]) -> None:
         """Report texts that would be too large with their secrets; what they would be counts as made."""

@@ -19,6 +19,7 @@ _DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_we
 _DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
 _RESTART_POLICY: Final = re.compile(r"(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)?")
+_STRATEGIES: Final = ("COPY_ALWAYS", "COPY_ONCE")
 _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
 
 
@@ -220,7 +221,10 @@ def _environment(fields: Fields, name: str, kolla: bool) -> dict[str, str]:
 
 def _strategy(fields: Fields) -> str:
     variables = fields.scope.variables
-    return str(variables["config_strategy"]) if "config_strategy" in variables else "COPY_ALWAYS"
+    found = str(variables["config_strategy"]) if "config_strategy" in variables else "COPY_ALWAYS"
+    if found not in _STRATEGIES:
+        fields.problem(None, f"config_strategy must be one of {', '.join(_STRATEGIES)}, is {found!r}")
+    return found
 
 
 def _tmpfs(fields: Fields) -> dict[str, str]:

@@ -50,16 +50,26 @@ class Fields:
         """Report something about one key (or the whole mapping)."""
         self.problems.append(self.place(key).problem(message, hint))
 
-    def value(self, key: str, default: Any = None) -> Any:
-        """The evaluated value of any type; the default when it is absent or cannot be evaluated."""
+    def value(self, key: str, default: Any = None, *, secret: bool = False) -> Any:
+        """The evaluated value of any type; the default when it is absent or cannot be evaluated.
+
+        A secret in it is a problem unless `secret` says that nothing ever shows this value: the engine shows its options to
+        everybody who may ask it, and plans, logs and reports name what they are about.
+        """
         if key not in self.raw:
             return default
         raw = self.raw[key]
-        return raw if self._done else self._evaluated(raw, (*self.path, key), default)
+        found = raw if self._done else self._evaluated(raw, (*self.path, key), default)
+        if not secret and (held := tokens.held(found)):
+            message = (
+                f"{key} would show the secret {', '.join(sorted(held))}, to `docker inspect`, in plans or in reports"
+            )
+            self.problem(key, message, "give it in a file, or as a password")
+        return found
 
-    def text(self, key: str, default: str = "") -> str:
+    def text(self, key: str, default: str = "", *, secret: bool = False) -> str:
         """A text. Numbers are written out."""
-        value = self.value(key)
+        value = self.value(key, secret=secret)
         if value is None:
             return default
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -81,7 +91,7 @@ class Fields:
 
     def flag(self, key: str, default: bool = False) -> bool:
         """A boolean, in Kolla's spellings too."""
-        value = self.value(key, default)
+        value = self.value(key, default, secret=True)
         if isinstance(value, bool):
             return value
         if isinstance(value, str | int) and str(value).lower() in _FLAGS:
@@ -93,7 +103,7 @@ class Fields:
 
     def integer(self, key: str, default: int | None = 0) -> int | None:
         """A whole number, as a number or a text."""
-        value = self.value(key)
+        value = self.value(key, secret=True)
         if value is None or value == "":
             return default
         try:
@@ -106,7 +116,7 @@ class Fields:
 
     def duration(self, key: str, default: float) -> float:
         """Seconds, from a number or a text such as 30, 30s or 5m."""
-        value = self.value(key)
+        value = self.value(key, secret=True)
         if value is None or value == "":
             return default
         try:
@@ -117,7 +127,7 @@ class Fields:
 
     def size(self, key: str, default: int | None = 0) -> int | None:
         """Bytes, from a number or a text such as 512m or 1g."""
-        value = self.value(key)
+        value = self.value(key, secret=True)
         if value is None or value == "":
             return default
         match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
@@ -127,9 +137,9 @@ class Fields:
             return default
         return int(size)
 
-    def items(self, key: str) -> list[Any]:
+    def items(self, key: str, *, secret: bool = False) -> list[Any]:
         """A list of anything; a single text counts as a list of one."""
-        value = self.value(key)
+        value = self.value(key, secret=secret)
         if value is None or value == "":
             return []
         if isinstance(value, str):
@@ -186,7 +196,7 @@ class Fields:
         """The mappings of a list; the list itself may be an expression."""
         raw, done = self.raw.get(key), self._done
         if isinstance(raw, str):
-            raw, done = self.value(key), True
+            raw, done = self.value(key, secret=True), True  # each entry is read by itself
         if raw is None or raw == "":
             return []
         if not isinstance(raw, list):

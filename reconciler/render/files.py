@@ -11,7 +11,7 @@ from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
-from reconciler.render import merge, paths, tokens
+from reconciler.render import formats, merge, paths, tokens
 from reconciler.render.ansible import to_json
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
@@ -123,7 +123,7 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
         where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "a template"
         entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
         return
-    _add(entry, name, texts, owner, made, entry.flag("optional") or bool(folder))
+    _add(entry, name, texts, owner, made, how, entry.flag("optional") or bool(folder))
 
 
 def _named(entry: Fields) -> bool:
@@ -139,7 +139,8 @@ def _expanded(patterns: Iterable[Any], owner: Owner) -> list[str]:
     ]
 
 
-def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, optional: bool) -> None:
+def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, merged: str, optional: bool) -> None:
+    kind = entry.choice("format", "", formats.NAMES) if "format" in entry else ""
     mode = _mode(entry, owner.kolla)
     numeric = _NUMERIC_OWNER.fullmatch(entry.text("owner")) if not owner.kolla else None
     if not owner.kolla and entry.text("owner") and numeric is None:
@@ -163,6 +164,7 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
                 on_change=cast(OnChange, entry.choice("on_change", "restart", ("restart", "reload", "none"))),
                 secrets=tuple(sorted(tokens.names(text))),
                 sources=sources,
+                format=kind or formats.of_name(path, merged),
             )
         )
         if destination and not owner.kolla:

@@ -77,6 +77,17 @@ def names(text: str) -> set[str]:
     return set(_names(text, 0))
 
 
+def held(value: object) -> set[str]:
+    """The names of all secrets in plain data: in texts, keys, lists and mappings."""
+    if isinstance(value, str):
+        return names(value)
+    if isinstance(value, Mapping):
+        return {name for pair in value.items() for part in pair for name in held(part)}
+    if isinstance(value, list | tuple):
+        return {name for item in value for name in held(item)}
+    return set()
+
+
 def bind(text: str, secrets: Mapping[str, Any]) -> str:
     """`text` with every token replaced by its value. `secrets` maps names to str or Secret, or to mappings of such.
 

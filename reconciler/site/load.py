@@ -50,12 +50,13 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
         overrides=layout.overrides,
         policy=rules,
         catalogue=catalogue,
-        passwords={name: secret for part in secrets.values() for name, secret in part.items()},
+        passwords={name: secret for part in secrets.secrets.values() for name, secret in part.items()},
         warnings=tuple(sorted(problems)),
         _base=layers.base,
         _groups=layers.groups,
         _hosts=layers.hosts,
-        _secrets=secrets,
+        _secrets=secrets.secrets,
+        _recipients=secrets.recipients,
     )
 
 

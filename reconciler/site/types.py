@@ -73,6 +73,7 @@ class Site:
     _groups: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _hosts: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _secrets: Mapping[str, Mapping[str, SecretName]] = field(default_factory=dict, repr=False)  # by file
+    _recipients: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)  # by file
 
     def layers(self, host: str) -> Mapping[str, Layered]:
         """Every variable that has a value on a host, with its layers. Raises KeyError for an unknown host."""
@@ -86,8 +87,15 @@ class Site:
 
     def secrets(self, host: str) -> Mapping[str, SecretName]:
         """The secrets that a host uses: passwords.yml, then its groups' from outer to inner, then its own."""
-        result = dict(self._secrets.get("passwords.yml", {}))
-        for group in self.hosts[host].groups:
-            result.update(self._secrets.get(f"passwords/{group}.yml", {}))
-        result.update(self._secrets.get(f"hosts/{host}.passwords.yml", {}))
+        result: dict[str, SecretName] = {}
+        for name in self._password_files(host):
+            result.update(self._secrets.get(name, {}))
         return result
+
+    def recipients(self, host: str) -> Mapping[str, tuple[str, ...]]:
+        """The password files that a host has to open, those that hold nothing left out, each with its recipients."""
+        return {name: self._recipients[name] for name in self._password_files(host) if self._recipients.get(name)}
+
+    def _password_files(self, host: str) -> tuple[str, ...]:
+        groups = self.hosts[host].groups
+        return ("passwords.yml", *(f"passwords/{group}.yml" for group in groups), f"hosts/{host}.passwords.yml")

@@ -285,6 +285,11 @@ class StateDirectory:
     def unregistered(self, registration_id: str) -> None:
         self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
 
+    def plain(self, paths: Iterable[str]) -> None:
+        """These files, and no others, hold nothing that this node wrote with a secret."""
+        if (wanted := frozenset(paths)) != self.memory().plain:
+            self._change(lambda m: replace(m, plain=wanted))
+
     @property
     def begun(self) -> str:
         """The revision that was begun and not carried out completely; "" when there is none."""

