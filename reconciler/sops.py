@@ -20,6 +20,7 @@ import yaml
 
 from reconciler import errors, run
 from reconciler.secret import conceal, reveal
+from reconciler.yaml_events import events
 
 # Key services that sops would ask over the network, at the wish of whoever wrote the file.
 _REMOTE_KEYS: Final = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
@@ -27,7 +28,6 @@ _CIPHERTEXT = re.compile(r"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST: Final = 20
 _EMPTY_TAGS = ("tag:yaml.org,2002:null",)
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,8 +332,11 @@ def _document(content: bytes, name: str) -> _Document:
 
 def _compose(content: bytes, name: str) -> yaml.Node | None:
     try:
-        root: yaml.Node | None = yaml.compose(content, Loader=_LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        text = content.decode("utf-8-sig")
+        for _ in events(text, _DEEPEST):
+            pass
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or type(error).__name__
@@ -345,17 +348,15 @@ def _compose(content: bytes, name: str) -> yaml.Node | None:
     return root
 
 
-def _refuse_aliases(node: yaml.Node | None, name: str, seen: set[int], depth: int = 0) -> None:
+def _refuse_aliases(node: yaml.Node | None, name: str, seen: set[int]) -> None:
     if node is None:
         return
     if id(node) in seen:
         raise _odd(node, name, "aliases are not used in encrypted files")
-    if depth > _DEEPEST:
-        raise _odd(node, name, f"nested deeper than {_DEEPEST} levels")
     seen.add(id(node))
     for child in node.value if isinstance(node, yaml.CollectionNode) else ():
         for part in child if isinstance(child, tuple) else (child,):
-            _refuse_aliases(part, name, seen, depth + 1)
+            _refuse_aliases(part, name, seen)
 
 
 def _pairs(node: yaml.MappingNode, name: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:

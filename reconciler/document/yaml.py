@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from reconciler.errors import Problem, SiteInvalid
+from reconciler.yaml_events import TooDeep, events
 
 Path = tuple[str | int, ...]
 
@@ -97,15 +98,15 @@ def load(content: bytes, name: str) -> Document:
     text = _decode(content, name)
     reader = _Reader(name)
     try:
-        document = reader.document(yaml.parse(text, Loader=yaml.CLoader))
+        document = reader.document(events(text, MAX_DEPTH))
+    except TooDeep as error:
+        reader.report(error.problem_mark.line, error.problem_mark.column, error.problem)
     except yaml.MarkedYAMLError as error:
         reader.syntax(error)
     except yaml.reader.ReaderError as error:
         reader.character(text.encode()[: error.position].decode(errors="replace"), error.character)
     except yaml.YAMLError as error:
         reader.report(-1, -1, f"cannot be read as YAML: {error}")
-    except _TooDeep:
-        pass
     if reader.problems:
         raise SiteInvalid(reader.problems[:MAX_PROBLEMS])
     return document
@@ -135,10 +136,6 @@ def scalar(text: str) -> Any:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a number that can be used")
     return number
-
-
-class _TooDeep(Exception):
-    pass
 
 
 def _decode(content: bytes, name: str) -> str:
@@ -190,12 +187,12 @@ class _Reader:
                     mark = event.start_mark
                     self.report(mark.line, mark.column, "a second document begins here", "one document per file")
             elif kind not in (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentEndEvent):
-                content, place = self._value(event, 1)
+                content, place = self._value(event)
                 if count == 1:
                     data, node = content, place
         return Document(self.name, data, node)
 
-    def _value(self, event: Any, depth: int) -> tuple[Any, _Node]:
+    def _value(self, event: Any) -> tuple[Any, _Node]:
         mark = event.start_mark
         line, column = mark.line, mark.column
         kind = type(event)
@@ -209,12 +206,9 @@ class _Reader:
             self.report(line, column, f"the tag {tag} is not allowed", "quote a text that begins with !")
         if kind is yaml.ScalarEvent:
             return self._scalar(event, line, column), (line, column, None)
-        if depth >= MAX_DEPTH:
-            self.report(line, column, f"is nested deeper than {MAX_DEPTH} levels")
-            raise _TooDeep
         if kind is yaml.SequenceStartEvent:
-            return self._sequence(line, column, depth)
-        return self._mapping(line, column, depth)
+            return self._sequence(line, column)
+        return self._mapping(line, column)
 
     def _scalar(self, event: Any, line: int, column: int) -> Any:
         if event.style or event.tag is not None:
@@ -225,18 +219,18 @@ class _Reader:
             self.report(line, column, str(error), "quote it if it is text")
             return None
 
-    def _sequence(self, line: int, column: int, depth: int) -> tuple[Any, _Node]:
+    def _sequence(self, line: int, column: int) -> tuple[Any, _Node]:
         items: list[Any] = []
         nodes: list[_Node] = []
         for event in self._events:
             if type(event) is yaml.SequenceEndEvent:
                 break
-            item, node = self._value(event, depth + 1)
+            item, node = self._value(event)
             items.append(item)
             nodes.append(node)
         return items, (line, column, nodes)
 
-    def _mapping(self, line: int, column: int, depth: int) -> tuple[Any, _Node]:
+    def _mapping(self, line: int, column: int) -> tuple[Any, _Node]:
         items: dict[str, Any] = {}
         nodes: dict[str, tuple[int, int, _Node]] = {}
         for event in self._events:
@@ -244,8 +238,8 @@ class _Reader:
                 break
             mark = event.start_mark
             key_line, key_column = mark.line, mark.column
-            key = self._key(event, depth)
-            value, node = self._value(next(self._events), depth + 1)
+            key = self._key(event)
+            value, node = self._value(next(self._events))
             if key is None:
                 continue
             if key in items:
@@ -256,9 +250,9 @@ class _Reader:
             nodes[key] = (key_line, key_column, node)
         return items, (line, column, nodes)
 
-    def _key(self, event: Any, depth: int) -> str | None:
+    def _key(self, event: Any) -> str | None:
         """The key, or None when it is none that can be used (which is then reported)."""
-        key, (line, column, _) = self._value(event, depth + 1)
+        key, (line, column, _) = self._value(event)
         if not isinstance(key, str):
             if type(event) is yaml.ScalarEvent:
                 hint = f'write "{event.value}":'
