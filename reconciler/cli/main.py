@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from reconciler import errors
+from reconciler import DISTRIBUTION, errors
 from reconciler.cli import output
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
@@ -131,7 +131,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 )
 @click.option("--config", type=click.Path(path_type=Path), envvar="RECONCILER_CONFIG", help="The node's settings file.")
 @click.option("--debug", is_flag=True, help="Show tracebacks (never with values of variables).")
-@click.version_option(package_name="reconciler", message="%(prog)s %(version)s")
+@click.version_option(package_name=DISTRIBUTION, message="%(prog)s %(version)s")
 @click.pass_context
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
