@@ -5,13 +5,17 @@ question say in their help what 1 and 2 mean there. Errors of ours never show a 
 with the values of local variables.
 """
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
@@ -67,7 +71,9 @@ class Program(click.Group):
         debug = "--debug" in words or bool(os.environ.get("RECONCILER_DEBUG"))
         extra["standalone_mode"] = False
         extra.setdefault("prog_name", "reconciler")
-        sys.exit(self._guarded(words, rest, extra, debug))
+        with _ending_as_interrupted():
+            code = self._guarded(words, rest, extra, debug)
+        sys.exit(code)
 
     def _guarded(self, words: list[str], rest: tuple[Any, ...], extra: dict[str, Any], debug: bool) -> int:
         verb = next((word for word in words if not word.startswith("-")), "")
@@ -110,6 +116,25 @@ class Program(click.Group):
             return failed
 
 
+@contextlib.contextmanager
+def _ending_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a verb as an interrupt does: its children are stopped, its temporary files removed. A second one ends it
+    at once. What serves (`run`, `reporter`) has a way of its own."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if ours and signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _show(error: errors.ReconcilerError) -> None:
     if isinstance(error, errors.SiteInvalid):
         for problem in error.problems:
@@ -122,7 +147,7 @@ def _show(error: errors.ReconcilerError) -> None:
 
 
 _EPILOG = """\b
-Exit codes: 0 done; 1 an error, with what to do about it; 130 interrupted. What else a verb answers with its
+Exit codes: 0 done; 1 an error, with what to do about it; 130 interrupted, 143 terminated. What else a verb answers with its
 exit code (validate, plan, drift, status, doctor) is in its own --help."""
 
 

@@ -212,20 +212,27 @@ def children(parent: int) -> list[int]:
     return found
 
 
-def test_an_interrupted_job_leaves_nothing(repository: sites.Repository, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number, ignored", [(signal.SIGINT, ""), (signal.SIGTERM, ""), (signal.SIGTERM, "INT")])
+def test_an_interrupted_job_leaves_nothing(
+    repository: sites.Repository, tmp_path: Path, number: signal.Signals, ignored: str
+) -> None:
     repository.commit({**sites.small(), "services/web/templates/index.html.j2": _SLOW})
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-m", "reconciler", "ci", "review", "--base=nothing", "--dry-run", "--host-limit=60"]
     environment = sites.program_environment(TMPDIR=str(tmp_path / "tmp"), RECONCILER_TOKEN="not-a-token")
     job = subprocess.Popen(
-        command, cwd=repository.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["env", f"--ignore-signal={ignored}", *command] if ignored else command,
+        cwd=repository.root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     until = time.monotonic() + 60
     while not (below := children(job.pid)) and time.monotonic() < until:
         time.sleep(0.05)
     assert below
-    job.send_signal(signal.SIGINT)
-    assert job.wait(20) == 130
+    job.send_signal(number)
+    assert job.wait(20) == 128 + number
     while any(Path(f"/proc/{pid}/cmdline").exists() for pid in below) and time.monotonic() < until:
         time.sleep(0.05)
     assert [pid for pid in below if Path(f"/proc/{pid}").exists()] == []
