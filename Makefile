@@ -114,12 +114,34 @@ COMPILE = $(BIN)/uv --quiet pip compile \
 BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
 .PHONY: lock
-lock: ## Write requirements/*.lock anew after a change of pyproject.toml (UPGRADE=all, UPGRADE=NAME: newer versions)
+lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPGRADE=NAME: newer versions)
 	@test -x $(BIN)/uv || $(MAKE) install-venv
 	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
 	@$(COMPILE) pyproject.toml --constraints requirements/dev.lock --output-file requirements/runtime.lock
 	@$(BIN)/python -c '$(BUILD_REQUIRES)' | \
 		$(COMPILE) - --constraints requirements/dev.lock --output-file requirements/build.lock
+	@$(COMPILE) tests/images/kolla.in --output-file tests/images/kolla.lock
+	@$(COMPILE) tests/images/sources.in --no-deps --no-emit-build-options --output-file tests/images/sources.lock
+
+# The same tests with other versions than the locked ones, in an environment of their own: what needs neither engine nor images.
+TRY = $(BIN)/uv --quiet pip compile --no-generate-hashes --no-header --no-annotate pyproject.toml --extra dev
+.PHONY: test-lowest
+test-lowest: $(STAMP) ## The tests that need no engine, with the lowest versions that pyproject.toml allows
+	@mkdir -p build && $(TRY) --upgrade --resolution lowest-direct --output-file build/lowest.txt
+	@$(MAKE) try AS=lowest
+
+.PHONY: test-newest
+test-newest: $(STAMP) ## The same with the newest versions there are
+	@mkdir -p build && $(TRY) --upgrade --output-file build/newest.txt
+	@$(MAKE) try AS=newest
+
+.PHONY: try
+try:
+	@$(PYTHON) -m venv --clear build/$(AS)
+	@build/$(AS)/bin/$(PIP) install -r build/$(AS).txt
+	@build/$(AS)/bin/$(PIP) install --no-deps --no-index --no-build-isolation --editable .
+	@build/$(AS)/bin/pip --disable-pip-version-check check
+	@build/$(AS)/bin/pytest -m 'not slow and not engine and not images' $(PYTEST_ARGS)
 
 .PHONY: docs
 docs: $(STAMP) ## Generate the reference of the site's files from the schemas
