@@ -126,12 +126,12 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 # The same tests with other versions than the locked ones, in an environment of their own: what needs neither engine nor images.
 TRY = $(BIN)/uv --quiet pip compile --no-generate-hashes --no-header --no-annotate pyproject.toml --extra dev
 .PHONY: test-lowest
-test-lowest: $(STAMP) ## The tests that need no engine, with the lowest versions that pyproject.toml allows
+test-lowest: packages ## The tests that need no engine, with the lowest versions that pyproject.toml allows
 	@mkdir -p build && $(TRY) --upgrade --resolution lowest-direct --output-file build/lowest.txt
 	@$(MAKE) try AS=lowest
 
 .PHONY: test-newest
-test-newest: $(STAMP) ## The same with the newest versions there are
+test-newest: packages ## The same with the newest versions there are
 	@mkdir -p build && $(TRY) --upgrade --output-file build/newest.txt
 	@$(MAKE) try AS=newest
 

@@ -221,7 +221,7 @@ def test_the_pipeline_is_valid_gitlab_ci() -> None:
     """Against GitLab's own schema of .gitlab-ci.yml, as check-jsonschema brings it."""
     program = shutil.which("check-jsonschema", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:
-        _unavailable("check-jsonschema is missing: run `pip install check-jsonschema`")
+        _unavailable("check-jsonschema is missing: run `make venv`")
     files = [CHECKOUT / "site-example/.gitlab-ci.yml", CHECKOUT / "site-example/ci/reconciler.gitlab-ci.yml"]
     words = [str(program), "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", *map(str, files)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
