@@ -10,7 +10,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LOCKS := requirements/runtime.lock requirements/dev.lock requirements/build.lock
 PIP := pip --disable-pip-version-check --quiet
 # Nothing is built on the way but the program itself: an sdist's build would bring packages that no lock names.
 LOCKED := --require-hashes --only-binary :all:
@@ -25,18 +24,22 @@ help: ## Show this list
 .PHONY: venv
 venv: $(STAMP) ## Make .venv with the program and its development tools
 
-# Used again as long as pyproject.toml and the locks stay the same, whatever their time stamps say, and its Python still runs.
+# Used again as long as pyproject.toml and the lock stay the same, whatever their time stamps say, and its Python still runs; made
+# from nothing when the lock changes, so that it holds nothing that the lock does not.
 .PHONY: FORCE
 $(STAMP): FORCE
 	@if ! { $(BIN)/python -c '' && sha256sum --check --status $@; } 2>/dev/null; then $(MAKE) install-venv; fi
 
 .PHONY: install-venv
 install-venv: first
-	@echo "making $(VENV)"
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/$(PIP) install $(LOCKED) -r requirements/dev.lock
+	@if ! { $(BIN)/python -c '' && sha256sum --check --status $(VENV)/.locked; } 2>/dev/null; then \
+		echo "making $(VENV)"; \
+		$(PYTHON) -m venv --clear $(VENV); \
+		$(BIN)/$(PIP) install $(LOCKED) -r requirements/dev.lock; \
+		sha256sum requirements/dev.lock > $(VENV)/.locked; \
+	fi
 	@$(BIN)/$(PIP) install --no-deps --no-index --no-build-isolation --editable .
-	@sha256sum pyproject.toml $(LOCKS) > $(STAMP)
+	@sha256sum pyproject.toml requirements/dev.lock > $(STAMP)
 
 .PHONY: first
 first:
