@@ -1,6 +1,6 @@
 """Finds the verb, turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 an error, with one line about what is wrong and what to do; 130 interrupted. Verbs that answer a
+Exit codes: 0 done; 1 an error, with one line about what is wrong and what to do; 130 interrupted, 143 terminated. Verbs that answer a
 question say in their help what 1 and 2 mean there. Errors of ours never show a traceback; `--debug` shows one, and never
 with the values of local variables.
 """

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 CYCLE_SECONDS = 3600.0  # pulling a control plane's images over a slow line takes long; a cycle longer than this hangs
+_SEND_SECONDS = 5.0  # a busy systemd lets a message wait
 
 
 class Notifier:
@@ -63,7 +64,7 @@ class Notifier:
         if self._address:
             # Whether systemd listens must not matter to the work.
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-                out.setblocking(False)
+                out.settimeout(_SEND_SECONDS)
                 out.sendto(text.encode(errors="replace"), self._address)
 
 
