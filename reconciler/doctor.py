@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from reconciler import errors, files, host, sops, walls
+from reconciler import DISTRIBUTION, errors, files, host, sops, walls
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -61,7 +61,7 @@ def names() -> tuple[str, ...]:
 
 
 def _versions(settings: Settings) -> Iterator[Check]:
-    yield Check("versions", "ok", f"reconciler {version('reconciler')}, Python {'.'.join(map(str, _python()))}")
+    yield Check("versions", "ok", f"reconciler {version(DISTRIBUTION)}, Python {'.'.join(map(str, _python()))}")
     try:
         program = sops.find_program(settings.secrets.program)
         yield Check("versions", "ok", f"sops is {program}")

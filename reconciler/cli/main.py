@@ -1,6 +1,6 @@
 """Finds the verb, turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 an error, with one line about what is wrong and what to do; 130 interrupted. Verbs that answer a
+Exit codes: 0 done; 1 an error, with one line about what is wrong and what to do; 130 interrupted, 143 terminated. Verbs that answer a
 question say in their help what 1 and 2 mean there. Errors of ours never show a traceback; `--debug` shows one, and never
 with the values of local variables.
 """
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from reconciler import errors, run
+from reconciler import DISTRIBUTION, errors, run
 from reconciler.cli import output, token
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
@@ -122,7 +122,7 @@ def _show(error: errors.ReconcilerError) -> None:
 
 
 _EPILOG = """\b
-Exit codes: 0 done; 1 an error, with what to do about it; 130 interrupted. What else a verb answers with its
+Exit codes: 0 done; 1 an error, with what to do about it; 130 interrupted, 143 terminated. What else a verb answers with its
 exit code (validate, plan, drift, status, doctor) is in its own --help."""
 
 
@@ -131,7 +131,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 )
 @click.option("--config", type=click.Path(path_type=Path), envvar="RECONCILER_CONFIG", help="The node's settings file.")
 @click.option("--debug", is_flag=True, help="Show tracebacks (never with values of variables).")
-@click.version_option(package_name="reconciler", message="%(prog)s %(version)s")
+@click.version_option(package_name=DISTRIBUTION, message="%(prog)s %(version)s")
 @click.pass_context
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.

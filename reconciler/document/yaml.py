@@ -15,6 +15,7 @@ import yaml
 
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.text import encodable, printable
+from reconciler.yaml_events import TooDeep, events
 
 Path = tuple[str | int, ...]
 
@@ -161,11 +162,10 @@ class _Reader:
     def read(self, text: str) -> Document | None:
         """The document; None, and why in `problems`, when it cannot be read to its end."""
         try:
-            return self.document(yaml.parse(text, Loader=yaml.CLoader))
+            return self.document(events(text, MAX_DEPTH))
+        except TooDeep as error:
+            self.report(error.problem_mark.line, error.problem_mark.column, error.problem)
         except yaml.MarkedYAMLError as error:
-            if "nesting depth" in str(error.problem) and error.problem_mark and not self.problems:
-                # A bound of the library, whatever it is, lies beyond ours: reading as far as it got meets ours.
-                return self.read(text[: error.problem_mark.index])
             self.syntax(error)
         except yaml.reader.ReaderError as error:
             self.character(text.encode()[: error.position].decode(errors="replace"), error.character)
@@ -204,12 +204,12 @@ class _Reader:
                     mark = event.start_mark
                     self.report(mark.line, mark.column, "a second document begins here", "one document per file")
             elif kind not in (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentEndEvent):
-                content, place = self._value(event, 1)
+                content, place = self._value(event)
                 if count == 1:
                     data, node = content, place
         return Document(self.name, data, node, self._values)
 
-    def _value(self, event: Any, depth: int) -> tuple[Any, _Node]:
+    def _value(self, event: Any) -> tuple[Any, _Node]:
         mark = event.start_mark
         line, column = mark.line, mark.column
         kind = type(event)
@@ -229,12 +229,10 @@ class _Reader:
             self.report(line, column, f"the tag {tag} is not allowed", "quote a text that begins with !")
         if kind is yaml.ScalarEvent:
             return self._scalar(event, line, column), (line, column, None)
-        if depth >= MAX_DEPTH:
-            self.report(line, column, f"is nested deeper than {MAX_DEPTH} levels")
-            raise _EndError
+
         if kind is yaml.SequenceStartEvent:
-            return self._sequence(line, column, depth)
-        return self._mapping(line, column, depth)
+            return self._sequence(line, column)
+        return self._mapping(line, column)
 
     def _scalar(self, event: Any, line: int, column: int) -> Any:
         if event.style or event.tag is not None:
@@ -247,18 +245,18 @@ class _Reader:
             self.report(line, column, str(error), "quote it if it is text")
             return None
 
-    def _sequence(self, line: int, column: int, depth: int) -> tuple[Any, _Node]:
+    def _sequence(self, line: int, column: int) -> tuple[Any, _Node]:
         items: list[Any] = []
         nodes: list[_Node] = []
         for event in self._events:
             if type(event) is yaml.SequenceEndEvent:
                 break
-            item, node = self._value(event, depth + 1)
+            item, node = self._value(event)
             items.append(item)
             nodes.append(node)
         return items, (line, column, nodes)
 
-    def _mapping(self, line: int, column: int, depth: int) -> tuple[Any, _Node]:
+    def _mapping(self, line: int, column: int) -> tuple[Any, _Node]:
         items: dict[str, Any] = {}
         nodes: dict[str, tuple[int, int, _Node]] = {}
         for event in self._events:
@@ -266,8 +264,8 @@ class _Reader:
                 break
             mark = event.start_mark
             key_line, key_column = mark.line, mark.column
-            key = self._key(event, depth)
-            value, node = self._value(next(self._events), depth + 1)
+            key = self._key(event)
+            value, node = self._value(next(self._events))
             if key is None:
                 continue
             if key in items:
@@ -278,9 +276,9 @@ class _Reader:
             nodes[key] = (key_line, key_column, node)
         return items, (line, column, nodes)
 
-    def _key(self, event: Any, depth: int) -> str | None:
+    def _key(self, event: Any) -> str | None:
         """The key, or None when it is none that can be used (which is then reported)."""
-        key, (line, column, _) = self._value(event, depth + 1)
+        key, (line, column, _) = self._value(event)
         if not isinstance(key, str):
             if type(event) is yaml.ScalarEvent:
                 hint = f'write "{event.value[:40]}":'

@@ -13,9 +13,11 @@ from oslo_config import iniparser
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import meter, tokens, values
 from reconciler.render.faults import FilterError, Refused
+from reconciler.yaml_events import events
 
 Source = tuple[str, str]
 
+_MAX_DEPTH: Final = 60
 _BEFORE: Final = ""  # the options before any section header
 _Values = list[list[str] | None]  # one item per occurrence: its lines, [] for `key =`, None for a bare `key`
 
@@ -39,7 +41,8 @@ def yaml_text(sources: Sequence[Source], extend_lists: bool = False) -> str:
     """The sources as one block-style YAML text: mappings merge, keys are sorted; lists are replaced (or extended).
 
     Scalars are read as YAML 1.1, because the programs these files are for do so (`yes` is true). Empty sources add
-    nothing. Raises SiteInvalid for what is not YAML or not a mapping, for keys that stand twice, and for aliases.
+    nothing. Raises SiteInvalid for what is not YAML or not a mapping, for keys that stand twice, for aliases
+    and for what nests too deep.
     """
     merged: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -133,10 +136,9 @@ class _Alias(yaml.YAMLError):
 def _load(text: str) -> Any:
     marks = 1 + sum(map(text.count, "\n,[{:-?"))  # there is no node without one of these before it
     meter.spend(_STEPS_PER_MARK * marks + (len(text) >> 4), _BYTES_PER_NODE * marks + 4 * len(text))
-    if "*" in text:
-        for event in yaml.parse(text, Loader=yaml.CLoader):
-            if isinstance(event, yaml.AliasEvent):  # a few lines of them can grow to gigabytes
-                raise _Alias(event.start_mark)
+    for event in events(text, _MAX_DEPTH):
+        if isinstance(event, yaml.AliasEvent):  # a few lines of them can grow to gigabytes
+            raise _Alias(event.start_mark)
     return yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
 
 

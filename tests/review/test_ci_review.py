@@ -232,16 +232,23 @@ def children(parent: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number, ignored",
+    [(signal.SIGINT, ""), (signal.SIGTERM, ""), (signal.SIGTERM, "INT"), (signal.SIGKILL, "")],
+)
 def test_an_interrupted_job_leaves_nothing(
-    repository: sites.Repository, tmp_path: Path, number: signal.Signals
+    repository: sites.Repository, tmp_path: Path, number: signal.Signals, ignored: str
 ) -> None:
     repository.commit({**sites.small(), "services/web/templates/index.html.j2": _SLOW})
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-m", "reconciler", "ci", "review", "--base=nothing", "--dry-run", "--host-limit=60"]
     environment = sites.program_environment(TMPDIR=str(tmp_path / "tmp"), RECONCILER_TOKEN="not-a-token")
     job = subprocess.Popen(
-        command, cwd=repository.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["env", f"--ignore-signal={ignored}", *command] if ignored else command,
+        cwd=repository.root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     until = time.monotonic() + 60
     while not (below := children(job.pid)) and time.monotonic() < until:

@@ -147,6 +147,7 @@ TAMPERED = [
     ("SopsNotEncrypted", lambda c: b"- a\n"),
     ("SopsNotEncrypted", lambda c: b""),
     ("SopsFailed", lambda c: c + b"\n<<<<<<< HEAD\n"),
+    ("SopsFailed", lambda c: c + b"more: " + b"[" * 1_000_000 + b"]" * 1_000_000),
     ("SopsFailed", lambda c: c.replace(b"pin:", b"database_password:")),
     ("SopsFailed", lambda c: c + b"---\n" + c),
     ("SopsFailed", lambda c: b"\xff\x00" + c),

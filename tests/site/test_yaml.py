@@ -135,6 +135,38 @@ def test_what_is_too_much_is_refused_where_it_is() -> None:
     assert yaml.load(b"- 1\n" * 99_999, "f.yml").values == 100_000
 
 
+TOO_DEEP = ["f.yml:1:60: is nested deeper than 60 levels"]
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"[" * 59 + b"1" + b"]" * 59, None),
+        (b"[" * 60 + b"1" + b"]" * 60, TOO_DEEP),
+        # The parser looks ahead, so what it meets there must not be told instead.
+        (b"[" * 70 + b"@", TOO_DEEP),
+        (b"[" * 70 + b"'abc", TOO_DEEP),
+        (b"[" * 2_000 + b'"\\q"', TOO_DEEP),
+        (b"[" * 1_000_000, TOO_DEEP),
+        (b"[" * 50 + b"@", [
+            "f.yml:1:51: not valid YAML: while scanning for the next token: found character that cannot start any token "
+            "(indent with spaces)"
+        ]),
+        (b"[\n" * 2_000, ["f.yml:60:1: is nested deeper than 60 levels"]),
+        (b"- " * 2_000, ["f.yml:1:119: is nested deeper than 60 levels"]),
+        (b"? " * 2_000, ["f.yml:1:119: is nested deeper than 60 levels"]),
+        (b"".join(b" " * depth + b"a:\n" for depth in range(2_000)), ["f.yml:60:60: is nested deeper than 60 levels"]),
+        (b"'" + b"[" * 100 + b"'", None),
+        (b"# " + b"[" * 100, None),
+    ],
+)  # fmt: skip
+def test_depth_is_bounded_before_the_parser_bounds_it(content: bytes, expected: list[str] | None) -> None:
+    if expected is None:
+        yaml.load(content, "f.yml")
+    else:
+        assert problems(content) == expected
+
+
 def test_no_more_problems_than_anybody_reads() -> None:
     assert len(problems(b"a: &x 1\n" + b"".join(b"k%d: *x\n" % number for number in range(1000)))) == yaml.MAX_PROBLEMS
 
