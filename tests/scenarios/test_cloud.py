@@ -117,6 +117,7 @@ def test_one_keystone_option_restarts_keystone_alone(lab: Lab) -> None:
     lab.push("tokens live for two hours")
     report = lab.reconcile()
     assert lines(report) == [
+        "validate   keystone  (its new configuration, by the image's own checker)",
         "write      keystone-fernet/keystone.conf  (content changed)",
         "restart    keystone_fernet  (keystone.conf changed)",
         "write      keystone/keystone.conf  (content changed)",
