@@ -49,13 +49,16 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             deep, actual = True, node.observe(target, memory, deep=True)
             plan = node.plan(target, actual, memory)
         node.overcome(memory, actual, plan)
+        report = replace(report, graph=target.graph, sick=node.sick(target, actual, plan))
         explained = node.explain(plan)
         outcomes = node.apply(target, plan, actual, memory)
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
         report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(target, outcomes))))
         if report.converged:
             node.remember(target, plan, actual, memory)
-            report = replace(report, checks=node.check(target, deep=deep, changed=bool(outcomes)))
+        # Also while something is left undone: what does not answer may be the reason.
+        settling = bool(outcomes) and report.converged
+        report = replace(report, checks=node.check(target, deep=deep, changed=settling))
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
     return report

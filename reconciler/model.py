@@ -223,6 +223,11 @@ class Check:
     contains: str = ""  # a text that the answer must hold
     timeout: float = 10.0  # seconds
     verify: bool = True  # the server's certificate
+    send: str = ""  # a text that tcp begins with
+    credentials: str = ""  # a kind of registrar: http asks as its administrator, whose `connection` this then has
+    client: str = ""  # the service that logs in; "": whoever rests on `service` is concerned
+    rests_on: tuple[str, ...] = ()  # containers that it tells of besides those of its service
+    advice: str = ""  # what to do when it fails
 
 
 @dataclass(frozen=True, slots=True)

@@ -378,9 +378,15 @@ class Node:
         """Forget what was not achievable and is now as it should be."""
         self.state.unachieved(dict.fromkeys(second_look.overcome(memory, actual, planned), ()))
 
+    def sick(self, target: Target, actual: Actual, planned: Plan) -> tuple[report.Symptom, ...]:
+        """Containers that run, do not work, and that nothing is done about in this pass."""
+        touched, now = {action.container for action in planned.actions}, self.clock()
+        seen = [(c, actual.containers.get(c.name)) for c in target.desired.containers if c.name not in touched]
+        return tuple(found for container, running in seen if (found := report.sick(container, running, now)))
+
     def check(self, target: Target, *, deep: bool, changed: bool) -> tuple[CheckResult, ...]:
-        """Whether what has converged answers. All checks are made after a change, with time to settle, and in a deep pass;
-        else those that failed the last time."""
+        """Whether this host's services answer. All checks are made in a deep pass and, with time to settle, when a change has
+        converged; else those that failed the last time."""
         due = [c for c in target.desired.checks if deep or changed or c.name in self._failing]
         results = self._probe(target, due, _SETTLE if changed else 0.0)
         self._failing = frozenset(result.name for result in results if not result.ok)
@@ -425,8 +431,10 @@ class Node:
         """Give the report its conditions, and hand it to everything that wants to know."""
         previous = self.state.report or {}
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
+        finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
-        told = to_json(finished)
+        # The file is of this pass: the next one reads there what was wrong in it.
+        told = to_json(replace(finished, graph={}, wrong=finished.cause.items if finished.cause else ()))
         if _news(told) != _news(previous):
             self.state.save_report(told)
         self._restless = bool(finished.outcomes)
