@@ -205,7 +205,7 @@ class Registrar:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A probe that this host makes once it has converged: exactly one of `http`, `tcp`, `command` and `login`.
+    """A probe that this host makes: exactly one of `http`, `tcp`, `command`, `script` and `login`.
 
     `login` is a kind of registrar ("mariadb", "rabbitmq", "keystone"); `connection`, which may hold secret tokens, is what a
     new client of it would have. `service` is who answers.
@@ -215,8 +215,9 @@ class Check:
     service: str = ""
     http: str = ""  # URL
     tcp: str = ""  # host:port
-    container: str = ""  # where `command` runs
+    container: str = ""  # where `command` or `script` runs
     command: tuple[str, ...] = ()
+    script: str = ""  # bash; its last line says what is wrong
     login: str = ""
     connection: Mapping[str, Any] = field(default_factory=dict)
     expect: tuple[int, ...] = ()  # good statuses of http; none: all below 400
@@ -226,8 +227,9 @@ class Check:
     send: str = ""  # a text that tcp begins with
     credentials: str = ""  # a kind of registrar: http asks as its administrator, whose `connection` this then has
     client: str = ""  # the service that logs in; "": whoever rests on `service` is concerned
-    rests_on: tuple[str, ...] = ()  # containers that it tells of besides those of its service
-    advice: str = ""  # what to do when it fails
+    watches: tuple[
+        str, ...
+    ] = ()  # services that it sees from without: what is wrong with them is not its own service's fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -393,7 +393,7 @@ class Node:
         return results
 
     def _probe(self, target: Target, checks: Sequence[Check], patience: float) -> tuple[CheckResult, ...]:
-        return probe.make(checks, self.engine, self.registry(target).log_in, patience=patience, stop=self.stop)
+        return probe.make(checks, self.engine, self.registry(target), patience=patience, stop=self.stop)
 
     def _gate(self, target: Target, wanted: Plan, memory: Memory) -> gate.Gate:
         changed = [action.container for action in wanted.actions if action.container]

@@ -14,6 +14,7 @@ from reconciler.report.graph import Graph, beneath
 
 _NAMED = 3  # consequences that a line names
 _UNPROVED = timedelta(seconds=30)  # how long what has no health check has to run after it was started over and over
+UNHEALTHY: Final = "Unhealthy"
 _LOOP: Final = 2  # starts by the engine that are no chance
 
 
@@ -90,7 +91,7 @@ def sick(container: Container, running: Running | None, now: datetime) -> Sympto
     name = container.name
     if running.health == "unhealthy":
         return Symptom(
-            name, "Unhealthy", f"{name}: it runs, and its health check fails (`docker inspect` has the output)"
+            name, UNHEALTHY, f"{name}: it runs, and its health check fails (`docker inspect` has the output)"
         )
     looked_at = timedelta(seconds=container.start_timeout) if running.health == "starting" else _UNPROVED
     if running.health == "healthy" or running.restart_count < _LOOP or now - running.started_at > looked_at:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb
-from reconciler.report.cause import Cause, Symptom, find
+from reconciler.report.cause import UNHEALTHY, Cause, Symptom, find
 from reconciler.report.graph import CHECK, REGISTRAR, Graph
 
 
@@ -180,9 +180,11 @@ def _symptoms(report: Report) -> Iterator[Symptom]:
     for held in report.plan.held if report.plan else ():
         if held.reason not in HARMLESS and held not in report.waiting:
             yield _held(held, report.graph)
-    yield from report.sick
+    yield from (found for found in report.sick if found.reason != UNHEALTHY)
     for check in report.not_answering:
         yield Symptom(f"{CHECK}{check.name}", "NotAnswering", f"check {check.name}: {check.message}")
+    # A check in the container says more than that its health check fails.
+    yield from (found for found in report.sick if found.reason == UNHEALTHY)
     for stuck in report.not_achievable:
         yield Symptom(stuck.target, NOT_ACHIEVABLE, f"{stuck.target}: {stuck.message}")
 

@@ -27,6 +27,10 @@ def graph(desired: Desired) -> Graph:
     def rests(item: str, *beneath: str) -> None:
         found.setdefault(item, []).extend(name for name in beneath if name != item)
 
+    for check in desired.checks:
+        # What a container says of itself explains it. What watches others explains nobody.
+        if check.container and not check.watches:
+            rests(check.container, CHECK + check.name)
     for container in desired.containers:
         below = [name for name in (*container.depends_on, *shared_with(container)) if name in service]
         rests(container.name, *below)
@@ -65,26 +69,26 @@ def beneath(whole: Graph, item: str) -> frozenset[str]:
 
 def _told_of(desired: Desired, service: str, client: str) -> Iterator[str]:
     """The checks of `service` that concern everybody who rests on it, and those that concern `client` alone."""
-    return (CHECK + c.name for c in desired.checks if c.service == service and c.client in ("", client))
+    told = (c for c in desired.checks if c.service == service and not c.watches)
+    return (CHECK + check.name for check in told if check.client in ("", client))
 
 
 def _beneath_check(check: Check, desired: Desired, service: Mapping[str, str]) -> Iterator[str]:
-    if check.container:
+    if check.container in service:
         yield check.container
-    else:
-        yield from (name for name, of in service.items() if of == check.service)
-    yield from (name for name in check.rests_on if name in service)
+    of = {*check.watches} if check.container else {check.service, *check.watches}
+    yield from (name for name, owner in service.items() if owner in of)
     for registrar in desired.registrars:
         if registrar.kind == check.login:
             yield from (name for name in registrar.needs if name in service)
     for other in desired.checks:
-        if other.service == check.service and not other.client and _asks(other) < _asks(check):
+        if other.service == check.service and not (other.client or other.watches) and _asks(other) < _asks(check):
             yield CHECK + other.name
 
 
 def _asks(check: Check) -> int:
     """How much has to work for the check to succeed: what asks less explains what asks more."""
-    if check.command:
+    if check.container:
         return 0
     if check.tcp:
         return 1

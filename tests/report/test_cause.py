@@ -55,7 +55,7 @@ SITE = Desired(
         Check("mariadb login of glance", "mariadb", login="mariadb", client="glance"),
         Check("rabbitmq_alarms", "rabbitmq", http="http://rabbitmq", credentials="rabbitmq"),
         Check(
-            "haproxy_backends", "loadbalancer", container="haproxy", command=("c",), rests_on=("keystone", "mariadb")
+            "haproxy_backends", "loadbalancer", container="haproxy", command=("c",), watches=("keystone", "mariadb")
         ),
         Check("keystone_fernet_keys", "keystone", container="keystone", command=("c",)),
         Check("keystone_api", "keystone", http="http://vip:5000"),
