@@ -42,8 +42,8 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             author=commit.author,
         )
         memory = node.state.memory()
-        deep = node.wants_deep(target.desired.revision, memory) if deep is None else deep
-        actual = node.observe(target, memory, deep=deep)
+        deep, inside = node.wants_deep(target.desired.revision, memory) if deep is None else (deep, deep)
+        actual = node.observe(target, memory, deep=deep, inside=inside)
         plan = node.plan(target, actual, memory)
         if not deep and node.acts_on_hearsay(plan):
             deep, actual = True, node.observe(target, memory, deep=True)

@@ -227,9 +227,8 @@ class Check:
     send: str = ""  # a text that tcp begins with
     credentials: str = ""  # a kind of registrar: http asks as its administrator, whose `connection` this then has
     client: str = ""  # the service that logs in; "": whoever rests on `service` is concerned
-    watches: tuple[
-        str, ...
-    ] = ()  # services that it sees from without: what is wrong with them is not its own service's fault
+    advice: str = ""  # what to do when it fails
+    watches: tuple[str, ...] = ()  # services it sees from without: it fails because of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ class Node:
         self._source: Source | None = None
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
-        self._looked_deep = 0.0
+        self._looked = 0.0  # at registrations and checks, and
+        self._looked_inside = 0.0  # into containers
         self._deep_revision = ""
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
@@ -254,12 +255,15 @@ class Node:
 
     # --- observe, plan, apply ------------------------------------------------------------------------------------
 
-    def observe(self, target: Target, memory: Memory, *, deep: bool) -> Actual:
-        """Actual state: containers, images, volumes, files; with `deep` the insides of containers and registrations."""
+    def observe(self, target: Target, memory: Memory, *, deep: bool, inside: bool = True) -> Actual:
+        """Actual state: containers, images, volumes, files; with `deep` registrations and the insides of containers. Without
+        `inside` the latter are what they were found to be, as long as that is known."""
         self._require_root(target.desired.config_root)  # what was a folder may be a link by now
         wanted = _with_previous_files(target.desired, memory)
         # Adopted containers carry no label of ours, so they are looked for by name as long as we know of them.
-        actual = host.observe(self.engine, wanted, deep=deep, extra_names=memory.applied)
+        found = self._found if self._found and self._found.revision == target.desired.revision else None
+        inside = deep and (inside or found is None)
+        actual = host.observe(self.engine, wanted, deep=inside, extra_names=memory.applied)
         adopted = {applied.id for applied in memory.applied.values()}
         containers = {
             name: replace(running, owned=True) if running.id in adopted else running
@@ -267,15 +271,16 @@ class Node:
         }
         actual = replace(actual, containers=containers)
         if deep:
+            if found and not inside:
+                actual = found.inside(actual)
             mine = [r for r in target.desired.registrations if r.owner == target.desired.host]
             observed, unknown = self.registry(target).observe(mine, actual)
             actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
-            self._looked_deep, self._deep_revision = time.monotonic(), target.desired.revision
+            self._looked, self._deep_revision = time.monotonic(), target.desired.revision
+            self._looked_inside = self._looked if inside else self._looked_inside
             self._found = Findings.of(target.desired.revision, actual)
             return actual
-        if self._found is None or self._found.revision != target.desired.revision:
-            return actual
-        return self._found.added_to(actual)
+        return found.added_to(actual) if found else actual
 
     def acts_on_hearsay(self, planned: Plan) -> bool:
         """Whether a plan of a pass that was not deep does something for what only a deep one sees: look again first."""
@@ -285,14 +290,16 @@ class Node:
             for action in planned.actions
         )
 
-    def wants_deep(self, revision: str, memory: Memory) -> bool:
-        """Whether this pass should look into containers and at registrations: for a new revision, after a pass that did
-        something, and now and then; more often while a registrar does not answer."""
-        since = time.monotonic() - self._looked_deep
+    def wants_deep(self, revision: str, memory: Memory) -> tuple[bool, bool]:
+        """Whether this pass should be a deep one, and whether that should look into containers: both for a new revision and
+        after a pass that did something; else each at its own interval, for a look into a container starts a program there.
+        Registrations are looked at more often while a registrar does not answer."""
+        now, daemon = time.monotonic(), self.settings.daemon
         new = self._deep_revision != revision and memory.revision != revision
+        inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= daemon.deep_interval
         blind = self._found is not None and bool(self._found.unknown)
-        patience = self.settings.daemon.interval if blind else self.settings.daemon.deep_interval
-        return new or self._restless or not self._looked_deep or since >= patience
+        patience = daemon.interval if blind else min(daemon.look_interval, daemon.deep_interval)
+        return inside or now - self._looked >= patience, inside
 
     def plan(self, target: Target, actual: Actual, memory: Memory) -> Plan:
         kept = self._rollback(target).kept()

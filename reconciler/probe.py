@@ -48,6 +48,7 @@ def make(
     def attempt(check: Check) -> CheckResult:
         while True:
             message = _try(check, engine, doors)
+            message += f"; {check.advice}" if message and check.advice else ""
             if not message or time.monotonic() >= deadline or stop.wait(_PAUSE):
                 return CheckResult(check.name, check.service, not message, message)
 

@@ -40,6 +40,7 @@ def check(
         timeout=fields.duration("timeout", 10.0),
         verify=fields.flag("verify", True),
         send=fields.text("send"),
+        advice=fields.text("advice"),
         credentials=fields.choice("credentials", "", ("", *providers)),
         watches=fields.texts("watches"),
     )
