@@ -52,7 +52,6 @@ from reconciler.model import (
     Plan,
     Verb,
     from_json,
-    to_json,
 )
 from reconciler.plan import second_look
 from reconciler.prepare import prepare
@@ -440,8 +439,7 @@ class Node:
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
         finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
-        # The file is of this pass: the next one reads there what was wrong in it.
-        told = to_json(replace(finished, graph={}, wrong=finished.cause.items if finished.cause else ()))
+        told = report.as_json(finished)
         if _news(told) != _news(previous):
             self.state.save_report(told)
         self._restless = bool(finished.outcomes)

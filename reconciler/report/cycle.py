@@ -1,10 +1,11 @@
 """The report of one cycle, and the conditions that follow from it. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb
+from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb, to_json
 from reconciler.report.cause import UNHEALTHY, Cause, Symptom, find
 from reconciler.report.graph import CHECK, REGISTRAR, Graph
 
@@ -109,6 +110,12 @@ class Report:
         skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
         waiting = any(held.reason not in HARMLESS for held in (self.plan.held if self.plan else ()))
         return skipped or waiting
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """A report for the disk and for programs: without the graph, and with what is wrong in this pass, as the next one wants it."""
+    told: dict[str, Any] = to_json(replace(report, graph={}, wrong=report.cause.items if report.cause else ()))
+    return told
 
 
 OUTSIDE_WINDOW = "OutsideWindow"

@@ -54,9 +54,7 @@ SITE = Desired(
         Check("mariadb login of the administrator", "mariadb", login="mariadb"),
         Check("mariadb login of glance", "mariadb", login="mariadb", client="glance"),
         Check("rabbitmq_alarms", "rabbitmq", http="http://rabbitmq", credentials="rabbitmq"),
-        Check(
-            "haproxy_backends", "loadbalancer", container="haproxy", command=("c",), watches=("keystone", "mariadb")
-        ),
+        Check("haproxy_backends", "loadbalancer", container="haproxy", command=("c",), watches=("keystone", "mariadb")),
         Check("keystone_fernet_keys", "keystone", container="keystone", command=("c",)),
         Check("keystone_api", "keystone", http="http://vip:5000"),
         Check("keystone login of the administrator", "keystone", login="keystone"),
