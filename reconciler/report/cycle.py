@@ -189,7 +189,7 @@ def _symptoms(report: Report) -> Iterator[Symptom]:
             yield _held(held, report.graph)
     yield from (found for found in report.sick if found.reason != UNHEALTHY)
     for check in report.not_answering:
-        yield Symptom(f"{CHECK}{check.name}", "NotAnswering", f"check {check.name}: {check.message}")
+        yield Symptom(f"{CHECK}{check.name}", "NotAnswering", f"check {check.name}: {first_line(check.message)}")
     # A check in the container says more than that its health check fails.
     yield from (found for found in report.sick if found.reason == UNHEALTHY)
     for stuck in report.not_achievable:

@@ -25,7 +25,9 @@ SITE = Desired("s", "h", "r", "/etc/kolla", (DB, CACHE, IDENTITY, IMAGES), check
 class Bed:
     """A gate over checks that fail when told to; what it makes, and what it notes, is kept."""
 
-    def __init__(self, changed: Sequence[str], memory: Memory | None = None, checks: tuple[Check, ...] = CHECKS) -> None:
+    def __init__(
+        self, changed: Sequence[str], memory: Memory | None = None, checks: tuple[Check, ...] = CHECKS
+    ) -> None:
         self.down: set[str] = set()
         self.made: list[list[str]] = []
         self.noted: dict[str, object] = {}
