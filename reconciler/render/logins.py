@@ -48,6 +48,7 @@ def users(
                 f"{item.kind} login of {item.fields['name']}",
                 service,
                 login=item.kind,
+                client=item.service,
                 connection={
                     **own,
                     **domain,
