@@ -42,13 +42,12 @@ from tests.cli.conftest import SITE as SMALL
 from tests.fuzz.full import FULL
 from tests.fuzz.mutate import Files, damaged
 from tests.site import archive, conftest, generate, test_anything
+from tests.support import sealed
 from tests.support.paths import CHECKOUT
 
 SECONDS = 20.0  # of the default run
 LONG = 600.0
 ONE = 5.0  # seconds of processor time that one site may take, on a slow machine
-
-_SECRETS = "sops: {mac: 'ENC[x]'}\n"
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,9 @@ def good_sites() -> tuple[Good, ...]:
 
 def _complete(files: Files, shipped: catalogue.Catalogue) -> Files:
     """With passwords, which only their names matter of here."""
-    pair = "{private_key: 'ENC[a]', public_key: 'ENC[b]'}"
-    names = {**shipped.passwords(), "site_token": {}}
-    lines = [f"{name}: {pair if 'ssh' in name else repr(f'ENC[{len(name)}]')}\n" for name in names]
-    return {**files, "passwords.yml": ("".join(lines) + _SECRETS).encode()}
+    values: dict[str, Any] = {name: name for name in (*shipped.passwords(), "site_token")}
+    values |= {name: {"private_key": name, "public_key": f"{name}.pub"} for name in values if "ssh" in name}
+    return {**files, "passwords.yml": sealed.text(values).encode()}
 
 
 def check(good: Good, files: Files) -> None:
