@@ -93,7 +93,7 @@ containers:
     cap_add: [NET_ADMIN]
     security_opt: []
     devices: []
-    sysctls: {net.core.somaxconn: 1024}
+    sysctls: {fs.mqueue.msg_max: 10}
     labels: {a: b}
     log_driver: json-file
     log_opts: {max-size: 50m}
