@@ -25,7 +25,8 @@ def provider(part: Fields) -> Mapping[str, Any] | None:
     """How a new client reaches what `part`, one entry of `provides`, describes; None when it is switched off."""
     if not part.flag("enabled", True):
         return None
-    connection = {key: part.value(key) for key in part.raw if key not in ("needs", "enabled", "clients")}
+    names = [key for key in part.raw if key not in ("needs", "enabled", "clients")]
+    connection = {key: part.value(key, secret=key == "password") for key in names}
     return {**connection, **part.below("clients").values()}
 
 
