@@ -5,11 +5,13 @@ survive a merge; the result ends every section with one blank line.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import yaml
 from oslo_config import iniparser
 
+from reconciler.document.numbers import plain
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import meter, tokens, values
 from reconciler.render.faults import FilterError, Refused
@@ -40,8 +42,8 @@ def ini(sources: Sequence[Source]) -> str:
 def yaml_text(sources: Sequence[Source], extend_lists: bool = False) -> str:
     """The sources as one block-style YAML text: mappings merge, keys are sorted; lists are replaced (or extended).
 
-    Scalars are read as YAML 1.1, because the programs these files are for do so (`yes` is true). Empty sources add
-    nothing. Raises SiteInvalid for what is not YAML or not a mapping, for keys that stand twice, for aliases
+    A scalar keeps its spelling (`yes`, `0644`, `1.10`), so that it means what it meant to whoever reads the file. Empty
+    sources add nothing. Raises SiteInvalid for what is not YAML or not a mapping, for keys that stand twice, for aliases
     and for what nests too deep.
     """
     merged: dict[str, Any] = {}
@@ -85,7 +87,7 @@ _BYTES_PER_NODE: Final = 500
 
 def _pay(data: Any, depth: int) -> None:
     """Pay for writing data, and for a text as often as it stands in it."""
-    data = values.demand(data)
+    data = data.text if isinstance(data, _Plain) else values.demand(data)
     meter.spend(_STEPS_PER_NODE, _BYTES_PER_NODE)
     if isinstance(data, str):
         meter.spend(len(data), 4 * len(data))
@@ -112,7 +114,22 @@ def _update(into: dict[str, Any], update: Mapping[str, Any], extend_lists: bool)
             into[key] = value
 
 
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A scalar that is no text, as it was written, with the tag and the value that YAML 1.1 gives it."""
+
+    tag: str
+    text: str
+    value: Any
+
+
 class _Loader(yaml.CSafeLoader):
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        value = super().construct_object(node, deep)
+        if isinstance(node, yaml.ScalarNode) and not isinstance(value, str) and not node.style:
+            return _Plain(node.tag, node.value, value)
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
@@ -121,7 +138,9 @@ class _Loader(yaml.CSafeLoader):
                     None, None, f"the key {key.value!r} is here twice", key.start_mark
                 )
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
+        made = super().construct_mapping(node, deep)
+        # A key goes by its value, so that the sources agree which ones are the same.
+        return {key.value if isinstance(key, _Plain) else key: value for key, value in made.items()}
 
 
 class _Alias(yaml.YAMLError):
@@ -139,7 +158,8 @@ def _load(text: str) -> Any:
     for event in events(text, _MAX_DEPTH):
         if isinstance(event, yaml.AliasEvent):  # a few lines of them can grow to gigabytes
             raise _Alias(event.start_mark)
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
+    data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
+    return data.value if isinstance(data, _Plain) else data
 
 
 class _Dumper(yaml.SafeDumper):
@@ -158,6 +178,9 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 _Dumper.add_representer(str, _text)
 _Dumper.add_multi_representer(str, _text)
+_Dumper.add_representer(_Plain, lambda dumper, scalar: dumper.represent_scalar(scalar.tag, scalar.text))
+_Dumper.add_multi_representer(int, lambda dumper, number: dumper.represent_data(plain(number)))
+_Dumper.add_multi_representer(float, lambda dumper, number: dumper.represent_data(plain(number)))
 _Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
 _Dumper.add_multi_representer(tuple, yaml.SafeDumper.represent_list)
 
