@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 
+from reconciler.document.content import text as text_of
 from reconciler.document.numbers import written
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.text import encodable, printable
@@ -142,13 +143,7 @@ class _EndError(Exception):
 def _decode(content: bytes, name: str) -> str:
     if len(content) > MAX_BYTES:
         raise SiteInvalid([Problem(name, 0, 0, f"is larger than {MAX_BYTES // 1024 // 1024} MiB", "split it")])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        hint = "save the file in UTF-8"
-        raise SiteInvalid([Problem(name, line, column, "is not UTF-8 text", hint)]) from None
+    return text_of(content, name)
 
 
 class _Reader:

@@ -4,6 +4,7 @@ A *source* is (name, text); sources come in order of precedence, the last one wi
 survive a merge; the result ends every section with one blank line.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -20,21 +21,28 @@ from reconciler.yaml_events import events
 Source = tuple[str, str]
 
 _MAX_DEPTH: Final = 60
+_SECTIONED: Final = ("ini", "mycnf")  # formats in which every option belongs to a section
+_KEY: Final = re.compile(r"[^<>{}\[\]\"|\\]+")
+_RULES: Final = (
+    "what is merged is lines `[section]`, `key = value`, `# comment`, and indented ones that continue a value"
+)
+_WORD: Final = re.compile(r"[A-Za-z][\w.-]*")
 _BEFORE: Final = ""  # the options before any section header
 _Values = list[list[str] | None]  # one item per occurrence: its lines, [] for `key =`, None for a bare `key`
 
 
-def ini(sources: Sequence[Source]) -> str:
+def ini(sources: Sequence[Source], kind: str = "") -> str:
     """The sources as one ini text.
 
     A later source replaces a key's whole list of values; repeats of a key inside one source survive; sections that are
     repeated merge; new keys go to the end of their section and new sections to the end. `key =` stays empty, and a
-    key without `=` stays bare. Raises SiteInvalid with file and line for what is not ini.
+    key without `=` stays bare. `kind` is the format of the file: what oslo.config (`ini`) or MariaDB (`mycnf`) could not read is
+    refused too. Raises SiteInvalid with file and line for what is not ini.
     """
     merged: dict[str, dict[str, _Values]] = {_BEFORE: {}}
     for name, text in sources:
         meter.spend(_STEPS_PER_LINE * (1 + text.count("\n")), 4 * len(text) + 300 * text.count("\n"))
-        for section, options in _Parser(name).read(text).items():
+        for section, options in _Parser(name, kind, any(merged) and not merged[_BEFORE]).read(text).items():
             merged.setdefault(section, {}).update(options)
     return "".join(_section(section, options) for section, options in merged.items())
 
@@ -188,8 +196,10 @@ _Dumper.add_multi_representer(tuple, yaml.SafeDumper.represent_list)
 class _Parser(iniparser.BaseParser):
     """One source; `read` gives its sections in order of appearance."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kind: str, sections: bool) -> None:
         self._name = name
+        self._kind = kind
+        self._sections_only = sections and kind in _SECTIONED  # what it is merged into has no option before a section
         self._bare: set[str] = set()
         self._sections: dict[str, dict[str, _Values]] = {}
         self._current: dict[str, _Values] | None = None
@@ -197,6 +207,14 @@ class _Parser(iniparser.BaseParser):
     def read(self, text: str) -> dict[str, dict[str, _Values]]:
         self.parse(text.split("\n"))
         return self._sections
+
+    def _split_key_value(self, line: str) -> tuple[str, list[str]]:
+        key, value = super()._split_key_value(line)
+        if key and not _KEY.fullmatch(key):
+            self._refuse("this is no name of an option", line)
+        if self._current is None and self._sections_only:
+            self._refuse("an option stands before the first section, and would belong to none", line)
+        return key, value
 
     def new_section(self, section: str) -> None:
         self._current = self._sections.setdefault(section, {})
@@ -212,7 +230,9 @@ class _Parser(iniparser.BaseParser):
         self._current.setdefault(key, []).append(lines)
 
     def error_invalid_assignment(self, line: str) -> tuple[str, list[str]]:  # type: ignore[override]  # its result is used
-        """A line without `=`: an option that is on by standing there (`skip-log-bin`)."""
+        """A line without `=`: an option of MariaDB that is on by standing there (`skip-log-bin`)."""
+        if self._kind == "ini" or not _WORD.fullmatch(line.strip()):
+            self._refuse("a line has neither `=` nor `:`", line)
         self._bare.add(line.strip())
         return line.strip(), [""]
 
@@ -230,9 +250,7 @@ class _Parser(iniparser.BaseParser):
 
     def _refuse(self, message: str, line: str) -> NoReturn:
         shown = tokens.TOKEN.sub("…", line.strip())[:60]
-        raise SiteInvalid(
-            [Problem(self._name, self.lineno, 1, f"{message}: {shown!r}", "see the ini rules of overrides")]
-        )
+        raise SiteInvalid([Problem(self._name, self.lineno, 1, f"{message}: {shown!r}", _RULES)])
 
 
 def _section(section: str, options: Mapping[str, _Values]) -> str:

@@ -41,6 +41,12 @@ A number keeps its spelling: `24.10`, `0123` and `0x1F` calculate and compare as
 environment, labels, commands, log options) it is what stood in the file. A variable whose type is a number has it without its
 spelling, and so have `to_json` and `to_yaml`. In a YAML override every scalar stays as it is written.
 
+An override is UTF-8 text; a byte order mark at its beginning is dropped and its line ends become LF. A pointer of Git LFS, a web page,
+an unresolved merge, UTF-16, U+0000 and characters that cannot be seen are refused with file and line, in templates of own services
+too. What is merged as ini has sections and `key = value` (MariaDB's files bare options as well), what is merged as YAML is a mapping.
+What replaces a whole file must be what its format says: JSON and YAML are parsed; in files of HAProxy, Apache, keepalived, MariaDB
+and Erlang sections, brackets, tags and quotes must fit.
+
 ## Precedence
 
 Later wins, as a whole: lists and mappings are not merged.

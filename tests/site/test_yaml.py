@@ -116,7 +116,7 @@ def test_byte_order_mark_is_taken() -> None:
         (b"a: 1\n...\n---\nb: 1\n", ["f.yml:3:1: a second document begins here (one document per file)"]),
         ("ä: \"\0\"".encode(), ["f.yml:1:5: the character U+0000 is not allowed in YAML (remove it)"]),
         (b"a: \xff\n", ["f.yml:1:4: is not UTF-8 text (save the file in UTF-8)"]),
-        ("a: 1\n".encode("utf-16"), ["f.yml:1:1: is not UTF-8 text (save the file in UTF-8)"]),
+        ("a: 1\n".encode("utf-16"), ["f.yml:1:1: is UTF-16 text (save the file in UTF-8)"]),
     ],
 )  # fmt: skip
 def test_refusals(content: bytes, expected: list[str]) -> None:
