@@ -9,6 +9,7 @@ from reconciler import data
 from reconciler.catalogue.references import check_references
 from reconciler.catalogue.types import Catalogue, Origin, Service, Variable
 from reconciler.document import yaml
+from reconciler.document.content import check as check_text
 from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
@@ -134,9 +135,10 @@ def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: li
     for path, content in files.items():
         if path.startswith("templates/"):
             try:
-                templates[path.removeprefix("templates/")] = content.decode()
-            except UnicodeDecodeError:
-                problems.append(_place(origin, f"{name}/{path}").problem("is not UTF-8 text", "save it in UTF-8"))
+                text = content.decode() if trusted else check_text(content, _place(origin, f"{name}/{path}").file)
+                templates[path.removeprefix("templates/")] = text
+            except SiteInvalid as error:
+                problems += error.problems
     return Service(
         name, documents["service"], _variables(name, documents["variables"], problems, trusted), templates, origin
     )

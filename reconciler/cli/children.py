@@ -10,6 +10,7 @@ from reconciler import errors, prepare, prepare_child, sops
 from reconciler.alarm import Alarm
 from reconciler.catalogue import Catalogue
 from reconciler.ci_child import policy_changes
+from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.model import to_json
 from reconciler.plan import preview
@@ -95,10 +96,12 @@ def explain(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     return {
         "name": found.name,
         "host": found.host,
-        "value": found.value,
+        "value": spelled(found.value),
         "secret": found.secret,
         "description": variable.description if variable else "",
-        "layers": [{"origin": layer.origin, "value": layer.value, "place": str(layer.place)} for layer in found.layers],
+        "layers": [
+            {"origin": layer.origin, "value": spelled(layer.value), "place": str(layer.place)} for layer in found.layers
+        ],
         "problems": to_json(found.problems),
     }
 

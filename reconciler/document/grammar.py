@@ -18,6 +18,7 @@ from jsonschema import FormatChecker, ValidationError
 from reconciler import pattern
 from reconciler.document import budget
 from reconciler.document.keywords import extras_of, is_expression, validator
+from reconciler.document.numbers import WrittenFloat, WrittenInteger, plain
 from reconciler.document.yaml import Document, Path
 from reconciler.errors import Problem, SiteInvalid
 
@@ -106,7 +107,8 @@ def seconds(value: Any) -> float:
     """A duration in seconds, from a number of them or a text like `30s`, `5m`, `1.5h`, `2d`, `200ms`. Raises ValueError, for
     more than ten years too."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_SECONDS:
-        return value
+        number: float = plain(value)
+        return number
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{show(value)} is not a duration")
@@ -171,12 +173,15 @@ def normalise(value: Any, schema: Mapping[str, Any] | bool) -> Any:
     """A value in the type that its schema asks for, where Kolla's spellings stand for one.
 
     "yes", "no", "true", "false", "on", "off" in any case for a boolean and "8080" for a number, also below lists and
-    mappings. Everything else, expressions too, is returned as it is; nothing is changed in place.
+    mappings. A number keeps its spelling unless a number is asked for. Everything else, expressions too, is returned as it is; nothing is changed in place.
     """
     if isinstance(schema, bool):
         return value
     if isinstance(value, str):
         return _respell(value, _types(schema))
+    if isinstance(value, int | float):
+        kinds = _types(schema)
+        return plain(value) if kinds and "string" not in kinds else value
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return [normalise(item, schema["items"]) for item in value]
     if isinstance(value, dict):
@@ -276,7 +281,9 @@ def _type(value: Any) -> str:
 _JSON_TYPES: Final = {
     str: "string",
     int: "integer",
+    WrittenInteger: "integer",
     float: "number",
+    WrittenFloat: "number",
     bool: "boolean",
     list: "array",
     dict: "object",

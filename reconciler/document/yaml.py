@@ -1,8 +1,8 @@
 """Strict YAML: plain data with the place of every value, and every problem of the text at once.
 
 Strict means: UTF-8, one document, string keys that can be seen, no key twice, no anchors, aliases, merge keys or tags,
-bounded size, depth, number of values and size of numbers. Scalars are those of YAML 1.2's core schema, so `yes`, `on` and `22:22` are text and `0777` is the number 777. The
-parser is libyaml's; values are made here, because PyYAML's own are YAML 1.1.
+bounded size, depth, number of values and size of numbers. Scalars are those of YAML 1.2's core schema, so `yes`, `on` and `22:22` are text and `0777` is the number 777, which
+keeps its spelling (`document/numbers.py`). The parser is libyaml's; values are made here, because PyYAML's own are YAML 1.1.
 """
 
 import math
@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import yaml
 
+from reconciler.document.content import text as text_of
+from reconciler.document.numbers import written
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.text import encodable, printable
 from reconciler.yaml_events import TooDeep, events
@@ -127,11 +129,11 @@ def scalar(text: str) -> Any:
         integer = int(text if kind == "int" else text[2:], _BASES[kind])
         if abs(integer) > _MAX_INTEGER:
             raise ValueError(f"the number {text[:40]} is too large")
-        return integer
+        return written(integer, text)
     number = math.inf if kind == "special" else float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is not a number that can be used")
-    return number
+    return written(number, text)
 
 
 class _EndError(Exception):
@@ -141,13 +143,7 @@ class _EndError(Exception):
 def _decode(content: bytes, name: str) -> str:
     if len(content) > MAX_BYTES:
         raise SiteInvalid([Problem(name, 0, 0, f"is larger than {MAX_BYTES // 1024 // 1024} MiB", "split it")])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        hint = "save the file in UTF-8"
-        raise SiteInvalid([Problem(name, line, column, "is not UTF-8 text", hint)]) from None
+    return text_of(content, name)
 
 
 class _Reader:

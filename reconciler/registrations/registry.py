@@ -159,7 +159,7 @@ class Registry:
 
     def credentials(self, check: Check) -> tuple[str, str]:
         """Name and password in the connection of `check`."""
-        values = Connection(self._bound_value(dict(check.connection)), self._redact)
+        values = Connection(self._bound_value(dict(check.connection)))
         return values.user, values.password
 
     # --- converge and withdraw ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from jinja2.runtime import LoopContext, Macro
 from jinja2.utils import Joiner
 
 from reconciler import pattern
+from reconciler.document.numbers import plain
 from reconciler.render import meter, methods, values
 from reconciler.render.operations import FILTERS, TESTS, Anything, Flag, Items, Number, Text, Value
 
@@ -118,7 +119,7 @@ def _escaped(value: Value) -> bool:
 
 @TESTS.add("sameas", carries=True)
 def _same(value: Value, other: Value) -> bool:
-    return type(value) is type(other) and values.equal(value, other)
+    return type(plain(value)) is type(plain(other)) and values.equal(value, other)
 
 
 @TESTS.add("lower")

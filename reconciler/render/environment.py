@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from reconciler.errors import SiteInvalid
-from reconciler.render import ansible, formatting, meter, methods, tokens, values  # noqa: F401  # ansible fills the table
+from reconciler.render import ansible, formatting, header, meter, methods, tokens, values  # noqa: F401  # ansible fills the table
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.filters import add
 from reconciler.render.methods import StrictUndefined
@@ -178,7 +178,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """The syntax tree, if all of it is allowed, with every loop and every unpacking led through `methods`."""
-        if source.count("{{") + source.count("{%") + source.count("{#") > _MAX_TAGS:
+        if sum(source.count(mark) for mark in self._marks() if mark) > _MAX_TAGS:
             raise jinja2.TemplateSyntaxError(f"a template has at most {_MAX_TAGS} expressions and statements", 1)
         tree = super()._parse(source, name, filename)
         self.check(tree)
@@ -194,6 +194,11 @@ class Environment(ImmutableSandboxedEnvironment):
             ]
         tree.set_environment(self)
         return tree
+
+    def _marks(self) -> tuple[str | None, ...]:
+        """What begins an expression, a statement or a comment."""
+        starts = (self.variable_start_string, self.block_start_string, self.comment_start_string)
+        return (*starts, self.line_statement_prefix, self.line_comment_prefix)
 
     def check(self, tree: nodes.Template) -> None:
         """Raise jinja2.TemplateSyntaxError for what is not in the tables."""
@@ -459,21 +464,21 @@ def is_template(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
 
 
-def compiled(source: str, native: bool) -> Compiled:
-    """`source` compiled, kept by its text. With `native`, one whole expression keeps the type of its value.
+def compiled(source: str, native: bool, options: header.Options = ()) -> Compiled:
+    """`source` compiled with Jinja's `options`, kept by its text. With `native`, one whole expression keeps the type of its value.
 
     Raises jinja2.TemplateSyntaxError (with `lineno`).
     """
-    made = _compiled(source, native)
+    made = _compiled(source, native, options)
     if isinstance(made, jinja2.TemplateSyntaxError):
         raise made.with_traceback(None)
     return made
 
 
 @lru_cache(maxsize=8192)
-def _compiled(source: str, native: bool) -> Compiled | jinja2.TemplateSyntaxError:
+def _compiled(source: str, native: bool, options: header.Options) -> Compiled | jinja2.TemplateSyntaxError:
     try:
-        return _compile(source, native)
+        return _compile(source, native, options)
     except jinja2.TemplateSyntaxError as error:
         return error
     except (RecursionError, MemoryError, SyntaxError, ValueError) as error:  # of Python, which compiles what Jinja made
@@ -481,8 +486,8 @@ def _compiled(source: str, native: bool) -> Compiled | jinja2.TemplateSyntaxErro
         return jinja2.TemplateSyntaxError(what, 1)
 
 
-def _compile(source: str, native: bool) -> Compiled:
-    environment = shared()
+def _compile(source: str, native: bool, options: header.Options) -> Compiled:
+    environment: jinja2.Environment = shared().overlay(**dict(options)) if options else shared()
     whole = native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")
     tree = environment.parse(source.strip() if whole else source)
     size = 1 + sum(1 for _ in tree.find_all(nodes.Node))

@@ -17,7 +17,7 @@ from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import collect, environment, methods, tokens, values
+from reconciler.render import collect, environment, header, methods, tokens, values
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.values import Lazy
@@ -311,10 +311,12 @@ def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
     """A template's text. `name` is the file it is from. Raises SiteInvalid with file and line."""
     try:
         payer = scope.variables.pay()
-        if not environment.is_template(text):
-            payer.spend(1, len(text))
-            return text
-        return values.whole(str(environment.compiled(text, False).run(scope, payer)))
+        options, body = header.split(text)
+        first_line += body is not text
+        if not options and not environment.is_template(body):
+            payer.spend(1, len(body))
+            return body
+        return values.whole(str(environment.compiled(body, False, options).run(scope, payer)))
     except SiteInvalid as error:
         raise _used_by(error, name) from None
     except Exhausted as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from reconciler.document.grammar import seconds, show, suggest
+from reconciler.document.numbers import plain
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens
@@ -68,7 +69,7 @@ class Fields:
         return found
 
     def text(self, key: str, default: str = "", *, secret: bool = False) -> str:
-        """A text. Numbers are written out."""
+        """A text. A number is as it was written."""
         value = self.value(key, secret=secret)
         if value is None:
             return default
@@ -94,7 +95,7 @@ class Fields:
         value = self.value(key, default, secret=True)
         if isinstance(value, bool):
             return value
-        if isinstance(value, str | int) and str(value).lower() in _FLAGS:
+        if isinstance(value, str | int) and str(plain(value)).lower() in _FLAGS:
             return bool(to_bool(value))
         if value is None or value == "":
             return default if value is None else False
@@ -130,7 +131,7 @@ class Fields:
         value = self.value(key, secret=True)
         if value is None or value == "":
             return default
-        match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
+        match = _SIZE.fullmatch(str(plain(value)).strip()) if isinstance(value, str | int | float) else None
         size = float(match[1]) * _UNITS[match[2].lower()] if match and not isinstance(value, bool) else math.inf
         if abs(size) > _LARGEST:
             self._wrong(key, value, "a size such as 512m")

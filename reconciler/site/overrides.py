@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 
 from reconciler import pattern
 from reconciler.catalogue import Catalogue, OverridePattern
+from reconciler.document.content import check as check_text
 from reconciler.document.grammar import nearest
 from reconciler.document.yaml import Place
-from reconciler.errors import Problem
+from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
 
 # Bounded: without an end each `{{` would otherwise look through all that follows.
@@ -28,18 +29,10 @@ def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, proble
         unknown = [host for _, host in matches if host and host not in known.hosts]
         if len(unknown) == len(matches):
             problems += known.host(unknown[0], place)
-        if any(found.text for found, _ in matches):
-            problems += _text(place, content)
-
-
-def _text(place: Place, content: bytes) -> list[Problem]:
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        return [Place(place.file, line, column).problem("is not UTF-8 text", "save the file in UTF-8")]
-    return []
+        try:
+            check_text(content, place.file)
+        except SiteInvalid as error:
+            problems += error.problems
 
 
 class _Matcher:

@@ -125,7 +125,7 @@ def shown(desired: Desired) -> set[str]:
     for entry in (*state["registrations"],):
         entry.get("fields", {}).pop("password", None)
     # Of a check, only its name and what went wrong are shown.
-    for entry in (*state["registrars"], *(check for check in state.get("checks", ()) if "login" in check)):
+    for entry in (*state["registrars"], *(check for check in state.get("checks", ()) if "connection" in check)):
         entry["connection"].pop("password", None)
     state.pop("secrets", None)
     return tokens.held(state)

@@ -212,13 +212,13 @@ def test_the_catalogue_says_what_services_need_together(shipped: catalogue.Catal
         "keystone_ssh_key": {"kind": "ssh_key"},
     }
     assert shipped.groups() == {"control": (), "keystone": ("control",)}
-    assert [(pattern.pattern, pattern.containers, pattern.text) for pattern in shipped.override_patterns()] == [
-        ("global.conf", ("keystone",), True),
-        ("keystone.conf", ("keystone",), True),
-        ("keystone/{container}.conf", ("keystone",), True),
-        ("keystone/{host}/keystone.conf", ("keystone",), True),
-        ("keystone/domains/*.conf", ("keystone",), False),
-        ("keystone/{container}.conf", ("keystone_fernet",), True),
+    assert [(pattern.pattern, pattern.containers) for pattern in shipped.override_patterns()] == [
+        ("global.conf", ("keystone",)),
+        ("keystone.conf", ("keystone",)),
+        ("keystone/{container}.conf", ("keystone",)),
+        ("keystone/{host}/keystone.conf", ("keystone",)),
+        ("keystone/domains/*.conf", ("keystone",)),
+        ("keystone/{container}.conf", ("keystone_fernet",)),
     ]
 
 
