@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from reconciler import errors
 from reconciler.node import Node
 from reconciler.report import Report
+from reconciler.state import STATE_FAULTS
 
 
 def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None, poll: bool = True) -> Report:
@@ -15,11 +16,17 @@ def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None,
 
     `deep` None: look into containers and at registrations when it is time to. `poll` False: only this node's state.
     """
-    with node.state.cycle():
-        started, began = datetime.now(UTC), time.monotonic()
-        source = node.look_for_revision() if poll else node.last_source
-        report = _converge(node, Report("", node.settings.host, "", started, 0.0, trigger, False, source), deep)
-        return node.conclude(replace(report, seconds=time.monotonic() - began))
+    try:
+        node.require_state()
+        with node.state.cycle():
+            started, began = datetime.now(UTC), time.monotonic()
+            source = node.look_for_revision() if poll else node.last_source
+            report = _converge(node, Report("", node.settings.host, "", started, 0.0, trigger, False, source), deep)
+            return node.conclude(replace(report, seconds=time.monotonic() - began))
+    except errors.ReconcilerError as error:
+        if error.reason not in STATE_FAULTS:
+            raise
+        return node.conclude(node.without_state(error, trigger))
 
 
 def _converge(node: Node, report: Report, deep: bool | None) -> Report:

@@ -14,12 +14,12 @@ from reconciler.git import remote as git
 from reconciler.git import tree, trust
 from reconciler.report import Refusal, Source
 from reconciler.settings import Settings
-from reconciler.state import Anchor, StateDirectory, Trial
+from reconciler.state import LOST, Anchor, StateDirectory, Trial
 
 log = structlog.get_logger()
 
 # Refusals that something on this node may cure without a new commit.
-_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed"})
+_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed", LOST})
 _DAMAGED = ("GitObjectCorrupt", "RepositoryUnusable")
 _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
 
@@ -27,11 +27,18 @@ _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key
 class Follower:
     """Polls, fetches, verifies, has a commit validated, and remembers what was accepted. Not thread-safe.
 
-    `validate` makes everything of a commit that this host needs, and raises errors.ReconcilerError where it cannot.
+    `validate` makes everything of a commit that this host needs, and raises errors.ReconcilerError where it cannot; `first` does
+    when a commit must not be taken for the first one here.
     """
 
-    def __init__(self, settings: Settings, state: StateDirectory, validate: Callable[[str], object]) -> None:
-        self.settings, self.state, self._validate = settings, state, validate
+    def __init__(
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        validate: Callable[[str], object],
+        first: Callable[[str], None] = lambda commit: None,
+    ) -> None:
+        self.settings, self.state, self._validate, self._first = settings, state, validate, first
         self.remote = git.Remote(**{name: getattr(settings.git, name) for name in _REMOTE_FIELDS})
         self.poller = git.Poller(self.remote)
         self.testing = f"testing/{settings.host}" if settings.git.testing else ""
@@ -81,8 +88,7 @@ class Follower:
         git.fetch(self.remote, self.state.repository, self._refs)
         commit = tree.resolve(self.state.repository, revision)
         self._validate(commit)
-        accepted = Anchor(commit, datetime.now(UTC), reason=reason)
-        self.state.move_anchor(accepted)
+        accepted = self.state.move_anchor(Anchor(commit, datetime.now(UTC), reason=reason))
         log.warning("revision.accepted", revision=commit, signer="", operator=reason)
         return accepted
 
@@ -116,6 +122,8 @@ class Follower:
             trust.advance(self.state.repository, anchor.commit if anchor else None, head)
             signer = self._verified(head)
             self._validate(head)
+            if anchor is None:
+                self._first(head)
         except errors.Terminal as error:
             self._refusal = _refusal(head, error)
             return

@@ -6,6 +6,7 @@ with its bound contents for the accepted revision, so that a pass over an unchan
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -61,7 +62,7 @@ from reconciler.render import digest, tokens
 from reconciler.report import Refusal, Report, Source
 from reconciler.report.summary import pending
 from reconciler.settings import Settings
-from reconciler.state import Anchor, StateDirectory
+from reconciler.state import LOST, STATE_FAULTS, Anchor, Hold, Owner, StateDirectory
 from reconciler.target import Target, host_policy, make_target
 
 log = structlog.get_logger()
@@ -76,13 +77,10 @@ class Node:
     def __init__(self, settings: Settings, *, engine: Engine | None = None, forge: bool = True) -> None:
         self.settings = settings
         self.state = StateDirectory(settings.state_dir)
-        self.state.create()
-        self.follower = Follower(settings, self.state, self._target_of)
+        self.hold = Hold(self.state, settings.policy.config_roots)
+        self.follower = Follower(settings, self.state, self._target_of, self._require_never_here)
         self.poller = self.follower.poller
-        owner = self.state.identify()
-        self.engine = engine or Engine(
-            settings.engine.url, owner=owner.key, also=owner.also, timeout=settings.engine.timeout
-        )
+        self.engine = engine or Engine(settings.engine.url, owner="", timeout=settings.engine.timeout)
         self._rules = host_policy(settings)
         self.statuses = self._reporter() if forge and settings.forge else None
         self.alerts = self._teller() if forge and settings.alerts.targets else None
@@ -105,6 +103,48 @@ class Node:
         self._tidied = False
         self._restless = False  # the last cycle did something: the next looks closely
         self._commit: tree.CommitInfo | None = None
+        self._last: Report | None = None  # kept for when the state has it no more
+        self._holds = False  # whether the state was found to be this node's
+        with suppress(errors.ReconcilerError):  # whoever uses it is told
+            self.hold.begin()
+            self.hold.require()
+            self._own(self.state.identify())
+
+    def _own(self, owner: Owner) -> None:
+        self.engine.owner, self.engine.also = owner.key, owner.also
+        self._holds = True
+
+    def require_state(self) -> None:
+        """Raises errors.ReconcilerError (StateLost, StateReadOnly, StateCopied, StateCorrupt): the state cannot be relied upon, and
+        nothing may be changed. Begins anew when an operator said that what is there counts."""
+        try:
+            self.hold.require()
+        except errors.Terminal as error:
+            self._holds = False
+            if error.reason != LOST or not self.hold.renewed():
+                raise
+            self.hold.begin()
+            self.hold.require()
+        if not self._holds:
+            self._own(self.state.identify())
+            self._targets, self._found, self._source, self._commit = {}, None, None, None
+
+    def _require_never_here(self, commit: str) -> None:
+        """Raises errors.Terminal (StateLost): no commit was ever accepted here, and what a former one made is here."""
+        desired = self._target_of(commit).desired
+        label = f"{desired.site}/{desired.host}"
+        found = self.engine.made_for(label)
+        if not found:
+            return
+        keys = sorted({key for key in found.values() if key not in (self.engine.owner, *self.engine.also, "")})
+        claims = "".join(f"`reconciler owner claim {key}`, " for key in keys)
+        some = ", ".join(sorted(found)[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        raise errors.Terminal(
+            f"the state in {self.state.path} has never accepted a commit, but containers of {label} are here ({some}): the state of "
+            f"this node was lost. Put it back; or say that the commit may count, and whose the containers are: {claims}"
+            f"`reconciler anchor accept {commit[:12]} --reason …`",
+            reason=LOST,
+        )
 
     def close(self) -> None:
         """Let go of connections; waits a moment for statuses and alerts that are still to be sent."""
@@ -112,6 +152,7 @@ class Node:
         if self._registry:
             self._registry[1].close()
         self.engine.close()
+        self.state.let_go()
         if self.statuses:
             self.statuses.close(5.0)
         if self.alerts:
@@ -136,11 +177,14 @@ class Node:
     def accept(self, revision: str, reason: str) -> Anchor:
         """Make `revision` the anchor on an operator's word, wherever it is in history and whoever signed it.
 
-        It is fetched with the branch and must be valid. Raises errors.SiteInvalid, errors.Terminal (RevisionUnknown …),
-        errors.Transient.
+        It is fetched with the branch and must be valid. A state that was lost is begun anew with it. Raises errors.SiteInvalid,
+        errors.Terminal (RevisionUnknown, StateLost …), errors.Transient.
         """
+        self._own(self.hold.establish())
         with self.state.cycle(wait=60.0):
-            return self.follower.accept(revision, reason)
+            accepted = self.follower.accept(revision, reason)
+            self.hold.note()
+            return accepted
 
     def commit(self, commit: str) -> tree.CommitInfo:
         """Subject and author of a commit, for the report."""
@@ -182,6 +226,7 @@ class Node:
 
         That is the accepted revision, or the last one carried out while a maintenance window has to open for it.
         """
+        self.require_state()
         revision, _ = self.in_force
         if not revision:
             return None
@@ -193,7 +238,8 @@ class Node:
         self._as_before = before is not None and not self._waiting
         target = before if before and self._waiting else accepted
         self._targets = {t.desired.revision: t for t in (accepted, target)}
-        self.engine.also = self.state.identify().also  # an operator may have claimed another's meanwhile
+        if owner := self.state.owner:
+            self.engine.also = owner.also  # an operator may have claimed another's meanwhile
         self.engine.site = f"{target.desired.site}/{target.desired.host}"
         return target
 
@@ -362,7 +408,12 @@ class Node:
             gate=self._gate(target, wanted, memory),
             slots=slots,
         )
-        return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+
+        def perform(action: Action) -> Outcome:
+            self.state.require_same()  # what cannot be remembered is not done
+            return actions(action)
+
+        return apply.walk(wanted, perform, stop=self.stop, slots=slots, on_outcome=_log_outcome)
 
     def look_again(self, target: Target, outcomes: Sequence[Outcome]) -> tuple[Held, ...]:
         """Whether what was done put right what it should have: what did not is remembered, and not acted upon again."""
@@ -423,23 +474,54 @@ class Node:
 
     def conclude(self, finished: Report) -> Report:
         """Give the report its conditions, and hand it to everything that wants to know."""
-        previous = self.state.report or {}
+        previous = self._previous(finished)
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
-        told = to_json(finished)
-        if _news(told) != _news(previous):
-            self.state.save_report(told)
+        if self._keeps(finished):
+            told = to_json(finished)
+            if _news(told) != _news(previous):
+                self.state.save_report(told)
+            if entry := report.history_entry(finished):
+                self.state.record(entry)
+            self._note_witness()
+        self._last = finished
         self._restless = bool(finished.outcomes)
         if finished.outcomes:
             self._found = None  # something was done about it, or in its neighbourhood
-        if entry := report.history_entry(finished):
-            self.state.record(entry)
         for text in report.status_text(finished):
             self._say(text, site=finished.site)
         if self.alerts:
             self.alerts.take(finished)
         _log_report(finished)
         return finished
+
+    def without_state(self, error: errors.ReconcilerError, trigger: str) -> Report:
+        """The report of a pass that could do nothing because the state cannot be relied upon: about what was in force before."""
+        now, last = datetime.now(UTC), self._last
+        source = last.source if last else Source(True)
+        bare = Report("", self.settings.host, "", now, 0.0, trigger, False, source)
+        if last:
+            bare = replace(
+                bare, site=last.site, revision=last.revision, subject=last.subject, containers=last.containers
+            )
+        return replace(bare, failure=(error.reason, str(error)))
+
+    def _keeps(self, finished: Report) -> bool:
+        """Whether the state is this node's to write to."""
+        return not finished.failure or finished.failure[0] not in STATE_FAULTS
+
+    def _previous(self, finished: Report) -> Mapping[str, Any]:
+        """The report before, as JSON."""
+        kept = self.state.report if self._keeps(finished) else None
+        return kept or (to_json(self._last) if self._last else {})
+
+    def _note_witness(self) -> None:
+        if self.settings.mode == "report":
+            return
+        try:
+            self.hold.note()
+        except errors.ReconcilerError as error:
+            log.warning("witness.failed", reason=error.reason, message=str(error))
 
     def _say(self, text: report.StatusText, site: str = "") -> None:
         if self.statuses is None:

@@ -12,6 +12,7 @@ from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
 
 if TYPE_CHECKING:
+    from reconciler.daemon.presence import Daemon
     from reconciler.settings import Settings
     from reconciler.state import StateDirectory
 
@@ -41,17 +42,37 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
 
     settings = load_settings()
     state = _state(settings)
-    report, pid, suspension = state.report, presence.find(settings.state_dir), state.suspension
+    report, daemon, suspension = state.report, presence.find(settings.state_dir), state.suspension
+    pid, lost = daemon.pid if daemon else None, _lost(settings, state, daemon)
     conditions = {c["type"]: c for c in (report or {}).get("conditions", ())}
     if json_:
-        output.as_json({"daemon": pid, "suspended": to_json(suspension) if suspension else None, "report": report})
+        shown = to_json(suspension) if suspension else None
+        output.as_json({"daemon": pid, "suspended": shown, "state": lost or "ok", "report": report})
     else:
         _show(settings, report, conditions, pid)
+        if lost:
+            output.line(lost, "fail")
         if suspension:
             by = f" by {suspension.by}" if suspension.by else ""
             output.line(f"suspended{by} since {_local(suspension.since)}: {suspension.reason}", "warn")
-    ready = bool(conditions.get("Ready", {}).get("status"))
+    ready = bool(conditions.get("Ready", {}).get("status")) and not lost
     return 2 if detailed_exitcode and not ready else 0
+
+
+def _lost(settings: "Settings", state: "StateDirectory", daemon: "Daemon | None") -> str:
+    """Why the state cannot be relied upon; "" when it can."""
+    from reconciler.state import Hold
+
+    if daemon and not daemon.has(settings.state_dir):
+        return (
+            f"the daemon's state directory {settings.state_dir} was removed or exchanged: it changes nothing. Put it back, or run "
+            "`reconciler anchor accept REVISION --reason …` [StateLost]"
+        )
+    try:
+        Hold(state, settings.policy.config_roots).require()
+    except errors.ReconcilerError as error:
+        return f"{error} [{error.reason}]"
+    return ""
 
 
 @click.command()

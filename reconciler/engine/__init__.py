@@ -59,6 +59,10 @@ class Engine:
         """Whose containers are seen as owned, and made."""
         return self._observer.owner
 
+    @owner.setter
+    def owner(self, owner: str) -> None:
+        self._observer.owner = owner
+
     @property
     def also(self) -> Collection[str]:
         """Other keys whose containers count as this owner's."""
@@ -108,6 +112,12 @@ class Engine:
         """Id and start time. Raises errors.Transient (ContainerMissing)."""
         data = self._require(name)
         return str(data["Id"]), parse.moment(data["State"].get("StartedAt"))
+
+    def made_for(self, site: str) -> Mapping[str, str]:
+        """The containers that were made for `<site>/<host>`, whoever made them: name → the key on their label."""
+        api, filters = self._connection.api, {"label": f"{options.SITE}={site}"}
+        listed = self._connection.ask("list containers", lambda: api.containers(all=True, filters=filters))
+        return {observe.name_of(entry): str((entry.get("Labels") or {}).get(options.OWNER, "")) for entry in listed}
 
     def volumes(self) -> Mapping[str, str]:
         """Every volume's name and its folder on the host."""

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar, cast
@@ -106,6 +106,8 @@ class StateDirectory:
         self.links = path / "links.json"
         self._guard = RLock()
         self._lock = FileLock(path / "lock", mode=0o600)
+        self._handle: int | None = None  # the directory itself, once taken
+        self.after: datetime | None = None  # when an anchor was accepted that this directory has lost
         # File → (which file it was, what it held): a file is only ever replaced whole, so it is not parsed twice.
         self._parsed: dict[str, tuple[_Identity, Any]] = {}
 
@@ -114,10 +116,42 @@ class StateDirectory:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
 
+    def take(self) -> None:
+        """From now on this object is about the very directory that is there now, and writes to no other."""
+        self.let_go()
+        self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def let_go(self) -> None:
+        """Forget which directory that was."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def exchanged(self) -> str:
+        """How the directory that was taken is not the one at its path any more; "" when it is."""
+        if self._handle is None:
+            return ""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            return "is gone" if isinstance(error, FileNotFoundError) else f"cannot be reached ({error.strerror})"
+        kept = os.fstat(self._handle)
+        if (kept.st_dev, kept.st_ino) == (found.st_dev, found.st_ino):
+            return ""
+        return "is another directory than the one that this process began with"
+
+    def require_same(self) -> None:
+        """Raises errors.Terminal (StateLost) when the directory that was taken is not the one at its path any more."""
+        if how := self.exchanged():
+            raise errors.Terminal(
+                f"the state in {self.path} {how}: nothing is changed until it is back", reason="StateLost"
+            )
+
     @contextmanager
     def cycle(self, wait: float = 0.0) -> Iterator[None]:
         """Keep every other cycle on this node out. Raises errors.Transient (Busy) when one is still under way
         after `wait` seconds."""
+        self.require_same()
         try:
             with self._lock.acquire(timeout=wait):
                 yield
@@ -126,8 +160,18 @@ class StateDirectory:
 
     # --- whose containers, whose files ---------------------------------------------------------------------------
 
-    def identify(self) -> Owner:
-        """This installation's key; made when there is none yet.
+    @property
+    def owner(self) -> Owner | None:
+        """This installation's key, None while there is none."""
+        return self._read("owner.json", Owner)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything was ever carried out with this state."""
+        return self._json("memory.json") is not None
+
+    def identify(self, key: str = "") -> Owner:
+        """This installation's key; made when there is none yet. `key` is the one that this host is known to have had.
 
         Raises errors.Terminal (StateCopied) when the directory is a copy of one that is still there: two daemons with one key
         would take each other's containers for their own.
@@ -136,7 +180,9 @@ class StateDirectory:
         with FileLock(self.path / "owner.lock", mode=0o600):
             found = self._read("owner.json", Owner)
             if found is None:
-                found = Owner(secrets.token_hex(16), here, self._labels_before())
+                found = Owner(key or secrets.token_hex(16), here, self._labels_before())
+            elif key and key not in (found.key, *found.also):
+                found = replace(found, key=key, path=here)  # drawn since, and nothing was made with it
             elif found.path != here:
                 self._require_moved(found)
                 found = replace(found, path=here)
@@ -203,8 +249,13 @@ class StateDirectory:
     def anchor(self) -> Anchor | None:
         return self._read("anchor.json", Anchor)
 
-    def move_anchor(self, anchor: Anchor) -> None:
+    def move_anchor(self, anchor: Anchor) -> Anchor:
+        """Keep it, with a time after that of every anchor before it: the clock may have been set back. Returns what is kept."""
+        before = [moment for moment in (self.after, self.anchor and self.anchor.accepted_at) if moment]
+        if before and anchor.accepted_at <= max(before):
+            anchor = replace(anchor, accepted_at=max(before) + timedelta(microseconds=1))
         self._write("anchor.json", to_json(anchor))
+        return anchor
 
     @property
     def trial(self) -> Trial | None:
@@ -319,6 +370,7 @@ class StateDirectory:
     def record(self, entry: dict[str, Any]) -> None:
         """Append one line to the history; now and then the oldest go."""
         with self._guard:
+            self.require_same()
             path = self.path / "history.jsonl"
             lines = path.read_text().splitlines() if path.exists() else []
             lines.append(json.dumps(entry, separators=(",", ":")))
@@ -381,4 +433,5 @@ class StateDirectory:
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         with self._guard:
+            self.require_same()
             files.write_atomic(self.path / name, json.dumps(data, indent=1).encode(), mode=0o600)
