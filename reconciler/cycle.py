@@ -48,7 +48,7 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             subject=commit.subject,
             author=commit.author,
         )
-        memory = node.state.memory()
+        memory = node.memory(target)
         deep = node.wants_deep(target.desired.revision, memory) if deep is None else deep
         actual = node.observe(target, memory, deep=deep)
         plan = node.plan(target, actual, memory)

@@ -19,6 +19,7 @@ import structlog
 from reconciler import (
     alerts,
     apply,
+    blame,
     errors,
     files,
     gate,
@@ -323,6 +324,17 @@ class Node:
             return actual
         return self._found.added_to(actual)
 
+    def memory(self, target: Target) -> Memory:
+        """What is remembered, without the quarantine of what may be tried once more."""
+        memory, now = self.state.memory(), self.clock()
+        containers = {container.name: container for container in target.desired.containers}
+        due = {
+            name
+            for name, failure in memory.failures.items()
+            if name in containers and blame.is_due(failure, containers[name], self.engine.data_root, now)
+        }
+        return replace(memory, quarantine={k: v for k, v in memory.quarantine.items() if k not in due})
+
     def acts_on_hearsay(self, planned: Plan) -> bool:
         """Whether a plan of a pass that was not deep does something for what only a deep one sees: look again first."""
         return any(
@@ -336,7 +348,7 @@ class Node:
         something, and now and then; more often while a registrar does not answer."""
         since = time.monotonic() - self._looked_deep
         new = self._deep_revision != revision and memory.revision != revision
-        blind = self._found is not None and bool(self._found.unknown)
+        blind = self._found is not None and bool(self._found.unknown or self._found.unseen)
         patience = self.settings.daemon.interval if blind else self.settings.daemon.deep_interval
         return new or self._restless or not self._looked_deep or since >= patience
 
@@ -419,7 +431,7 @@ class Node:
         """Whether what was done put right what it should have: what did not is remembered, and not acted upon again."""
         if not second_look.looks_again(outcomes):
             return ()
-        memory = self.state.memory()
+        memory = self.memory(target)
         again = self.plan(target, self.observe(target, memory, deep=second_look.looks_deep(outcomes)), memory)
         found = second_look.stayed(outcomes, again)
         self.state.unachieved(found)
@@ -548,6 +560,8 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     before = {c.name: digest.part_digest(good, c.name) for c in good.containers} if good else {}
     return apply.Basis(
         worked=frozenset(name for name, part in before.items() if part == target.basis.part_digest.get(name)),
+        proved=frozenset(memory.applied),
+        failures=memory.failures,
         in_force=plan.in_force(target.desired, memory, failed),
         quarantined=failed,
         migrated=plan.migrated(target.desired, memory),

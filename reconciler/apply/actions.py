@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler import errors, files
+from reconciler import blame, errors, files
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.validate import Validator, failure
@@ -15,8 +15,10 @@ from reconciler.model import (
     ASIDE,
     Action,
     Applied,
+    Blame,
     Container,
     Desired,
+    Failure,
     Job,
     JobResult,
     Outcome,
@@ -264,7 +266,10 @@ class Actions:
             self._engine.rename(spare, name)
             self._engine.start(name)
 
-        return self._put_back(action, container, health, back)
+        outcome = self._put_back(action, container, health, back)
+        if name not in self._basis.proved:
+            self._engine.remove(spare, self._owned)  # it never worked either
+        return outcome
 
     def _rename(self, action: Action) -> Outcome:
         container = self._containers[action.target]
@@ -318,7 +323,9 @@ class Actions:
         except errors.Transient as error:
             if error.reason in _NO_VERDICT:
                 raise
-            return Health(False, error.reason, str(error))
+            # What may go by itself is nothing that a commit asked for.
+            reason = "HostFailed" if blame.of(error.reason) is Blame.CONFIGURATION else error.reason
+            return Health(False, reason, str(error))
         except errors.ReconcilerError as error:
             return Health(False, error.reason, str(error))
         return self._wait(container)
@@ -335,6 +342,8 @@ class Actions:
         self._remember(container)
         self._rollback.forget(container.name)
         self._gate.settled(container.name)
+        if container.name not in self._basis.quarantined:
+            self._store.recovered(container.name)
         return Outcome(action, "done")
 
     def _remember(self, container: Container) -> None:
@@ -355,10 +364,15 @@ class Actions:
         if container.rollback == "never" or migrated:
             why = "a schema was migrated" if migrated else "its service says rollback: never"
             return Outcome(action, "failed", failure.reason, f"{failure.message}\nnot rolled back: {why}")
+        if container.name not in self._basis.proved:
+            # There is nothing to go back to: it is tried again as it is.
+            self._rollback.forget(container.name)
+            self._gate.settled(container.name)
+            return failure
         # In this order: with the quarantine on the disk, the next cycle goes on from wherever this one was killed. What
         # worked before is not at fault and is tried again.
         if container.name not in self._basis.worked:
-            self._store.quarantine(container.name, self._part_digest.get(container.name, ""))
+            self._give_up(container, health, blame.of(health.reason))
         self._rollback.restore(container.name)
         self._gate.settled(container.name)
         try:
@@ -370,10 +384,21 @@ class Actions:
         self._rollback.forget(container.name)
         after = self._engine.wait_healthy(container) if self._engine.exists(container.name) else None
         if after and not after.ok:
+            if container.name not in self._basis.worked and blame.of(health.reason) is Blame.CONFIGURATION:
+                # What worked before fails in the same way: something else changed.
+                self._give_up(container, health, Blame.SERVICE)
             return Outcome(
                 action, "rolled-back", failure.reason, f"{failure.message}\nthe old one is back and {after.message} too"
             )
         return Outcome(action, "rolled-back", failure.reason, failure.message)
+
+    def _give_up(self, container: Container, health: Healthy, blames: Blame) -> None:
+        """Do not try this configuration for now: until a commit changes it, or until what else is at fault is mended."""
+        before = self._basis.failures.get(container.name)
+        tries = before.tries + 1 if before and before.reason == health.reason else 1
+        message = self._redact(health.message).partition("\n")[0][:300]
+        failure = Failure(health.reason, message, blames, blame.again(tries, datetime.now(UTC)), tries)
+        self._store.quarantine(container.name, self._part_digest.get(container.name, ""), failure)
 
     # --- jobs and registrations --------------------------------------------------------------------------------------
 
@@ -407,4 +432,6 @@ _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 _NO_VERDICT = frozenset({"ContainerMissing", "EngineTimeout", "EngineUnreachable"})
 
 # Failures of the service itself, whose own log says more than the engine does.
-_ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse", "NotAnswering"})
+_ASK_THE_SERVICE = frozenset(
+    {"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse", "DiskFull", "NotAnswering"}
+)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reconciler.state import StateDirectory
 
 
+_COUNTS = 10.0  # seconds that a pass may take before what the one before it said is no longer shown as what is
 _TIME = re.compile(r" at \d\d:\d\d:\d\d$")
 
 
@@ -47,15 +48,17 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
     conditions = {c["type"]: c for c in (report or {}).get("conditions", ())}
     if json_:
         shown = to_json(suspension) if suspension else None
-        output.as_json({"daemon": pid, "suspended": shown, "state": lost or "ok", "report": report})
+        output.as_json(
+            {"daemon": pid, "suspended": shown, "state": lost or "ok", "passes": _passes(daemon), "report": report}
+        )
     else:
-        _show(settings, report, conditions, pid)
+        _show(settings, report, conditions, daemon)
         if lost:
             output.line(lost, "fail")
         if suspension:
             by = f" by {suspension.by}" if suspension.by else ""
             output.line(f"suspended{by} since {_local(suspension.since)}: {suspension.reason}", "warn")
-    ready = bool(conditions.get("Ready", {}).get("status")) and not lost
+    ready = bool(conditions.get("Ready", {}).get("status")) and not lost and not _hangs(daemon)
     return 2 if detailed_exitcode and not ready else 0
 
 
@@ -153,9 +156,27 @@ def _print_event(row: dict[str, str], json_: bool) -> None:
         output.line(f"{moment}  {row['target']}  {_TIME.sub('', row['text'])}")
 
 
+def _hangs(daemon: "Daemon | None") -> float:
+    """For how many seconds a pass has been under way, when that is longer than what is shown may count; else 0."""
+    if daemon is None or daemon.began is None or daemon.ended is not None:
+        return 0.0
+    passed = (datetime.now(UTC) - daemon.began).total_seconds()
+    return passed if passed > _COUNTS else 0.0
+
+
+def _passes(daemon: "Daemon | None") -> dict[str, Any] | None:
+    if daemon is None:
+        return None
+    return {
+        "began": daemon.began.isoformat(timespec="seconds") if daemon.began else None,
+        "ended": daemon.ended.isoformat(timespec="seconds") if daemon.ended else None,
+    }
+
+
 def _show(
-    settings: "Settings", report: dict[str, Any] | None, conditions: dict[str, dict[str, Any]], pid: int | None
+    settings: "Settings", report: dict[str, Any] | None, conditions: dict[str, dict[str, Any]], daemon: "Daemon | None"
 ) -> None:
+    pid, hangs = daemon.pid if daemon else None, _hangs(daemon)
     output.line(f"host      {settings.host}  ({settings.git.url}, {settings.git.branch})")
     output.line(f"daemon    {f'runs, process {pid}' if pid else 'does not run'}", "" if pid else "warn")
     if report is None:
@@ -167,17 +188,28 @@ def _show(
     passed = (datetime.now(UTC) - began).total_seconds()
     # A pass that finds nothing new writes nothing, so this is not the time of the last pass.
     output.line(f"news      {output.ago(passed)} ago, {report['seconds']:.1f} s, because of: {report['trigger']}")
+    if daemon and daemon.ended:
+        output.line(f"looked    {output.ago((datetime.now(UTC) - daemon.ended).total_seconds())} ago")
+    elif daemon and daemon.began:
+        output.line(
+            f"looking   since {_local(daemon.began)} ({output.ago(hangs)})" if hangs else "looking   now", "warn"
+        )
+    if hangs:
+        output.line("what follows is from before: whether it still holds is unknown", "warn")
     if mode := ("report: nothing is changed" if settings.mode == "report" else ""):
         output.line(f"mode      {mode}", "warn")
     output.line()
-    rows = [
-        [name, "yes" if c["status"] else "no", _for(c["since"]), c["reason"], c["message"]]
-        for name, c in conditions.items()
-    ]
+    rows = [[name, _is(name, c, hangs), _for(c["since"]), c["reason"], c["message"]] for name, c in conditions.items()]
     output.table(["CONDITION", "IS", "FOR", "REASON", "MESSAGE"], rows)
     explained = report.get("explained", {})
     for target, text in explained.items():
         output.line(f"{target}: {text}", "warn")
+
+
+def _is(name: str, condition: dict[str, Any], hangs: float) -> str:
+    if (name in ("Ready", "Drifted") and hangs) or (name == "Drifted" and condition["reason"] == "Unknown"):
+        return "unknown"
+    return "yes" if condition["status"] else "no"
 
 
 def _author(report: dict[str, Any]) -> str:

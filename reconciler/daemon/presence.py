@@ -9,23 +9,28 @@ import fcntl
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import errors
 
 RUNTIME = Path("/run/reconciler")
 _NAME = "daemon.lock"
-_MOST = 64  # bytes
+_MOST = 128  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A daemon that runs. `directory` is the device and inode of the state directory that it began with."""
+    """A daemon that runs. `directory` is the device and inode of the state directory that it began with; `began` and `ended` are
+    those of passes: the last pass is under way when it began after it ended."""
 
     pid: int
     directory: tuple[int, int]
+    began: datetime | None = None
+    ended: datetime | None = None
 
     def has(self, state_dir: Path) -> bool:
         """Whether its state directory is the one that is at `state_dir` now."""
@@ -36,9 +41,9 @@ class Presence:
     """Held by the daemon as long as it lives. Raises errors.Terminal (AlreadyRunning)."""
 
     def __init__(self, state_dir: Path) -> None:
+        self._state_dir, self._directory = state_dir, _identity(state_dir)
         self._handles: list[int] = []
         self._places: list[Path] = []
-        device, inode = _identity(state_dir)
         try:
             for path in _places(state_dir, make=True):
                 self._handles.append(_lock(path))
@@ -51,9 +56,33 @@ class Presence:
                 "systemctl stop reconciler)",
                 reason="AlreadyRunning",
             ) from None
+        self._tell(0.0, 0.0)
+
+    def renew(self) -> None:
+        """The state directory was made anew and is the daemon's: hold the lock there. Raises as the constructor."""
+        if (directory := _identity(self._state_dir)) == self._directory:
+            return
+        handle = _lock(self._places[0])
+        os.close(self._handles[0])
+        self._handles[0], self._directory = handle, directory
+        self._tell(0.0, time.time())
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """While a pass is under way."""
+        began = time.time()
+        self._tell(began, 0.0)
+        try:
+            yield
+        finally:
+            self._tell(began, time.time())
+
+    def _tell(self, began: float, ended: float) -> None:
+        # Padded: what is there is written over in one step, without a moment in which it is empty.
+        device, inode = self._directory
+        line = f"{os.getpid()} {device} {inode} {began:.3f} {ended:.3f}".ljust(_MOST - 1) + "\n"
         for handle in self._handles:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()} {device} {inode}\n".encode(), 0)
+            os.pwrite(handle, line.encode(), 0)
 
     def close(self) -> None:
         """Give the place free."""
@@ -75,9 +104,9 @@ def find(state_dir: Path) -> Daemon | None:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             words = os.pread(handle, _MOST, 0).split()
-            if len(words) == 3 and all(word.isdigit() for word in words):
-                pid, device, inode = map(int, words)
-                return Daemon(pid, (device, inode))
+            with contextlib.suppress(ValueError):
+                pid, device, inode, began, ended = (float(word) for word in words)
+                return Daemon(int(pid), (int(device), int(inode)), _moment(began), _moment(ended))
         finally:
             os.close(handle)
     return None
@@ -116,6 +145,10 @@ def _lock(path: Path) -> int:
         if (kept.st_dev, kept.st_ino) == _identity(path):
             return handle
         os.close(handle)  # whoever had it took it away in between
+
+
+def _moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 def _identity(path: Path) -> tuple[int, int]:

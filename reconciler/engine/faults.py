@@ -75,6 +75,12 @@ _CONTAINER: Sequence[Rule] = (
         "DeviceMissing",
         "load the driver, or take the device out",
     ),
+    Rule(
+        "apparmor|selinux|cgroup|iptables|containerd|shim|failed to create endpoint|network .* not found|"
+        "cannot allocate memory|too many open files|input/output error|unknown or invalid runtime name",
+        "HostFailed",
+        "mend the host; it is tried again by itself",
+    ),
     Rule("No such container|marked for removal", "ContainerMissing", "it was removed meanwhile", True),
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from reconciler.model import Container, Difference, File, Held, Running, State, Verb, aside
+from reconciler.model import Blame, Container, Difference, Failure, File, Held, Running, State, Verb, aside
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
@@ -73,14 +73,7 @@ def _keep_what_worked(draft: Draft, container: Container, running: Running | Non
     not known here without their secrets.
     """
     name = container.name
-    draft.held.append(
-        Held(
-            name,
-            "Quarantined",
-            "this configuration did not become healthy here and was rolled back; waiting for a commit that "
-            "changes it (or `reconciler retry` on the host)",
-        )
-    )
+    draft.held.append(_given_up(name, draft.memory.failures.get(name)))
     good = draft.in_force[name]
     needs = draft.dependencies(good)
     if running is not None and not running.owned:
@@ -96,6 +89,22 @@ def _keep_what_worked(draft: Draft, container: Container, running: Running | Non
         draft.add(draft.action(Verb.RESTART, name, "finish an interrupted rollback", good, needs))
     elif not _works(running):
         _revive(draft, good, running, needs, changed=False)
+
+
+def _given_up(name: str, failure: Failure | None) -> Held:
+    if failure is None or failure.blames is Blame.CONFIGURATION:
+        why = f"{failure.message} ({failure.reason})" if failure else "this configuration did not become healthy here"
+        return Held(
+            name,
+            "Quarantined",
+            f"{why}; it was rolled back, and waits for a commit that changes it (or `reconciler retry {name}` on the host)",
+        )
+    return Held(
+        name,
+        failure.reason,
+        f"{failure.message}; the configuration before it is back. This one is not at fault ({failure.blames} is), and is tried "
+        f"again when that is mended, or at {failure.again:%H:%M} UTC (or `reconciler retry {name}` on the host)",
+    )
 
 
 def _adopt(draft: Draft, container: Container, running: Running) -> bool:
@@ -201,6 +210,10 @@ def _inside(draft: Draft, name: str) -> tuple[Difference, ...]:
     """That what runs has not got what its files say. What a restart did not put right is said in every pass, also in those
     that do not look inside."""
     item = f"container:{name}"
+    if why := draft.actual.unknown.get(f"stale:{name}"):
+        message = f"whether it runs with what its files say cannot be told: {why}"
+        draft.held.append(Held(name, "Unknown", message))
+        return ()
     if said := draft.actual.stale.get(name):
         return draft.achievable(item, (Difference(INSIDE, "as in its files", said),))
     if not draft.actual.deep:

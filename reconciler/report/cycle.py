@@ -70,6 +70,11 @@ class Report:
         return tuple(held for held in self.plan.held if held.drift) if self.plan else ()
 
     @property
+    def unknown(self) -> tuple[Held, ...]:
+        """What could not be looked at."""
+        return tuple(held for held in self.plan.held if held.reason == UNKNOWN) if self.plan else ()
+
+    @property
     def waiting(self) -> tuple[Held, ...]:
         """What the revision asks for and a maintenance window has to open for."""
         held = self.plan.held if self.plan else ()
@@ -101,7 +106,7 @@ class Report:
         return skipped or waiting
 
 
-OUTSIDE_WINDOW = "OutsideWindow"
+OUTSIDE_WINDOW, UNKNOWN = "OutsideWindow", "Unknown"
 # Held back on purpose and for good: the node counts as converged all the same. Nothing more can be done for what is not
 # achievable either; it makes the node not ready.
 HARMLESS = frozenset({"HoldsData", "PruneReported", "Foreign", NOT_ACHIEVABLE})
@@ -109,24 +114,20 @@ HARMLESS = frozenset({"HoldsData", "PruneReported", "Foreign", NOT_ACHIEVABLE})
 
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
     """Ready, Stalled, Drifted, Suspended, Testing and SourceReady; `since` is kept while a condition's status does not change."""
-    since = {condition.type: (condition.status, condition.since) for condition in previous}
+    since = {c.type: ((c.status, c.reason == UNKNOWN), c.since) for c in previous}
 
     def condition(type_: str, status: bool, reason: str, message: str) -> Condition:
         before = since.get(type_)
-        return Condition(
-            type_, status, reason, message, before[1] if before and before[0] == status else now, report.revision
-        )
+        lasts = before is not None and before[0] == (status, reason == UNKNOWN)
+        return Condition(type_, status, reason, message, before[1] if before and lasts else now, report.revision)
 
     ready, reason, message = _readiness(report)
-    drift = report.drift
-    drift_message = f"{drift[0].target}: {drift[0].message}" if drift else "no unhealed drift"
-    if len(drift) > 1:
-        drift_message += f" and {len(drift) - 1} more"
+    drifted = _drifted(report)
     stalled = not ready and reason not in ("Progressing", "Suspended", "DriftReported", OUTSIDE_WINDOW)
     return (
         condition("Ready", ready, reason, message),
         condition("Stalled", stalled, reason if stalled else "NotStalled", message if stalled else ""),
-        condition("Drifted", bool(drift), "Drift" if drift else "InStep", drift_message),
+        condition("Drifted", *drifted),
         condition("Suspended", bool(report.suspended), "Suspended" if report.suspended else "Active", report.suspended),
         condition(
             "Testing",
@@ -141,6 +142,22 @@ def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> 
             report.refusal.message if report.refusal else report.source.message,
         ),
     )
+
+
+def _drifted(report: Report) -> tuple[bool, str, str]:
+    """First match wins. What could not be looked at is not in step."""
+    if drift := report.drift:
+        return True, "Drift", _first_of(drift)
+    if report.plan is None and report.revision:
+        return False, "Unknown", f"nothing could be looked at: {report.failure[1] if report.failure else 'no plan'}"
+    if unknown := report.unknown:
+        return False, "Unknown", _first_of(unknown)
+    return False, "InStep", "no unhealed drift"
+
+
+def _first_of(held: Sequence[Held]) -> str:
+    more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+    return f"{held[0].target}: {held[0].message}{more}"
 
 
 def _readiness(report: Report) -> tuple[bool, str, str]:
@@ -159,15 +176,13 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
     if held and len(held) == len(report.waiting):
         return False, OUTSIDE_WINDOW, f"{len(held)} change{'' if len(held) == 1 else 's'} waiting {report.window}"
     if held:
-        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-        return False, held[0].reason, f"{held[0].target}: {held[0].message}{more}"
+        return False, held[0].reason, _first_of(held)
     if any(outcome.result == "skipped" for outcome in report.outcomes):
         return False, "Interrupted", "stopped before everything was done; the next cycle goes on"
     if report.not_answering:
         return False, "NotAnswering", not_answering(report)
     if stuck := report.not_achievable:
-        more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
-        return False, NOT_ACHIEVABLE, f"{stuck[0].target}: {stuck[0].message}{more}"
+        return False, NOT_ACHIEVABLE, _first_of(stuck)
     return True, "Converged", f"{report.containers} containers as wanted"
 
 

@@ -34,7 +34,7 @@ from typing import Any, TypeVar, cast
 from filelock import FileLock, Timeout
 
 from reconciler import errors, files
-from reconciler.model import Applied, Desired, Difference, JobResult, Memory, Registration, from_json, to_json
+from reconciler.model import Applied, Desired, Difference, Failure, JobResult, Memory, Registration, from_json, to_json
 
 T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
@@ -303,8 +303,21 @@ class StateDirectory:
         kept = {} if checks is None else {container: tuple(checks)}
         self._change(lambda m: replace(m, answered={**{k: v for k, v in m.answered.items() if k != container}, **kept}))
 
-    def quarantine(self, container: str, digest: str) -> None:
-        self._change(lambda m: replace(m, quarantine={**m.quarantine, container: digest}))
+    def quarantine(self, container: str, digest: str, failure: Failure) -> None:
+        """Remember that this configuration of a container was taken back, and why."""
+        self._change(
+            lambda m: replace(
+                m,
+                quarantine={**m.quarantine, container: digest},
+                failures={**m.failures, container: failure},
+            )
+        )
+
+    def recovered(self, container: str) -> None:
+        """What a container was in quarantine for is over."""
+        memory = self._read("memory.json", Memory)
+        if memory and container in memory.quarantine:
+            self.release(container)
 
     def release(self, container: str | None = None) -> None:
         """End the quarantine of one container, or of all, and forget what could not be achieved there."""
@@ -312,6 +325,7 @@ class StateDirectory:
             lambda m: replace(
                 m,
                 quarantine={k: v for k, v in m.quarantine.items() if container and k != container},
+                failures={k: v for k, v in m.failures.items() if container and k != container},
                 unachieved={k: v for k, v in m.unachieved.items() if container and k.partition(":")[2] != container},
             )
         )

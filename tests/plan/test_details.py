@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import File, Memory, Mount, Registrar, Registration, Running, State, aside
+from reconciler.findings import Findings
+from reconciler.model import File, Memory, Mount, Plan, Registrar, Registration, Running, State, aside
 from reconciler.plan import diff
 from reconciler.plan.redact import file_diff
 from tests.plan.test_diff import (
@@ -216,3 +217,36 @@ def test_a_job_that_the_host_does_not_allow_is_told() -> None:
     actual, memory = converged(FULL, jobs={})
     plan = diff(FULL, actual, memory, basis(FULL, denied={JOB.name: "privileged is not allowed on this host"}))
     assert [(held.target, held.reason) for held in plan.held] == [(JOB.name, "PolicyDenied")]
+
+
+def unknown(plan: Plan) -> dict[str, str]:
+    return {held.target: held.message for held in plan.held if held.reason == "Unknown"}
+
+
+def test_what_could_not_be_looked_at_is_named_once() -> None:
+    """Also what nothing would have been done about: a node that could not look is not in step."""
+    actual, memory = converged(FULL)
+    unseen = {
+        "stale:keystone": "exit code 7",
+        "container:stranger": "the engine's description cannot be read",
+        "file:keystone/": "Permission denied",
+        "registrar:mariadb": "access denied for root",
+        "units": "cannot list them",
+    }
+    blind = replace(actual, unknown=unseen, registrations={})
+    plan = diff(FULL, blind, memory, basis(FULL))
+    found = unknown(plan)
+    assert not plan.actions and "exit code 7" in found["keystone"] and "Permission denied" in found["keystone/"]
+    assert "stranger" in found and sum("access denied for root" in message for message in found.values()) >= 1
+    assert "mariadb" not in found, "said of each registration already"
+    none = replace(FULL, registrations=())
+    assert "mariadb" in unknown(diff(none, replace(blind, unknown=unseen), memory, basis(none)))
+
+
+def test_what_a_pass_that_looked_deep_could_not_see_is_not_well_in_the_next() -> None:
+    actual, memory = converged()
+    found = Findings.of(SITE.revision, replace(actual, unknown={"stale:keystone": "exit code 7"}))
+    later = replace(actual, deep=False)
+    assert unknown(diff(SITE, found.added_to(later), memory, basis(SITE))).keys() == {"keystone"}
+    restarted = with_container(later, "keystone", started_at=THEN.replace(year=2001))
+    assert not unknown(diff(SITE, found.added_to(restarted), memory, basis(SITE)))
