@@ -60,8 +60,9 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         outcomes = node.apply(target, plan, actual, memory)
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
         report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(target, outcomes))))
-        if report.converged:
+        if report.carried_out:
             node.remember(target, plan, actual, memory)
+        if report.converged:
             report = replace(report, checks=node.check(target, deep=deep, changed=bool(outcomes)))
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))

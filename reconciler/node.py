@@ -194,7 +194,7 @@ class Node:
         return self._commit
 
     def remember(self, target: Target, done: Plan, actual: Actual, memory: Memory) -> None:
-        """Note a complete apply, once: from then on differences are drift.
+        """Note a complete apply, once: from then on differences are drift. What is drift already and only reported may be left.
 
         And of containers that somebody else started, and that need nothing: with which files they run.
         """
@@ -203,7 +203,8 @@ class Node:
             self.state.converged(target.desired, also=[held.target for held in done.held])
             ours = manifest.after_converging(self._written(target, actual, memory), done, target.contents)
             self.state.note_written(target.desired.config_root, ours)
-        changed = {action.container for action in done.actions}
+        changed = {action.container for action in done.actions} | {held.target for held in done.held if held.drift}
+        changed |= {file.container for file in target.desired.files if file.path in changed}
         for name, wanted in target.basis.files_digest.items():
             running, applied = actual.containers.get(name), memory.applied.get(name)
             if running is None or applied is None or name in changed or applied.id != running.id:
@@ -363,6 +364,7 @@ class Node:
             unproved=frozenset(unproved),
             denied=admission.denied(target.desired),
             written=self._written(target, actual, memory),
+            touched=self.state.touched,
         )
         if suspension := self.state.suspension:
             basis = replace(basis, hold=("Suspended", suspension.reason))
@@ -400,7 +402,9 @@ class Node:
         if target.desired.revision == revision:
             self._say(pending(revision, len(wanted.actions), testing), target.desired.site)
         if target.desired.revision != self.state.memory().revision:
-            self.state.begin(target.desired.revision)
+            changes = [action for action in wanted.actions if not action.drift]
+            touches = {name for action in changes for name in (action.target, action.container) if name}
+            self.state.begin(target.desired.revision, touches)
         redact = secret.Redactor(target.prepared.secrets.values())
         slots = apply.Slots(self.settings.engine.parallel)
         actions = apply.Actions(

@@ -56,7 +56,7 @@ def _change(
     found = draft.running_differences(container, running)
     outdated = _copies_once(container) and (changed or draft.staleness(container, running))
     if outdated or any(not is_mutable(d) for d in found):
-        _replace(draft, container, running, found, needs)
+        _replace(draft, container, found, changed, needs)
         return
     count = len(draft.actions)
     _touch(draft, container, running, found, changed, needs)
@@ -144,7 +144,7 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
 def _make(
     draft: Draft, container: Container, spare: Running | None, needs: tuple[str, ...], changed: Sequence[File]
 ) -> None:
-    drift = draft.same_revision and draft.was_applied(container.name)
+    drift = draft.unchanged(container, *draft.files.get(container.name, ())) and draft.was_applied(container.name)
     if spare is not None:
         equal = not changed and not draft.running_differences(container, spare)
         if equal and not draft.staleness(container, spare):
@@ -162,9 +162,13 @@ def _make(
 
 
 def _replace(
-    draft: Draft, container: Container, running: Running, found: tuple[Difference, ...], needs: tuple[str, ...]
+    draft: Draft,
+    container: Container,
+    found: tuple[Difference, ...],
+    changed: Sequence[File],
+    needs: tuple[str, ...],
 ) -> None:
-    drift = draft.same_revision
+    drift = draft.unchanged(container, *changed)
     if found:
         names = [d.field for d in found]
         cause = ("drift: " if drift else "") + ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
@@ -188,7 +192,7 @@ def _touch(
     name = container.name
     if found:
         cause = ", ".join(d.field for d in found)
-        draft.add(draft.action(Verb.UPDATE, name, cause, container, needs, found, drift=draft.same_revision))
+        draft.add(draft.action(Verb.UPDATE, name, cause, container, needs, found, drift=draft.unchanged(container)))
     if not _works(running):
         _revive(draft, container, running, needs, changed=bool(changed))
         return
@@ -198,7 +202,8 @@ def _touch(
     if asked:
         reloads = asked == {"reload"} and container.reload and not _keeps_old_files(draft, container)
         verb = Verb.RELOAD if reloads else Verb.RESTART
-        draft.add(draft.action(verb, name, cause, container, needs, drift=draft.same_revision))
+        drift = draft.unchanged(container, *(changed or draft.files.get(name, ())))
+        draft.add(draft.action(verb, name, cause, container, needs, drift=drift))
     elif inside:
         cause = "drift: what runs differs from its files"
         draft.add(draft.action(Verb.RESTART, name, cause, container, needs, inside, drift=True))
@@ -232,9 +237,9 @@ def _keeps_old_files(draft: Draft, container: Container) -> bool:
 def _revive(draft: Draft, container: Container, running: Running, needs: tuple[str, ...], *, changed: bool) -> None:
     """Bring up a container that is there and does not run."""
     state = (Difference("state", "running", running.state.value),)
-    # A new revision may be what brings it back: then it is a change like any other. What is paused is not started.
+    # What a new revision asks for may be what brings it back: then it is a change like any other. What is paused is not started.
     verb = Verb.RESTART if changed or running.state is State.PAUSED else Verb.START
-    cause, drift = _why_down(running), draft.same_revision
+    cause, drift = _why_down(running), draft.unchanged(container, *draft.files.get(container.name, ()))
     draft.add(draft.action(verb, container.name, cause, container, needs, state, drift=drift))
 
 

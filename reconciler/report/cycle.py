@@ -100,6 +100,16 @@ class Report:
         return self.plan is not None and not self.failed and not self._open and self.failure is None
 
     @property
+    def carried_out(self) -> bool:
+        """Whether all that the accepted commit changes is done: what is not as it says is drift that is left on purpose."""
+        if self.converged:
+            return True
+        undone = self.failed or self.failure or any(outcome.result == "skipped" for outcome in self.outcomes)
+        held = self.plan.held if self.plan else ()
+        left = all(h.reason in HARMLESS or (h.drift and h.reason == "DriftReported") for h in held)
+        return self.plan is not None and not undone and left
+
+    @property
     def _open(self) -> bool:
         skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
         waiting = any(held.reason not in HARMLESS for held in (self.plan.held if self.plan else ()))

@@ -4,7 +4,7 @@
     written.json     every file that was written below a config root, with the digests of what was written
     anchor.json      last commit that was verified and accepted
     testing.json     present while a testing branch is tried: its commit
-    begun.json       present while a revision is carried out in part: the revision
+    begun.json       present while a revision is carried out in part: the revision, and what it may have changed
     memory.json      what was applied, jobs run, quarantine, registrations made
     last-good.json   desired state of the last complete apply; holds no secret
     report.json      what the last cycle found and did
@@ -84,6 +84,7 @@ class _Written:
 @dataclass(frozen=True, slots=True)
 class _Begun:
     revision: str
+    touched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,10 +352,17 @@ class StateDirectory:
         begun = self._read("begun.json", _Begun)
         return begun.revision if begun else ""
 
-    def begin(self, revision: str) -> None:
-        """Remember that the node is between two revisions, until `converged`."""
-        if self.begun != revision:
-            self._write("begun.json", to_json(_Begun(revision)))
+    @property
+    def touched(self) -> frozenset[str]:
+        """What was, or may have been, changed since the last complete apply: containers, files, registrations."""
+        begun = self._read("begun.json", _Begun)
+        return frozenset(begun.touched) if begun else frozenset()
+
+    def begin(self, revision: str, touches: Iterable[str]) -> None:
+        """Remember that the node is between two revisions, until `converged`, and what is about to be changed."""
+        now = _Begun(revision, tuple(sorted(self.touched | frozenset(touches))))
+        if self._read("begun.json", _Begun) != now:
+            self._write("begun.json", to_json(now))
 
     def converged(self, desired: Desired, also: Iterable[str] = ()) -> None:
         """Remember a complete apply: what it made is from now on what drift is measured against.

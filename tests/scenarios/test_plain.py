@@ -266,6 +266,14 @@ def test_drift_can_be_reported_instead(lab: Lab) -> None:
     client.close()
     lab.node.statuses.flush(10)
     assert lab.statuses()[-1][0] == "failed" and lab.statuses()[-1][1].startswith("drift: rt-side")
+    # A commit about something else is carried out, and counts as such; the drift stays what it is, and what follows is drift too.
+    lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
+    head = lab.push("another colour")
+    report = lab.reconcile()
+    assert [line.split()[:2] for line in lines(report)] == [["write", "rt-web/web.conf"], ["restart", "rt-web"]]
+    assert [h.target for h in report.drift] == ["rt-side"] and lab.node.state.memory().revision == head
+    (lab.config_root / "rt-web/web.conf").write_text("[DEFAULT]\ncolour = mine\n")
+    assert {h.target for h in lab.reconcile().drift} == {"rt-side", "rt-web/web.conf"}
 
 
 def test_an_invalid_push_is_refused_whole(lab: Lab) -> None:

@@ -103,7 +103,9 @@ class World:
 
     def conclude(self, desired: Desired, done: Plan, actual: Actual, memory: Memory) -> None:
         """The end of a cycle in which every action was done."""
-        if any(held.reason not in HARMLESS for held in done.held):
+        if any(
+            held.reason not in HARMLESS and not (held.drift and held.reason == "DriftReported") for held in done.held
+        ):
             return
         names = {container.name for container in desired.containers}
         kept = {name: applied for name, applied in self.memory.applied.items() if name in names}
