@@ -19,7 +19,9 @@ from reconciler.state import LOST, Anchor, StateDirectory, Trial
 log = structlog.get_logger()
 
 # Refusals that something on this node may cure without a new commit.
-_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed", LOST})
+_RETRY_REFUSED = frozenset(
+    {"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed", "RotationRefused", LOST}
+)
 _DAMAGED = ("GitObjectCorrupt", "RepositoryUnusable")
 _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
 

@@ -242,6 +242,7 @@ class Desired:
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)  # of these, what a commit cannot change → what to do instead
     groups: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
 

@@ -56,7 +56,7 @@ from reconciler.model import (
     from_json,
     to_json,
 )
-from reconciler.plan import second_look
+from reconciler.plan import rotation, second_look
 from reconciler.prepare import prepare
 from reconciler.registrations import Registry
 from reconciler.render import digest, tokens
@@ -79,7 +79,7 @@ class Node:
         self.settings = settings
         self.state = StateDirectory(settings.state_dir)
         self.hold = Hold(self.state, settings.policy.config_roots)
-        self.follower = Follower(settings, self.state, self._target_of, self._require_never_here)
+        self.follower = Follower(settings, self.state, self._validate, self._require_never_here)
         self.poller = self.follower.poller
         self.engine = engine or Engine(settings.engine.url, owner="", timeout=settings.engine.timeout)
         self._rules = host_policy(settings)
@@ -270,6 +270,42 @@ class Node:
         if commit not in self._targets:
             self._targets[commit] = self._make_target(commit)
         return self._targets[commit]
+
+    def _validate(self, commit: str) -> None:
+        self.require_usable(self._target_of(commit))
+
+    def require_usable(self, target: Target) -> None:
+        """Raises errors.Terminal (RotationRefused): a secret that a commit cannot change differs from what was last carried out, and
+        the new one is not let in."""
+        memory = self.state.memory()
+        refused = rotation.refused(memory.last_good, target.desired) if memory.last_good else {}
+        for name, instead in refused.items():
+            if not self._is_same(name, memory.revision, target) and (why := self._denied(name, target)):
+                raise errors.Terminal(f"{rotation.message(name, instead)} ({why})", reason="RotationRefused")
+
+    def _is_same(self, name: str, revision: str, target: Target) -> bool:
+        """Whether a secret was only encrypted anew."""
+        try:
+            before = self._target_of(revision).prepared.secrets.get(name)
+        except errors.ReconcilerError:  # its commit, or the key for it, may be gone
+            return False
+        return before is not None and before == target.prepared.secrets.get(name)
+
+    def _denied(self, name: str, target: Target) -> str:
+        """Why the registrar that `name` belongs to does not let us in with its new value; "" when it does."""
+        why = "the new value cannot be tried"
+        for registrar in target.desired.registrars:
+            if not any(f"<<secret:{name}>>" in str(value) for value in registrar.connection.values()):
+                continue
+            bind = partial(tokens.bind, secrets=target.prepared.secrets)
+            try:
+                Registry(target.desired.registrars, bind).log_in(
+                    Check(name, login=registrar.kind, connection=registrar.connection)
+                )
+            except errors.ReconcilerError as error:
+                return str(error)
+            why = ""
+        return why
 
     def _make_target(self, commit: str) -> Target:
         keys = sops.Keys(
@@ -493,12 +529,14 @@ class Node:
         previous = self._previous(finished)
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
+        told = to_json(finished)
+        news = _news(told) != _news(previous)
         if self._keeps(finished):
-            told = to_json(finished)
-            if _news(told) != _news(previous):
+            if news:
                 self.state.save_report(told)
-            if entry := report.history_entry(finished):
-                self.state.record(entry)
+            new = finished.failure is None and finished.revision != previous.get("revision")
+            if entry := report.history_entry(finished, new=new):
+                self.state.record(entry, report.is_repetition)
             self._note_witness()
         self._last = finished
         self._restless = bool(finished.outcomes)
@@ -508,7 +546,7 @@ class Node:
             self._say(text, site=finished.site)
         if self.alerts:
             self.alerts.take(finished)
-        _log_report(finished)
+        _log_report(finished, news=news)
         return finished
 
     def without_state(self, error: errors.ReconcilerError, trigger: str) -> Report:
@@ -599,9 +637,11 @@ def _log_outcome(outcome: Outcome) -> None:
         log.error(f"action.{outcome.result}", **fields, reason=outcome.reason, message=outcome.message)
 
 
-def _log_report(finished: Report) -> None:
+def _log_report(finished: Report, *, news: bool) -> None:
+    """One that did nothing and found nothing new is for whoever looks closely."""
     ready = next((c for c in finished.conditions if c.type == "Ready"), None)
-    log.info(
+    tell = log.info if news or finished.outcomes else log.debug
+    tell(
         "cycle.finished",
         revision=finished.revision[:12],
         trigger=finished.trigger,

@@ -117,18 +117,21 @@ def plan(argument: Mapping[str, Any]) -> dict[str, Any]:
 
     A host that only the base has is planned as one that nothing is wanted of.
     """
-    from reconciler.ci_child import policy_changes
+    from reconciler.ci_child import policy_changes, rotations
     from reconciler.plan import preview
     from reconciler.render import bind
     from reconciler.render.digest import part_digest
 
     site = prepare.load(read(argument["source"]))
     base = _base_site(argument["base"])
-    plans = []
+    plans, problems = [], []
     for host in argument["hosts"]:
         before = render_host(base, host, "base") if base is not None and host in base.hosts else None
         after = render_host(site, host, argument["revision"])
         plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest)))
+        problems += rotations(before, after)
+    if problems:
+        raise errors.SiteInvalid(sorted(set(problems)))
     policy = policy_changes(base.policy, site.policy) if base is not None else []
     return {"plans": plans, "policy": [to_json(item) for item in policy]}
 

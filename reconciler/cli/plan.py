@@ -188,7 +188,9 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
         answer = run.python("reconciler.cli.children:desired", argument, limits=prepare.LIMITS, no_network=True)
         secrets = {name: Secret(value) for name, value in answer["secrets"].items()}
         prepared = prepare.Prepared(from_json(Desired, answer["desired"]), secrets)
-        return planned(node, make_target(prepared))
+        target = make_target(prepared)
+        node.require_usable(target)
+        return planned(node, target)
     finally:
         node.close()
 

@@ -86,6 +86,7 @@ class _Builder:
             checks=probes,
             addresses=dict(host.addresses),
             secrets=secrets,
+            fixed=self._fixed(secrets),
             groups=host.groups,
             policy=self.site.policy,
         )
@@ -388,6 +389,11 @@ class _Builder:
                 Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {used[name]} needs it", hint)
             )
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _fixed(self, secrets: Mapping[str, str]) -> Mapping[str, str]:
+        defined = self.site.catalogue.passwords()
+        texts = {name: defined[name].get("fixed") for name in secrets if name in defined}
+        return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
 
 
 def _held(value: Any) -> set[str]:

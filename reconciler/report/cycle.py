@@ -167,7 +167,7 @@ def _drifted(report: Report) -> tuple[bool, str, str]:
 
 def _first_of(held: Sequence[Held]) -> str:
     more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-    return f"{held[0].target}: {held[0].message}{more}"
+    return f"{about(held[0].target, held[0].message)}{more}"
 
 
 def _readiness(report: Report) -> tuple[bool, str, str]:
@@ -176,7 +176,7 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
         return False, report.failure[0], report.failure[1]
     if report.failed:
         first = report.failed[0]
-        return False, first.reason or "ActionFailed", f"{first.action.target}: {_first_line(first.message)}"
+        return False, first.reason or "ActionFailed", about(first.action.target, _first_line(first.message))
     if report.plan is None:
         reason = report.refusal.reason if report.refusal else report.source.reason or "NoRevision"
         return False, reason, report.refusal.message if report.refusal else report.source.message
@@ -200,6 +200,11 @@ def not_answering(report: Report) -> str:
     """The first check that failed, and how many more did."""
     first, *others = report.not_answering
     return f"check {first.name}: {first.message}" + (f" and {len(others)} more" if others else "")
+
+
+def about(target: str, text: str) -> str:
+    """What a text is about, unless it begins with that anyway."""
+    return text if text.startswith((f"{target}:", f"{target} ")) else f"{target}: {text}"
 
 
 def _first_line(text: str) -> str:

@@ -1,10 +1,12 @@
 """One-line summaries of a report: for commit statuses, the history and the terminal. Pure."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reconciler.model import NOT_ACHIEVABLE, Outcome
-from reconciler.report.cycle import HARMLESS, Report, not_answering
+from reconciler.report.cycle import HARMLESS, Report, about, not_answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def _enforced(report: Report) -> StatusText | None:
         return StatusText(commit, "pending", f"suspended: {_line(report.suspended)}", "suspended")
     if report.quarantined:
         held = report.quarantined[0]
-        return StatusText(commit, "failed", f"{held.target}: {held.message}", f"quarantined {held.target}")
+        return StatusText(commit, "failed", about(held.target, held.message), f"quarantined {held.target}")
     if report.waiting:
         return StatusText(commit, "pending", f"waiting {report.window}", f"waiting {report.window}")
     if drift := report.drift:
@@ -70,11 +72,11 @@ def _enforced(report: Report) -> StatusText | None:
         if waiting is None:
             return None
         return StatusText(
-            commit, "failed", f"{waiting.target}: {waiting.message}", f"{waiting.reason} {waiting.target}"
+            commit, "failed", about(waiting.target, waiting.message), f"{waiting.reason} {waiting.target}"
         )
     if stuck := report.not_achievable:
         return StatusText(
-            commit, "failed", f"{stuck[0].target}: {stuck[0].message}", f"{NOT_ACHIEVABLE} {stuck[0].target}"
+            commit, "failed", about(stuck[0].target, stuck[0].message), f"{NOT_ACHIEVABLE} {stuck[0].target}"
         )
     if report.not_answering:
         names = ", ".join(check.name for check in report.not_answering)
@@ -97,13 +99,15 @@ def _failure(report: Report, failed: tuple[Outcome, ...]) -> StatusText:
     if len(lines) > 1:
         text = f"{text[:110]} | {lines[-1].strip()[:110]}"
     target = first.action.container or first.action.target
-    prefix = "" if text.startswith(target) else f"{target}: "
-    return StatusText(report.revision, "failed", f"{prefix}{text}{back}{more}", f"failed {target} {first.reason}")
+    return StatusText(
+        report.revision, "failed", f"{about(target, text)}{back}{more}", f"failed {target} {first.reason}"
+    )
 
 
-def history_entry(report: Report) -> dict[str, Any] | None:
-    """The history line of a cycle, None when nothing happened that anybody would look for."""
-    if not report.outcomes and not report.refusal and not report.failure:
+def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None:
+    """The history line of a cycle, None when nothing happened that anybody would look for. `new`: its revision is another than
+    that of the cycle before."""
+    if not report.outcomes and not report.refusal and not report.failure and not (new and report.revision):
         return None
     return {
         "at": report.started_at.isoformat(timespec="seconds"),
@@ -130,6 +134,31 @@ def history_entry(report: Report) -> dict[str, Any] | None:
         ],
         "explained": dict(report.explained),
     }
+
+
+_NUMBERS = re.compile(r"\d+")
+
+
+def is_repetition(entry: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a history line tells of the same failure as the one before: the same was tried, and went wrong in the same way."""
+    wrong = entry.get("failure") or entry.get("refused") or any(a["result"] != "done" for a in entry["actions"])
+    return bool(wrong) and _what(entry) == _what(before)
+
+
+def _what(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a history line says, without times, numbers and the services' own last words."""
+    said = [(a["line"], a["result"], a["reason"], _gist(a["message"])) for a in entry.get("actions", ())]
+    refused, failure = entry.get("refused") or {}, entry.get("failure") or ("", "")
+    return (
+        entry.get("revision"),
+        (refused.get("commit"), refused.get("reason")),
+        (failure[0], _gist(failure[1])),
+        sorted(said),
+    )
+
+
+def _gist(message: str) -> str:
+    return _NUMBERS.sub("#", message.partition("\n")[0])
 
 
 def _line(text: str) -> str:

@@ -389,12 +389,21 @@ class StateDirectory:
 
     # --- history ---------------------------------------------------------------------------------------------------
 
-    def record(self, entry: dict[str, Any]) -> None:
-        """Append one line to the history; now and then the oldest go."""
+    def record(
+        self,
+        entry: dict[str, Any],
+        is_repetition: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda entry, before: False,
+    ) -> None:
+        """Append one line to the history; now and then the oldest go. What only repeats the newest line is counted there, with the
+        time of the last one, instead: `again`, `last`."""
         with self._guard:
             self.require_same()
             path = self.path / "history.jsonl"
             lines = path.read_text().splitlines() if path.exists() else []
+            before = json.loads(lines[-1]) if lines else None
+            if before is not None and is_repetition(entry, before):
+                entry = {**before, "again": before.get("again", 0) + 1, "last": entry["at"]}
+                lines.pop()
             lines.append(json.dumps(entry, separators=(",", ":")))
             if len(lines) > HISTORY_KEPT * 5 // 4:
                 lines = lines[-HISTORY_KEPT:]
