@@ -56,9 +56,9 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             deep, actual = True, node.observe(target, memory, deep=True)
             plan = node.plan(target, actual, memory)
         node.overcome(memory, actual, plan)
-        explained = node.explain(plan)
+        explained, happened = node.explain(plan), node.happened(plan)
         outcomes = node.apply(target, plan, actual, memory)
-        report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
+        report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained, happened=happened)
         report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(target, outcomes))))
         if report.carried_out:
             node.remember(target, plan, actual, memory)

@@ -96,6 +96,8 @@ class Node:
         self._source: Source | None = None
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
+        # What others did that left nothing to put right: `at`, `target`, `text`.
+        self.happened: Callable[[Plan], tuple[Mapping[str, str], ...]] = lambda plan: ()
         self._looked_deep = 0.0
         self._deep_revision = ""
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
@@ -613,9 +615,12 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     )
 
 
+_PASSING = frozenset({"started_at", "seconds", "trigger", "deep", "happened"})
+
+
 def _news(told: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a report is worth a write: a pass that found what the one before it found leaves the disk alone."""
-    news = {name: value for name, value in told.items() if name not in ("started_at", "seconds", "trigger", "deep")}
+    news = {name: value for name, value in told.items() if name not in _PASSING}
     return {**news, "checks": [check for check in told.get("checks", ()) if not check["ok"]]}
 
 

@@ -84,6 +84,12 @@ def _show(entry: dict[str, Any], changes: dict[str, _Change], actions: bool) -> 
     for action in entry["actions"] if actions else ():
         mark = "" if action["result"] == "done" else f"  {action['result']}: {action['message']} [{action['reason']}]"
         output.line(f"    {action['line']}{mark}")
+    for found in entry.get("happened", ()):
+        output.line(
+            f"    {found['target']} was {found['text']}"
+            if not found["text"].startswith("its ")
+            else f"    {found['target']}: {found['text']}"
+        )
     for target, text in entry.get("explained", {}).items():
         output.line(f"    {target} was {text}" if not text.startswith(("its ", "ended")) else f"    {target}: {text}")
 
@@ -170,7 +176,8 @@ def _headline(entry: dict[str, Any]) -> str:
     counts = ", ".join(filter(None, (f"{done} done" if done else "", f"{failed} failed" if failed else "")))
     what = " ".join(filter(None, (entry["revision"][:12], entry.get("subject", ""))))
     when = f"{datetime.fromisoformat(entry['at']).astimezone():%Y-%m-%d %H:%M:%S}"
-    nothing = "nothing done" if entry.get("failure") or entry.get("refused") else "accepted, nothing to change here"
+    quiet = entry.get("failure") or entry.get("refused") or entry.get("happened")
+    nothing = "nothing done" if quiet else "accepted, nothing to change here"
     return f"{when}  {what or 'no revision'}: {counts or nothing} in {entry['seconds']} s ({entry['trigger']})"
 
 

@@ -104,8 +104,13 @@ def events(follow: bool, limit: int, json_: bool) -> None:
 
 
 def _noted(state: "StateDirectory", limit: int) -> list[dict[str, str]]:
-    """What the daemon noted: with what it put right, and of what differs still."""
-    entries = [(entry["at"], entry.get("explained", {})) for entry in reversed(state.history(limit))]
+    """What the daemon noted: with what it put right, of what differs still, and what left nothing to do."""
+    history = list(reversed(state.history(limit)))
+    entries = [(entry["at"], entry.get("explained", {})) for entry in history]
+    entries += [
+        (found["at"], {found["target"]: found["text"]}) for entry in history for found in entry.get("happened", ())
+    ]
+    entries.sort(key=lambda entry: datetime.fromisoformat(entry[0]))
     report = state.report or {}
     entries.append((report.get("started_at", ""), report.get("explained", {})))
     # A report says again what the history has, until there is another.

@@ -53,7 +53,7 @@ class Daemon:
         self.metrics = Metrics()
         self.page = NodePage(settings, self.node.state)
         self.happenings = Happenings()
-        self.node.explain = self.happenings.explain
+        self.node.explain, self.node.happened = self.happenings.explain, self.happenings.happened
         self._triggers = triggers.Triggers()
         self._watch = FileWatch(self._file_changed)
         self._notify = Notifier(cycle_seconds)

@@ -76,7 +76,7 @@ _CONTAINER: Sequence[Rule] = (
         "load the driver, or take the device out",
     ),
     Rule(
-        "apparmor|selinux|cgroup|iptables|containerd|shim|failed to create endpoint|network .* not found|"
+        "apparmor|selinux|cgroup|iptables|containerd.{0,60}(unavailable|refused|no such file)|failed to create endpoint|network .* not found|"
         "cannot allocate memory|too many open files|input/output error|unknown or invalid runtime name",
         "HostFailed",
         "mend the host; it is tried again by itself",

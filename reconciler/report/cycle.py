@@ -54,6 +54,7 @@ class Report:
     subject: str = ""  # of the revision's commit
     author: str = ""
     explained: Mapping[str, str] = field(default_factory=dict)  # target → who or what caused its drift
+    happened: tuple[Mapping[str, str], ...] = ()  # what others did that left nothing to put right: at, target, text
     checks: tuple[CheckResult, ...] = ()  # those that this pass made
 
     @property

@@ -107,7 +107,8 @@ def _failure(report: Report, failed: tuple[Outcome, ...]) -> StatusText:
 def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None:
     """The history line of a cycle, None when nothing happened that anybody would look for. `new`: its revision is another than
     that of the cycle before."""
-    if not report.outcomes and not report.refusal and not report.failure and not (new and report.revision):
+    something = report.outcomes or report.refusal or report.failure or report.happened
+    if not something and not (new and report.revision):
         return None
     return {
         "at": report.started_at.isoformat(timespec="seconds"),
@@ -133,6 +134,7 @@ def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None
             for outcome in report.outcomes
         ],
         "explained": dict(report.explained),
+        "happened": [dict(found) for found in report.happened],
     }
 
 
@@ -141,6 +143,8 @@ _NUMBERS = re.compile(r"\d+")
 
 def is_repetition(entry: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Whether a history line tells of the same failure as the one before: the same was tried, and went wrong in the same way."""
+    if entry.get("happened"):
+        return False
     wrong = entry.get("failure") or entry.get("refused") or any(a["result"] != "done" for a in entry["actions"])
     return bool(wrong) and _what(entry) == _what(before)
 

@@ -123,6 +123,10 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
             for action in entry.get("actions", ())[:100]
         ],
         "explained": {str(target): _cut(why) for target, why in entry.get("explained", {}).items()},
+        "happened": [
+            {name: _cut(found.get(name, "")) for name in ("at", "target", "text")}
+            for found in entry.get("happened", ())
+        ],
         "again": entry.get("again", 0),
         "last": entry.get("last", ""),
     }

@@ -137,6 +137,7 @@ function entry(e) {
   if (e.failure) lines.unshift(el("p", "is", e.failure.message + " [" + e.failure.reason + "]"));
   if (e.refused) lines.unshift(el("p", "is", e.refused.message + " [" + e.refused.reason + "]"));
   if (e.again) lines.unshift(el("p", "soft", "again, " + e.again + (e.again === 1 ? " time" : " times") + " since, the last ", since(e.last, "", " ago")));
+  for (const found of e.happened || []) lines.push(el("p", "", found.target + ": " + found.text));
   for (const target in e.explained) lines.push(el("p", "", target + ": " + e.explained[target]));
   const whole = el("p", "soft", el("span", "mono", short(e.revision)), " · " + e.trigger + " · " + e.seconds + " s" + (e.testing ? " · " + e.testing : ""));
   const made = el("details", "item", head, el("div", "inside", whole, ...lines));

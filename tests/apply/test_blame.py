@@ -30,6 +30,10 @@ def test_every_reason_of_the_engine_the_gate_and_the_actions_blames_somebody() -
     [
         ('running apparmor_parser: exec: "apparmor_parser": executable file not found in $PATH', "HostFailed"),
         ('OCI runtime create failed: exec: "nosuch": executable file not found in $PATH: unknown', "StartFailed"),
+        (
+            'failed to create shim task: OCI runtime create failed: exec: "/x": stat /x: no such file or directory',
+            "StartFailed",
+        ),
         ("driver failed programming external connectivity on endpoint web: port is already allocated", "PortInUse"),
         ("failed to create endpoint web on network bridge: iptables failed", "HostFailed"),
         ("write /var/lib/docker/tmp: no space left on device", "DiskFull"),

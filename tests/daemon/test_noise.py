@@ -1,15 +1,18 @@
 """What repeats itself is said once; what is new is said."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+import docker
 
 from reconciler import report as reporting
 from reconciler.model import Action, Outcome, Verb
 from reconciler.report.cycle import about
 from reconciler.state import StateDirectory
 from tests.alerts import reports
-from tests.daemon.node import TestNode, service
+from tests.daemon.node import TestNode, service, wait_for
 
 
 def failed(message: str, seconds: float = 1.0) -> reports.Report:
@@ -89,3 +92,22 @@ def test_the_unit_and_the_folder_of_the_settings_do_not_disagree() -> None:
     from reconciler import data
 
     assert "ConfigurationDirectory" not in data.path("systemd", "reconciler.service").read_text()
+
+
+def test_a_restart_by_hand_is_told_though_it_leaves_nothing_to_do(
+    node: TestNode, docker_client: docker.DockerClient
+) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        time.sleep(1.0)  # our own start is no news
+        docker_client.containers.get(name).restart(timeout=1)
+        wait_for(lambda: f"{name} was restarted by hand at " in node.run("history").stdout, "the history", 30)
+        assert f"{name}  restarted by hand" in node.run("events").stdout
+        node.push(service(name, node.image, text="bye"))
+        daemon.hangup()
+        daemon.wait("action.done", 4)
+        time.sleep(1.0)
+        said = node.run("history").stdout
+        assert said.count("by hand") == 1, said

@@ -29,7 +29,7 @@ from reconciler.model import (
     Verb,
     aside,
 )
-from reconciler.normal import MUTABLE
+from reconciler.normal import ADJUSTABLE, MUTABLE
 from reconciler.plan import Basis, diff, in_force, quarantined
 from reconciler.render.digest import part_digest
 
@@ -237,6 +237,7 @@ class World:
         assert container is not None
         running = self.containers[name]
         values: dict[str, Any] = {option: getattr(container, option) for option in MUTABLE}
+        values |= {option: value for option in ADJUSTABLE if (value := getattr(container, option))}
         self.containers[name] = replace(running, spec=replace(running.spec, **values))
 
     # --- memory ------------------------------------------------------------------------------------------------------
