@@ -35,23 +35,16 @@ OPTIONS: tuple[str, ...] = tuple(
 
 
 # What the engine changes, both ways, in a container that stays: everything else asks for a new one.
-MUTABLE = frozenset(
-    {
-        "restart_policy", "mem_limit", "mem_reservation", "memswap_limit", "cpu_period", "cpu_quota", "cpu_shares",
-        "pids_limit",
-    }
-)  # fmt: skip
+MUTABLE = frozenset({"restart_policy", "memswap_limit", "cpu_period", "cpu_quota", "cpu_shares", "pids_limit"})
 # These it changes too, but it does not lift them.
-ADJUSTABLE = frozenset({"cpuset_cpus", "cpuset_mems", "blkio_weight"})
-# A memory limit is lifted by one that no machine reaches: the engine takes neither 0 nor -1 for that.
-NO_LIMIT = (1 << 63) - 4096
+ADJUSTABLE = frozenset({"mem_limit", "mem_reservation", "cpuset_cpus", "cpuset_mems", "blkio_weight"})
 
 
 def normal(container: Container) -> Container:
     """The same container with every option in its normal spelling; `normal(normal(c)) == normal(c)`."""
     relaxed = container.privileged or container.pid_mode == "host" or container.ipc_mode == "host"
     swap = container.memswap_limit
-    memory = _memory(container.mem_limit)
+    memory = max(container.mem_limit, 0)
     return dataclasses.replace(
         container,
         command=container.command or None,
@@ -77,7 +70,7 @@ def normal(container: Container) -> Container:
             sorted((Ulimit(u.name.lower(), u.soft, u.hard) for u in container.ulimits), key=lambda u: u.name)
         ),
         mem_limit=memory,
-        mem_reservation=_memory(container.mem_reservation),
+        mem_reservation=max(container.mem_reservation, 0),
         memswap_limit=0 if swap == (2 * memory or -1) else swap,  # the engine's default for swap
         cpu_period=0 if container.cpu_period == _CPU_PERIOD else container.cpu_period,
         cpu_quota=max(container.cpu_quota, 0),
@@ -87,11 +80,6 @@ def normal(container: Container) -> Container:
         healthcheck=healthcheck(container.healthcheck),
         labels={name: text for name, text in container.labels.items() if not name.startswith(LABEL_PREFIX)},
     )
-
-
-def _memory(limit: int) -> int:
-    """0 where there is none."""
-    return 0 if limit < 0 or limit >= NO_LIMIT else limit
 
 
 def digest(container: Container) -> str:

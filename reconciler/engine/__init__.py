@@ -301,7 +301,7 @@ class Engine:
     def update(self, container: Container) -> None:
         """Bring the limits and the restart policy, which change without a new container, to what `container` says.
 
-        Which processors and memory nodes it may use can be changed so, not lifted.
+        Limits of memory, and which processors it may use, can be changed so, not lifted.
         Raises errors.Terminal (EngineRefused) when the engine or its kernel does not take one of them.
         """
         data = self._require(container.name)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from reconciler.model import Container, Healthcheck, Mount
-from reconciler.normal import LABEL_PREFIX, NO_LIMIT, digest, engine_filled, normal
+from reconciler.normal import LABEL_PREFIX, digest, engine_filled, normal
 
 OWNER = LABEL_PREFIX + "owner"  # the key of the installation that made it: nothing else says whose it is
 SITE = LABEL_PREFIX + "site"  # <site>/<host>, for people
@@ -60,8 +60,8 @@ def update(container: Container, fields: Collection[str]) -> dict[str, Any]:
     spec = normal(container)
     values: dict[str, tuple[str, Any]] = {
         "restart_policy": ("RestartPolicy", _restart_policy(spec.restart_policy)),
-        "mem_limit": ("Memory", spec.mem_limit or NO_LIMIT),
-        "mem_reservation": ("MemoryReservation", spec.mem_reservation or NO_LIMIT),
+        "mem_limit": ("Memory", spec.mem_limit),
+        "mem_reservation": ("MemoryReservation", spec.mem_reservation),
         "memswap_limit": ("MemorySwap", spec.memswap_limit or 2 * spec.mem_limit or -1),
         "cpu_period": ("CpuPeriod", spec.cpu_period or 100_000),
         "cpu_quota": ("CpuQuota", spec.cpu_quota or -1),
