@@ -80,9 +80,9 @@ def _engine(settings: Settings) -> Iterator[Check]:
     try:
         found = engine.info()
     except errors.ReconcilerError as error:
-        yield Check(
-            "engine", "fail", str(error), "start it (systemctl start docker), or correct engine.url in the settings"
-        )
+        hangs = "it runs and hangs: look at its log (journalctl -u docker), the load and the disk; a restart of it ends containers"
+        starts = "start it (systemctl start docker), or correct engine.url in the settings"
+        yield Check("engine", "fail", str(error), hangs if error.reason == "EngineTimeout" else starts)
         return
     finally:
         engine.close()

@@ -12,6 +12,7 @@ import structlog
 from reconciler import errors
 from reconciler.git import remote as git
 from reconciler.git import tree, trust
+from reconciler.git.failures import public
 from reconciler.report import Refusal, Source
 from reconciler.settings import Settings
 from reconciler.state import LOST, Anchor, StateDirectory, Trial
@@ -80,10 +81,22 @@ class Follower:
             self._try(wanted)
             self._heads = heads
         except errors.ReconcilerError as error:
-            log.warning("source.failed", reason=error.reason, message=str(error))
-            return Source(False, head, error.reason, str(error), getattr(error, "retry_after", None))
+            reason, message = self._told(error)
+            log.warning("source.failed", reason=reason, message=message)
+            return Source(False, head, reason, message, getattr(error, "retry_after", None))
         tried = self.state.trial or self._trial_refusal
         return Source(True, wanted if tried and not self._refusal else head)
+
+    def _told(self, error: errors.ReconcilerError) -> tuple[str, str]:
+        """Reason and message; a branch that was there once was deleted."""
+        anchor, branch = self.state.anchor, self.settings.git.branch
+        if error.reason not in ("GitEmptyRepository", "GitBranchMissing") or anchor is None:
+            return error.reason, str(error)
+        at = anchor.commit
+        return "GitBranchMissing", (
+            f"{public(self.remote.url)}: the branch {branch}, which was at {at[:12]}, is there no more: it was deleted or renamed. "
+            f"Push it again (git push origin {at[:12]}:refs/heads/{branch}), or correct git.branch in the settings"
+        )
 
     def accept(self, revision: str, reason: str) -> Anchor:
         """Make `revision` the anchor on an operator's word; see `Node.accept`."""

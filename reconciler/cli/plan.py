@@ -15,7 +15,7 @@ from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.cli.site import in_child, source
 
 if TYPE_CHECKING:
-    from reconciler.model import Difference, Held, Plan
+    from reconciler.model import Action, Difference, Held, Plan
     from reconciler.node import Node
     from reconciler.settings import Settings
     from reconciler.target import Target
@@ -96,7 +96,8 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
         output.line(f"no drift in what could be looked at ({looked})" if unknown else f"no drift ({looked})", "ok")
     else:
         rows = [
-            (action.target, action.cause, action.differences, f"{action.verb} at the next pass") for action in state
+            (action.target, action.cause, action.differences, f"{action.verb} {_when(action, settings)}")
+            for action in state
         ]
         rows += [(item.target, item.message, item.differences, item.reason) for item in held]
         for target, cause, differences, answer in rows:
@@ -110,6 +111,17 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
         for target, message in _by_message(unknown):
             output.line(f"    {target}: {message}", "fail")
     return 1 if unknown else 2 if detailed_exitcode and (state or held) else 0
+
+
+def _when(action: "Action", settings: "Settings") -> str:
+    """What only a deep pass sees is put right by one."""
+    from reconciler.model import Verb
+    from reconciler.plan import INSIDE
+
+    deep = action.verb in (Verb.REGISTER, Verb.UNREGISTER) or any(d.field == INSIDE for d in action.differences)
+    if not deep:
+        return "at the next pass"
+    return f"at the next deep pass (every {settings.daemon.deep_interval:g} s; now: `reconciler reconcile --deep`)"
 
 
 def _by_message(unknown: Sequence["Held"]) -> list[tuple[str, str]]:

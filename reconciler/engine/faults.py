@@ -95,7 +95,10 @@ def translate(
     if isinstance(error, errors.ReconcilerError):
         return error
     if _is_timeout(error):
-        return errors.Transient(f"the engine did not answer in time to: {doing}", reason="EngineTimeout")
+        return errors.Transient(
+            f"the engine did not answer in time to: {doing} (it hangs or is overloaded: `journalctl -u docker`, load and disk)",
+            reason="EngineTimeout",
+        )
     if isinstance(error, docker_errors.APIError):
         text = first_line(str(error.explanation or error))
         return explain(
