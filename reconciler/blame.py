@@ -56,10 +56,17 @@ def is_due(failure: Failure, container: Container, data_root: str, now: datetime
     return now >= failure.again or bool(mended and mended(failure, container, data_root))
 
 
+def ports(message: str, container: Container) -> frozenset[int]:
+    """The ports that a message about a container names, else those that the container publishes."""
+    named = {int(found) for found in _PORT.findall(message)}
+    published = {text.split("/")[0].split(":")[-2] for text in container.ports}
+    found = named or {int(text) for text in published if text.isdigit()}
+    return frozenset(port for port in found if 0 < port < 1 << 16)
+
+
 def _port(failure: Failure, container: Container, data_root: str) -> bool:
-    ports = {int(found) for found in _PORT.findall(failure.message)}
-    ports |= {int(text) for text in (port.split("/")[0].split(":")[-2] for port in container.ports) if text.isdigit()}
-    return bool(ports) and all(_is_free(port) for port in ports if port < 1 << 16)
+    wanted = ports(failure.message, container)
+    return bool(wanted) and all(_is_free(port) for port in wanted)
 
 
 def _is_free(port: int) -> bool:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from reconciler import errors, files, host, sops
+from reconciler import errors, files, host, listeners, sops
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -274,8 +274,10 @@ def _ports(settings: Settings) -> Iterator[Check]:
         yield Check("ports", "ok", "no published ports are declared")
         return
     engine = Engine(settings.engine.url, owner="", timeout=10.0)
+    names: dict[str, str] = {}
     try:
         view = engine.observe(desired, deep=False) if desired else None
+        names = engine.names()
     finally:
         engine.close()
     running = {name for name, found in view.containers.items() if found.state == "running"} if view else set()
@@ -289,8 +291,11 @@ def _ports(settings: Settings) -> Iterator[Check]:
             yield Check(
                 "ports",
                 "fail",
-                f"{address or '*'}:{port}, which {container.name} publishes, is taken",
-                f"find who has it: ss -ltnp 'sport = :{port}'",
+                f"{address or '*'}:{port}, which {container.name} publishes, is taken"
+                + (f" by {who}" if (who := listeners.holder(port, lambda identity: names.get(identity, ""))) else ""),
+                f"end it, or let {container.name} publish another port"
+                if who
+                else f"find who has it: ss -ltnp 'sport = :{port}'",
             )
     if not taken:
         yield Check("ports", "ok", f"{len(wanted)} published ports are ours or free")

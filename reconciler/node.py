@@ -24,6 +24,7 @@ from reconciler import (
     files,
     gate,
     host,
+    listeners,
     manifest,
     plan,
     policy,
@@ -47,6 +48,7 @@ from reconciler.model import (
     Check,
     CheckResult,
     Condition,
+    Container,
     Desired,
     Held,
     Memory,
@@ -461,6 +463,7 @@ class Node:
             validator=self._validator,
             gate=self._gate(target, wanted, memory),
             slots=slots,
+            who=self._holders,
         )
 
         def perform(action: Action) -> Outcome:
@@ -468,6 +471,11 @@ class Node:
             return actions(action)
 
         return apply.walk(wanted, perform, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+
+    def _holders(self, message: str, container: Container) -> str:
+        """Who has the ports that a message names."""
+        found = {port: listeners.holder(port, self.engine.name_of) for port in blame.ports(message, container)}
+        return ", ".join(f"port {port} is held by {who}" for port, who in sorted(found.items()) if who)
 
     def look_again(self, target: Target, outcomes: Sequence[Outcome]) -> tuple[Held, ...]:
         """Whether what was done put right what it should have: what did not is remembered, and not acted upon again."""

@@ -37,7 +37,7 @@ FILE_VERBS = frozenset({Verb.WRITE, Verb.DELETE, Verb.CHMOD})
 class Actions:
     """Carries out the actions of one plan. Call it with an action; safe to call from several threads.
 
-    `contents` are the final bytes of the files by path; `redact` removes secrets from texts that services wrote; `slots` are
+    `contents` are the final bytes of the files by path; `who` says who has a port that a message about a container names; `redact` removes secrets from texts that services wrote; `slots` are
     those of the walk. It may be killed at any point: each method takes its steps in such an order that the next plan can go on.
     """
 
@@ -59,6 +59,7 @@ class Actions:
         validator: Validator,
         gate: Gate,
         slots: Slots | None = None,
+        who: Callable[[str, Container], str] = lambda message, container: "",
     ) -> None:
         self._basis, self._containers = basis, basis.in_force
         self._owned = set(basis.owned)
@@ -69,7 +70,7 @@ class Actions:
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
         self._units, self._redact, self._slots, self._validator = units, redact, slots, validator
-        self._gate = gate
+        self._gate, self._who = gate, who
         # Files of one container are kept together, as they were before the first of them changes; those of a container
         # that nothing of this plan puts to the test are not kept, because nothing would tell that they work.
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
@@ -354,11 +355,20 @@ class Actions:
         self._store.applied(container.name, Applied(identity, started_at, digest))
 
     def _failed(self, action: Action, container: Container, health: Healthy) -> Outcome:
+        health = self._with_holder(container, health)
         words = self._engine.last_words(container) if health.reason in _ASK_THE_SERVICE else ""
         message = f"{container.name}: {health.message}" + (f"\n{words}" if words else "")
         return Outcome(action, "failed", health.reason, message)
 
+    def _with_holder(self, container: Container, health: Healthy) -> Healthy:
+        """Of a port that is taken, by whom."""
+        if health.reason != "PortInUse" or "is held by" in health.message:
+            return health
+        who = self._who(health.message, container)
+        return Health(False, health.reason, f"{health.message}; {who}") if who else health
+
     def _put_back(self, action: Action, container: Container, health: Healthy, back: Callable[[], None]) -> Outcome:
+        health = self._with_holder(container, health)
         failure = self._failed(action, container, health)
         migrated = container.service in self._basis.migrated
         if container.rollback == "never" or migrated:

@@ -108,6 +108,18 @@ class Engine:
         """Whether there is a container of that name, whoever's."""
         return self._connection.inspect(name) is not None
 
+    def names(self) -> dict[str, str]:
+        """Every container's name by its id."""
+        listed = self._connection.ask("list containers", lambda: self._connection.api.containers(all=True))
+        return {str(entry["Id"]): observe.name_of(entry) for entry in listed}
+
+    def name_of(self, identity: str) -> str:
+        """The name of the container with that id; "" when there is none, or nobody can tell."""
+        with contextlib.suppress(errors.ReconcilerError):
+            data = self._connection.inspect(identity)
+            return str(data["Name"]).lstrip("/") if data else ""
+        return ""
+
     def identity(self, name: str) -> tuple[str, datetime | None]:
         """Id and start time. Raises errors.Transient (ContainerMissing)."""
         data = self._require(name)

@@ -43,7 +43,7 @@ def checked(engine: Engine, tmp_path: Path, images: dict[str, str], name: str, f
     files = [item for item in found.files if item.container == name]
     contents = {}
     for item in files:
-        text = tokens.bind(item.content, {secret: "s3cret" for secret in item.secrets})
+        text = tokens.bind(item.content, dict.fromkeys(item.secrets, "s3cret"))
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
     container = replace(container, image=_image(images, container), ulimits=())
     validator = Validator()
