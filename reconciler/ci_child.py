@@ -13,7 +13,7 @@ from reconciler.alarm import Alarm
 from reconciler.document import yaml
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference, to_json
-from reconciler.plan import preview
+from reconciler.plan import preview, rotation
 from reconciler.prepare import workers
 from reconciler.render import World, bind, render
 from reconciler.render.digest import part_digest
@@ -124,6 +124,7 @@ class _Child:
         for name, digest in before.secrets.items() if before else ():
             if after.secrets.get(name, digest) != digest:
                 self.rotated.setdefault(name, []).append(host)
+        self.problems += rotations(before, after)
         self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
 
     def answer(self) -> dict[str, Any]:
@@ -155,6 +156,17 @@ def _strays(desired: Desired) -> list[Problem]:
         )
         for file in desired.files
         if file.path.startswith("/") or {"", ".", ".."} & set(file.path.split("/"))
+    ]
+
+
+def rotations(before: Desired | None, after: Desired) -> list[Problem]:
+    """Changes of secrets that the nodes would refuse."""
+    by_hand = after.policy.get("changed_by_hand", ())
+    found = rotation.refused(before, after) if before else {}
+    return [
+        Problem("passwords.yml", 0, 0, rotation.message(name, instead))
+        for name, instead in found.items()
+        if name not in by_hand
     ]
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from reconciler import DISTRIBUTION, errors, files, host, sops, walls
+from reconciler import DISTRIBUTION, errors, files, host, listeners, sops, walls
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -100,9 +100,9 @@ def _engine(settings: Settings) -> Iterator[Check]:
     try:
         found = engine.info()
     except errors.ReconcilerError as error:
-        yield Check(
-            "engine", "fail", str(error), "start it (systemctl start docker), or correct engine.url in the settings"
-        )
+        hangs = "it runs and hangs: look at its log (journalctl -u docker), the load and the disk; a restart of it ends containers"
+        starts = "start it (systemctl start docker), or correct engine.url in the settings"
+        yield Check("engine", "fail", str(error), hangs if error.reason == "EngineTimeout" else starts)
         return
     finally:
         engine.close()
@@ -295,8 +295,10 @@ def _ports(settings: Settings) -> Iterator[Check]:
         yield Check("ports", "ok", "no published ports are declared")
         return
     engine = Engine(settings.engine.url, owner="", timeout=10.0)
+    names: dict[str, str] = {}
     try:
         view = engine.observe(desired, deep=False) if desired else None
+        names = engine.names()
     finally:
         engine.close()
     running = {name for name, found in view.containers.items() if found.state == "running"} if view else set()
@@ -310,8 +312,11 @@ def _ports(settings: Settings) -> Iterator[Check]:
             yield Check(
                 "ports",
                 "fail",
-                f"{address or '*'}:{port}, which {container.name} publishes, is taken",
-                f"find who has it: ss -ltnp 'sport = :{port}'",
+                f"{address or '*'}:{port}, which {container.name} publishes, is taken"
+                + (f" by {who}" if (who := listeners.holder(port, lambda identity: names.get(identity, ""))) else ""),
+                f"end it, or let {container.name} publish another port"
+                if who
+                else f"find who has it: ss -ltnp 'sport = :{port}'",
             )
     if not taken:
         yield Check("ports", "ok", f"{len(wanted)} published ports are ours or free")

@@ -254,6 +254,7 @@ class Desired:
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)  # of these, what a commit cannot change → what to do instead
     groups: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
 
@@ -396,6 +397,25 @@ class Applied:
     files: str  # digest of the bound contents of its files
 
 
+class Blame(StrEnum):
+    """Whose fault it is that a container did not take a change."""
+
+    CONFIGURATION = "its configuration"
+    HOST = "the host"
+    SERVICE = "another service"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a container did not take a change. `again`: when to try once more at the latest."""
+
+    reason: str
+    message: str
+    blames: Blame
+    again: datetime
+    tries: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What the node remembers between cycles, as planning needs it."""
@@ -403,6 +423,7 @@ class Memory:
     applied: Mapping[str, Applied] = field(default_factory=dict)
     jobs: Mapping[str, JobResult] = field(default_factory=dict)
     quarantine: Mapping[str, str] = field(default_factory=dict)  # container → digest of the desired part that failed
+    failures: Mapping[str, Failure] = field(default_factory=dict)  # container → why it is in quarantine
     last_good: Desired | None = None
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
     # `kind:target` as in Actual.unknown → what still differed right after the action that should have put it right.

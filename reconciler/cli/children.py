@@ -9,7 +9,7 @@ from typing import Any
 from reconciler import errors, prepare, prepare_child, sops
 from reconciler.alarm import Alarm
 from reconciler.catalogue import Catalogue
-from reconciler.ci_child import policy_changes
+from reconciler.ci_child import policy_changes, rotations
 from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.model import to_json
@@ -128,11 +128,14 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     """
     site = load(files(gathered, "source"))
     base = _base_site(argument["base"], gathered)
-    plans = []
+    plans, problems = [], []
     for host in argument["hosts"]:
         before = render_host(base, host, "base") if base is not None and host in base.hosts else None
         after = render_host(site, host, argument["revision"])
         plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest)))
+        problems += rotations(before, after)
+    if problems:
+        raise errors.SiteInvalid(sorted(set(problems)))
     policy = policy_changes(base.policy, site.policy) if base is not None else []
     return {"plans": plans, "policy": to_json(policy)}
 

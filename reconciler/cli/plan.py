@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from reconciler.cli.site import in_child, source
 from reconciler.model import Difference, Plan
 
 if TYPE_CHECKING:
+    from reconciler.model import Action, Difference, Held, Plan
     from reconciler.node import Node
     from reconciler.settings import Settings
     from reconciler.target import Target
@@ -81,27 +83,31 @@ def plan(
 def drift(json_: bool, detailed_exitcode: bool) -> int:
     """Show what differs here though nobody committed it.
 
-    Looks at this node now and compares with the accepted revision. Exits with 0, on errors with 1; with
-    --detailed-exitcode with 2 when there is drift.
+    Looks at this node now, also into containers and at registrations, and compares with the accepted revision. Exits with 0; on
+    errors, and when something could not be looked at, with 1; with --detailed-exitcode with 2 when there is drift.
     """
     from reconciler.model import to_json
     from reconciler.report.text import difference
     from reconciler.state import StateDirectory
 
-    settings = load_settings()
+    settings, began = load_settings(), datetime.now().astimezone()
     found = node_plan(settings)
+    unknown = [item for item in found.held if item.reason == "Unknown"]
+    looked = f"looked at {began:%H:%M:%S}"
     explained = (StateDirectory(settings.state_dir).report or {}).get("explained", {})
     state = [action for action in found.actions if action.drift]
     held = [item for item in found.held if item.drift]
     if json_:
         healed: Any = [to_json(action) for action in state]
         verdict = {"host": found.host, "revision": found.revision, "to_heal": healed, "held": to_json(held)}
-        output.as_json({**verdict, "explained": explained})
+        more = {"unknown": to_json(unknown), "looked_at": began.isoformat(timespec="seconds")}
+        output.as_json({**verdict, "explained": explained, **more})
     elif not state and not held:
-        output.line("no drift", "ok")
+        output.line(f"no drift in what could be looked at ({looked})" if unknown else f"no drift ({looked})", "ok")
     else:
         rows = [
-            (action.target, action.cause, action.differences, f"{action.verb} at the next pass") for action in state
+            (action.target, action.cause, action.differences, f"{action.verb} {_when(action, settings)}")
+            for action in state
         ]
         rows += [(item.target, item.message, item.differences, item.reason) for item in held]
         for target, cause, differences, answer in rows:
@@ -110,7 +116,33 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
                 output.line(f"    {explained[target]}")
             for item in differences:
                 output.line(f"    {difference(item)}")
-    return 2 if detailed_exitcode and (state or held) else 0
+    if unknown and not json_:
+        output.line(f"unknown: {len(unknown)} could not be looked at", "fail")
+        for target, message in _by_message(unknown):
+            output.line(f"    {target}: {message}", "fail")
+    return 1 if unknown else 2 if detailed_exitcode and (state or held) else 0
+
+
+def _when(action: "Action", settings: "Settings") -> str:
+    """What only a deep pass sees is put right by one."""
+    from reconciler.model import Verb
+    from reconciler.plan import INSIDE
+
+    deep = action.verb in (Verb.REGISTER, Verb.UNREGISTER) or any(d.field == INSIDE for d in action.differences)
+    if not deep:
+        return "at the next pass"
+    return f"at the next deep pass (every {settings.daemon.deep_interval:g} s; now: `reconciler reconcile --deep`)"
+
+
+def _by_message(unknown: Sequence["Held"]) -> list[tuple[str, str]]:
+    """What has the same reason is one line."""
+    targets: dict[str, list[str]] = {}
+    for item in unknown:
+        targets.setdefault(item.message, []).append(item.target)
+    return [
+        (", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""), message)
+        for message, names in targets.items()
+    ]
 
 
 def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan], list[Difference]]:
@@ -170,15 +202,16 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
         opened = prepare.unlock(
             answer.locked, answer.desired, sops.Keys(keys.age_key_file, keys.ssh_key_file, keys.program)
         )
-        prepared = prepare.Prepared(answer.desired, opened)
-        return planned(node, make_target(prepared))
+        target = make_target(prepare.Prepared(answer.desired, opened))
+        node.require_usable(target)
+        return planned(node, target)
     finally:
         node.close()
 
 
 def planned(node: "Node", target: "Target") -> Plan:
     """What the node would do now, deep down. Nothing is changed."""
-    memory = node.state.memory()
+    memory = node.memory(target)
     return node.plan(target, node.observe(target, memory, deep=True), memory)
 
 

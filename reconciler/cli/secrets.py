@@ -1,6 +1,6 @@
 """`secrets generate`, `rotate`, `check`: the encrypted passwords of a site."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,8 +78,10 @@ def generate(
 def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> None:
     """Give one password a fresh value; the others keep their ciphertext."""
     from reconciler import passwords, sops
+    from reconciler.plan import rotation
 
-    spec = next((spec for spec in wanted_passwords(site) if spec.name == name), None)
+    rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
+    spec = next((spec for spec in _specs(rows) if spec.name == name), None)
     if spec is None:
         raise errors.Terminal(f"no service uses a password {name!r}", reason="SecretUnknown")
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
@@ -87,6 +89,8 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
         output.as_json({"file": str(site / FILE), "rotated": [name]})
     else:
         output.line(f"{name} rotated in {site / FILE}")
+    if instead := next((row["fixed"] for row in rows if row["name"] == name and row.get("fixed")), ""):
+        output.line(rotation.message(name, " ".join(instead.split())), "warn", err=json_)
 
 
 @secrets.command()
@@ -175,9 +179,13 @@ def _has(name: str, present: Mapping[str, bool]) -> bool:
 
 def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["PasswordSpec"]:
     """The passwords of all services, or of `services`, the site's own included. Raises errors.SiteInvalid, errors.Terminal."""
+    rows = in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
+    return _specs(rows)
+
+
+def _specs(rows: Iterable[Mapping[str, Any]]) -> list["PasswordSpec"]:
     from reconciler.passwords import PasswordSpec
 
-    rows = in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
     fields = ("name", "kind", "length")
     return list(dict.fromkeys(PasswordSpec(**{f: row[f] for f in fields if f in row}) for row in rows))
 

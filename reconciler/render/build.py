@@ -96,6 +96,7 @@ class _Builder:
             checks=probes,
             addresses=dict(host.addresses),
             secrets=secrets,
+            fixed=self._fixed(secrets),
             groups=host.groups,
             policy=self.site.policy,
         )
@@ -435,6 +436,11 @@ class _Builder:
                 message = f"{name} would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
                 self.problems.append(Problem(place, 0, 0, message, "use them fewer times"))
             self.world.meter.spend(1, size)
+
+    def _fixed(self, secrets: Mapping[str, str]) -> Mapping[str, str]:
+        defined = self.site.catalogue.passwords()
+        texts = {name: defined[name].get("fixed") for name in secrets if name in defined}
+        return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
 
 
 def _held(value: Any) -> set[str]:

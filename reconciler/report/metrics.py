@@ -3,16 +3,18 @@
 Labels come from closed sets: condition types, verbs, results, reasons, kinds, and the services of this host.
 """
 
+import math
 import time
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
 
 from reconciler.model import Verb
-from reconciler.report.cycle import Report
+from reconciler.report.cycle import UNKNOWN, Report
 from reconciler.text import printable
 
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -37,7 +39,10 @@ class Metrics:
             registry=registry,
         )
         self.condition = Gauge(
-            "reconciler_condition", "1 while the node says so of itself.", ["type"], registry=registry
+            "reconciler_condition",
+            "1 while the node says so of itself, NaN when it cannot tell.",
+            ["type"],
+            registry=registry,
         )
         self.since = Gauge(
             "reconciler_condition_since_timestamp_seconds",
@@ -57,6 +62,11 @@ class Metrics:
             registry=registry,
         )
         self.cycle.set(time.time())
+        self.began = Gauge(
+            "reconciler_pass_started_timestamp_seconds",
+            "When the pass that is under way began; 0 while none is. All else is as of the last pass that ended.",
+            registry=registry,
+        )
         self.success = Gauge(
             "reconciler_last_success_timestamp_seconds",
             "End of the last cycle that left the node converged.",
@@ -106,7 +116,8 @@ class Metrics:
         """Take a cycle's report in. `services` maps containers to services, for drift that is only reported."""
         self.seconds.labels(report.trigger).observe(report.seconds)
         for condition in report.conditions:
-            self.condition.labels(condition.type).set(condition.status)
+            unknown = condition.type == "Drifted" and condition.reason == UNKNOWN
+            self.condition.labels(condition.type).set(math.nan if unknown else condition.status)
             self.since.labels(condition.type).set(condition.since.timestamp())
         ended = report.started_at.timestamp() + report.seconds
         self.cycle.set(ended)
@@ -134,6 +145,15 @@ class Metrics:
             self.error(report.failure[0])
         if report.plan is not None:
             self._drift(report, services or {})
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While a pass is under way."""
+        self.began.set_to_current_time()
+        try:
+            yield
+        finally:
+            self.began.set(0)
 
     def error(self, reason: str) -> None:
         """Count an error by its reason."""

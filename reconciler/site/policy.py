@@ -47,6 +47,11 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue) -> 
         if field.partition(".")[0] not in _FIELDS:
             place = document.place(("drift", "fields", field), key=True)
             yield place.warning(f"containers and files have no field {field!r}", suggest(field, _FIELDS))
+    fixed = [name for name, definition in catalogue.passwords().items() if definition.get("fixed")]
+    for index, name in enumerate(policy["changed_by_hand"]):
+        if name not in fixed:
+            message = f"{name!r} in changed_by_hand is no secret that a commit cannot change"
+            yield document.place(("changed_by_hand", index)).problem(message, suggest(name, fixed) or "leave it out")
     yield from _times(document, policy)
 
 

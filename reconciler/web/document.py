@@ -135,6 +135,12 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "cause": _cut(entry.get("cause", "")),
         "explained": {str(target): _cut(why) for target, why in entry.get("explained", {}).items()},
+        "happened": [
+            {name: _cut(found.get(name, "")) for name in ("at", "target", "text")}
+            for found in entry.get("happened", ())
+        ],
+        "again": entry.get("again", 0),
+        "last": entry.get("last", ""),
     }
 
 
