@@ -35,10 +35,11 @@ def run_apprise(argument: Mapping[str, Any]) -> dict[str, Any]:
 
 def warm(name: str) -> None:
     """For `run_child`: no library is loaded any more once a server can be spoken to."""
-    import requests
+    from reconciler.answers import Bounded
+    from reconciler.sessions import Session
 
-    for scheme in ("http://", "https://"):
-        requests.Session().get_adapter(scheme)
+    with Session() as session:
+        session.mount("https://", Bounded(_SECONDS))
     if name == "run_apprise":
         from apprise.apprise import N_MGR
 

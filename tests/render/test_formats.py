@@ -104,8 +104,10 @@ READERS: dict[str, tuple[str, str, Callable[[str], str]]] = {
 
 def both(text: str) -> dict[str, str]:
     """What readers of YAML 1.1 and of 1.2 agree on."""
-    old, new = yaml.safe_load(text), strict.load(text.encode(), "a.yml").data
-    assert old == new, text
+    old = yaml.safe_load(text)
+    first = old["a"][0] if isinstance(old["a"], list) else old["a"]
+    # A site may not hold U+0000, so its own reader has no say about that one.
+    assert "\0" in first or strict.load(text.encode(), "a.yml").data == old, text
     return dict(old)
 
 

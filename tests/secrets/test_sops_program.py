@@ -186,12 +186,14 @@ def test_what_is_unlocked_is_not_looked_at(
     encrypted: bytes, ssh_key: Key, other_ssh_key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Judging a file and opening it are two steps: the first one's process holds no key, the second one's parses nothing."""
-    recipients = sops.examine(encrypted, name="p")
+    examined = sops.examine(encrypted, name="p")
+    text, recipients = examined.text, examined.recipients
     assert list(recipients) == sops.recipients(encrypted)
     opened = sops.decrypt(encrypted, name="p", keys=ssh_key.keys)
-    monkeypatch.setattr(sops, "_compose", None)
-    assert sops.unlock(encrypted, name="p", recipients=recipients, keys=ssh_key.keys) == opened
-    reason, message = _reason(lambda: sops.unlock(encrypted, name="p", recipients=recipients, keys=other_ssh_key.keys))
+    monkeypatch.setattr(sops, "sealed", None)
+    monkeypatch.setattr(sops, "yaml", None)
+    assert sops.unlock(text, name="p", recipients=recipients, keys=ssh_key.keys) == opened
+    reason, message = _reason(lambda: sops.unlock(text, name="p", recipients=recipients, keys=other_ssh_key.keys))
     assert reason == "SopsNoKey" and recipients[0] in message
 
 

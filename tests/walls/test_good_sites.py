@@ -3,25 +3,33 @@
 import resource
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from reconciler import errors, prepare, run, walls
 from reconciler.cli.site import Validated, in_child
 from reconciler.git import content
+from tests.fuzz import test_hostile_templates as hostile
 from tests.git import servers
 from tests.review import sites
 from tests.services import golden
-from tests.site import archive
+from tests.site import archive, test_problems
+from tests.support import sealed
 
 PROBLEMS = sorted((Path(__file__).parents[1] / "site" / "problems").glob("*.txt"))
+# One for each way in which a template is refused: by its syntax, by its size, by what it costs, by what it asks for.
+TEMPLATES = (
+    "unclosed-text",
+    "many-expressions",
+    "regex-many-sources",
+    "yaml-of-many",
+    "huge-number",
+    "map-attribute-class",
+)
 
 
 def _golden() -> dict[str, Mapping[str, bytes]]:
-    secrets: dict[str, Any] = {name: f"ENC[{name}]" for name in prepare.shipped().passwords()}
-    encrypted = yaml.safe_dump({**secrets, "sops": {"mac": "ENC[mac]"}}).encode()
+    encrypted = sites.passwords(site_token="x").encode()
     found = {case: {**golden.read(golden.HERE / case / "site"), "passwords.yml": encrypted} for case in golden.CASES}
     return {**found, "site-example": {**golden.read(golden.EXAMPLE), "passwords.yml": encrypted}}
 
@@ -34,15 +42,24 @@ def _written(folder: Path, files: Mapping[str, bytes]) -> dict[str, str]:
     return {"directory": str(folder)}
 
 
-def test_nothing_is_loaded_or_opened_late(tmp_path: Path) -> None:
-    """Every golden site, the example, and every kind of problem a site can have: no import, no open after the seal."""
-    corpus = {path.stem: archive.encode(archive.split(path.read_text())[1]) for path in PROBLEMS} | _golden()
-    assert len(corpus) > 20
+def _problems(path: Path) -> dict[str, bytes]:
+    _, files = archive.split(sealed.fill(path.read_text()))
+    del files["problems"]
+    return archive.encode({"inventory.yml": test_problems.INVENTORY, **files})
+
+
+@pytest.mark.parametrize("each", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_nothing_is_loaded_or_opened_late(tmp_path: Path, each: int) -> None:
+    """Every golden site, the example, kinds of problem a site or a template can have: no import, no open after the seal."""
+    good = _golden()
+    corpus = good | {path.stem: _problems(path) for path in PROBLEMS[::each]}
+    corpus |= {name: archive.encode(hostile.files(hostile.CORPUS[name][1])) for name in TEMPLATES}
+    assert len(corpus) > 15
     late = {}
     for name, files in corpus.items():
         source = _written(tmp_path / name, files)
         wall = walls.Wall(read=content.places(source))
-        argument = {"source": source, "all_hosts": True}
+        argument = {"source": source, "all_hosts": True, "good": name in good}
         limits = run.Limits(seconds=120, cpu_seconds=30, memory=512 << 20)
         tried = run.python("tests.walls.watched:validate", argument, limits=limits, wall=wall, answers=list[str])
         if tried:

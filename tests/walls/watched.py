@@ -19,9 +19,12 @@ def validate(argument: Mapping[str, Any], gathered: Any) -> list[str]:
     tried: list[str] = []
     sys.addaudithook(lambda event, given: tried.append(f"{event} {given[0]}") if event in _TOLD else None)
     found = children.validate(argument, gathered)
+    wrong = [problem for problem in found["problems"] if problem.get("severity") != "warning"]
+    if argument["good"] and (wrong or not found["rendered"]):
+        return [f"not planned: {wrong}"]
     if found["rendered"]:
         asked = {"base": None, "hosts": found["rendered"][:1], "revision": "x"}
-        if not any(problem.get("severity") != "warning" for problem in found["problems"]):
+        if not wrong:
             children.plan(asked, gathered)
             children.explain({"host": found["rendered"][0], "name": "kolla_base_distro"}, gathered)
             with contextlib.suppress(errors.ReconcilerError):  # the made-up ciphertext is none
