@@ -47,20 +47,23 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             author=commit.author,
         )
         memory = node.state.memory()
-        deep = node.wants_deep(target.desired.revision, memory) if deep is None else deep
-        actual = node.observe(target, memory, deep=deep)
+        deep, inside = node.wants_deep(target.desired.revision, memory) if deep is None else (deep, deep)
+        actual = node.observe(target, memory, deep=deep, inside=inside)
         plan = node.plan(target, actual, memory)
         if not deep and node.acts_on_hearsay(plan):
             deep, actual = True, node.observe(target, memory, deep=True)
             plan = node.plan(target, actual, memory)
         node.overcome(memory, actual, plan)
+        report = replace(report, graph=target.graph, sick=node.sick(target, actual, plan))
         explained = node.explain(plan)
         outcomes = node.apply(target, plan, actual, memory)
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
         report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(target, outcomes))))
         if report.converged:
             node.remember(target, plan, actual, memory)
-            report = replace(report, checks=node.check(target, deep=deep, changed=bool(outcomes)))
+        # Also while something is left undone: what does not answer may be the reason.
+        settling = bool(outcomes) and report.converged
+        report = replace(report, checks=node.check(target, deep=deep, changed=settling))
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
     except Exception as unforeseen:  # a pass ends with a report, whatever it meets

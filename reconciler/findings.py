@@ -29,11 +29,11 @@ class Findings:
 
     def added_to(self, actual: Actual) -> Actual:
         """`actual` with these findings, without those about containers that were started since."""
+        unknown = {**self.unknown, **actual.unknown}
+        return replace(self.inside(actual), registrations=self.registrations, unknown=unknown)
+
+    def inside(self, actual: Actual) -> Actual:
+        """`actual` with what was found in containers that were not started since."""
         now = {name: (running.id, running.started_at) for name, running in actual.containers.items()}
-        return replace(
-            actual,
-            stale={name: said for name, (*which, said) in self.stale.items() if now.get(name) == tuple(which)},
-            registrations=self.registrations,
-            unknown={**self.unknown, **actual.unknown},
-            deep=True,
-        )
+        stale = {name: said for name, (*which, said) in self.stale.items() if now.get(name) == tuple(which)}
+        return replace(actual, stale=stale, deep=True)

@@ -67,7 +67,7 @@ class Gate:
         if not wrong:
             return Health(True)
         said = f"{wrong[0].name}: {wrong[0].message}"
-        beneath = [check for check in self._desired.checks if check.service in self._below.get(container.service, ())]
+        beneath = [check for check in self._desired.checks if self._explains(check, container)]
         if down := [result for result in self._make(beneath, 0.0) if not result.ok]:
             raise errors.Transient(
                 f"{container.name} cannot be judged: {said}; but {down[0].name}: {down[0].message}",
@@ -80,6 +80,15 @@ class Gate:
         """The container has proved itself, or is what it was."""
         if self._answered.pop(container, None) is not None:
             self._note(container, None)
+
+    def _explains(self, check: Check, container: Container) -> bool:
+        """Whether it is something beneath the container that `check` tells of, and worked before the change as far as is known.
+
+        What watches the container from below, as a load balancer does, fails because of it.
+        """
+        if check.service not in self._below.get(container.service, ()) or container.service in check.watches:
+            return False
+        return self._sample is None or check.name in self._sample
 
     def _at_risk(self, container: Container) -> list[Check]:
         """Checks of its own service, and of those that rest on it unless this apply changes them too: those speak for themselves."""

@@ -211,7 +211,7 @@ class Registrar:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A probe that this host makes once it has converged: exactly one of `http`, `tcp`, `command` and `login`.
+    """A probe that this host makes: exactly one of `http`, `tcp`, `command`, `script` and `login`.
 
     `login` is a kind of registrar ("mariadb", "rabbitmq", "keystone"); `connection`, which may hold secret tokens, is what a
     new client of it would have. `service` is who answers.
@@ -221,14 +221,20 @@ class Check:
     service: str = ""
     http: str = ""  # URL
     tcp: str = ""  # host:port
-    container: str = ""  # where `command` runs
+    container: str = ""  # where `command` or `script` runs
     command: tuple[str, ...] = ()
+    script: str = ""  # bash; its last line says what is wrong
     login: str = ""
     connection: Mapping[str, Any] = field(default_factory=dict)
     expect: tuple[int, ...] = ()  # good statuses of http; none: all below 400
     contains: str = ""  # a text that the answer must hold
     timeout: float = 10.0  # seconds
     verify: bool = True  # the server's certificate
+    send: str = ""  # a text that tcp begins with
+    credentials: str = ""  # a kind of registrar: http asks as its administrator, whose `connection` this then has
+    client: str = ""  # the service that logs in; "": whoever rests on `service` is concerned
+    advice: str = ""  # what to do when it fails
+    watches: tuple[str, ...] = ()  # services it sees from without: it fails because of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,6 @@ from reconciler.model import (
     Plan,
     Verb,
     from_json,
-    to_json,
 )
 from reconciler.plan import second_look
 from reconciler.prepare import prepare
@@ -96,7 +95,8 @@ class Node:
         self._source: Source | None = None
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
-        self._looked_deep = 0.0
+        self._looked = 0.0  # at registrations and checks, and
+        self._looked_inside = 0.0  # into containers
         self._deep_revision = ""
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
@@ -253,12 +253,15 @@ class Node:
 
     # --- observe, plan, apply ------------------------------------------------------------------------------------
 
-    def observe(self, target: Target, memory: Memory, *, deep: bool) -> Actual:
-        """Actual state: containers, images, volumes, files; with `deep` the insides of containers and registrations."""
+    def observe(self, target: Target, memory: Memory, *, deep: bool, inside: bool = True) -> Actual:
+        """Actual state: containers, images, volumes, files; with `deep` registrations and the insides of containers. Without
+        `inside` the latter are what they were found to be, as long as that is known."""
         self._require_root(target.desired.config_root)  # what was a folder may be a link by now
         wanted = _with_previous_files(target.desired, memory)
         # Adopted containers carry no label of ours, so they are looked for by name as long as we know of them.
-        actual = host.observe(self.engine, wanted, deep=deep, extra_names=memory.applied)
+        found = self._found if self._found and self._found.revision == target.desired.revision else None
+        inside = deep and (inside or found is None)
+        actual = host.observe(self.engine, wanted, deep=inside, extra_names=memory.applied)
         adopted = {applied.id for applied in memory.applied.values()}
         containers = {
             name: replace(running, owned=True) if running.id in adopted else running
@@ -266,15 +269,16 @@ class Node:
         }
         actual = replace(actual, containers=containers)
         if deep:
+            if found and not inside:
+                actual = found.inside(actual)
             mine = [r for r in target.desired.registrations if r.owner == target.desired.host]
             observed, unknown = self.registry(target).observe(mine, actual)
             actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
-            self._looked_deep, self._deep_revision = time.monotonic(), target.desired.revision
+            self._looked, self._deep_revision = time.monotonic(), target.desired.revision
+            self._looked_inside = self._looked if inside else self._looked_inside
             self._found = Findings.of(target.desired.revision, actual)
             return actual
-        if self._found is None or self._found.revision != target.desired.revision:
-            return actual
-        return self._found.added_to(actual)
+        return found.added_to(actual) if found else actual
 
     def acts_on_hearsay(self, planned: Plan) -> bool:
         """Whether a plan of a pass that was not deep does something for what only a deep one sees: look again first."""
@@ -284,14 +288,16 @@ class Node:
             for action in planned.actions
         )
 
-    def wants_deep(self, revision: str, memory: Memory) -> bool:
-        """Whether this pass should look into containers and at registrations: for a new revision, after a pass that did
-        something, and now and then; more often while a registrar does not answer."""
-        since = time.monotonic() - self._looked_deep
+    def wants_deep(self, revision: str, memory: Memory) -> tuple[bool, bool]:
+        """Whether this pass should be a deep one, and whether that should look into containers: both for a new revision and
+        after a pass that did something; else each at its own interval, for a look into a container starts a program there.
+        Registrations are looked at more often while a registrar does not answer."""
+        now, daemon = time.monotonic(), self.settings.daemon
         new = self._deep_revision != revision and memory.revision != revision
+        inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= daemon.deep_interval
         blind = self._found is not None and bool(self._found.unknown)
-        patience = self.settings.daemon.interval if blind else self.settings.daemon.deep_interval
-        return new or self._restless or not self._looked_deep or since >= patience
+        patience = daemon.interval if blind else min(daemon.look_interval, daemon.deep_interval)
+        return inside or now - self._looked >= patience, inside
 
     def plan(self, target: Target, actual: Actual, memory: Memory) -> Plan:
         kept = self._rollback(target).kept()
@@ -379,16 +385,22 @@ class Node:
         """Forget what was not achievable and is now as it should be."""
         self.state.unachieved(dict.fromkeys(second_look.overcome(memory, actual, planned), ()))
 
+    def sick(self, target: Target, actual: Actual, planned: Plan) -> tuple[report.Symptom, ...]:
+        """Containers that run, do not work, and that nothing is done about in this pass."""
+        touched, now = {action.container for action in planned.actions}, self.clock()
+        seen = [(c, actual.containers.get(c.name)) for c in target.desired.containers if c.name not in touched]
+        return tuple(found for container, running in seen if (found := report.sick(container, running, now)))
+
     def check(self, target: Target, *, deep: bool, changed: bool) -> tuple[CheckResult, ...]:
-        """Whether what has converged answers. All checks are made after a change, with time to settle, and in a deep pass;
-        else those that failed the last time."""
+        """Whether this host's services answer. All checks are made in a deep pass and, with time to settle, when a change has
+        converged; else those that failed the last time."""
         due = [c for c in target.desired.checks if deep or changed or c.name in self._failing]
         results = self._probe(target, due, _SETTLE if changed else 0.0)
         self._failing = frozenset(result.name for result in results if not result.ok)
         return results
 
     def _probe(self, target: Target, checks: Sequence[Check], patience: float) -> tuple[CheckResult, ...]:
-        return probe.make(checks, self.engine, self.registry(target).log_in, patience=patience, stop=self.stop)
+        return probe.make(checks, self.engine, self.registry(target), patience=patience, stop=self.stop)
 
     def _gate(self, target: Target, wanted: Plan, memory: Memory) -> gate.Gate:
         changed = [action.container for action in wanted.actions if action.container]
@@ -426,8 +438,9 @@ class Node:
         """Give the report its conditions, and hand it to everything that wants to know."""
         previous = self.state.report or {}
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
+        finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
-        told = to_json(finished)
+        told = report.as_json(finished)
         if _news(told) != _news(previous):
             self.state.save_report(told)
         self._restless = bool(finished.outcomes)

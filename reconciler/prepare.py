@@ -123,9 +123,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Secret]:
             flat.update(_flat(value, f"{prefix}{name}."))
         elif value is not None:
             secret = value if isinstance(value, Secret) else Secret(str(value))
-            if not encodable(secret.reveal()):
-                raise errors.SiteInvalid(
-                    [errors.Problem("passwords.yml", 0, 0, f"the secret {prefix + name} holds half a surrogate pair")]
-                )
+            if not encodable(secret.reveal()) or "\0" in secret.reveal():
+                what = f"the secret {prefix + name} holds U+0000 or half a surrogate pair, which no file can hold"
+                raise errors.SiteInvalid([errors.Problem("passwords.yml", 0, 0, what, "choose another value")])
             flat[prefix + name] = secret
     return flat

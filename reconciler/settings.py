@@ -62,6 +62,7 @@ class Webhook:
 class Daemon:
     interval: float = 60.0
     splay: float = 0.2
+    look_interval: float = 120.0
     deep_interval: float = 600.0
     metrics: str = "127.0.0.1:9777"
     names: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from reconciler import plan, policy, secret
 from reconciler.model import Desired, File
 from reconciler.prepare import Prepared
 from reconciler.render import bind_tree, digest
+from reconciler.report import Graph, graph
 from reconciler.settings import Policy as SettingsPolicy
 from reconciler.settings import Settings
 
@@ -20,6 +21,7 @@ class Target:
     prepared: Prepared
     contents: Mapping[str, bytes] = field(repr=False)
     basis: plan.Basis
+    graph: Graph  # what rests on what
 
     @property
     def desired(self) -> Desired:
@@ -42,7 +44,7 @@ def make_target(prepared: Prepared) -> Target:
         files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
         part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
     )
-    return Target(prepared, contents, basis)
+    return Target(prepared, contents, basis, graph(desired))
 
 
 def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:

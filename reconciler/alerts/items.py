@@ -133,7 +133,9 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
         )
         yield _alert(report, "suspended", SUSPENSION, "Suspended", "still suspended", text, "low")
     stalled = conditions.get("Stalled")
-    told = bool(report.failed or report.quarantined) or (report.failure is None and report.plan is None)
+    cause = report.cause
+    alone = {*map(_item, report.failed), *(held.target for held in report.quarantined)}
+    told = (cause is not None and cause.root.item in alone) or (report.failure is None and report.plan is None)
     if stalled and not told and _lasts(stalled, True, now, rules.failing_after):
         yield _alert(report, "stalled", NODE, stalled.reason, "the node does not converge", stalled.message, "high")
 
@@ -158,7 +160,9 @@ def _alert(
     target: str = "",
     patience: float = 0.0,
 ) -> Alert:
-    explained = report.explained
+    explained, cause = report.explained, report.cause
+    if cause and item in {symptom.item for symptom in cause.because}:
+        text = f"Because of something else: {cause.root.text}\n{text}"
     return Alert(
         kind=kind,
         item=item,

@@ -77,6 +77,8 @@ def _show(entry: dict[str, Any], changes: dict[str, _Change], actions: bool) -> 
         _origin(changes.get(refused["commit"], _Change()), "")
     if failure := entry.get("failure"):
         output.line(f"    {failure[1]} [{failure[0]}]")
+    if cause := entry.get("cause"):
+        output.line(f"    {cause}")
     for action in entry["actions"] if actions else ():
         mark = "" if action["result"] == "done" else f"  {action['result']}: {action['message']} [{action['reason']}]"
         output.line(f"    {action['line']}{mark}")

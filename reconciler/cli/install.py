@@ -82,7 +82,7 @@ def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, *
     from reconciler import log
     from reconciler import settings as settings_of_node
     from reconciler.cli.node import show
-    from reconciler.model import to_json
+    from reconciler.report import as_json
 
     text = settings_text(_chosen(options))
     path = root / _SETTINGS
@@ -96,7 +96,7 @@ def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, *
     report = _first_cycle(loaded)
     if json_:
         rows = [dataclasses.asdict(check) for check in checks]
-        output.as_json({"written": written, "checks": rows, "report": to_json(report)})
+        output.as_json({"written": written, "checks": rows, "report": as_json(report)})
     else:
         for name, changed in written.items():
             output.line(f"{'wrote    ' if changed else 'unchanged'}  {name}", "ok" if changed else "")

@@ -54,8 +54,8 @@ def reconcile(deep: bool | None, no_poll: bool, report_only: bool, wait: float, 
     """
     from dataclasses import replace
 
-    from reconciler.model import to_json
     from reconciler.node import Node
+    from reconciler.report import as_json
 
     settings = load_settings()
     node = Node(replace(settings, mode="report") if report_only else settings)
@@ -64,7 +64,7 @@ def reconcile(deep: bool | None, no_poll: bool, report_only: bool, wait: float, 
     finally:
         node.close()
     if json_:
-        output.as_json(to_json(report))
+        output.as_json(as_json(report))
     else:
         show(report)
     return 0 if report.converged or report.suspended or report_only else 1

@@ -210,11 +210,21 @@ class Draft:
         )
 
     def finish(self) -> tuple[Action, ...]:
-        """Give the disruptive changes their wait for every image, and put everything into order."""
+        """Give the disruptive changes their wait for every image, and all changes of a service that for its checkers; put
+        everything into order."""
         pulls = tuple(action.id for action in self.actions if action.verb is Verb.PULL)
+        checkers: dict[str, tuple[str, ...]] = {}
+        for action in self.actions:
+            if action.verb is Verb.VALIDATE:
+                checkers[action.service] = (*checkers.get(action.service, ()), action.id)
+
+        def waits(action: Action) -> tuple[str, ...]:
+            # A service is changed whole or not at all: its containers share settings, and its registrations passwords with them.
+            checked = action.verb is Verb.VALIDATE or self.mends(action)
+            first = pulls if action.verb in _DISRUPTIVE and not action.drift else ()
+            return (*first, *(() if checked else checkers.get(action.service, ())))
+
         return ordered(
-            replace(action, needs=(*action.needs, *pulls))
-            if action.verb in _DISRUPTIVE and not action.drift
-            else action
+            replace(action, needs=(*action.needs, *waits(action)))
             for action in sorted(self.actions, key=lambda action: action.verb is not Verb.PULL)
         )

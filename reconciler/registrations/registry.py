@@ -157,6 +157,11 @@ class Registry:
         finally:
             backend.close()
 
+    def credentials(self, check: Check) -> tuple[str, str]:
+        """Name and password in the connection of `check`."""
+        values = Connection(self._bound_value(dict(check.connection)))
+        return values.user, values.password
+
     # --- converge and withdraw ---------------------------------------------------------------------------------------
 
     def converge(self, registration: Registration) -> None:

@@ -155,22 +155,36 @@ class _Builder:
             parts.specs[name] = self._configured(spec, fields, fields.each("permissions"), owner, made)
 
     def _checks(self, every: list[_Parts]) -> Iterator[Check]:
+        providers = self._providers(every)
         for parts in every:
+
+            def script(part: Fields, service: str = parts.service.name) -> str:
+                return files.script_of(part, self.site, service)
+
             for name, raw in parts.service.section("checks").items():
                 fields = self._fields(parts.service, raw, ("checks", name))
-                if self.host in self._members(fields) and (made := checks.check(fields, name, parts.service.name)):
+                if self.host not in self._members(fields):
+                    continue
+                if made := checks.check(fields, name, parts.service.name, script, providers):
                     yield made
 
-    def _logins(self, every: list[_Parts]) -> Iterator[Check]:
-        """Of the services that have containers on this host."""
-        providers: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
+        """How a new client reaches each kind of registrar."""
+        found: dict[str, checks.Provider] = {}
         for parts in every:
             for kind, raw in parts.service.section("provides").items():
                 connection = logins.provider(self._fields(parts.service, raw, ("provides", kind)))
                 if connection is not None:
-                    providers[kind] = (parts.service.name, connection)
-                    if parts.specs:
-                        yield logins.administrator(kind, parts.service.name, connection)
+                    found[kind] = (parts.service.name, connection)
+        return found
+
+    def _logins(self, every: list[_Parts]) -> Iterator[Check]:
+        """Of the services that have containers on this host."""
+        providers = self._providers(every)
+        here = {parts.service.name for parts in every if parts.specs}
+        for kind, (service, connection) in providers.items():
+            if service in here:
+                yield logins.administrator(kind, service, connection)
         for parts in every:
             if parts.specs and parts.service.section("registrations"):
                 yield from logins.users(iter(self._registered(parts)), providers)

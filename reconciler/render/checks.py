@@ -1,20 +1,29 @@
 """`checks` of a service: probes that a node makes once it has converged."""
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from reconciler.document.grammar import show
 from reconciler.model import Check
+from reconciler.render import tokens
 from reconciler.render.fields import Fields
+
+Provider = tuple[str, Mapping[str, Any]]  # service, how a new client reaches it
 
 _KINDS: Final = ("http", "tcp", "command")
 _STATUS: Final = re.compile(r"[1-5][0-9][0-9]")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
-def check(fields: Fields, name: str, service: str) -> Check | None:
-    """One of them; None when it is switched off or is not one. Problems go to `fields`."""
+def check(
+    fields: Fields, name: str, service: str, script: Callable[[Fields], str], providers: Mapping[str, Provider]
+) -> Check | None:
+    """One of them; None when it is switched off or is not one. Problems go to `fields`.
+
+    `script` renders the template that a mapping names; `providers`: kind → (service, connection).
+    """
     if not fields.flag("enabled", True):
         return None
     given = [kind for kind in _KINDS if kind in fields]
@@ -29,17 +38,32 @@ def check(fields: Fields, name: str, service: str) -> Check | None:
         tcp=fields.text("tcp"),
         container=command.text("container"),
         command=command.words("command") or (),
+        script=script(command) if "script" in command else "",
         expect=tuple(_codes(fields)),
         contains=fields.text("contains"),
         timeout=fields.duration("timeout", 10.0),
         verify=fields.flag("verify", True),
+        send=fields.text("send"),
+        advice=fields.text("advice"),
+        credentials=fields.choice("credentials", "", ("", *providers)),
+        watches=fields.texts("watches"),
     )
+    if "command" in fields and bool(made.command) == bool(made.script):
+        fields.problem("command", "a check in a container has either a command or a script")
+    if made.send and not (made.tcp and made.contains):
+        fields.problem("send", "what is sent over tcp is judged by the answer", "say what the answer `contains`")
+    if made.credentials and not made.http:
+        fields.problem("credentials", "only http asks with credentials")
     if made.tcp and not _PORT.fullmatch(made.tcp.rpartition(":")[2]):
         fields.problem("tcp", f"{made.tcp!r} is not host:port")
     if "@" in made.http.partition("://")[2].partition("/")[0]:
         fields.problem(
             "http", "the address holds a user or a password, and reports show it", "check what needs no login"
         )
+    if secrets := tokens.names(made.script):
+        fields.problem(None, f"a check cannot use the secret {', '.join(sorted(secrets))}: reports would show it")
+    if made.credentials in providers:
+        made = replace(made, connection=providers[made.credentials][1])
     return made
 
 

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
-from reconciler.document.grammar import show
 from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
 from reconciler.render import option_rules
 from reconciler.render.fields import Fields
@@ -13,12 +12,11 @@ from reconciler.text import printable
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 
-_VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _DIMENSIONS_BYTES: Final = ("mem_limit", "mem_reservation", "memswap_limit", "kernel_memory")
 _DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_weight")
 _DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
-_RESTART_POLICY: Final = re.compile(r"(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)?")
 _STRATEGIES: Final = ("COPY_ALWAYS", "COPY_ONCE")
 _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
 
@@ -70,7 +68,7 @@ def container(fields: Fields, name: str, service: str) -> Container:
         shm_size=fields.size("shm_size", None),
         sysctls=_scalars(fields, "sysctls"),
         group_add=fields.texts("group_add"),
-        restart_policy=_restart_policy(fields),
+        restart_policy=fields.text("restart_policy", "unless-stopped"),
         stop_signal=fields.optional_text("stop_signal"),
         stop_timeout=fields.integer("stop_timeout", None),
         pids_limit=fields.integer("pids_limit") or 0,
@@ -114,7 +112,7 @@ def mounts(fields: Fields, key: str) -> tuple[Mount, ...]:
             fields.problem(key, f"{text!r} is not source:target[:mode] with an absolute target")
             continue
         if not source.startswith("/") and not _VOLUME.fullmatch(source):
-            hint = "a host path is absolute; a volume's name has letters, digits, '_', '.' and '-'"
+            hint = "a host path is absolute; a volume's name is two or more letters, digits, '_', '.' and '-'"
             fields.problem(key, f"{source!r} is neither an absolute path nor a volume's name", hint)
             continue
         if source.startswith("/") and ".." in source.split("/"):
@@ -190,15 +188,6 @@ def _image(fields: Fields) -> str:
     if not image or any(character.isspace() for character in image):
         fields.problem("image", f"{image!r} is not an image")
     return image
-
-
-def _restart_policy(fields: Fields) -> str:
-    text = fields.text("restart_policy", "unless-stopped")
-    if not _RESTART_POLICY.fullmatch(text):
-        fields.problem(
-            "restart_policy", f"restart_policy must be no, always, unless-stopped or on-failure[:n], is {show(text)}"
-        )
-    return text
 
 
 def _environment(fields: Fields, name: str, kolla: bool) -> dict[str, str]:

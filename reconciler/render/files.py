@@ -196,7 +196,7 @@ def validation(fields: Fields, owner: Owner) -> Validation | None:
         return None
     part = fields.below("validate")
     command = part.words("command") or ()
-    script = _script(part, owner) if "script" in part else ""
+    script = script_of(part, owner.site, owner.service) if "script" in part else ""
     if secrets := tokens.names(" ".join((*command, script))):
         part.problem(
             None, f"a checker cannot use the secret {', '.join(sorted(secrets))}: it reads it in the files", ""
@@ -204,10 +204,11 @@ def validation(fields: Fields, owner: Owner) -> Validation | None:
     return Validation(command, script, part.duration("timeout", 60.0))
 
 
-def _script(part: Fields, owner: Owner) -> str:
+def script_of(part: Fields, site: Site, of: str) -> str:
+    """The rendered template that `script` of a mapping names: one of the service's own, or of those for all."""
     name = part.text("script")
-    for service in (owner.service, "common"):
-        found = owner.site.catalogue.services.get(service)
+    for service in (of, "common"):
+        found = site.catalogue.services.get(service)
         if found and name in found.templates:
             return render_text(found.templates[name], part.scope, f"{PREFIX[found.origin]}/{service}/templates/{name}")
     part.problem("script", f"neither this service nor common has a template {name!r}", "write it below templates/")

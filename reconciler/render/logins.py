@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.model import Check, Registration
+from reconciler.render import register
 from reconciler.render.fields import Fields
 
 _OF_THE_ADMINISTRATOR = (
@@ -25,8 +26,7 @@ def provider(part: Fields) -> Mapping[str, Any] | None:
     """How a new client reaches what `part`, one entry of `provides`, describes; None when it is switched off."""
     if not part.flag("enabled", True):
         return None
-    names = [key for key in part.raw if key not in ("needs", "enabled", "clients")]
-    connection = {key: part.value(key, secret=key == "password") for key in names}
+    connection = register.connection(part)
     return {**connection, **part.below("clients").values()}
 
 
@@ -48,6 +48,7 @@ def users(
                 f"{item.kind} login of {item.fields['name']}",
                 service,
                 login=item.kind,
+                client=item.service,
                 connection={
                     **own,
                     **domain,

@@ -55,17 +55,22 @@ def registrar(part: Fields, kind: str, present: set[str]) -> Registrar | None:
     """Where registrations of `kind` go. `part` is one entry of `provides`; None when it is switched off."""
     if not part.flag("enabled", True):
         return None
-    connection = {
+    found = connection(part)
+    for key in ("url", "auth_url"):
+        if "@" in str(found.get(key) or "").partition("://")[2].partition("/")[0]:
+            part.problem(
+                key, f"{key} holds a user or a password, and every message names it", "say username and password"
+            )
+    return Registrar(kind, found, tuple(name for name in part.texts("needs") if name in present))
+
+
+def connection(part: Fields) -> dict[str, Any]:
+    """What one entry of `provides` says of reaching it; its password may hold a secret."""
+    return {
         key: part.value(key, secret=key == _CONFIDENTIAL)
         for key in part.raw
         if key not in ("needs", "enabled", "clients")
     }
-    for key in ("url", "auth_url"):
-        if "@" in str(connection.get(key) or "").partition("://")[2].partition("/")[0]:
-            part.problem(
-                key, f"{key} holds a user or a password, and every message names it", "say username and password"
-            )
-    return Registrar(kind, connection, tuple(name for name in part.texts("needs") if name in present))
 
 
 def _enabled(part: Fields, key: str) -> Iterator[tuple[Fields, str]]:

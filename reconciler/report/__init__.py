@@ -1,6 +1,24 @@
 """What the node says about itself: the report of a cycle, its conditions, summaries and views."""
 
-from reconciler.report.cycle import OUTSIDE_WINDOW, Refusal, Report, Source, conditions
+from reconciler.report.cause import Cause, Symptom, sick
+from reconciler.report.cycle import OUTSIDE_WINDOW, Refusal, Report, Source, as_json, conditions
+from reconciler.report.graph import Graph, beneath, graph
 from reconciler.report.summary import StatusText, history_entry, status_text
 
-__all__ = ["OUTSIDE_WINDOW", "Refusal", "Report", "Source", "StatusText", "conditions", "history_entry", "status_text"]
+__all__ = [
+    "OUTSIDE_WINDOW",
+    "Cause",
+    "Graph",
+    "Refusal",
+    "Report",
+    "Source",
+    "StatusText",
+    "Symptom",
+    "as_json",
+    "beneath",
+    "conditions",
+    "graph",
+    "history_entry",
+    "sick",
+    "status_text",
+]

@@ -1,10 +1,13 @@
 """The report of one cycle, and the conditions that follow from it. Pure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb
+from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb, to_json
+from reconciler.report.cause import UNHEALTHY, Cause, Symptom, find
+from reconciler.report.graph import CHECK, REGISTRAR, Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class Report:
     author: str = ""
     explained: Mapping[str, str] = field(default_factory=dict)  # target → who or what caused its drift
     checks: tuple[CheckResult, ...] = ()  # those that this pass made
+    sick: tuple[Symptom, ...] = ()  # containers that run and do not work
+    graph: Graph = field(default_factory=dict)  # what rests on what
+    wrong: tuple[str, ...] = ()  # Cause.items of the pass before
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -90,6 +96,11 @@ class Report:
         return tuple(check for check in self.checks if not check.ok)
 
     @property
+    def cause(self) -> Cause | None:
+        """What is wrong, by what is the cause of what; None when nothing is, or nothing could be looked at."""
+        return find(_symptoms(self), self.graph, self.wrong) if self.plan and not self.failure else None
+
+    @property
     def converged(self) -> bool:
         """Whether the node is now as the accepted commit says."""
         return self.plan is not None and not self.failed and not self._open and self.failure is None
@@ -99,6 +110,12 @@ class Report:
         skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
         waiting = any(held.reason not in HARMLESS for held in (self.plan.held if self.plan else ()))
         return skipped or waiting
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """A report for the disk and for programs: without the graph, and with what is wrong in this pass, as the next one wants it."""
+    told: dict[str, Any] = to_json(replace(report, graph={}, wrong=report.cause.items if report.cause else ()))
+    return told
 
 
 OUTSIDE_WINDOW = "OutsideWindow"
@@ -147,35 +164,47 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
     """First match wins."""
     if report.failure:
         return False, report.failure[0], report.failure[1]
-    if report.failed:
-        first = report.failed[0]
-        return False, first.reason or "ActionFailed", f"{first.action.target}: {_first_line(first.message)}"
     if report.plan is None:
         reason = report.refusal.reason if report.refusal else report.source.reason or "NoRevision"
         return False, reason, report.refusal.message if report.refusal else report.source.message
-    if report.suspended:
+    if report.suspended and not report.failed:
         return False, "Suspended", report.suspended
-    held = [h for h in report.plan.held if h.reason not in HARMLESS]
-    if held and len(held) == len(report.waiting):
-        return False, OUTSIDE_WINDOW, f"{len(held)} change{'' if len(held) == 1 else 's'} waiting {report.window}"
-    if held:
-        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-        return False, held[0].reason, f"{held[0].target}: {held[0].message}{more}"
+    if cause := report.cause:
+        return False, cause.root.reason, cause.text
+    if waiting := report.waiting:
+        return False, OUTSIDE_WINDOW, f"{len(waiting)} change{'' if len(waiting) == 1 else 's'} waiting {report.window}"
     if any(outcome.result == "skipped" for outcome in report.outcomes):
         return False, "Interrupted", "stopped before everything was done; the next cycle goes on"
-    if report.not_answering:
-        return False, "NotAnswering", not_answering(report)
-    if stuck := report.not_achievable:
-        more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
-        return False, NOT_ACHIEVABLE, f"{stuck[0].target}: {stuck[0].message}{more}"
     return True, "Converged", f"{report.containers} containers as wanted"
 
 
-def not_answering(report: Report) -> str:
-    """The first check that failed, and how many more did."""
-    first, *others = report.not_answering
-    return f"check {first.name}: {first.message}" + (f" and {len(others)} more" if others else "")
+def _symptoms(report: Report) -> Iterator[Symptom]:
+    """What is wrong, by weight: what was tried and failed, what is held back, what does not answer or does not work."""
+    for outcome in report.failed:
+        action = outcome.action
+        text = f"{action.target}: {first_line(outcome.message).removeprefix(f'{action.target}: ')}"
+        yield Symptom(action.container or action.target, outcome.reason or "ActionFailed", text)
+    for held in report.plan.held if report.plan else ():
+        if held.reason not in HARMLESS and held not in report.waiting:
+            yield _held(held, report.graph)
+    yield from (found for found in report.sick if found.reason != UNHEALTHY)
+    for check in report.not_answering:
+        yield Symptom(f"{CHECK}{check.name}", "NotAnswering", f"check {check.name}: {first_line(check.message)}")
+    # A check in the container says more than that its health check fails.
+    yield from (found for found in report.sick if found.reason == UNHEALTHY)
+    for stuck in report.not_achievable:
+        yield Symptom(stuck.target, NOT_ACHIEVABLE, f"{stuck.target}: {stuck.message}")
 
 
-def _first_line(text: str) -> str:
+def _held(held: Held, graph: Graph) -> Symptom:
+    """All registrations of a registrar that does not answer are one symptom."""
+    registrar = next((item for item in graph.get(held.target, ()) if item.startswith(REGISTRAR)), "")
+    if held.reason == "Unknown" and registrar:
+        kind = registrar.removeprefix(REGISTRAR)
+        return Symptom(registrar, held.reason, f"{kind} registrations cannot be looked at: {first_line(held.message)}")
+    return Symptom(held.target, held.reason, f"{held.target}: {first_line(held.message)}")
+
+
+def first_line(text: str) -> str:
+    """Up to the end of its first line."""
     return text.partition("\n")[0]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from reconciler.model import NOT_ACHIEVABLE, Outcome
-from reconciler.report.cycle import HARMLESS, Report, not_answering
+from reconciler.model import Outcome
+from reconciler.report.cause import Cause
+from reconciler.report.cycle import Report
 from reconciler.text import printable
 
 
@@ -52,34 +53,16 @@ def _enforced(report: Report) -> StatusText | None:
     if report.failure:
         reason, message = report.failure
         return StatusText(commit, "failed", _line(message), f"failed {reason}")
-    if report.failed:
-        return _failure(report, report.failed)
     if report.plan is None:
         return None
-    if report.suspended:
+    if report.suspended and not report.failed:
         return StatusText(commit, "pending", f"suspended: {_line(report.suspended)}", "suspended")
-    if report.quarantined:
-        held = report.quarantined[0]
-        return StatusText(commit, "failed", f"{held.target}: {held.message}", f"quarantined {held.target}")
+    if cause := report.cause:
+        return _wrong(report, cause)
     if report.waiting:
         return StatusText(commit, "pending", f"waiting {report.window}", f"waiting {report.window}")
-    if drift := report.drift:
-        names = ", ".join(sorted({held.target for held in drift})[:3])
-        return StatusText(commit, "failed", f"drift: {names}: {drift[0].message}", f"drift {names}")
     if not report.converged:
-        waiting = next((h for h in report.plan.held if h.reason not in HARMLESS), None)
-        if waiting is None:
-            return None
-        return StatusText(
-            commit, "failed", f"{waiting.target}: {waiting.message}", f"{waiting.reason} {waiting.target}"
-        )
-    if stuck := report.not_achievable:
-        return StatusText(
-            commit, "failed", f"{stuck[0].target}: {stuck[0].message}", f"{NOT_ACHIEVABLE} {stuck[0].target}"
-        )
-    if report.not_answering:
-        names = ", ".join(check.name for check in report.not_answering)
-        return StatusText(commit, "failed", not_answering(report), f"not answering {names}")
+        return None
     healed = sum(1 for outcome in report.changed if outcome.action.drift)
     changed = len(report.changed)
     what = f"{healed} drifted healed" if healed and healed == changed else f"{changed} changed"
@@ -88,10 +71,22 @@ def _enforced(report: Report) -> StatusText | None:
     return StatusText(commit, "success", description, "converged")
 
 
-def _failure(report: Report, failed: tuple[Outcome, ...]) -> StatusText:
-    first = failed[0]
+def _wrong(report: Report, cause: Cause) -> StatusText:
+    root = cause.root
+    for outcome in report.failed:
+        if root.item in (outcome.action.container, outcome.action.target):
+            return _failure(report, outcome)
+    drifted = sorted({held.target for held in report.drift})
+    if root.item in drifted:
+        names = ", ".join(drifted[:3])
+        message = next(held.message for held in report.drift if held.target == root.item)
+        return StatusText(report.revision, "failed", f"drift: {names}: {_line(message)}", f"drift {names}")
+    return StatusText(report.revision, "failed", cause.text, f"{root.reason} {root.item}")
+
+
+def _failure(report: Report, first: Outcome) -> StatusText:
     back = " (rolled back)" if first.result == "rolled-back" else ""
-    more = f", {len(failed) - 1} more failed" if len(failed) > 1 else ""
+    more = f", {len(report.failed) - 1} more failed" if len(report.failed) > 1 else ""
     # The service's own last line explains more than the engine's "unhealthy".
     lines = [line for line in first.message.splitlines() if line.strip()]
     text = lines[0] if lines else first.reason
@@ -129,8 +124,18 @@ def history_entry(report: Report) -> dict[str, Any] | None:
             }
             for outcome in report.outcomes
         ],
+        "cause": _cause_of_failures(report),
         "explained": dict(report.explained),
     }
+
+
+def _cause_of_failures(report: Report) -> str:
+    """What is behind the actions that failed; "" when nothing failed, or nothing but itself is behind it."""
+    cause = report.cause
+    if cause is None or not report.failed:
+        return ""
+    failed = {name for outcome in report.failed for name in (outcome.action.container, outcome.action.target)}
+    return cause.text if cause.because or cause.root.item not in failed else ""
 
 
 def _line(text: str) -> str:

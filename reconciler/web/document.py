@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.model import Action, Difference, Held, Outcome
-from reconciler.report import Report, text
+from reconciler.report import Cause, Report, text
 from reconciler.text import printable
 
 VERSION = 1
@@ -51,6 +51,7 @@ def node_document(
         if report.refusal
         else None,
         "failure": {"reason": report.failure[0], "message": _cut(report.failure[1])} if report.failure else None,
+        "cause": _cause(report.cause) if report.cause else None,
         "suspended": _cut(report.suspended),
         "window": report.window,
         "warnings": [_cut(warning) for warning in report.warnings[:50]],
@@ -76,6 +77,15 @@ def node_document(
         "explained": {target: _cut(why) for target, why in report.explained.items()},
     }
     return document
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "item": cause.root.item,
+        "text": _cut(cause.root.text),
+        "because": [_cut(symptom.text) for symptom in cause.because[:50]],
+        "others": [_cut(symptom.text) for symptom in cause.others[:50]],
+    }
 
 
 def _action(action: Action, outcome: Outcome | None) -> dict[str, Any]:
@@ -123,6 +133,7 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
             | {"drift": bool(action.get("drift"))}
             for action in entry.get("actions", ())[:100]
         ],
+        "cause": _cut(entry.get("cause", "")),
         "explained": {str(target): _cut(why) for target, why in entry.get("explained", {}).items()},
     }
 

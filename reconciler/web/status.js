@@ -87,6 +87,10 @@ function node(doc) {
   if (doc.source && !doc.source.ok) parts.push(notice("The repository cannot be read: " + doc.source.reason, doc.source.message));
   if (doc.suspended) parts.push(notice("Suspended: nothing is changed", doc.suspended, "mild"));
   if (doc.window) parts.push(notice("Changes wait", doc.window, "mild"));
+  if (doc.cause) {
+    parts.push(section("Because of it", doc.cause.item, doc.cause.because.map((t) => el("div", "item text", t))));
+    parts.push(section("Wrong besides", "", doc.cause.others.map((t) => el("div", "item text", t))));
+  }
   parts.push(section("Conditions", "", (doc.conditions || []).map((c) => el("div", "row", el("span", "", c.type),
     el("span", "text", badge(c.status ? "yes" : "no", moodOf(c)), " " + c.reason, c.message ? el("span", "soft", " " + c.message) : null),
     since(c.since, "for ")))));
@@ -135,6 +139,7 @@ function entry(e) {
   const lines = e.actions.map((a) => el("p", "mono", a.line, a.result === "done" ? null : el("span", "is", "  " + a.result + ": " + a.message + " [" + a.reason + "]")));
   if (e.failure) lines.unshift(el("p", "is", e.failure.message + " [" + e.failure.reason + "]"));
   if (e.refused) lines.unshift(el("p", "is", e.refused.message + " [" + e.refused.reason + "]"));
+  if (e.cause) lines.unshift(el("p", "is", e.cause));
   for (const target in e.explained) lines.push(el("p", "", target + ": " + e.explained[target]));
   const whole = el("p", "soft", el("span", "mono", short(e.revision)), " · " + e.trigger + " · " + e.seconds + " s" + (e.testing ? " · " + e.testing : ""));
   const made = el("details", "item", head, el("div", "inside", whole, ...lines));

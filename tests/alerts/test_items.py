@@ -1,5 +1,6 @@
 """Which items of a report are alerts, and for which items a report can say that all is well."""
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -129,3 +130,11 @@ def test_only_a_deep_pass_speaks_for_what_only_deep_passes_see() -> None:
 
 def test_a_source_that_fails_says_nothing_about_a_refused_commit() -> None:
     assert not verdict(report(source=AWAY)).covers(REVISION, deep_only=False)
+
+
+def test_an_alert_says_what_it_is_because_of() -> None:
+    broken = report(outcomes=[outcome("mariadb", "failed"), outcome("keystone", "failed")])
+    broken = dataclasses.replace(broken, graph={"keystone": ("mariadb",)})
+    alone, consequence = sorted(alerts_of(broken, START), key=lambda alert: alert.item, reverse=True)
+    assert alone.item == "mariadb" and "Because of" not in alone.text
+    assert consequence.text.startswith("Because of something else: mariadb: no such file\n")

@@ -1,6 +1,7 @@
 """What answered before a change has to answer after it; what did not, or fails because of something beneath, blames nobody."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -24,11 +25,13 @@ SITE = Desired("s", "h", "r", "/etc/kolla", (DB, CACHE, IDENTITY, IMAGES), check
 class Bed:
     """A gate over checks that fail when told to; what it makes, and what it notes, is kept."""
 
-    def __init__(self, changed: Sequence[str], memory: Memory | None = None) -> None:
+    def __init__(
+        self, changed: Sequence[str], memory: Memory | None = None, checks: tuple[Check, ...] = CHECKS
+    ) -> None:
         self.down: set[str] = set()
         self.made: list[list[str]] = []
         self.noted: dict[str, object] = {}
-        self.gate = Gate(SITE, memory or Memory(), changed, self.make, self.noted.__setitem__)
+        self.gate = Gate(replace(SITE, checks=checks), memory or Memory(), changed, self.make, self.noted.__setitem__)
 
     def make(self, checks: Sequence[Check], patience: float) -> list[CheckResult]:
         self.made.append([check.name for check in checks])
@@ -88,3 +91,24 @@ def test_one_sample_for_a_whole_apply_and_none_where_nothing_is_at_risk() -> Non
     for container in (CACHE, IDENTITY, IMAGES):
         bed.gate.before(container)
     assert len(bed.made) == 1 and "cache" not in bed.noted
+
+
+def test_a_load_balancer_that_sees_it_down_is_no_excuse() -> None:
+    """It is beneath, and what it sees is what the change did."""
+    watcher = Check("backends", "db", container="db", command=("c",), watches=("identity", "cache"))
+    bed = Bed(["identity"], checks=(*CHECKS, watcher))
+    bed.gate.before(IDENTITY)
+    bed.down = {"identity login", "backends"}
+    assert not bed.gate.after(IDENTITY).ok
+    bed.down = {"identity login", "backends", "db login"}
+    with pytest.raises(errors.Transient):
+        bed.gate.after(IDENTITY)
+
+
+def test_what_was_wrong_beneath_before_the_change_is_no_excuse() -> None:
+    """It answered in spite of that."""
+    bed = Bed(["identity"])
+    bed.down = {"db login"}
+    bed.gate.before(IDENTITY)
+    bed.down = {"db login", "identity login"}
+    assert not bed.gate.after(IDENTITY).ok

@@ -1,6 +1,8 @@
 """A site that has one of everything, and renders without a problem: what is damaged reaches every part of the program."""
 
-FULL = r"""
+from tests.support import sealed
+
+FULL = sealed.fill(r"""
 -- inventory.yml --
 hosts:
   ctl1:
@@ -35,7 +37,7 @@ freezes: [{name: holidays, from: 2026-12-20, to: 2027-01-06}]
 web_password: "ENC[1]"
 web_pair: {private_key: "ENC[2]", public_key: "ENC[3]"}
 keystone_admin_password: "ENC[4]"
-sops: {mac: "ENC[x]"}
+sops: {}
 -- config/web.conf --
 [a]
 b = {{ site_own }}
@@ -91,7 +93,7 @@ containers:
     cap_add: [NET_ADMIN]
     security_opt: []
     devices: []
-    sysctls: {net.core.somaxconn: 1024}
+    sysctls: {fs.mqueue.msg_max: 10}
     labels: {a: b}
     log_driver: json-file
     log_opts: {max-size: 50m}
@@ -137,4 +139,4 @@ checks:
   inside: {command: {container: web, command: [test, -e, /x]}, group: web}
 -- services/base/service.yml --
 description: Base
-"""
+""")

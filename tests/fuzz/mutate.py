@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.document import yaml
 from reconciler.errors import SiteInvalid
+from tests.support import sealed
 
 Files = dict[str, bytes]
 Path = tuple[Any, ...]
@@ -19,7 +20,7 @@ SCALARS: tuple[Any, ...] = (
     "10.0.0.1", "10.0.0.999", "::1", "fe80::1%eth0", "10.0.0.0/33", "10.0.0.0/0", "host:port", "http://[", "http://x:99999/", "tcp://x",
     "../x", "/etc/passwd", "/", ".", "..", "a/../b", "//", "x" * 300, "a.b.c", "A", "name with spaces", "-dash", "{host}", "{container}", "*", "[", "(", "(?P<a>", "\\", "%(x)s", "%s",
     "\0", "\x1b[31m", "a\nb", "\r", "\t", "\x85", "\u2028", "\u202e", "\u200b", "\ufeff", "\ufffe", "é", "e\u0301", "名前", "\U0001f600", "<b>&amp;", "`", "]]>", "| a | b |", "@all", "/close",
-    "ENC[x]", "ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]", "sops", "<<", "<<secret:x>>", "<<secret:../x>>", "<<hash-md5:x>>", "*alias", "&anchor", "!!python/none", "CMD", "NONE",
+    "ENC[x]", "ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]", sealed.cipher("x"), sealed.cipher("x", "int"), sealed.cipher("x", "comment"), "sops", "<<", "<<secret:x>>", "<<secret:../x>>", "<<hash-md5:x>>", "*alias", "&anchor", "!!python/none", "CMD", "NONE",
     "{{", "{%", "{#", "{{ x }}", "{{ x", "{{ 1 // 0 }}", "{{ [] }}", "{{ {} }}", "{{ none }}", "{{ true }}", "{{ 10 ** 30 }}", "{{ 10.0 ** 300 * 10.0 ** 300 }}", "{{ '\\ud800' }}", "{{ '\\u0000' }}", "{{ '\\x1b' }}",
     "{{ hostvars }}", "{{ hostvars['x'] }}", "{{ groups }}", "{{ groups['all'][99] }}", "{{ range(9) }}", "{{ range }}", "{{ {1: 2} }}", "{{ {none: 2} }}", "{{ [[[]]] }}", "{{ 'x' | int }}", "{{ 'x' | nothing }}",
     "{{ ansible_facts }}", "{{ inventory_hostname }}", "{{ frontends }}", "{{ lookup('x') }}", "{{ undefined.x.y }}", "{% for a in 1 %}{% endfor %}", "{% endfor %}", "{% include 'x' %}", "{% set x = x %}{{ x }}",

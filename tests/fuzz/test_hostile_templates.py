@@ -15,6 +15,7 @@ from reconciler.errors import SiteInvalid
 from reconciler.render import render
 from tests.fuzz import measured
 from tests.review import sites
+from tests.support import sealed
 
 _TEXT = Path(__file__).with_name("hostile_templates.txt").read_text()
 _ENTRY = re.compile(r"^=== (?P<name>[a-z0-9-]+): (?P<expected>.+)\n(?P<text>(?:(?!=== |# ).*\n)*)", re.MULTILINE)
@@ -50,7 +51,7 @@ _BYTES = 256
 def files(text: str) -> dict[str, str]:
     """A site whose one template is `text`."""
     template = "services/web/templates/index.html.j2"
-    found = {**sites.small(2), template: text, "passwords.yml": "web_password: 'ENC[AES256_GCM,data:" + "A" * 44 + ",iv:A=,tag:A=,type:str]'\nsops: {mac: 'ENC[x]'}\n"}  # fmt: skip
+    found = {**sites.small(2), template: text, "passwords.yml": sealed.text({"web_password": "web"})}
     found["services/web/service.yml"] += "passwords: {web_password: {kind: random}}\n"
     return found
 

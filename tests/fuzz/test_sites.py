@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from types import FrameType
@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import pytest
 
 from reconciler import catalogue, ci, ci_child, prepare, review, windows
+from reconciler.admission import Admission
 from reconciler.cli import problems as formats
 from reconciler.cli.children import representatives
 from reconciler.engine import options
@@ -42,13 +43,12 @@ from tests.cli.conftest import SITE as SMALL
 from tests.fuzz.full import FULL
 from tests.fuzz.mutate import Files, damaged
 from tests.site import archive, conftest, generate, test_anything
+from tests.support import sealed
 from tests.support.paths import CHECKOUT
 
 SECONDS = 20.0  # of the default run
 LONG = 600.0
 ONE = 5.0  # seconds of processor time that one site may take, on a slow machine
-
-_SECRETS = "sops: {mac: 'ENC[x]'}\n"
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,9 @@ def good_sites() -> tuple[Good, ...]:
 
 def _complete(files: Files, shipped: catalogue.Catalogue) -> Files:
     """With passwords, which only their names matter of here."""
-    pair = "{private_key: 'ENC[a]', public_key: 'ENC[b]'}"
-    names = {**shipped.passwords(), "site_token": {}}
-    lines = [f"{name}: {pair if 'ssh' in name else repr(f'ENC[{len(name)}]')}\n" for name in names]
-    return {**files, "passwords.yml": ("".join(lines) + _SECRETS).encode()}
+    values: dict[str, Any] = {name: name for name in (*shipped.passwords(), "site_token")}
+    values |= {name: {"private_key": name, "public_key": f"{name}.pub"} for name in values if "ssh" in name}
+    return {**files, "passwords.yml": sealed.text(values).encode()}
 
 
 def check(good: Good, files: Files) -> None:
@@ -123,7 +122,8 @@ def check(good: Good, files: Files) -> None:
 def _on_the_node(desired: Desired) -> None:
     """What a node makes of it before it asks its engine: bound secrets, digests, its own policy, the engine's options, a plan."""
     secrets = {name: Secret("x" * 12) for name in desired.secrets}
-    target = make_target(Prepared(desired, secrets), HostPolicy())
+    target = make_target(Prepared(desired, secrets))
+    Admission.of(desired, HostPolicy(), {}, local=False).denied(desired)
     for spec in (*desired.containers, *(job.container for job in desired.jobs)):
         json.dumps(options.create(spec, owner="site/host"))
     for moment in (datetime(2026, 3, 29, 1, 30, tzinfo=UTC), datetime(2026, 12, 24, tzinfo=UTC)):
@@ -149,10 +149,9 @@ def _compared(good: Good, site: Site, hosts: list[str]) -> None:
 
 def _reviewed(child: ci_child._Child, error: SiteInvalid | None = None) -> None:
     child.problems += error.problems if error else []
-    answer = json.loads(json.dumps(child.answer()))
-    known = answer["hosts"]
-    answer["groups"] = [row for row in answer["groups"] if known]
-    found = ci._joined([answer], None, ci_child.Source(CHECKOUT, "1" * 40))
+    answer = from_json(ci._Answer, json.loads(json.dumps(child.answer())))
+    answer = replace(answer, groups=answer.groups if answer.hosts else ())
+    found = ci._joined([answer], None, ci.Source(CHECKOUT, "1" * 40))
     for text in (review.note(found), review.page(found), review_text.groups_text(found)):
         _whole(text)
     json.loads(json_text(review.as_json(found)))

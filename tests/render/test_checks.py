@@ -1,6 +1,8 @@
 """Checks of a service: read, and made against real servers."""
 
+import base64
 import http.server
+import json
 import socket
 import threading
 import time
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import probe
+from reconciler import errors, probe
 from reconciler.engine import Engine
 from reconciler.errors import SiteInvalid
 from reconciler.model import Check, CheckResult
@@ -52,6 +54,10 @@ def test_only_hosts_of_the_group_make_it() -> None:
     [
         ("x: {http: a, tcp: 'b:1'}", "exactly one of http, tcp, command, not http, tcp"),
         ("x: {expect: 200}", "exactly one of http, tcp, command, not none"),
+        ("x: {command: {container: app}}", "either a command or a script"),
+        ("x: {command: {container: app, command: a, script: b.j2}}", "has a template 'b.j2'"),
+        ("x: {tcp: 'a:1', send: hello}", "judged by the answer"),
+        ("x: {tcp: 'a:1', credentials: rabbitmq}", "credentials"),
         ("x: {tcp: nowhere}", "'nowhere' is not host:port"),
         ("x: {tcp: 'a:1', group: nobody}", "unknown group 'nobody'"),
     ],
@@ -62,11 +68,22 @@ def test_mistakes(line: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+ALARM = json.dumps(
+    {"status": "failed", "reason": "There are\x1b alarms", "alarms": [{"resource": "memory", "node": "rabbit@ctl1"}]}
+).encode()
+
+
 class _Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(int(self.path.strip("/")))
+        code = int(self.path.strip("/"))
+        if (
+            code == 401
+            and self.headers.get("Authorization") == "Basic " + base64.b64encode("rené:pass".encode()).decode()
+        ):
+            code = 503
+        self.send_response(code)
         self.end_headers()
-        self.wfile.write(b"it is fine")
+        self.wfile.write(ALARM if code == 503 else b"it is fine")
 
     def log_message(self, *_: Any) -> None:
         """Silent."""
@@ -80,10 +97,21 @@ def url() -> Iterator[str]:
         server.shutdown()
 
 
+class Doors:
+    """Lets in whoever is called so, and gives the credentials of the connection."""
+
+    def log_in(self, check: Check) -> None:
+        if check.connection.get("username") != "right":
+            raise errors.Terminal("the door says no", reason="RegistrarDenied")
+
+    def credentials(self, check: Check) -> tuple[str, str]:
+        return check.connection["username"], check.connection["password"]
+
+
 def made(*checks: Check, patience: float = 0.0) -> list[CheckResult]:
     engine = Engine("unix:///nowhere", owner="a/b")
     try:
-        return list(probe.make(checks, engine, print, patience=patience, stop=threading.Event()))
+        return list(probe.make(checks, engine, Doors(), patience=patience, stop=threading.Event()))
     finally:
         engine.close()
 
@@ -102,12 +130,55 @@ def test_http(url: str) -> None:
     )
     assert [result.ok for result in results] == [True] * 3 + [False] * 6
     said = [result.message for result in results[3:]]
-    assert said[0] == f"{url}/503 answers 503"
+    assert said[0] == f"{url}/503 answers 503: There are\\x1b alarms (memory rabbit@ctl1)"
     assert said[1] == f"{url}/200 answers 200, not 201 or 300"
     assert said[2] == f"{url}/200 answers without 'nothing'"
     assert said[3].endswith("does not answer: Connection refused")
     assert "certificate" in said[4] or "does not answer" in said[4]
     assert "nonsense" in said[5]
+
+
+def test_http_with_the_credentials_of_a_registrar(url: str) -> None:
+    who = {"username": "rené", "password": "pass"}
+    wrong, right = made(
+        Check("wrong", http=f"{url}/401", credentials="rabbitmq", connection={**who, "password": "other"}),
+        Check("right", http=f"{url}/401", credentials="rabbitmq", connection=who),
+    )
+    assert wrong.message == f"{url}/401 answers 401"
+    assert right.message.startswith(f"{url}/401 answers 503: There are")
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([b"VER", b"SION 1.6\r\n"], ""),
+        ([b"ERROR\r\n"], "answers without 'VERSION '"),
+        ([], "answers without 'VERSION '"),
+    ],
+)
+def test_tcp_that_is_spoken_to(answers: list[bytes], message: str) -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                heard.append(connection.recv(100))
+                for answer in answers:
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        tcp = f"127.0.0.1:{server.getsockname()[1]}"
+        (result,) = made(Check("cache", tcp=tcp, send="version\r\n", contains="VERSION "))
+    assert heard == [b"version\r\n"]
+    assert result.message == (f"{tcp} {message}" if message else "")
+
+
+def test_a_server_that_never_says_anything_is_left(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        tcp = f"127.0.0.1:{server.getsockname()[1]}"
+        (result,) = made(Check("mute", tcp=tcp, send="version\r\n", contains="VERSION ", timeout=0.3))
+    assert result.message == f"{tcp} does not answer within 0.3 s"
 
 
 def test_tcp_and_an_engine_that_is_not_there() -> None:
@@ -140,6 +211,8 @@ def test_an_end_is_not_waited_for() -> None:
     stop.set()
     engine = Engine("unix:///nowhere", owner="a/b")
     began = time.monotonic()
-    (result,) = probe.make([Check("closed", tcp=f"127.0.0.1:{free_port()}")], engine, print, patience=600.0, stop=stop)
+    (result,) = probe.make(
+        [Check("closed", tcp=f"127.0.0.1:{free_port()}")], engine, Doors(), patience=600.0, stop=stop
+    )
     engine.close()
     assert not result.ok and time.monotonic() - began < 60

@@ -124,7 +124,8 @@ def shown(desired: Desired) -> set[str]:
         file.pop("secrets", None)
     for entry in (*state["registrations"],):
         entry.get("fields", {}).pop("password", None)
-    for entry in state["registrars"]:
+    # Of a check, only its name and what went wrong are shown.
+    for entry in (*state["registrars"], *(check for check in state.get("checks", ()) if "connection" in check)):
         entry["connection"].pop("password", None)
     state.pop("secrets", None)
     return tokens.held(state)

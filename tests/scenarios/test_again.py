@@ -62,6 +62,42 @@ def lab(tmp_path: Path, engine_url: str, image: str) -> Iterator[Lab]:
         yield lab
 
 
+def test_looks_at_registrations_leave_containers_alone_and_forget_nothing(
+    lab: Lab, docker_client: docker.DockerClient
+) -> None:
+    """A look into a container starts a program there, so it is made less often; what it found counts until the next one."""
+    target = lab.node.target()
+    assert target is not None
+
+    def seen(*, inside: bool) -> list[str]:
+        found = lab.node.observe(target, lab.node.state.memory(), deep=True, inside=inside)
+        assert found.deep
+        return list(found.stale)
+
+    assert seen(inside=True) == []
+    inside(docker_client, "touch /tmp/edited")
+    assert [seen(inside=inside) for inside in (False, True, False)] == [[], [NAME], [NAME]]
+    docker_client.containers.get(NAME).restart(timeout=5)
+    assert seen(inside=False) == [], "it was started since"
+
+
+def test_when_a_pass_looks_how_far(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("reconciler.node.time.monotonic", lambda: now)
+    node, target = lab.node, lab.node.target()
+    assert target is not None
+    memory = node.state.memory()
+    node._restless = False  # the first convergence was just now
+    node.observe(target, memory, deep=True)
+    daemon = node.settings.daemon
+    assert daemon.look_interval < daemon.deep_interval
+    started, wanted = now, []
+    for passed in (1, daemon.look_interval - 1, daemon.look_interval, daemon.deep_interval):
+        now = started + passed
+        wanted.append(node.wants_deep(target.desired.revision, memory))
+    assert wanted == [(False, False), (False, False), (True, False), (True, True)]
+
+
 def policy(lab: Lab, mode: str) -> None:
     lab.write({"reconciler.yml": f"name: again\ndrift: {{mode: {mode}}}\n"})
     lab.push(f"drift: {mode}")

@@ -5,20 +5,24 @@ The tests share one lab and go on from wherever the one before left it: a first 
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
+import pymysql
 import pytest
 import requests
 from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
+from reconciler.apply import Validator
+from reconciler.report import Report
 from tests.demo.bed import collisions
 from tests.scenarios import cloud
-from tests.support.lab import HOST, SITE, VIP, Lab, lines, results, wait_for
+from tests.support.lab import ADDRESS, HOST, SITE, VIP, Lab, lines, results, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.images]
 
@@ -66,6 +70,21 @@ def gives_token(lab: Lab) -> bool:
         return bool(admin(lab).get_token())
     except keystone_errors.ClientException:
         return False
+
+
+def ready(report: Report) -> tuple[str, str]:
+    """Reason and message of the headline."""
+    found = next(condition for condition in report.conditions if condition.type == "Ready")
+    return found.reason, found.message
+
+
+def sql(lab: Lab, statement: str) -> None:
+    """As the database's administrator."""
+    target = lab.node.target()
+    assert target is not None
+    password = target.prepared.secrets["database_password"].reveal()
+    with contextlib.closing(pymysql.connect(host=ADDRESS, user="root", password=password)) as connection:
+        connection.cursor().execute(statement)
 
 
 def changed(lab: Lab, before: dict[str, tuple[str, int, str]]) -> set[str]:
@@ -117,6 +136,7 @@ def test_one_keystone_option_restarts_keystone_alone(lab: Lab) -> None:
     lab.push("tokens live for two hours")
     report = lab.reconcile()
     assert lines(report) == [
+        "validate   keystone  (its new configuration, by the image's own checker)",
         "write      keystone-fernet/keystone.conf  (content changed)",
         "restart    keystone_fernet  (keystone.conf changed)",
         "write      keystone/keystone.conf  (content changed)",
@@ -146,6 +166,44 @@ def test_an_option_that_breaks_keystone_comes_back(lab: Lab) -> None:
     lab.node.statuses.flush(20)
     state, text = lab.statuses(bad)[-1]
     assert state == "failed" and text.startswith("keystone"), text
+    lab.write({"config/keystone.conf": "[token]\nexpiration = 3600\n"})
+    lab.push("repaired")
+    assert lab.reconcile().converged
+
+
+def test_what_the_service_would_choke_on_is_refused_before_anything_is_touched(lab: Lab) -> None:
+    before = lab.identities()
+    written = (lab.config_root / "keystone-fernet/keystone.conf").read_bytes()
+    lab.write({"config/keystone.conf": "[token]\nexpiration = banana\n"})
+    bad = lab.push("tokens live for a banana")
+    report = lab.reconcile()
+    assert [(o.action.id, o.result, o.reason) for o in report.failed] == [
+        ("validate:keystone", "failed", "ConfigInvalid")
+    ]
+    assert "[token] expiration" in report.failed[0].message and "banana" in report.failed[0].message
+    assert {o.result for o in report.outcomes if o.action.id != "validate:keystone"} == {"skipped"}
+    assert changed(lab, before) == set() and gives_token(lab)
+    assert (lab.config_root / "keystone-fernet/keystone.conf").read_bytes() == written
+    assert ready(report)[0] == "ConfigInvalid"
+    lab.node.statuses.flush(20)
+    state, text = lab.statuses(bad)[-1]
+    assert state == "failed" and "[token] expiration" in text, text
+
+
+def test_without_a_checker_the_gate_takes_it_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keystone starts with it, is healthy, and answers 500 to every login: what answered before does not any more."""
+    before = lab.identities()
+    monkeypatch.setattr(Validator, "run", lambda *_, **__: "")
+    report = lab.reconcile()
+    outcome = results(report)["restart:keystone"]
+    assert (outcome.result, outcome.reason) == ("rolled-back", "NotAnswering"), outcome
+    assert "login" in outcome.message
+    wait_for("a token, with the previous configuration", lambda: gives_token(lab), 60, 0.5)
+    assert "banana" not in (lab.config_root / "keystone/keystone.conf").read_text()
+    assert {k: v[0] for k, v in before.items()} == {k: v[0] for k, v in lab.identities().items()}
+    lab.node.statuses.flush(20)
+    state, text = lab.statuses()[-1]
+    assert state == "failed" and text.startswith("keystone") and "(rolled back)" in text, text
     lab.write({"config/keystone.conf": "[token]\nexpiration = 3600\n"})
     lab.push("repaired")
     assert lab.reconcile().converged
@@ -190,6 +248,55 @@ def test_registrations_drift_and_are_healed(lab: Lab) -> None:
     assert report.converged
     urls = [e["url"] for e in admin(lab).get(f"{API}/endpoints").json()["endpoints"]]
     assert "http://wrong.example.org:5000" not in urls
+
+
+def test_a_password_changed_by_hand_is_noticed_by_the_next_look(lab: Lab) -> None:
+    """Keystone's sessions go on; a new one would not be let in."""
+    sql(lab, "ALTER USER 'keystone'@'%' IDENTIFIED BY 'something else'")
+    report = lab.reconcile(deep=True)
+    assert lines(report) == ["register   mariadb:user:keystone@%  (drift: password)"]
+    assert report.converged and ready(report)[0] == "Converged"
+    assert all(check.ok for check in report.checks) and "mariadb login of keystone" in {c.name for c in report.checks}
+
+
+def test_an_alarm_of_the_broker_is_the_headline_until_it_is_over(lab: Lab, engine: docker.DockerClient) -> None:
+    broker = engine.containers.get("rabbitmq")
+    code, output = broker.exec_run(["rabbitmqctl", "set_vm_memory_high_watermark", "0.0000001"])
+    assert code == 0, output
+    for deep in (True, False):
+        reason, message = ready(lab.reconcile(deep=deep))
+        assert reason == "NotAnswering" and message.startswith("check rabbitmq_alarms: "), message
+        assert "memory" in message and "rabbit@" in message, message
+    code, output = broker.exec_run(["rabbitmqctl", "set_vm_memory_high_watermark", "0.6"])
+    assert code == 0, output
+    # What failed is looked at in every pass, however light.
+    wait_for("the alarm is over", lambda: ready(lab.reconcile(deep=False))[0] == "Converged", 60, 1.0)
+
+
+def test_keys_that_are_gone_are_the_cause_and_the_advice_helps(lab: Lab, engine: docker.DockerClient) -> None:
+    """Nobody gets a token, so whatever needs one fails: because there is no key."""
+    host, keys = engine.containers.get("keystone_fernet"), "/etc/keystone/fernet-keys"
+    code, output = host.exec_run(["bash", "-c", f"rm {keys}/*"], user="root")
+    assert code == 0, output
+    for _ in range(2):
+        message = ready(lab.reconcile(deep=True))[1]
+        assert message.startswith(f"check keystone_fernet_keys: keystone_fernet: there is no key in {keys}"), message
+        assert "; because of it: " in message and "keystone login of the administrator" in message, message
+    advice = re.search(r"`docker exec keystone_fernet ([^`]+)`", message)
+    assert advice is not None, message
+    code, output = host.exec_run(advice[1].split())
+    assert code == 0, output
+    assert ready(lab.reconcile(deep=True))[0] == "Converged" and gives_token(lab)
+
+
+def test_a_database_that_takes_no_changes_is_told(lab: Lab) -> None:
+    sql(lab, "SET GLOBAL read_only = ON")
+    try:
+        reason, message = ready(lab.reconcile(deep=True))
+    finally:
+        sql(lab, "SET GLOBAL read_only = OFF")
+    assert reason == "NotAnswering" and "mariadb: the server is read-only" in message, message
+    assert ready(lab.reconcile(deep=False))[0] == "Converged"
 
 
 def test_a_rotated_password_reaches_database_and_service(lab: Lab) -> None:
