@@ -408,11 +408,12 @@ def _facts(host: Host) -> dict[str, Any]:
     declared = dict(host.facts)
     distribution = str(declared.get("distribution", "Debian"))
     vcpus = declared.pop("vcpus", None)
-    hostname = declared.get("hostname", host.name)
+    hostname = host.hostname
+    full = host.name if host.name.startswith(f"{hostname}.") else hostname
     return {
         "hostname": hostname,
-        "fqdn": hostname,
-        "nodename": hostname,
+        "fqdn": full,
+        "nodename": full,
         "processor_vcpus": vcpus or 4,
         "os_family": "Debian" if distribution.lower() in ("debian", "ubuntu") else "RedHat",
         "distribution": distribution,

@@ -76,6 +76,7 @@ def load(
     problems += _duplicate_addresses(document, entries)
     problems += _duplicate_keys(document, entries)
     problems += _bare_interfaces(document, entries)
+    problems += _own_names(hosts)
     return hosts, groups
 
 
@@ -117,6 +118,24 @@ def _duplicate_keys(document: Document, entries: Mapping[str, Any]) -> list[Prob
         if first != name:
             place = document.place(("hosts", name, "report_key"))
             problems.append(place.problem(f"{first!r} has the same report_key", "give every host its own"))
+    return problems
+
+
+def _own_names(hosts: Mapping[str, Host]) -> list[Problem]:
+    """Warnings of machines' own names that are guessed or not unique: members of RabbitMQ and Galera are told apart by them."""
+    hint = "say under the host what its machine calls itself: facts: {hostname: …}"
+    problems = []
+    guessed = [host for host in hosts.values() if host.named_by_address and not host.facts.get("hostname")]
+    if guessed:
+        first = guessed[0]
+        message = f"{first.name!r} is an address, so {first.hostname!r} stands for the machine's own name"
+        more = f" (and {len(guessed) - 1} more hosts)" if len(guessed) > 1 else ""
+        problems.append(first.place.warning(message + more, hint))
+    seen: dict[str, Host] = {}
+    for host in hosts.values():
+        other = seen.setdefault(host.hostname.lower(), host)
+        if other is not host and other.name.lower() != host.name.lower():
+            problems.append(host.place.warning(f"{other.name!r} has the same own name, {host.hostname!r}", hint))
     return problems
 
 

@@ -1,5 +1,7 @@
 """What a site is made of."""
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +42,25 @@ class Host:
     place: Place
     report_key: str = ""  # "ssh-ed25519 AAAA…", without a comment; "": its reports cannot be believed
     group: str = "all"  # the first group that the inventory itself puts it in: every host counts in one
+
+    @property
+    def hostname(self) -> str:
+        """The machine's own short name, as Ansible's fact of this name: the declared one, else what the inventory's name says."""
+        declared = self.facts.get("hostname")
+        if isinstance(declared, str) and declared:
+            return declared
+        if self.named_by_address:
+            return "host-" + re.sub(r"[^0-9A-Za-z]+", "-", self.name).strip("-")
+        return self.name.partition(".")[0] or self.name
+
+    @property
+    def named_by_address(self) -> bool:
+        """Whether the inventory's name is an address, which does not tell the machine's own name."""
+        try:
+            ipaddress.ip_address(self.name)
+        except ValueError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
