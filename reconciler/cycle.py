@@ -57,7 +57,7 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
         deep, inside = node.wants_deep(target.desired.revision, memory) if deep is None else (deep, deep)
         actual = node.observe(target, memory, deep=deep, inside=inside)
         plan = node.plan(target, actual, memory)
-        if not deep and node.acts_on_hearsay(plan):
+        if not (deep and inside) and node.acts_on_hearsay(plan):
             deep, actual = True, node.observe(target, memory, deep=True)
             plan = node.plan(target, actual, memory)
         node.overcome(memory, actual, plan)

@@ -380,7 +380,7 @@ class Node:
         return replace(memory, quarantine={k: v for k, v in memory.quarantine.items() if k not in due})
 
     def acts_on_hearsay(self, planned: Plan) -> bool:
-        """Whether a plan of a pass that was not deep does something for what only a deep one sees: look again first."""
+        """Whether a plan of a pass that did not look everywhere does something for what was found before: look again first."""
         return any(
             action.verb in (Verb.REGISTER, Verb.UNREGISTER)
             or any(difference.field == plan.INSIDE for difference in action.differences)
