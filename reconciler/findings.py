@@ -35,8 +35,8 @@ class Findings:
 
     def added_to(self, actual: Actual) -> Actual:
         """`actual` with these findings, without those about containers that were started since."""
-        unknown = {**self.unknown, **actual.unknown}
-        return replace(self.inside(actual), registrations=self.registrations, unknown=unknown)
+        inside = self.inside(actual)
+        return replace(inside, registrations=self.registrations, unknown={**self.unknown, **inside.unknown})
 
     def inside(self, actual: Actual) -> Actual:
         """`actual` with what was found in containers that were not started since."""

@@ -73,7 +73,8 @@ def _named(tree: ast.AST, places: Mapping[str, set[int]]) -> Iterator[str]:
         elif isinstance(node, ast.keyword) and node.arg in ("hold", "wait") and isinstance(node.value, ast.Tuple):
             yield from _constants(node.value.elts[0])
         elif isinstance(node, ast.arguments):
-            optional = node.args[len(node.args) - len(node.defaults) :]
+            named = [*node.posonlyargs, *node.args]
+            optional = named[len(named) - len(node.defaults) :]
             pairs = [*zip(optional, node.defaults, strict=True), *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
             for argument, default in pairs:
                 if argument.arg in ("reason", "fallback") and default is not None:
