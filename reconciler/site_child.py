@@ -28,7 +28,7 @@ _PER_MIB: Final = 0.6
 # Found only when they are first used: by Jinja, jsonschema, codecs, and by what tells about an error.
 _LATE: Final = (
     *(f"reconciler.render.{name}" for name in ("build", "evaluate", "explanation", "filters")),
-    "jinja2.ext",
+    *("jinja2.ext", "jinja2.debug"),
     *("reconciler.plan", "reconciler.review.grouping", "reconciler.catalogue.load"),
     *("_strptime", "calendar", "difflib", "html.entities", "unicodedata", "stringprep", "textwrap", "zoneinfo", "decimal"),
 )  # fmt: skip

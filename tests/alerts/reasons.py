@@ -54,7 +54,8 @@ def _places(trees: Iterable[ast.AST]) -> dict[str, set[int]]:
     places: dict[str, set[int]] = {}
     for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef):
-            names = [argument.arg for argument in node.args.args if argument.arg not in ("self", "cls")]
+            positional = [*node.args.posonlyargs, *node.args.args]
+            names = [argument.arg for argument in positional if argument.arg not in ("self", "cls")]
         elif isinstance(node, ast.ClassDef):
             names = [f.target.id for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)]
         else:
@@ -73,7 +74,8 @@ def _named(tree: ast.AST, places: Mapping[str, set[int]]) -> Iterator[str]:
         elif isinstance(node, ast.keyword) and node.arg in ("hold", "wait") and isinstance(node.value, ast.Tuple):
             yield from _constants(node.value.elts[0])
         elif isinstance(node, ast.arguments):
-            optional = node.args[len(node.args) - len(node.defaults) :]
+            positional = [*node.posonlyargs, *node.args]
+            optional = positional[len(positional) - len(node.defaults) :]
             pairs = [*zip(optional, node.defaults, strict=True), *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
             for argument, default in pairs:
                 if argument.arg in ("reason", "fallback") and default is not None:
