@@ -54,7 +54,8 @@ def _places(trees: Iterable[ast.AST]) -> dict[str, set[int]]:
     places: dict[str, set[int]] = {}
     for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef):
-            names = [argument.arg for argument in node.args.args if argument.arg not in ("self", "cls")]
+            positional = [*node.args.posonlyargs, *node.args.args]
+            names = [argument.arg for argument in positional if argument.arg not in ("self", "cls")]
         elif isinstance(node, ast.ClassDef):
             names = [f.target.id for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)]
         else:

@@ -123,7 +123,7 @@ def test_it_ends_in_the_middle_of_a_review(tmp_path: Path, gitlab: GitLab) -> No
     with desk(tmp_path, gitlab, hosts=250) as office:
         one = office.open("bye", greeting("Bye"))
         with reporter(office.settings, tmp_path, TMPDIR=str(place)) as running:
-            wait_for(lambda: list(place.glob("reconciler-plan-*/total")), "planning", 60)
+            wait_for(lambda: _planning(running.process.pid), "planning", 60)
             child = min(_planning(running.process.pid))
             os.kill(child, signal.SIGSTOP)  # as one that takes its time
         wait_for(lambda: not Path(f"/proc/{child}").exists(), "the end of its child")

@@ -118,7 +118,7 @@ def blob(repository: sites.Repository, data: bytes) -> str:
         (b"100644", b"..", "is not a name"),
         (b"100644", b".git", "git's own directory"),
         (b"100644", b"a/b", "slash"),
-        (b"100644", b"x\n@all", "control character"),
+        (b"100644", b"x\n@all", "cannot be seen"),
         (b"100644", b"\xff\xfe", "not UTF-8"),
         (b"100664x", b"strange", "mode"),
     ],
