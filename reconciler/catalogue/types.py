@@ -37,13 +37,14 @@ class Password:
 class OverridePattern:
     """A path below the site's config/ that a file of a service reads, as service.yml writes it.
 
-    `containers` are the names that `{container}` stands for.
+    `containers` are the names that `{container}` stands for; `enabled` is when the file is there at all, as it is written.
     """
 
     pattern: str
     service: str
     containers: tuple[str, ...]
     place: Place
+    enabled: Any = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def _file_patterns(
             if named and "{container}" not in str(pattern):
                 continue
             place = service.document.place((*where, "overrides", number))
-            yield OverridePattern(str(pattern), service.name, containers, place)
+            yield OverridePattern(str(pattern), service.name, containers, place, file.get("enabled", True))
         if file.get("source") and not named:
             place = service.document.place((*where, "source"))
-            yield OverridePattern(str(file["source"]), service.name, containers, place)
+            yield OverridePattern(str(file["source"]), service.name, containers, place, file.get("enabled", True))

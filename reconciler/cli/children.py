@@ -18,6 +18,7 @@ from reconciler.render import World, bind, render
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
 from reconciler.site import Site
+from reconciler.site.overrides import unread
 from reconciler.site_child import Content, files, gather, load, warm
 from reconciler.site_child import render as render_host
 
@@ -45,17 +46,36 @@ def validate(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     except errors.SiteInvalid as error:
         return {"problems": to_json(sorted(set(error.problems))), "hosts": 0, "rendered": []}
     problems = set(site.warnings)
-    hosts = list(site.hosts) if argument["all_hosts"] else representatives(site)
+    alike = kinds_of(site)
+    hosts = list(site.hosts) if argument["all_hosts"] else [hosts[0] for hosts in alike]
     world = World(site)
+    sources: dict[str, set[str]] = {}  # host → what its files were made of
     for host in hosts:
         with Alarm(prepare.HOST_SECONDS, f"the host {host}") as alarm:
             try:
-                render(site, host, WORK_TREE, world)
+                made = render(site, host, WORK_TREE, world)
+                sources[host] = {source for file in made.files for source in file.sources}
             except errors.SiteInvalid as error:
                 problems.update(error.problems)
         if alarm.rang or world.exhausted:
             break  # so would every other host, and each would take as long
+    if len(sources) == len(hosts):
+        problems.update(unread(_nobodys(site, alike, sources), site.hosts, site.catalogue))
     return {"problems": to_json(sorted(problems)), "hosts": len(site.hosts), "rendered": hosts}
+
+
+def _nobodys(site: Site, alike: list[list[str]], sources: Mapping[str, set[str]]) -> list[str]:
+    """The overrides that no host reads. A host that was not rendered reads what the one reads that stands for it."""
+    standing = {host: hosts[0] for hosts in alike for host in hosts}
+    read = {source for found in sources.values() for source in found}
+    result = []
+    for path in site.overrides:
+        own = next((part for part in path.split("/")[:-1] if part in site.hosts), "")
+        stands = own if own in sources else standing.get(own, "")
+        here = sources[stands] if own else read
+        if f"config/{path.replace(own, stands) if own else path}" not in here:
+            result.append(path)
+    return result
 
 
 def kinds(argument: Mapping[str, Any], gathered: Gathered) -> list[str]:
@@ -64,14 +84,19 @@ def kinds(argument: Mapping[str, Any], gathered: Gathered) -> list[str]:
 
 
 def representatives(site: Site) -> list[str]:
-    """One host of each kind: the same groups, networks, own variables and own override files make two hosts alike."""
+    """One host of each kind."""
+    return [hosts[0] for hosts in kinds_of(site)]
+
+
+def kinds_of(site: Site) -> list[list[str]]:
+    """The hosts by their kind: the same groups, networks, own variables and own override files make two hosts alike."""
     own: dict[str, set[str]] = {}
     for path in site.overrides:
         for name in path.split("/")[:-1]:
             if name in site.hosts:
                 own.setdefault(name, set()).add(path.replace(name, "{host}"))
     firsts = {hosts[0] for hosts in site.groups.values() if hosts}  # they own jobs and registrations
-    kinds: dict[Any, str] = {}
+    kinds: dict[Any, list[str]] = {}
     for name, host in site.hosts.items():
         variables = frozenset(key for key, found in site.layers(name).items() if found.layers[-1].origin == "host")
         duties = frozenset(group for group in host.groups if site.groups.get(group, ("",))[:1] == (name,))
@@ -83,7 +108,7 @@ def representatives(site: Site) -> list[str]:
             frozenset(own.get(name, ())),
             duties if name in firsts else None,
         )
-        kinds.setdefault(kind, name)
+        kinds.setdefault(kind, []).append(name)
     return list(kinds.values())
 
 

@@ -56,6 +56,11 @@ def _spared(draft: Draft, doomed: Sequence[Running]) -> tuple[str, str] | None:
     limit = int(prune.get("max", 5)) if draft.desired.containers else 0
     if len(doomed) <= limit:
         return None
+    if not draft.desired.containers:
+        return "PruneGuard", (
+            "the site describes no container at all for this host, so those that run stay, whatever `prune.max` says; put the host "
+            "back into its groups or, if it is to run nothing, remove them on it by hand (`docker rm --force NAME`)"
+        )
     return "PruneGuard", (
         f"{len(doomed)} containers are no longer wanted, more than the {limit} that one change may remove; raise "
         "`prune.max` in reconciler.yml if that is meant"

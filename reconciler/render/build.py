@@ -400,13 +400,20 @@ class _Builder:
         known = self.site.secrets(self.host)
         self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
         for name in sorted(used.keys() - known.keys()):
-            hint = suggest(name, known) or "run `reconciler secrets generate`"
+            hint = suggest(name, known) or self._filled(name)
             self.problems.append(
                 Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {used[name]} needs it", hint)
             )
         if used:
             self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _filled(self, name: str) -> str:
+        """How a secret gets its value."""
+        declared = self.site.catalogue.passwords().get(name)
+        if declared is not None and declared.get("kind") != "blank":
+            return "run `reconciler secrets generate`"
+        return f"nothing generates it: write `{name}: …` with `sops edit passwords.yml`"
 
     def _require_opened(self) -> None:
         """Report password files that this host has to open and, by the key that the inventory declares for it, cannot."""

@@ -221,6 +221,9 @@ def _inner(match: re.Match[str]) -> str:
         return text
 
 
+_FILLED: Final = "run `reconciler secrets generate`, and write what it does not make with `sops edit`"
+
+
 def _value(name: str, secrets: Mapping[str, Any]) -> str:
     try:
         found: Any = secrets[name]
@@ -232,5 +235,5 @@ def _value(name: str, secrets: Mapping[str, Any]) -> str:
         return found.reveal()
     if isinstance(found, str):
         return found
-    hint = f"name a key of it: {name}.…" if isinstance(found, Mapping) else "run `reconciler secrets generate`"
+    hint = f"name a key of it: {name}.…" if isinstance(found, Mapping) else _FILLED
     raise Terminal(f"the secret {name} has no value in passwords.yml ({hint})", reason="SecretMissing")

@@ -35,6 +35,25 @@ def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, proble
             problems += error.problems
 
 
+def unread(paths: Iterable[str], hosts: Iterable[str], catalogue: Catalogue) -> list[Problem]:
+    """Warnings of overrides that some service would read and no host does. `paths` are below config/."""
+    problems = []
+    known = frozenset(hosts)
+    matcher = _Matcher(catalogue.override_patterns())
+    for path in paths:
+        matches = matcher.matches(path)
+        host = next((host for _, host in matches if host in known), "")
+        conditions = sorted({str(found.enabled) for found, _ in matches if isinstance(found.enabled, str)})
+        services = ", ".join(sorted({found.service for found, _ in matches}))
+        if conditions and len({found.service for found, _ in matches}) == 1:
+            hint = f"it is read where {services} runs and {' or '.join(conditions)} is true"
+        else:
+            hint = f"it is read where {services} runs, and where no override of its own goes before it"
+        what = f"{host} does not read this file" if host else "no host reads this file"
+        problems.append(Place(f"config/{path}").warning(what, hint))
+    return problems
+
+
 class _Matcher:
     """All patterns, as one lookup for those without wildcards and one regular expression each for the rest."""
 

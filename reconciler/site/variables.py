@@ -14,6 +14,63 @@ from reconciler.site.types import Host, Layer, Layered
 
 OWN_PREFIX = "site_"
 
+# What Kolla has a switch `enable_…` for, by the first word; those that the catalogue has are told apart when it is asked.
+KOLLA_SERVICES = frozenset(
+    (
+        *(
+            "aodh",
+            "barbican",
+            "bifrost",
+            "blazar",
+            "ceilometer",
+            "cinder",
+            "cloudkitty",
+            "collectd",
+            "cyborg",
+            "designate",
+        ),
+        *(
+            "etcd",
+            "fluentd",
+            "gnocchi",
+            "grafana",
+            "hacluster",
+            "heat",
+            "horizon",
+            "influxdb",
+            "ironic",
+            "iscsid",
+            "kuryr",
+        ),
+        *(
+            "letsencrypt",
+            "magnum",
+            "manila",
+            "masakari",
+            "mistral",
+            "multipathd",
+            "neutron",
+            "nova",
+            "octavia",
+            "opensearch",
+        ),
+        *(
+            "openvswitch",
+            "ovn",
+            "ovs",
+            "placement",
+            "prometheus",
+            "proxysql",
+            "redis",
+            "sahara",
+            "senlin",
+            "skyline",
+            "swift",
+        ),
+        *("tacker", "telegraf", "trove", "valkey", "venus", "vitrage", "watcher", "zun"),
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Layers:
@@ -65,6 +122,7 @@ class _Reader:
     def __init__(self, catalogue: Catalogue, problems: list[Problem]) -> None:
         self._variables = catalogue.variables
         self._passwords = catalogue.passwords()
+        self._services = frozenset(catalogue.services)
         self._problems = problems
         self._grammars: dict[str, Grammar] = {}
         self._hints: dict[str, str] = {}
@@ -115,14 +173,21 @@ class _Reader:
                 self._problems.append(file[name].place.problem(f"{name!r} is set for this host twice", hint))
         return {**earlier, **file}
 
+    def _hint(self, name: str) -> str:
+        """What to do about a variable that does not exist."""
+        service = name.removeprefix("enable_").partition("_")[0]
+        if name.startswith("enable_") and service in KOLLA_SERVICES - self._services:
+            return f"{service} is not in the catalogue yet: remove it, or bring it as a service of your own below services/"
+        near = suggest(name, self._variables)
+        if near or not name.startswith("enable_"):
+            return near or f"a variable of your own is called {OWN_PREFIX}…"
+        return "the catalogue has no such service: remove it"
+
     def _unknown(self, document: Document, path: Path, name: str) -> None:
         place = document.place(path, key=True)
         if name in self._passwords:
             self._problems.append(place.problem(f"{name!r} is a password", "it belongs in passwords.yml, encrypted"))
             return
         if name not in self._hints:  # the same mistake may be in the files of many hosts
-            other = f"a variable of your own is called {OWN_PREFIX}…"
-            if name.startswith("enable_"):
-                other = "the catalogue has no such service: remove it"
-            self._hints[name] = suggest(name, self._variables) or other
+            self._hints[name] = self._hint(name)
         self._problems.append(place.problem(f"unknown variable {name!r}", self._hints[name]))
