@@ -10,28 +10,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := pip --disable-pip-version-check --quiet
+# Nothing is built on the way but the program itself: an sdist's build would bring packages that no lock names.
+LOCKED := --require-hashes --only-binary :all:
 PYTEST_ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
 .PHONY: venv
 venv: $(STAMP) ## Make .venv with the program and its development tools
 
-# Used again as long as pyproject.toml stays the same, whatever its time stamp says.
+# Used again as long as pyproject.toml and the lock stay the same, whatever their time stamps say, and its Python still runs; made
+# from nothing when the lock changes, so that it holds nothing that the lock does not.
 .PHONY: FORCE
 $(STAMP): FORCE
-	@if ! sha256sum --check --status $@ 2>/dev/null; then $(MAKE) install-venv; fi
+	@if ! { $(BIN)/python -c '' && sha256sum --check --status $@; } 2>/dev/null; then $(MAKE) install-venv; fi
 
 .PHONY: install-venv
 install-venv: first
-	@echo "making $(VENV)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[dev]'
-	@sha256sum pyproject.toml > $(STAMP)
+	@if ! { $(BIN)/python -c '' && sha256sum --check --status $(VENV)/.locked; } 2>/dev/null; then \
+		echo "making $(VENV)"; \
+		$(PYTHON) -m venv --clear $(VENV); \
+		$(BIN)/$(PIP) install $(LOCKED) -r requirements/dev.lock; \
+		sha256sum requirements/dev.lock > $(VENV)/.locked; \
+	fi
+	@$(BIN)/$(PIP) install --no-deps --no-index --no-build-isolation --editable .
+	@sha256sum pyproject.toml requirements/dev.lock > $(STAMP)
 
 .PHONY: first
 first:
@@ -79,6 +87,16 @@ test: images ## The default test run, with a real engine and genuine images
 test-all: images ## All tests, those of many minutes too
 	@$(BIN)/pytest -m '' $(PYTEST_ARGS)
 
+WHEEL_VENV := build/wheel-venv
+.PHONY: wheel
+wheel: first ## Build the wheel into dist/, with the lock of what it needs and the checksums of both
+	@$(PYTHON) -m venv --clear $(WHEEL_VENV)
+	@$(WHEEL_VENV)/bin/$(PIP) install $(LOCKED) -r requirements/build.lock
+	@rm -rf dist
+	@$(WHEEL_VENV)/bin/$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir dist .
+	@cp requirements/runtime.lock dist/requirements.lock
+	@cd dist && sha256sum *.whl requirements.lock | tee SHA256SUMS
+
 .PHONY: bench
 bench: images ## Measure against the budgets of docs/performance.md
 	@$(BIN)/python -m tests.bench
@@ -92,6 +110,41 @@ check: $(STAMP) ## Style, types, import directions, the schemas' own validity
 	$(BIN)/mypy
 	@if grep -q '^\[tool.importlinter' pyproject.toml; then set -x; $(BIN)/lint-imports; fi
 	@if [ -f tests/test_schemas.py ]; then set -x; $(BIN)/pytest -q tests/test_schemas.py; fi
+
+# UPGRADE=all takes the newest of everything, UPGRADE=NAME of one package; without it only what has to change does.
+COMPILE = $(BIN)/uv --quiet pip compile \
+	$(if $(UPGRADE),$(if $(filter all,$(UPGRADE)),--upgrade,--upgrade-package $(UPGRADE)))
+BUILD_REQUIRES := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+
+.PHONY: lock
+lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPGRADE=NAME: newer versions)
+	@test -x $(BIN)/uv || $(MAKE) install-venv
+	@$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.lock
+	@$(COMPILE) pyproject.toml --constraints requirements/dev.lock --output-file requirements/runtime.lock
+	@$(BIN)/python -c '$(BUILD_REQUIRES)' | \
+		$(COMPILE) - --constraints requirements/dev.lock --output-file requirements/build.lock
+	@$(COMPILE) tests/images/kolla.in --output-file tests/images/kolla.lock
+	@$(COMPILE) tests/images/sources.in --no-deps --no-emit-build-options --output-file tests/images/sources.lock
+
+# The same tests with other versions than the locked ones, in an environment of their own: what needs neither engine nor images.
+TRY = $(BIN)/uv --quiet pip compile --no-generate-hashes --no-header --no-annotate pyproject.toml --extra dev
+.PHONY: test-lowest
+test-lowest: packages ## The tests that need no engine, with the lowest versions that pyproject.toml allows
+	@mkdir -p build && $(TRY) --upgrade --resolution lowest-direct --output-file build/lowest.txt
+	@$(MAKE) try AS=lowest
+
+.PHONY: test-newest
+test-newest: packages ## The same with the newest versions there are
+	@mkdir -p build && $(TRY) --upgrade --output-file build/newest.txt
+	@$(MAKE) try AS=newest
+
+.PHONY: try
+try:
+	@$(PYTHON) -m venv --clear build/$(AS)
+	@build/$(AS)/bin/$(PIP) install -r build/$(AS).txt
+	@build/$(AS)/bin/$(PIP) install --no-deps --no-index --no-build-isolation --editable .
+	@build/$(AS)/bin/pip --disable-pip-version-check check
+	@build/$(AS)/bin/pytest -m 'not slow and not engine and not images' $(PYTEST_ARGS)
 
 .PHONY: docs
 docs: $(STAMP) ## Generate the reference of the site's files from the schemas

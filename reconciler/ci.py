@@ -5,29 +5,31 @@ branch is a stranger's text: nothing of it is looked at in this process, only th
 """
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from reconciler import errors, run
-from reconciler.ci_child import WORK_TREE, Source, workers
+from reconciler import errors, prepare, run, walls
 from reconciler.errors import Problem
-from reconciler.model import Difference, from_json
+from reconciler.git import content
+from reconciler.git.content import WORK_TREE, Source
+from reconciler.model import Difference
+from reconciler.prepare import workers
 from reconciler.review import Review
-from reconciler.review.grouping import join
+from reconciler.review.grouping import Row, join
 
 __all__ = ["WORK_TREE", "Limits", "Source", "hosts", "review", "told"]
 
-MEMORY = 1 << 30  # bytes, this process and its children together
-_OWN_MEMORY = 160 << 20
-_MOST_WORKERS = 4  # more would each have too little of it
+MEMORY = 256 << 20  # bytes, this process and its children together, for a site of ordinary size
+_OWN_MEMORY = 56 << 20
+_LIBRARIES = 20 << 20  # bytes of a child that are not its own data
+_PER_BYTE = 40  # bytes more for each byte of both sites
+_MOST_WORKERS = 2  # more would each have too little of it
 # What happened to planning itself is told where the review is read; anything else is a mistake of whoever asked for it.
-_TOLD = ("LimitExceeded", "DeadlineExceeded", "ChildFailed")
+_TOLD = ("LimitExceeded", "DeadlineExceeded", "ChildFailed", "InternalError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,12 @@ class Limits:
     """What planning may take.
 
     `seconds` of wall clock in all; `load_seconds` of processor time to validate the site, `host_seconds` to plan one host; `memory`
-    in bytes for this process and its children together.
+    in bytes for this process and its children together. Large sites get more time and memory, in proportion.
     """
 
     seconds: float = 300.0
-    load_seconds: float = 60.0
-    host_seconds: float = 20.0
+    load_seconds: float = prepare.LOAD_SECONDS
+    host_seconds: float = prepare.HOST_SECONDS
     memory: int = MEMORY
 
 
@@ -58,16 +60,33 @@ def review(
     the site is in the result; raises errors.Terminal (LimitExceeded when a child ran into its limits, RevisionUnknown, HostUnknown …) and
     errors.Transient (DeadlineExceeded).
     """
-    with tempfile.TemporaryDirectory(prefix="reconciler-plan-") as folder:
-        argument = {
-            "base": base.to_json() if base else None,
-            "head": head.to_json(),
-            "hosts": list(hosts),
-            "most": min(os.cpu_count() or 1, _MOST_WORKERS),
-            "folder": folder,
-        }
-        answers = _Children(argument, limits or Limits(), Path(folder), progress).work()
-    return _joined(answers, base, head)
+    argument = {
+        "base": base.to_json() if base else None,
+        "head": head.to_json(),
+        "hosts": list(hosts),
+        "most": min(os.cpu_count() or 1, _MOST_WORKERS),
+    }
+    answers = _Children(argument, limits or Limits(), progress).work()
+    try:
+        return _joined(answers, base, head)
+    except (LookupError, ValueError, TypeError):
+        raise errors.Terminal("the child processes' answers do not fit each other", reason="ChildFailed") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What `ci_child.plan` answers."""
+
+    site: str
+    hosts: tuple[str, ...]
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    groups: tuple[Row, ...]
+    rotated: Mapping[str, tuple[str, ...]]
+    policy: tuple[Difference, ...]
+    warnings: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
+    base_problems: tuple[Problem, ...]
 
 
 def told(
@@ -96,93 +115,112 @@ def told(
 
 
 class _Children:
-    """The children of one review, and how far they are: each adds a byte to the file `done` for every host."""
+    """The children of one review, and how far they are: the first says how many hosts there are, each says a dot for every
+    host."""
 
     def __init__(
         self,
         argument: Mapping[str, Any],
         limits: Limits,
-        folder: Path,
         progress: Callable[[int, int, float], None] | None,
     ) -> None:
         self.argument = {**argument, "host_seconds": limits.host_seconds, "load_seconds": limits.load_seconds}
         self.limits = run.Limits(
             seconds=limits.seconds,
-            cpu_seconds=int(limits.seconds) + 1,
-            memory=(limits.memory - _OWN_MEMORY) // argument["most"],
+            cpu_seconds=int(2 * limits.load_seconds + limits.host_seconds + 2),
+            memory=(limits.memory - _OWN_MEMORY) // argument["most"] - _LIBRARIES,
+            memory_per_byte=_PER_BYTE,
+            cpu_per_mib=80.0,  # its hosts: four times what those of a good site take
         )
-        self.folder, self.progress = folder, progress
-        self.answers: list[Future[Any]] = []
+        self.wall = walls.Wall(read=content.places(argument["head"], argument["base"]))
+        self.progress = progress
+        self.answers: list[Future[_Answer]] = []
+        self.done, self.total = 0, b""
+        self.lock = threading.Lock()
         self.started = time.monotonic()
 
-    def work(self) -> list[Any]:
+    def work(self) -> list[_Answer]:
         """Their answers. The first child reads the sites and says how many hosts there are; for many, others join it."""
-        (self.folder / "done").touch()
         threads = [self._start(0)]
         while alive := [thread for thread in threads if thread.is_alive()]:
             alive[0].join(0.1)
-            total = self._total()
+            with self.lock:
+                done, total = self.done, int(self.total) if self.total.endswith(b"\n") else 0
             if total:
                 threads += [
                     self._start(number) for number in range(len(threads), workers(total, self.argument["most"]))
                 ]
                 if self.progress:
-                    done = (self.folder / "done").stat().st_size
                     self.progress(done, total, time.monotonic() - self.started)
         return [answer.result() for answer in self.answers]
 
-    def _total(self) -> int:
-        try:
-            return int((self.folder / "total").read_text() or 0)
-        except (OSError, ValueError):  # not there yet, or not what a child of ours writes
-            return 0
+    def _note(self, said: bytes) -> None:
+        """Take what a child says of how far it is."""
+        with self.lock:
+            for byte in said:
+                if byte == ord("."):
+                    self.done += 1
+                elif len(self.total) < 8 and not self.total.endswith(b"\n") and byte in b"0123456789\n":
+                    self.total += bytes([byte])
 
     def _start(self, number: int) -> threading.Thread:
         # A daemon thread: when this process is interrupted it does not wait for it, and the child ends with the process.
-        answer: Future[Any] = Future()
+        answer: Future[_Answer] = Future()
         self.answers.append(answer)
         thread = threading.Thread(target=self._run, args=(number, answer), daemon=True)
         thread.start()
         return thread
 
-    def _run(self, number: int, answer: Future[Any]) -> None:
+    def _run(self, number: int, answer: Future[_Answer]) -> None:
         try:
-            argument = {**self.argument, "number": number}
-            answer.set_result(run.python("reconciler.ci_child:plan", argument, limits=self.limits, no_network=True))
+            found = run.python(
+                "reconciler.ci_child:plan",
+                {**self.argument, "number": number},
+                limits=self.limits,
+                answers=_Answer,
+                wall=self.wall,
+                progress=self._note,
+            )
+            answer.set_result(found)
         except BaseException as error:
             answer.set_exception(error)
 
 
-def _joined(answers: Sequence[Any], base: Source | None, head: Source) -> Review:
+def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Review:
     first = answers[0]
-    order = {name: number for number, name in enumerate(first["hosts"])}
+    order = {name: number for number, name in enumerate(first.hosts)}
     rotated: dict[str, set[str]] = {}
     for answer in answers:
-        for name, hosts in answer["rotated"].items():
+        for name, hosts in answer.rotated.items():
             rotated.setdefault(name, set()).update(hosts)
     return Review(
-        site=first["site"],
+        site=first.site,
         base=base.label if base else "nothing",
         head=head.label,
         path=head.path,
-        hosts=tuple(first["hosts"]),
-        joined=tuple(first["joined"]),
-        left=tuple(first["left"]),
-        groups=join((answer["groups"] for answer in answers), order),
+        hosts=first.hosts,
+        joined=first.joined,
+        left=first.left,
+        groups=join((answer.groups for answer in answers), order),
         rotated={name: tuple(sorted(hosts, key=order.__getitem__)) for name, hosts in sorted(rotated.items())},
-        policy=tuple(from_json(Difference, row) for row in first["policy"]),
-        warnings=_problems(first["warnings"]),
-        problems=_problems(row for answer in answers for row in answer["problems"]),
-        base_problems=_problems(row for answer in answers for row in answer["base_problems"]),
+        policy=first.policy,
+        warnings=_sorted(first.warnings),
+        problems=_sorted(problem for answer in answers for problem in answer.problems),
+        base_problems=_sorted(problem for answer in answers for problem in answer.base_problems),
     )
 
 
 def hosts(source: Source) -> tuple[str, tuple[str, ...]]:
     """The site's name and its hosts. Raises errors.SiteInvalid and what `review` raises."""
-    limits = run.Limits(seconds=60, cpu_seconds=60, memory=MEMORY)
-    name, found = run.python("reconciler.ci_child:hosts", source.to_json(), limits=limits, no_network=True)
-    return name, tuple(found)
+    found: tuple[str, tuple[str, ...]] = run.python(
+        "reconciler.ci_child:hosts",
+        {"source": source.to_json()},
+        limits=prepare.LIMITS,
+        answers=tuple[str, tuple[str, ...]],
+        wall=walls.Wall(read=content.places(source.to_json())),
+    )
+    return found
 
 
-def _problems(rows: Iterable[Sequence[Any]]) -> tuple[Problem, ...]:
-    return tuple(sorted({Problem(*row) for row in rows}))
+def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(set(problems)))

@@ -10,6 +10,7 @@ from reconciler.forge import ForgeSettings
 from reconciler.forge.client import Client
 from reconciler.review.escape import clean
 from reconciler.review.ranges import compact
+from reconciler.text import printable
 
 State = Literal["converged", "drifted", "failed", "working", "silent"]
 _WORST = ("failed", "drifted", "working", "silent", "converged")
@@ -86,7 +87,7 @@ def text(summary: Summary) -> str:
         if found:
             lines.append(f"  {len(found)} {_TITLES[state]}: {compact(report.host for report in found)}")
             lines += [f"    {report.host}: {report.message}" for report in found if report.message]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def junit(summary: Summary) -> str:
         "testsuite", name="reconciler hosts", tests=str(len(summary.reports)), failures=str(len(bad))
     )
     for report in summary.reports:
-        case = ElementTree.SubElement(suite, "testcase", classname=summary.site, name=report.host)
+        case = ElementTree.SubElement(suite, "testcase", classname=printable(summary.site), name=printable(report.host))
         if report in bad:
             ElementTree.SubElement(case, "failure", message=report.message or report.state)
         elif report.state in ("silent", "working"):

@@ -4,9 +4,15 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import structlog
+
 from reconciler import errors
+from reconciler.log import frames
 from reconciler.node import Node
 from reconciler.report import Report
+from reconciler.state import STATE_FAULTS
+
+log = structlog.get_logger()
 
 
 def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None, poll: bool = True) -> Report:
@@ -15,11 +21,17 @@ def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None,
 
     `deep` None: look into containers and at registrations when it is time to. `poll` False: only this node's state.
     """
-    with node.state.cycle():
-        started, began = datetime.now(UTC), time.monotonic()
-        source = node.look_for_revision() if poll else node.last_source
-        report = _converge(node, Report("", node.settings.host, "", started, 0.0, trigger, False, source), deep)
-        return node.conclude(replace(report, seconds=time.monotonic() - began))
+    try:
+        node.require_state()
+        with node.state.cycle():
+            started, began = datetime.now(UTC), time.monotonic()
+            source = node.look_for_revision() if poll else node.last_source
+            report = _converge(node, Report("", node.settings.host, "", started, 0.0, trigger, False, source), deep)
+            return node.conclude(replace(report, seconds=time.monotonic() - began))
+    except errors.ReconcilerError as error:
+        if error.reason not in STATE_FAULTS:
+            raise
+        return node.conclude(node.without_state(error, trigger))
 
 
 def _converge(node: Node, report: Report, deep: bool | None) -> Report:
@@ -41,7 +53,7 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             subject=commit.subject,
             author=commit.author,
         )
-        memory = node.state.memory()
+        memory = node.memory(target)
         deep, inside = node.wants_deep(target.desired.revision, memory) if deep is None else (deep, deep)
         actual = node.observe(target, memory, deep=deep, inside=inside)
         plan = node.plan(target, actual, memory)
@@ -50,15 +62,19 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             plan = node.plan(target, actual, memory)
         node.overcome(memory, actual, plan)
         report = replace(report, graph=target.graph, sick=node.sick(target, actual, plan))
-        explained = node.explain(plan)
+        explained, happened = node.explain(plan), node.happened(plan)
         outcomes = node.apply(target, plan, actual, memory)
-        report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained)
+        report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained, happened=happened)
         report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(target, outcomes))))
-        if report.converged:
+        if report.carried_out:
             node.remember(target, plan, actual, memory)
         # Also while something is left undone: what does not answer may be the reason.
         settling = bool(outcomes) and report.converged
         report = replace(report, checks=node.check(target, deep=deep, changed=settling))
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
+    except Exception as unforeseen:  # a pass ends with a report, whatever it meets
+        found = errors.defect(unforeseen, "this pass")
+        log.error("cycle.crashed", error=type(unforeseen).__name__, frames=frames(unforeseen))
+        return replace(report, failure=(found.reason, str(found)))
     return report

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from reconciler import errors, files, host, sops
+from reconciler import DISTRIBUTION, errors, files, host, listeners, sops, walls
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -61,7 +61,7 @@ def names() -> tuple[str, ...]:
 
 
 def _versions(settings: Settings) -> Iterator[Check]:
-    yield Check("versions", "ok", f"reconciler {version('reconciler')}, Python {'.'.join(map(str, _python()))}")
+    yield Check("versions", "ok", f"reconciler {version(DISTRIBUTION)}, Python {'.'.join(map(str, _python()))}")
     try:
         program = sops.find_program(settings.secrets.program)
         yield Check("versions", "ok", f"sops is {program}")
@@ -75,14 +75,34 @@ def _python() -> tuple[int, ...]:
     return tuple(sys.version_info[:3])
 
 
+def _walls(settings: Settings) -> Iterator[Check]:
+    yield from walls_of(walls.examine(), lowered=walls.lowered())
+
+
+def walls_of(standing: walls.Standing, *, lowered: bool) -> Iterator[Check]:
+    """What stands around a child that looks at what a stranger wrote, and what is missing."""
+    words = ", ".join(sorted(standing.namespaces)) or "none"
+    found = f"filter: {'yes' if standing.filter else 'no'}, Landlock: {standing.landlock or 'no'}, namespaces: {words}"
+    if not standing.filter and not (standing.landlock and "network" in standing.namespaces):
+        message = f"{found}: children are {'let run all the same' if lowered else 'refused (WallMissing)'}"
+        advice = "allow the system calls seccomp, landlock_* and unshare to the service, or use a newer kernel"
+        yield Check("walls", "warn" if lowered else "fail", message, advice)
+    elif not (standing.filter and standing.landlock and "network" in standing.namespaces):
+        yield Check(
+            "walls", "warn", found, "docs/security.md says what is lost without a filter, Landlock or namespaces"
+        )
+    else:
+        yield Check("walls", "ok", found)
+
+
 def _engine(settings: Settings) -> Iterator[Check]:
     engine = Engine(settings.engine.url, owner="", timeout=min(settings.engine.timeout, 10.0))
     try:
         found = engine.info()
     except errors.ReconcilerError as error:
-        yield Check(
-            "engine", "fail", str(error), "start it (systemctl start docker), or correct engine.url in the settings"
-        )
+        hangs = "it runs and hangs: look at its log (journalctl -u docker), the load and the disk; a restart of it ends containers"
+        starts = "start it (systemctl start docker), or correct engine.url in the settings"
+        yield Check("engine", "fail", str(error), hangs if error.reason == "EngineTimeout" else starts)
         return
     finally:
         engine.close()
@@ -136,10 +156,11 @@ def _clock(settings: Settings) -> Iterator[Check]:
         return
     import requests
 
+    from reconciler.sessions import Session
+
     try:
-        answer = requests.head(
-            url, timeout=10, allow_redirects=False, verify=str(settings.git.ca_file) if settings.git.ca_file else True
-        )
+        with Session(str(settings.git.ca_file) if settings.git.ca_file else True) as session:
+            answer = session.head(url, timeout=10, allow_redirects=False)
         there = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (requests.RequestException, KeyError, ValueError, TypeError):
         yield Check("clock", "warn", "the git server does not say what time it is", "compare it with another clock")
@@ -274,8 +295,10 @@ def _ports(settings: Settings) -> Iterator[Check]:
         yield Check("ports", "ok", "no published ports are declared")
         return
     engine = Engine(settings.engine.url, owner="", timeout=10.0)
+    names: dict[str, str] = {}
     try:
         view = engine.observe(desired, deep=False) if desired else None
+        names = engine.names()
     finally:
         engine.close()
     running = {name for name, found in view.containers.items() if found.state == "running"} if view else set()
@@ -289,8 +312,11 @@ def _ports(settings: Settings) -> Iterator[Check]:
             yield Check(
                 "ports",
                 "fail",
-                f"{address or '*'}:{port}, which {container.name} publishes, is taken",
-                f"find who has it: ss -ltnp 'sport = :{port}'",
+                f"{address or '*'}:{port}, which {container.name} publishes, is taken"
+                + (f" by {who}" if (who := listeners.holder(port, lambda identity: names.get(identity, ""))) else ""),
+                f"end it, or let {container.name} publish another port"
+                if who
+                else f"find who has it: ss -ltnp 'sport = :{port}'",
             )
     if not taken:
         yield Check("ports", "ok", f"{len(wanted)} published ports are ours or free")
@@ -345,6 +371,7 @@ def _remote(settings: Settings) -> git.Remote:
 
 _CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "versions": _versions,
+    "walls": _walls,
     "engine": _engine,
     "git": _git,
     "clock": _clock,

@@ -6,16 +6,26 @@ documented in docs/operations.md. The message is for humans: what is wrong, wher
 """
 
 import re
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
+
+from reconciler.foreign import line, said
+from reconciler.text import printable
+
+MAX_PROBLEMS: Final = 1000  # of one site: nobody reads more, and each costs time to explain
+_LONGEST: Final = {"file": 1000, "message": 2000, "hint": 2000}  # characters; what a site says may be quoted in them
+_MESSAGE: Final = 100_000
 
 
 class ReconcilerError(Exception):
-    """Base of every error this program raises on purpose. `str(error)` never contains a secret."""
+    """Base of every error this program raises on purpose. `str(error)` never contains a secret, and is printable: it comes
+    through foreign.py."""
 
     def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
+        super().__init__(said(message, most=_MESSAGE))
         self.reason = reason
 
 
@@ -34,7 +44,7 @@ class Transient(ReconcilerError):
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing wrong with a site, at a place. `line` and `column` count from 1; 0 means the whole file,
-    which is written as its first line: editors and CI jump there."""
+    which is written as its first line: editors and CI jump there. Its texts are printable, and one line each."""
 
     file: str
     line: int
@@ -42,6 +52,10 @@ class Problem:
     message: str
     hint: str = field(default="", compare=False)
     severity: Literal["error", "warning"] = field(default="error", compare=False)
+
+    def __post_init__(self) -> None:
+        for name, limit in _LONGEST.items():
+            object.__setattr__(self, name, printable(getattr(self, name), limit=limit))
 
     @property
     def place(self) -> str:
@@ -57,15 +71,61 @@ class Problem:
         return f"{self.place}: {self.text}" if self.file else self.text
 
 
+class TooManyError(Exception):
+    """A site has as many problems as anybody will read: looking for more is a waste."""
+
+
+class Problems(list[Problem]):
+    """What is found wrong with a site. Raises TooManyError with the last one that has a place in it."""
+
+    def append(self, problem: Problem) -> None:
+        self += (problem,)
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        self += problems
+
+    def __iadd__(self, problems: Iterable[Problem]) -> "Problems":  # type: ignore[override,misc]  # takes any, as list does
+        for problem in problems:
+            super().append(problem)
+            if len(self) >= MAX_PROBLEMS:
+                raise TooManyError
+        return self
+
+
 class SiteInvalid(Terminal):
-    """The site has problems; all of them are in `problems`, sorted by place."""
+    """The site has problems; all of them are in `problems`, sorted by place: of very many the first, and a last one says so."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
+        self.problems = _shown(problems)
         errors = [problem for problem in self.problems if problem.severity == "error"]
         first = errors[0] if errors else "no problem given"
         more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
         super().__init__(f"{first}{more}", reason="SiteInvalid")
+
+
+def _shown(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Sorted; errors go before warnings where not all can be shown."""
+    if len(problems) < MAX_PROBLEMS:
+        return tuple(sorted(problems))
+    first = sorted(problems, key=lambda problem: (problem.severity != "error", problem))[: MAX_PROBLEMS - 1]
+    last = max(first)
+    rest = f"there are more problems than these {len(first)}: correct these first"
+    return tuple(sorted([*first, Problem(last.file, last.line, last.column, rest)]))
+
+
+def defect(error: BaseException, what: str) -> Terminal:
+    """What nobody foresaw, as an error that says so: a defect of this program. `what` was being done, "validating the site".
+
+    It names the place in the program and the kind of exception, not its message: nobody knows what that holds.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "reconciler" in Path(frame.filename).parts] or frames
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(own[-3:]))
+    return Terminal(
+        f"{what} met a defect of this program: {type(error).__name__} at {places or 'an unknown place'}. "
+        "Report it with this line, and with the files that bring it about if they may be shown",
+        reason="InternalError",
+    )
 
 
 _WRAPPING: Final = re.compile(
@@ -82,5 +142,4 @@ def root_cause(error: BaseException) -> str:
             break
         error = inner
     system = error.strerror if isinstance(error, OSError) else None
-    text = _WRAPPING.sub("", str(system or (error.args[-1] if error.args else error)))
-    return " ".join(text.split())[:300] or type(error).__name__
+    return line(_WRAPPING.sub("", str(system or (error.args[-1] if error.args else error)))) or type(error).__name__

@@ -16,6 +16,7 @@ class Findings:
     stale: Mapping[str, tuple[str, datetime | None, str]]  # container → id, start, what was said
     registrations: Mapping[str, Mapping[str, Any] | None]
     unknown: Mapping[str, str]  # registrars that did not answer
+    unseen: Mapping[str, tuple[str, datetime | None, str]]  # container that could not be looked into → id, start, why
 
     @classmethod
     def of(cls, revision: str, actual: Actual) -> "Findings":
@@ -25,6 +26,11 @@ class Findings:
             {name: (running.id, running.started_at, actual.stale[name]) for name, running in found.items()},
             actual.registrations,
             {item: why for item, why in actual.unknown.items() if item.startswith("registrar:")},
+            {
+                name: (running.id, running.started_at, why)
+                for name, running in actual.containers.items()
+                if (why := actual.unknown.get(f"stale:{name}"))
+            },
         )
 
     def added_to(self, actual: Actual) -> Actual:
@@ -36,4 +42,5 @@ class Findings:
         """`actual` with what was found in containers that were not started since."""
         now = {name: (running.id, running.started_at) for name, running in actual.containers.items()}
         stale = {name: said for name, (*which, said) in self.stale.items() if now.get(name) == tuple(which)}
-        return replace(actual, stale=stale, deep=True)
+        unseen = {f"stale:{name}": why for name, (*which, why) in self.unseen.items() if now.get(name) == tuple(which)}
+        return replace(actual, stale=stale, unknown={**unseen, **actual.unknown}, deep=True)

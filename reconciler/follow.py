@@ -12,14 +12,27 @@ import structlog
 from reconciler import errors
 from reconciler.git import remote as git
 from reconciler.git import tree, trust
+from reconciler.git.failures import public
+from reconciler.log import frames
 from reconciler.report import Refusal, Source
 from reconciler.settings import Settings
-from reconciler.state import Anchor, StateDirectory, Trial
+from reconciler.state import LOST, Anchor, StateDirectory, Trial
 
 log = structlog.get_logger()
 
 # Refusals that something on this node may cure without a new commit.
-_RETRY_REFUSED = frozenset({"SopsNoKey", "SopsFailed", "ProgramMissing", "SignerNotAllowed", "ChildFailed"})
+_RETRY_REFUSED = frozenset(
+    {
+        "SopsNoKey",
+        "SopsFailed",
+        "ProgramMissing",
+        "SignerNotAllowed",
+        "ChildFailed",
+        "InternalError",
+        "RotationRefused",
+        LOST,
+    }
+)
 _DAMAGED = ("GitObjectCorrupt", "RepositoryUnusable")
 _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
 
@@ -27,11 +40,18 @@ _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key
 class Follower:
     """Polls, fetches, verifies, has a commit validated, and remembers what was accepted. Not thread-safe.
 
-    `validate` makes everything of a commit that this host needs, and raises errors.ReconcilerError where it cannot.
+    `validate` makes everything of a commit that this host needs, and raises errors.ReconcilerError where it cannot; `first` does
+    when a commit must not be taken for the first one here.
     """
 
-    def __init__(self, settings: Settings, state: StateDirectory, validate: Callable[[str], object]) -> None:
-        self.settings, self.state, self._validate = settings, state, validate
+    def __init__(
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        validate: Callable[[str], object],
+        first: Callable[[str], None] = lambda commit: None,
+    ) -> None:
+        self.settings, self.state, self._prepare, self._first = settings, state, validate, first
         self.remote = git.Remote(**{name: getattr(settings.git, name) for name in _REMOTE_FIELDS})
         self.poller = git.Poller(self.remote)
         self.testing = f"testing/{settings.host}" if settings.git.testing else ""
@@ -71,20 +91,46 @@ class Follower:
             self._try(wanted)
             self._heads = heads
         except errors.ReconcilerError as error:
-            log.warning("source.failed", reason=error.reason, message=str(error))
-            return Source(False, head, error.reason, str(error), getattr(error, "retry_after", None))
+            reason, message = self._told(error)
+            log.warning("source.failed", reason=reason, message=message)
+            return Source(False, head, reason, message, getattr(error, "retry_after", None))
+        except Exception as unforeseen:  # what is in force is kept up, whatever a commit or a server brings about
+            found = errors.defect(unforeseen, "looking for a new commit")
+            log.error("source.failed", reason=found.reason, message=str(found), frames=frames(unforeseen))
+            return Source(False, head, found.reason, str(found))
         tried = self.state.trial or self._trial_refusal
         return Source(True, wanted if tried and not self._refusal else head)
+
+    def _told(self, error: errors.ReconcilerError) -> tuple[str, str]:
+        """Reason and message; a branch that was there once was deleted."""
+        anchor, branch = self.state.anchor, self.settings.git.branch
+        if error.reason not in ("GitEmptyRepository", "GitBranchMissing") or anchor is None:
+            return error.reason, str(error)
+        at = anchor.commit
+        return "GitBranchMissing", (
+            f"{public(self.remote.url)}: the branch {branch}, which was at {at[:12]}, is there no more: it was deleted or renamed. "
+            f"Push it again (git push origin {at[:12]}:refs/heads/{branch}), or correct git.branch in the settings"
+        )
 
     def accept(self, revision: str, reason: str) -> Anchor:
         """Make `revision` the anchor on an operator's word; see `Node.accept`."""
         git.fetch(self.remote, self.state.repository, self._refs)
         commit = tree.resolve(self.state.repository, revision)
         self._validate(commit)
-        accepted = Anchor(commit, datetime.now(UTC), reason=reason)
-        self.state.move_anchor(accepted)
+        accepted = self.state.move_anchor(Anchor(commit, datetime.now(UTC), reason=reason))
         log.warning("revision.accepted", revision=commit, signer="", operator=reason)
         return accepted
+
+    def _validate(self, commit: str) -> None:
+        """Make everything of a commit that this host needs. Raises errors.ReconcilerError, whatever the commit holds."""
+        try:
+            tree.commit_info(self.state.repository, commit)  # every report names its author
+            self._prepare(commit)
+        except errors.ReconcilerError:
+            raise
+        except Exception as unforeseen:
+            log.error("revision.crashed", revision=commit, error=type(unforeseen).__name__, frames=frames(unforeseen))
+            raise errors.defect(unforeseen, f"preparing {commit[:12]}") from None
 
     # --- the branch ----------------------------------------------------------------------------------------------
 
@@ -116,6 +162,8 @@ class Follower:
             trust.advance(self.state.repository, anchor.commit if anchor else None, head)
             signer = self._verified(head)
             self._validate(head)
+            if anchor is None:
+                self._first(head)
         except errors.Terminal as error:
             self._refusal = _refusal(head, error)
             return

@@ -1,9 +1,11 @@
 """The program's log: one event per fact, text on a terminal, one JSON object per line elsewhere.
 
 Event names are words with dots (`cycle.finished`, `revision.refused`) and stay the same between versions;
-docs/operations.md lists them. Secrets cannot get here: their type prints `***`.
+docs/operations.md lists them. Secrets do not get here: their type prints `***`, foreign text came through foreign.py, and what
+both let pass is taken out of every event. Values are printable: many were written by others.
 """
 
+import io
 import logging
 import os
 import sys
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+
+from reconciler.secret import known
+from reconciler.text import json_text, printable
 
 if TYPE_CHECKING:
     from reconciler.settings import Log
@@ -29,12 +34,12 @@ def configure(settings: "Log", stream: TextIO | None = None) -> None:
     last: list[Any] = (
         [
             _drop_empty,
-            structlog.dev.ConsoleRenderer(
-                colors=colours, pad_event_to=22, exception_formatter=structlog.dev.plain_traceback
-            ),
+            _without_secrets,
+            _printable,
+            structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=22, exception_formatter=_trace),
         ]
         if as_text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        else [structlog.processors.format_exc_info, _without_secrets, structlog.processors.JSONRenderer(_json)]
     )
     structlog.configure(
         processors=[
@@ -59,6 +64,37 @@ def frames(error: BaseException) -> list[str]:
 
 def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {name: value for name, value in event.items() if value not in ("", (), None)}
+
+
+def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What libraries say, and what an event brings along, past every other door."""
+    redact = known()
+    return {
+        name: redact(value if isinstance(value, str) else str(value)) if _may_hold(name, value) else value
+        for name, value in event.items()
+    }
+
+
+def _may_hold(name: str, value: object) -> bool:
+    return name != "exc_info" and not isinstance(value, bool | int | float | None)
+
+
+def _printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """One event is one line, whatever its values hold."""
+    return {
+        name: value if isinstance(value, (bool, int, float)) or name == "exc_info" else printable(str(value))
+        for name, value in event.items()
+    }
+
+
+def _trace(stream: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write(printable(known()(text.getvalue()), keep_newlines=True))
+
+
+def _json(value: Any, **_: Any) -> str:
+    return json_text(value)
 
 
 class _Bridge(logging.Handler):

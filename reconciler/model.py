@@ -9,6 +9,7 @@ child process.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -17,6 +18,10 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
+
+from reconciler.foreign import said
+from reconciler.secret import known
+from reconciler.text import printable
 
 # --- desired state ---------------------------------------------------------------------------------------------
 
@@ -158,6 +163,7 @@ class File:
     on_change: OnChange = "restart"
     secrets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # site and catalogue files it came from, in order of merge
+    format: str = ""  # how values of secrets are quoted in it: a name of render/formats.py, "" when nothing says
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +254,7 @@ class Desired:
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)  # of these, what a commit cannot change → what to do instead
     groups: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
 
@@ -268,6 +275,12 @@ ASIDE = "reconciler-aside-"
 def aside(name: str) -> str:
     """The name a container has while its replacement is being tried."""
     return ASIDE + name
+
+
+def _clean(value: Any, *fields: str) -> None:
+    """For `__post_init__` of what reports are made of: these fields may hold what others said."""
+    for name in fields:
+        object.__setattr__(value, name, said(getattr(value, name)))
 
 
 # --- actual state ----------------------------------------------------------------------------------------------
@@ -371,6 +384,9 @@ class JobResult:
     finished_at: datetime
     message: str = ""
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -381,6 +397,25 @@ class Applied:
     files: str  # digest of the bound contents of its files
 
 
+class Blame(StrEnum):
+    """Whose fault it is that a container did not take a change."""
+
+    CONFIGURATION = "its configuration"
+    HOST = "the host"
+    SERVICE = "another service"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a container did not take a change. `again`: when to try once more at the latest."""
+
+    reason: str
+    message: str
+    blames: Blame
+    again: datetime
+    tries: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What the node remembers between cycles, as planning needs it."""
@@ -388,6 +423,7 @@ class Memory:
     applied: Mapping[str, Applied] = field(default_factory=dict)
     jobs: Mapping[str, JobResult] = field(default_factory=dict)
     quarantine: Mapping[str, str] = field(default_factory=dict)  # container → digest of the desired part that failed
+    failures: Mapping[str, Failure] = field(default_factory=dict)  # container → why it is in quarantine
     last_good: Desired | None = None
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
     # `kind:target` as in Actual.unknown → what still differed right after the action that should have put it right.
@@ -395,6 +431,8 @@ class Memory:
     # Container → the checks that answered before the change that it has to prove itself after.
     answered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     revision: str = ""  # revision of the last complete apply; tells drift from change
+    # Files that this node has written whole, and never with a secret since: what is on the disk may be shown.
+    plain: frozenset[str] = frozenset()
 
 
 # --- plan ------------------------------------------------------------------------------------------------------
@@ -431,6 +469,9 @@ class Difference:
     desired: str
     actual: str
 
+    def __post_init__(self) -> None:
+        _clean(self, "actual")
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -447,6 +488,11 @@ class Action:
     diff: str = ""  # unified diff of a file, redacted
     risks: tuple[str, ...] = ()  # "data-plane", "stateful", "deletion", "migration", "image", "secret"
 
+    def __post_init__(self) -> None:
+        _clean(self, "cause")
+        if self.diff:  # whoever shows it makes it printable: it may be long
+            object.__setattr__(self, "diff", known()(self.diff))
+
     @property
     def id(self) -> str:
         return f"{self.verb}:{self.target}"
@@ -454,7 +500,7 @@ class Action:
     @property
     def line(self) -> str:
         """The one line that the CLI, the log, the merge-request note and the tests all show."""
-        return f"{self.verb:<10} {self.target}  ({self.cause})"
+        return printable(f"{self.verb:<10} {self.target}  ({self.cause})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +513,9 @@ class Held:
     message: str
     differences: tuple[Difference, ...] = ()
     drift: bool = False
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 NOT_ACHIEVABLE = "NotAchievable"  # reason of a Held: it was asked for, and something else came of it
@@ -500,6 +549,9 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
@@ -509,6 +561,9 @@ class CheckResult:
     service: str
     ok: bool
     message: str = ""
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,6 +576,9 @@ class Condition:
     message: str
     since: datetime
     revision: str = ""
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------
@@ -549,7 +607,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], data: Any) -> T:
-    """The inverse of `to_json`. Raises KeyError or TypeError on data of another shape."""
+    """The inverse of `to_json`. Raises KeyError, TypeError or ValueError on data of another shape."""
     return cast(T, _build(kind, data))
 
 
@@ -567,23 +625,47 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _build(kind: Any, data: Any) -> Any:
-    origin = typing.get_origin(kind)
-    arguments = typing.get_args(kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = _hints(cast(type, kind))
-        return cast(type, kind)(**{name: _build(hints[name], content) for name, content in data.items()})
+        return cast(type, kind)(**{name: _build(hints[name], content) for name, content in _a(dict, data).items()})
     if origin in (types.UnionType, typing.Union):
-        if data is None:
-            return None
-        return _build(next(option for option in arguments if option is not types.NoneType), data)
-    if origin is tuple:
-        return tuple(_build(arguments[0], content) for content in data)
-    if origin is frozenset:
-        return frozenset(data)
+        return _build_one(arguments, data)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return tuple(_build(part, content) for part, content in zip(arguments, _a(list, data), strict=True))
+    if origin in (tuple, list, frozenset):
+        return origin(_build(arguments[0], content) for content in _a(list, data))
     if origin in (Mapping, dict):
-        return {key: _build(arguments[1], content) for key, content in data.items()}
+        return {key: _build(arguments[1], content) for key, content in _a(dict, data).items()}
+    if origin is typing.Literal:
+        if data not in arguments:
+            raise ValueError(f"{data!r:.60} is none of {arguments}")
+        return data
     if kind is datetime:
-        return datetime.fromisoformat(data)
+        return datetime.fromisoformat(_a(str, data))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(data)
-    return data
+    return _a(kind, data) if kind in (str, int, bool, float, dict, list) else data
+
+
+def _build_one(kinds: tuple[Any, ...], data: Any) -> Any:
+    """`data` as the first of several types that fits."""
+    if data is None and types.NoneType in kinds:
+        return None
+    found = [kind for kind in kinds if kind is not types.NoneType]
+    for kind in found[:-1]:
+        try:
+            return _build(kind, data)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return _build(found[-1], data)
+
+
+def _a(kind: type[T], data: Any) -> T:
+    """`data` when JSON has it as a `kind`: a whole number is also a float, `true` is no number, and tuples count as lists."""
+    allowed: tuple[type, ...] = (int, float) if kind is float else (list, tuple) if kind is list else (kind,)
+    if not isinstance(data, allowed) or (isinstance(data, bool) and kind is not bool):
+        raise TypeError(f"{type(data).__name__} where {kind.__name__} is expected")
+    if kind is float and not math.isfinite(cast(float, data)):
+        raise ValueError(f"{data} is no number")
+    return cast(T, data)

@@ -5,7 +5,8 @@ with its bound contents for the accepted revision, so that a pass over an unchan
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,16 +19,17 @@ import structlog
 from reconciler import (
     alerts,
     apply,
+    blame,
     errors,
     files,
     gate,
     host,
+    listeners,
     manifest,
     plan,
     policy,
     probe,
     report,
-    secret,
     sops,
     windows,
 )
@@ -45,6 +47,7 @@ from reconciler.model import (
     Check,
     CheckResult,
     Condition,
+    Container,
     Desired,
     Held,
     Memory,
@@ -53,14 +56,14 @@ from reconciler.model import (
     Verb,
     from_json,
 )
-from reconciler.plan import second_look
+from reconciler.plan import rotation, second_look
 from reconciler.prepare import prepare
 from reconciler.registrations import Registry
 from reconciler.render import digest, tokens
 from reconciler.report import Refusal, Report, Source
 from reconciler.report.summary import pending
 from reconciler.settings import Settings
-from reconciler.state import Anchor, StateDirectory
+from reconciler.state import LOST, STATE_FAULTS, Anchor, Hold, Owner, StateDirectory
 from reconciler.target import Target, host_policy, make_target
 
 log = structlog.get_logger()
@@ -75,13 +78,10 @@ class Node:
     def __init__(self, settings: Settings, *, engine: Engine | None = None, forge: bool = True) -> None:
         self.settings = settings
         self.state = StateDirectory(settings.state_dir)
-        self.state.create()
-        self.follower = Follower(settings, self.state, self._target_of)
+        self.hold = Hold(self.state, settings.policy.config_roots)
+        self.follower = Follower(settings, self.state, self._validate, self._require_never_here)
         self.poller = self.follower.poller
-        owner = self.state.identify()
-        self.engine = engine or Engine(
-            settings.engine.url, owner=owner.key, also=owner.also, timeout=settings.engine.timeout
-        )
+        self.engine = engine or Engine(settings.engine.url, owner="", timeout=settings.engine.timeout)
         self._rules = host_policy(settings)
         self.statuses = self._reporter() if forge and settings.forge else None
         self.alerts = self._teller() if forge and settings.alerts.targets else None
@@ -96,6 +96,8 @@ class Node:
         self._source: Source | None = None
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
+        # What others did that left nothing to put right: `at`, `target`, `text`.
+        self.happened: Callable[[Plan], tuple[Mapping[str, str], ...]] = lambda plan: ()
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
         self._deep_revision = ""
@@ -105,6 +107,48 @@ class Node:
         self._tidied = False
         self._restless = False  # the last cycle did something: the next looks closely
         self._commit: tree.CommitInfo | None = None
+        self._last: Report | None = None  # kept for when the state has it no more
+        self._holds = False  # whether the state was found to be this node's
+        with suppress(errors.ReconcilerError):  # whoever uses it is told
+            self.hold.begin()
+            self.hold.require()
+            self._own(self.state.identify())
+
+    def _own(self, owner: Owner) -> None:
+        self.engine.owner, self.engine.also = owner.key, owner.also
+        self._holds = True
+
+    def require_state(self) -> None:
+        """Raises errors.ReconcilerError (StateLost, StateReadOnly, StateCopied, StateCorrupt): the state cannot be relied upon, and
+        nothing may be changed. Begins anew when an operator said that what is there counts."""
+        try:
+            self.hold.require()
+        except errors.Terminal as error:
+            self._holds = False
+            if error.reason != LOST or not self.hold.renewed():
+                raise
+            self.hold.begin()
+            self.hold.require()
+        if not self._holds:
+            self._own(self.state.identify())
+            self._targets, self._found, self._source, self._commit = {}, None, None, None
+
+    def _require_never_here(self, commit: str) -> None:
+        """Raises errors.Terminal (StateLost): no commit was ever accepted here, and what a former one made is here."""
+        desired = self._target_of(commit).desired
+        label = f"{desired.site}/{desired.host}"
+        found = self.engine.made_for(label)
+        if not found:
+            return
+        keys = sorted({key for key in found.values() if key not in (self.engine.owner, *self.engine.also, "")})
+        claims = "".join(f"`reconciler owner claim {key}`, " for key in keys)
+        some = ", ".join(sorted(found)[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        raise errors.Terminal(
+            f"the state in {self.state.path} has never accepted a commit, but containers of {label} are here ({some}): the state of "
+            f"this node was lost. Put it back; or say that the commit may count, and whose the containers are: {claims}"
+            f"`reconciler anchor accept {commit[:12]} --reason …`",
+            reason=LOST,
+        )
 
     def close(self) -> None:
         """Let go of connections; waits a moment for statuses and alerts that are still to be sent."""
@@ -112,6 +156,7 @@ class Node:
         if self._registry:
             self._registry[1].close()
         self.engine.close()
+        self.state.let_go()
         if self.statuses:
             self.statuses.close(5.0)
         if self.alerts:
@@ -136,11 +181,14 @@ class Node:
     def accept(self, revision: str, reason: str) -> Anchor:
         """Make `revision` the anchor on an operator's word, wherever it is in history and whoever signed it.
 
-        It is fetched with the branch and must be valid. Raises errors.SiteInvalid, errors.Terminal (RevisionUnknown …),
-        errors.Transient.
+        It is fetched with the branch and must be valid. A state that was lost is begun anew with it. Raises errors.SiteInvalid,
+        errors.Terminal (RevisionUnknown, StateLost …), errors.Transient.
         """
+        self._own(self.hold.establish())
         with self.state.cycle(wait=60.0):
-            return self.follower.accept(revision, reason)
+            accepted = self.follower.accept(revision, reason)
+            self.hold.note()
+            return accepted
 
     def commit(self, commit: str) -> tree.CommitInfo:
         """Subject and author of a commit, for the report."""
@@ -149,7 +197,7 @@ class Node:
         return self._commit
 
     def remember(self, target: Target, done: Plan, actual: Actual, memory: Memory) -> None:
-        """Note a complete apply, once: from then on differences are drift.
+        """Note a complete apply, once: from then on differences are drift. What is drift already and only reported may be left.
 
         And of containers that somebody else started, and that need nothing: with which files they run.
         """
@@ -158,7 +206,8 @@ class Node:
             self.state.converged(target.desired, also=[held.target for held in done.held])
             ours = manifest.after_converging(self._written(target, actual, memory), done, target.contents)
             self.state.note_written(target.desired.config_root, ours)
-        changed = {action.container for action in done.actions}
+        changed = {action.container for action in done.actions} | {held.target for held in done.held if held.drift}
+        changed |= {file.container for file in target.desired.files if file.path in changed}
         for name, wanted in target.basis.files_digest.items():
             running, applied = actual.containers.get(name), memory.applied.get(name)
             if running is None or applied is None or name in changed or applied.id != running.id:
@@ -182,6 +231,7 @@ class Node:
 
         That is the accepted revision, or the last one carried out while a maintenance window has to open for it.
         """
+        self.require_state()
         revision, _ = self.in_force
         if not revision:
             return None
@@ -193,7 +243,8 @@ class Node:
         self._as_before = before is not None and not self._waiting
         target = before if before and self._waiting else accepted
         self._targets = {t.desired.revision: t for t in (accepted, target)}
-        self.engine.also = self.state.identify().also  # an operator may have claimed another's meanwhile
+        if owner := self.state.owner:
+            self.engine.also = owner.also  # an operator may have claimed another's meanwhile
         self.engine.site = f"{target.desired.site}/{target.desired.host}"
         return target
 
@@ -222,6 +273,42 @@ class Node:
         if commit not in self._targets:
             self._targets[commit] = self._make_target(commit)
         return self._targets[commit]
+
+    def _validate(self, commit: str) -> None:
+        self.require_usable(self._target_of(commit))
+
+    def require_usable(self, target: Target) -> None:
+        """Raises errors.Terminal (RotationRefused): a secret that a commit cannot change differs from what was last carried out, and
+        the new one is not let in."""
+        memory = self.state.memory()
+        refused = rotation.refused(memory.last_good, target.desired) if memory.last_good else {}
+        for name, instead in refused.items():
+            if not self._is_same(name, memory.revision, target) and (why := self._denied(name, target)):
+                raise errors.Terminal(f"{rotation.message(name, instead)} ({why})", reason="RotationRefused")
+
+    def _is_same(self, name: str, revision: str, target: Target) -> bool:
+        """Whether a secret was only encrypted anew."""
+        try:
+            before = self._target_of(revision).prepared.secrets.get(name)
+        except errors.ReconcilerError:  # its commit, or the key for it, may be gone
+            return False
+        return before is not None and before == target.prepared.secrets.get(name)
+
+    def _denied(self, name: str, target: Target) -> str:
+        """Why the registrar that `name` belongs to does not let us in with its new value; "" when it does."""
+        why = "the new value cannot be tried"
+        for registrar in target.desired.registrars:
+            if not any(f"<<secret:{name}>>" in str(value) for value in registrar.connection.values()):
+                continue
+            bind = partial(tokens.bind, secrets=target.prepared.secrets)
+            try:
+                Registry(target.desired.registrars, bind).log_in(
+                    Check(name, login=registrar.kind, connection=registrar.connection)
+                )
+            except errors.ReconcilerError as error:
+                return str(error)
+            why = ""
+        return why
 
     def _make_target(self, commit: str) -> Target:
         keys = sops.Keys(
@@ -281,6 +368,17 @@ class Node:
             return actual
         return found.added_to(actual) if found else actual
 
+    def memory(self, target: Target) -> Memory:
+        """What is remembered, without the quarantine of what may be tried once more."""
+        memory, now = self.state.memory(), self.clock()
+        containers = {container.name: container for container in target.desired.containers}
+        due = {
+            name
+            for name, failure in memory.failures.items()
+            if name in containers and blame.is_due(failure, containers[name], self.engine.data_root, now)
+        }
+        return replace(memory, quarantine={k: v for k, v in memory.quarantine.items() if k not in due})
+
     def acts_on_hearsay(self, planned: Plan) -> bool:
         """Whether a plan of a pass that did not look everywhere does something for what was found before: look again first."""
         return any(
@@ -296,7 +394,7 @@ class Node:
         now, daemon = time.monotonic(), self.settings.daemon
         new = self._deep_revision != revision and memory.revision != revision
         inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= daemon.deep_interval
-        blind = self._found is not None and bool(self._found.unknown)
+        blind = self._found is not None and bool(self._found.unknown or self._found.unseen)
         patience = daemon.interval if blind else min(daemon.look_interval, daemon.deep_interval)
         return inside or now - self._looked >= patience, inside
 
@@ -311,6 +409,7 @@ class Node:
             unproved=frozenset(unproved),
             denied=admission.denied(target.desired),
             written=self._written(target, actual, memory),
+            touched=self.state.touched,
         )
         if suspension := self.state.suspension:
             basis = replace(basis, hold=("Suspended", suspension.reason))
@@ -348,8 +447,9 @@ class Node:
         if target.desired.revision == revision:
             self._say(pending(revision, len(wanted.actions), testing), target.desired.site)
         if target.desired.revision != self.state.memory().revision:
-            self.state.begin(target.desired.revision)
-        redact = secret.Redactor(target.prepared.secrets.values())
+            changes = [action for action in wanted.actions if not action.drift]
+            touches = {name for action in changes for name in (action.target, action.container) if name}
+            self.state.begin(target.desired.revision, touches)
         slots = apply.Slots(self.settings.engine.parallel)
         actions = apply.Actions(
             wanted,
@@ -363,18 +463,32 @@ class Node:
             store=self.state,
             rollback=self._rollback(target),
             units=apply.Systemd(),
-            redact=redact,
             validator=self._validator,
             gate=self._gate(target, wanted, memory),
             slots=slots,
+            who=self._holders,
         )
-        return apply.walk(wanted, actions, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+
+        def perform(action: Action) -> Outcome:
+            self.state.require_same()  # what cannot be remembered is not done
+            return actions(action)
+
+        touched = _files_touched(wanted, target.desired)
+        self.state.plain(memory.plain - touched)
+        outcomes = apply.walk(wanted, perform, stop=self.stop, slots=slots, on_outcome=_log_outcome)
+        self.state.plain((memory.plain - touched) | _files_plain(outcomes, target.desired, memory))
+        return outcomes
+
+    def _holders(self, message: str, container: Container) -> str:
+        """Who has the ports that a message names."""
+        found = {port: listeners.holder(port, self.engine.name_of) for port in blame.ports(message, container)}
+        return ", ".join(f"port {port} is held by {who}" for port, who in sorted(found.items()) if who)
 
     def look_again(self, target: Target, outcomes: Sequence[Outcome]) -> tuple[Held, ...]:
         """Whether what was done put right what it should have: what did not is remembered, and not acted upon again."""
         if not second_look.looks_again(outcomes):
             return ()
-        memory = self.state.memory()
+        memory = self.memory(target)
         again = self.plan(target, self.observe(target, memory, deep=second_look.looks_deep(outcomes)), memory)
         found = second_look.stayed(outcomes, again)
         self.state.unachieved(found)
@@ -435,24 +549,57 @@ class Node:
 
     def conclude(self, finished: Report) -> Report:
         """Give the report its conditions, and hand it to everything that wants to know."""
-        previous = self.state.report or {}
+        previous = self._previous(finished)
         before = [from_json(Condition, c) for c in previous.get("conditions", ())]
         finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
         told = report.as_json(finished)
-        if _news(told) != _news(previous):
-            self.state.save_report(told)
+        news = _news(told) != _news(previous)
+        if self._keeps(finished):
+            if news:
+                self.state.save_report(told)
+            new = finished.failure is None and finished.revision != previous.get("revision")
+            if entry := report.history_entry(finished, new=new):
+                self.state.record(entry, report.is_repetition)
+            self._note_witness()
+        self._last = finished
         self._restless = bool(finished.outcomes)
         if finished.outcomes:
             self._found = None  # something was done about it, or in its neighbourhood
-        if entry := report.history_entry(finished):
-            self.state.record(entry)
         for text in report.status_text(finished):
             self._say(text, site=finished.site)
         if self.alerts:
             self.alerts.take(finished)
-        _log_report(finished)
+        _log_report(finished, news=news)
         return finished
+
+    def without_state(self, error: errors.ReconcilerError, trigger: str) -> Report:
+        """The report of a pass that could do nothing because the state cannot be relied upon: about what was in force before."""
+        now, last = datetime.now(UTC), self._last
+        source = last.source if last else Source(True)
+        bare = Report("", self.settings.host, "", now, 0.0, trigger, False, source)
+        if last:
+            bare = replace(
+                bare, site=last.site, revision=last.revision, subject=last.subject, containers=last.containers
+            )
+        return replace(bare, failure=(error.reason, str(error)))
+
+    def _keeps(self, finished: Report) -> bool:
+        """Whether the state is this node's to write to."""
+        return not finished.failure or finished.failure[0] not in STATE_FAULTS
+
+    def _previous(self, finished: Report) -> Mapping[str, Any]:
+        """The report before, as JSON."""
+        kept = self.state.report if self._keeps(finished) else None
+        return kept or (report.as_json(self._last) if self._last else {})
+
+    def _note_witness(self) -> None:
+        if self.settings.mode == "report":
+            return
+        try:
+            self.hold.note()
+        except errors.ReconcilerError as error:
+            log.warning("witness.failed", reason=error.reason, message=str(error))
 
     def _say(self, text: report.StatusText, site: str = "") -> None:
         if self.statuses is None:
@@ -479,6 +626,8 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     before = {c.name: digest.part_digest(good, c.name) for c in good.containers} if good else {}
     return apply.Basis(
         worked=frozenset(name for name, part in before.items() if part == target.basis.part_digest.get(name)),
+        proved=frozenset(memory.applied),
+        failures=memory.failures,
         in_force=plan.in_force(target.desired, memory, failed),
         quarantined=failed,
         migrated=plan.migrated(target.desired, memory),
@@ -488,9 +637,32 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     )
 
 
+_PASSING = frozenset({"started_at", "seconds", "trigger", "deep", "happened"})
+
+
+def _files_touched(wanted: Plan, desired: Desired) -> frozenset[str]:
+    """Files that an apply may write, or bring back in a rollback."""
+    containers = {action.container for action in wanted.actions} | {action.target for action in wanted.actions}
+    return frozenset(file.path for file in desired.files if file.container in containers) | {
+        action.target for action in wanted.actions
+    }
+
+
+def _files_plain(outcomes: Iterable[Outcome], desired: Desired, memory: Memory) -> frozenset[str]:
+    """Of those, the files that hold no secret for certain now: written without one or known before, and nothing went wrong."""
+    seen = list(outcomes)
+    failed = {name for o in seen if o.result != "done" for name in (o.action.container, o.action.target)}
+    written = {o.action.target for o in seen if o.action.verb is Verb.WRITE and o.result == "done"}
+    return frozenset(
+        file.path
+        for file in desired.files
+        if not file.secrets and file.container not in failed and (file.path in written or file.path in memory.plain)
+    )
+
+
 def _news(told: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a report is worth a write: a pass that found what the one before it found leaves the disk alone."""
-    news = {name: value for name, value in told.items() if name not in ("started_at", "seconds", "trigger", "deep")}
+    news = {name: value for name, value in told.items() if name not in _PASSING}
     return {**news, "checks": [check for check in told.get("checks", ()) if not check["ok"]]}
 
 
@@ -512,9 +684,11 @@ def _log_outcome(outcome: Outcome) -> None:
         log.error(f"action.{outcome.result}", **fields, reason=outcome.reason, message=outcome.message)
 
 
-def _log_report(finished: Report) -> None:
+def _log_report(finished: Report, *, news: bool) -> None:
+    """One that did nothing and found nothing new is for whoever looks closely."""
     ready = next((c for c in finished.conditions if c.type == "Ready"), None)
-    log.info(
+    tell = log.info if news or finished.outcomes else log.debug
+    tell(
         "cycle.finished",
         revision=finished.revision[:12],
         trigger=finished.trigger,

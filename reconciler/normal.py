@@ -37,7 +37,7 @@ OPTIONS: tuple[str, ...] = tuple(
 # What the engine changes, both ways, in a container that stays: everything else asks for a new one.
 MUTABLE = frozenset({"restart_policy", "memswap_limit", "cpu_period", "cpu_quota", "cpu_shares", "pids_limit"})
 # These it changes too, but it does not lift them.
-ADJUSTABLE = frozenset({"mem_limit", "mem_reservation"})
+ADJUSTABLE = frozenset({"mem_limit", "mem_reservation", "cpuset_cpus", "cpuset_mems", "blkio_weight"})
 
 
 def normal(container: Container) -> Container:

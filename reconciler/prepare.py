@@ -1,25 +1,33 @@
-"""From a commit to what one host should be: read, validate, decrypt, render. Runs in a limited child process.
+"""From a commit to what one host should be: read, validated and rendered in a sealed child, then decrypted by sops.
 
-The functions whose names end in `_child` take and give plain JSON, for `run.python`; nothing else of the program
-touches what a stranger wrote into a repository. What only the child needs is imported there: the daemon stays small.
+Nothing else of the program touches what a stranger wrote into a repository, and what reads it holds no key: the child
+(`prepare_child`) answers with tokens and ciphertext, which is handed on to sops without being looked at.
 """
 
-from collections.abc import Mapping
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler import data, errors, run, sops
-from reconciler.git import tree
-from reconciler.model import Desired, from_json, to_json
+from reconciler import data, errors, run, sops, walls
+from reconciler.git import content
+from reconciler.model import Desired
 from reconciler.secret import Secret
+from reconciler.text import encodable
 
 if TYPE_CHECKING:
     from reconciler.catalogue import Catalogue
     from reconciler.site import Site
 
-LIMITS = run.Limits(seconds=120.0, cpu_seconds=100, memory=2 << 30)
+# Processor seconds on the machine that budgets are measured on (docs/performance.md), where good sites take a tenth of it: to
+# validate a site of ordinary size, to render a host.
+LOAD_SECONDS = 1.0
+HOST_SECONDS = 1.0
+LIMITS = run.Limits(seconds=60.0, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
+_HOSTS_PER_CHILD = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,39 +39,65 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """An encrypted file: its name, its bytes (base64), and for whom it says that it is encrypted."""
+
+    name: str
+    content: str
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the child answers; `locked` in the order in which later values win."""
+
+    desired: Desired
+    locked: tuple[Locked, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 def prepare(repository: Path, commit: str, path: str, host: str, keys: sops.Keys) -> Prepared:
-    """Read the site at `commit`, and make the desired state of `host`, in a limited child.
+    """Read the site at `commit`, and make the desired state of `host`, in a sealed child.
 
-    Raises errors.SiteInvalid with all problems, errors.Terminal (HostUnknown, LimitExceeded, Sops…), errors.Transient
-    (DeadlineExceeded).
+    Raises errors.SiteInvalid with all problems, errors.Terminal (HostUnknown, LimitExceeded, WallMissing, Sops…),
+    errors.Transient (DeadlineExceeded).
     """
-    argument = {"repository": str(repository), "commit": commit, "path": path, "host": host, "keys": keys.to_json()}
-    answer = run.python("reconciler.prepare:prepare_child", argument, limits=LIMITS)
-    secrets = {name: Secret(value) for name, value in answer["secrets"].items()}
-    return Prepared(from_json(Desired, answer["desired"]), secrets, tuple(answer["warnings"]))
+    return prepare_source({"repository": str(repository), "commit": commit, "path": path}, commit, host, keys)
 
 
-def prepare_child(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """The child's side of `prepare`."""
-    from reconciler.render import render
+def prepare_source(source: content.Given, revision: str, host: str, keys: sops.Keys) -> Prepared:
+    """As `prepare`, of any source (`git.content`); `revision` is how desired state calls it."""
+    answer: Answer = run.python(
+        "reconciler.prepare_child:desired",
+        {"source": source, "host": host, "revision": revision},
+        limits=LIMITS,
+        answers=Answer,
+        wall=walls.Wall(read=content.places(source)),
+    )
+    if answer.desired.host != host or answer.desired.revision != revision:
+        raise errors.Terminal("the child process answers for another host or revision", reason="ChildFailed")
+    return Prepared(answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings)
 
-    content = tree.read(Path(argument["repository"]), argument["commit"], argument["path"])
-    whole = load(content)
-    host = argument["host"]
-    if host not in whole.hosts:
-        known = ", ".join(sorted(whole.hosts)[:8])
-        raise errors.Terminal(
-            f"this host is {host!r}, which inventory.yml does not know (it has {known}): nothing is changed. Add it there, or "
-            "set `host` in the node's settings",
-            reason="HostUnknown",
-        )
-    desired = render(whole, host, argument["commit"])
-    secrets = decrypt(whole, content, host, desired, sops.Keys.from_json(argument["keys"]))
-    return {
-        "desired": to_json(desired),
-        "secrets": secrets,
-        "warnings": [str(warning) for warning in whole.warnings],
-    }
+
+def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[str, Secret]:
+    """The values of the secrets that `desired` uses. Raises errors.Terminal (Sops…), errors.Transient (DeadlineExceeded)."""
+    values: dict[str, Secret] = {}
+    for file in locked:
+        try:
+            ciphertext = base64.b64decode(file.content, validate=True)
+        except (binascii.Error, ValueError):
+            raise errors.Terminal(
+                f"the child process answers no bytes for {file.name!r}", reason="ChildFailed"
+            ) from None
+        values.update(_flat(sops.unlock(ciphertext, name=file.name, recipients=file.recipients, keys=keys)))
+    used = {name.partition(".")[0] for name in desired.secrets}
+    return {name: value for name, value in values.items() if name.partition(".")[0] in used}
+
+
+def workers(hosts: int, most: int) -> int:
+    """How many children share so many hosts: below two dozen, another one costs more than it saves."""
+    return max(1, min(most, hosts // _HOSTS_PER_CHILD))
 
 
 @cache
@@ -81,28 +115,16 @@ def load(content: Mapping[str, bytes]) -> "Site":
     return site.load(content, shipped())
 
 
-def decrypt(
-    whole: "Site", content: Mapping[str, bytes], host: str, desired: Desired, keys: sops.Keys
-) -> dict[str, str]:
-    """The values of the secrets that `desired` uses. Only password files that concern this host are decrypted."""
-    if not desired.secrets:
-        return {}
-    groups = whole.hosts[host].groups
-    names = ["passwords.yml", *(f"passwords/{group}.yml" for group in groups), f"hosts/{host}.passwords.yml"]
-    values: dict[str, str] = {}
-    for name in names:
-        if name in content:
-            values.update(_flat(sops.decrypt(content[name], name=name, keys=keys)))
-    used = {name.partition(".")[0] for name in desired.secrets}
-    return {name: value for name, value in values.items() if name.partition(".")[0] in used}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Secret]:
     """Nested mappings (key pairs) by dotted names."""
-    flat: dict[str, str] = {}
+    flat: dict[str, Secret] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             flat.update(_flat(value, f"{prefix}{name}."))
         elif value is not None:
-            flat[prefix + name] = value.reveal()
+            secret = value if isinstance(value, Secret) else Secret(str(value))
+            if not encodable(secret.reveal()) or "\0" in secret.reveal():
+                what = f"the secret {prefix + name} holds U+0000 or half a surrogate pair, which no file can hold"
+                raise errors.SiteInvalid([errors.Problem("passwords.yml", 0, 0, what, "choose another value")])
+            flat[prefix + name] = secret
     return flat

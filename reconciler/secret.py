@@ -3,6 +3,9 @@
 A secret leaves this type only through `reveal()`, so that a search for that word finds every place where one does. All
 else that turns an object into text (print, format, logging, tracebacks with locals) gives `***`; what would make a
 wrong text out of it (adding, joining, pickling, JSON) raises instead.
+
+Every Secret that lives in this process is known to `known()`, which takes it out of what others say: nobody has to hand secrets to
+whoever makes a message (foreign.py).
 """
 
 import base64
@@ -10,23 +13,30 @@ import hashlib
 import hmac
 import html
 import json
+import re
 import secrets as _random
+import shlex
+import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn, final
 from urllib.parse import quote_from_bytes, quote_plus
 
 MASK: Final = "***"
-SHORTEST: Final = 6  # shorter secrets are not looked for in texts: they would hit innocent words
+SHORTEST: Final = 6  # shorter secrets are looked for as words of their own: inside others they would hit innocent ones
+SHORTEST_WORD: Final = 3  # still shorter ones are not looked for at all
 
 _HASH_KEY = _random.token_bytes(32)
 _LINE = 20  # a line of a multi-line secret (a private key) is looked for by itself from this length on
+_CUT = 12  # so much of the beginning of a secret is one, where the text breaks off after it
+_KEPT = 4096  # secrets that stay known after their last use
 
 
 @final
 class Secret:
     """A text that cannot print itself. Immutable; copying gives the same object; equality takes constant time."""
 
-    __slots__ = ("__value",)
+    __slots__ = ("__value", "__weakref__")
 
     __value: str
 
@@ -34,6 +44,7 @@ class Secret:
         if type(value) is not str:
             raise TypeError(f"a Secret holds a str, not {type(value).__name__}")
         object.__setattr__(self, "_Secret__value", value)
+        _KNOWN.add(self)
 
     def reveal(self) -> str:
         """The text itself: for rendered files, a child's stdin, a client's password argument; nothing else."""
@@ -116,40 +127,93 @@ def leaves(value: Any) -> Iterator[Secret]:
 
 
 class Redactor:
-    """Replaces secrets in texts; made once for a set of secrets, then called per text."""
+    """Replaces secrets in texts; made once for a set of secrets, then called per text. Its cost does not grow with their number."""
 
-    __slots__ = ("_spellings",)
+    __slots__ = ("_by_start", "_words")
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        spellings: set[str] = set()
-        for secret in set(secrets):
-            spellings |= _spellings(secret.reveal())
-        self._spellings = tuple(spellings)
+        self._by_start: dict[str, list[str]] = {}
+        words: set[str] = set()
+        for value in {secret.reveal() for secret in secrets}:
+            for spelling in _spellings(value):
+                self._by_start.setdefault(spelling[:SHORTEST], []).append(spelling)
+            short = value.strip()
+            if SHORTEST_WORD <= len(short) < SHORTEST and short.strip("*"):
+                words |= {short, html.escape(short), json.dumps(short)[1:-1]}
+        either = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+        self._words = re.compile(rf"(?<!\w)(?:{either})(?!\w)") if words else None
 
     def __call__(self, text: str) -> str:
         """`text` with `***` for every occurrence of a secret in one of its usual spellings."""
-        # Masking may join its neighbours into another occurrence. Each round is shorter than the one before.
+        # Masking may join its neighbours into another occurrence. Each round leaves less that could be one.
         while spans := self._spans(text):
             text = _mask(text, spans)
         return text
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        spans = []
-        for spelling in self._spellings:
-            start = text.find(spelling)
-            while start >= 0:
-                spans.append((start, start + len(spelling)))
-                start = text.find(spelling, start + 1)
+        spans = [match.span() for match in self._words.finditer(text)] if self._words else []
+        starts = self._by_start
+        if starts:
+            for start in range(len(text) - SHORTEST + 1):
+                for spelling in starts.get(text[start : start + SHORTEST], ()):
+                    if text.startswith(spelling, start):
+                        spans.append((start, start + len(spelling)))
+                    elif end := _cut_short(text, start, spelling):
+                        spans.append((start, end))
         return spans
 
 
 def redact(text: str, secrets: Iterable[Secret]) -> str:
-    """`text` with `***` for every occurrence of a secret of at least SHORTEST characters.
+    """`text` with `***` for every occurrence of a secret, of one that is shorter than SHORTEST where it is a word of its own.
 
-    Found as it is and in base64 (alone or inside more), URL-quoted, JSON-, Python- and HTML-escaped spelling; of a
-    secret with several lines every long line is found by itself. Use a Redactor for many texts.
+    Found as it is and in base64 (alone or inside more), hexadecimal, and as URL, JSON, YAML, Python, SQL, the shell and HTML
+    quote it; of a secret with several lines every long line is found by itself; and its beginning where the text breaks off
+    after it. Use a Redactor for many texts.
     """
     return Redactor(secrets)(text)
+
+
+class _Known:
+    """The secrets that live in this process, and the latest that did: what is rotated away may still be said by a service."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._living: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
+        self._kept: dict[Secret, None] = {}  # in the order of their use
+        self._count = 0
+        self._made: tuple[int, Redactor] = (0, Redactor(()))
+
+    def add(self, secret: Secret) -> None:
+        with self._lock:
+            self._count += 1
+            self._living[self._count] = secret
+
+    def keep(self, secrets: Iterable[Secret]) -> None:
+        with self._lock:
+            for secret in secrets:
+                self._kept.pop(secret, None)
+                self._kept[secret] = None
+            while len(self._kept) > _KEPT:
+                del self._kept[next(iter(self._kept))]
+
+    def redactor(self) -> Redactor:
+        with self._lock:
+            if self._made[0] != self._count:
+                self._made = (self._count, Redactor(list(self._living.values())))
+            return self._made[1]
+
+
+_KNOWN: Final = _Known()
+
+
+def known() -> Redactor:
+    """Takes every secret out of a text that lives in this process."""
+    return _KNOWN.redactor()
+
+
+def keep(secrets: Iterable[Secret]) -> None:
+    """See that these stay known, within reason, after whoever uses them has let them go."""
+    _KNOWN.keep(secrets)
 
 
 def keyed_digest(key: bytes, data: bytes) -> str:
@@ -173,7 +237,21 @@ def _mask(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*pieces, text[position:]])
 
 
+def _cut_short(text: str, start: int, spelling: str) -> int:
+    """Where a spelling ends that the text begins to give and breaks off; 0 when it does not, or gives too little."""
+    end = start
+    for char in spelling:
+        if end == len(text) or text[end] != char:
+            break
+        end += 1
+    broken = end == len(text) or not (text[end].isalnum() or text[end] in "+/=_-")
+    begin = "-----BEGIN"  # everybody's private key begins so
+    head = spelling.find("-----", len(begin)) + 5 if spelling.startswith(begin) else 0
+    return end if broken and end - start >= _CUT + head else 0
+
+
 def _spellings(value: str) -> set[str]:
+    """How a value is written down in the places that programs write to; all of at least SHORTEST characters."""
     lines = {line for line in value.splitlines() if len(line) >= _LINE and not line.startswith("-----")}
     found: set[str] = set()
     for text in {value, value.strip()}:
@@ -181,11 +259,29 @@ def _spellings(value: str) -> set[str]:
             continue
         data = _bytes(text)
         quoted = {quote_from_bytes(data, safe=""), quote_from_bytes(data), quote_plus(data)}
-        found |= {text, html.escape(text), repr(text)[1:-1], data.hex()}
+        found |= {text, html.escape(text), html.escape(text, quote=False), repr(text)[1:-1], repr(data)[2:-1]}
+        found |= {text.replace("'", "&apos;"), text.replace("'", "&#39;")}
         found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+        found |= {re.sub(r"\\u00(..)", lambda match: f"\\x{match[1].upper()}", json.dumps(text)[1:-1])}
+        found |= {json.dumps(json.dumps(text))[3:-3], json.dumps(text)[1:-1].replace("/", "\\/")}
+        # The shell, YAML's and SQL's single quotes, and what escapes with backslashes.
+        found |= {shlex.quote(text).strip("'"), text.replace("'", "''"), text.replace("'", "'\\''")}
+        found |= {
+            re.sub(r"([\\'\"])", r"\\\1", text),
+            re.sub(r"([\\'])", r"\\\1", text),
+            re.sub(r"([^\w])", r"\\\1", text),
+        }
+        found |= {text.replace("$", "$$"), text.replace("%", "%%")}
+        found |= {
+            data.hex(),
+            data.hex().upper(),
+            data.hex(":"),
+            data.hex(" "),
+            "".join(f"\\x{byte:02x}" for byte in data),
+        }
         found |= quoted | {_lower_escapes(spelling) for spelling in quoted}
         found |= _base64(data)
-    return found | (lines if len(value) >= SHORTEST else set())
+    return {spelling for spelling in found | (lines if len(value) >= SHORTEST else set()) if len(spelling) >= SHORTEST}
 
 
 def _lower_escapes(quoted: str) -> str:

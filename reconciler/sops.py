@@ -1,11 +1,14 @@
-"""The sops program: age only, ciphertext on stdin, a clean environment, one reason per kind of failure.
+"""The sops program: age only, ciphertext on stdin, a clean environment, no network, one reason per kind of failure.
 
 Two views of an encrypted file. With a key: `decrypt`, a mapping whose leaves are Secret. Without one: `entries`,
-`names`, `ciphertexts` and `recipients`, which read the structure that sops leaves in the clear; a planner without any
-key sees from them which secrets exist and which ones rotated.
+`names`, `ciphertexts` and `recipients`, which read the structure that sops leaves in the clear (document/sealed.py); a planner
+without any key sees from them which secrets exist and which ones rotated.
+
+sops is started with nothing but what was read strictly before: files, and the .sops.yaml that says for whom to encrypt
+(creation_rules.py); it never looks for one itself.
 """
 
-import base64
+import contextlib
 import json
 import os
 import re
@@ -16,18 +19,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from reconciler import errors, run
+from reconciler import creation_rules, errors, run, scratch
+from reconciler.document import sealed, yaml
+from reconciler.document.sealed import Entry
 from reconciler.secret import conceal, reveal
 
-# Key services that sops would ask over the network, at the wish of whoever wrote the file.
-_REMOTE_KEYS: Final = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
-_CIPHERTEXT = re.compile(r"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:\w+\]")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DEEPEST: Final = 20
-_EMPTY_TAGS = ("tag:yaml.org,2002:null",)
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +46,20 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One value of an encrypted file. `name` is dotted below the top; `line` and `column` count from 1 and are its
-    key's; `ciphertext` is empty for a value that is not set (sops leaves these in the clear)."""
+class Examined:
+    """A file without flaws: what sops is given of it (only what was read, as JSON), and for whom it is encrypted."""
 
-    name: str
-    line: int
-    column: int
-    ciphertext: str
+    text: bytes
+    recipients: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Document:
+    """A file without flaws. `text` is what sops is given of it: only what was read, as JSON."""
+
     entries: tuple[Entry, ...]
     recipients: tuple[str, ...]
-    remote_keys: tuple[str, ...]
+    text: bytes
 
 
 # --- without a key --------------------------------------------------------------------------------------------------
@@ -72,8 +68,9 @@ class _Document:
 def entries(content: bytes, *, name: str = "passwords.yml") -> tuple[Entry, ...]:
     """Every value with its place, in the order of the file.
 
-    Raises errors.Terminal: SopsNotEncrypted when the file, or one value in it, is in the clear; SopsFailed when it is
-    not the YAML that sops writes (duplicate keys, aliases and several documents included).
+    Raises errors.Terminal: SopsNotEncrypted when the file, or one value in it, is in the clear; SopsRemoteKey when it names a
+    key service or a plugin; SopsNotText for a value that is no text; SopsMacMismatch, SopsNoKey without checksum or recipient;
+    SopsFailed when it is not what sops writes (duplicate keys, aliases and several documents included).
     """
     return _document(content, name).entries
 
@@ -100,18 +97,36 @@ def decrypt(content: bytes, *, name: str, keys: Keys, seconds: float = 30.0) -> 
     """The file's values, each a Secret, or None when not set; nested mappings (key pairs) and lists keep their shape.
 
     `name` is how messages call the file. Nothing of the content but ciphertext leaves this process, and nothing at all
-    reaches the disk. Raises errors.Terminal: SopsNoKey, SopsTampered (a value was altered), SopsMacMismatch (a value
-    was removed, moved or added), SopsNotEncrypted, SopsRemoteKey, SopsFailed, ProgramMissing; errors.Transient:
-    DeadlineExceeded.
+    reaches the disk. Raises as `examine` and `unlock`.
+    """
+    found = examine(content, name=name)
+    return unlock(found.text, name=name, recipients=found.recipients, keys=keys, seconds=seconds)
+
+
+def examine(content: bytes, *, name: str) -> Examined:
+    """What `unlock` may be asked to open, judged by its structure alone.
+
+    Raises errors.Terminal: SopsNotEncrypted, SopsRemoteKey, SopsFailed.
     """
     document = _document(content, name)
+    return Examined(document.text, document.recipients)
+
+
+def unlock(text: bytes, *, name: str, recipients: Sequence[str], keys: Keys, seconds: float = 30.0) -> dict[str, Any]:
+    """`decrypt` of what `examine` gave, maybe elsewhere: here nothing of the content is looked at.
+
+    sops has no network and reads its key and standard input. Raises errors.Terminal: SopsNoKey, SopsTampered (a value was
+    altered), SopsMacMismatch (a value was removed, moved or added), SopsFailed, ProgramMissing, WallMissing; errors.Transient:
+    DeadlineExceeded.
+    """
+    document = _Document((), tuple(recipients), text)
     _require_usable(document, name, keys)
-    command: list[str | Path] = [find_program(keys.program), "decrypt", "--input-type", "yaml", "--output-type", "json"]
-    done = run.program(command, stdin=content, env=_environment(keys), cwd=Path("/"), seconds=seconds)
+    command: list[str | Path] = [find_program(keys.program), "--config", os.devnull, "decrypt"]
+    command += ["--input-type", "json", "--output-type", "json"]
+    done = _run(command, text, keys, cwd=Path("/"), seconds=seconds)
     if done.code != 0:
         raise _failure(done, document, name, keys)
-    # Numbers keep the spelling they have in the file.
-    values = conceal(json.loads(done.stdout, parse_int=str, parse_float=str))
+    values = conceal(_trimmed(json.loads(done.stdout)))
     assert isinstance(values, dict)
     return values
 
@@ -126,24 +141,24 @@ def encrypt(
 ) -> bytes:
     """An encrypted YAML file with `data` (plain or Secret leaves) for the recipients `to`.
 
-    With `to` None the creation rule that fits `path` is used, from the .sops.yaml in its directory or above. Raises
-    errors.Terminal: SopsNoRecipients, SopsNotEncrypted (the rule leaves values in the clear), SopsFailed.
+    With `to` None the creation rule that fits `path` is used, from the .sops.yaml in its directory or above, up to the top of
+    the repository. Raises errors.Terminal: SopsNoRecipients, SopsRemoteKey (the rules name a key service), SopsFailed.
     """
+    program = find_program(program)
     if not to and path is None:
         raise errors.Terminal("nobody to encrypt for: name at least one age recipient", reason="SopsNoRecipients")
-    command: list[str | Path] = [find_program(program), "encrypt", "--input-type", "json", "--output-type", "yaml"]
-    command += ["--filename-override", path.name if path else "passwords.yml"]
-    command += ["--age", ",".join(_clean_recipient(recipient) for recipient in to)] if to else []
-    text = json.dumps(reveal(data)).encode()
-    cwd = path.parent if path else Path("/")
-    done = run.program(command, stdin=text, env=_environment(Keys()), cwd=cwd, seconds=seconds)
     name = path.name if path else "passwords.yml"
+    found = creation_rules.find(path) if path else creation_rules.NONE
+    if not to and not found.rules:
+        raise _no_rule(name)
+    with _config(found) as config:
+        command: list[str | Path] = [program, "--config", config, "encrypt", "--input-type", "json"]
+        command += ["--output-type", "yaml", "--filename-override", config.parent / (found.relative or name)]
+        command += ["--age", ",".join(_clean_recipient(recipient) for recipient in to)] if to else []
+        text = json.dumps(reveal(data)).encode()
+        done = _run(command, text, Keys(), cwd=Path("/"), seconds=seconds, config=config)
     if done.code != 0 and not to and b"creation rules" in done.stderr:
-        raise errors.Terminal(
-            f"no rule says for whom to encrypt {name}: {done.message} (write a .sops.yaml with creation_rules beside it, "
-            "or name the recipients)",
-            reason="SopsNoRecipients",
-        )
+        raise _no_rule(name)
     if done.code != 0:
         raise errors.Terminal(f"sops could not encrypt {name} (exit {done.code}): {done.message}", reason="SopsFailed")
     _document(done.stdout, name)
@@ -159,26 +174,14 @@ def set_value(path: Path, key: str, value: Any, *, keys: Keys, name: str, second
     if not _NAME.fullmatch(key):
         raise errors.Terminal(f"{key!r} cannot be the name of a password (letters, digits, _)", reason="SopsFailed")
     _require_usable(_document(path.read_bytes(), name), name, keys)
-    command: list[str | Path] = [find_program(keys.program), "set", "--input-type", "yaml", "--output-type", "yaml"]
-    command += ["--value-stdin", path.absolute(), f'["{key}"]']
-    text = json.dumps(reveal(value)).encode()
-    # The directory decides which .sops.yaml, and with it which indentation, sops uses.
-    done = run.program(command, stdin=text, env=_environment(keys), cwd=path.parent, seconds=seconds)
+    # Its rules count for nothing here, but the indentation that they ask for does.
+    with _config(creation_rules.find(path)) as config:
+        command: list[str | Path] = [find_program(keys.program), "--config", config, "set", "--input-type", "yaml"]
+        command += ["--output-type", "yaml", "--value-stdin", path.absolute(), f'["{key}"]']
+        text = json.dumps(reveal(value)).encode()
+        done = _run(command, text, keys, cwd=path.parent, seconds=seconds, config=config, write=(path.absolute(),))
     if done.code != 0:
         raise _failure(done, _document(path.read_bytes(), name), name, keys)
-
-
-def decrypt_child(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """`decrypt` for reconciler.run.python: {content: base64, name, keys: Keys.to_json(), seconds} → the values, plain.
-
-    The answer goes through the pipe to the parent only, which has to `conceal` it.
-    """
-    content = base64.b64decode(argument["content"])
-    keys = Keys.from_json(argument["keys"])
-    values = decrypt(content, name=argument["name"], keys=keys, seconds=argument.get("seconds", 30.0))
-    plain = reveal(values)
-    assert isinstance(plain, dict)
-    return plain
 
 
 def find_program(explicit: Path | None = None) -> Path:
@@ -262,16 +265,37 @@ def _why(stderr: str) -> str:
 
 
 def _require_usable(document: _Document, name: str, keys: Keys) -> None:
-    if document.remote_keys:
-        raise errors.Terminal(
-            f"{name} is also encrypted for {', '.join(document.remote_keys)}: only age recipients are used, so that no "
-            "file decides whom this program asks over the network (remove them with `sops rotate`)",
-            reason="SopsRemoteKey",
-        )
     for path in (keys.age_key_file, keys.ssh_key_file):
         if path and not os.access(path, os.R_OK):
             state = "cannot be read" if path.exists() else "does not exist"
             raise _no_key(document, name, keys, f"{path} {state}")
+
+
+def _run(
+    command: Sequence[str | Path],
+    stdin: bytes,
+    keys: Keys,
+    *,
+    cwd: Path,
+    seconds: float,
+    config: Path | None = None,
+    write: tuple[Path, ...] = (),
+) -> run.Completed:
+    """sops without a network, with its keys and a `config` of ours. A script in its place is the operator's own,
+    and reads what it needs."""
+    program = Path(command[0])
+    whole = shutil.which(program, path=run.SAFE_PATH) if "/" not in str(program) else str(program)
+    read = [path.absolute() for path in (keys.age_key_file, keys.ssh_key_file) if path]
+    read += [config] if config else []
+    files = not (whole and Path(whole).is_file() and _is_script(Path(whole)))
+    return run.program(
+        [whole or program, *command[1:]],
+        stdin=stdin,
+        env=_environment(keys),
+        cwd=cwd,
+        seconds=seconds,
+        confined=run.Confined(tuple(read), write, files),
+    )
 
 
 def _environment(keys: Keys) -> dict[str, str]:
@@ -282,12 +306,43 @@ def _environment(keys: Keys) -> dict[str, str]:
 
 def _clean_recipient(text: str) -> str:
     """A recipient as sops takes it: an SSH key loses its comment."""
-    words = text.split()
-    if not words or "," in text or not re.fullmatch(r"age1\w+|ssh-(ed25519|rsa)", words[0]):
+    if not sealed.is_recipient(text.strip()):
         raise errors.Terminal(
             f"{text!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)", reason="SopsNoRecipients"
         )
-    return " ".join(words[:2])
+    return " ".join(text.split()[:2])
+
+
+def _no_rule(name: str) -> errors.Terminal:
+    return errors.Terminal(
+        f"no rule says for whom to encrypt {name} (write a .sops.yaml with creation_rules beside it, or name the recipients)",
+        reason="SopsNoRecipients",
+    )
+
+
+@contextlib.contextmanager
+def _config(found: creation_rules.Rules) -> Iterator[Path]:
+    """A configuration of our own for sops, with nothing but what was read. Holds no secret."""
+    with scratch.folder("reconciler-sops-") as folder:
+        path = folder / ".sops.yaml"
+        path.write_text(found.text())
+        yield path
+
+
+def _trimmed(value: Any) -> Any:
+    """Decrypted values without the line end after a single line.
+
+    An editor or `echo` left it there; nobody means it as part of a password. Taken off here, a file, a registration and a hash
+    agree on the value. A text of several lines (a private key) keeps its last line end.
+    """
+    if isinstance(value, dict):
+        return {key: _trimmed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_trimmed(item) for item in value]
+    if isinstance(value, str) and value.endswith("\n"):
+        line = value[:-1].removesuffix("\r")
+        return value if "\n" in line or "\r" in line else line
+    return value
 
 
 def _ssh_public(path: Path) -> str:
@@ -309,99 +364,14 @@ def _is_script(path: Path) -> bool:
 
 
 def _document(content: bytes, name: str) -> _Document:
-    root = _compose(content, name)
-    metadata = None
-    if isinstance(root, yaml.MappingNode):
-        metadata = next((value for key, value in root.value if key.value == "sops"), None)
-    if not isinstance(root, yaml.MappingNode) or not isinstance(metadata, yaml.MappingNode):
-        raise errors.Terminal(
-            f"{name} is not encrypted: refused (run `sops encrypt --in-place {name}`; if it was ever pushed like this, "
-            "every password in it has to be replaced)",
-            reason="SopsNotEncrypted",
-        )
-    found: list[Entry] = []
-    for key, value in _pairs(root, name):
-        if key.value != "sops":
-            found += _walk(key, value, key.value, name)
-    meta = _plain(metadata)
-    groups = [group for group in [meta, *_list(meta.get("key_groups"))] if isinstance(group, dict)]
-    to = [str(row.get("recipient")) for group in groups for row in _list(group.get("age")) if isinstance(row, dict)]
-    remote = {kind for group in groups for kind in _REMOTE_KEYS if group.get(kind)}
-    return _Document(tuple(found), tuple(to), tuple(sorted(remote)))
-
-
-def _compose(content: bytes, name: str) -> yaml.Node | None:
     try:
-        root: yaml.Node | None = yaml.compose(content, Loader=_LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or type(error).__name__
-        raise errors.Terminal(
-            f"{name}{place}: not readable as YAML: {problem} (a merge conflict? restore the last good revision)",
-            reason="SopsFailed",
-        ) from None
-    _refuse_aliases(root, name, set())
-    return root
-
-
-def _refuse_aliases(node: yaml.Node | None, name: str, seen: set[int], depth: int = 0) -> None:
-    if node is None:
-        return
-    if id(node) in seen:
-        raise _odd(node, name, "aliases are not used in encrypted files")
-    if depth > _DEEPEST:
-        raise _odd(node, name, f"nested deeper than {_DEEPEST} levels")
-    seen.add(id(node))
-    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
-        for part in child if isinstance(child, tuple) else (child,):
-            _refuse_aliases(part, name, seen, depth + 1)
-
-
-def _pairs(node: yaml.MappingNode, name: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-    seen = set()
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise _odd(key, name, "a key has to be a plain word")
-        if key.value in seen:
-            raise _odd(key, name, f"{key.value!r} is there twice")
-        seen.add(key.value)
-        yield key, value
-
-
-def _walk(key: yaml.Node, value: yaml.Node, dotted: str, name: str) -> Iterator[Entry]:
-    if isinstance(value, yaml.MappingNode):
-        for child, below in _pairs(value, name):
-            yield from _walk(child, below, f"{dotted}.{child.value}", name)
-    elif isinstance(value, yaml.SequenceNode):
-        for index, item in enumerate(value.value):
-            yield from _walk(item, item, f"{dotted}.{index}", name)
-    else:
-        line, column = key.start_mark.line + 1, key.start_mark.column + 1
-        empty = value.value == "" or value.tag in _EMPTY_TAGS
-        if not empty and not _CIPHERTEXT.fullmatch(value.value):
-            raise errors.Terminal(
-                f"{name}:{line}:{column}: the value of {dotted} is not encrypted (change it with `sops edit {name}`, not by "
-                "hand; if it was ever pushed, choose another value)",
-                reason="SopsNotEncrypted",
-            )
-        yield Entry(dotted, line, column, "" if empty else value.value)
-
-
-def _odd(node: yaml.Node, name: str, what: str) -> errors.Terminal:
-    mark = node.start_mark
-    return errors.Terminal(
-        f"{name}:{mark.line + 1}:{mark.column + 1}: {what} (restore the last good revision)", reason="SopsFailed"
-    )
-
-
-def _plain(node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return {str(key.value): _plain(value) for key, value in node.value}
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item) for item in node.value]
-    return "" if node.tag in _EMPTY_TAGS else node.value
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+        read = yaml.load(content, name)
+    except errors.SiteInvalid as error:
+        first = next(problem for problem in error.problems)
+        hint = "a merge conflict? restore the last good revision"
+        raise errors.Terminal(f"{first.place}: {first.message} ({hint})", reason="SopsFailed") from None
+    found = sealed.read(read)
+    if found.flaws:
+        first_flaw = min(found.flaws, key=lambda flaw: flaw.problem)
+        raise errors.Terminal(str(first_flaw.problem), reason=first_flaw.reason)
+    return _Document(found.entries, found.recipients, json.dumps(read.data).encode())

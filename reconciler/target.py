@@ -5,10 +5,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler import plan, policy
+from reconciler import plan, policy, secret
 from reconciler.model import Desired, File
 from reconciler.prepare import Prepared
-from reconciler.render import digest, tokens
+from reconciler.render import bind_tree, digest
 from reconciler.report import Graph, graph
 from reconciler.settings import Policy as SettingsPolicy
 from reconciler.settings import Settings
@@ -29,9 +29,13 @@ class Target:
 
 
 def make_target(prepared: Prepared) -> Target:
-    """Bind the secrets into the files and digest what planning compares."""
+    """Bind the secrets into the files and digest what planning compares.
+
+    Raises errors.Terminal: SecretMissing, SecretUnwritable.
+    """
+    secret.keep(prepared.secrets.values())
     desired = prepared.desired
-    contents = {file.path: tokens.bind(file.content, prepared.secrets).encode() for file in desired.files}
+    contents = bind_tree(desired, prepared.secrets)
     owners: dict[str, list[File]] = {}
     for file in desired.files:
         owners.setdefault(file.container, []).append(file)

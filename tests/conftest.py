@@ -6,6 +6,7 @@ the test itself; a session that leaves some of it fails.
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,16 @@ def no_process_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del os.environ[_MARK]
     if left:
         pytest.fail("tests left processes running:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """A run in the background of a script ignores SIGINT, and every process that a test starts would inherit that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

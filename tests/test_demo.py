@@ -151,7 +151,9 @@ def test_the_whole_demo(engine_url: str, kolla_images: dict[str, str], tmp_path:
         for text in (demo("run"), demo("run")):
             for number in range(1, 7):
                 assert f"━━ {number}. " in text
-            assert max(map(len, text.splitlines())) <= 80
+            # Commands are for copying and stay in one piece, so a path in them is measured as it is by default.
+            shown = text.replace(str(tmp_path), "~/.cache/reconciler")
+            assert [line for line in shown.splitlines() if len(line) > 80] == []
             assert (tmp_path / "demo/token").read_text() not in text
         assert len(client.containers(filters={"label": f"{bed.LABEL}={bed.OWNER}"})) == len(bed.CONTAINERS)
     finally:

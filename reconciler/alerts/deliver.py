@@ -9,12 +9,12 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler import errors
+from reconciler import errors, secret
 
 _SECONDS = 10.0  # for one request
 SIGNATURE = "X-Reconciler-Signature-256"
@@ -25,7 +25,28 @@ def run(argument: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns {"done": how many arrived, "error": None or {"transient", "reason", "message", "retry_after"}}.
     """
-    send = _apprise if argument["kind"] == "apprise" else _http
+    return _sent(_http, argument)
+
+
+def run_apprise(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """As `run`, for a target of the kind `apprise`."""
+    return _sent(_apprise, argument)
+
+
+def warm(name: str) -> None:
+    """For `run_child`: no library is loaded any more once a server can be spoken to."""
+    from reconciler.answers import Bounded
+    from reconciler.sessions import Session
+
+    with Session() as session:
+        session.mount("https://", Bounded(_SECONDS))
+    if name == "run_apprise":
+        from apprise.apprise import N_MGR
+
+        N_MGR.load_modules()  # type: ignore[no-untyped-call]
+
+
+def _sent(send: Callable[[Mapping[str, Any], Any], None], argument: Mapping[str, Any]) -> dict[str, Any]:
     done = 0
     try:
         for message in argument["messages"]:
@@ -151,6 +172,7 @@ def _read(path: Path) -> str:
         raise _misconfigured(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no text'}") from None
     if not content or not content.isprintable():
         raise _misconfigured(f"{path} must hold one line of text")
+    secret.keep([secret.Secret(content)])
     return content
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.alerts.ledger import Delivery
+from reconciler.text import printable
 
 GROUP = 50  # alerts in one message
 _TITLE, _DESCRIPTION, _SERVICE = 200, 1000, 100  # characters that GitLab keeps
@@ -57,7 +58,9 @@ def text(deliveries: Sequence[Delivery], runbook: str) -> dict[str, str]:
     parts = []
     for delivery in deliveries:
         resolved = "resolved: " if delivery.status == "resolved" else ""
-        parts.append("\n".join([f"{resolved}{_line(delivery.entry.alert.title)}", *_lines(delivery, runbook)]))
+        parts.append(
+            "\n".join([f"{resolved}{_line(delivery.entry.alert.title)}", *map(_line, _lines(delivery, runbook))])
+        )
     return {
         "title": _cut(f"[reconciler] {head}{_line(first.entry.alert.title)}{more}", _TITLE),
         "body": "\n\n".join(parts),
@@ -93,7 +96,7 @@ def _described(delivery: Delivery, runbook: str) -> dict[str, Any]:
 def _lines(delivery: Delivery, runbook: str) -> list[str]:
     alert, entry = delivery.entry.alert, delivery.entry
     lines = [f"who did it: {alert.cause}"] if alert.cause else []
-    lines += alert.text.splitlines()
+    lines += alert.text.split("\n")
     lines.append(f"reason {alert.reason}, since {entry.since.astimezone():%Y-%m-%d %H:%M:%S %Z}")
     if entry.gone and delivery.status == "resolved":
         lasted = timedelta(seconds=round((entry.gone - entry.since).total_seconds()))
@@ -113,7 +116,7 @@ def _time(moment: datetime) -> str:
 
 
 def _line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text).rstrip()
+    return printable(text.expandtabs()).rstrip()
 
 
 def _cut(text: str, limit: int) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from filelock import FileLock, Timeout
 
-from reconciler import errors, files, run
+from reconciler import errors, files, run, walls
 from reconciler.alerts import ledger, messages
 from reconciler.alerts.items import Alert, Rules, Verdict, alerts_of, verdict
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
@@ -232,10 +232,16 @@ class Teller:
         texts = [_message(target, group, now, self._settings.runbook) for group in groups]
         argument = {**{k: str(v) if isinstance(v, Path) else v for k, v in asdict(target).items()}, "messages": texts}
         try:
-            answer = run.python("reconciler.alerts.deliver:run", argument, limits=self._limits)
+            answer: _Answer = run.python(
+                f"reconciler.alerts.deliver:{'run_apprise' if target.kind == 'apprise' else 'run'}",
+                argument,
+                limits=self._limits,
+                answers=_Answer,
+                wall=walls.Wall(_files(target), sealed=False, network=True, ports=None),
+            )
         except errors.ReconcilerError as error:
             return 0, error
-        return answer["done"], _revived(answer["error"])
+        return max(0, min(answer.done, len(groups))), _revived(answer.error)
 
     def _note(self, name: str, pause: _Pause, done: int, failure: errors.ReconcilerError | None) -> None:
         with self._changed:
@@ -299,9 +305,33 @@ def _message(target: AlertTarget, group: tuple[Delivery, ...], now: datetime, ru
     return messages.text(group, runbook)
 
 
-def _revived(error: Mapping[str, Any] | None) -> errors.ReconcilerError | None:
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An error as `deliver` describes it."""
+
+    transient: bool
+    reason: str
+    message: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What `deliver.run` answers."""
+
+    done: int
+    error: _Failure | None = None
+
+
+def _files(target: AlertTarget) -> tuple[str, ...]:
+    """What a child has to read for a target."""
+    named = (target.key_file, target.ca_file, target.url_file)
+    return tuple(str(path.absolute()) for path in named if path)
+
+
+def _revived(error: _Failure | None) -> errors.ReconcilerError | None:
     if error is None:
         return None
-    if error["transient"]:
-        return errors.Transient(error["message"], reason=error["reason"], retry_after=error["retry_after"])
-    return errors.Terminal(error["message"], reason=error["reason"])
+    if error.transient:
+        return errors.Transient(error.message, reason=error.reason, retry_after=error.retry_after)
+    return errors.Terminal(error.message, reason=error.reason)

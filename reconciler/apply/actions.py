@@ -3,20 +3,24 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler import errors, files
+from reconciler import blame, errors, files
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.validate import Validator, failure
 from reconciler.apply.walk import Slots
+from reconciler.foreign import said
 from reconciler.model import (
     ASIDE,
     Action,
     Applied,
+    Blame,
     Container,
     Desired,
+    Failure,
     Job,
     JobResult,
     Outcome,
@@ -35,7 +39,7 @@ FILE_VERBS = frozenset({Verb.WRITE, Verb.DELETE, Verb.CHMOD})
 class Actions:
     """Carries out the actions of one plan. Call it with an action; safe to call from several threads.
 
-    `contents` are the final bytes of the files by path; `redact` removes secrets from texts that services wrote; `slots` are
+    `contents` are the final bytes of the files by path; `who` says who has a port that a message about a container names; `slots` are
     those of the walk. It may be killed at any point: each method takes its steps in such an order that the next plan can go on.
     """
 
@@ -53,10 +57,10 @@ class Actions:
         store: Store,
         rollback: Rollback,
         units: Units,
-        redact: Callable[[str], str],
         validator: Validator,
         gate: Gate,
         slots: Slots | None = None,
+        who: Callable[[str, Container], str] = lambda message, container: "",
     ) -> None:
         self._basis, self._containers = basis, basis.in_force
         self._owned = set(basis.owned)
@@ -66,8 +70,8 @@ class Actions:
         self._root = Path(desired.config_root)
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
-        self._units, self._redact, self._slots, self._validator = units, redact, slots, validator
-        self._gate = gate
+        self._units, self._slots, self._validator = units, slots, validator
+        self._gate, self._who = gate, who
         # Files of one container are kept together, as they were before the first of them changes; those of a container
         # that nothing of this plan puts to the test are not kept, because nothing would tell that they work.
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
@@ -106,9 +110,7 @@ class Actions:
         if action.verb in _GATED and not action.drift and action.target in self._containers:
             self._gate.before(self._containers[action.target])
         outcome = self._verbs[action.verb](action)
-        return Outcome(
-            action, outcome.result, outcome.reason, self._redact(outcome.message), time.monotonic() - started
-        )
+        return replace(outcome, action=action, seconds=time.monotonic() - started)
 
     def _touched(self, action: Action) -> tuple[str, ...]:
         """The containers that are there already and that an action may stop, change or remove."""
@@ -137,7 +139,7 @@ class Actions:
     def _validate(self, action: Action) -> Outcome:
         container = self._containers[action.target]
         wanted = [file for file in self._files.values() if file.container == container.name]
-        said = self._validator.run(
+        refused = self._validator.run(
             self._engine,
             container,
             wanted,
@@ -145,8 +147,8 @@ class Actions:
             part_digest=self._part_digest.get(container.name, ""),
             config_root=self._root,
         )
-        if said:
-            raise failure(container.name, self._redact(said))
+        if refused:
+            raise failure(container.name, refused)
         return Outcome(action, "done")
 
     def _write(self, action: Action) -> Outcome:
@@ -264,7 +266,10 @@ class Actions:
             self._engine.rename(spare, name)
             self._engine.start(name)
 
-        return self._put_back(action, container, health, back)
+        outcome = self._put_back(action, container, health, back)
+        if name not in self._basis.proved:
+            self._engine.remove(spare, self._owned)  # it never worked either
+        return outcome
 
     def _rename(self, action: Action) -> Outcome:
         container = self._containers[action.target]
@@ -318,7 +323,9 @@ class Actions:
         except errors.Transient as error:
             if error.reason in _NO_VERDICT:
                 raise
-            return Health(False, error.reason, str(error))
+            # What may go by itself is nothing that a commit asked for.
+            reason = "HostFailed" if blame.of(error.reason) is Blame.CONFIGURATION else error.reason
+            return Health(False, reason, str(error))
         except errors.ReconcilerError as error:
             return Health(False, error.reason, str(error))
         return self._wait(container)
@@ -335,6 +342,8 @@ class Actions:
         self._remember(container)
         self._rollback.forget(container.name)
         self._gate.settled(container.name)
+        if container.name not in self._basis.quarantined:
+            self._store.recovered(container.name)
         return Outcome(action, "done")
 
     def _remember(self, container: Container) -> None:
@@ -345,20 +354,34 @@ class Actions:
         self._store.applied(container.name, Applied(identity, started_at, digest))
 
     def _failed(self, action: Action, container: Container, health: Healthy) -> Outcome:
+        health = self._with_holder(container, health)
         words = self._engine.last_words(container) if health.reason in _ASK_THE_SERVICE else ""
         message = f"{container.name}: {health.message}" + (f"\n{words}" if words else "")
         return Outcome(action, "failed", health.reason, message)
 
+    def _with_holder(self, container: Container, health: Healthy) -> Healthy:
+        """Of a port that is taken, by whom."""
+        if health.reason != "PortInUse" or "is held by" in health.message:
+            return health
+        who = self._who(health.message, container)
+        return Health(False, health.reason, f"{health.message}; {who}") if who else health
+
     def _put_back(self, action: Action, container: Container, health: Healthy, back: Callable[[], None]) -> Outcome:
+        health = self._with_holder(container, health)
         failure = self._failed(action, container, health)
         migrated = container.service in self._basis.migrated
         if container.rollback == "never" or migrated:
             why = "a schema was migrated" if migrated else "its service says rollback: never"
             return Outcome(action, "failed", failure.reason, f"{failure.message}\nnot rolled back: {why}")
+        if container.name not in self._basis.proved:
+            # There is nothing to go back to: it is tried again as it is.
+            self._rollback.forget(container.name)
+            self._gate.settled(container.name)
+            return failure
         # In this order: with the quarantine on the disk, the next cycle goes on from wherever this one was killed. What
         # worked before is not at fault and is tried again.
         if container.name not in self._basis.worked:
-            self._store.quarantine(container.name, self._part_digest.get(container.name, ""))
+            self._give_up(container, health, blame.of(health.reason))
         self._rollback.restore(container.name)
         self._gate.settled(container.name)
         try:
@@ -370,10 +393,21 @@ class Actions:
         self._rollback.forget(container.name)
         after = self._engine.wait_healthy(container) if self._engine.exists(container.name) else None
         if after and not after.ok:
+            if container.name not in self._basis.worked and blame.of(health.reason) is Blame.CONFIGURATION:
+                # What worked before fails in the same way: something else changed.
+                self._give_up(container, health, Blame.SERVICE)
             return Outcome(
                 action, "rolled-back", failure.reason, f"{failure.message}\nthe old one is back and {after.message} too"
             )
         return Outcome(action, "rolled-back", failure.reason, failure.message)
+
+    def _give_up(self, container: Container, health: Healthy, blames: Blame) -> None:
+        """Do not try this configuration for now: until a commit changes it, or until what else is at fault is mended."""
+        before = self._basis.failures.get(container.name)
+        tries = before.tries + 1 if before and before.reason == health.reason else 1
+        message = said(health.message).partition("\n")[0][:300]
+        failure = Failure(health.reason, message, blames, blame.again(tries, datetime.now(UTC)), tries)
+        self._store.quarantine(container.name, self._part_digest.get(container.name, ""), failure)
 
     # --- jobs and registrations --------------------------------------------------------------------------------------
 
@@ -381,7 +415,7 @@ class Actions:
         job: Job = self._jobs[action.target]
         code, output = self._engine.run_once(job)
         message = "" if code == 0 else f"{job.name} ended with exit code {code}: {output.strip()[-1500:]}"
-        self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), self._redact(message)[:300]))
+        self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300]))
         return Outcome(action, "done") if code == 0 else Outcome(action, "failed", "JobFailed", message)
 
     def _register(self, action: Action) -> Outcome:
@@ -407,4 +441,6 @@ _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 _NO_VERDICT = frozenset({"ContainerMissing", "EngineTimeout", "EngineUnreachable"})
 
 # Failures of the service itself, whose own log says more than the engine does.
-_ASK_THE_SERVICE = frozenset({"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse", "NotAnswering"})
+_ASK_THE_SERVICE = frozenset(
+    {"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse", "DiskFull", "NotAnswering"}
+)

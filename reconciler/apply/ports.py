@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from reconciler.model import Applied, Container, Job, JobResult, Registration
+from reconciler.model import Applied, Container, Failure, Job, JobResult, Registration
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,16 @@ class Basis:
     the commit says. `migrated` names services whose previous image does not fit their schema any more. `observed` maps
     every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made.
     `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
-    `worked` are containers that are to be what they were when everything worked last.
+    `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here.
+    `failures` is why what was tried before was taken back.
     """
 
     in_force: Mapping[str, Container] = field(default_factory=dict)
     quarantined: frozenset[str] = frozenset()
     migrated: frozenset[str] = frozenset()
     worked: frozenset[str] = frozenset()
+    proved: frozenset[str] = frozenset()
+    failures: Mapping[str, Failure] = field(default_factory=dict)
     observed: Mapping[str, str] = field(default_factory=dict)
     owned: frozenset[str] = frozenset()
     registered: Mapping[str, Registration] = field(default_factory=dict)
@@ -81,7 +84,8 @@ class Store(Protocol):
 
     def applied(self, container: str, applied: Applied) -> None: ...
     def job_done(self, job: str, result: JobResult) -> None: ...
-    def quarantine(self, container: str, digest: str) -> None: ...
+    def quarantine(self, container: str, digest: str, failure: Failure) -> None: ...
+    def recovered(self, container: str) -> None: ...
     def registered(self, registration: Registration) -> None: ...
     def unregistered(self, registration_id: str) -> None: ...
 

@@ -9,6 +9,7 @@ from reconciler import data
 from reconciler.catalogue.references import check_references
 from reconciler.catalogue.types import Catalogue, Origin, Service, Variable
 from reconciler.document import yaml
+from reconciler.document.content import check as check_text
 from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
@@ -23,6 +24,10 @@ RESERVED: Final = frozenset(
     )
 )
 PREFIX: Final[Mapping[Origin, str]] = {"catalogue": "catalogue", "site": "services"}
+
+# Of a site's own: the whole of Kolla has 80 services with 300 containers.
+MAX_SERVICES: Final = 1000
+MAX_CONTAINERS: Final = 2000
 
 _FOLDER_FILES: Final = ("service.yml", "variables.yml", "README.md", "templates/")
 _IGNORED: Final = ("examples/", "tests/", "docs/")
@@ -61,6 +66,9 @@ def read(files: Mapping[str, bytes], origin: Origin, problems: list[Problem], tr
             problems.append(
                 _place(origin, path).problem("is not in a folder of a service", "services/<name>/service.yml")
             )
+    if len(folders) > MAX_SERVICES:
+        place = _place(origin, "").problem(f"has {len(folders)} services; {MAX_SERVICES} are the limit", "remove some")
+        raise SiteInvalid([place])
     services = {name: _service(name, content, origin, problems, trusted) for name, content in folders.items()}
     catalogue = Catalogue(services, _join(services.values(), problems))
     if origin == "catalogue":
@@ -84,8 +92,20 @@ def combine(shipped: Catalogue, own: Catalogue, problems: list[Problem]) -> Cata
     catalogue = Catalogue(services, _join(services.values(), found))
     known = {str(problem) for problem in problems}
     problems += [problem for problem in found if str(problem) not in known]
+    _bounded(own)
     problems += check_references(catalogue, own.services)
     return catalogue
+
+
+def _bounded(own: Catalogue) -> None:
+    """Raises SiteInvalid when the services have more containers and jobs than any host could run."""
+    count = 0
+    for service in own.services.values():
+        count += len(service.section("containers")) + len(service.section("jobs"))
+        if count > MAX_CONTAINERS:
+            place = service.document.place(("containers",), key=True)
+            message = f"with these the site has more than {MAX_CONTAINERS} containers and jobs of its own"
+            raise SiteInvalid([place.problem(message, "remove some")])
 
 
 def _finish(catalogue: Catalogue, problems: list[Problem]) -> Catalogue:
@@ -115,9 +135,10 @@ def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: li
     for path, content in files.items():
         if path.startswith("templates/"):
             try:
-                templates[path.removeprefix("templates/")] = content.decode()
-            except UnicodeDecodeError:
-                problems.append(_place(origin, f"{name}/{path}").problem("is not UTF-8 text", "save it in UTF-8"))
+                text = content.decode() if trusted else check_text(content, _place(origin, f"{name}/{path}").file)
+                templates[path.removeprefix("templates/")] = text
+            except SiteInvalid as error:
+                problems += error.problems
     return Service(
         name, documents["service"], _variables(name, documents["variables"], problems, trusted), templates, origin
     )

@@ -6,29 +6,32 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.catalogue.types import Catalogue, Service
-from reconciler.document.grammar import is_expression, suggest
+from reconciler.document.grammar import suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Path, Place
 from reconciler.errors import Problem
 
 # Sections whose names are shared by all services, and what one entry is called in messages.
 _UNIQUE: Final = {"containers": "container", "jobs": "job", "frontends": "frontend", "scrape": "scrape target"}
 _GROUPED: Final = ("containers", "frontends", "scrape", "logs", "checks")
+_COMMON: Final = "common"
 _INCLUDED: Final = re.compile(r"""['"]([^'"\n]+)['"]""")
 
 
 def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem]:
     """What is wrong with the services `names` in the whole catalogue. Expressions are not followed."""
     world = _World.of(catalogue)
+    names = list(names)
     problems = _taken_twice(catalogue)
+    problems += _passwords(catalogue, frozenset(names))
     for name in names:
         service = catalogue.services[name]
         problems += _requires(service, catalogue)
-        problems += _passwords(service, catalogue)
         problems += _groups(service, world)
         problems += _containers(service, world)
         problems += _jobs(service, world)
         problems += _needs(service, world)
-        problems += _templates(service)
+        problems += _templates(service, world)
     return problems
 
 
@@ -39,6 +42,8 @@ class _World:
     containers: frozenset[str]
     jobs: frozenset[str]
     groups: frozenset[str]
+    scripts: frozenset[str]  # templates that `validate` names, and expressions in their place
+    common: frozenset[str]  # the templates where every service finds its scripts
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> "_World":
@@ -48,6 +53,8 @@ class _World:
             frozenset(name for service in services for name in service.section("containers")),
             frozenset(name for service in services for name in service.section("jobs")),
             frozenset(groups) | {parent for parents in groups.values() for parent in parents} | {"all"},
+            frozenset(script for service in services for _, script in _scripts(service)),
+            frozenset(common.templates if (common := catalogue.services.get(_COMMON)) else ()),
         )
 
 
@@ -92,13 +99,13 @@ def _requires(service: Service, catalogue: Catalogue) -> list[Problem]:
     ]
 
 
-def _passwords(service: Service, catalogue: Catalogue) -> list[Problem]:
-    """Several services may need one password; then they must agree on what it is."""
+def _passwords(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
+    """Several services may need one password; then they must agree on what it is. Reported where one of `names` does not."""
     problems = []
     first: dict[str, Any] = {}
     for password in catalogue.password_definitions():
         earlier = first.setdefault(password.name, password)
-        if password.service == service.name or earlier.service == service.name:
+        if password.service in names or earlier.service in names:
             same = {**password.definition, "description": ""} == {**earlier.definition, "description": ""}
             if not same:
                 hint = f"first at {earlier.place}"
@@ -159,11 +166,27 @@ def _needs(service: Service, world: _World) -> list[Problem]:
     ]
 
 
-def _templates(service: Service) -> list[Problem]:
+def _scripts(service: Service) -> Iterator[tuple[Path, str]]:
+    """What containers name as their image's checker, each with its path; expressions too."""
+    for name, container in _entries(service, "containers"):
+        part = container.get("validate")
+        if isinstance(part, str):
+            yield ("containers", name, "validate"), part
+        elif isinstance(part, dict) and isinstance(script := part.get("script"), str):
+            yield ("containers", name, "validate", "script"), script
+
+
+def _templates(service: Service, world: _World) -> list[Problem]:
     """Templates that are not there, and those that nothing uses (a template may include another by its name)."""
     problems: list[Problem] = []
     used: set[str] = set()
-    dynamic = False
+    for path, script in _scripts(service):
+        used.add(script)
+        if not is_expression(script) and script not in world.common and script not in service.templates:
+            problems.append(_unknown(service, path, "template", script, {*service.templates, *world.common}))
+    if service.name == _COMMON:
+        used |= world.scripts
+    dynamic = any(map(is_expression, used))
     for section in ("containers", "jobs"):
         for name, owner in _entries(service, section):
             dynamic = dynamic or is_expression(owner.get("files"))

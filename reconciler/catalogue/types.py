@@ -37,13 +37,12 @@ class Password:
 class OverridePattern:
     """A path below the site's config/ that a file of a service reads, as service.yml writes it.
 
-    `containers` are the names that `{container}` stands for. `text` is false where the file is copied as it is.
+    `containers` are the names that `{container}` stands for.
     """
 
     pattern: str
     service: str
     containers: tuple[str, ...]
-    text: bool
     place: Place
 
 
@@ -120,14 +119,13 @@ def _file_patterns(
     for index, file in enumerate(files if isinstance(files, list) else ()):
         if not isinstance(file, dict):
             continue
-        text = file.get("verbatim", False) is False
         where = (*path, "files", index)
         overrides = file.get("overrides")
         for number, pattern in enumerate(overrides if isinstance(overrides, list) else ()):
             if named and "{container}" not in str(pattern):
                 continue
             place = service.document.place((*where, "overrides", number))
-            yield OverridePattern(str(pattern), service.name, containers, text, place)
+            yield OverridePattern(str(pattern), service.name, containers, place)
         if file.get("source") and not named:
             place = service.document.place((*where, "source"))
-            yield OverridePattern(str(file["source"]), service.name, containers, text, place)
+            yield OverridePattern(str(file["source"]), service.name, containers, place)

@@ -1,44 +1,66 @@
-"""What verbs do with a site's content, as functions for `run.python`: one plain JSON argument, one plain JSON answer.
+"""What verbs do with a site's content, as functions for `run.python`: a plain JSON argument, what was read, a plain JSON answer.
 
-A source of content is {"directory": path}, or {"repository": path, "commit": 40 hex digits, "path": folder}.
+`source` and `base` in an argument are sources of `git.content`; their files are the second argument.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from reconciler import errors, prepare, sops
+from reconciler import errors, prepare, prepare_child, sops
+from reconciler.alarm import Alarm
 from reconciler.catalogue import Catalogue
-from reconciler.git import tree
+from reconciler.ci_child import policy_changes, rotations
+from reconciler.document.numbers import spelled
+from reconciler.git.content import WORK_TREE
 from reconciler.model import to_json
-from reconciler.render import render as render_host
+from reconciler.plan import preview
+from reconciler.render import World, bind, render
+from reconciler.render import explain as explained
+from reconciler.render.digest import part_digest
 from reconciler.site import Site
+from reconciler.site_child import Content, files, gather, load, warm
+from reconciler.site_child import render as render_host
 
-Source = Mapping[str, str]
-WORK_TREE = "work tree"  # stands for the revision of content that is in no commit
+__all__ = [
+    "desired",
+    "explain",
+    "gather",
+    "hosts",
+    "kinds",
+    "passwords",
+    "plan",
+    "representatives",
+    "sealed",
+    "validate",
+    "warm",
+]
+
+Gathered = Mapping[str, Content | errors.SiteInvalid]
 
 
-def read(source: Source) -> dict[str, bytes]:
-    """The files of a site. Raises errors.SiteInvalid, errors.Terminal."""
-    if "directory" in source:
-        return tree.read_worktree(Path(source["directory"]))
-    return tree.read(Path(source["repository"]), source["commit"], source["path"])
-
-
-def validate(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """{"source", "all_hosts": bool} → {"problems": rows, "hosts": count, "rendered": names}."""
+def validate(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source", "all_hosts": bool} → {"problems", "hosts": count, "rendered": names}."""
     try:
-        site = prepare.load(read(argument["source"]))
+        site = load(files(gathered, "source"))
     except errors.SiteInvalid as error:
-        return {"problems": _rows(error.problems), "hosts": 0, "rendered": []}
+        return {"problems": to_json(sorted(set(error.problems))), "hosts": 0, "rendered": []}
     problems = set(site.warnings)
     hosts = list(site.hosts) if argument["all_hosts"] else representatives(site)
+    world = World(site)
     for host in hosts:
-        try:
-            render_host(site, host, WORK_TREE)
-        except errors.SiteInvalid as error:
-            problems.update(error.problems)
-    return {"problems": _rows(problems), "hosts": len(site.hosts), "rendered": hosts}
+        with Alarm(prepare.HOST_SECONDS, f"the host {host}") as alarm:
+            try:
+                render(site, host, WORK_TREE, world)
+            except errors.SiteInvalid as error:
+                problems.update(error.problems)
+        if alarm.rang or world.exhausted:
+            break  # so would every other host, and each would take as long
+    return {"problems": to_json(sorted(problems)), "hosts": len(site.hosts), "rendered": hosts}
+
+
+def kinds(argument: Mapping[str, Any], gathered: Gathered) -> list[str]:
+    """{"source"} → one host of each kind."""
+    return representatives(load(files(gathered, "source")))
 
 
 def representatives(site: Site) -> list[str]:
@@ -65,80 +87,65 @@ def representatives(site: Site) -> list[str]:
     return list(kinds.values())
 
 
-def explain(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """{"source", "host", "name"} → {"name", "host", "value", "secret", "layers": […], "problems": rows}."""
-    from reconciler.render import explain as explained
-
-    site = prepare.load(read(argument["source"]))
-    found = explained(site, argument["host"], argument["name"])
+def explain(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source", "host", "name"} → {"name", "host", "value", "secret", "layers": […], "problems"}."""
+    site = load(files(gathered, "source"))
+    with Alarm(prepare.HOST_SECONDS, argument["name"]):
+        found = explained(site, argument["host"], argument["name"])
     variable = site.catalogue.variables.get(found.name)
     return {
         "name": found.name,
         "host": found.host,
-        "value": found.value,
+        "value": spelled(found.value),
         "secret": found.secret,
         "description": variable.description if variable else "",
-        "layers": [{"origin": layer.origin, "value": layer.value, "place": str(layer.place)} for layer in found.layers],
-        "problems": _rows(found.problems),
-    }
-
-
-def render(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """{"source", "host", "keys": None or sops.Keys as JSON} → {"config_root", "files": [[path, content, mode]]}.
-
-    Without keys secrets stay tokens.
-    """
-    from reconciler.render import bind
-
-    content = read(argument["source"])
-    site = prepare.load(content)
-    _require_host(site, argument["host"])
-    desired = render_host(site, argument["host"], WORK_TREE)
-    secrets: Mapping[str, str] | None = None
-    if argument["keys"] is not None:
-        keys = sops.Keys.from_json(argument["keys"])
-        secrets = prepare.decrypt(site, content, argument["host"], desired, keys)
-    return {
-        "config_root": desired.config_root,
-        "files": [
-            [file.path, file.content if secrets is None else bind(file.content, secrets), file.mode]
-            for file in desired.files
+        "layers": [
+            {"origin": layer.origin, "value": spelled(layer.value), "place": str(layer.place)} for layer in found.layers
         ],
+        "problems": to_json(found.problems),
     }
 
 
-def hosts(argument: Mapping[str, Any]) -> list[str]:
+def desired(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source", "host"} → {"desired", "locked"} of `prepare.Answer`, at the revision "work tree"."""
+    content = files(gathered, "source")
+    site = load(content)
+    _require_host(site, argument["host"])
+    made = render_host(site, argument["host"], WORK_TREE)
+    found: dict[str, Any] = to_json(prepare.Answer(made, prepare_child.locked(site, content, made)))
+    return found
+
+
+def hosts(argument: Mapping[str, Any], gathered: Gathered) -> list[str]:
     """{"source"} → the names of all hosts."""
-    return list(prepare.load(read(argument["source"])).hosts)
+    return list(load(files(gathered, "source")).hosts)
 
 
-def plan(argument: Mapping[str, Any]) -> dict[str, Any]:
+def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     """{"source", "base": source or None, "hosts": names, "revision"} → {"plans": one per host, "policy": differences}.
 
     A host that only the base has is planned as one that nothing is wanted of.
     """
-    from reconciler.ci_child import policy_changes
-    from reconciler.plan import preview
-    from reconciler.render import bind
-    from reconciler.render.digest import part_digest
-
-    site = prepare.load(read(argument["source"]))
-    base = _base_site(argument["base"])
-    plans = []
+    site = load(files(gathered, "source"))
+    base = _base_site(argument["base"], gathered)
+    plans, problems = [], []
     for host in argument["hosts"]:
         before = render_host(base, host, "base") if base is not None and host in base.hosts else None
         after = render_host(site, host, argument["revision"])
         plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest)))
+        problems += rotations(before, after)
+    if problems:
+        raise errors.SiteInvalid(sorted(set(problems)))
     policy = policy_changes(base.policy, site.policy) if base is not None else []
-    return {"plans": plans, "policy": [to_json(item) for item in policy]}
+    return {"plans": plans, "policy": to_json(policy)}
 
 
-def _base_site(source: Source | None) -> Site | None:
+def _base_site(source: Mapping[str, str] | None, gathered: Gathered) -> Site | None:
     """The site to compare with. One that is not valid counts as a problem of the base, and says so."""
     if source is None:
         return None
     try:
-        return prepare.load(read(source))
+        return load(files(gathered, "base"))
     except errors.SiteInvalid as error:
         raise errors.Terminal(
             f"the revision to compare with ({source.get('commit', '')[:12]}) is not valid itself: {error} (give another "
@@ -147,9 +154,10 @@ def _base_site(source: Source | None) -> Site | None:
         ) from None
 
 
-def passwords(argument: Mapping[str, Any]) -> list[dict[str, Any]]:
+def passwords(argument: Mapping[str, Any], gathered: Gathered) -> list[dict[str, Any]]:
     """{"source", "services": names or []} → [{"name", "kind", "length", "service"}] of the catalogue with the site's own services."""
-    catalogue = _catalogue(read(argument["source"]))
+    with Alarm(prepare.LOAD_SECONDS, "reading the services"):
+        catalogue = _catalogue(files(gathered, "source"))
     wanted = set(argument["services"])
     if unknown := wanted - catalogue.services.keys():
         raise errors.Terminal(f"there is no service {', '.join(sorted(unknown))}", reason="ServiceUnknown")
@@ -160,7 +168,19 @@ def passwords(argument: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _catalogue(content: Mapping[str, bytes]) -> Catalogue:
+def sealed(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source", "file"} → {"names": {dotted name: whether it is set}, "recipients", "text": what sops is given of it} of an
+    encrypted file of the site."""
+    content, name = files(gathered, "source"), argument["file"]
+    found, examined = sops.ciphertexts(content[name], name=name), sops.examine(content[name], name=name)
+    return {
+        "names": {key: bool(text) for key, text in found.items()},
+        "recipients": examined.recipients,
+        "text": examined.text.decode(),
+    }
+
+
+def _catalogue(content: Content) -> Catalogue:
     from reconciler.catalogue.load import combine
     from reconciler.catalogue.load import read as read_services
 
@@ -176,21 +196,3 @@ def _require_host(site: Site, host: str) -> None:
     if host not in site.hosts:
         known = ", ".join(sorted(site.hosts)[:8])
         raise errors.Terminal(f"inventory.yml has no host {host!r} (it has {known})", reason="HostUnknown")
-
-
-def _rows(problems: Iterable[errors.Problem]) -> list[Sequence[Any]]:
-    ordered = sorted(problems, key=lambda p: (p.file, p.line, p.column, p.message))
-    return [[p.file, p.line, p.column, p.message, p.hint, p.severity] for p in ordered]
-
-
-def desired(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """{"source", "host", "keys"} → {"desired", "secrets"}, as `prepare.prepare_child` gives for a commit."""
-    content = read(argument["source"])
-    site = prepare.load(content)
-    _require_host(site, argument["host"])
-    wanted = render_host(site, argument["host"], WORK_TREE)
-    keys = sops.Keys.from_json(argument["keys"])
-    return {
-        "desired": to_json(wanted),
-        "secrets": prepare.decrypt(site, content, argument["host"], wanted, keys),
-    }

@@ -1,10 +1,8 @@
 """`ci review`, `ci summary` and `diff`: what a change would do, on a merge request or between two revisions."""
 
 import contextlib
-import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler import errors
-from reconciler.cli import checkout, output, problems
+from reconciler.cli import checkout, output, problems, token
 from reconciler.cli.options import json_option
+from reconciler.text import json_text
 
 if TYPE_CHECKING:
     from reconciler.ci import Limits, Source
@@ -42,7 +41,7 @@ def ci() -> None:
 @click.option("--junit", type=_FILE, help="Write validation problems here as a JUnit report.")
 @click.option("--codequality", type=_FILE, help="Write them here as GitLab's Code Quality report.")
 @click.option("--time-limit", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds in all.")
-@click.option("--host-limit", type=click.FloatRange(min=0.1), default=20.0, show_default=True,
+@click.option("--host-limit", type=click.FloatRange(min=0.1), default=1.0, show_default=True,
               help="Seconds of processor time for one host.")  # fmt: skip
 def review(
     site: Path | None,
@@ -64,27 +63,27 @@ def review(
     from reconciler import ci as planning
     from reconciler import review as views
 
-    with _token_file() as token:
-        found = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
-        text = views.note(found)
-        if html:
-            _write(html, views.page(found))
-        if json_:
-            _write(json_, json.dumps(views.as_json(found), indent=1, ensure_ascii=False))
-        if junit:
-            _write(junit, problems.junit([*found.problems, *_failure(found)]))
-        if codequality:
-            _write(codequality, problems.code_quality([*found.problems, *_failure(found), *found.warnings], found.path))
-        settings = None if dry_run else _forge(token)
-        if settings is None:
-            click.echo(text, nl=False)
-        else:
-            _post(settings, views.marker(found), text)
-    click.echo(views.headline(found), err=True)
+    held = token.take()
+    found = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
+    text = views.note(found)
+    if html:
+        _write(html, views.page(found))
+    if json_:
+        _write(json_, json_text(views.as_json(found), indent=1))
+    if junit:
+        _write(junit, problems.junit([*found.problems, *_failure(found)]))
+    if codequality:
+        _write(codequality, problems.code_quality([*found.problems, *_failure(found), *found.warnings], found.path))
+    settings = None if dry_run else _forge(held)
+    if settings is None:
+        output.document(text, nl=False)
+    else:
+        _post(settings, views.marker(found), text)
+    output.line(views.headline(found), err=True)
     for problem in found.problems:
-        click.echo(str(problem), err=True)
+        output.line(str(problem), err=True)
     if found.failure:
-        click.echo(f"error: {found.failure}", err=True)
+        output.line(f"error: {found.failure}", err=True)
     return 0 if found.valid else 1
 
 
@@ -100,23 +99,22 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
     from reconciler import ci as planning
     from reconciler import ci_summary
 
-    with _token_file() as token:
-        settings = _forge(token, need=())
-        if settings is None:
-            raise errors.Terminal(
-                "there is no token or this is no job of GitLab CI: set RECONCILER_TOKEN, CI_SERVER_URL and CI_PROJECT_PATH",
-                reason="ForgeMisconfigured",
-            )
-        source, _ = _head(site, None)
-        commit = source.commit or _resolve(source, "HEAD")
-        name, hosts = planning.hosts(replace(source, commit=commit))
-        found = ci_summary.collect(settings, commit, name, hosts)
+    settings = _forge(token.take(), need=())
+    if settings is None:
+        raise errors.Terminal(
+            "there is no token or this is no job of GitLab CI: set RECONCILER_TOKEN, CI_SERVER_URL and CI_PROJECT_PATH",
+            reason="ForgeMisconfigured",
+        )
+    source, _ = _head(site, None)
+    commit = source.commit or _resolve(source, "HEAD")
+    name, hosts = planning.hosts(replace(source, commit=commit))
+    found = ci_summary.collect(settings, commit, name, hosts)
     if junit:
         _write(junit, ci_summary.junit(found))
     if json_:
         output.as_json(ci_summary.as_json(found))
     else:
-        click.echo(ci_summary.text(found))
+        output.line(ci_summary.text(found))
     return 0 if found.well else 1
 
 
@@ -229,42 +227,23 @@ def _hinting() -> Iterator[None]:
 # --- where the note goes --------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _token_file() -> Iterator[Path | None]:
-    """A file that holds the token, None when there is none. From here on the token is in no environment.
-
-    Taken away before anything of the branch is looked at.
-    """
-    named = os.environ.pop("RECONCILER_TOKEN_FILE", "")
-    token = os.environ.pop("RECONCILER_TOKEN", "")
-    if named or not token:
-        yield Path(named) if named else None
-        return
-    with tempfile.TemporaryDirectory(prefix="reconciler-token-") as folder:
-        file = Path(folder, "token")
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(token)
-        yield file
-
-
-def _forge(token: Path | None, need: tuple[str, ...] = ("CI_MERGE_REQUEST_IID",)) -> "ForgeSettings | None":
+def _forge(held: Path | None, need: tuple[str, ...] = ("CI_MERGE_REQUEST_IID",)) -> "ForgeSettings | None":
     """Where to post, out of GitLab CI's variables; None, and why on stderr, when something is missing."""
     from reconciler.forge import ForgeSettings
 
     variables = os.environ
     missing = [name for name in need if not variables.get(name)]
-    if token is None:
+    if held is None:
         missing.append("RECONCILER_TOKEN")
     url = variables.get("CI_API_V4_URL", "").removesuffix("/api/v4") or variables.get("CI_SERVER_URL", "")
     # The merge request's own project: that of a fork is another one.
     project = variables.get("CI_MERGE_REQUEST_PROJECT_PATH") or variables.get("CI_PROJECT_PATH", "")
     missing += [name for name, value in (("CI_SERVER_URL", url), ("CI_PROJECT_PATH", project)) if not value]
-    if missing or token is None:
+    if missing or held is None:
         click.echo(f"not posted: {', '.join(missing)} not set", err=True)
         return None
     ca_file = variables.get("CI_SERVER_TLS_CA_FILE")
-    return ForgeSettings("gitlab", url, project, token, Path(ca_file) if ca_file else None)
+    return ForgeSettings("gitlab", url, project, held, Path(ca_file) if ca_file else None)
 
 
 def _post(settings: "ForgeSettings", marker: str, text: str) -> None:

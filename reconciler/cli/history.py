@@ -48,7 +48,8 @@ class _Change:
 def history(limit: int, actions: bool, offline: bool, json_: bool) -> None:
     """Show what was changed or refused, newest first.
 
-    Only cycles that did something, or refused to, are in the history. A commit that came newly is shown with its author,
+    Only cycles that did something, or refused to, are in the history, and commits that changed nothing here. A failure that
+    repeats itself is one entry. A commit that came newly is shown with its author,
     its page and its merge request: that one is in the message of a merge commit, else the forge of the settings is asked,
     once for each commit.
     """
@@ -79,9 +80,18 @@ def _show(entry: dict[str, Any], changes: dict[str, _Change], actions: bool) -> 
         output.line(f"    {failure[1]} [{failure[0]}]")
     if cause := entry.get("cause"):
         output.line(f"    {cause}")
+    if again := entry.get("again"):
+        last = f"{datetime.fromisoformat(entry['last']).astimezone():%Y-%m-%d %H:%M:%S}"
+        output.line(f"    again, {again} time{'' if again == 1 else 's'} since, the last at {last}")
     for action in entry["actions"] if actions else ():
         mark = "" if action["result"] == "done" else f"  {action['result']}: {action['message']} [{action['reason']}]"
         output.line(f"    {action['line']}{mark}")
+    for found in entry.get("happened", ()):
+        output.line(
+            f"    {found['target']} was {found['text']}"
+            if not found["text"].startswith("its ")
+            else f"    {found['target']}: {found['text']}"
+        )
     for target, text in entry.get("explained", {}).items():
         output.line(f"    {target} was {text}" if not text.startswith(("its ", "ended")) else f"    {target}: {text}")
 
@@ -168,7 +178,9 @@ def _headline(entry: dict[str, Any]) -> str:
     counts = ", ".join(filter(None, (f"{done} done" if done else "", f"{failed} failed" if failed else "")))
     what = " ".join(filter(None, (entry["revision"][:12], entry.get("subject", ""))))
     when = f"{datetime.fromisoformat(entry['at']).astimezone():%Y-%m-%d %H:%M:%S}"
-    return f"{when}  {what or 'no revision'}: {counts or 'nothing done'} in {entry['seconds']} s ({entry['trigger']})"
+    quiet = entry.get("failure") or entry.get("refused") or entry.get("happened")
+    nothing = "nothing done" if quiet else "accepted, nothing to change here"
+    return f"{when}  {what or 'no revision'}: {counts or nothing} in {entry['seconds']} s ({entry['trigger']})"
 
 
 def _style(entry: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output, problems
 from reconciler.cli.options import json_option
-from reconciler.cli.site import in_child, source
+from reconciler.cli.site import Validated, in_child, source
 
 if TYPE_CHECKING:
     from reconciler.cli.scaffold import NewHost
@@ -278,8 +278,8 @@ def _build(target: Path, files: Mapping[str, str], key: _Key | None) -> _Made:
         filled = passwords.generate(
             scratch / FILE, wanted_passwords(scratch), keys=sops.Keys(key.file if key else None)
         )
-        answer = in_child("validate", {"source": source(scratch), "all_hosts": True})
-        found = [errors.Problem(*row) for row in answer["problems"]]
+        answer = in_child("validate", {"source": source(scratch), "all_hosts": True}, Validated)
+        found = list(answer.problems)
         if problems.count(found)[0]:
             raise errors.SiteInvalid(found)
         plans, _ = site_plans(scratch, (), None)

@@ -1,22 +1,23 @@
 """Finds the verb, turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 an error, with one line about what is wrong and what to do; 130 interrupted. Verbs that answer a
+Exit codes: 0 done; 1 an error, with one line about what is wrong and what to do; 130 interrupted, 143 terminated. Verbs that answer a
 question say in their help what 1 and 2 mean there. Errors of ours never show a traceback; `--debug` shows one, and never
 with the values of local variables.
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from reconciler import errors
-from reconciler.cli import output
+from reconciler import DISTRIBUTION, errors, run
+from reconciler.cli import output, token
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
 _VERBS = {
@@ -102,10 +103,8 @@ class Program(click.Group):
                 traceback.print_exc()
             return failed
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{Path(where.filename).name}:{where.lineno}"
-            click.echo(f"error: {type(error).__name__} at {place}: this is a mistake in the program", err=True)
-            click.echo("  what to do: run it again with --debug and report what it prints", err=True)
+            output.line(f"error: {errors.defect(error, verb or 'the program')} [InternalError]", err=True)
+            output.line("  what to do: run it again with --debug, and add what it prints to the report", err=True)
             if debug:
                 traceback.print_exc()
             return failed
@@ -116,14 +115,14 @@ def _show(error: errors.ReconcilerError) -> None:
         for problem in error.problems:
             output.line(str(problem), err=True)
         count = len(error.problems)
-        click.echo(f"error: the site has {count} problem{'' if count == 1 else 's'} (SiteInvalid)", err=True)
+        output.line(f"error: the site has {count} problem{'' if count == 1 else 's'} (SiteInvalid)", err=True)
         return
     again = " Trying again may help." if isinstance(error, errors.Transient) else ""
     output.line(f"error: {error} [{error.reason}]{again}", err=True)
 
 
 _EPILOG = """\b
-Exit codes: 0 done; 1 an error, with what to do about it; 130 interrupted. What else a verb answers with its
+Exit codes: 0 done; 1 an error, with what to do about it; 130 interrupted, 143 terminated. What else a verb answers with its
 exit code (validate, plan, drift, status, doctor) is in its own --help."""
 
 
@@ -132,7 +131,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 )
 @click.option("--config", type=click.Path(path_type=Path), envvar="RECONCILER_CONFIG", help="The node's settings file.")
 @click.option("--debug", is_flag=True, help="Show tracebacks (never with values of variables).")
-@click.version_option(package_name="reconciler", message="%(prog)s %(version)s")
+@click.version_option(package_name=DISTRIBUTION, message="%(prog)s %(version)s")
 @click.pass_context
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
@@ -144,4 +143,16 @@ def program(context: click.Context, config: Path | None, debug: bool) -> None:
 
 def main() -> None:
     """The entry point of the installed program."""
+    token.leave_environment()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     program.main()
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End as any error ends: contexts are left, and with them goes what was temporary. Nothing waits for a child."""
+    run.end_all()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)

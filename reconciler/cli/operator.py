@@ -134,7 +134,8 @@ def anchor_show(json_: bool) -> None:
 def anchor_accept(revision: str, reason: str, json_: bool) -> None:
     """Accept REVISION though it is no descendant of the anchor, or not signed as the settings ask.
 
-    It is fetched and validated as any other; what is not valid is refused all the same.
+    It is fetched and validated as any other; what is not valid is refused all the same. A node whose state directory was lost
+    begins anew with it.
     """
     from reconciler.model import to_json
     from reconciler.node import Node
@@ -182,7 +183,7 @@ def owner_show(json_: bool) -> None:
 def owner_claim(label: str, json_: bool) -> None:
     """Take over the containers and volumes whose owner is LABEL, on this node's engine.
 
-    For a node that lost its state directory: LABEL is what `reconciler plan` names beside them. What belongs to an
+    LABEL is what `reconciler plan` or `reconciler status` names beside them. What belongs to an
     installation that still runs must not be claimed: both would change the same containers.
     """
     from reconciler.model import to_json

@@ -1,13 +1,17 @@
-"""How verbs print: rich on a terminal, plain text in a pipe or with NO_COLOR, JSON when asked for."""
+"""How verbs print: rich on a terminal, plain text in a pipe or with NO_COLOR, JSON when asked for.
+
+Everything that a verb says goes through here, and so through `printable`: much of it was written by others.
+"""
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
+
+from reconciler.text import json_text, printable
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "error": "red"}
 
@@ -20,17 +24,17 @@ def fancy(stream: Any = None) -> bool:
 
 def as_json(value: Any) -> None:
     """Print plain JSON values, indented, keys as they come."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    click.echo(json_text(value, indent=2))
 
 
-def printable(text: str) -> str:
-    """`text` without what steers a terminal: much of what is shown was written by whoever may push."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+def document(text: str, *, nl: bool = True) -> None:
+    """A whole document that its own writer made safe: XML, JSON, Markdown."""
+    click.echo(text, nl=nl)
 
 
 def line(text: str = "", style: str = "", *, err: bool = False) -> None:
     """Text with a line's end; `style` is a colour on a terminal."""
-    shown = printable(text)
+    shown = printable(text, keep_newlines=True)
     click.echo(click.style(shown, fg=STYLES.get(style, style)) if style and fancy() else shown, err=err)
 
 
@@ -66,11 +70,11 @@ def progress(text: str) -> Iterator[None]:
 
 def diff(text: str) -> None:
     """Print a text that may hold unified diffs, coloured on a terminal."""
-    text = printable(text)
+    text = printable(text, keep_newlines=True)
     if not fancy():
         click.echo(text)
         return
-    for row in text.splitlines():
+    for row in text.split("\n"):
         mark = row.lstrip()[:1]
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(mark) if row.startswith("    ") else None
         click.echo(click.style(row, fg=colour) if colour else row)

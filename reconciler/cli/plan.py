@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,10 @@ from reconciler import errors
 from reconciler.cli import checkout, output
 from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.cli.site import in_child, source
+from reconciler.model import Difference, Plan
 
 if TYPE_CHECKING:
-    from reconciler.model import Difference, Plan
+    from reconciler.model import Action, Difference, Held, Plan
     from reconciler.node import Node
     from reconciler.settings import Settings
     from reconciler.target import Target
@@ -22,6 +25,14 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "markdown")
 _SECONDS = 600.0
 _HOSTS_PER_CHILD = 8  # below that, another child costs more than it saves
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `children.plan` answers: one plan per host, and what differs in how the site treats them."""
+
+    plans: tuple[Plan, ...]
+    policy: tuple[Difference, ...]
 
 
 @click.command()
@@ -72,27 +83,31 @@ def plan(
 def drift(json_: bool, detailed_exitcode: bool) -> int:
     """Show what differs here though nobody committed it.
 
-    Looks at this node now and compares with the accepted revision. Exits with 0, on errors with 1; with
-    --detailed-exitcode with 2 when there is drift.
+    Looks at this node now, also into containers and at registrations, and compares with the accepted revision. Exits with 0; on
+    errors, and when something could not be looked at, with 1; with --detailed-exitcode with 2 when there is drift.
     """
     from reconciler.model import to_json
     from reconciler.report.text import difference
     from reconciler.state import StateDirectory
 
-    settings = load_settings()
+    settings, began = load_settings(), datetime.now().astimezone()
     found = node_plan(settings)
+    unknown = [item for item in found.held if item.reason == "Unknown"]
+    looked = f"looked at {began:%H:%M:%S}"
     explained = (StateDirectory(settings.state_dir).report or {}).get("explained", {})
     state = [action for action in found.actions if action.drift]
     held = [item for item in found.held if item.drift]
     if json_:
         healed: Any = [to_json(action) for action in state]
         verdict = {"host": found.host, "revision": found.revision, "to_heal": healed, "held": to_json(held)}
-        output.as_json({**verdict, "explained": explained})
+        more = {"unknown": to_json(unknown), "looked_at": began.isoformat(timespec="seconds")}
+        output.as_json({**verdict, "explained": explained, **more})
     elif not state and not held:
-        output.line("no drift", "ok")
+        output.line(f"no drift in what could be looked at ({looked})" if unknown else f"no drift ({looked})", "ok")
     else:
         rows = [
-            (action.target, action.cause, action.differences, f"{action.verb} at the next pass") for action in state
+            (action.target, action.cause, action.differences, f"{action.verb} {_when(action, settings)}")
+            for action in state
         ]
         rows += [(item.target, item.message, item.differences, item.reason) for item in held]
         for target, cause, differences, answer in rows:
@@ -101,17 +116,41 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
                 output.line(f"    {explained[target]}")
             for item in differences:
                 output.line(f"    {difference(item)}")
-    return 2 if detailed_exitcode and (state or held) else 0
+    if unknown and not json_:
+        output.line(f"unknown: {len(unknown)} could not be looked at", "fail")
+        for target, message in _by_message(unknown):
+            output.line(f"    {target}: {message}", "fail")
+    return 1 if unknown else 2 if detailed_exitcode and (state or held) else 0
 
 
-def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list["Plan"], list["Difference"]]:
+def _when(action: "Action", settings: "Settings") -> str:
+    """What only a deep pass sees is put right by one."""
+    from reconciler.model import Verb
+    from reconciler.plan import INSIDE
+
+    deep = action.verb in (Verb.REGISTER, Verb.UNREGISTER) or any(d.field == INSIDE for d in action.differences)
+    if not deep:
+        return "at the next pass"
+    return f"at the next deep pass (every {settings.daemon.deep_interval:g} s; now: `reconciler reconcile --deep`)"
+
+
+def _by_message(unknown: Sequence["Held"]) -> list[tuple[str, str]]:
+    """What has the same reason is one line."""
+    targets: dict[str, list[str]] = {}
+    for item in unknown:
+        targets.setdefault(item.message, []).append(item.target)
+    return [
+        (", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""), message)
+        for message, names in targets.items()
+    ]
+
+
+def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan], list[Difference]]:
     """The plans of the hosts of a site (none named: all), in the inventory's order, and what differs in how they treat it.
 
     Raises errors.SiteInvalid.
     """
-    from reconciler.model import Difference, Plan, from_json
-
-    known = in_child("hosts", {"source": source(site)})
+    known = in_child("hosts", {"source": source(site)}, tuple[str, ...])
     if unknown := set(hosts) - set(known):
         raise errors.Terminal(
             f"inventory.yml has no host {', '.join(sorted(unknown))} (it has {', '.join(sorted(known)[:8])})",
@@ -120,19 +159,19 @@ def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list["Plan"
     chosen = [host for host in known if not hosts or host in hosts]
     count = max(1, min(os.cpu_count() or 1, len(chosen) // _HOSTS_PER_CHILD))
 
-    def work(part: list[str]) -> dict[str, Any]:
+    def work(part: list[str]) -> Planned:
         argument = {"source": source(site), "base": base, "hosts": part, "revision": "work tree"}
-        answer: dict[str, Any] = in_child("plan", argument, seconds=_SECONDS)
-        return answer
+        return in_child("plan", argument, Planned, seconds=_SECONDS)
 
     with ThreadPoolExecutor(count) as pool:
         answers = list(pool.map(work, [chosen[start::count] for start in range(count)]))
-    found = (from_json(Plan, row) for answer in answers for row in answer["plans"])
-    plans = {plan.host: plan for plan in found}
-    return [plans[host] for host in chosen], [from_json(Difference, row) for row in answers[0]["policy"]]
+    plans = {plan.host: plan for answer in answers for plan in answer.plans}
+    if plans.keys() != set(chosen):
+        raise errors.Terminal("the child processes answer for other hosts than asked", reason="ChildFailed")
+    return [plans[host] for host in chosen], list(answers[0].policy)
 
 
-def node_plan(settings: "Settings") -> "Plan":
+def node_plan(settings: "Settings") -> Plan:
     """What this node would do now. Raises errors.ReconcilerError."""
     from reconciler.node import Node
 
@@ -149,40 +188,34 @@ def node_plan(settings: "Settings") -> "Plan":
         node.close()
 
 
-def node_plan_of(site: Path, hosts: Sequence[str]) -> "Plan":
+def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
     """What this node would do if the content of a folder were its site."""
-    from reconciler import prepare, run
-    from reconciler.model import Desired, from_json
+    from reconciler import prepare, sops
     from reconciler.node import Node
-    from reconciler.secret import Secret
     from reconciler.target import make_target
 
     node = Node(load_settings(), forge=False)
     try:
         host = hosts[0] if hosts else node.settings.host
         keys = node.settings.secrets
-        argument = {
-            "source": source(site),
-            "host": host,
-            "keys": {name: str(path) for name in keys.__slots__ if (path := getattr(keys, name))},
-        }
-        answer = run.python("reconciler.cli.children:desired", argument, limits=prepare.LIMITS, no_network=True)
-        secrets = {name: Secret(value) for name, value in answer["secrets"].items()}
-        prepared = prepare.Prepared(from_json(Desired, answer["desired"]), secrets)
-        return planned(node, make_target(prepared))
+        answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
+        opened = prepare.unlock(
+            answer.locked, answer.desired, sops.Keys(keys.age_key_file, keys.ssh_key_file, keys.program)
+        )
+        target = make_target(prepare.Prepared(answer.desired, opened))
+        node.require_usable(target)
+        return planned(node, target)
     finally:
         node.close()
 
 
-def planned(node: "Node", target: "Target") -> "Plan":
+def planned(node: "Node", target: "Target") -> Plan:
     """What the node would do now, deep down. Nothing is changed."""
-    memory = node.state.memory()
+    memory = node.memory(target)
     return node.plan(target, node.observe(target, memory, deep=True), memory)
 
 
-def _print(
-    plans: Sequence["Plan"], policy: Sequence["Difference"], format_: str, compared: str, *, diffs: bool
-) -> None:
+def _print(plans: Sequence[Plan], policy: Sequence[Difference], format_: str, compared: str, *, diffs: bool) -> None:
     from reconciler.model import to_json
     from reconciler.report import text
 
@@ -190,7 +223,7 @@ def _print(
         shown = [{"host": p.host, **to_json(p)} for p in plans]
         output.as_json({"base": compared, "plans": shown, "policy": [to_json(item) for item in policy]})
     elif format_ == "markdown":
-        click.echo(text.plans_markdown(plans, title=f"Plan against {compared}"), nl=False)
+        output.document(text.plans_markdown(plans, title=f"Plan against {compared}"), nl=False)
     else:
         output.diff(f"plan against {compared}\n{text.plans_text(plans, diffs=diffs)}")
         if policy:

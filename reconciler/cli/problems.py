@@ -1,12 +1,12 @@
 """The problems of a site as text, JSON, JUnit XML and GitLab's code quality report."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 from reconciler.errors import Problem
+from reconciler.text import json_text, printable
 
 FORMATS = ("text", "json", "junit", "codequality")
 
@@ -71,7 +71,7 @@ def code_quality(problems: Sequence[Problem], prefix: str) -> str:
     """GitLab's report; `prefix` is the site's folder in the repository."""
     rows = []
     for p in problems:
-        path = f"{prefix}/{p.file}" if prefix else p.file
+        path = printable(f"{prefix}/{p.file}" if prefix else p.file)
         # Lines move while a problem stays: they are not part of its identity.
         identity = hashlib.sha256(f"{path}\0{p.message}".encode()).hexdigest()
         rows.append(
@@ -83,7 +83,7 @@ def code_quality(problems: Sequence[Problem], prefix: str) -> str:
                 "location": {"path": path, "lines": {"begin": max(p.line, 1)}},
             }
         )
-    return json.dumps(rows, indent=2, ensure_ascii=False)
+    return json_text(rows, indent=2)
 
 
 def count(problems: Sequence[Problem]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """`secrets generate`, `rotate`, `check`: the encrypted passwords of a site."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,20 @@ from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.site import in_child, source
 
 if TYPE_CHECKING:
+    from reconciler import sops
     from reconciler.passwords import PasswordSpec
 
 FILE = "passwords.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What `children.sealed` answers: dotted name → whether it is set, for whom the file is encrypted, and what sops is given
+    of it."""
+
+    names: dict[str, bool]
+    recipients: tuple[str, ...]
+    text: str
 
 
 @click.group()
@@ -66,8 +78,10 @@ def generate(
 def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> None:
     """Give one password a fresh value; the others keep their ciphertext."""
     from reconciler import passwords, sops
+    from reconciler.plan import rotation
 
-    spec = next((spec for spec in wanted_passwords(site) if spec.name == name), None)
+    rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
+    spec = next((spec for spec in _specs(rows) if spec.name == name), None)
     if spec is None:
         raise errors.Terminal(f"no service uses a password {name!r}", reason="SecretUnknown")
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
@@ -75,6 +89,8 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
         output.as_json({"file": str(site / FILE), "rotated": [name]})
     else:
         output.line(f"{name} rotated in {site / FILE}")
+    if instead := next((row["fixed"] for row in rows if row["name"] == name and row.get("fixed")), ""):
+        output.line(rotation.message(name, " ".join(instead.split())), "warn", err=json_)
 
 
 @secrets.command()
@@ -82,35 +98,39 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
 @key_options
 @json_option
 def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> int:
-    """Tell whether passwords.yml is encrypted and complete, and for whom; with a key also whether it opens.
+    """Tell whether passwords.yml is encrypted and complete, and for whom; with a key also whether it opens, and whether every
+    value can be written where it is used.
 
     Exits with 0 when all is well, 1 otherwise.
     """
     from reconciler import files, sops
 
     try:
-        content, _ = files.read_nofollow(site, FILE)
+        files.read_nofollow(site, FILE)
     except FileNotFoundError:
         raise errors.Terminal(
             f"{site / FILE} does not exist (make it with `reconciler secrets generate {site}`)", reason="SecretMissing"
         ) from None
-    present = sops.ciphertexts(content, name=FILE)
+    found = in_child("sealed", {"source": source(site), "file": FILE}, Sealed)
+    present, recipients = found.names, found.recipients
     wanted = wanted_passwords(site)
     unset = [spec for spec in wanted if not _has(spec.name, present)]
     missing = [spec.name for spec in unset if spec.kind != "blank"]
     open_ = [spec.name for spec in unset if spec.kind == "blank"]
     names = {spec.name for spec in wanted}
     unused = sorted(name for name in {key.partition(".")[0] for key in present} if name not in names)
-    recipients = sops.recipients(content, name=FILE)
     opened: bool | None = None
+    unwritable: list[str] = []
+    untried = ""
     if ssh_key_file or age_key_file:
-        sops.decrypt(content, name=FILE, keys=sops.Keys(age_key_file, ssh_key_file))
+        keys = sops.Keys(age_key_file, ssh_key_file)
+        sops.unlock(found.text.encode(), name=FILE, recipients=recipients, keys=keys)
         opened = True
+        unwritable, untried = _unwritable(site, keys)
     if json_:
-        output.as_json(
-            {"missing": missing, "left_to_you": open_, "unused": unused, "recipients": recipients, "opened": opened}
-        )
-        return 1 if missing else 0
+        lists = {"missing": missing, "left_to_you": open_, "unused": unused, "unwritable": unwritable}
+        output.as_json({**lists, "recipients": recipients, "opened": opened})
+        return 1 if missing or unwritable else 0
     output.line(f"{FILE}: {len(present)} values, encrypted for {len(recipients)} recipients")
     for recipient in recipients:
         output.line(f"  {recipient}")
@@ -122,18 +142,50 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
         output.line(f"yours to choose, where they are used: {', '.join(open_)} (sops edit {site / FILE})")
     if missing:
         output.line(f"missing: {', '.join(missing)} (run `reconciler secrets generate {site}`)", "fail")
-    return 1 if missing else 0
+    for message in unwritable:
+        output.line(message, "fail")
+    if untried:
+        output.line(
+            f"whether every value can be written is not known: {untried} (run `reconciler validate {site}`)", "warn"
+        )
+    return 1 if missing or unwritable else 0
 
 
-def _has(name: str, present: dict[str, str]) -> bool:
-    return any(text for key, text in present.items() if key == name or key.startswith(f"{name}."))
+def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
+    """Values that cannot be written where they are used; or why that could not be tried."""
+    from reconciler import prepare
+    from reconciler.render import formats
+
+    found: dict[str, None] = {}
+    try:
+        for host in in_child("kinds", {"source": source(site)}, tuple[str, ...]):
+            answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
+            try:
+                opened = prepare.unlock(answer.locked, answer.desired, keys)
+            except errors.Terminal as error:
+                if error.reason != "SopsNoKey":
+                    raise
+                continue  # a host whose own files this key does not open
+            for file in answer.desired.files:
+                found.update({str(error): None for error in formats.unwritable(file, opened)})
+    except errors.SiteInvalid as error:
+        return [], str(error)
+    return list(found), ""
+
+
+def _has(name: str, present: Mapping[str, bool]) -> bool:
+    return any(is_set for key, is_set in present.items() if key == name or key.startswith(f"{name}."))
 
 
 def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["PasswordSpec"]:
     """The passwords of all services, or of `services`, the site's own included. Raises errors.SiteInvalid, errors.Terminal."""
+    rows = in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
+    return _specs(rows)
+
+
+def _specs(rows: Iterable[Mapping[str, Any]]) -> list["PasswordSpec"]:
     from reconciler.passwords import PasswordSpec
 
-    rows = in_child("passwords", {"source": source(site), "services": list(services)})
     fields = ("name", "kind", "length")
     return list(dict.fromkeys(PasswordSpec(**{f: row[f] for f in fields if f in row}) for row in rows))
 

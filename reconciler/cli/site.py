@@ -1,24 +1,62 @@
 """`validate`, `explain`, `render`: questions about a site repository. No node and, but for render, no key needed."""
 
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from reconciler import errors
 from reconciler.cli import checkout, output, problems
 from reconciler.cli.options import json_option, key_options, site_argument
+from reconciler.text import json_text, printable
 
-_SECONDS = 300.0
+T = TypeVar("T")
+_SECONDS = 120.0
 
 
-def in_child(function: str, argument: dict[str, Any], *, seconds: float = _SECONDS) -> Any:
-    """Call a function of `children` in a limited process without network. Raises what it raises."""
-    from reconciler import run
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What `children.validate` answers; `rendered` are hosts, one of each kind."""
 
-    limits = run.Limits(seconds=seconds, cpu_seconds=int(seconds), memory=4 << 30)
-    return run.python(f"reconciler.cli.children:{function}", argument, limits=limits, no_network=True)
+    problems: tuple[errors.Problem, ...]
+    hosts: int
+    rendered: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One place that sets a variable."""
+
+    origin: str
+    value: Any
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What `children.explain` answers."""
+
+    name: str
+    host: str
+    value: Any
+    secret: bool
+    description: str
+    layers: tuple[Layer, ...]
+    problems: tuple[errors.Problem, ...]
+
+
+def in_child(function: str, argument: dict[str, Any], answers: type[T], *, seconds: float = _SECONDS) -> T:
+    """Call a function of `children` in a sealed process; it reads the sources in `argument`. Raises what it raises."""
+    from reconciler import run, walls
+    from reconciler.git import content
+
+    # Of many hosts each takes its time; what one host may take is bounded within.
+    limits = run.Limits(seconds, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=80.0)
+    wall = walls.Wall(read=content.places(argument["source"], argument.get("base")))
+    found: T = run.python(f"reconciler.cli.children:{function}", argument, limits=limits, answers=answers, wall=wall)
+    return found
 
 
 def source(site: Path) -> dict[str, str]:
@@ -38,17 +76,17 @@ def validate(site: Path, format_: str, json_: bool, all_hosts: bool) -> int:
     are some, 2 when the check could not run.
     """
     with output.progress("validating"):
-        answer = in_child("validate", {"source": source(site), "all_hosts": all_hosts})
-    found = [errors.Problem(*row) for row in answer["problems"]]
+        answer = in_child("validate", {"source": source(site), "all_hosts": all_hosts}, Validated)
+    found = list(answer.problems)
     if json_ or format_ == "json":
-        output.as_json(problems.as_json(found, answer["hosts"], answer["rendered"]))
+        output.as_json(problems.as_json(found, answer.hosts, list(answer.rendered)))
     elif format_ == "junit":
-        click.echo(problems.junit(found))
+        output.document(problems.junit(found))
     elif format_ == "codequality":
         where = checkout.find(site)
-        click.echo(problems.code_quality(found, where.path if where else ""))
+        output.document(problems.code_quality(found, where.path if where else ""))
     else:
-        output.line(problems.text(found, answer["hosts"]))
+        output.line(problems.text(found, answer.hosts))
     return 1 if problems.count(found)[0] else 0
 
 
@@ -62,25 +100,24 @@ def explain(variable: str, site: Path, host: str, json_: bool) -> int:
 
     Shows every layer that sets VARIABLE for the host, with file and line, and which one wins.
     """
-    answer = in_child("explain", {"source": source(site), "host": host, "name": variable})
+    answer = in_child("explain", {"source": source(site), "host": host, "name": variable}, Explained)
     if json_:
-        answer["problems"] = [str(errors.Problem(*row)) for row in answer["problems"]]
-        output.as_json(answer)
-        return 1 if answer["problems"] else 0
-    value = "(a secret)" if answer["secret"] else _shown(answer["value"])
-    output.line(f"{answer['name']} on {answer['host']} = {'(cannot be evaluated)' if answer['problems'] else value}")
-    if answer["description"]:
-        output.line(f"  {answer['description']}")
-    last = len(answer["layers"]) - 1
+        output.as_json({**asdict(answer), "problems": [str(problem) for problem in answer.problems]})
+        return 1 if answer.problems else 0
+    value = "(a secret)" if answer.secret else _shown(answer.value)
+    output.line(f"{answer.name} on {answer.host} = {'(cannot be evaluated)' if answer.problems else value}")
+    if answer.description:
+        output.line(f"  {answer.description}")
+    last = len(answer.layers) - 1
     rows = [
-        ["=>" if index == last else "", layer["origin"], _shown(layer["value"]), layer["place"]]
-        for index, layer in enumerate(answer["layers"])
+        ["=>" if index == last else "", layer.origin, _shown(layer.value), layer.place]
+        for index, layer in enumerate(answer.layers)
     ]
     if rows:
         output.table(["", "LAYER", "VALUE", "PLACE"], rows)
-    for row in answer["problems"]:
-        output.line(str(errors.Problem(*row)), err=True)
-    return 1 if answer["problems"] else 0
+    for problem in answer.problems:
+        output.line(str(problem), err=True)
+    return 1 if answer.problems else 0
 
 
 @click.command()
@@ -111,28 +148,31 @@ def render(
 
     What would be below the host's configuration directory, the same bytes on every machine.
     """
-    from reconciler import files, sops
+    from reconciler import files, prepare, sops
+    from reconciler.render import write
 
     if out.is_dir() and any(out.iterdir()) and not force:
         raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason="OutputNotEmpty")
-    keys = sops.Keys(age_key_file, ssh_key_file).to_json() if secrets == "sops" else None
-    answer = in_child("render", {"source": source(site), "host": host, "keys": keys})
+    answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
+    keys = sops.Keys(age_key_file, ssh_key_file) if secrets == "sops" else None
+    values = prepare.unlock(answer.locked, answer.desired, keys) if keys else None
     # What is written may hold secrets: nobody else gets to see it on the way either.
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path, content, mode in answer["files"]:
+    for file in answer.desired.files:
+        path, mode = file.path, file.mode
+        content = file.content if values is None else write(file, values)
         folder = path.rpartition("/")[0]
         if folder:
             files.make_dirs(out, folder, 0o700 if keys else 0o755)
         files.write_under(out, path, content.encode(), mode=mode & 0o600 if keys else mode)
     if json_:
-        output.as_json({"host": host, "config_root": answer["config_root"], "files": [f[0] for f in answer["files"]]})
+        names = [file.path for file in answer.desired.files]
+        output.as_json({"host": host, "config_root": answer.desired.config_root, "files": names})
     else:
         output.line(
-            f"{len(answer['files'])} files of {host} written to {out}{os.sep} ({answer['config_root']} on the node)"
+            f"{len(answer.desired.files)} files of {host} written to {out}{os.sep} ({answer.desired.config_root} on the node)"
         )
 
 
 def _shown(value: Any) -> str:
-    import json
-
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return printable(value) if isinstance(value, str) and value else json_text(value)

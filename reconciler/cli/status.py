@@ -10,12 +10,15 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.text import json_text
 
 if TYPE_CHECKING:
+    from reconciler.daemon.presence import Daemon
     from reconciler.settings import Settings
     from reconciler.state import StateDirectory
 
 
+_COUNTS = 10.0  # seconds that a pass may take before what the one before it said is no longer shown as what is
 _TIME = re.compile(r" at \d\d:\d\d:\d\d$")
 
 
@@ -41,17 +44,39 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
 
     settings = load_settings()
     state = _state(settings)
-    report, pid, suspension = state.report, presence.find(settings.state_dir), state.suspension
+    report, daemon, suspension = state.report, presence.find(settings.state_dir), state.suspension
+    pid, lost = daemon.pid if daemon else None, _lost(settings, state, daemon)
     conditions = {c["type"]: c for c in (report or {}).get("conditions", ())}
     if json_:
-        output.as_json({"daemon": pid, "suspended": to_json(suspension) if suspension else None, "report": report})
+        shown = to_json(suspension) if suspension else None
+        output.as_json(
+            {"daemon": pid, "suspended": shown, "state": lost or "ok", "passes": _passes(daemon), "report": report}
+        )
     else:
-        _show(settings, report, conditions, pid)
+        _show(settings, report, conditions, daemon)
+        if lost:
+            output.line(lost, "fail")
         if suspension:
             by = f" by {suspension.by}" if suspension.by else ""
             output.line(f"suspended{by} since {_local(suspension.since)}: {suspension.reason}", "warn")
-    ready = bool(conditions.get("Ready", {}).get("status"))
+    ready = bool(conditions.get("Ready", {}).get("status")) and not lost and not _hangs(daemon)
     return 2 if detailed_exitcode and not ready else 0
+
+
+def _lost(settings: "Settings", state: "StateDirectory", daemon: "Daemon | None") -> str:
+    """Why the state cannot be relied upon; "" when it can."""
+    from reconciler.state import Hold
+
+    if daemon and not daemon.has(settings.state_dir):
+        return (
+            f"the daemon's state directory {settings.state_dir} was removed or exchanged: it changes nothing. Put it back, or run "
+            "`reconciler anchor accept REVISION --reason …` [StateLost]"
+        )
+    try:
+        Hold(state, settings.policy.config_roots).require()
+    except errors.ReconcilerError as error:
+        return f"{error} [{error.reason}]"
+    return ""
 
 
 @click.command()
@@ -80,8 +105,13 @@ def events(follow: bool, limit: int, json_: bool) -> None:
 
 
 def _noted(state: "StateDirectory", limit: int) -> list[dict[str, str]]:
-    """What the daemon noted: with what it put right, and of what differs still."""
-    entries = [(entry["at"], entry.get("explained", {})) for entry in reversed(state.history(limit))]
+    """What the daemon noted: with what it put right, of what differs still, and what left nothing to do."""
+    history = list(reversed(state.history(limit)))
+    entries = [(entry["at"], entry.get("explained", {})) for entry in history]
+    entries += [
+        (found["at"], {found["target"]: found["text"]}) for entry in history for found in entry.get("happened", ())
+    ]
+    entries.sort(key=lambda entry: datetime.fromisoformat(entry[0]))
     report = state.report or {}
     entries.append((report.get("started_at", ""), report.get("explained", {})))
     # A report says again what the history has, until there is another.
@@ -102,7 +132,7 @@ def _follow(settings: "Settings", json_: bool) -> None:
 
     def heard(event: Event) -> None:
         if event.kind == "engine":
-            click.echo(f"engine {event.action}", err=True)
+            output.line(f"engine {event.action}", err=True)
             return
         if event.kind != "container" or event.name.removeprefix(ASIDE) not in ours:
             return
@@ -122,19 +152,36 @@ def _follow(settings: "Settings", json_: bool) -> None:
 
 
 def _print_event(row: dict[str, str], json_: bool) -> None:
-    import json
 
     if json_:
-        click.echo(json.dumps(row, ensure_ascii=False))
+        output.document(json_text(row))
     else:
         moment = _local(datetime.fromisoformat(row["at"]))
         # The text ends with the time as well, for those who see it without this column.
         output.line(f"{moment}  {row['target']}  {_TIME.sub('', row['text'])}")
 
 
+def _hangs(daemon: "Daemon | None") -> float:
+    """For how many seconds a pass has been under way, when that is longer than what is shown may count; else 0."""
+    if daemon is None or daemon.began is None or daemon.ended is not None:
+        return 0.0
+    passed = (datetime.now(UTC) - daemon.began).total_seconds()
+    return passed if passed > _COUNTS else 0.0
+
+
+def _passes(daemon: "Daemon | None") -> dict[str, Any] | None:
+    if daemon is None:
+        return None
+    return {
+        "began": daemon.began.isoformat(timespec="seconds") if daemon.began else None,
+        "ended": daemon.ended.isoformat(timespec="seconds") if daemon.ended else None,
+    }
+
+
 def _show(
-    settings: "Settings", report: dict[str, Any] | None, conditions: dict[str, dict[str, Any]], pid: int | None
+    settings: "Settings", report: dict[str, Any] | None, conditions: dict[str, dict[str, Any]], daemon: "Daemon | None"
 ) -> None:
+    pid, hangs = daemon.pid if daemon else None, _hangs(daemon)
     output.line(f"host      {settings.host}  ({settings.git.url}, {settings.git.branch})")
     output.line(f"daemon    {f'runs, process {pid}' if pid else 'does not run'}", "" if pid else "warn")
     if report is None:
@@ -146,17 +193,28 @@ def _show(
     passed = (datetime.now(UTC) - began).total_seconds()
     # A pass that finds nothing new writes nothing, so this is not the time of the last pass.
     output.line(f"news      {output.ago(passed)} ago, {report['seconds']:.1f} s, because of: {report['trigger']}")
+    if daemon and daemon.ended:
+        output.line(f"looked    {output.ago((datetime.now(UTC) - daemon.ended).total_seconds())} ago")
+    elif daemon and daemon.began:
+        output.line(
+            f"looking   since {_local(daemon.began)} ({output.ago(hangs)})" if hangs else "looking   now", "warn"
+        )
+    if hangs:
+        output.line("what follows is from before: whether it still holds is unknown", "warn")
     if mode := ("report: nothing is changed" if settings.mode == "report" else ""):
         output.line(f"mode      {mode}", "warn")
     output.line()
-    rows = [
-        [name, "yes" if c["status"] else "no", _for(c["since"]), c["reason"], c["message"]]
-        for name, c in conditions.items()
-    ]
+    rows = [[name, _is(name, c, hangs), _for(c["since"]), c["reason"], c["message"]] for name, c in conditions.items()]
     output.table(["CONDITION", "IS", "FOR", "REASON", "MESSAGE"], rows)
     explained = report.get("explained", {})
     for target, text in explained.items():
         output.line(f"{target}: {text}", "warn")
+
+
+def _is(name: str, condition: dict[str, Any], hangs: float) -> str:
+    if (name in ("Ready", "Drifted") and hangs) or (name == "Drifted" and condition["reason"] == "Unknown"):
+        return "unknown"
+    return "yes" if condition["status"] else "no"
 
 
 def _author(report: dict[str, Any]) -> str:

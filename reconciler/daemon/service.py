@@ -34,6 +34,7 @@ from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
 from reconciler.report.signed import Signer
 from reconciler.settings import Settings
+from reconciler.state import STATE_FAULTS
 from reconciler.target import Target
 from reconciler.web import Answer, Handler, Hooks, NodePage, Request, Server, handlers, report_handlers
 
@@ -52,7 +53,7 @@ class Daemon:
         self.metrics = Metrics()
         self.page = NodePage(settings, self.node.state)
         self.happenings = Happenings()
-        self.node.explain = self.happenings.explain
+        self.node.explain, self.node.happened = self.happenings.explain, self.happenings.happened
         self._triggers = triggers.Triggers()
         self._watch = FileWatch(self._file_changed)
         self._notify = Notifier(cycle_seconds)
@@ -63,10 +64,12 @@ class Daemon:
         self._read: Target | None = None  # whose certificates were looked at
         self._events_stop = threading.Event()
         self._servers: list[Server] = []
+        self._presence: Presence | None = None
+        self._awaited = False  # whether the first revision waits for the engine
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
-        presence = Presence(self.node.state.path)
+        presence = self._presence = Presence(self.node.state.path)
         try:
             self._signals()
             port = self._serve()
@@ -115,7 +118,7 @@ class Daemon:
             return
         name = {"file": "event"}.get(trigger.kind, trigger.kind)
         try:
-            with self._notify.working(), self.page.working():
+            with self._notify.working(), self.page.working(), self.metrics.working(), self._working():
                 report = cycle.reconcile(self.node, trigger=name, poll=poll)
         except errors.Transient as error:
             if error.reason != "Busy":
@@ -123,7 +126,12 @@ class Daemon:
             log.info("cycle.busy", message=str(error))
             self._later(_BUSY_SECONDS)
             return
+        if self._presence and not (report.failure and report.failure[0] in STATE_FAULTS):
+            self._presence.renew()
         self._after(report, poll=poll)
+
+    def _working(self) -> contextlib.AbstractContextManager[None]:
+        return self._presence.working() if self._presence else contextlib.nullcontext()
 
     def _has_news(self) -> bool:
         """Whether the branch moved since what failed: a commit that mends it does not have to wait for the pause's end."""
@@ -135,6 +143,7 @@ class Daemon:
 
     def _after(self, report: Report, *, poll: bool) -> None:
         ended = time.monotonic()
+        self._awaited = not report.revision and report.source.reason.startswith("Engine")
         if poll and report.source.ok:
             self._git.succeeded()
         elif poll:
@@ -275,7 +284,7 @@ class Daemon:
             self.metrics.connected.set(event.action == "connected")
             log.info(f"engine.{event.action}")
             if event.action == "connected":
-                self._triggers.put("event")
+                self._triggers.put("start" if self._awaited else "event")
             return
         if event.kind != "container" or not (
             {event.name, event.attributes.get("oldName", "").lstrip("/")} & self._ours

@@ -6,17 +6,21 @@ for any value, and is checked again once it is evaluated; `x-literal: true` in a
 """
 
 import difflib
-import functools
 import ipaddress
+import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator, FormatChecker, ValidationError
-from jsonschema.validators import extend
+from jsonschema import FormatChecker, ValidationError
 
+from reconciler import pattern
+from reconciler.document import budget
+from reconciler.document.keywords import extras_of, is_expression, validator
+from reconciler.document.numbers import WrittenFloat, WrittenInteger, plain
 from reconciler.document.yaml import Document, Path
-from reconciler.errors import Problem
+from reconciler.errors import Problem, SiteInvalid
 
 _ARTICLES: Final = {
     "string": "a text",
@@ -41,14 +45,15 @@ _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _DURATION: Final = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>ms|s|m|h|d)?")
+_MAX_SECONDS: Final = 10 * 366 * 86400
+_MAX_FINDINGS: Final = 100  # of one check: nobody reads more of one file
+_MAX_WORD: Final = 80  # characters; a longer word is no slip of the pen
+_MAX_CHOICES: Final = 20  # of an enumeration, in a message
+_WORD_COST: Final = 20  # of the budget of comparisons, for looking at a word at all
+_MANY: Final = 300  # words of about the right length: among more, only those that begin or end alike are looked at
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
-formats: Final = FormatChecker(("date", "regex"))
-
-
-def is_expression(value: Any) -> bool:
-    """Whether a value is a text that holds a Jinja2 expression or statement."""
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
+formats: Final = FormatChecker(("date",))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -58,14 +63,23 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word most like `word`, or the empty text when none is near."""
+    """The known word most like `word`, or the empty text when none is near, or looking has become too much."""
     words = list(known)
+    # Names share long prefixes (enable_…): a longer word must be nearer to be one that was meant.
+    cutoff = 0.65 if len(word) < 6 else 0.8
+    allowed = budget.current()
+    if len(word) > _MAX_WORD or not allowed.compare(_WORD_COST * len(words)):
+        return ""
     folded = word.lower().replace("-", "_")
     for other in words:
         if other.lower().replace("-", "_") == folded:
             return other
-    # Names share long prefixes (enable_…): a longer word must be nearer to be one that was meant.
-    near = difflib.get_close_matches(word, words, 3, 0.65 if len(word) < 6 else 0.8)
+    near = [other for other in words if 2 * min(len(word), len(other)) >= cutoff * (len(word) + len(other))]
+    if len(near) > _MANY:
+        near = [other for other in near if other[:2] == word[:2] or other[-2:] == word[-2:]]
+    if not allowed.compare(len(word) * sum(map(len, near))):
+        return ""
+    near = difflib.get_close_matches(word, near, 3, cutoff)
     return next((other for other in near if not _siblings(word, other)), "")
 
 
@@ -85,18 +99,22 @@ def show(value: Any, limit: int = 60) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = repr(value)
+    text = repr(value[: limit + 1] if isinstance(value, str) else value)
     return text if len(text) <= limit else text[:limit] + "…"
 
 
 def seconds(value: Any) -> float:
-    """A duration in seconds, from a number of them or a text like `30s`, `5m`, `1.5h`, `2d`, `200ms`. Raises ValueError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return value
+    """A duration in seconds, from a number of them or a text like `30s`, `5m`, `1.5h`, `2d`, `200ms`. Raises ValueError, for
+    more than ten years too."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_SECONDS:
+        number: float = plain(value)
+        return number
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is not a duration")
+        raise ValueError(f"{show(value)} is not a duration")
     result = float(match["count"]) * _UNITS[match["unit"]]
+    if result > _MAX_SECONDS:
+        raise ValueError(f"{show(value)} is too long")
     return int(result) if result.is_integer() else result
 
 
@@ -104,26 +122,46 @@ class Grammar:
     """A schema made ready for many checks. With `expressions`, a text with a Jinja2 expression stands for any value."""
 
     def __init__(self, schema: Mapping[str, Any], expressions: bool = False) -> None:
-        kind = _with_expressions() if expressions else Draft202012Validator
+        kind = validator(expressions)
         self.schema = schema
         self._validator = kind(schema, format_checker=formats)
         self._plain = frozenset(_types(schema)) if schema.keys() <= _ANNOTATIONS and "type" in schema else None
         self._expressions = expressions
 
     def check(self, document: Document, path: Path = (), value: Any = None) -> list[Problem]:
-        """Every breach in the document, or in the part of it at `path`, whose content `value` is then."""
+        """Every breach in the document, or in the part of it at `path`, whose content `value` is then; of very many the first.
+
+        Raises errors.SiteInvalid for what would take too long to check.
+        """
         content = value if path else document.data
         if self._plain and (_type(content) in self._plain or (self._expressions and is_expression(content))):
             return []  # most variables have a type and nothing else: no need to walk a schema for them
-        problems = []
-        for error in self._validator.iter_errors(content):
-            for where, key, message, hint in _explain(error):
-                problems.append(document.place(path + where, key).problem(message, hint))
+        try:
+            with budget.opened():
+                problems = list(itertools.islice(self._problems(document, path, content), _MAX_FINDINGS + 1))
+        except budget.ExhaustedError:
+            place = document.place(path)
+            raise SiteInvalid(
+                [place.problem("takes too long to be checked against its schema", "make it, or the schema, smaller")]
+            ) from None
+        if len(problems) > _MAX_FINDINGS:
+            last = problems[_MAX_FINDINGS]
+            more = f"there are more problems than these {_MAX_FINDINGS} here: correct these first"
+            problems[_MAX_FINDINGS] = Problem(last.file, last.line, last.column, more)
         return problems
 
+    def _problems(self, document: Document, path: Path, content: Any) -> Iterator[Problem]:
+        for error in self._validator.iter_errors(content):
+            for where, key, message, hint in _explain(error):
+                yield document.place(path + where, key).problem(message, hint)
+
     def valid(self, value: Any) -> bool:
-        """Whether a value without a place is as the schema says."""
-        return bool(self._validator.is_valid(value))
+        """Whether a value without a place is as the schema says; not when that takes too long to find out."""
+        try:
+            with budget.opened():
+                return bool(self._validator.is_valid(value))
+        except budget.ExhaustedError:
+            return False
 
 
 def check(document: Document, schema: Mapping[str, Any], expressions: bool = False) -> list[Problem]:
@@ -135,12 +173,15 @@ def normalise(value: Any, schema: Mapping[str, Any] | bool) -> Any:
     """A value in the type that its schema asks for, where Kolla's spellings stand for one.
 
     "yes", "no", "true", "false", "on", "off" in any case for a boolean and "8080" for a number, also below lists and
-    mappings. Everything else, expressions too, is returned as it is; nothing is changed in place.
+    mappings. A number keeps its spelling unless a number is asked for. Everything else, expressions too, is returned as it is; nothing is changed in place.
     """
     if isinstance(schema, bool):
         return value
     if isinstance(value, str):
         return _respell(value, _types(schema))
+    if isinstance(value, int | float):
+        kinds = _types(schema)
+        return plain(value) if kinds and "string" not in kinds else value
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return [normalise(item, schema["items"]) for item in value]
     if isinstance(value, dict):
@@ -193,7 +234,21 @@ def _is_network(value: object) -> bool:
 
 @formats.checks("duration")
 def _is_duration(value: object) -> bool:
-    return not isinstance(value, str) or _DURATION.fullmatch(value) is not None
+    return not isinstance(value, str) or _parses(seconds, value)
+
+
+@formats.checks("regex")
+def _is_pattern(value: object) -> bool:
+    return not isinstance(value, str) or not _pattern_error(value)
+
+
+def _pattern_error(expression: str) -> str:
+    """What is wrong with a regular expression; the empty text when nothing is."""
+    try:
+        pattern.compile(expression)
+    except pattern.PatternError as error:
+        return str(error)
+    return ""
 
 
 @formats.checks("ipv4")
@@ -214,33 +269,6 @@ def _parses(reader: Callable[[str], Any], value: str) -> bool:
     return True
 
 
-@functools.cache
-def _with_expressions() -> Any:
-    """The validator class for which an expression satisfies every keyword. Names of keys are never expressions."""
-
-    def skipping(keyword: Any) -> Any:
-        def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-            if not is_expression(instance) or schema.get("x-literal"):
-                yield from keyword(validator, value, instance, schema) or ()
-
-        return check
-
-    def names(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
-        for name in instance if isinstance(instance, dict) else ():
-            if is_expression(name):
-                yield ValidationError("", validator="propertyNames", instance=name, schema=_NO_EXPRESSION)
-            else:
-                yield from validator.descend(instance=name, schema=value)
-
-    # What `$ref` and `allOf` lead to decides for itself.
-    skipped = Draft202012Validator.VALIDATORS.keys() - {"$ref", "allOf", "propertyNames"}
-    keywords = {name: skipping(Draft202012Validator.VALIDATORS[name]) for name in skipped}
-    return extend(Draft202012Validator, {**keywords, "propertyNames": names})  # type: ignore[no-untyped-call]
-
-
-_NO_EXPRESSION: Final = {"x-expects": "a plain name: a key cannot be an expression"}
-
-
 def _types(schema: Mapping[str, Any]) -> list[str]:
     kinds = schema.get("type", ())
     return [kinds] if isinstance(kinds, str) else list(kinds)
@@ -253,7 +281,9 @@ def _type(value: Any) -> str:
 _JSON_TYPES: Final = {
     str: "string",
     int: "integer",
+    WrittenInteger: "integer",
     float: "number",
+    WrittenFloat: "number",
     bool: "boolean",
     list: "array",
     dict: "object",
@@ -268,7 +298,7 @@ def _respell(value: str, kinds: list[str]) -> Any:
         return _BOOLEANS[value.lower()]
     if ("integer" in kinds or "number" in kinds) and _INTEGER.fullmatch(value):
         return int(value)
-    if "number" in kinds and _NUMBER.fullmatch(value):
+    if "number" in kinds and _NUMBER.fullmatch(value) and math.isfinite(float(value)):
         return float(value)
     return value
 
@@ -285,14 +315,13 @@ def _explain(error: ValidationError) -> Iterator[_Finding]:
     schema = error.schema if isinstance(error.schema, dict) else {}
     if "propertyNames" in error.absolute_schema_path:
         known = schema.get("enum", ())
-        hint = suggest(value, known) or f"use {schema.get('x-expects', f'what matches {expected}')}"
+        hint = _pattern_error(value) if schema.get("format") == "regex" and isinstance(value, str) else ""
+        hint = hint or suggest(value, known) or f"use {schema.get('x-expects', f'what matches {expected}')}"
         yield (*path, value), True, f"the name {show(value)} is not allowed", hint
     elif keyword == "additionalProperties":
         known = schema.get("properties", {})
-        patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
-        for key in value:
-            if key not in known and not any(pattern.search(key) for pattern in patterns):
-                yield (*path, key), True, f"unknown key {show(key)}", suggest(key, known) or _choices(known)
+        for key in extras_of(value, schema):
+            yield (*path, key), True, f"unknown key {show(key)}", suggest(key, known) or _choices(known)
     elif keyword in ("anyOf", "oneOf") and "x-expects" not in schema:
         yield from _branch(error)
     else:
@@ -330,9 +359,12 @@ def _words(keyword: str, expected: Any, value: Any, schema: Mapping[str, Any]) -
         kinds = [expected] if isinstance(expected, str) else list(expected)
         quote = "string" in kinds and isinstance(value, (int, float))
         return f"must be {_either(kinds)}, is {show(value)}", f'quote it: "{show(value)}"' if quote else ""
+    if keyword == "format" and expected == "regex":
+        return _pattern_error(value), ""
     if keyword == "enum":
         near = suggest(value, [word for word in expected if isinstance(word, str)]) if isinstance(value, str) else ""
-        return f"must be one of {', '.join(map(_word, expected))}, is {show(value)}", near
+        shown = ", ".join(map(_word, expected[:_MAX_CHOICES])) + (" …" if len(expected) > _MAX_CHOICES else "")
+        return f"must be one of {shown}, is {show(value)}", near
     simple = {
         "const": f"must be {_word(expected)}",
         "minimum": f"must be at least {expected}",

@@ -1,8 +1,8 @@
 """Strict YAML: plain data with the place of every value, and every problem of the text at once.
 
-Strict means: UTF-8, one document, string keys, no key twice, no anchors, aliases, merge keys or tags, bounded size and
-depth. Scalars are those of YAML 1.2's core schema, so `yes`, `on` and `22:22` are text and `0777` is the number 777. The
-parser is libyaml's; values are made here, because PyYAML's own are YAML 1.1.
+Strict means: UTF-8, one document, string keys that can be seen, no key twice, no anchors, aliases, merge keys or tags,
+bounded size, depth, number of values and size of numbers. Scalars are those of YAML 1.2's core schema, so `yes`, `on` and `22:22` are text and `0777` is the number 777, which
+keeps its spelling (`document/numbers.py`). The parser is libyaml's; values are made here, because PyYAML's own are YAML 1.1.
 """
 
 import math
@@ -13,14 +13,21 @@ from typing import Any, Final
 
 import yaml
 
+from reconciler.document.content import text as text_of
+from reconciler.document.numbers import written
 from reconciler.errors import Problem, SiteInvalid
+from reconciler.text import encodable, printable
+from reconciler.yaml_events import TooDeep, events
 
 Path = tuple[str | int, ...]
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_DEPTH: Final = 60
+MAX_VALUES: Final = 100_000  # per file: the inventory of 1,000 hosts has 15,000
 MAX_PROBLEMS: Final = 100  # per file: a file that is not YAML at all need not fill the screen
 _MAX_DIGITS: Final = 300
+_MAX_INTEGER: Final = (1 << 64) - 1  # what else reads a site may have no larger numbers
+_MAX_KEY: Final = 1000  # characters
 
 _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEAN: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -29,6 +36,7 @@ _NUMBER: Final = re.compile(
     r"|(?P<float>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
     r"|(?P<special>[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))"
 )
+_BASES: Final[dict[str | None, int]] = {"int": 10, "oct": 8, "hex": 16}
 # What a number can begin with: most scalars are words, and need no regular expression to be told from numbers.
 _NUMBER_START: Final = frozenset("-+.0123456789")
 
@@ -59,11 +67,12 @@ class Place:
 class Document:
     """One YAML file as plain data: dict, list, str, int, float, bool and None. Not to be changed."""
 
-    __slots__ = ("_node", "data", "name")
+    __slots__ = ("_node", "data", "name", "values")
 
-    def __init__(self, name: str, data: Any, node: _Node | None = None) -> None:
+    def __init__(self, name: str, data: Any, node: _Node | None = None, values: int = 0) -> None:
         self.name = name
         self.data = data
+        self.values = values  # how many it has, keys and containers among them
         self._node = node
 
     def place(self, path: Path = (), key: bool = False) -> Place:
@@ -96,17 +105,8 @@ def load(content: bytes, name: str) -> Document:
     """
     text = _decode(content, name)
     reader = _Reader(name)
-    try:
-        document = reader.document(yaml.parse(text, Loader=yaml.CLoader))
-    except yaml.MarkedYAMLError as error:
-        reader.syntax(error)
-    except yaml.reader.ReaderError as error:
-        reader.character(text.encode()[: error.position].decode(errors="replace"), error.character)
-    except yaml.YAMLError as error:
-        reader.report(-1, -1, f"cannot be read as YAML: {error}")
-    except _TooDeep:
-        pass
-    if reader.problems:
+    document = reader.read(text)
+    if document is None or reader.problems:
         raise SiteInvalid(reader.problems[:MAX_PROBLEMS])
     return document
 
@@ -125,32 +125,25 @@ def scalar(text: str) -> Any:
     if len(text) > _MAX_DIGITS:
         raise ValueError("a number of so many digits is not allowed")
     kind = match.lastgroup
-    if kind == "int":
-        return int(text)
-    if kind == "oct":
-        return int(text[2:], 8)
-    if kind == "hex":
-        return int(text[2:], 16)
+    if kind in _BASES:
+        integer = int(text if kind == "int" else text[2:], _BASES[kind])
+        if abs(integer) > _MAX_INTEGER:
+            raise ValueError(f"the number {text[:40]} is too large")
+        return written(integer, text)
     number = math.inf if kind == "special" else float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number that can be used")
-    return number
+        raise ValueError(f"{text[:40]} is not a number that can be used")
+    return written(number, text)
 
 
-class _TooDeep(Exception):
-    pass
+class _EndError(Exception):
+    """What was found is reported, and nothing that follows is looked at."""
 
 
 def _decode(content: bytes, name: str) -> str:
     if len(content) > MAX_BYTES:
         raise SiteInvalid([Problem(name, 0, 0, f"is larger than {MAX_BYTES // 1024 // 1024} MiB", "split it")])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        hint = "save the file in UTF-8"
-        raise SiteInvalid([Problem(name, line, column, "is not UTF-8 text", hint)]) from None
+    return text_of(content, name)
 
 
 class _Reader:
@@ -160,6 +153,23 @@ class _Reader:
         self.name = name
         self.problems: list[Problem] = []
         self._events: Iterator[Any] = iter(())
+        self._values = 0
+
+    def read(self, text: str) -> Document | None:
+        """The document; None, and why in `problems`, when it cannot be read to its end."""
+        try:
+            return self.document(events(text, MAX_DEPTH))
+        except TooDeep as error:
+            self.report(error.problem_mark.line, error.problem_mark.column, error.problem)
+        except yaml.MarkedYAMLError as error:
+            self.syntax(error)
+        except yaml.reader.ReaderError as error:
+            self.character(text.encode()[: error.position].decode(errors="replace"), error.character)
+        except yaml.YAMLError as error:
+            self.report(-1, -1, f"cannot be read as YAML: {error}")
+        except _EndError:
+            pass
+        return None
 
     def report(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.name, line + 1, column + 1, message, hint))
@@ -190,15 +200,21 @@ class _Reader:
                     mark = event.start_mark
                     self.report(mark.line, mark.column, "a second document begins here", "one document per file")
             elif kind not in (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentEndEvent):
-                content, place = self._value(event, 1)
+                content, place = self._value(event)
                 if count == 1:
                     data, node = content, place
-        return Document(self.name, data, node)
+        return Document(self.name, data, node, self._values)
 
-    def _value(self, event: Any, depth: int) -> tuple[Any, _Node]:
+    def _value(self, event: Any) -> tuple[Any, _Node]:
         mark = event.start_mark
         line, column = mark.line, mark.column
         kind = type(event)
+        self._values += 1
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _EndError
+        if self._values > MAX_VALUES:
+            self.report(line, column, f"has more than {MAX_VALUES} values", "split the file")
+            raise _EndError
         if kind is yaml.AliasEvent:
             self.report(line, column, f"the alias *{event.anchor} is not allowed", "write the value out")
             return None, (line, column, None)
@@ -209,15 +225,15 @@ class _Reader:
             self.report(line, column, f"the tag {tag} is not allowed", "quote a text that begins with !")
         if kind is yaml.ScalarEvent:
             return self._scalar(event, line, column), (line, column, None)
-        if depth >= MAX_DEPTH:
-            self.report(line, column, f"is nested deeper than {MAX_DEPTH} levels")
-            raise _TooDeep
+
         if kind is yaml.SequenceStartEvent:
-            return self._sequence(line, column, depth)
-        return self._mapping(line, column, depth)
+            return self._sequence(line, column)
+        return self._mapping(line, column)
 
     def _scalar(self, event: Any, line: int, column: int) -> Any:
         if event.style or event.tag is not None:
+            if "\0" in event.value or not encodable(event.value):
+                self.report(line, column, "a text cannot hold U+0000 or half a surrogate pair", "remove it")
             return event.value
         try:
             return scalar(event.value)
@@ -225,18 +241,18 @@ class _Reader:
             self.report(line, column, str(error), "quote it if it is text")
             return None
 
-    def _sequence(self, line: int, column: int, depth: int) -> tuple[Any, _Node]:
+    def _sequence(self, line: int, column: int) -> tuple[Any, _Node]:
         items: list[Any] = []
         nodes: list[_Node] = []
         for event in self._events:
             if type(event) is yaml.SequenceEndEvent:
                 break
-            item, node = self._value(event, depth + 1)
+            item, node = self._value(event)
             items.append(item)
             nodes.append(node)
         return items, (line, column, nodes)
 
-    def _mapping(self, line: int, column: int, depth: int) -> tuple[Any, _Node]:
+    def _mapping(self, line: int, column: int) -> tuple[Any, _Node]:
         items: dict[str, Any] = {}
         nodes: dict[str, tuple[int, int, _Node]] = {}
         for event in self._events:
@@ -244,29 +260,33 @@ class _Reader:
                 break
             mark = event.start_mark
             key_line, key_column = mark.line, mark.column
-            key = self._key(event, depth)
-            value, node = self._value(next(self._events), depth + 1)
+            key = self._key(event)
+            value, node = self._value(next(self._events))
             if key is None:
                 continue
             if key in items:
                 first = nodes[key][0] + 1
-                self.report(key_line, key_column, f"the key {key!r} is here twice", f"first on line {first}")
+                self.report(key_line, key_column, f"the key {key[:80]!r} is here twice", f"first on line {first}")
                 continue
             items[key] = value
             nodes[key] = (key_line, key_column, node)
         return items, (line, column, nodes)
 
-    def _key(self, event: Any, depth: int) -> str | None:
+    def _key(self, event: Any) -> str | None:
         """The key, or None when it is none that can be used (which is then reported)."""
-        key, (line, column, _) = self._value(event, depth + 1)
+        key, (line, column, _) = self._value(event)
         if not isinstance(key, str):
             if type(event) is yaml.ScalarEvent:
-                hint = f'write "{event.value}":'
-                self.report(line, column, f"the key {event.value!r} is not a text", hint)
+                hint = f'write "{event.value[:40]}":'
+                self.report(line, column, f"the key {event.value[:80]!r} is not a text", hint)
             elif type(event) is not yaml.AliasEvent:
                 self.report(line, column, "a list or mapping cannot be a key", 'quote an expression: "{{ … }}"')
             return None
         if key == "<<" and not event.style:
             self.report(line, column, "the merge key << is not allowed", "write the keys out")
+            return None
+        if len(key) > _MAX_KEY or printable(key) != key:
+            what = "is too long" if len(key) > _MAX_KEY else "holds a character that cannot be seen"
+            self.report(line, column, f"the key '{printable(key, limit=80)}' {what}", "rename it")
             return None
         return key

@@ -59,6 +59,10 @@ class Engine:
         """Whose containers are seen as owned, and made."""
         return self._observer.owner
 
+    @owner.setter
+    def owner(self, owner: str) -> None:
+        self._observer.owner = owner
+
     @property
     def also(self) -> Collection[str]:
         """Other keys whose containers count as this owner's."""
@@ -104,10 +108,28 @@ class Engine:
         """Whether there is a container of that name, whoever's."""
         return self._connection.inspect(name) is not None
 
+    def names(self) -> dict[str, str]:
+        """Every container's name by its id."""
+        listed = self._connection.ask("list containers", lambda: self._connection.api.containers(all=True))
+        return {str(entry["Id"]): observe.name_of(entry) for entry in listed}
+
+    def name_of(self, identity: str) -> str:
+        """The name of the container with that id; "" when there is none, or nobody can tell."""
+        with contextlib.suppress(errors.ReconcilerError):
+            data = self._connection.inspect(identity)
+            return str(data["Name"]).lstrip("/") if data else ""
+        return ""
+
     def identity(self, name: str) -> tuple[str, datetime | None]:
         """Id and start time. Raises errors.Transient (ContainerMissing)."""
         data = self._require(name)
         return str(data["Id"]), parse.moment(data["State"].get("StartedAt"))
+
+    def made_for(self, site: str) -> Mapping[str, str]:
+        """The containers that were made for `<site>/<host>`, whoever made them: name → the key on their label."""
+        api, filters = self._connection.api, {"label": f"{options.SITE}={site}"}
+        listed = self._connection.ask("list containers", lambda: api.containers(all=True, filters=filters))
+        return {observe.name_of(entry): str((entry.get("Labels") or {}).get(options.OWNER, "")) for entry in listed}
 
     def volumes(self) -> Mapping[str, str]:
         """Every volume's name and its folder on the host."""
@@ -117,7 +139,7 @@ class Engine:
     def last_words(self, container: Container, lines: int = 20, *, name: str | None = None) -> str:
         """The last lines of the container's `log_files` and of its output. "" when there are none; raises nothing.
 
-        They may hold what the service wrote of its secrets: redact them before they are shown.
+        They came through foreign.py: what the service wrote of secrets that this process knows is masked.
         """
         return logs.last_words(self._connection, container, name or container.name, lines)
 
@@ -291,7 +313,7 @@ class Engine:
     def update(self, container: Container) -> None:
         """Bring the limits and the restart policy, which change without a new container, to what `container` says.
 
-        A memory limit can be changed so, not lifted.
+        Limits of memory, and which processors it may use, can be changed so, not lifted.
         Raises errors.Terminal (EngineRefused) when the engine or its kernel does not take one of them.
         """
         data = self._require(container.name)

@@ -28,6 +28,18 @@ _RAISED = (
 )
 
 
+class _Client(docker.APIClient):
+    """docker-py's client is a requests session: this one reads no ~/.netrc and no proxy, not even for its first request."""
+
+    @property
+    def trust_env(self) -> bool:
+        return False
+
+    @trust_env.setter
+    def trust_env(self, value: bool) -> None:
+        pass
+
+
 class Connection:
     """A client that connects at its first use. Safe to use from up to 2 × `THREADS` threads.
 
@@ -51,7 +63,7 @@ class Connection:
 
     def new_client(self, timeout: float | None) -> docker.APIClient:
         """A client of its own, for a request that stays open. Raises docker-py's errors."""
-        client: Any = docker.APIClient  # its annotations know no None and no fractions
+        client: Any = _Client  # its annotations know no None and no fractions
         return cast(
             docker.APIClient,
             client(base_url=self.url, version="auto", timeout=timeout, num_pools=2, max_pool_size=2 * THREADS + 2),

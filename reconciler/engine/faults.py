@@ -13,6 +13,7 @@ import urllib3
 from docker import errors as docker_errors
 
 from reconciler import errors
+from reconciler.foreign import said
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,12 @@ _CONTAINER: Sequence[Rule] = (
         "DeviceMissing",
         "load the driver, or take the device out",
     ),
+    Rule(
+        "apparmor|selinux|cgroup|iptables|containerd.{0,60}(unavailable|refused|no such file)|failed to create endpoint|network .* not found|"
+        "cannot allocate memory|too many open files|input/output error|unknown or invalid runtime name",
+        "HostFailed",
+        "mend the host; it is tried again by itself",
+    ),
     Rule("No such container|marked for removal", "ContainerMissing", "it was removed meanwhile", True),
 )  # fmt: skip
 
@@ -89,7 +96,10 @@ def translate(
     if isinstance(error, errors.ReconcilerError):
         return error
     if _is_timeout(error):
-        return errors.Transient(f"the engine did not answer in time to: {doing}", reason="EngineTimeout")
+        return errors.Transient(
+            f"the engine did not answer in time to: {doing} (it hangs or is overloaded: `journalctl -u docker`, load and disk)",
+            reason="EngineTimeout",
+        )
     if isinstance(error, docker_errors.APIError):
         text = first_line(str(error.explanation or error))
         return explain(
@@ -145,5 +155,5 @@ def registry(image: str) -> str:
 
 def first_line(text: str) -> str:
     """The engine's first line, at most 600 characters."""
-    lines = text.strip().splitlines()
+    lines = said(text).strip().splitlines()
     return lines[0][:600] if lines else "no reason given"

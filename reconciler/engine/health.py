@@ -11,18 +11,23 @@ from reconciler import errors
 from reconciler.engine import logs, parse
 from reconciler.engine.connection import Connection
 from reconciler.engine.observe import execute
+from reconciler.foreign import said
 from reconciler.model import Container, Image, Running, State
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
 _PROBE_EVERY = 1.0
 _SETTLED = timedelta(seconds=10)
 _TOLERATED_RESTARTS = 2  # a service may stumble once over another that is not quite there
-_PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|cannot bind socket", re.IGNORECASE)
+# What of a service's own last words says that the host is at fault.
+_OF_THE_HOST = {
+    "PortInUse": re.compile(r"address already in use|EADDRINUSE|cannot bind socket", re.IGNORECASE),
+    "DiskFull": re.compile(r"no space left on device|ENOSPC|disk quota exceeded", re.IGNORECASE),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`reason` is "" when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse or ContainerMissing.
+    """`reason` is "" when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse, DiskFull or ContainerMissing.
 
     `message` is one line without the container's name; `log` holds its last output lines, `seconds` how long it took.
     """
@@ -87,7 +92,7 @@ class Waiter:
             code = f" with exit code {found.exit_code}" if found.state is not State.RUNNING else ""
             return self._end("RestartLoop", f"ended{code} and was started again {restarts} times")
         if found.state in (State.EXITED, State.DEAD):
-            why = f": {found.error}" if found.error else ""
+            why = f": {said(found.error)}" if found.error else ""
             return self._end("ExitedEarly", f"exited with code {found.exit_code}{why}")
         if found.health == "unhealthy":
             return self._end("Unhealthy", "its health check fails")
@@ -117,14 +122,17 @@ class Waiter:
 
     def _end(self, reason: str, message: str) -> Health:
         text = logs.last_words(self._connection, self._container, self._name)
-        taken = next((line for line in text.splitlines() if _PORT_TAKEN.search(line)), "")
-        if taken and reason in ("ExitedEarly", "RestartLoop", "Unhealthy", "StartTimeout"):
-            reason, message = "PortInUse", f"{message}: {taken.strip()[:300]}"
+        if reason in ("ExitedEarly", "RestartLoop", "Unhealthy", "StartTimeout"):
+            said = (
+                (word, line) for word, words in _OF_THE_HOST.items() for line in text.splitlines() if words.search(line)
+            )
+            if found := next(said, None):
+                reason, message = found[0], f"{message}: {found[1].strip()[:300]}"
         return Health(False, reason, message, time.monotonic() - self._began, tuple(text.splitlines()))
 
 
 def _state(data: Mapping[str, Any]) -> str:
     health = data["State"].get("Health") or {}
-    last = (health.get("Log") or [{}])[-1].get("Output", "").strip().splitlines()
+    last = said((health.get("Log") or [{}])[-1].get("Output", "")).strip().splitlines()
     status = f"{data['State']['Status']}, {health.get('Status')}" if health.get("Status") else data["State"]["Status"]
     return f"{status}: {last[-1][:200]}" if last else str(status)

@@ -1,6 +1,7 @@
 """The last lines of what a container wrote: to the engine's log, and to files in it or in its volumes."""
 
 import contextlib
+import errno
 import fnmatch
 import io
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.engine.connection import Connection
+from reconciler.foreign import said, whole_lines
 from reconciler.model import Container
 
 _TAIL_BYTES = 64 << 10
@@ -46,7 +48,7 @@ def output(connection: Connection, name: str, lines: int = 20) -> str:
             text = connection.api.logs(name, stdout=True, stderr=True, tail=lines, stream=False)
     except errors.ReconcilerError:
         return ""
-    return bytes(text)[-_TAIL_BYTES:].decode(errors="replace").strip()
+    return said(whole_lines(bytes(text), _TAIL_BYTES)).strip()
 
 
 def _file(connection: Connection, data: Mapping[str, Any], pattern: str, lines: int) -> str:
@@ -64,7 +66,7 @@ def _from_host(root: Path, folder: str, glob: str) -> bytes | None:
     """The end of the newest file that matches; None when the folder cannot be read here.
 
     What is in a volume was put there by a container, and a bind's folder may have been exchanged by one since: no link is
-    followed anywhere on the way.
+    followed anywhere on the way, and behind one there is nothing.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -84,8 +86,9 @@ def _from_host(root: Path, folder: str, glob: str) -> bytes | None:
             if newest is None:
                 return b""
             return os.pread(newest[1], _TAIL_BYTES, max(newest[2] - _TAIL_BYTES, 0))
-        except OSError:
-            return None
+        except OSError as error:
+            # The engine would follow the link, so it is not asked either.
+            return b"" if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
 
 
 def _from_archive(connection: Connection, identity: str, folder: str, glob: str) -> bytes:
@@ -115,4 +118,4 @@ def _from_archive(connection: Connection, identity: str, folder: str, glob: str)
 
 
 def _last(content: bytes, lines: int) -> str:
-    return "\n".join(content.decode(errors="replace").splitlines()[-lines:])
+    return "\n".join(said(whole_lines(content, _TAIL_BYTES)).splitlines()[-lines:])

@@ -12,6 +12,7 @@ from reconciler import errors
 from reconciler.engine import parse
 from reconciler.engine.connection import THREADS, Connection
 from reconciler.engine.events import Event
+from reconciler.foreign import said, whole_lines
 from reconciler.model import ASIDE, Container, Desired, Image, Running, State, Volume
 
 CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
@@ -153,13 +154,13 @@ class Observer:
             data = {}
             for identity, found in inspected.items():
                 if isinstance(found, errors.ReconcilerError):
-                    unknown[f"container:{_name(chosen[identity])}"] = str(found)
+                    unknown[f"container:{name_of(chosen[identity])}"] = str(found)
                 elif found is not None:
                     data[identity] = found
             images = self._images(
                 pool, {c.image for c in wanted.values()}, {d["Image"] for d in data.values()}, unknown
             )
-            by_id = {entry["Id"]: _name(entry) for entry in listed}
+            by_id = {entry["Id"]: name_of(entry) for entry in listed}
             containers: dict[str, Running] = {}
             for found in data.values():
                 name = str(found["Name"]).lstrip("/")
@@ -199,7 +200,7 @@ class Observer:
         return parse.running(data, own, owner=self.owner, also=self.also, engine=facts, wanted=want, names=names)
 
     def _is_of_interest(self, entry: Mapping[str, Any], names: set[str]) -> bool:
-        name = _name(entry)
+        name = name_of(entry)
         return self._is_ours(entry) or name in names or (name.startswith(ASIDE) and name.removeprefix(ASIDE) in names)
 
     def _is_ours(self, entry: Mapping[str, Any]) -> bool:
@@ -285,7 +286,7 @@ def execute(
         code = api.exec_inspect(created["Id"])["ExitCode"]
     if code is None:
         raise errors.Transient(f"the command in {name} has not ended", reason="EngineTimeout")
-    return int(code), output.decode(errors="replace")
+    return int(code), said(whole_lines(output, limit))
 
 
 def _read_frames(stream: Any, deadline: float, limit: int) -> bytes:
@@ -329,7 +330,7 @@ def _essence(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**kept, "State": state}
 
 
-def _name(listed: Mapping[str, Any]) -> str:
+def name_of(listed: Mapping[str, Any]) -> str:
     """A container's own name: links add further ones with a slash inside."""
     names = [str(name).lstrip("/") for name in listed.get("Names") or ()]
     return next((name for name in names if "/" not in name), str(listed["Id"])[:12])
@@ -342,6 +343,6 @@ def _agrees(data: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:
     said = next((word for word in ("unhealthy", "healthy", "health: starting") if f"({word})" in shown), "")
     return (
         state["Status"] == listed["State"]
-        and str(data["Name"]).lstrip("/") == _name(listed)
+        and str(data["Name"]).lstrip("/") == name_of(listed)
         and (health if health != "none" else "") == {"health: starting": "starting"}.get(said, said)
     )

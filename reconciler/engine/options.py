@@ -67,6 +67,9 @@ def update(container: Container, fields: Collection[str]) -> dict[str, Any]:
         "cpu_quota": ("CpuQuota", spec.cpu_quota or -1),
         "cpu_shares": ("CpuShares", spec.cpu_shares or 1024),
         "pids_limit": ("PidsLimit", spec.pids_limit or -1),
+        "cpuset_cpus": ("CpusetCpus", spec.cpuset_cpus),
+        "cpuset_mems": ("CpusetMems", spec.cpuset_mems),
+        "blkio_weight": ("BlkioWeight", spec.blkio_weight),
     }
     # The engine checks the two against each other, so they travel together.
     asked = {*fields, "memswap_limit"} if "mem_limit" in fields else set(fields)

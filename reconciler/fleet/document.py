@@ -4,6 +4,7 @@ from typing import Any
 
 from reconciler.fleet.judge import STATES, View
 from reconciler.fleet.reporter import Round
+from reconciler.text import printable
 
 VERSION = 1
 _ORDER = ("failed", "unknown", "waiting", "converged")  # what wants somebody's eyes goes first
@@ -76,4 +77,4 @@ def _host(one: View) -> dict[str, Any]:
 
 
 def _cut(value: str) -> str:
-    return value if len(value) <= _WIDE else value[: _WIDE - 1] + "…"
+    return printable(value, keep_newlines=True, limit=_WIDE)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler import prepare, run
-from reconciler.git import tree
-from reconciler.model import from_json, to_json
+from reconciler import prepare, run, walls
+from reconciler.git import content
+from reconciler.model import to_json
 from reconciler.report.signed import NAMESPACE
 
 
@@ -53,18 +53,43 @@ class Fleet:
 def read(repository: Path, commit: str, path: str, network: str) -> Fleet:
     """The fleet at a commit, read and validated in a limited child, like everything that a commit says. Raises as
     `prepare.prepare`."""
-    argument = {"repository": str(repository), "commit": commit, "path": path, "network": network}
-    return from_json(Fleet, run.python("reconciler.fleet.inventory:read_child", argument, limits=prepare.LIMITS))
+    source = {"repository": str(repository), "commit": commit, "path": path}
+    found: Fleet = run.python(
+        "reconciler.fleet.inventory:read_child",
+        {"source": source, "network": network},
+        limits=prepare.LIMITS,
+        answers=Fleet,
+        wall=walls.Wall(read=content.places(source)),
+    )
+    return found
 
 
-def read_child(argument: Mapping[str, Any]) -> dict[str, Any]:
+def warm(name: str) -> None:
+    """For `run_child`."""
+    from reconciler import site_child
+
+    site_child.warm(name)
+
+
+def gather(argument: Mapping[str, Any]) -> Any:
+    """For `run_child`."""
+    from reconciler import site_child
+
+    return site_child.gather(argument)
+
+
+def read_child(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
     """The child's side of `read`."""
-    site = prepare.load(tree.read(Path(argument["repository"]), argument["commit"], argument["path"]))
+    from reconciler import site_child
+
+    site = site_child.load(site_child.files(gathered, "source"))
     members = tuple(
         Member(host.name, host.group, host.addresses.get(argument["network"], ""), host.report_key)
         for host in site.hosts.values()
     )
     wanted = site.policy["reporting"]
-    fleet = Fleet(site.name, argument["commit"], members, wanted["mode"], wanted["threshold"], wanted["deployments"])
+    fleet = Fleet(
+        site.name, argument["source"]["commit"], members, wanted["mode"], wanted["threshold"], wanted["deployments"]
+    )
     found: dict[str, Any] = to_json(fleet)
     return found

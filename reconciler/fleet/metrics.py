@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, expo
 from reconciler.fleet.judge import STATES
 from reconciler.fleet.reporter import Round
 from reconciler.forge import StatusReporter
+from reconciler.text import printable
 
 _BUCKETS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 
@@ -70,7 +71,7 @@ class Metrics:
             self.hosts.labels(state).set(counts.get(state, 0))
         self.missing.clear()
         for reason, count in Tally(one.reason for one in found.views if one.state == "unknown").items():
-            self.missing.labels(reason).set(count)
+            self.missing.labels(printable(reason, limit=80)).set(count)
 
     def outgoing(self, kind: str, sender: StatusReporter) -> None:
         """Take the counts of what goes to the forge in."""

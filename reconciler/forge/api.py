@@ -7,6 +7,7 @@ from typing import Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 from reconciler import errors, settings
+from reconciler.text import printable
 
 State = Literal["pending", "success", "failed", "canceled"]
 Kind = Literal["gitlab", "github", "gitea"]
@@ -167,8 +168,7 @@ def misconfigured(message: str) -> errors.Terminal:
 
 def shorten(text: str, limit: int) -> str:
     """`text` as one line of at most `limit` characters, cut between words with an ellipsis."""
-    line = " ".join(text.encode(errors="replace").decode().split())
-    line = "".join(c for c in line if c.isprintable())
+    line = printable(" ".join(text.split()))
     if len(line) <= limit:
         return line
     head = line[: limit - 1]

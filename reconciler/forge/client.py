@@ -1,7 +1,7 @@
 """HTTP with a forge: one request with its limits, and what each answer means.
 
 The token is read for every request, is sent to the configured address only (redirects are not followed, ~/.netrc is
-not read), and is cut out of whatever a server says before that enters a message.
+not read), and is taken out of whatever a server says before that enters a message.
 """
 
 import hashlib
@@ -21,9 +21,10 @@ from requests.auth import AuthBase
 
 from reconciler import errors
 from reconciler.answers import LONGEST_WAIT, Bounded, TooLarge, retry_after
+from reconciler.foreign import line
 from reconciler.forge.api import ForgeSettings, misconfigured
+from reconciler.secret import Secret
 from reconciler.sessions import Session
-from reconciler.text import printable
 
 T = TypeVar("T")
 
@@ -45,10 +46,9 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """What the server says is wrong, in one line; not yet cleared of the token."""
+        """What the server says is wrong, in one line."""
         body = self.body if isinstance(self.body, dict) else {}
-        said = body.get("message") or body.get("error") or body.get("errors") or ""
-        return printable(" ".join(_words(said).split()), limit=300)
+        return line(_words(body.get("message") or body.get("error") or body.get("errors") or ""))
 
     @property
     def words(self) -> str:
@@ -65,6 +65,7 @@ class _Token(AuthBase):
 
     def __init__(self, file: Path, header: str, prefix: str) -> None:
         self._file, self._header, self._prefix = file, header, prefix
+        self._secret: Secret | None = None
 
     def read(self) -> str:
         """The token. Raises Terminal ForgeMisconfigured, which never holds any of the content."""
@@ -74,7 +75,10 @@ class _Token(AuthBase):
             raise misconfigured(f"token file {self._file} cannot be read: {error.strerror}") from None
         if not token or len(token) > 4096 or not all(33 <= byte <= 126 for byte in token):
             raise misconfigured(f"token file {self._file} must hold one line of printable characters: the token")
-        return token.decode("ascii")
+        text = token.decode("ascii")
+        if self._secret is None or self._secret.reveal() != text:
+            self._secret = Secret(text)  # as long as it lives, it is taken out of what the server says
+        return text
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers[self._header] = self._prefix + self.read()
@@ -119,11 +123,10 @@ class Client:
 
         `right` completes "needs …" in the message of a 403. `most` is the limit of the answer in bytes.
         """
-        token = self._token.read()
         answer, headers = self._exchange(method, path, params, body, most)
         if 200 <= answer.code < 300 or answer.code in accept:
             return answer
-        raise self._error(f"{method} {path}", answer, headers, right, token)
+        raise self._error(f"{method} {path}", answer, headers, right)
 
     def retry(self, operation: Callable[[bool], T]) -> T:
         """Run `operation` until it raises nothing transient or `retry_for` seconds have passed.
@@ -182,10 +185,6 @@ class Client:
     def fingerprint(self) -> str:
         """Tells one token from another without being one. Raises Terminal ForgeMisconfigured."""
         return hashlib.sha256(self._token.read().encode()).hexdigest()
-
-    def cleared(self, message: str) -> str:
-        """`message` without the token, should the server have repeated it."""
-        return message.replace(self._token.read(), "[token]")
 
     def unexpected(self, what: str) -> errors.Transient:
         """What to raise when an answer is not what the forge would say: a proxy's page, a cut answer."""
@@ -250,7 +249,7 @@ class Client:
 
     def _cause(self, error: Exception) -> str:
         """What lies at the bottom: a server's own words may be in it."""
-        return printable(self.cleared(errors.root_cause(error)), limit=300)
+        return line(errors.root_cause(error))
 
     def _parsed(self, method: str, path: str, response: requests.Response) -> Answer:
         try:
@@ -261,11 +260,8 @@ class Client:
                 raise self.unexpected(f"{method} {path} is not JSON") from None
         return Answer(response.status_code, value, "next" in response.links, len(response.content))
 
-    def _error(
-        self, what: str, answer: Answer, headers: Mapping[str, str], right: str, token: str
-    ) -> errors.ReconcilerError:
-        said = answer.message.replace(token, "[token]")
-        told = f": {said}" if said else ""
+    def _error(self, what: str, answer: Answer, headers: Mapping[str, str], right: str) -> errors.ReconcilerError:
+        told = f": {answer.message}" if answer.message else ""
         if answer.code in (409, 429) or answer.code >= 500 or _rate_limited(answer.code, headers):
             return errors.Transient(
                 f"{self._host} is busy: {what} answers {answer.code}{told}",
@@ -283,7 +279,7 @@ class Client:
                 reason="ForgeForbidden",
             )
         if 300 <= answer.code < 400:
-            to = printable(_host_of(headers.get("Location", "")).replace(token, "[token]"), limit=100)
+            to = line(_host_of(headers.get("Location", "")), 100)
             return errors.Terminal(
                 f"{what} is redirected to {to}: a token is not sent there (set the forge's url and project to the final ones)",
                 reason="ForgeRejected",

@@ -71,7 +71,7 @@ class GitHub:
                 raise _limit_reached(*key)
             if answer.code == 422:
                 message = f"the status {status.context} is rejected with 422: {answer.message}"
-                raise errors.Terminal(self._client.cleared(message), reason="ForgeRejected")
+                raise errors.Terminal(message, reason="ForgeRejected")
 
         self._client.retry(attempt)
 

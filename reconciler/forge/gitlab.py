@@ -191,7 +191,7 @@ class GitLab:
             return
         if answer.code >= 400:
             message = f"GitLab rejects the status {body['name']} with {answer.code}: {answer.message}"
-            raise errors.Terminal(self._client.cleared(message), reason="ForgeRejected")
+            raise errors.Terminal(message, reason="ForgeRejected")
 
     def _find(self, commit: str, context: str, ref: str | None) -> Status | None:
         found = self._own_statuses(commit, {"name": context}, ref)

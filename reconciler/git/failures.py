@@ -1,6 +1,6 @@
 """What went wrong with a remote: one constructor per reason, and the translation of HTTP statuses and libgit2's words.
 
-Transient: GitUnreachable, GitTimeout, GitProtocolError, GitRateLimited, GitServerError. Terminal (an operator must act):
+Transient: GitUnreachable, GitTimeout, GitProtocolError, GitObjectCorrupt, GitRateLimited, GitServerError. Terminal (an operator must act):
 GitCertificateInvalid, GitHostKeyChanged, GitHostKeyUnknown, GitAuthFailed, GitForbidden, GitNotFound, GitEmptyRepository,
 GitBranchMissing, GitRemoteInvalid (the remote's own settings cannot be used).
 """
@@ -10,7 +10,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from reconciler import errors
 
-_TRANSIENT = {"GitUnreachable", "GitTimeout", "GitProtocolError", "GitRateLimited", "GitServerError"}
+_TRANSIENT = {
+    "GitUnreachable",
+    "GitTimeout",
+    "GitProtocolError",
+    "GitObjectCorrupt",
+    "GitRateLimited",
+    "GitServerError",
+}
 
 _ADVICE = {
     "GitUnreachable": "check the network, name resolution and that the server runs",
@@ -21,9 +28,10 @@ _ADVICE = {
     "GitAuthFailed": "the token or key is wrong, expired or revoked: put a valid one in its file",
     "GitForbidden": "the credential is valid but may not read this repository: give it read_repository rights",
     "GitNotFound": "check the URL; servers also say this to a credential that may not see the repository",
-    "GitEmptyRepository": "push a first commit",
+    "GitEmptyRepository": "push a commit; if there was one, its branch was deleted: push it again, or restore the repository",
     "GitBranchMissing": "push the branch, or correct the branch in the settings",
     "GitProtocolError": "check that the URL is a git repository's and that no proxy or login page answers in its place",
+    "GitObjectCorrupt": "its repository is damaged: run `git fsck` there, and look at its log; the node keeps to what it has",
     "GitRateLimited": "poll less often, or raise the server's limit",
     "GitServerError": "see the server's own log",
     "GitRemoteInvalid": "correct the settings",
@@ -66,6 +74,10 @@ def http_status(url: str, status: int, retry_after: str | None = None) -> errors
 
 # libgit2's words, first match wins. It has no finer error codes than these messages.
 _WORDS: tuple[tuple[str, str], ...] = (
+    (
+        r"object not found|loose object|corrupt|inflate|zlib|checksum|hash mismatch|bad object|packfile|missing (blob|tree|commit|object)",
+        "GitObjectCorrupt",
+    ),
     (r"ssl certificate|certificate is invalid|certificate verify|hostname mismatch", "GitCertificateInvalid"),
     (r"timed? ?out|timeout|resource temporarily unavailable", "GitTimeout"),
     (
@@ -87,9 +99,20 @@ _WORDS: tuple[tuple[str, str], ...] = (
 )
 
 
-def libgit2(url: str, words: str) -> errors.ReconcilerError:
-    """The error for what libgit2 said; what is not recognised is GitProtocolError."""
+# How a server that meets a damaged object while it sends commits looks from here: it just ends.
+_BROKEN_OFF = re.compile(r"could not read from remote|eof|hung up|unexpected end|early end", re.IGNORECASE)
+
+
+def libgit2(url: str, words: str, *, sending: bool = False) -> errors.ReconcilerError:
+    """The error for what libgit2 said; what is not recognised is GitProtocolError. `sending`: the server had answered, and was
+    sending commits."""
     words = " ".join(words.split())[:400]
+    if sending and _BROKEN_OFF.search(words):
+        return failure(
+            "GitServerError",
+            url,
+            f"{words}: it ended while it sent commits; its repository may be damaged: run `git fsck` there",
+        )
     for pattern, reason in _WORDS:
         if re.search(pattern, words, re.IGNORECASE):
             return failure(reason, url, words)

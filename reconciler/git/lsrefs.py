@@ -22,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from reconciler import errors
 from reconciler.git.failures import failure, http_status
+from reconciler.sessions import Session
 
 MAX_ANSWER_BYTES = 4 << 20
 _SERVICE = "/git-upload-pack"
@@ -94,9 +95,7 @@ class Client:
         self.url = url.rstrip("/")
         self.timeout = timeout
         self._guard = Guard()
-        self._session = requests.Session()
-        self._session.trust_env = False  # no ~/.netrc, no other credential or CA than the settings'
-        self._session.verify = ca_file or True
+        self._session = Session(ca_file or True)
         adapter = _GuardedAdapter(self._guard)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)

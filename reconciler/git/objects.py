@@ -62,10 +62,29 @@ def opened(path: Path) -> Iterator[pygit2.Repository]:
         repository.free()
 
 
+@contextlib.contextmanager
+def store(folder: Path) -> Iterator[pygit2.Repository]:
+    """As `opened`, for an object store by itself (a repository's `objects`): no settings of the repository are read, which in
+    a CI job's checkout hold a token. Raises errors.Terminal (RepositoryUnusable)."""
+    try:
+        list(folder.iterdir())
+        repository = pygit2.Repository()
+        repository.set_odb(pygit2.Odb(str(folder)))
+    except (pygit2.GitError, OSError) as error:
+        raise errors.Terminal(
+            f"{folder.parent} is not a git repository that can be read: {error} (fetch it again)",
+            reason="RepositoryUnusable",
+        ) from None
+    try:
+        yield repository
+    finally:
+        repository.free()
+
+
 def corrupt(repository: pygit2.Repository, oid: str, what: str) -> errors.Terminal:
     """The error for an object that is missing or is not what its id says."""
     return errors.Terminal(
-        f"git object {oid} in {repository.path.rstrip('/')} {what} (the clone is damaged: fetch it afresh)",
+        f"git object {oid} in {(repository.path or 'the clone').rstrip('/')} {what} (the clone is damaged: fetch it afresh)",
         reason="GitObjectCorrupt",
     )
 

@@ -12,7 +12,6 @@ even in a fresh clone), LimitExceeded.
 """
 
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from urllib.parse import urlsplit
 
 import pygit2
 
-from reconciler import errors, run
+from reconciler import errors, run, scratch, secret, walls
+from reconciler.git import content
 from reconciler.git.failures import failure
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ class Remote:
     def kind(self) -> Literal["http", "ssh", "file"]:
         """How the URL is spoken to. Raises errors.Terminal (GitRemoteInvalid)."""
         return _kind(self.url)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that it is spoken to on."""
+        if self.kind == "ssh":
+            return host_and_port(self.url)[1]
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def poll(remote: Remote, refs: Sequence[str] | None = None) -> dict[str, str]:
@@ -158,6 +166,7 @@ def read_credential(remote: Remote) -> tuple[str, str] | None:
         raise failure(
             "GitRemoteInvalid", remote.url, f"token_file {remote.token_file} does not hold one line with a token"
         )
+    secret.keep([secret.Secret(token)])
     return remote.username, token
 
 
@@ -220,17 +229,20 @@ def _readable(remote: Remote, path: Path, setting: str) -> Path:
 
 def _in_child(function: str, remote: Remote, argument: dict[str, object]) -> dict[str, str]:
     """Run transport.`function` in a limited process with a home directory that holds the known host keys only."""
-    with tempfile.TemporaryDirectory(prefix="reconciler-git-") as home:
+    with scratch.folder("reconciler-git-") as place:
+        home = str(place)
         if remote.kind == "ssh":
-            (Path(home) / ".ssh").mkdir()
-            (Path(home) / ".ssh" / "known_hosts").write_text(_known_keys(remote))
+            (place / ".ssh").mkdir()
+            (place / ".ssh" / "known_hosts").write_text(_known_keys(remote))
         try:
-            answer = run.python(
+            answer: dict[str, str] = run.python(
                 f"reconciler.git.transport:{function}",
                 {**argument, "remote": to_json(remote), "home": home},
                 limits=run.Limits(
                     seconds=remote.deadline, cpu_seconds=max(10, int(remote.deadline)), memory=_CHILD_MEMORY
                 ),
+                answers=dict[str, str],
+                wall=_wall(remote, home, argument.get("repository")),
             )
         except errors.Transient as error:
             if error.reason == "DeadlineExceeded":
@@ -238,8 +250,26 @@ def _in_child(function: str, remote: Remote, argument: dict[str, object]) -> dic
                     "GitTimeout", remote.url, f"the {function} did not end within {remote.deadline:g} s"
                 ) from None
             raise
-    assert isinstance(answer, dict)
+    if odd := [oid for oid in answer.values() if not re.fullmatch(r"[0-9a-f]{40}", oid)]:
+        raise failure("GitProtocolError", remote.url, f"{odd[0][:60]!r} is no commit id")
     return answer
+
+
+def _wall(remote: Remote, home: str, repository: object) -> walls.Wall:
+    """Speak to this server; read its token, key and authorities; write the clone, and what is made beside it."""
+    files = (remote.token_file, remote.ca_file, remote.ssh_key)
+    read = [str(path.absolute()) for path in files if path]
+    write = [home]
+    if repository:
+        folder = Path(str(repository)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        write.append(str(folder))
+    if remote.kind == "file":
+        there = Path(remote.url.removeprefix("file://")).absolute()
+        places = [str(there), *map(str, content.repository_places(there))]
+        return walls.Wall((*read, *places), tuple(write), sealed=False)
+    ports = (remote.port, 53)
+    return walls.Wall(tuple(read), tuple(write), sealed=False, network=True, ports=ports)
 
 
 def to_json(remote: Remote) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """libgit2 on the wire: what `remote` runs in a limited child process. One argument in, one answer out, both JSON."""
 
 import contextlib
+import ctypes
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,13 @@ _MAX_PACK_BYTES = 1 << 30
 _MAX_PACKS = 50
 _CHECKED_OBJECTS = 20_000
 _KEPT = "refs/reconciler/kept/"
+
+
+def warm(_: str) -> None:
+    """For `run_child`: libraries that finding a server by its name may load, for they cannot be loaded any more later."""
+    for name in ("files", "dns", "resolve", "myhostname"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(f"libnss_{name}.so.2")
 
 
 def heads(argument: dict[str, Any]) -> dict[str, str]:
@@ -126,7 +134,7 @@ def _empty(path: Path, remote: Remote) -> pygit2.Repository:
 
 
 @contextlib.contextmanager
-def _translated(remote: Remote, callbacks: _Callbacks | None = None) -> Iterator[None]:
+def _translated(remote: Remote, callbacks: _Callbacks | None = None, *, sending: bool = False) -> Iterator[None]:
     try:
         yield
     except errors.ReconcilerError:
@@ -138,7 +146,7 @@ def _translated(remote: Remote, callbacks: _Callbacks | None = None) -> Iterator
             host, port = host_and_port(remote.url)
             what = f"the key that {host} (port {port}) shows is not the one in {remote.known_hosts}"
             raise failure("GitHostKeyChanged", remote.url, what) from None
-        raise libgit2(remote.url, str(error)) from None
+        raise libgit2(remote.url, str(error), sending=sending) from None
 
 
 def _asked_heads(connection: Any, remote: Remote, refs: Sequence[str]) -> dict[str, str]:
@@ -196,7 +204,7 @@ def _fetch_heads(repo: pygit2.Repository, remote: Remote, refs: Sequence[str]) -
             repo.references.delete(name)  # it may be in the way of a new one (`a` and `a/b`)
     if asked:
         callbacks = _Callbacks(remote)
-        with _translated(remote, callbacks):
+        with _translated(remote, callbacks, sending=True):
             connection.fetch([f"+{name}:{name}" for name in asked], callbacks=callbacks)
 
 

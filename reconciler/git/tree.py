@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,11 +20,12 @@ import pygit2
 from reconciler import errors
 from reconciler.git import objects
 from reconciler.git.objects import Entry
+from reconciler.text import printable
 
 _FILE_MODES = (b"100644", b"100755")
 # Code points that HFS+ leaves out when it compares names: `.g<U+200C>it` is `.git` there (git's own list).
 _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
-_MAX_PROBLEMS = 1000
+_NAME, _SUBJECT, _BODY = 200, 1000, 100_000  # characters of a commit's texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class CommitInfo:
-    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line, `body` the rest."""
+    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line, `body` the rest.
+
+    All texts are printable, whatever the commit holds.
+    """
 
     id: str
     parents: tuple[str, ...]
@@ -66,7 +71,7 @@ class _Reading:
 
     def refuse(self, path: str, message: str, hint: str = "") -> None:
         self.problems.append(errors.Problem(path or ".", 0, 0, message, hint))
-        if len(self.problems) >= _MAX_PROBLEMS:
+        if len(self.problems) >= errors.MAX_PROBLEMS:
             raise _Exhausted
 
     def count_entry(self, path: str) -> None:
@@ -95,9 +100,19 @@ class _Reading:
         return True
 
     def result(self) -> dict[str, bytes]:
+        with contextlib.suppress(_Exhausted):
+            self._tell_apart()
         if self.problems:
             raise errors.SiteInvalid(self.problems)
         return dict(sorted(self.files.items()))
+
+    def _tell_apart(self) -> None:
+        """Refuse paths that are one and the same where case, or how an accent is written, does not count."""
+        seen: dict[str, str] = {}
+        for path in sorted(self.files):
+            first = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+            if first != path:
+                self.refuse(path, f"its name and {first!r} differ in case or accents only", "rename one of them")
 
 
 def read(repository: Path, commit: str, path: str = "", budget: Budget | None = None) -> dict[str, bytes]:
@@ -106,8 +121,19 @@ def read(repository: Path, commit: str, path: str = "", budget: Budget | None = 
     Raises errors.SiteInvalid with every refused entry, errors.Terminal (SitePathMissing, GitObjectCorrupt,
     CommitMalformed, RepositoryUnusable).
     """
-    reading = _Reading(budget or Budget())
-    with objects.opened(repository) as repo, contextlib.suppress(_Exhausted):
+    with objects.opened(repository) as repo:
+        return _read(repo, commit, path, budget or Budget())
+
+
+def read_store(folder: Path, commit: str, path: str = "", budget: Budget | None = None) -> dict[str, bytes]:
+    """As `read`, from an object store (a repository's `objects`) and nothing else of the repository."""
+    with objects.store(folder) as repo:
+        return _read(repo, commit, path, budget or Budget())
+
+
+def _read(repo: pygit2.Repository, commit: str, path: str, budget: Budget) -> dict[str, bytes]:
+    reading = _Reading(budget)
+    with contextlib.suppress(_Exhausted):
         tree = _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
         _walk(repo, tree, "", 0, reading)
     return reading.result()
@@ -148,17 +174,15 @@ def _checked(repo: pygit2.Repository, tree: str, prefix: str, reading: _Reading)
         shown = prefix + entry.name.decode(errors="backslashreplace")
         key = entry.name + (b"/" if entry.is_tree else b"")
         if entry.name in seen:
-            reading.refuse(
-                _printable(shown), "the name occurs more than once in its directory", "rewrite the tree with git"
-            )
+            reading.refuse(shown, "the name occurs more than once in its directory", "rewrite the tree with git")
             continue
         if previous and key < previous:
-            reading.refuse(_printable(shown), "the tree's entries are not in git's order", "rewrite the tree with git")
+            reading.refuse(shown, "the tree's entries are not in git's order", "rewrite the tree with git")
         seen.add(entry.name)
         previous = key
         problem = _name_problem(entry.name, reading.budget) or _mode_problem(entry.mode)
         if problem:
-            reading.refuse(_printable(shown), *problem)
+            reading.refuse(shown, *problem)
             continue
         yield entry, entry.name.decode()
 
@@ -202,16 +226,12 @@ def _name_problem(name: bytes, budget: Budget) -> tuple[str, str] | None:
         return f"the name has {len(name)} bytes; {budget.name_bytes} are the limit", "rename it"
     if "/" in text or "\\" in text:
         return "the name contains a slash or backslash", "rename it"
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or char in "\u2028\u2029" for char in text):
-        return "the name contains a control character", "rename it"
     folded = text.translate(_HFS_IGNORED).casefold()
     if folded == ".git" or folded.split(":")[0].rstrip(" .") in (".git", "git~1"):
         return "the name stands for git's own directory on some systems", "rename it"
+    if printable(text) != text:
+        return "the name contains a character that cannot be seen", "rename it"
     return None
-
-
-def _printable(path: str) -> str:
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in path)[:400]
 
 
 def _segments(path: str) -> list[str]:
@@ -255,15 +275,18 @@ def commit_info(repository: Path, commit: str) -> CommitInfo:
         ) from None
     encoding = (raw.values("encoding") or [b"utf-8"])[0].decode("ascii", "replace")
 
-    def text(data: bytes) -> str:
+    def text(data: bytes, limit: int, keep_newlines: bool = False) -> str:
         try:
-            return data.decode(encoding, "replace").strip()
-        except LookupError:
-            return data.decode("utf-8", "replace").strip()
+            decoded = data.decode(encoding, "replace")
+        except (LookupError, ValueError):  # no encoding of texts, or one that cannot replace what it cannot read
+            decoded = data.decode("utf-8", "replace")
+        return printable(decoded.strip(), keep_newlines=keep_newlines, limit=limit)
 
     subject, _, body = raw.message.lstrip(b"\n").partition(b"\n")
-    author, email = text(name), text(rest.partition(b">")[0])
-    return CommitInfo(commit, raw.parents, author, email, committed_at, text(subject), text(body))
+    author, email = text(name, _NAME), text(rest.partition(b">")[0], _NAME)
+    return CommitInfo(
+        commit, raw.parents, author, email, committed_at, text(subject, _SUBJECT), text(body, _BODY, True)
+    )
 
 
 def resolve(repository: Path, revision: str) -> str:
@@ -384,7 +407,7 @@ def _walk_directory(descriptor: int, prefix: str, depth: int, reading: _Reading)
     for name in sorted(os.fsencode(name) for name in os.listdir(descriptor)):
         if not prefix and name == b".git":
             continue
-        path = _printable(prefix + name.decode(errors="backslashreplace"))
+        path = prefix + name.decode(errors="backslashreplace")
         problem = _name_problem(name, reading.budget)
         if problem:
             reading.refuse(path, *problem)

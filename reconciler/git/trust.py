@@ -9,12 +9,11 @@ of `objects`.
 """
 
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reconciler import errors, run
+from reconciler import errors, run, scratch
 from reconciler.git import objects, tree
 
 _SSH = (b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----")
@@ -50,9 +49,9 @@ def verify(repository: Path, commit: str, policy: SignaturePolicy) -> str | None
             f"commit {commit} carries a {kind} signature where the policy asks for {policy.mode} (sign it as the policy asks)",
             reason="SignerNotAllowed",
         )
-    with tempfile.TemporaryDirectory(prefix="reconciler-trust-") as scratch:
+    with scratch.folder("reconciler-trust-") as place:
         judge = _verify_ssh if kind == "ssh" else _verify_gpg
-        return judge(Path(scratch), commit, signature, payload, policy)
+        return judge(place, commit, signature, payload, policy)
 
 
 def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], bytes, bytes]:
@@ -141,8 +140,8 @@ def verify_bytes(payload: bytes, signature: bytes, principal: str, namespace: st
     `principal` holds no pattern. Raises errors.Terminal (SignatureInvalid: it does not belong to this content;
     SignerNotAllowed: it does, and the key is not one of this principal's).
     """
-    with tempfile.TemporaryDirectory(prefix="reconciler-trust-") as scratch:
-        blob = Path(scratch, "signature")
+    with scratch.folder("reconciler-trust-") as place:
+        blob = place / "signature"
         blob.write_bytes(signature)
         if _signed_by(principal, namespace, allowed_signers, blob, payload):
             return

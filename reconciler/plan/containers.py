@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from reconciler.model import Container, Difference, File, Held, Running, State, Verb, aside
+from reconciler.model import Blame, Container, Difference, Failure, File, Held, Running, State, Verb, aside
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
@@ -56,7 +56,7 @@ def _change(
     found = draft.running_differences(container, running)
     outdated = _copies_once(container) and (changed or draft.staleness(container, running))
     if outdated or any(not is_mutable(d) for d in found):
-        _replace(draft, container, running, found, needs)
+        _replace(draft, container, found, changed, needs)
         return
     count = len(draft.actions)
     _touch(draft, container, running, found, changed, needs)
@@ -73,14 +73,7 @@ def _keep_what_worked(draft: Draft, container: Container, running: Running | Non
     not known here without their secrets.
     """
     name = container.name
-    draft.held.append(
-        Held(
-            name,
-            "Quarantined",
-            "this configuration did not become healthy here and was rolled back; waiting for a commit that "
-            "changes it (or `reconciler retry` on the host)",
-        )
-    )
+    draft.held.append(_given_up(name, draft.memory.failures.get(name)))
     good = draft.in_force[name]
     needs = draft.dependencies(good)
     if running is not None and not running.owned:
@@ -96,6 +89,22 @@ def _keep_what_worked(draft: Draft, container: Container, running: Running | Non
         draft.add(draft.action(Verb.RESTART, name, "finish an interrupted rollback", good, needs))
     elif not _works(running):
         _revive(draft, good, running, needs, changed=False)
+
+
+def _given_up(name: str, failure: Failure | None) -> Held:
+    if failure is None or failure.blames is Blame.CONFIGURATION:
+        why = f"{failure.message} ({failure.reason})" if failure else "this configuration did not become healthy here"
+        return Held(
+            name,
+            "Quarantined",
+            f"{why}; it was rolled back, and waits for a commit that changes it (or `reconciler retry {name}` on the host)",
+        )
+    return Held(
+        name,
+        failure.reason,
+        f"{failure.message}; the configuration before it is back. This one is not at fault ({failure.blames} is), and is tried "
+        f"again when that is mended, or at {failure.again:%H:%M} UTC (or `reconciler retry {name}` on the host)",
+    )
 
 
 def _adopt(draft: Draft, container: Container, running: Running) -> bool:
@@ -135,7 +144,7 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
 def _make(
     draft: Draft, container: Container, spare: Running | None, needs: tuple[str, ...], changed: Sequence[File]
 ) -> None:
-    drift = draft.same_revision and draft.was_applied(container.name)
+    drift = draft.unchanged(container, *draft.files.get(container.name, ())) and draft.was_applied(container.name)
     if spare is not None:
         equal = not changed and not draft.running_differences(container, spare)
         if equal and not draft.staleness(container, spare):
@@ -153,9 +162,13 @@ def _make(
 
 
 def _replace(
-    draft: Draft, container: Container, running: Running, found: tuple[Difference, ...], needs: tuple[str, ...]
+    draft: Draft,
+    container: Container,
+    found: tuple[Difference, ...],
+    changed: Sequence[File],
+    needs: tuple[str, ...],
 ) -> None:
-    drift = draft.same_revision
+    drift = draft.unchanged(container, *changed)
     if found:
         names = [d.field for d in found]
         cause = ("drift: " if drift else "") + ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
@@ -179,7 +192,7 @@ def _touch(
     name = container.name
     if found:
         cause = ", ".join(d.field for d in found)
-        draft.add(draft.action(Verb.UPDATE, name, cause, container, needs, found, drift=draft.same_revision))
+        draft.add(draft.action(Verb.UPDATE, name, cause, container, needs, found, drift=draft.unchanged(container)))
     if not _works(running):
         _revive(draft, container, running, needs, changed=bool(changed))
         return
@@ -189,7 +202,8 @@ def _touch(
     if asked:
         reloads = asked == {"reload"} and container.reload and not _keeps_old_files(draft, container)
         verb = Verb.RELOAD if reloads else Verb.RESTART
-        draft.add(draft.action(verb, name, cause, container, needs, drift=draft.same_revision))
+        drift = draft.unchanged(container, *(changed or draft.files.get(name, ())))
+        draft.add(draft.action(verb, name, cause, container, needs, drift=drift))
     elif inside:
         cause = "drift: what runs differs from its files"
         draft.add(draft.action(Verb.RESTART, name, cause, container, needs, inside, drift=True))
@@ -201,6 +215,10 @@ def _inside(draft: Draft, name: str) -> tuple[Difference, ...]:
     """That what runs has not got what its files say. What a restart did not put right is said in every pass, also in those
     that do not look inside."""
     item = f"container:{name}"
+    if why := draft.actual.unknown.get(f"stale:{name}"):
+        message = f"whether it runs with what its files say cannot be told: {why}"
+        draft.held.append(Held(name, "Unknown", message))
+        return ()
     if said := draft.actual.stale.get(name):
         return draft.achievable(item, (Difference(INSIDE, "as in its files", said),))
     if not draft.actual.deep:
@@ -219,9 +237,9 @@ def _keeps_old_files(draft: Draft, container: Container) -> bool:
 def _revive(draft: Draft, container: Container, running: Running, needs: tuple[str, ...], *, changed: bool) -> None:
     """Bring up a container that is there and does not run."""
     state = (Difference("state", "running", running.state.value),)
-    # A new revision may be what brings it back: then it is a change like any other. What is paused is not started.
+    # What a new revision asks for may be what brings it back: then it is a change like any other. What is paused is not started.
     verb = Verb.RESTART if changed or running.state is State.PAUSED else Verb.START
-    cause, drift = _why_down(running), draft.same_revision
+    cause, drift = _why_down(running), draft.unchanged(container, *draft.files.get(container.name, ()))
     draft.add(draft.action(verb, container.name, cause, container, needs, state, drift=drift))
 
 

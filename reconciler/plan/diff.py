@@ -9,7 +9,7 @@ from reconciler.plan.draft import Basis, Draft
 from reconciler.plan.jobs import plan_job
 from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.registrations import plan_registrations
-from reconciler.plan.removals import leftovers, plan_removals
+from reconciler.plan.removals import leftovers, plan_removals, plan_unseen
 
 
 def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan:
@@ -22,6 +22,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         plan_job(draft, job)
     plan_registrations(draft)
     plan_removals(draft)
+    plan_unseen(draft)
     actions = draft.finish()
     if basis.hold:  # only now: what is held back is all that would be done
         for action in actions:

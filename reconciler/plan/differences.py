@@ -49,7 +49,8 @@ def differences(desired: Container, running: Running, image: Image | None) -> tu
 
 def is_mutable(difference: Difference) -> bool:
     """Whether the engine can put it right in a container that stays."""
-    return difference.field in MUTABLE or (difference.field in ADJUSTABLE and difference.desired != "0")
+    lifted = UNSET if difference.field.startswith("cpuset") else "0"
+    return difference.field in MUTABLE or (difference.field in ADJUSTABLE and difference.desired != lifted)
 
 
 def _inherit(container: Container, image: Image) -> Container:

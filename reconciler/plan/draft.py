@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from reconciler import normal
 from reconciler.model import (
     ASIDE,
     NOT_ACHIEVABLE,
@@ -18,6 +19,7 @@ from reconciler.model import (
     File,
     Held,
     Memory,
+    Registration,
     Running,
     Verb,
     shared_with,
@@ -44,7 +46,8 @@ class Basis:
     what a new commit asks for, while drift is healed (outside a maintenance window).
     `written` maps a path to the digests (SHA-256) of what this program ever wrote there: nothing else is deleted.
     `unproved` names containers that run and were never seen healthy, `kept` those whose previous files are still kept:
-    what an interrupted apply leaves to be done.
+    what an interrupted apply leaves to be done. `touched` names what a revision that was not carried out completely may have changed
+    already: containers, files, registrations.
     """
 
     contents: Mapping[str, bytes] = field(repr=False)
@@ -56,12 +59,31 @@ class Basis:
     unproved: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
     written: Mapping[str, Collection[str]] = field(default_factory=dict)
+    touched: frozenset[str] = frozenset()
 
 
 _ANOTHERS = (
     "{what} belongs to another installation of this program ({owner}). Give one of the two another name; or, if that is "
     "this host before its state directory was lost: `reconciler owner claim {owner}`"
 )
+
+
+def _name(part: Container | File | Registration) -> str:
+    return part.name if isinstance(part, Container) else part.path if isinstance(part, File) else part.id
+
+
+def _words(part: Container | File | Registration) -> object:
+    """What is asked of it, in a form to be compared."""
+    if isinstance(part, Container):
+        return normal.digest(part)
+    return (part.content, part.mode, part.owner, part.group) if isinstance(part, File) else part.fields
+
+
+def _carried_out(good: Desired | None) -> dict[str, object]:
+    if good is None:
+        return {}
+    parts: list[Container | File | Registration] = [*good.containers, *good.files, *good.registrations]
+    return {_name(part): _words(part) for part in parts}
 
 
 class Draft:
@@ -77,6 +99,8 @@ class Draft:
         good = memory.last_good
         self.previous = {file.path: file for file in good.files} if good else {}
         self.same_revision = memory.revision == desired.revision
+        self._carried = _carried_out(good)
+        self._rotated = {n for n, digest in desired.secrets.items() if not good or good.secrets.get(n) != digest}
         self.wanted = {container.name for container in desired.containers}
         self.failed = quarantined(desired, memory, basis.part_digest)
         self.in_force = in_force(desired, memory, self.failed)
@@ -95,6 +119,26 @@ class Draft:
                 return False
         self.actions.append(action)
         return True
+
+    def unchanged(self, *parts: Container | File | Registration) -> bool:
+        """Whether a difference in these is drift: what is asked of them is what was last carried out here, whatever else a new
+        revision asks for."""
+        return self.same_revision or all(self._is_as_before(part) for part in parts)
+
+    def _is_as_before(self, part: Container | File | Registration) -> bool:
+        name = _name(part)
+        if name in self.basis.touched or self._carried.get(name) != _words(part):
+            return False
+        if isinstance(part, File):
+            return self._rotated.isdisjoint(part.secrets)
+        if isinstance(part, Registration):
+            return not (self._rotated and "<<" in str(part.fields) and self._names_rotated(str(part.fields)))
+        return True
+
+    def _names_rotated(self, text: str) -> bool:
+        """Whether a text with tokens holds a rotated secret; one within a filter counts as such."""
+        plain = all(token.startswith("secret:") for token in text.split("<<")[1:])
+        return not plain or any(f"<<secret:{name}" in text for name in self._rotated)
 
     def mends(self, action: Action) -> bool:
         """Whether an action only brings back what ran here before. First match decides."""

@@ -26,8 +26,9 @@ def plan_files(
         if not draft.wrote(path):
             _foreign(draft, owner, container, path)
             continue
-        cause = "no longer part of the configuration" if not draft.same_revision else "drift: it is back"
-        action = Action(Verb.DELETE, path, cause, needs, container.name, container.service, drift=draft.same_revision)
+        drift = draft.same_revision or (path not in draft.previous and path not in draft.basis.touched)
+        cause = "drift: it is back" if drift else "no longer part of the configuration"
+        action = Action(Verb.DELETE, path, cause, needs, container.name, container.service, drift=drift)
         if draft.add(action):
             taken.append(action.id)
     return changed, tuple(taken)
@@ -42,7 +43,7 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
     known = file.path in draft.previous
     if state is None or state.kind != "file":
         found = "absent" if state is None else state.kind
-        drift = known and draft.same_revision
+        drift = known and draft.unchanged(file)
         cause = (
             f"drift: the file is {found}" if drift else "new file" if state is None else f"a {found} is in its place"
         )
@@ -51,7 +52,7 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
     if state.content != wanted:
         cause = _content_cause(draft, file, state.content)
         difference = Difference("content", "as rendered", "different")
-        return _write(draft, file, container, needs, cause, difference, draft.same_revision, state.content)
+        return _write(draft, file, container, needs, cause, difference, draft.unchanged(file), state.content)
     found_mode = (state.mode, state.owner, state.group)
     if found_mode != (file.mode, file.owner, file.group):
         difference = Difference("mode", _mode(file.mode, file.owner, file.group), _mode(*found_mode))
@@ -65,14 +66,14 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
             needs,
             container.name,
             file.service,
-            drift=draft.same_revision,
+            drift=draft.unchanged(file),
             differences=(difference,),
         )
     return None
 
 
 def _content_cause(draft: Draft, file: File, found: bytes | None) -> str:
-    if draft.same_revision:
+    if draft.unchanged(file):
         return "drift: edited on the node"
     previous, good = draft.previous.get(file.path), draft.memory.last_good
     if good is None or previous is None or previous.content != file.content:
@@ -91,7 +92,9 @@ def _write(
     drift: bool,
     found: bytes | None,
 ) -> Action:
-    text = file_diff(file, draft.basis.contents[file.path], found, draft.previous.get(file.path))
+    known = draft.previous.get(file.path)
+    plain = file.path in draft.memory.plain
+    text = file_diff(file, draft.basis.contents[file.path], found, known, plain=plain)
     risks = ("secret",) if "rotated" in cause else ()
     return Action(
         Verb.WRITE,

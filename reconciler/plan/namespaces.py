@@ -41,7 +41,7 @@ def _follow(draft: Draft, guest: Container, host: str) -> None:
         _add(draft, guest, Verb.RESTART, f"shares a namespace of {host}, which is started anew", leader.drift)
     elif _is_older(running, draft.actual.containers.get(host)):
         cause = f"shares a namespace of {host}, which was started after it: it is in a dead one"
-        _add(draft, guest, Verb.RESTART, cause, draft.same_revision)
+        _add(draft, guest, Verb.RESTART, cause, draft.unchanged(guest))
 
 
 def _add(draft: Draft, guest: Container, verb: Verb, cause: str, drift: bool) -> None:

@@ -1,8 +1,10 @@
 """Diffs of files that never show a secret, whatever is on the disk.
 
 Desired text holds tokens, so it can be shown as it is. What is on the disk may hold a secret of today, of last
-month, or one pasted by hand, and nobody can tell which. So a line of a file that uses secrets is shown only when it is known
-to be harmless: it stands in the desired text or in the text of the last good revision. Of any other line only the key is shown.
+month, of an apply that was never completed, or one of whoever wrote it before, and nobody can tell which. So a line is shown only
+when it is known to be harmless: a text without secrets has it, the desired one or that of the last good revision. Of any other line
+only the key is shown, and that too only when such a text has it. Whole files are shown when all that this node ever wrote
+there since it first wrote the whole of it had no secret: then what differs was typed by somebody.
 """
 
 import difflib
@@ -19,18 +21,18 @@ _HUNK = re.compile(r"^@@ -(\d+)((?:,\d+)?) \+(\d+)((?:,\d+)?) @@$")
 _KEY = re.compile(rb"^(\s*[\w.\-]+\s*[=:]\s*)")
 
 
-def file_diff(file: File, wanted: bytes, found: bytes | None, previous: File | None) -> str:
+def file_diff(file: File, wanted: bytes, found: bytes | None, previous: File | None, *, plain: bool = False) -> str:
     """A unified diff from what is on the disk to what should be, both redacted; "" when the texts look the same.
 
     `wanted` is the content with secrets, as it will be written; `found` what the disk has, None when there is no file;
-    `previous` the file as of the last good revision.
+    `previous` the file as of the last good revision; `plain` says that no secret was ever written to what is there.
     """
     if found is None:
         before: list[str] = []
-    elif file.secrets or (previous and previous.secrets):
-        before = _redacted(found, _harmless(file, wanted, previous))
-    else:
+    elif plain and not file.secrets and not (previous and previous.secrets):
         before = found.decode(errors="replace").splitlines()
+    else:
+        before = _redacted(found, _harmless(file, wanted, previous), _keys(file, previous))
     return "\n".join(_clip(line) for line in _unified(before, file.content.splitlines(), file.path))
 
 
@@ -77,13 +79,22 @@ def _harmless(file: File, wanted: bytes, previous: File | None) -> Mapping[bytes
     return known
 
 
-def _redacted(found: bytes, known: Mapping[bytes, str]) -> list[str]:
+def _keys(file: File, previous: File | None) -> frozenset[bytes]:
+    """What stands before the values in texts that are known: a secret of several lines may look like a key, too."""
+    texts = [file.content, *([previous.content] if previous else [])]
+    return frozenset(
+        key[1].strip() for text in texts for line in text.splitlines() if (key := _KEY.match(line.encode()))
+    )
+
+
+def _redacted(found: bytes, known: Mapping[bytes, str], keys: frozenset[bytes]) -> list[str]:
     lines = []
     for line in found.splitlines():
         shown = known.get(line)
         if shown is None:
             key = _KEY.match(line)
-            shown = (key[1].decode(errors="replace") if key else "") + HIDDEN
+            named = key is not None and key[1].strip() in keys
+            shown = (key[1].decode() if key is not None and named else "") + HIDDEN
         lines.append(shown)
     return lines
 

@@ -65,7 +65,7 @@ def _needs(draft: Draft, registration: Registration, registrars: Mapping[str, ob
 def _registration(
     draft: Draft, registration: Registration, found: Mapping[str, object] | None, needs: tuple[str, ...]
 ) -> Action | None:
-    drift = draft.same_revision and any(r.id == registration.id for r in draft.memory.registered)
+    drift = draft.unchanged(registration) and any(r.id == registration.id for r in draft.memory.registered)
     differing: tuple[Difference, ...]
     if found is None:
         differing = (Difference("state", "present", "absent"),)

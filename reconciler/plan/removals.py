@@ -38,6 +38,16 @@ def plan_removals(draft: Draft) -> None:
             delete_files(draft, name, directories[name], "", ())
 
 
+def plan_unseen(draft: Draft) -> None:
+    """After everything else: name what could not be looked at and nobody missed so far, so that it is not taken for well."""
+    said = " ".join(held.message for held in draft.held)
+    for item, why in draft.actual.unknown.items():
+        kind, _, target = item.partition(":")
+        named = any(held.target == target and held.reason == "Unknown" for held in draft.held)
+        if kind in ("container", "file", "registrar") and not named and why not in said:
+            draft.held.append(Held(target, "Unknown", f"{kind} {target} cannot be looked at: {why}"))
+
+
 def _spared(draft: Draft, doomed: Sequence[Running]) -> tuple[str, str] | None:
     """Why none of these is removed: (reason, message)."""
     prune = draft.desired.policy.get("prune", {})

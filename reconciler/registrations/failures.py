@@ -1,10 +1,11 @@
 """The three reasons for which a registration fails, and what a backend is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from reconciler.errors import ReconcilerError, Terminal, Transient
+from reconciler.foreign import line
 from reconciler.model import Registration
 
 CONNECT_SECONDS: Final = 3.0
@@ -16,10 +17,9 @@ Observed = Mapping[str, Any] | None
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where a registrar is, with secrets bound. `redact` removes every secret from a text that a server wrote."""
+    """Where a registrar is, with secrets bound."""
 
     values: Mapping[str, Any]
-    redact: Callable[[str], str]
 
     def text(self, *names: str, default: str = "") -> str:
         """The first of these values that is set, as text."""
@@ -65,12 +65,12 @@ class Backend(Protocol):
 
 def unreachable(target: str, why: str, retry_after: float | None = None) -> Transient:
     """It does not answer, or not now."""
-    return Transient(f"{target} cannot be used: {_line(why)}", reason="RegistrarUnreachable", retry_after=retry_after)
+    return Transient(f"{target} cannot be used: {line(why)}", reason="RegistrarUnreachable", retry_after=retry_after)
 
 
 def denied(target: str, user: str, why: str = "") -> Terminal:
     """It does not let us in, or not do this."""
-    more = f": {_line(why)}" if why else ""
+    more = f": {line(why)}" if why else ""
     return Terminal(
         f"{target} denies access to {user!r}{more} (check the password and the rights of that user)",
         reason="RegistrarDenied",
@@ -79,12 +79,12 @@ def denied(target: str, user: str, why: str = "") -> Terminal:
 
 def refused(target: str, why: str) -> Terminal:
     """It understood and said no."""
-    return Terminal(f"{target} refuses: {_line(why)}", reason="RegistrarRefused")
+    return Terminal(f"{target} refuses: {line(why)}", reason="RegistrarRefused")
 
 
 def not_yet(target: str, why: str) -> Transient:
     """Something that this needs is not there, or changed meanwhile: the next cycle looks again."""
-    return Transient(f"{target}: {_line(why)}", reason="RegistrarRefused")
+    return Transient(f"{target}: {line(why)}", reason="RegistrarRefused")
 
 
 def holds_data(registration: Registration) -> Terminal:
@@ -112,7 +112,3 @@ def of_status(target: str, user: str, status: int, why: str, retry_after: float 
     if status == 409:
         return not_yet(target, text)
     return refused(target, text)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:300]

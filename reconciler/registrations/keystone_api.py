@@ -10,6 +10,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from reconciler.errors import ReconcilerError
+from reconciler.foreign import said
 from reconciler.registrations import http
 from reconciler.registrations.failures import Connection, denied, of_status, refused, unreachable
 
@@ -126,7 +127,7 @@ class Api:
 
     def _refusal(self, answer: requests.Response) -> ReconcilerError:
         try:
-            why = self._connection.redact(str(answer.json()["error"]["message"]))
+            why = said(str(answer.json()["error"]["message"]))
         except (ValueError, KeyError, TypeError):
             why = ""
         return of_status(self.target, self._connection.user, answer.status_code, why)

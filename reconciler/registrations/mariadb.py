@@ -15,6 +15,7 @@ import pymysql.connections
 from pymysql.constants import CR, ER
 
 from reconciler.errors import ReconcilerError
+from reconciler.foreign import said
 from reconciler.model import Registration
 from reconciler.registrations import grants, keys
 from reconciler.registrations.failures import (
@@ -331,7 +332,7 @@ class MariaDB:
         return context
 
     def _failure(self, error: Exception) -> ReconcilerError:
-        code, text = _code(error), self._connection.redact(str(error.args[-1] if error.args else error))
+        code, text = _code(error), said(str(error.args[-1] if error.args else error))
         text = re.sub(r"\*[0-9A-Fa-f]{40}", "***", text)
         if code is None or code == 0 or code in _CLIENT_ERRORS:
             self.close()

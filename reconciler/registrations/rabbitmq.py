@@ -11,6 +11,7 @@ from urllib.parse import quote
 import requests
 
 from reconciler.errors import Terminal
+from reconciler.foreign import said
 from reconciler.model import Registration
 from reconciler.registrations import http, keys
 from reconciler.registrations.failures import (
@@ -174,8 +175,8 @@ class RabbitMQ:
 
     def _why(self, answer: requests.Response) -> str:
         try:
-            said = answer.json()
-            return self._connection.redact(str(said.get("reason") or said.get("error") or ""))
+            found = answer.json()
+            return said(str(found.get("reason") or found.get("error") or ""))
         except (ValueError, AttributeError):
             return ""
 

@@ -15,7 +15,7 @@ from reconciler.log import frames
 from reconciler.model import Actual, Check, Registrar, Registration, State
 from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed, unreachable
 from reconciler.registrations.proofs import PROOFS, Proofs
-from reconciler.secret import Redactor, Secret
+from reconciler.secret import Secret
 
 log = structlog.get_logger()
 
@@ -150,7 +150,7 @@ class Registry:
     def log_in(self, check: Check) -> None:
         """Be let in as a new client with what `check` says. Raises as `converge` does, without trying again."""
         values = self._bound_value(dict(check.connection))
-        backend = _BACKENDS[check.login](Connection(values, self._redact), self._proofs)
+        backend = _BACKENDS[check.login](Connection(values), self._proofs)
         try:
             with self._understood(check.login, backend):
                 backend.log_in()
@@ -159,7 +159,7 @@ class Registry:
 
     def credentials(self, check: Check) -> tuple[str, str]:
         """Name and password in the connection of `check`."""
-        values = Connection(self._bound_value(dict(check.connection)), self._redact)
+        values = Connection(self._bound_value(dict(check.connection)))
         return values.user, values.password
 
     # --- converge and withdraw ---------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Registry:
                         reason="RegistrarRefused",
                     )
                 values = self._bound_value(dict(registrar.connection))
-                self._backends[kind] = _BACKENDS[kind](Connection(values, self._redact), self._proofs)
+                self._backends[kind] = _BACKENDS[kind](Connection(values), self._proofs)
             return self._backends[kind]
 
     def _bound(self, registration: Registration) -> Registration:
@@ -215,11 +215,8 @@ class Registry:
             return value
         text = self._bind(value)
         if text != value:
-            self._secrets.add(Secret(text))
+            self._secrets.add(Secret(text))  # as long as it lives, it is taken out of what the registrar says
         return text
-
-    def _redact(self, text: str) -> str:
-        return Redactor(set(self._secrets))(text)
 
 
 def _unreachable(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model import Desired
+from reconciler.render.formats import write
 from reconciler.render.tokens import bind
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from reconciler.render.evaluate import World
     from reconciler.render.explanation import Explanation, explain
 
-__all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree"]
+__all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree", "write"]
 
 
 _HOMES = {"render": "build", "World": "evaluate", "Explanation": "explanation", "explain": "explanation"}
@@ -35,5 +36,5 @@ def render_tree(desired: Desired) -> dict[str, bytes]:
 
 
 def bind_tree(desired: Desired, secrets: Mapping[str, Any]) -> dict[str, bytes]:
-    """The same with the secrets' values. Raises Terminal with reason SecretMissing when one has none."""
-    return {file.path: bind(file.content, secrets).encode() for file in desired.files}
+    """The same with the secrets' values, quoted as each file's format asks for. Raises as `write`."""
+    return {file.path: write(file, secrets).encode() for file in desired.files}

@@ -1,6 +1,7 @@
 """One host's desired state out of a site: every service that is switched on, every container whose group has the host."""
 
 import dataclasses
+import graphlib
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,13 +12,15 @@ from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with, to_json
+from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with
 from reconciler.render import checks, collect, containers, files, jobs, logins, option_rules, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
+from reconciler.render.faults import Refused
 from reconciler.render.fields import Fields
-from reconciler.site import Site
+from reconciler.render.meter import Exhausted, Run, Running
+from reconciler.site import Site, passwords
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
@@ -27,12 +30,21 @@ def render(site: Site, host: str, revision: str, world: World | None = None) -> 
     """What should be on `host` at `revision`. Secrets are tokens.
 
     Pure: the same arguments give the same result anywhere. `world` may be one `World(site)` for many hosts, which saves
-    evaluating the same variables again. Raises SiteInvalid with every problem of every template, and for a host that the
-    inventory does not have.
+    evaluating the same variables again; it makes no difference to what the host may take (`meter`). Raises SiteInvalid with every
+    problem of every template, for a host that the inventory does not have, and for one that takes too much.
     """
     if host not in site.hosts:
         raise SiteInvalid([no_host(site, host)])
-    return _Builder(world or World(site), host).desired(revision)
+    world = world or World(site)
+    if world.exhausted:
+        raise SiteInvalid([world.exhausted])
+    world.begin(host)
+    try:
+        with Running(Run(world.meter, world.variables(host))):
+            return _Builder(world, host).desired(revision)
+    except Exhausted as error:
+        world.exhausted = error.problem
+        raise SiteInvalid([error.problem]) from None
 
 
 @dataclass(slots=True)
@@ -51,7 +63,6 @@ class _Builder:
         self.world = world
         self.site = world.site
         self.host = host
-        world.rendering = host
         self.problems: list[Problem] = []
         self.files: list[File] = []
         self.config_root = self._config_root()
@@ -64,7 +75,6 @@ class _Builder:
         for parts in every:
             self._jobs(parts)
         made = self._ordered(every)
-        self._open_secrets(every)
         registrations, registrars = self._registrations(every)
         self._circles(made, every, registrations, registrars)
         secrets = self._secrets(registrations, registrars)
@@ -86,6 +96,7 @@ class _Builder:
             checks=probes,
             addresses=dict(host.addresses),
             secrets=secrets,
+            fixed=self._fixed(secrets),
             groups=host.groups,
             policy=self.site.policy,
         )
@@ -106,10 +117,14 @@ class _Builder:
     def _variable(self, name: str, default: str) -> str:
         variables = self.world.variables(self.host)
         try:
-            return str(variables[name]) if name in variables else default
+            found = str(variables[name]) if name in variables else default
         except SiteInvalid as error:
             self.problems += error.problems
             return default
+        if tokens.names(found):
+            message = f"{name} holds a secret, and paths and keys are shown to everybody"
+            self.problems.append(variables.layered(name)[-1].place.problem(message, "give it another value"))
+        return found
 
     def _config_root(self) -> str:
         """Where files go, in one spelling. Whether a host lets it be there is for that host to say."""
@@ -370,19 +385,6 @@ class _Builder:
 
     # --- secrets ---------------------------------------------------------------------------------------------------
 
-    def _open_secrets(self, every: list[_Parts]) -> None:
-        """Report secrets in what the engine is asked for, which it shows to everybody who can ask it."""
-        for parts in every:
-            specs = [("containers", spec) for spec in parts.specs.values()]
-            specs += [("jobs", job.container) for job in parts.jobs]
-            for section, spec in specs:
-                for name in (item.name for item in dataclasses.fields(spec)):
-                    secrets = _held(to_json(getattr(spec, name)))
-                    if secrets:
-                        place = parts.service.document.place((section, spec.name, name))
-                        message = f"{name} would show the secret {', '.join(sorted(secrets))} to `docker inspect`"
-                        self.problems.append(place.problem(message, "give it in a file"))
-
     def _secrets(self, registrations: list[Registration], registrars: list[Registrar]) -> Mapping[str, str]:
         """Name → digest of the ciphertext for every secret in use; the ones that are missing are problems."""
         used: dict[str, str] = {}  # name → who uses it
@@ -390,51 +392,78 @@ class _Builder:
             for name in file.secrets:
                 used.setdefault(name, file.sources[0] if file.sources else file.path)
         for registration in registrations:
-            for name in _held(registration.fields):
+            for name in tokens.held(registration.fields):
                 used.setdefault(name, f"the registration {registration.id}")
         for registrar in registrars:
-            for name in _held(registrar.connection):
+            for name in tokens.held(registrar.connection):
                 used.setdefault(name, f"the connection to {registrar.kind}")
         known = self.site.secrets(self.host)
+        self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
         for name in sorted(used.keys() - known.keys()):
             hint = suggest(name, known) or "run `reconciler secrets generate`"
             self.problems.append(
                 Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {used[name]} needs it", hint)
             )
+        if used:
+            self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _require_opened(self) -> None:
+        """Report password files that this host has to open and, by the key that the inventory declares for it, cannot."""
+        key = self.site.hosts[self.host].report_key
+        for name, recipients in self.site.recipients(self.host).items():
+            if key and not passwords.opens(recipients, key):
+                message = (
+                    f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
+                )
+                hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
+                self.problems.append(Problem(name, 0, 0, message, hint))
+
+    def _bound(self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]) -> None:
+        """Report texts that would be too large with their secrets; what they would be counts as made."""
+        where = [(file.path, file.content) for file in self.files if "<<" in file.content]
+        where += [(f"the registration {item.id}", text) for item in registrations for text in _texts(item.fields)]
+        where += [(f"the connection to {item.kind}", text) for item in registrars for text in _texts(item.connection)]
+        sources = {file.path: file.sources[0] for file in self.files if file.sources}
+        for name, text in where:
+            place = sources.get(name, name)
+            try:
+                size = tokens.bound_size(text, sizes)
+            except Refused as error:
+                self.problems.append(Problem(place, 0, 0, f"{name}: {error}"))
+                continue
+            if size > tokens.MAX_BOUND:
+                message = f"{name} would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
+                self.problems.append(Problem(place, 0, 0, message, "use them fewer times"))
+            self.world.meter.spend(1, size)
+
+    def _fixed(self, secrets: Mapping[str, str]) -> Mapping[str, str]:
+        defined = self.site.catalogue.passwords()
+        texts = {name: defined[name].get("fixed") for name in secrets if name in defined}
+        return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
 
 
 def _held(value: Any) -> set[str]:
+    return {name for text in _texts(value) for name in tokens.names(text)}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in data."""
     if isinstance(value, str):
-        return tokens.names(value)
-    if isinstance(value, Mapping):
-        return {name for item in value.values() for name in _held(item)}
-    if isinstance(value, list | tuple):
-        return {name for item in value for name in _held(item)}
-    return set()
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
 
 
 def _circle(needs: Mapping[str, set[str]]) -> list[str]:
     """Some circle in a graph, with its first name at the end again; empty when there is none."""
-    state: dict[str, int] = {}
-
-    def visit(name: str, path: list[str]) -> list[str]:
-        state[name] = 1
-        for other in sorted(needs.get(name, ())):
-            if state.get(other) == 1:
-                return [*path[path.index(other) :], other]
-            if other not in state:
-                found = visit(other, [*path, other])
-                if found:
-                    return found
-        state[name] = 2
-        return []
-
-    for name in sorted(needs):
-        if name not in state:
-            found = visit(name, [name])
-            if found:
-                return found
+    try:
+        graphlib.TopologicalSorter({name: sorted(needs[name]) for name in sorted(needs)}).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1][:0:-1]  # the library names each before what needs it
+        first = circle.index(min(circle))
+        return [*circle[first:], *circle[: first + 1]]
     return []
 
 

@@ -1,9 +1,11 @@
 """`checks` of a service: probes that a node makes once it has converged."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from reconciler.document.grammar import show
 from reconciler.model import Check
 from reconciler.render import tokens
 from reconciler.render.fields import Fields
@@ -11,6 +13,8 @@ from reconciler.render.fields import Fields
 Provider = tuple[str, Mapping[str, Any]]  # service, how a new client reaches it
 
 _KINDS: Final = ("http", "tcp", "command")
+_STATUS: Final = re.compile(r"[1-5][0-9][0-9]")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 def check(
@@ -35,7 +39,7 @@ def check(
         container=command.text("container"),
         command=command.words("command") or (),
         script=script(command) if "script" in command else "",
-        expect=tuple(code for code in map(_code, fields.items("expect")) if code),
+        expect=tuple(_codes(fields)),
         contains=fields.text("contains"),
         timeout=fields.duration("timeout", 10.0),
         verify=fields.flag("verify", True),
@@ -50,14 +54,22 @@ def check(
         fields.problem("send", "what is sent over tcp is judged by the answer", "say what the answer `contains`")
     if made.credentials and not made.http:
         fields.problem("credentials", "only http asks with credentials")
-    if made.tcp and not made.tcp.rpartition(":")[2].isdigit():
+    if made.tcp and not _PORT.fullmatch(made.tcp.rpartition(":")[2]):
         fields.problem("tcp", f"{made.tcp!r} is not host:port")
-    if secrets := tokens.names(" ".join((made.http, made.tcp, made.contains, made.send, made.script, *made.command))):
+    if "@" in made.http.partition("://")[2].partition("/")[0]:
+        fields.problem(
+            "http", "the address holds a user or a password, and reports show it", "check what needs no login"
+        )
+    if secrets := tokens.names(made.script):
         fields.problem(None, f"a check cannot use the secret {', '.join(sorted(secrets))}: reports would show it")
     if made.credentials in providers:
         made = replace(made, connection=providers[made.credentials][1])
     return made
 
 
-def _code(value: object) -> int:
-    return int(str(value)) if str(value).isdigit() else 0
+def _codes(fields: Fields) -> Iterator[int]:
+    for value in fields.items("expect"):
+        if isinstance(value, str | int) and _STATUS.fullmatch(show(value).strip("'")):
+            yield int(value)
+        elif value not in (None, ""):
+            fields.problem("expect", f"{show(value)} is not a status of HTTP", "a number such as 200")

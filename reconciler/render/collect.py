@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.catalogue import Service
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import filters
+from reconciler.render.ansible import to_bool
+from reconciler.render.faults import FilterError
 
 if TYPE_CHECKING:
     from reconciler.render.evaluate import World
@@ -31,7 +32,7 @@ def collect(world: "World", host: str, name: str) -> list[Entry]:
     for service, key, raw in _entries(world, host, _SECTIONS[name]):
         try:
             entry = world.evaluated(host, service, (_SECTIONS[name], key), raw)
-            if filters.to_bool(entry.pop("enabled", True)):
+            if to_bool(entry.pop("enabled", True)):
                 made = make(world, host, service, entry)
                 if made is not None:
                     result.append({"name": key, "service": service.name, **made})
@@ -49,14 +50,18 @@ def enabled(world: "World", host: str, service: Service) -> bool:
     """
     key = (host, service.name)
     if key not in world.enabled:
-        world.enabled[key] = _is_enabled(world, host, service)
-    return world.enabled[key]
+        with world.meter.record() as cost:
+            found = _is_enabled(world, host, service)
+        world.enabled[key] = found, cost
+    found, cost = world.enabled[key]
+    world.meter.again(cost)
+    return found
 
 
 def _is_enabled(world: "World", host: str, service: Service) -> bool:
     data = service.document.data
     raw = data.get("enabled", True) if isinstance(data, dict) else True
-    if not filters.to_bool(world.evaluated(host, service, ("enabled",), raw)):
+    if not to_bool(world.evaluated(host, service, ("enabled",), raw)):
         return False
     groups = _groups_of(world, host, service)
     # A group that does not exist is reported where the container is built.
@@ -74,7 +79,7 @@ def _entries(world: "World", host: str, section: str) -> Iterator[tuple[Service,
 def _frontend(world: "World", host: str, service: Service, entry: Entry) -> Entry:
     entry = {"mode": "http", "listen_port": entry.get("port"), **entry}
     for key in ("external", "active_passive", "tls_backend"):
-        entry[key] = bool(filters.to_bool(entry.get(key, False)))
+        entry[key] = bool(to_bool(entry.get(key, False)))
     members = (
         [] if entry["mode"] == "redirect" else _members(world, service, ("frontends",), entry, entry["listen_port"])
     )
@@ -118,7 +123,7 @@ def _members(world: "World", service: Service, path: tuple[str, ...], entry: Ent
         variables = world.variables(name)
         try:
             address = variables.address(network)
-        except filters.FilterError as error:
+        except FilterError as error:
             raise SiteInvalid([service.document.place(path).problem(str(error))]) from None
         members.append({"host": name, "name": variables["ansible_hostname"], "address": address, "port": port})
     return members

@@ -8,14 +8,16 @@ from typing import Any, Final, Literal, cast
 from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
 from reconciler.render import option_rules
 from reconciler.render.fields import Fields
+from reconciler.text import printable
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 
-_VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _DIMENSIONS_BYTES: Final = ("mem_limit", "mem_reservation", "memswap_limit", "kernel_memory")
 _DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_weight")
 _DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
+_STRATEGIES: Final = ("COPY_ALWAYS", "COPY_ONCE")
 _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
 
 
@@ -29,8 +31,8 @@ def directory(fields: Fields, name: str) -> str:
 
 
 def is_below(path: str) -> bool:
-    """Whether a relative path leads to something below where it starts, and says so in only one way."""
-    return not {"", ".", ".."} & set(path.split("/")) and "\0" not in path
+    """Whether a relative path leads to something below where it starts, and says so in only one way that can be seen."""
+    return not {"", ".", ".."} & set(path.split("/")) and printable(path) == path
 
 
 def container(fields: Fields, name: str, service: str) -> Container:
@@ -110,7 +112,7 @@ def mounts(fields: Fields, key: str) -> tuple[Mount, ...]:
             fields.problem(key, f"{text!r} is not source:target[:mode] with an absolute target")
             continue
         if not source.startswith("/") and not _VOLUME.fullmatch(source):
-            hint = "a host path is absolute; a volume's name has letters, digits, '_', '.' and '-'"
+            hint = "a host path is absolute; a volume's name is two or more letters, digits, '_', '.' and '-'"
             fields.problem(key, f"{source!r} is neither an absolute path nor a volume's name", hint)
             continue
         if source.startswith("/") and ".." in source.split("/"):
@@ -208,7 +210,10 @@ def _environment(fields: Fields, name: str, kolla: bool) -> dict[str, str]:
 
 def _strategy(fields: Fields) -> str:
     variables = fields.scope.variables
-    return str(variables["config_strategy"]) if "config_strategy" in variables else "COPY_ALWAYS"
+    found = str(variables["config_strategy"]) if "config_strategy" in variables else "COPY_ALWAYS"
+    if found not in _STRATEGIES:
+        fields.problem(None, f"config_strategy must be one of {', '.join(_STRATEGIES)}, is {found!r}")
+    return found
 
 
 def _tmpfs(fields: Fields) -> dict[str, str]:

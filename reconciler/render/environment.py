@@ -1,48 +1,50 @@
 """The Jinja environment that every template and every expression of a site runs in.
 
-It is strict (undefined names are errors), sandboxed (no attribute that starts with `_`, no change of data, nothing of the
-machine) and bounded: what would make a huge text, list or number is refused before it is made, loops have a budget.
+Jinja parses and compiles; what a compiled template *does* goes through the tables of this package, and nothing else: filters and
+tests (`operations`), methods, attributes and functions (`methods`), operators, comparisons, literals and printing (here). Only the
+statements and expressions in _NODES are compiled. Everything is paid for (`meter`), text that stands in the template too.
 Compiled templates are kept for the life of the process by their source.
 """
 
-import re
+import math
+import sys
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
 
 import jinja2
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
+from jinja2.lexer import Token, TokenStream
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from reconciler.errors import SiteInvalid
-from reconciler.render import filters, tokens
-from reconciler.render.filters import MAX_ITEMS, MAX_TEXT, Refused
+from reconciler.render import ansible, formatting, header, meter, methods, tokens, values  # noqa: F401  # ansible fills the table
+from reconciler.render.faults import FilterError, Refused
+from reconciler.render.filters import add
+from reconciler.render.methods import StrictUndefined
+from reconciler.render.operations import FILTERS, TESTS, Table
 
-MAX_LOOPS: Final = 1_000_000  # iterations in one rendering
-_MAX_BITS: Final = 4096  # of a number
+MAX_TOKENS: Final = 10_000  # of one source
+_MAX_TAGS: Final = 5_000  # of one source, counted before it is read
+_MAX_NESTING: Final = 30  # of brackets
+_MAX_DEPTH: Final = 150  # of the syntax tree
+_RECURSION: Final = 4_000  # frames: more than all the bounds here and in `meter` and `values` together can need
 
-_SIZED_METHODS: Final = frozenset(("ljust", "rjust", "center", "zfill", "expandtabs"))
-_CONVERSION: Final = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(\*|\d+)?(?:\.(\*|\d+))?")
-
-
-class StrictUndefined(jinja2.StrictUndefined):
-    """An undefined name whose message suggests a neighbour where the object it was looked up in is known."""
-
-    @property
-    def _undefined_message(self) -> str:
-        message = super()._undefined_message
-        where = self._undefined_obj
-        if isinstance(where, Mapping) and isinstance(self._undefined_name, str):
-            close = get_close_matches(self._undefined_name, [str(key) for key in where], 1)
-            if close:
-                message += f"; did you mean {close[0]!r}?"
-        return message
+_NODES: Final = (
+    # statements
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.With, nodes.Assign, nodes.AssignBlock,
+    nodes.ExprStmt, nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.Break, nodes.Continue, nodes.Scope,
+    # expressions
+    nodes.Name, nodes.NSRef, nodes.Const, nodes.Tuple, nodes.List, nodes.Dict, nodes.Pair, nodes.Keyword, nodes.CondExpr,
+    nodes.Filter, nodes.Test, nodes.Call, nodes.Getitem, nodes.Getattr, nodes.Slice, nodes.Concat, nodes.Compare,
+    nodes.Operand, nodes.BinExpr, nodes.UnaryExpr,
+)  # fmt: skip
+_LOADING: Final = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport, nodes.Block)
 
 
 class LaterError(StrictUndefined):
@@ -51,23 +53,17 @@ class LaterError(StrictUndefined):
     A template looks up all its names before it runs, also those of branches it does not take.
     """
 
-    def fail(self) -> None:
-        """Raise the error that evaluating the variable gave."""
+    def _fail_with_undefined_error(self, *args: Any, **kwargs: Any) -> Any:
         error = self._undefined_hint
         assert isinstance(error, Exception)
         raise error
 
-    def _fail_with_undefined_error(self, *args: Any, **kwargs: Any) -> Any:
-        self.fail()
-
-    __iter__ = __str__ = __len__ = __eq__ = __ne__ = __bool__ = __hash__ = _fail_with_undefined_error
-    __contains__ = __call__ = __getitem__ = __add__ = __radd__ = __mod__ = __lt__ = __gt__ = _fail_with_undefined_error
-    __le__ = __ge__ = __int__ = __float__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _fail_with_undefined_error
+    __iter__ = __str__ = __len__ = __eq__ = __ne__ = __bool__ = __hash__ = __contains__ = _fail_with_undefined_error
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        self.fail()
+        self._fail_with_undefined_error()
 
 
 class _Context(Context):
@@ -75,6 +71,7 @@ class _Context(Context):
 
     def resolve_or_missing(self, key: str) -> Any:
         """The value of a name. A variable that cannot be evaluated gives a LaterError."""
+        meter.spend(1)
         if key in self.vars:
             return self.vars[key]
         try:
@@ -89,26 +86,63 @@ class _Context(Context):
 
 
 class _Generator(CodeGenerator):
-    """Sends `~` and slices through the environment: Jinja leaves both to Python."""
+    """Sends through the environment what Jinja leaves to Python, and computes nothing while it compiles."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        self.write("environment.concatenate(")
-        for argument in node.nodes:
-            self.visit(argument, frame)
+        self._send("concatenate", node.nodes, frame)
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:
+        self._send("make_list", node.items, frame)
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
+        if node.ctx == "load":
+            self._send("make_tuple", node.items, frame)
+        else:
+            super().visit_Tuple(node, frame)
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self._send("make_dict", [part for pair in node.items for part in (pair.key, pair.value)], frame)
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
+        if isinstance(node.arg, nodes.Slice):
+            ends = (node.arg.start, node.arg.stop, node.arg.step)
+            self._send("cut", [node.node, *(nodes.Const(None) if end is None else end for end in ends)], frame)
+        else:
+            self._send("getitem", [node.node, node.arg], frame)
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+        operators = tuple(operand.op for operand in node.ops)
+        self.write(f"environment.compare({operators!r}, ")
+        for part in (node.expr, *(operand.expr for operand in node.ops)):
+            self.visit(part, frame)
             self.write(", ")
         self.write(")")
 
-    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
-        if not isinstance(node.arg, nodes.Slice):
-            super().visit_Getitem(node, frame)
-            return
-        self.write("environment.getitem(")
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:
+        self.write("environment.call(context, ")
         self.visit(node.node, frame)
-        self.write(", slice(")
-        for part in (node.arg.start, node.arg.stop, node.arg.step):
-            self.visit(part if part is not None else nodes.Const(None), frame)
+        self.signature(node, frame, {"caller": "caller"} if forward_caller else None)
+        self.write(")")
+
+    def start_write(self, frame: Frame, node: nodes.Node | None = None) -> None:
+        super().start_write(frame, node)
+        self.write(
+            "environment.finalize(context, "
+        )  # what a filter block or call block gives is printed like anything else
+
+    def end_write(self, frame: Frame) -> None:
+        self.write(")")
+        super().end_write(frame)
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> str:
+        raise nodes.Impossible
+
+    def _send(self, method: str, parts: list[nodes.Expr], frame: Frame) -> None:
+        self.write(f"environment.{method}(")
+        for part in parts:
+            self.visit(part, frame)
             self.write(", ")
-        self.write("))")
+        self.write(")")
 
 
 class Environment(ImmutableSandboxedEnvironment):
@@ -116,7 +150,8 @@ class Environment(ImmutableSandboxedEnvironment):
 
     code_generator_class = _Generator
     context_class = _Context
-    intercepted_binops = frozenset(("+", "*", "**", "%"))
+    intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
+    intercepted_unops = frozenset(("+", "-"))
 
     def __init__(self) -> None:
         super().__init__(
@@ -124,214 +159,304 @@ class Environment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             keep_trailing_newline=True,
             autoescape=False,
+            optimized=False,
             cache_size=0,
             finalize=_finalize,
             extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
         )
-        del self.globals["lipsum"]  # random
-        self.globals["range"] = _range
-        for name in filters.REMOVED:
-            del self.filters[name]
-        self.filters.update(filters.FILTERS)
-        self.filters = {name: filters.guarded(name, function) for name, function in self.filters.items()}
-        self.filters["_counted"] = _counted
-        self.filters["default"] = self.filters["d"] = _guard_later(self.filters["default"])
-        self.tests.update(filters.TESTS)
-        self.tests = {name: filters.needs_value(test) for name, test in dict[str, Any](self.tests).items()}
-        self.tests["defined"] = _defined
-        self.tests["undefined"] = lambda value: not _defined(value)
+        self.globals = dict(methods.FUNCTIONS)
+        self.filters: dict[str, Any] = {**FILTERS, "_rows": methods.rows, "_row": methods.row}
+        self.tests: dict[str, Any] = {**TESTS}
+
+    # --- compiling ---------------------------------------------------------------------------------------------------
+
+    def _tokenize(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> TokenStream:
+        stream = super()._tokenize(source, name, filename, state)
+        return TokenStream(_counted(stream, name, filename), name, filename)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """The syntax tree, with every loop counted."""
+        """The syntax tree, if all of it is allowed, with every loop and every unpacking led through `methods`."""
+        if sum(source.count(mark) for mark in self._marks() if mark) > _MAX_TAGS:
+            raise jinja2.TemplateSyntaxError(f"a template has at most {_MAX_TAGS} expressions and statements", 1)
         tree = super()._parse(source, name, filename)
-        for loop in tree.find_all(nodes.For):
-            loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
-            loop.set_environment(self)
+        self.check(tree)
+        for loop in list(tree.find_all(nodes.For)):
+            loop.iter = _through("_rows", loop.iter, loop.target)
+        for assign in list(tree.find_all(nodes.Assign)):
+            if isinstance(assign.target, nodes.Tuple):
+                assign.node = _through("_row", assign.node, assign.target)
+        for with_ in list(tree.find_all(nodes.With)):
+            with_.values = [
+                _through("_row", value, target) if isinstance(target, nodes.Tuple) else value
+                for target, value in zip(with_.targets, with_.values, strict=True)
+            ]
+        tree.set_environment(self)
         return tree
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
+    def _marks(self) -> tuple[str | None, ...]:
+        """What begins an expression, a statement or a comment."""
+        starts = (self.variable_start_string, self.block_start_string, self.comment_start_string)
+        return (*starts, self.line_statement_prefix, self.line_comment_prefix)
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, tokens.SecretRef):
-            return self._part(obj, attribute)
-        return super().getattr(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        if isinstance(obj, tokens.SecretRef):
-            return self._part(obj, argument)
-        if tokens.is_held(obj):
-            raise Refused("a part of a text that holds a secret cannot be taken, because its value is not known here")
-        return super().getitem(obj, argument)
-
-    def _part(self, secret: tokens.SecretRef, key: Any) -> Any:
-        try:
-            return secret.part(key) if isinstance(key, str) and not key.startswith("_") else self._look(secret)
-        except ValueError:
-            return self._look(secret)
-
-    def _look(self, secret: tokens.SecretRef) -> Any:
-        raise Refused(f"the value of the secret {secret.name} is not known here, so it cannot be looked into")
-
-    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(obj, tokens.SecretRef):
-            self._look(obj)
-        method = getattr(obj, "__wrapped__", obj)  # the sandbox wraps `format`
-        owner = getattr(method, "__self__", None)
-        name = getattr(method, "__name__", "")
-        if isinstance(owner, str):
-            if tokens.is_held(owner) and name not in ("format", "join"):
-                raise Refused(
-                    f"{name}() cannot look at a text that holds a secret, because its value is not known here"
-                )
-            if name in _SIZED_METHODS and any(isinstance(argument, int) and argument > MAX_ITEMS for argument in args):
-                raise Refused(f"{name}() would make a text longer than {MAX_ITEMS} characters")
-            if name == "replace" and len(args) >= 2:
-                _bounded(len(owner) * (1 + len(str(args[1]))) if len(str(args[1])) > len(str(args[0])) else 0)
-            if name == "join" and args:
-                args = (filters.bounded_list(args[0]), *args[1:])
-                _bounded(sum(len(str(item)) + len(owner) for item in args[0]))
-            filters.measure([*args, *kwargs.values()])
-            if name in ("format", "format_map"):
-                _check_fields(owner)
-        result = super().call(context, obj, *args, **kwargs)
-        if isinstance(result, str):
-            _bounded(len(result))
-        return result
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "*":
-            for sequence, count in ((left, right), (right, left)):
-                if isinstance(sequence, str | list | tuple | bytes) and isinstance(count, int):
-                    _bounded(len(sequence) * count, MAX_TEXT if isinstance(sequence, str) else MAX_ITEMS)
-            if isinstance(left, int) and isinstance(right, int):
-                _bounded(left.bit_length() + right.bit_length(), _MAX_BITS)
-        elif operator == "**" and isinstance(left, int) and isinstance(right, int):
-            _bounded(left.bit_length() * abs(right), _MAX_BITS)
-        elif operator == "%" and isinstance(left, str):
-            _check_conversions(left)
-            filters.measure(right)
-        elif operator == "+":
-            if isinstance(left, str) and isinstance(right, str):
-                _bounded(len(left) + len(right))
-            elif isinstance(left, list | tuple) and isinstance(right, list | tuple):
-                _bounded(len(left) + len(right), MAX_ITEMS)
-        return super().call_binop(context, operator, left, right)
+    def check(self, tree: nodes.Template) -> None:
+        """Raise jinja2.TemplateSyntaxError for what is not in the tables."""
+        waiting: list[tuple[nodes.Node, int]] = [(tree, 0)]
+        while waiting:
+            node, depth = waiting.pop()
+            if depth > _MAX_DEPTH:
+                raise jinja2.TemplateSyntaxError("it is nested too deeply", node.lineno)
+            problem = _problem(node)
+            if problem:
+                raise jinja2.TemplateSyntaxError(problem, node.lineno)
+            waiting += [(child, depth + 1) for child in node.iter_child_nodes()]
 
     def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> jinja2.Template:
-        raise Refused("include, import and extends are not available: a template stands for itself")
+        raise Refused(_ALONE)
 
-    def concatenate(self, *values: Any) -> str:
+    # --- what compiled templates call --------------------------------------------------------------------------------
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        meter.spend(1)
+        return methods.look(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        meter.spend(1)
+        return methods.subscript(obj, argument)
+
+    def cut(self, obj: Any, start: Any, stop: Any, step: Any) -> Any:
+        """A slice."""
+        return values.cut(obj, start, stop, step)
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return methods.call(obj, args, kwargs)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        return _OPERATORS[operator](values.demand(left), values.demand(right))
+
+    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
+        if not isinstance(values.demand(arg), int | float):
+            raise FilterError(f"{operator} takes a number, not {values.kind(arg)}")
+        meter.spend(1, 32)
+        return -arg if operator == "-" else +arg
+
+    def concatenate(self, *parts: Any) -> str:
         """The `~` operator."""
-        filters.measure(values)
-        texts = [str(value) for value in values]
-        _bounded(sum(map(len, texts)))
-        return "".join(texts)
+        return methods.join(parts, "")
+
+    def make_list(self, *items: Any) -> list[Any]:
+        """A list as it is written in a template."""
+        values.listed(len(items))
+        return list(items)
+
+    def make_tuple(self, *items: Any) -> tuple[Any, ...]:
+        """A tuple as it is written in a template."""
+        values.listed(len(items))
+        return items
+
+    def make_dict(self, *parts: Any) -> dict[Any, Any]:
+        """A mapping as it is written in a template: its keys and values in turn."""
+        values.listed(len(parts))
+        meter.spend(1, 200 + 100 * len(parts))
+        return {values.key(name): value for name, value in zip(parts[::2], parts[1::2], strict=True)}
+
+    def compare(self, operators: tuple[str, ...], left: Any, *others: Any) -> bool:
+        """`left < other <= another`: each with its neighbour."""
+        for operator, right in zip(operators, others, strict=True):
+            if not _COMPARISONS[operator](left, right):
+                return False
+            left = right
+        return True
 
 
-def _finalize(value: Any) -> Any:
-    """What is printed: nothing for None, as in Ansible; a list or mapping only when all of it is defined."""
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple | dict):
-        filters.measure(value)
-    return value
+_ALONE: Final = "include, import, extends and block are not available: a template stands for itself"
 
 
-def _bounded(size: int, limit: int = MAX_TEXT) -> None:
-    if size > limit:
-        raise Refused(f"the result would be larger than the limit of {limit}")
+def _problem(node: nodes.Node) -> str:
+    """What is wrong with one node of a syntax tree, or the empty text."""
+    if isinstance(node, _LOADING):
+        return _ALONE
+    if not isinstance(node, _NODES):
+        return f"{type(node).__name__} is not available here"
+    if isinstance(node, nodes.Filter):
+        return _unknown(FILTERS, node.name)
+    if isinstance(node, nodes.Test):
+        return _unknown(TESTS, node.name)
+    if isinstance(node, nodes.Const) and isinstance(node.value, int) and node.value.bit_length() > values.MAX_BITS:
+        return f"a number has at most {values.MAX_BITS} bits"
+    if isinstance(node, nodes.Const) and isinstance(node.value, float) and not math.isfinite(node.value):
+        return "a number is too large"
+    if isinstance(node, nodes.Name) and node.name == "self":
+        return "self is not available: a template has no blocks"
+    return ""
 
 
-def _check_conversions(text: str) -> None:
-    for match in _CONVERSION.finditer(text):
-        if "*" in match.groups() or any(len(part) > 3 for part in match.groups() if part):
-            raise Refused(f"the conversion {match[0]!r} would make a text of unbounded width")
+def _unknown(table: Table, name: str) -> str:
+    try:
+        table.find(name)
+    except FilterError as error:
+        return str(error)
+    return ""
 
 
-def _check_fields(text: str) -> None:
-    if re.search(r"\{[^{}]*:[^{}]*(\d{4}|\{)", text):
-        raise Refused("a format field of unbounded width is not allowed")
+def _through(name: str, node: Any, target: nodes.Node) -> nodes.Filter:
+    count = len(target.items) if isinstance(target, nodes.Tuple) else 0
+    return nodes.Filter(node, name, [nodes.Const(count)], [], None, None, lineno=node.lineno)
 
 
-def _range(*arguments: int) -> range:
-    numbers = range(*arguments)
-    if numbers and abs(numbers[-1] - numbers[0]) // abs(numbers.step) >= MAX_ITEMS:
-        raise Refused(f"a range may have at most {MAX_ITEMS} items")
-    return numbers
-
-
-def _defined(value: Any) -> bool:
-    if isinstance(value, LaterError):
-        value.fail()
-    return not isinstance(value, jinja2.Undefined)
-
-
-def _guard_later(function: Callable[..., Any]) -> Callable[..., Any]:
-    def default(value: Any, *args: Any, **kwargs: Any) -> Any:
-        _defined(value)
-        return function(value, *args, **kwargs)
-
-    return default
+def _counted(stream: TokenStream, name: str | None, filename: str | None) -> Iterator[Token]:
+    depth = 0
+    for count, token in enumerate(stream):
+        depth += (token.type in ("lparen", "lbracket", "lbrace")) - (token.type in ("rparen", "rbracket", "rbrace"))
+        if count >= MAX_TOKENS:
+            message = f"a template has at most {MAX_TOKENS} words and signs"
+            raise jinja2.TemplateSyntaxError(message, token.lineno, name, filename)
+        if depth > _MAX_NESTING:
+            message = f"brackets are nested at most {_MAX_NESTING} deep"
+            raise jinja2.TemplateSyntaxError(message, token.lineno, name, filename)
+        yield token
 
 
 @jinja2.pass_context
-def _counted(context: Context, items: Iterable[Any]) -> Iterable[Any]:
-    """The iterable of a loop, its items counted against the budget of the rendering."""
-    budget = getattr(context.parent, "budget", None)
-    if budget is None:
-        return items
-    if isinstance(items, list | tuple | range | dict | str):
-        # Known size: pay at once and keep `loop.length` cheap.
-        budget.spend(len(items))
-        return items
-    return _paying(items, budget)
+def _finalize(context: Context, value: Any) -> str:
+    """What is printed: nothing for None, as in Ansible; a list or mapping only when all of it is defined."""
+    if type(value) is str:
+        meter.spend(1 + (len(value) >> 8), 50 + (len(value) if value.isascii() else 4 * len(value)))
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, jinja2.Undefined):
+        return str(value)
+    if not values.is_value(value):
+        raise FilterError(f"{values.kind(value)} cannot be printed: call it, or name one of its attributes")
+    return values.text_of(value)
 
 
-def _paying(items: Iterable[Any], budget: "Budget") -> Iterator[Any]:
-    for item in items:
-        budget.spend(1)
-        yield item
+# --- operators -----------------------------------------------------------------------------------------------------
 
 
-class Budget:
-    """What one rendering may spend on loops."""
+def _numbers(operator: str, left: Any, right: Any) -> None:
+    meter.spend(1, 32)
+    if not isinstance(left, int | float) or not isinstance(right, int | float):
+        raise FilterError(f"{operator} takes numbers, not {values.kind(left)} and {values.kind(right)}")
 
-    __slots__ = ("left",)
 
-    def __init__(self, iterations: int = MAX_LOOPS) -> None:
-        self.left = iterations
+def _calculated(operator: str, left: Any, right: Any) -> Any:
+    try:
+        if operator == "-":
+            return values.bounded(left - right)
+        if operator == "/":
+            return left / right
+        if operator == "//":
+            return left // right
+        if operator == "%":
+            return left % right
+        result = left**right
+    except OverflowError:
+        raise FilterError(f"{operator}: the result is too large") from None
+    except ZeroDivisionError as error:
+        raise FilterError(f"{operator}: {error}") from None
+    if not isinstance(result, int | float):
+        raise FilterError("**: the result is not a real number")
+    return values.bounded(result)
 
-    def spend(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise Refused(f"the loops of this template go round more than {MAX_LOOPS} times")
+
+def _times(left: Any, right: Any) -> Any:
+    for sequence, count in ((left, right), (right, left)):
+        if isinstance(sequence, str) and isinstance(count, int):
+            values.bound(len(sequence) * max(count, 0))
+            return values.limited(str.__mul__(sequence, count))
+        if isinstance(sequence, list | tuple) and isinstance(count, int):
+            values.listed(len(sequence) * max(count, 0))
+            return sequence * count
+    _numbers("*", left, right)
+    if isinstance(left, int) and isinstance(right, int):
+        values.bound(left.bit_length() + right.bit_length(), values.MAX_BITS + 1, "bits")
+    return values.bounded(left * right)
+
+
+def _power(left: Any, right: Any) -> Any:
+    _numbers("**", left, right)
+    if isinstance(left, int) and isinstance(right, int):
+        values.bound(left.bit_length() * abs(right), values.MAX_BITS, "bits")
+    return _calculated("**", left, right)
+
+
+def _remainder(left: Any, right: Any) -> Any:
+    if isinstance(left, str):
+        return formatting.percent(left, right)
+    _numbers("%", left, right)
+    return _calculated("%", left, right)
+
+
+def _plain_operator(operator: str) -> Any:
+    def calculate(left: Any, right: Any) -> Any:
+        _numbers(operator, left, right)
+        return _calculated(operator, left, right)
+
+    return calculate
+
+
+_OPERATORS: Final[Mapping[str, Any]] = {
+    "+": add,
+    "*": _times,
+    "**": _power,
+    "%": _remainder,
+    **{operator: _plain_operator(operator) for operator in ("-", "/", "//")},
+}
+
+
+def _ordered(left: Any, right: Any) -> bool:
+    for value in (left, right):
+        if tokens.is_held(value):
+            raise Refused("the order of a secret is not known here")
+    return values.less(left, right)
+
+
+_COMPARISONS: Final[Mapping[str, Any]] = {
+    "eq": values.equal,
+    "ne": lambda left, right: not values.equal(left, right),
+    "lt": _ordered,
+    "gt": lambda left, right: _ordered(right, left),
+    "lteq": lambda left, right: values.equal(left, right) or _ordered(left, right),
+    "gteq": lambda left, right: values.equal(left, right) or _ordered(right, left),
+    "in": lambda left, right: values.contains(right, left),
+    "notin": lambda left, right: not values.contains(right, left),
+}
+
+
+# --- compiled texts ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A compiled text. `expression`: it is one whole `{{ … }}`, whose value keeps its type."""
+    """A compiled text. `expression`: it is one whole `{{ … }}`, whose value keeps its type. `size`: its words and signs."""
 
+    source: str
     template: jinja2.Template
     expression: bool
+    size: int
 
-    def run(self, parent: Mapping[str, Any]) -> Any:
-        """The text, or the value of the expression. `parent` answers every name; it may have a `budget`.
+    def run(self, names: Mapping[str, Any], payer: meter.Meter) -> Any:
+        """The text, or the value of the expression. `names` answers every name.
 
-        Raises what evaluating raises: jinja2.TemplateError, FilterError, TypeError, ValueError and the like.
+        Raises what evaluating raises: jinja2.TemplateError and its like, SiteInvalid of a variable, meter.Exhausted.
         """
-        context = self.template.new_context(parent, shared=True)  # type: ignore[arg-type]  # any mapping will do
-        if self.expression:
-            for _ in self.template.root_render_func(context):
-                pass
-            return context.vars["result"]
-        size = 0
-        pieces = []
-        for piece in self.template.root_render_func(context):
-            size += len(piece)
-            _bounded(size)
-            pieces.append(piece)
-        return "".join(pieces)
+        payer.source(self.source, self.size)
+        context = self.template.new_context(names, shared=True)  # type: ignore[arg-type]  # any mapping will do
+        with meter.Running(meter.Run(payer, names)):
+            if self.expression:
+                for _ in self.template.root_render_func(context):
+                    pass
+                return values.plain(context.vars["result"])
+            size = 0
+            pieces = []
+            for piece in self.template.root_render_func(context):
+                size += len(piece)
+                values.bound(size)
+                pieces.append(piece)
+            return values.limited("".join(pieces))
 
 
 def is_template(text: str) -> bool:
@@ -339,31 +464,46 @@ def is_template(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
 
 
-@lru_cache(maxsize=8192)
-def compiled(source: str, native: bool) -> Compiled:
-    """`source` compiled, kept by its text. With `native`, one whole expression keeps the type of its value.
+def compiled(source: str, native: bool, options: header.Options = ()) -> Compiled:
+    """`source` compiled with Jinja's `options`, kept by its text. With `native`, one whole expression keeps the type of its value.
 
     Raises jinja2.TemplateSyntaxError (with `lineno`).
     """
-    environment = shared()
-    if not (native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")):
-        return Compiled(environment.from_string(source), False)
-    tree = environment.parse(source.strip())
-    output = tree.body[0] if len(tree.body) == 1 else None
-    if (
-        not isinstance(output, nodes.Output)
-        or len(output.nodes) != 1
-        or isinstance(output.nodes[0], nodes.TemplateData)
-    ):
-        return Compiled(environment.from_string(source), False)
-    expression = output.nodes[0]
+    made = _compiled(source, native, options)
+    if isinstance(made, jinja2.TemplateSyntaxError):
+        raise made.with_traceback(None)
+    return made
+
+
+@lru_cache(maxsize=8192)
+def _compiled(source: str, native: bool, options: header.Options) -> Compiled | jinja2.TemplateSyntaxError:
+    try:
+        return _compile(source, native, options)
+    except jinja2.TemplateSyntaxError as error:
+        return error
+    except (RecursionError, MemoryError, SyntaxError, ValueError) as error:  # of Python, which compiles what Jinja made
+        what = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply or too large"
+        return jinja2.TemplateSyntaxError(what, 1)
+
+
+def _compile(source: str, native: bool, options: header.Options) -> Compiled:
+    environment: jinja2.Environment = shared().overlay(**dict(options)) if options else shared()
+    whole = native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")
+    tree = environment.parse(source.strip() if whole else source)
+    size = 1 + sum(1 for _ in tree.find_all(nodes.Node))
+    output = tree.body[0] if whole and len(tree.body) == 1 else None
+    expression = output.nodes[0] if isinstance(output, nodes.Output) and len(output.nodes) == 1 else None
+    if expression is None or isinstance(expression, nodes.TemplateData):
+        tree = environment.parse(source) if whole else tree
+        return Compiled(source, environment.from_string(tree), False, size)
     target = nodes.Name("result", "store", lineno=expression.lineno)
     body = nodes.Template([nodes.Assign(target, expression, lineno=expression.lineno)], lineno=1)
     body.set_environment(environment)
-    return Compiled(environment.from_string(body), True)
+    return Compiled(source, environment.from_string(body), True, size)
 
 
 @lru_cache(maxsize=1)
 def shared() -> Environment:
     """The one environment of the process."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _RECURSION))
     return Environment()

@@ -13,18 +13,21 @@ from typing import Any, Final, NoReturn
 import jinja2
 
 from reconciler.catalogue import Service
-from reconciler.document.grammar import Grammar, is_expression, normalise, suggest
+from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import collect, environment, filters, tokens
-from reconciler.render.environment import Budget
-from reconciler.render.filters import FilterError
+from reconciler.render import collect, environment, header, methods, tokens, values
+from reconciler.render.faults import FilterError, Refused
+from reconciler.render.meter import Cost, Exhausted, Meter
+from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
 
 _MAX_DEPTH: Final = 50
 _ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
-_GLOBALS: Final[Mapping[str, Any]] = environment.shared().globals
+_GLOBALS: Final[Mapping[str, Any]] = methods.FUNCTIONS
+_STEPS_PER_CHECK: Final = 20  # of a value against its schema, for every part of it
 
 
 class CircleError(SiteInvalid):
@@ -32,18 +35,28 @@ class CircleError(SiteInvalid):
 
 
 class World:
-    """One site while it is rendered: what has been evaluated so far, for every host."""
+    """One site while it is rendered: what has been evaluated so far, for every host.
+
+    `meter` counts what the host takes that is rendered at present. Once a host took too much, nothing is rendered any more.
+    """
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.meter = Meter()
+        self.exhausted: Problem | None = None
         self.passwords = site.catalogue.passwords()
         self.groups = {name: list(hosts) for name, hosts in site.groups.items()}
         self.hostvars = Hostvars(self)
         self.active: list[tuple[str, str]] = []
         self.rendering = ""  # the host whose files are made, once there is one
-        self.enabled: dict[tuple[str, str], bool] = {}  # (host, service), kept by collect
+        self.enabled: dict[tuple[str, str], tuple[bool, Cost]] = {}  # (host, service), kept by collect
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
+
+    def begin(self, host: str) -> None:
+        """Start to render a host: it pays from now on."""
+        self.rendering = host
+        self.meter = Meter()
 
     def variables(self, host: str) -> "Variables":
         """The variables of a host. Raises KeyError for a host that the inventory does not have."""
@@ -63,21 +76,7 @@ class World:
         return self._grammars[name]
 
 
-class _Lazy(Mapping[str, Any]):
-    """What the mappings below share. Iterating gives the names only."""
-
-    __slots__ = ()
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __str__(self) -> str:
-        raise FilterError("all variables at once cannot be printed: name one")
-
-    __repr__ = object.__repr__
-
-
-class Hostvars(_Lazy):
+class Hostvars(Lazy):
     """`hostvars`: inventory name → the variables of that host."""
 
     __slots__ = ("_world",)
@@ -92,7 +91,7 @@ class Hostvars(_Lazy):
         return iter(self._world.site.hosts)
 
 
-class Variables(_Lazy):
+class Variables(Lazy):
     """Every name that templates of one host can use, by name, evaluated when asked for.
 
     Raises KeyError for an unknown name and SiteInvalid when evaluating fails.
@@ -106,6 +105,7 @@ class Variables(_Lazy):
         self._special = _special(world, host)
         self._done: dict[str, Any] = {}
         self._failed: dict[str, SiteInvalid] = {}
+        self._costs: dict[str, Cost] = {}
 
     @cached_property
     def _layers(self) -> Mapping[str, Layered]:
@@ -117,6 +117,8 @@ class Variables(_Lazy):
 
     def __getitem__(self, name: str) -> Any:
         done = self._done
+        if name in self._costs:
+            self._world.meter.again(self._costs[name])
         if name in done:
             return done[name]
         if name in self._failed:
@@ -212,9 +214,11 @@ class Variables(_Lazy):
             raise CircleError([place.problem(f"variables {what}: {chain}", "give one of them a value")])
         active.append(step)
         try:
-            return work()
+            with self._world.meter.record() as cost:
+                return work()
         finally:
             active.pop()
+            self._costs[name] = cost
 
     def _checked(self, name: str, value: Any, schema: Mapping[str, Any], place: Place) -> Any:
         """A value in its variable's type. Raises SiteInvalid when it is of another."""
@@ -223,6 +227,7 @@ class Variables(_Lazy):
         kinds = schema.get("type")
         if kinds == "string" and isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
+        self._world.meter.spend(_STEPS_PER_CHECK * (1 + _size(value)))
         value = normalise(value, schema)
         problems = self._world.grammar(name, schema).check(Document(place.file, value))
         if problems:
@@ -231,16 +236,19 @@ class Variables(_Lazy):
             )
         return value
 
+    def pay(self) -> Meter:
+        """Who pays for what is evaluated."""
+        return self._world.meter
 
-class Scope(_Lazy):
-    """The names of one rendering: its own, then the host's, then Jinja's. Has the budget of its loops."""
 
-    __slots__ = ("budget", "own", "variables")
+class Scope(Lazy):
+    """The names of one rendering: its own, then the host's, then the functions that templates know."""
+
+    __slots__ = ("own", "variables")
 
     def __init__(self, variables: Variables, own: Mapping[str, Any] | None = None) -> None:
         self.variables = variables
         self.own = own or {}
-        self.budget = Budget()
 
     def __getitem__(self, name: str) -> Any:
         if name in self.own:
@@ -281,11 +289,13 @@ def evaluate(value: Any, scope: Scope, source: Source) -> Any:
         try:
             name = _ONE_NAME.fullmatch(value)
             if name and name[1] in scope.variables:  # most expressions: nothing to compile
-                return plain(scope[name[1]])
-            result = environment.compiled(value, True).run(scope)
-            filters.measure(result)
-            return plain(result)
+                return values.plain(scope[name[1]])
+            return environment.compiled(value, True).run(scope, scope.variables.pay())
         except SiteInvalid:
+            raise
+        except Exhausted as error:
+            place = source.where()
+            error.at(place.file, place.line, place.column)
             raise
         except Exception as error:  # whatever an expression can raise
             place = source.where()
@@ -300,30 +310,20 @@ def evaluate(value: Any, scope: Scope, source: Source) -> Any:
 def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
     """A template's text. `name` is the file it is from. Raises SiteInvalid with file and line."""
     try:
-        return str(environment.compiled(text, False).run(scope)) if environment.is_template(text) else text
+        payer = scope.variables.pay()
+        options, body = header.split(text)
+        first_line += body is not text
+        if not options and not environment.is_template(body):
+            payer.spend(1, len(body))
+            return body
+        return values.whole(str(environment.compiled(body, False, options).run(scope, payer)))
     except SiteInvalid as error:
         raise _used_by(error, name) from None
+    except Exhausted as error:
+        error.at(name, first_line + _line(error) - 1, 1)
+        raise
     except Exception as error:  # whatever a template can raise
         refuse(error, scope, name, first_line, 1)
-
-
-def plain(value: Any) -> Any:
-    """A value as plain data: what an expression gave, with generators as lists. Raises what an undefined part says."""
-    if value is None or isinstance(value, bool | int | float | tokens.SecretRef):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, jinja2.Undefined):
-        str(value)
-    if isinstance(value, Variables | Hostvars | Scope):
-        raise FilterError("all variables of a host cannot be a value: name one")
-    if isinstance(value, Mapping):
-        return {_key(key): plain(item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return [plain(item) for item in sorted(value, key=str)]
-    if isinstance(value, list | tuple) or (hasattr(value, "__iter__") and not callable(value)):
-        return [plain(item) for item in filters.bounded_list(value)]
-    raise FilterError(f"the result is a {type(value).__name__}, which cannot be a value")
 
 
 def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: int) -> NoReturn:
@@ -337,7 +337,7 @@ def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: i
         message = f"not valid Jinja2: {error.message}"
     elif isinstance(error, RecursionError):
         message = "expressions are nested too deeply"
-    elif not isinstance(error, jinja2.TemplateError):
+    elif not isinstance(error, jinja2.TemplateError | Refused | FilterError):
         message = f"{message.rstrip('.')} ({type(error).__name__})"
     problem = Problem(file, first_line + line - 1, column if line == 1 else 1, message[:500], hint)
     raise SiteInvalid([problem]) from None
@@ -371,8 +371,11 @@ def _used_by(error: SiteInvalid, name: str) -> SiteInvalid:
     return SiteInvalid(problems)
 
 
-def _key(key: Any) -> str:
-    return key if type(key) is str else str(key)
+def _size(value: Any) -> int:
+    """How many parts a plain value has."""
+    if isinstance(value, dict | list):
+        return len(value) + sum(map(_size, value.values() if isinstance(value, dict) else value))
+    return 0
 
 
 def _has_expression(value: Any) -> bool:
@@ -405,11 +408,12 @@ def _facts(host: Host) -> dict[str, Any]:
     declared = dict(host.facts)
     distribution = str(declared.get("distribution", "Debian"))
     vcpus = declared.pop("vcpus", None)
-    hostname = declared.get("hostname", host.name)
+    hostname = host.hostname
+    full = host.name if host.name.startswith(f"{hostname}.") else hostname
     return {
         "hostname": hostname,
-        "fqdn": hostname,
-        "nodename": hostname,
+        "fqdn": full,
+        "nodename": full,
         "processor_vcpus": vcpus or 4,
         "os_family": "Debian" if distribution.lower() in ("debian", "ubuntu") else "RedHat",
         "distribution": distribution,

@@ -5,8 +5,10 @@ from typing import Any
 
 from reconciler.document.grammar import suggest
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import tokens
-from reconciler.render.evaluate import World, plain
+from reconciler.render import tokens, values
+from reconciler.render.evaluate import World
+from reconciler.render.faults import FilterError
+from reconciler.render.meter import Exhausted
 from reconciler.site import Layer, Site
 
 
@@ -45,7 +47,11 @@ def explain(site: Site, host: str, name: str) -> Explanation:
             )
         raise SiteInvalid([Problem("", 0, 0, f"no variable {name!r}", suggest(name, variables))])
     try:
-        value = plain(variables[name])
+        value = values.plain(variables[name])
     except SiteInvalid as error:
         return Explanation(name, host, variables.layered(name), None, error.problems)
+    except Exhausted as error:
+        return Explanation(name, host, variables.layered(name), None, (error.problem,))
+    except FilterError as error:
+        return Explanation(name, host, variables.layered(name), None, (Problem("", 0, 0, f"{name}: {error}"),))
     return Explanation(name, host, variables.layered(name), value, secret=isinstance(value, tokens.SecretRef))

@@ -1,18 +1,21 @@
 """Reading a mapping of service.yml: every value evaluated, in the type that is asked for, with all problems gathered."""
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
 from reconciler.document.grammar import seconds, show, suggest
+from reconciler.document.numbers import plain
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens
+from reconciler.render.ansible import to_bool
 from reconciler.render.evaluate import Scope, Source, evaluate, render_text
-from reconciler.render.filters import to_bool
 
-_SIZE: Final = re.compile(r"(-?\d+(?:\.\d+)?)([bkmgt]?)b?", re.IGNORECASE)
+_LARGEST: Final = (1 << 63) - 1  # what the engine can be told
+_SIZE: Final = re.compile(r"(-?\d{1,18}(?:\.\d{1,18})?)([bkmgt]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -48,16 +51,26 @@ class Fields:
         """Report something about one key (or the whole mapping)."""
         self.problems.append(self.place(key).problem(message, hint))
 
-    def value(self, key: str, default: Any = None) -> Any:
-        """The evaluated value of any type; the default when it is absent or cannot be evaluated."""
+    def value(self, key: str, default: Any = None, *, secret: bool = False) -> Any:
+        """The evaluated value of any type; the default when it is absent or cannot be evaluated.
+
+        A secret in it is a problem unless `secret` says that nothing ever shows this value: the engine shows its options to
+        everybody who may ask it, and plans, logs and reports name what they are about.
+        """
         if key not in self.raw:
             return default
         raw = self.raw[key]
-        return raw if self._done else self._evaluated(raw, (*self.path, key), default)
+        found = raw if self._done else self._evaluated(raw, (*self.path, key), default)
+        if not secret and (held := tokens.held(found)):
+            message = (
+                f"{key} would show the secret {', '.join(sorted(held))}, to `docker inspect`, in plans or in reports"
+            )
+            self.problem(key, message, "give it in a file, or as a password")
+        return found
 
-    def text(self, key: str, default: str = "") -> str:
-        """A text. Numbers are written out."""
-        value = self.value(key)
+    def text(self, key: str, default: str = "", *, secret: bool = False) -> str:
+        """A text. A number is as it was written."""
+        value = self.value(key, secret=secret)
         if value is None:
             return default
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -79,10 +92,10 @@ class Fields:
 
     def flag(self, key: str, default: bool = False) -> bool:
         """A boolean, in Kolla's spellings too."""
-        value = self.value(key, default)
+        value = self.value(key, default, secret=True)
         if isinstance(value, bool):
             return value
-        if isinstance(value, str | int) and str(value).lower() in _FLAGS:
+        if isinstance(value, str | int) and str(plain(value)).lower() in _FLAGS:
             return bool(to_bool(value))
         if value is None or value == "":
             return default if value is None else False
@@ -91,11 +104,11 @@ class Fields:
 
     def integer(self, key: str, default: int | None = 0) -> int | None:
         """A whole number, as a number or a text."""
-        value = self.value(key)
+        value = self.value(key, secret=True)
         if value is None or value == "":
             return default
         try:
-            if isinstance(value, str | int) and not isinstance(value, bool):
+            if isinstance(value, str | int) and not isinstance(value, bool) and abs(int(value)) <= _LARGEST:
                 return int(value)
         except ValueError:
             pass
@@ -104,7 +117,7 @@ class Fields:
 
     def duration(self, key: str, default: float) -> float:
         """Seconds, from a number or a text such as 30, 30s or 5m."""
-        value = self.value(key)
+        value = self.value(key, secret=True)
         if value is None or value == "":
             return default
         try:
@@ -115,18 +128,19 @@ class Fields:
 
     def size(self, key: str, default: int | None = 0) -> int | None:
         """Bytes, from a number or a text such as 512m or 1g."""
-        value = self.value(key)
+        value = self.value(key, secret=True)
         if value is None or value == "":
             return default
-        match = _SIZE.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
-        if match is None:
+        match = _SIZE.fullmatch(str(plain(value)).strip()) if isinstance(value, str | int | float) else None
+        size = float(match[1]) * _UNITS[match[2].lower()] if match and not isinstance(value, bool) else math.inf
+        if abs(size) > _LARGEST:
             self._wrong(key, value, "a size such as 512m")
             return default
-        return int(float(match[1]) * _UNITS[match[2].lower()])
+        return int(size)
 
-    def items(self, key: str) -> list[Any]:
+    def items(self, key: str, *, secret: bool = False) -> list[Any]:
         """A list of anything; a single text counts as a list of one."""
-        value = self.value(key)
+        value = self.value(key, secret=secret)
         if value is None or value == "":
             return []
         if isinstance(value, str):
@@ -163,8 +177,10 @@ class Fields:
             return None
         if isinstance(value, list):
             return tuple(str(item) for item in value)
+        text = self.text(key)
+        self.scope.variables.pay().spend(len(text))  # shlex looks at every character
         try:
-            return tuple(shlex.split(self.text(key)))
+            return tuple(shlex.split(text))
         except ValueError as error:
             self.problem(key, f"{key} is not a command: {error}")
             return None
@@ -181,7 +197,7 @@ class Fields:
         """The mappings of a list; the list itself may be an expression."""
         raw, done = self.raw.get(key), self._done
         if isinstance(raw, str):
-            raw, done = self.value(key), True
+            raw, done = self.value(key, secret=True), True  # each entry is read by itself
         if raw is None or raw == "":
             return []
         if not isinstance(raw, list):

@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from reconciler.catalogue.load import PREFIX
+from reconciler.document.content import text as text_of
 from reconciler.document.grammar import suggest
-from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
-from reconciler.render import merge, paths, tokens
+from reconciler.render import formats, merge, paths, syntax, tokens
+from reconciler.render.ansible import to_json
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
+from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
-from reconciler.render.filters import to_json
 from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7][0-7][0145]")
 _ID: Final = 2**32 - 2  # the highest user id; the one above it means "leave it as it is"
-_NUMERIC_OWNER: Final = re.compile(r"([0-9]+)(?::([0-9]+))?")
+_NUMERIC_OWNER: Final = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _KOLLA_KEYS: Final = {
     "preserve_properties": "preserve_properties",
     "merge_in_container": "merge",
@@ -68,6 +69,8 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
             _file(entry, name, owner, made)
         except SiteInvalid as error:
             entry.problems += error.problems
+        except (FilterError, Refused) as error:
+            entry.problem("name", f"{name}: {error}")
     return made
 
 
@@ -109,18 +112,18 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
         first: dict[str, str] = {}  # of several files for the same place the first one wins
         for path in paths.find(given or patterns, owner.site.overrides):
             first.setdefault(paths.target(name, path), path)
-        texts = [(place, *_merged(entry, "none", [path], owner)) for place, path in first.items()]
+        texts = [(place, *_merged(entry, place, "none", [path], owner)) for place, path in first.items()]
     else:
         source = paths.find(given, owner.site.overrides)[-1:]
         chosen = [*source, *found] if how in ("ini", "yaml") else found[:1] or source
         base = None if how == "replace" and chosen else _base(entry, owner)
         if base or chosen:
-            texts = [(name, *_merged(entry, how, chosen, owner, base))]
+            texts = [(name, *_merged(entry, name, how, chosen, owner, base))]
     if not texts and not folder and not entry.flag("optional") and not _named(entry):
         where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "a template"
         entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
         return
-    _add(entry, name, texts, owner, made, entry.flag("optional") or bool(folder))
+    _add(entry, name, texts, owner, made, how, entry.flag("optional") or bool(folder))
 
 
 def _named(entry: Fields) -> bool:
@@ -136,7 +139,8 @@ def _expanded(patterns: Iterable[Any], owner: Owner) -> list[str]:
     ]
 
 
-def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, optional: bool) -> None:
+def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, merged: str, optional: bool) -> None:
+    kind = entry.choice("format", "", formats.NAMES) if "format" in entry else ""
     mode = _mode(entry, owner.kolla)
     numeric = _NUMERIC_OWNER.fullmatch(entry.text("owner")) if not owner.kolla else None
     if not owner.kolla and entry.text("owner") and numeric is None:
@@ -160,6 +164,7 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
                 on_change=cast(OnChange, entry.choice("on_change", "restart", ("restart", "reload", "none"))),
                 secrets=tuple(sorted(tokens.names(text))),
                 sources=sources,
+                format=kind or formats.of_name(path, merged),
             )
         )
         if destination and not owner.kolla:
@@ -226,9 +231,9 @@ def _base(entry: Fields, owner: Owner) -> tuple[str, str] | None:
 
 
 def _merged(
-    entry: Fields, how: str, found: Sequence[str], owner: Owner, base: tuple[str, str] | None = None
+    entry: Fields, name: str, how: str, found: Sequence[str], owner: Owner, base: tuple[str, str] | None = None
 ) -> tuple[str, tuple[str, ...]]:
-    """The text of a file and the names of its sources."""
+    """The text of the file `name` and the names of its sources. Raises SiteInvalid for what is not of its format."""
     verbatim = entry.flag("verbatim")
     scope = entry.scope
     sources = [base] if base else []
@@ -241,20 +246,20 @@ def _merged(
     if problems:
         raise SiteInvalid(problems)
     names = tuple(name for name, _ in sources)
+    declared = entry.choice("format", "", formats.NAMES) if "format" in entry else ""
     if how == "ini":
-        return merge.ini(sources), names
+        return merge.ini(sources, declared or "ini"), names
     if how == "yaml":
         return merge.yaml_text(sources), names
-    return sources[-1][1], names
+    source, text = sources[-1]
+    syntax.check(declared or formats.of_name(name, how), text, source)
+    return text, names
 
 
 def _override(path: str, owner: Owner, scope: Scope, verbatim: bool) -> str:
-    try:
-        text = owner.site.overrides[path].decode()
-    except UnicodeDecodeError:
-        place = Place(f"config/{path}")
-        raise SiteInvalid([place.problem("is not UTF-8 text, and only text can be a config file")]) from None
-    return text if verbatim else render_text(text, scope, f"config/{path}")
+    name = f"config/{path}"
+    text = text_of(owner.site.overrides[path], name)
+    return text if verbatim else render_text(text, scope, name)
 
 
 def _mode(entry: Fields, kolla: bool) -> int:

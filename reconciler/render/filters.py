@@ -1,480 +1,576 @@
-"""Filters and tests of templates: Ansible's and kolla-ansible's where Kolla sites use them, with their behaviour.
+"""The filters of Jinja that a configuration file has a use for, with Jinja's behaviour.
 
-A filter that computes something from a text refuses a text that holds a secret's token, because the value is not known
-when templates are rendered; the ones that only carry it along, or can be applied later, take it.
+A list comes out where Jinja gives a generator. What depends on chance or on the machine is not here (`random`, `pprint`), nor is
+what only a web page needs (`urlize`).
 """
 
-import base64
 import functools
-import ipaddress
-import itertools
-import json
-import posixpath
+import html
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import quote as percent_encode
 
 import jinja2
-from jinja2.filters import do_format, do_join, do_urlencode
-from jinja2.runtime import Context
 
-from reconciler.render import merge, tokens
+from reconciler.render import formatting, meter, methods, tokens, values
+from reconciler.render.conditions import is_defined
+from reconciler.render.faults import FilterError, Refused
+from reconciler.render.operations import (
+    FILTERS,
+    TESTS,
+    Anything,
+    Flag,
+    Items,
+    MaybeWhole,
+    Name,
+    Number,
+    Pairs,
+    Text,
+    Value,
+    Whole,
+)
 
-MAX_TEXT: Final = 8 * 1024 * 1024  # characters of one rendered text
-MAX_ITEMS: Final = 100_000  # of one list or range
-MAX_NODES: Final = 1_000_000  # of a value with everything in it
-
-
-class Refused(jinja2.TemplateError):
-    """A template asked for something it may not have: too much of something, or a look at a secret."""
-
-
-class FilterError(jinja2.TemplateError):
-    """A filter cannot do anything with what it was given."""
-
-
-# --- guards ----------------------------------------------------------------------------------------------------
-
-# Not deterministic, or for HTML only: their output would be wrong in a configuration file.
-REMOVED: Final = ("random", "pprint", "urlize", "xmlattr", "forceescape", "striptags", "safe", "escape", "e")
-
-# These see the characters of a text.
-_LOOKS: Final = frozenset(
-    {
-        "abs", "b64decode", "basename", "batch", "bool", "capitalize", "center", "count", "dirname", "filesizeformat",
-        "first", "float", "from_json", "int", "kolla_url", "last", "length", "list", "lower", "put_address_in_context",
-        "regex_escape", "regex_findall", "regex_replace", "regex_search", "replace", "reverse", "round", "slice", "split",
-        "sum", "title", "trim", "truncate", "upper", "wordcount", "wordwrap",
-    }
-)  # fmt: skip
-# These hand values on without writing them out: an undefined part of a list is nobody's business yet.
-_PASSES_ON: Final = frozenset(("default", "d", "map", "select", "reject", "selectattr", "rejectattr", "first", "last"))
-_SIZED: Final = frozenset(("center", "indent", "batch", "slice", "round", "wordwrap", "truncate"))
+_MAX_PRECISION: Final = 30
 
 
-def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with the checks that every filter needs: undefined values, secrets, sizes."""
-    skip = 1 if hasattr(function, "jinja_pass_arg") else 0
-    may_be_undefined = name in ("default", "d", "mandatory")
-
-    @functools.wraps(function)
-    def filter_(*args: Any, **kwargs: Any) -> Any:
-        for value in args[skip:]:
-            if isinstance(value, jinja2.Undefined):
-                if not may_be_undefined:
-                    str(value)  # raises what is wrong with it
-            elif isinstance(value, list | tuple | dict):
-                if name not in _PASSES_ON:
-                    measure(value)
-            elif name in _LOOKS and tokens.is_held(value):
-                known = ", ".join(sorted(tokens.names(value)))
-                raise Refused(
-                    f"the filter {name} cannot look at the secret {known}, because its value is not known here"
-                )
-        if name in _SIZED:
-            for value in itertools.chain(args[skip:], kwargs.values()):
-                if isinstance(value, int) and abs(value) > MAX_ITEMS:
-                    raise Refused(f"the filter {name} is given {value}; the limit is {MAX_ITEMS}")
-        result = function(*args, **kwargs)
-        if isinstance(result, str) and len(result) > MAX_TEXT:
-            raise Refused(f"the result of the filter {name} is longer than {MAX_TEXT} characters")
-        return result
-
-    return filter_
+# --- what is not there -------------------------------------------------------------------------------------------
 
 
-def needs_value(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A test that does not answer for undefined values."""
-    skip = 1 if hasattr(function, "jinja_pass_arg") else 0
-
-    @functools.wraps(function)
-    def test(*args: Any, **kwargs: Any) -> Any:
-        for value in args[skip:]:
-            if isinstance(value, jinja2.Undefined):
-                str(value)
-        return function(*args, **kwargs)
-
-    return test
-
-
-def measure(value: Any) -> None:
-    """Walk lists and mappings, which may hold one another many times over, before anything writes them out.
-
-    Raises Refused when that would be too much, and what an undefined part says.
-    """
-    nodes, characters = 0, 0
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            characters += len(item)
-        elif isinstance(item, list | tuple | dict):
-            nodes += len(item)
-        elif isinstance(item, jinja2.Undefined):
-            str(item)
-        if nodes > MAX_NODES or characters > MAX_TEXT:
-            raise Refused(f"a value may have at most {MAX_NODES} items and {MAX_TEXT} characters")
-        if isinstance(item, dict):
-            waiting += item.values()
-        elif isinstance(item, list | tuple):
-            waiting += item
-
-
-def bounded_list(items: Iterable[Any]) -> list[Any]:
-    """The items as a list. Raises Refused when there are more than MAX_ITEMS."""
-    result = list(itertools.islice(items, MAX_ITEMS + 1))
-    if len(result) > MAX_ITEMS:
-        raise Refused(f"a list may have at most {MAX_ITEMS} items")
-    return result
-
-
-# --- Ansible's -------------------------------------------------------------------------------------------------
-
-
-def to_bool(value: Any) -> bool | None:
-    """Ansible's `bool`: yes, on, true and 1 in any case are true, None stays None, all else is false."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return value.lower() in ("yes", "on", "1", "true")
-    return bool(value == 1)
-
-
-def to_json(value: Any, indent: int | None = None, sort_keys: bool = False, **_: Any) -> str:
-    """JSON on one line, or indented. Texts that hold secrets become tokens that quote their value."""
-    if indent is not None and indent > 16:
-        raise Refused("to_json indents by at most 16")
-    text = json.dumps(_json_ready(value), indent=indent, sort_keys=sort_keys, ensure_ascii=False, default=_unknown)
-    return _QUOTED_TOKEN.sub(r"\1", text)
-
-
-_QUOTED_TOKEN = re.compile(r'"(<<to_json:[A-Za-z0-9_-]*>>)"')
-
-
-def _json_ready(value: Any) -> Any:
-    if isinstance(value, str):
-        return tokens.wrap("to_json", value) if tokens.is_held(value) else value
-    if isinstance(value, Mapping):
-        return {_json_ready(key): _json_ready(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | range):
-        return [_json_ready(item) for item in value]
+@FILTERS.add("default", "d", carries=True)
+def _default(value: Anything, default_value: Anything = "", boolean: Flag = False) -> Any:
+    if not is_defined(value) or (boolean and not value):
+        return default_value
     return value
 
 
-def _unknown(value: Any) -> Any:
-    if isinstance(value, jinja2.Undefined):
-        str(value)
-    raise FilterError(f"a value of type {type(value).__name__} cannot be written as JSON")
+# --- texts -------------------------------------------------------------------------------------------------------
 
 
-def to_nice_json(value: Any, indent: int = 4, sort_keys: bool = True) -> str:
-    return to_json(value, indent, sort_keys)
+@FILTERS.add("string", carries=True)
+def _string(value: Value) -> str:
+    return values.text_of(value)
 
 
-def to_yaml(value: Any, sort_keys: bool = True, **_: Any) -> str:
-    """Block-style YAML with a line break at the end."""
-    return merge.dump(value, sort_keys)
+@FILTERS.add("lower")
+def _lower(value: Text) -> str:
+    return values.limited(value.lower())
 
 
-def from_json(text: Any) -> Any:
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError) as error:
-        raise FilterError(f"from_json: {error}") from None
+@FILTERS.add("upper")
+def _upper(value: Text) -> str:
+    return values.limited(value.upper())
 
 
-def b64encode(value: Any) -> str:
-    return tokens.apply("b64encode", str(value))
+@FILTERS.add("capitalize")
+def _capitalize(value: Text) -> str:
+    return values.limited(value.capitalize())
 
 
-def b64decode(value: Any) -> str:
-    try:
-        return base64.b64decode(str(value), validate=True).decode()
-    except ValueError as error:
-        raise FilterError(f"b64decode: {error}") from None
+@FILTERS.add("title")
+def _title(value: Text) -> str:
+    meter.spend(len(value) >> 2)
+    parts = re.split(r"([-\s({\[<]+)", value)
+    return values.limited("".join(part[0].upper() + part[1:].lower() for part in parts if part))
 
 
-def urlencode(value: Any) -> str:
-    return tokens.apply("urlencode", value) if tokens.is_held(value) else do_urlencode(value)
+@FILTERS.add("trim")
+def _trim(value: Text, chars: Anything = None) -> str:
+    if chars is not None and not isinstance(chars, str):
+        raise FilterError("its characters are a text")
+    return values.limited(value.strip(chars))
 
 
-def quote(value: Any) -> str:
-    return tokens.apply("quote", "" if value is None else str(value))
+@FILTERS.add("replace")
+def _replace(value: Text, old: Text, new: Text, count: MaybeWhole = None) -> str:
+    return methods.replace(value, old, new, -1 if count is None else count)
 
 
-def hash_(value: Any, algorithm: str = "sha1") -> str:
-    if algorithm not in tokens.HASHES:
-        raise FilterError(f"hash: {algorithm!r} is not one of {', '.join(tokens.HASHES)}")
-    return tokens.apply(f"hash-{algorithm}", str(value))
+@FILTERS.add("center")
+def _center(value: Text, width: Whole = 80) -> str:
+    return values.limited(value.center(width))
 
 
-def combine(*values: Any, recursive: bool = False, list_merge: str = "replace") -> dict[str, Any]:
-    """The mappings (or lists of such) as one; later ones win. `list_merge`: replace, append or prepend."""
-    if list_merge not in ("replace", "append", "prepend"):
-        raise FilterError(f"combine: list_merge={list_merge!r} is not one of replace, append, prepend")
-    result: dict[str, Any] = {}
-    for value in flatten(list(values)):
-        if not isinstance(value, Mapping):
-            raise FilterError(f"combine: takes mappings, not {type(value).__name__}")
-        result = _combined(result, value, recursive, list_merge)
-    return result
-
-
-def _combined(first: Mapping[str, Any], second: Mapping[str, Any], recursive: bool, lists: str) -> dict[str, Any]:
-    result = dict(first)
-    for key, value in second.items():
-        current = result.get(key)
-        if recursive and isinstance(current, Mapping) and isinstance(value, Mapping):
-            result[key] = _combined(current, value, recursive, lists)
-        elif lists != "replace" and isinstance(current, list) and isinstance(value, list):
-            result[key] = current + value if lists == "append" else value + current
-        else:
-            result[key] = value
-    return result
-
-
-def regex_replace(
-    value: Any, pattern: str, replacement: str = "", ignorecase: bool = False, multiline: bool = False
+@FILTERS.add("truncate")
+def _truncate(
+    value: Text, length: Whole = 255, killwords: Flag = False, end: Text = "...", leeway: MaybeWhole = None
 ) -> str:
-    return _pattern(pattern, ignorecase, multiline).sub(_expand(replacement), str(value))
+    if length < len(end):
+        raise FilterError(f"its length must be at least {len(end)}")
+    if len(value) <= length + (5 if leeway is None else leeway):
+        return value
+    kept = value[: length - len(end)]
+    return values.limited((kept if killwords else kept.rsplit(" ", 1)[0]) + end)
 
 
-def regex_search(
-    value: Any, pattern: str, *groups: str, ignorecase: bool = False, multiline: bool = False
-) -> str | list[str] | None:
-    """The first match, or the named or numbered groups (`\\\\1`, `\\\\g<name>`) of it; None without a match."""
-    match = _pattern(pattern, ignorecase, multiline).search(str(value))
-    if match is None:
-        return None
-    return [match.expand(group) for group in groups] if groups else match.group()
+@FILTERS.add("wordcount")
+def _wordcount(value: Text) -> int:
+    meter.spend(len(value) >> 3)
+    return len(re.findall(r"\w+", value))
 
 
-def regex_findall(value: Any, pattern: str, multiline: bool = False, ignorecase: bool = False) -> list[Any]:
-    return bounded_list(_pattern(pattern, ignorecase, multiline).findall(str(value)))
+@FILTERS.add("wordwrap")
+def _wordwrap(
+    value: Text,
+    width: Whole = 79,
+    break_long_words: Flag = True,
+    wrapstring: Anything = None,
+    break_on_hyphens: Flag = True,
+) -> str:
+    if width < 1:
+        raise FilterError("its width must be at least 1")
+    if not (wrapstring is None or isinstance(wrapstring, str)):
+        raise FilterError("its wrapstring is a text")
+    meter.spend(len(value) >> 1, 60 * len(value))
+    lines: list[str] = []
+    for line in value.splitlines():
+        lines += _wrapped(line, width, break_long_words, break_on_hyphens) or [""]
+    return methods.join(lines, "\n" if wrapstring is None else wrapstring)
 
 
-def _pattern(pattern: str, ignorecase: bool, multiline: bool) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern, (re.IGNORECASE if ignorecase else 0) | (re.MULTILINE if multiline else 0))
-    except re.error as error:
-        raise FilterError(f"the regular expression {pattern!r} is not valid: {error}") from None
-
-
-def _expand(replacement: str) -> Callable[[re.Match[str]], str]:
-    size = 0
-
-    def expand(match: re.Match[str]) -> str:
-        nonlocal size
-        text = match.expand(replacement)
-        size += len(text)
-        if size > MAX_TEXT:
-            raise Refused(f"the result of regex_replace is longer than {MAX_TEXT} characters")
-        return text
-
-    return expand
-
-
-def ternary(value: Any, true: Any, false: Any, none: Any = None) -> Any:
-    if value is None and none is not None:
-        return none
-    return true if value else false
-
-
-def unique(items: Iterable[Any]) -> list[Any]:
-    """The items without repeats, in order of first appearance. Upper and lower case differ."""
-    result: list[Any] = []
-    seen = set()
-    for item in items:
-        key = json.dumps(item, sort_keys=True, default=str)
-        if key not in seen:
-            seen.add(key)
-            result.append(item)
-    return result
-
-
-def union(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:
-    return unique([*first, *second])
-
-
-def intersect(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:
-    other = list(second)
-    return unique(item for item in first if item in other)
-
-
-def difference(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:
-    other = list(second)
-    return unique(item for item in first if item not in other)
-
-
-def flatten(items: Iterable[Any], levels: int | None = None, skip_nulls: bool = True) -> list[Any]:
-    result: list[Any] = []
-    for item in items:
-        if skip_nulls and item in (None, "None", "null"):
+def _wrapped(line: str, width: int, break_words: bool, hyphens: bool) -> list[str]:
+    """One line as lines of at most `width`; space is dropped where a line is broken."""
+    words = re.split(r"(\s+)", line)
+    if hyphens:
+        words = [piece for word in words for piece in re.split(r"(?<=[^\W\d_]-)(?=[^\W\d_])", word)]
+    lines: list[str] = []
+    kept = ""
+    for word in words:
+        if len(kept) + len(word) <= width:
+            kept += word
             continue
-        if isinstance(item, list | tuple) and levels != 0:
-            result += flatten(item, None if levels is None else levels - 1, skip_nulls)
-        else:
-            result.append(item)
-        if len(result) > MAX_ITEMS:
-            raise Refused(f"a list may have at most {MAX_ITEMS} items")
-    return result
+        if word.isspace():
+            continue
+        if kept.strip():
+            lines.append(kept.rstrip())
+        kept = word
+        while break_words and len(kept) > width:
+            lines.append(kept[:width])
+            kept = kept[width:]
+            meter.spend(1 + (len(kept) >> 9))
+    return [*lines, kept.rstrip()] if kept.strip() else lines
 
 
-def dict2items(value: Mapping[str, Any], key_name: str = "key", value_name: str = "value") -> list[dict[str, Any]]:
-    if not isinstance(value, Mapping):
-        raise FilterError(f"dict2items: takes a mapping, not {type(value).__name__}")
-    return [{key_name: key, value_name: item} for key, item in value.items()]
+@FILTERS.add("indent", carries=True)
+def _indent(value: Text, width: Value = 4, first: Flag = False, blank: Flag = False) -> str:
+    if not isinstance(width, str):
+        if not isinstance(width, int) or not 0 <= width <= values.MAX_ITEMS:
+            raise Refused(f"the filter indent is given {values.kind(width)} that is no width")
+        values.bound(width * (1 + value.count("\n")))
+        width = " " * width
+    values.bound(len(value) + len(width) * (1 + value.count("\n")))
+    lines = (value + "\n").splitlines()  # this is how Jinja keeps a last empty line
+    meter.spend(len(lines), 60 * len(lines))
+    if not lines:
+        return ""
+    rest = [width + line if blank or line else line for line in lines[1:]]
+    return values.limited("\n".join([(width if first else "") + lines[0], *rest]))
 
 
-def items2dict(items: Iterable[Any], key_name: str = "key", value_name: str = "value") -> dict[str, Any]:
-    try:
-        return {item[key_name]: item[value_name] for item in items}
-    except (KeyError, TypeError):
-        raise FilterError(f"items2dict: every item needs {key_name!r} and {value_name!r}") from None
+@FILTERS.add("format", carries=True)
+def _format(value: Text, *arguments: Value, **named: Value) -> str:
+    if arguments and named:
+        raise FilterError("takes values by place or by name, not both")
+    return formatting.percent(value, named or arguments)
 
 
-def mandatory(value: Any, message: str = "") -> Any:
-    if isinstance(value, jinja2.Undefined):
-        if message:
-            raise FilterError(message)
-        str(value)
-    return value
+@FILTERS.add("urlencode", carries=True)
+def _urlencode(value: Value) -> str:
+    if not isinstance(value, list | tuple | Mapping):
+        return url_quoted(values.text_of(value))
+    pairs = list(value.items()) if isinstance(value, Mapping) else [values.items(pair) for pair in value]
+    values.listed(len(pairs))
+    return methods.join([f"{_query(name)}={_query(part)}" for name, part in pairs], "&")
 
 
-def split(value: str, separator: str | None = None, limit: int = -1) -> list[str]:
-    return str(value).split(separator, limit)
+def url_quoted(text: str) -> str:
+    """A text as it stands in the path of a URL; a secret is encoded when it is known."""
+    if tokens.is_held(text):
+        return tokens.apply("urlencode", text)
+    meter.spend(len(text) >> 4 if text.isascii() else len(text) >> 2)
+    return values.limited(percent_encode(text, safe="/"))
 
 
-def join(items: Iterable[Any], separator: str = "", attribute: str | None = None) -> str:
-    listed = bounded_list(items)
-    if sum(len(str(item)) + len(separator) for item in listed) > MAX_TEXT:
-        raise Refused(f"the result of join is longer than {MAX_TEXT} characters")
-    return str(do_join(_EVAL, listed, separator, attribute))
-
-
-def sum_(items: Iterable[Any], attribute: str | None = None, start: Any = 0) -> Any:
-    """The sum of numbers; of lists with `start=[]`."""
-    total = start
-    for item in items:
-        total = total + (item[attribute] if attribute is not None else item)
-        if isinstance(total, list) and len(total) > MAX_ITEMS:
-            raise Refused(f"a list may have at most {MAX_ITEMS} items")
-    return total
-
-
-def format_(value: str, *args: Any, **kwargs: Any) -> str:
-    if re.search(r"%[^a-zA-Z%]*(\d{4,}|\*)", value):
-        raise Refused("the filter format is given a conversion of unbounded width")
-    return str(do_format(value, *args, **kwargs))
-
-
-def replace(value: Any, old: str, new: str, count: int = -1) -> str:
-    text = str(value)
-    if len(text) + text.count(old) * len(new) > MAX_TEXT:
-        raise Refused(f"the result of replace is longer than {MAX_TEXT} characters")
-    return text.replace(old, new, count)
-
-
-# --- kolla-ansible's -------------------------------------------------------------------------------------------
-
-
-def put_address_in_context(address: str, context: str) -> str:
-    """An address as it is spelt inside a URL, a memcached server list, or RabbitMQ's Erlang terms."""
-    if context not in ("url", "memcache", "rabbitmq"):
-        raise FilterError(f"put_address_in_context: {context!r} is not one of url, memcache, rabbitmq")
-    if context == "rabbitmq":
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            raise FilterError(f"put_address_in_context: {address!r} is not an IP address") from None
-        if parsed.version == 6:
-            return ",".join(f"16#{int(part, 16):x}" for part in parsed.exploded.split(":"))
-        return address.replace(".", ",")
-    if ":" not in address:
-        return address
-    return f"[{address}]" if context == "url" else f"inet6:[{address}]"
-
-
-_DEFAULT_PORTS: Final = {("http", 80), ("ws", 80), ("https", 443), ("wss", 443)}
-
-
-def kolla_url(fqdn: str, protocol: str, port: Any, path: str = "", context: str = "url") -> str:
-    """A URL that leaves out its protocol's own port."""
-    host = put_address_in_context(fqdn, context)
-    number = int(port)
+def _query(value: Any) -> str:
+    text = values.text_of(values.demand(value))
+    meter.spend(len(text) >> 2)
     return (
-        f"{protocol}://{host}{path}" if (protocol, number) in _DEFAULT_PORTS else f"{protocol}://{host}:{number}{path}"
+        url_quoted(text) if tokens.is_held(text) else values.limited(percent_encode(text, safe="").replace("%20", "+"))
     )
 
 
-@jinja2.pass_context
-def kolla_address(context: Context, network: str, hostname: str | None = None, override_var: str | None = None) -> str:
-    """The address of a host (default: this one) on a network, as the inventory declares it.
-
-    `override_var` names a variable of that host that is taken instead where it is defined.
-    """
-    name = hostname if hostname is not None else context["inventory_hostname"]
-    variables = context["hostvars"][name]
-    if override_var is not None and override_var in variables:
-        value = variables[override_var]
-        try:
-            return format(ipaddress.ip_address(value))
-        except ValueError:
-            raise FilterError(f"{override_var} of host {name} is {value!r}, which is not an IP address") from None
-    address: str = variables.address(network)
-    return address
+@FILTERS.add("escape", "e", "forceescape")
+def _escape(value: Value) -> str:
+    text = values.text_of(value)
+    values.bound(5 * len(text), 5 * values.MAX_TEXT)
+    return values.limited(_escaped(text))
 
 
-# --- tables ----------------------------------------------------------------------------------------------------
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;")
 
-_EVAL = jinja2.nodes.EvalContext(jinja2.Environment())  # noqa: S701  # do_join asks it whether to escape: no
 
-FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
-    "bool": to_bool,
-    "to_json": to_json,
-    "tojson": to_json,
-    "to_nice_json": to_nice_json,
-    "to_yaml": to_yaml,
-    "to_nice_yaml": to_yaml,
-    "from_json": from_json,
-    "b64encode": b64encode,
-    "b64decode": b64decode,
-    "urlencode": urlencode,
-    "quote": quote,
-    "hash": hash_,
-    "combine": combine,
-    "regex_replace": regex_replace,
-    "regex_search": regex_search,
-    "regex_findall": regex_findall,
-    "regex_escape": re.escape,
-    "ternary": ternary,
-    "unique": unique,
-    "union": union,
-    "intersect": intersect,
-    "difference": difference,
-    "flatten": flatten,
-    "dict2items": dict2items,
-    "items2dict": items2dict,
-    "mandatory": mandatory,
-    "basename": posixpath.basename,
-    "dirname": posixpath.dirname,
-    "split": split,
-    "join": join,
-    "sum": sum_,
-    "format": format_,
-    "replace": replace,
-    "zip": zip,
-    "put_address_in_context": put_address_in_context,
-    "kolla_url": kolla_url,
-    "kolla_address": kolla_address,
-}
+@FILTERS.add("safe", carries=True)
+def _safe(value: Value) -> Any:
+    return value  # nothing is escaped here, so that there is nothing to be safe from
 
-TESTS: Final[Mapping[str, Callable[..., Any]]] = {
-    "match": lambda value, pattern: bool(re.match(pattern, value)),
-    "search": lambda value, pattern: bool(re.search(pattern, value)),
-    "contains": lambda value, item: item in value,
-    "truthy": bool,
-    "falsy": lambda value: not value,
-    "subset": lambda value, other: set(value) <= set(other),
-    "superset": lambda value, other: set(value) >= set(other),
-}
+
+@FILTERS.add("striptags")
+def _striptags(value: Text) -> str:
+    meter.spend(len(value) >> 3, 4 * len(value))
+    text = _outside(_outside(value, "<!--", "-->"), "<", ">")
+    return values.limited(" ".join(html.unescape(text).split()))
+
+
+def _outside(text: str, opening: str, closing: str) -> str:
+    """What is left without everything between the two marks; a mark that is never closed stays."""
+    pieces, end = [], 0
+    while (start := text.find(opening, end)) >= 0:
+        stop = text.find(closing, start)
+        if stop < 0:
+            break
+        pieces.append(text[end:start])
+        end = stop + len(closing)
+    return "".join((*pieces, text[end:]))
+
+
+@FILTERS.add("xmlattr")
+def _xmlattr(value: Pairs, autospace: Flag = True) -> str:
+    written = []
+    for name in values.items(value):
+        if not isinstance(name, str) or re.search(r"[\s/>=]", name):
+            raise FilterError(f"{name!r:.60} cannot be the name of an attribute")
+        found = value[name]
+        if found is not None and is_defined(found):
+            written.append(f'{_escape_text(name)}="{_escape_text(values.text_of(values.demand(found)))}"')
+    text = methods.join(written, " ")
+    return f" {text}" if text and autospace else text
+
+
+def _escape_text(text: str) -> str:
+    if tokens.is_held(text):
+        raise Refused("the filter xmlattr cannot escape a secret, because its value is not known here")
+    return values.limited(_escaped(text))
+
+
+@FILTERS.add("filesizeformat")
+def _filesizeformat(value: Value, binary: Flag = False) -> str:
+    size, base = float(value), 1024 if binary else 1000
+    units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"] if binary else ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"]  # fmt: skip
+    if size == 1:
+        return "1 Byte"
+    if size < base:
+        return f"{int(size)} Bytes"
+    power = next((power for power in range(1, 8) if size < base ** (power + 1)), 8)
+    return f"{size / base**power:.1f} {units[power - 1]}"
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+@FILTERS.add("int")
+def _int(value: Value, default: Value = 0, base: Whole = 10) -> Any:
+    try:
+        if isinstance(value, str):
+            meter.spend(len(value) >> 4)
+            try:
+                return values.bounded(int(value, base))
+            except ValueError:
+                return values.bounded(int(float(value)))
+        return values.bounded(int(value))
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+@FILTERS.add("float")
+def _float(value: Value, default: Value = 0.0) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+@FILTERS.add("abs")
+def _abs(value: Number) -> Any:
+    return abs(value)
+
+
+@FILTERS.add("round")
+def _round(value: Number, precision: Whole = 0, method: Text = "common") -> Any:
+    if method not in ("common", "ceil", "floor"):
+        raise FilterError("its method is common, ceil or floor")
+    if abs(precision) > _MAX_PRECISION:
+        raise Refused(f"the filter round is given {precision}; the limit is {_MAX_PRECISION}")
+    if method == "common":
+        return round(value, precision)
+    turned = math.ceil if method == "ceil" else math.floor
+    return turned(value * 10**precision) / 10**precision
+
+
+# --- lists -------------------------------------------------------------------------------------------------------
+
+
+@FILTERS.add("length", "count")
+def _length(value: Value) -> int:
+    if not isinstance(value, str | list | tuple | Mapping):
+        raise FilterError(f"takes a list, a mapping or a text, not {values.kind(value)}")
+    return len(value)
+
+
+@FILTERS.add("list")
+def _list(value: Items) -> list[Any]:
+    return value
+
+
+@FILTERS.add("items")
+def _items(value: Anything) -> list[Any]:
+    if isinstance(value, jinja2.Undefined):
+        is_defined(value)
+        return []
+    if not isinstance(value, Mapping):
+        raise FilterError(f"takes a mapping, not {values.kind(value)}")
+    names = values.items(value)
+    meter.spend(len(names), 60 * len(names))
+    return [(name, value[name]) for name in names]
+
+
+@FILTERS.add("first", carries=True)
+def _first(value: Items) -> Any:
+    return value[0] if value else methods.StrictUndefined("an empty list has no first item")
+
+
+@FILTERS.add("last", carries=True)
+def _last(value: Items) -> Any:
+    return value[-1] if value else methods.StrictUndefined("an empty list has no last item")
+
+
+@FILTERS.add("reverse")
+def _reverse(value: Value) -> Any:
+    if isinstance(value, str):
+        return values.limited(value[::-1])
+    return values.items(value)[::-1]
+
+
+@FILTERS.add("batch")
+def _batch(value: Items, linecount: Whole, fill_with: Value = None) -> list[Any]:
+    if linecount < 1:
+        raise FilterError("its size must be at least 1")
+    rows = [value[start : start + linecount] for start in range(0, len(value), linecount)]
+    meter.spend(len(rows), 60 * len(rows) + 8 * linecount)
+    if rows and fill_with is not None:
+        rows[-1] += [fill_with] * (linecount - len(rows[-1]))
+    return rows
+
+
+@FILTERS.add("slice")
+def _slice(value: Items, slices: Whole, fill_with: Value = None) -> list[Any]:
+    if slices < 1:
+        raise FilterError("their number must be at least 1")
+    meter.spend(slices, 80 * slices)
+    each, more = divmod(len(value), slices)
+    result, end = [], 0
+    for number in range(slices):
+        start, end = end, end + each + (number < more)
+        part = value[start:end]
+        result.append([*part, fill_with] if fill_with is not None and number >= more else part)
+    return result
+
+
+@FILTERS.add("join", carries=True)
+def _join(value: Items, d: Text = "", attribute: Name = None) -> str:
+    return methods.join(value if attribute is None else [_part(item, attribute) for item in value], d)
+
+
+@FILTERS.add("sum")
+def _sum(value: Items, attribute: Name = None, start: Value = 0) -> Any:
+    total = start
+    for item in value:
+        total = add(total, item if attribute is None else _part(item, attribute))
+    return total
+
+
+def add(one: Any, other: Any) -> Any:
+    """`one + other`: numbers, texts or lists."""
+    one, other = values.demand(one), values.demand(other)
+    meter.spend(1)
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return values.bounded(one + other)
+    if isinstance(one, str) and isinstance(other, str):
+        values.bound(len(one) + len(other))
+        return values.limited(str.__add__(one, other))
+    if (
+        isinstance(one, list | tuple)
+        and isinstance(other, list | tuple)
+        and isinstance(one, list) == isinstance(other, list)
+    ):
+        values.listed(len(one) + len(other))
+        return [*one, *other] if isinstance(one, list) else (*one, *other)
+    raise FilterError(f"{values.kind(one)} and {values.kind(other)} cannot be added")
+
+
+def _part(item: Any, attribute: str | int) -> Any:
+    """What a dotted path leads to; undefined where it does not."""
+    found = values.path(values.demand(item), attribute)
+    if found is values.MISSING:
+        return methods.StrictUndefined(obj=item, name=str(attribute)[:60])
+    return found
+
+
+def _folded(value: Any, case_sensitive: bool) -> Any:
+    return meter.text(value.lower()) if isinstance(value, str) and not case_sensitive else value
+
+
+def ordered(items: list[Any], key: Callable[[Any], Any], reverse: bool = False) -> list[Any]:
+    """The items sorted by what `key` gives, which is paid for comparison by comparison."""
+
+    def compare(one: tuple[Any, Any], other: tuple[Any, Any]) -> int:
+        return -1 if values.less(one[0], other[0]) else int(values.less(other[0], one[0]))
+
+    keyed = [(key(item), item) for item in items]
+    return [item for _, item in sorted(keyed, key=functools.cmp_to_key(compare), reverse=reverse)]
+
+
+def _by(attribute: Any, case_sensitive: bool) -> Callable[[Any], Any]:
+    names = str(attribute).split(",") if attribute is not None else []
+
+    def key(item: Any) -> Any:
+        found = [values.demand(_part(item, name)) for name in names] if names else [values.demand(item)]
+        folded = [_folded(part, case_sensitive) for part in found]
+        return folded[0] if len(folded) == 1 else folded
+
+    return key
+
+
+@FILTERS.add("sort")
+def _sort(value: Items, reverse: Flag = False, case_sensitive: Flag = False, attribute: Name = None) -> list[Any]:
+    return ordered(value, _by(attribute, case_sensitive), reverse)
+
+
+@FILTERS.add("min")
+def _min(value: Items, case_sensitive: Flag = False, attribute: Name = None) -> Any:
+    return _extreme(value, case_sensitive, attribute, False)
+
+
+@FILTERS.add("max")
+def _max(value: Items, case_sensitive: Flag = False, attribute: Name = None) -> Any:
+    return _extreme(value, case_sensitive, attribute, True)
+
+
+def _extreme(items: list[Any], case_sensitive: bool, attribute: Name, largest: bool) -> Any:
+    if not items:
+        return methods.StrictUndefined("an empty list has no smallest and no largest item")
+    key = _by(attribute, case_sensitive)
+    best, best_key = items[0], key(items[0])
+    for item in items[1:]:
+        found = key(item)
+        if values.less(best_key, found) if largest else values.less(found, best_key):
+            best, best_key = item, found
+    return best
+
+
+@FILTERS.add("dictsort")
+def _dictsort(value: Pairs, case_sensitive: Flag = False, by: Text = "key", reverse: Flag = False) -> list[Any]:
+    if by not in ("key", "value"):
+        raise FilterError("it sorts by key or value")
+    position = 0 if by == "key" else 1
+    pairs = [(name, value[name]) for name in values.items(value)]
+    return ordered(pairs, lambda pair: _folded(values.demand(pair[position]), case_sensitive), reverse)
+
+
+@FILTERS.add("groupby")
+def _groupby(value: Items, attribute: Name, default: Value = None, case_sensitive: Flag = False) -> list[Any]:
+    if attribute is None:
+        raise FilterError("needs the name of an attribute")
+
+    def key(item: Any) -> Any:
+        found = values.path(values.demand(item), attribute)
+        if found is values.MISSING:
+            found = default if default is not None else values.demand(_part(item, attribute))
+        return found
+
+    groups: list[Any] = []
+    last: Any = values.MISSING
+    for item in ordered(value, lambda item: _folded(key(item), case_sensitive)):
+        now = _folded(key(item), case_sensitive)
+        if last is values.MISSING or not values.equal(now, last):
+            meter.spend(1, 200)
+            groups.append(values.Group((key(item), [])))
+            last = now
+        groups[-1][1].append(item)
+    return groups
+
+
+@FILTERS.add("unique")
+def _unique(value: Items, case_sensitive: Flag = True, attribute: Name = None) -> list[Any]:
+    return unique(value, case_sensitive, attribute)
+
+
+def unique(items: Iterable[Any], case_sensitive: bool = True, attribute: Name = None) -> list[Any]:
+    """The items without repeats, in order of first appearance. Upper and lower case differ, as in Ansible."""
+    seen: dict[str, Any] = {}
+    key = _by(attribute, case_sensitive)
+    for item in items:
+        seen.setdefault(values.quoted(values.plain(key(item))), item)
+    return list(seen.values())
+
+
+# --- filters over filters ----------------------------------------------------------------------------------------
+
+
+@FILTERS.add("attr")
+def _attr(value: Value, name: Text) -> Any:
+    return _part(value, name)
+
+
+@FILTERS.add("map")
+def _map(value: Items, *arguments: Value, **named: Value) -> list[Any]:
+    if not arguments and "attribute" in named:
+        attribute, default = named.pop("attribute"), named.pop("default", values.MISSING)
+        if named or not isinstance(attribute, str | int):
+            raise FilterError("takes attribute= and default= alone")
+        return [_mapped(item, attribute, default) for item in value]
+    if not arguments:
+        raise FilterError("needs the name of a filter, or attribute=")
+    filter_ = FILTERS.find(arguments[0])
+    return [filter_(item, *arguments[1:], **named) for item in value]
+
+
+def _mapped(item: Any, attribute: str | int, default: Any) -> Any:
+    found = _part(item, attribute)
+    return default if default is not values.MISSING and not is_defined(found) else found
+
+
+def _chosen(items: list[Any], arguments: tuple[Any, ...], named: dict[str, Any], wanted: bool) -> list[Any]:
+    if not arguments:
+        return [item for item in items if bool(values.demand(item)) is wanted]
+    test = TESTS.find(arguments[0])
+    return [item for item in items if bool(test(item, *arguments[1:], **named)) is wanted]
+
+
+def _chosen_by(items: list[Any], arguments: tuple[Any, ...], named: dict[str, Any], wanted: bool) -> list[Any]:
+    if not arguments or not isinstance(arguments[0], str | int):
+        raise FilterError("needs the name of an attribute")
+    attribute, *rest = arguments
+    test: Callable[..., Any] = TESTS.find(rest[0]) if rest else lambda part: bool(values.demand(part))
+    return [item for item in items if bool(test(_part(item, attribute), *rest[1:], **named)) is wanted]
+
+
+@FILTERS.add("select")
+def _select(value: Items, *arguments: Value, **named: Value) -> list[Any]:
+    return _chosen(value, arguments, named, True)
+
+
+@FILTERS.add("reject")
+def _reject(value: Items, *arguments: Value, **named: Value) -> list[Any]:
+    return _chosen(value, arguments, named, False)
+
+
+@FILTERS.add("selectattr")
+def _selectattr(value: Items, *arguments: Value, **named: Value) -> list[Any]:
+    return _chosen_by(value, arguments, named, True)
+
+
+@FILTERS.add("rejectattr")
+def _rejectattr(value: Items, *arguments: Value, **named: Value) -> list[Any]:
+    return _chosen_by(value, arguments, named, False)

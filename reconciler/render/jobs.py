@@ -70,7 +70,7 @@ def job(
     return Job(
         name=name,
         container=dataclasses.replace(spec, restart_policy="no", depends_on=()),
-        inputs=inputs_digest(spec, command, fields.items("inputs"), secrets),
+        inputs=inputs_digest(spec, command, fields.items("inputs", secret=True), secrets),
         creates=_creates(fields),
         timeout=fields.duration("timeout", 600.0),
         before=fields.texts("before"),

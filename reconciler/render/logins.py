@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.model import Check, Registration
+from reconciler.render import register
 from reconciler.render.fields import Fields
 
 _OF_THE_ADMINISTRATOR = (
@@ -25,7 +26,7 @@ def provider(part: Fields) -> Mapping[str, Any] | None:
     """How a new client reaches what `part`, one entry of `provides`, describes; None when it is switched off."""
     if not part.flag("enabled", True):
         return None
-    connection = {key: part.value(key) for key in part.raw if key not in ("needs", "enabled", "clients")}
+    connection = register.connection(part)
     return {**connection, **part.below("clients").values()}
 
 

@@ -4,31 +4,45 @@ A *source* is (name, text); sources come in order of precedence, the last one wi
 survive a merge; the result ends every section with one blank line.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import yaml
 from oslo_config import iniparser
 
+from reconciler.document.numbers import plain
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import tokens
+from reconciler.render import meter, tokens, values
+from reconciler.render.faults import FilterError, Refused
+from reconciler.yaml_events import events
 
 Source = tuple[str, str]
 
+_MAX_DEPTH: Final = 60
+_SECTIONED: Final = ("ini", "mycnf")  # formats in which every option belongs to a section
+_KEY: Final = re.compile(r"[^<>{}\[\]\"|\\]+")
+_RULES: Final = (
+    "what is merged is lines `[section]`, `key = value`, `# comment`, and indented ones that continue a value"
+)
+_WORD: Final = re.compile(r"[A-Za-z][\w.-]*")
 _BEFORE: Final = ""  # the options before any section header
 _Values = list[list[str] | None]  # one item per occurrence: its lines, [] for `key =`, None for a bare `key`
 
 
-def ini(sources: Sequence[Source]) -> str:
+def ini(sources: Sequence[Source], kind: str = "") -> str:
     """The sources as one ini text.
 
     A later source replaces a key's whole list of values; repeats of a key inside one source survive; sections that are
     repeated merge; new keys go to the end of their section and new sections to the end. `key =` stays empty, and a
-    key without `=` stays bare. Raises SiteInvalid with file and line for what is not ini.
+    key without `=` stays bare. `kind` is the format of the file: what oslo.config (`ini`) or MariaDB (`mycnf`) could not read is
+    refused too. Raises SiteInvalid with file and line for what is not ini.
     """
     merged: dict[str, dict[str, _Values]] = {_BEFORE: {}}
     for name, text in sources:
-        for section, options in _Parser(name).read(text).items():
+        meter.spend(_STEPS_PER_LINE * (1 + text.count("\n")), 4 * len(text) + 300 * text.count("\n"))
+        for section, options in _Parser(name, kind, any(merged) and not merged[_BEFORE]).read(text).items():
             merged.setdefault(section, {}).update(options)
     return "".join(_section(section, options) for section, options in merged.items())
 
@@ -36,8 +50,9 @@ def ini(sources: Sequence[Source]) -> str:
 def yaml_text(sources: Sequence[Source], extend_lists: bool = False) -> str:
     """The sources as one block-style YAML text: mappings merge, keys are sorted; lists are replaced (or extended).
 
-    Scalars are read as YAML 1.1, because the programs these files are for do so (`yes` is true). Empty sources add
-    nothing. Raises SiteInvalid for what is not YAML or not a mapping, for keys that stand twice, and for aliases.
+    A scalar keeps its spelling (`yes`, `0644`, `1.10`), so that it means what it meant to whoever reads the file. Empty
+    sources add nothing. Raises SiteInvalid for what is not YAML or not a mapping, for keys that stand twice, for aliases
+    and for what nests too deep.
     """
     merged: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -62,10 +77,37 @@ def yaml_text(sources: Sequence[Source], extend_lists: bool = False) -> str:
 
 
 def dump(data: Any, sort: bool = True) -> str:
-    """Plain data as block-style YAML. Texts that hold secret tokens become tokens that quote their value."""
+    """Plain data as block-style YAML. Texts that hold secret tokens become tokens that quote their value.
+
+    Raises faults.Refused for data that is too deep, FilterError for what is no data.
+    """
+    _pay(data, 0)
     return yaml.dump(
         data, Dumper=_Dumper, default_flow_style=False, sort_keys=sort, width=2**30, allow_unicode=True, line_break="\n"
     )
+
+
+_STEPS_PER_LINE: Final = 5  # of an ini text
+_STEPS_PER_MARK: Final = 8  # of a YAML text that is read
+_STEPS_PER_NODE: Final = 60  # of data that is written
+_BYTES_PER_NODE: Final = 500
+
+
+def _pay(data: Any, depth: int) -> None:
+    """Pay for writing data, and for a text as often as it stands in it."""
+    data = data.text if isinstance(data, _Plain) else values.demand(data)
+    meter.spend(_STEPS_PER_NODE, _BYTES_PER_NODE)
+    if isinstance(data, str):
+        meter.spend(len(data), 4 * len(data))
+    elif isinstance(data, dict | list | tuple):
+        if depth >= values.MAX_DEPTH:
+            raise Refused(f"a value is nested deeper than {values.MAX_DEPTH} levels")
+        for part in data:
+            _pay(part, depth + 1)
+        for part in data.values() if isinstance(data, dict) else ():
+            _pay(part, depth + 1)
+    elif isinstance(data, values.Lazy):
+        raise FilterError("all variables of a host cannot be written: name one")
 
 
 def _update(into: dict[str, Any], update: Mapping[str, Any], extend_lists: bool) -> None:
@@ -80,7 +122,22 @@ def _update(into: dict[str, Any], update: Mapping[str, Any], extend_lists: bool)
             into[key] = value
 
 
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A scalar that is no text, as it was written, with the tag and the value that YAML 1.1 gives it."""
+
+    tag: str
+    text: str
+    value: Any
+
+
 class _Loader(yaml.CSafeLoader):
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        value = super().construct_object(node, deep)
+        if isinstance(node, yaml.ScalarNode) and not isinstance(value, str) and not node.style:
+            return _Plain(node.tag, node.value, value)
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
@@ -89,7 +146,9 @@ class _Loader(yaml.CSafeLoader):
                     None, None, f"the key {key.value!r} is here twice", key.start_mark
                 )
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
+        made = super().construct_mapping(node, deep)
+        # A key goes by its value, so that the sources agree which ones are the same.
+        return {key.value if isinstance(key, _Plain) else key: value for key, value in made.items()}
 
 
 class _Alias(yaml.YAMLError):
@@ -102,11 +161,13 @@ class _Alias(yaml.YAMLError):
 
 
 def _load(text: str) -> Any:
-    if "*" in text:
-        for event in yaml.parse(text, Loader=yaml.CLoader):
-            if isinstance(event, yaml.AliasEvent):  # a few lines of them can grow to gigabytes
-                raise _Alias(event.start_mark)
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
+    marks = 1 + sum(map(text.count, "\n,[{:-?"))  # there is no node without one of these before it
+    meter.spend(_STEPS_PER_MARK * marks + (len(text) >> 4), _BYTES_PER_NODE * marks + 4 * len(text))
+    for event in events(text, _MAX_DEPTH):
+        if isinstance(event, yaml.AliasEvent):  # a few lines of them can grow to gigabytes
+            raise _Alias(event.start_mark)
+    data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
+    return data.value if isinstance(data, _Plain) else data
 
 
 class _Dumper(yaml.SafeDumper):
@@ -125,6 +186,9 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 _Dumper.add_representer(str, _text)
 _Dumper.add_multi_representer(str, _text)
+_Dumper.add_representer(_Plain, lambda dumper, scalar: dumper.represent_scalar(scalar.tag, scalar.text))
+_Dumper.add_multi_representer(int, lambda dumper, number: dumper.represent_data(plain(number)))
+_Dumper.add_multi_representer(float, lambda dumper, number: dumper.represent_data(plain(number)))
 _Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
 _Dumper.add_multi_representer(tuple, yaml.SafeDumper.represent_list)
 
@@ -132,8 +196,10 @@ _Dumper.add_multi_representer(tuple, yaml.SafeDumper.represent_list)
 class _Parser(iniparser.BaseParser):
     """One source; `read` gives its sections in order of appearance."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kind: str, sections: bool) -> None:
         self._name = name
+        self._kind = kind
+        self._sections_only = sections and kind in _SECTIONED  # what it is merged into has no option before a section
         self._bare: set[str] = set()
         self._sections: dict[str, dict[str, _Values]] = {}
         self._current: dict[str, _Values] | None = None
@@ -141,6 +207,14 @@ class _Parser(iniparser.BaseParser):
     def read(self, text: str) -> dict[str, dict[str, _Values]]:
         self.parse(text.split("\n"))
         return self._sections
+
+    def _split_key_value(self, line: str) -> tuple[str, list[str]]:
+        key, value = super()._split_key_value(line)
+        if key and not _KEY.fullmatch(key):
+            self._refuse("this is no name of an option", line)
+        if self._current is None and self._sections_only:
+            self._refuse("an option stands before the first section, and would belong to none", line)
+        return key, value
 
     def new_section(self, section: str) -> None:
         self._current = self._sections.setdefault(section, {})
@@ -156,7 +230,9 @@ class _Parser(iniparser.BaseParser):
         self._current.setdefault(key, []).append(lines)
 
     def error_invalid_assignment(self, line: str) -> tuple[str, list[str]]:  # type: ignore[override]  # its result is used
-        """A line without `=`: an option that is on by standing there (`skip-log-bin`)."""
+        """A line without `=`: an option of MariaDB that is on by standing there (`skip-log-bin`)."""
+        if self._kind == "ini" or not _WORD.fullmatch(line.strip()):
+            self._refuse("a line has neither `=` nor `:`", line)
         self._bare.add(line.strip())
         return line.strip(), [""]
 
@@ -174,9 +250,7 @@ class _Parser(iniparser.BaseParser):
 
     def _refuse(self, message: str, line: str) -> NoReturn:
         shown = tokens.TOKEN.sub("…", line.strip())[:60]
-        raise SiteInvalid(
-            [Problem(self._name, self.lineno, 1, f"{message}: {shown!r}", "see the ini rules of overrides")]
-        )
+        raise SiteInvalid([Problem(self._name, self.lineno, 1, f"{message}: {shown!r}", _RULES)])
 
 
 def _section(section: str, options: Mapping[str, _Values]) -> str:

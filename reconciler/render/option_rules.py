@@ -40,7 +40,6 @@ _IPC_SYSCTLS: Final = frozenset(
 _UTS_SYSCTLS: Final = frozenset(("kernel.domainname", "kernel.hostname"))
 _SECURITY: Final = frozenset(("apparmor", "label", "no-new-privileges", "seccomp"))
 
-_VOLUME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CPUS: Final = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 _POLICY: Final = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
@@ -112,9 +111,6 @@ def _volumes(made: Container) -> Found:
         if mount.source.startswith("/"):
             if "nocopy" in words:
                 yield "volumes", f"{where} is no named volume, so nocopy means nothing", "leave it out"
-        elif not _VOLUME.fullmatch(mount.source):
-            hint = "an absolute path, or a volume's name: two or more letters, digits, '_', '.' and '-'"
-            yield "volumes", f"{mount.source!r} is neither a path nor the name of a volume", hint
         elif set(words) & _PROPAGATION:
             yield "volumes", f"{where} is a named volume, which has no propagation", "leave the mode out"
         if mount.target.strip("/") == "" or ".." in mount.target.split("/"):
@@ -251,7 +247,7 @@ def _restart(made: Container) -> Found:
     if made.restart_policy and not _POLICY.fullmatch(made.restart_policy):
         yield (
             "restart_policy",
-            f"{made.restart_policy!r} is not a restart policy",
+            f"restart_policy {made.restart_policy!r} is not known",
             "no, always, unless-stopped or on-failure[:n]",
         )
 

@@ -29,6 +29,8 @@ from reconciler.render.fields import Fields
 KINDS: Final = ("mariadb", "rabbitmq", "keystone")
 EARLY: Final = ("mariadb", "rabbitmq")  # what jobs and containers of a service count on
 
+_CONFIDENTIAL: Final = "password"  # the one field that may hold a secret: no message, plan or report has it
+
 Item = tuple[str, str, dict[str, Any]]  # type, key, fields
 
 
@@ -53,8 +55,22 @@ def registrar(part: Fields, kind: str, present: set[str]) -> Registrar | None:
     """Where registrations of `kind` go. `part` is one entry of `provides`; None when it is switched off."""
     if not part.flag("enabled", True):
         return None
-    connection = {key: part.value(key) for key in part.raw if key not in ("needs", "enabled", "clients")}
-    return Registrar(kind, connection, tuple(name for name in part.texts("needs") if name in present))
+    found = connection(part)
+    for key in ("url", "auth_url"):
+        if "@" in str(found.get(key) or "").partition("://")[2].partition("/")[0]:
+            part.problem(
+                key, f"{key} holds a user or a password, and every message names it", "say username and password"
+            )
+    return Registrar(kind, found, tuple(name for name in part.texts("needs") if name in present))
+
+
+def connection(part: Fields) -> dict[str, Any]:
+    """What one entry of `provides` says of reaching it; its password may hold a secret."""
+    return {
+        key: part.value(key, secret=key == _CONFIDENTIAL)
+        for key in part.raw
+        if key not in ("needs", "enabled", "clients")
+    }
 
 
 def _enabled(part: Fields, key: str) -> Iterator[tuple[Fields, str]]:
@@ -68,7 +84,9 @@ def _enabled(part: Fields, key: str) -> Iterator[tuple[Fields, str]]:
 
 
 def _given(entry: Fields, *keys: str) -> dict[str, Any]:
-    return {key: entry.text(key) for key in keys if entry.value(key) is not None}
+    return {
+        key: entry.text(key, secret=key == _CONFIDENTIAL) for key in keys if entry.value(key, secret=True) is not None
+    }
 
 
 def _mariadb(part: Fields) -> Iterator[Item]:

@@ -18,8 +18,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from reconciler.errors import Terminal
+from reconciler.render import meter
+from reconciler.render.faults import Refused
 from reconciler.secret import Secret
 
+MAX_BOUND: Final = 8 << 20  # bytes of one text with the values of its secrets
+MAX_SECRET: Final = 64 << 10  # bytes that a secret has at most where its length is not known
 HASHES: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _MAX_DEPTH: Final = 8
 
@@ -55,7 +59,13 @@ def is_held(value: object) -> bool:
 
 
 def wrap(operation: str, text: str) -> str:
-    """The token for `operation` (a filter of the grammar) applied to `text`, which holds tokens."""
+    """The token for `operation` (a filter of the grammar) applied to `text`, which holds tokens.
+
+    Raises Refused when that would be more than _MAX_DEPTH of them inside one another.
+    """
+    meter.spend(5 + (len(text) >> 5), 4 * len(text))
+    if _depth(text, 0) >= _MAX_DEPTH:
+        raise Refused(f"a secret can pass through at most {_MAX_DEPTH} filters")
     token = f"<<{operation}:{base64.urlsafe_b64encode(text.encode()).decode().rstrip('=')}>>"
     if not TOKEN.fullmatch(token):
         raise ValueError(f"{operation!r} cannot be applied to a secret")
@@ -67,13 +77,41 @@ def names(text: str) -> set[str]:
     return set(_names(text, 0))
 
 
+def held(value: object) -> set[str]:
+    """The names of all secrets in plain data: in texts, keys, lists and mappings."""
+    if isinstance(value, str):
+        return names(value)
+    if isinstance(value, Mapping):
+        return {name for pair in value.items() for part in pair for name in held(part)}
+    if isinstance(value, list | tuple):
+        return {name for item in value for name in held(item)}
+    return set()
+
+
 def bind(text: str, secrets: Mapping[str, Any]) -> str:
     """`text` with every token replaced by its value. `secrets` maps names to str or Secret, or to mappings of such.
 
     Values are not looked into: a secret whose value looks like a token stays as it is. Raises Terminal with reason
-    SecretMissing when a name has no value.
+    SecretMissing when a name has no value, and LimitExceeded when the result would be larger than MAX_BOUND, which rendering
+    has ruled out (`bound_size`) if the secrets are no longer than their ciphertexts said.
     """
-    return _bind(text, secrets, 0)
+    return _Binding(secrets).bind(text, 0)
+
+
+def bound_size(text: str, sizes: Mapping[str, int]) -> int:
+    """The bytes that `text` has at most once it is bound. `sizes` maps names of secrets to the bytes of their values.
+
+    Raises Refused for tokens that are nested too deeply to be bound.
+    """
+    return _bound_size(text, sizes, 0)
+
+
+def unquoted(text: str) -> str:
+    """JSON in which every token that quotes its value stands without quotes of its own."""
+    return _QUOTED_TOKEN.sub(r"\1", text) if "<<" in text else text
+
+
+_QUOTED_TOKEN: Final = re.compile(r'"(<<to_json:[A-Za-z0-9_-]*>>)"')
 
 
 def quoted(text: str) -> str:
@@ -113,18 +151,66 @@ def _names(text: str, depth: int) -> Iterator[str]:
             yield from _names(_inner(match), depth + 1)
 
 
-def _bind(text: str, secrets: Mapping[str, Any], depth: int) -> str:
+def _depth(text: str, above: int) -> int:
+    """How many filters are inside one another in the tokens of `text`; not counted further than _MAX_DEPTH."""
+    if "<<" not in text or above > _MAX_DEPTH:
+        return 0
+    inner = (1 + _depth(_inner(match), above + 1) for match in TOKEN.finditer(text) if not match["name"])
+    return max(inner, default=0)
+
+
+# What an operation makes of so many bytes, at most.
+_GROWTH: Final[Mapping[str, Callable[[int], int]]] = {
+    "b64encode": lambda size: 4 * (size // 3 + 1),
+    "urlencode": lambda size: 3 * size,
+    "to_json": lambda size: 6 * size + 2,
+    "quote": lambda size: 5 * size + 2,
+    **{f"hash-{name}": lambda _: 128 for name in HASHES},
+}
+
+
+def _bound_size(text: str, sizes: Mapping[str, int], depth: int) -> int:
+    total = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
     if "<<" not in text:
-        return text
+        return total
     if depth > _MAX_DEPTH:
-        raise Terminal(f"secret tokens are nested deeper than {_MAX_DEPTH} levels", reason="SecretMissing")
-
-    def replace(match: re.Match[str]) -> str:
+        raise Refused(f"secret tokens are nested deeper than {_MAX_DEPTH} levels")
+    for match in TOKEN.finditer(text):
+        meter.spend(3)
         if match["name"]:
-            return _value(match["name"], secrets)
-        return _OPERATIONS[match["filter"]](_bind(_inner(match), secrets, depth + 1))
+            total += sizes.get(match["name"], MAX_SECRET)
+        else:
+            total += _GROWTH[match["filter"]](_bound_size(_inner(match), sizes, depth + 1))
+        total -= len(match[0])
+    return total
 
-    return TOKEN.sub(replace, text)
+
+class _Binding:
+    """Replaces tokens by values; counts what comes of it."""
+
+    def __init__(self, secrets: Mapping[str, Any]) -> None:
+        self._secrets = secrets
+        self._made = 0
+
+    def bind(self, text: str, depth: int) -> str:
+        if "<<" not in text:
+            return text
+        if depth > _MAX_DEPTH:
+            raise Terminal(f"secret tokens are nested deeper than {_MAX_DEPTH} levels", reason="SecretMissing")
+        return TOKEN.sub(lambda match: self._replaced(match, depth), text)
+
+    def _replaced(self, match: re.Match[str], depth: int) -> str:
+        if match["name"]:
+            made = _value(match["name"], self._secrets)
+        else:
+            made = _OPERATIONS[match["filter"]](self.bind(_inner(match), depth + 1))
+        self._made += len(made)
+        if self._made > 2 * MAX_BOUND:  # what filters made on the way counts too
+            raise Terminal(
+                f"with its secrets a text would be larger than {MAX_BOUND >> 20} MiB: use them fewer times",
+                reason="LimitExceeded",
+            )
+        return made
 
 
 def _inner(match: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from reconciler.report.cause import Cause, Symptom, sick
 from reconciler.report.cycle import OUTSIDE_WINDOW, Refusal, Report, Source, as_json, conditions
 from reconciler.report.graph import Graph, beneath, graph
-from reconciler.report.summary import StatusText, history_entry, status_text
+from reconciler.report.summary import StatusText, history_entry, is_repetition, status_text
 
 __all__ = [
     "OUTSIDE_WINDOW",
@@ -19,6 +19,7 @@ __all__ = [
     "conditions",
     "graph",
     "history_entry",
+    "is_repetition",
     "sick",
     "status_text",
 ]

@@ -8,7 +8,7 @@ from reconciler import run
 from reconciler.model import File
 
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.{1,20000}?-----END CERTIFICATE-----", re.DOTALL)
-_LIMITS = run.Limits(seconds=30.0, cpu_seconds=20, memory=1 << 30)
+_LIMITS = run.Limits(seconds=30.0, cpu_seconds=20, memory=128 << 20)
 
 
 def certificate_ends(files: Iterable[File], contents: Mapping[str, bytes]) -> dict[tuple[str, str], float]:
@@ -25,8 +25,15 @@ def certificate_ends(files: Iterable[File], contents: Mapping[str, bytes]) -> di
     if not named:
         return {}
     blocks = {file.path: blocks for file, blocks in found.items() if blocks}
-    ends = run.python("reconciler.report.certificates:read", blocks, limits=_LIMITS)
-    return {named[path]: end for path, end in ends.items()}
+    ends: dict[str, float] = run.python(
+        "reconciler.report.certificates:read", blocks, limits=_LIMITS, answers=dict[str, float]
+    )
+    return {named[path]: end for path, end in ends.items() if path in named}
+
+
+def warm(_: str) -> None:
+    """For `run_child`."""
+    from cryptography import x509  # noqa: F401
 
 
 def read(blocks: Mapping[str, list[str]]) -> dict[str, Any]:

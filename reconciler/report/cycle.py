@@ -57,6 +57,7 @@ class Report:
     subject: str = ""  # of the revision's commit
     author: str = ""
     explained: Mapping[str, str] = field(default_factory=dict)  # target → who or what caused its drift
+    happened: tuple[Mapping[str, str], ...] = ()  # what others did that left nothing to put right: at, target, text
     checks: tuple[CheckResult, ...] = ()  # those that this pass made
     sick: tuple[Symptom, ...] = ()  # containers that run and do not work
     graph: Graph = field(default_factory=dict)  # what rests on what
@@ -74,6 +75,11 @@ class Report:
     def drift(self) -> tuple[Held, ...]:
         """Drift that was found and not healed."""
         return tuple(held for held in self.plan.held if held.drift) if self.plan else ()
+
+    @property
+    def unknown(self) -> tuple[Held, ...]:
+        """What could not be looked at."""
+        return tuple(held for held in self.plan.held if held.reason == UNKNOWN) if self.plan else ()
 
     @property
     def waiting(self) -> tuple[Held, ...]:
@@ -106,6 +112,16 @@ class Report:
         return self.plan is not None and not self.failed and not self._open and self.failure is None
 
     @property
+    def carried_out(self) -> bool:
+        """Whether all that the accepted commit changes is done: what is not as it says is drift that is left on purpose."""
+        if self.converged:
+            return True
+        undone = self.failed or self.failure or any(outcome.result == "skipped" for outcome in self.outcomes)
+        held = self.plan.held if self.plan else ()
+        left = all(h.reason in HARMLESS or (h.drift and h.reason == "DriftReported") for h in held)
+        return self.plan is not None and not undone and left
+
+    @property
     def _open(self) -> bool:
         skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
         waiting = any(held.reason not in HARMLESS for held in (self.plan.held if self.plan else ()))
@@ -118,7 +134,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return told
 
 
-OUTSIDE_WINDOW = "OutsideWindow"
+OUTSIDE_WINDOW, UNKNOWN = "OutsideWindow", "Unknown"
 # Held back on purpose and for good: the node counts as converged all the same. Nothing more can be done for what is not
 # achievable either; it makes the node not ready.
 HARMLESS = frozenset({"HoldsData", "PruneReported", "Foreign", NOT_ACHIEVABLE})
@@ -126,24 +142,20 @@ HARMLESS = frozenset({"HoldsData", "PruneReported", "Foreign", NOT_ACHIEVABLE})
 
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
     """Ready, Stalled, Drifted, Suspended, Testing and SourceReady; `since` is kept while a condition's status does not change."""
-    since = {condition.type: (condition.status, condition.since) for condition in previous}
+    since = {c.type: ((c.status, c.reason == UNKNOWN), c.since) for c in previous}
 
     def condition(type_: str, status: bool, reason: str, message: str) -> Condition:
         before = since.get(type_)
-        return Condition(
-            type_, status, reason, message, before[1] if before and before[0] == status else now, report.revision
-        )
+        lasts = before is not None and before[0] == (status, reason == UNKNOWN)
+        return Condition(type_, status, reason, message, before[1] if before and lasts else now, report.revision)
 
     ready, reason, message = _readiness(report)
-    drift = report.drift
-    drift_message = f"{drift[0].target}: {drift[0].message}" if drift else "no unhealed drift"
-    if len(drift) > 1:
-        drift_message += f" and {len(drift) - 1} more"
+    drifted = _drifted(report)
     stalled = not ready and reason not in ("Progressing", "Suspended", "DriftReported", OUTSIDE_WINDOW)
     return (
         condition("Ready", ready, reason, message),
         condition("Stalled", stalled, reason if stalled else "NotStalled", message if stalled else ""),
-        condition("Drifted", bool(drift), "Drift" if drift else "InStep", drift_message),
+        condition("Drifted", *drifted),
         condition("Suspended", bool(report.suspended), "Suspended" if report.suspended else "Active", report.suspended),
         condition(
             "Testing",
@@ -160,10 +172,27 @@ def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> 
     )
 
 
+def _drifted(report: Report) -> tuple[bool, str, str]:
+    """First match wins. What could not be looked at is not in step."""
+    if drift := report.drift:
+        return True, "Drift", _first_of(drift)
+    if report.plan is None and report.revision:
+        return False, "Unknown", f"nothing could be looked at: {report.failure[1] if report.failure else 'no plan'}"
+    if unknown := report.unknown:
+        return False, "Unknown", _first_of(unknown)
+    return False, "InStep", "no unhealed drift"
+
+
+def _first_of(held: Sequence[Held]) -> str:
+    more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+    return f"{about(held[0].target, held[0].message)}{more}"
+
+
 def _readiness(report: Report) -> tuple[bool, str, str]:
     """First match wins."""
     if report.failure:
         return False, report.failure[0], report.failure[1]
+
     if report.plan is None:
         reason = report.refusal.reason if report.refusal else report.source.reason or "NoRevision"
         return False, reason, report.refusal.message if report.refusal else report.source.message
@@ -201,7 +230,12 @@ def _held(held: Held, graph: Graph) -> Symptom:
     registrar = next((item for item in graph.get(held.target, ()) if item.endswith(REGISTRAR)), "")
     if held.reason == "Unknown" and registrar:
         return Symptom(registrar, held.reason, f"{registrar} cannot be looked at: {first_line(held.message)}")
-    return Symptom(held.target, held.reason, f"{held.target}: {first_line(held.message)}")
+    return Symptom(held.target, held.reason, about(held.target, first_line(held.message)))
+
+
+def about(target: str, text: str) -> str:
+    """What a text is about, unless it begins with that anyway."""
+    return text if text.startswith((f"{target}:", f"{target} ")) else f"{target}: {text}"
 
 
 def first_line(text: str) -> str:

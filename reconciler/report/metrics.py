@@ -3,16 +3,19 @@
 Labels come from closed sets: condition types, verbs, results, reasons, kinds, and the services of this host.
 """
 
+import math
 import time
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
 
 from reconciler.model import Verb
-from reconciler.report.cycle import Report
+from reconciler.report.cycle import UNKNOWN, Report
+from reconciler.text import printable
 
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 _FILES = frozenset({Verb.WRITE, Verb.CHMOD, Verb.DELETE})
@@ -36,7 +39,10 @@ class Metrics:
             registry=registry,
         )
         self.condition = Gauge(
-            "reconciler_condition", "1 while the node says so of itself.", ["type"], registry=registry
+            "reconciler_condition",
+            "1 while the node says so of itself, NaN when it cannot tell.",
+            ["type"],
+            registry=registry,
         )
         self.since = Gauge(
             "reconciler_condition_since_timestamp_seconds",
@@ -56,6 +62,11 @@ class Metrics:
             registry=registry,
         )
         self.cycle.set(time.time())
+        self.began = Gauge(
+            "reconciler_pass_started_timestamp_seconds",
+            "When the pass that is under way began; 0 while none is. All else is as of the last pass that ended.",
+            registry=registry,
+        )
         self.success = Gauge(
             "reconciler_last_success_timestamp_seconds",
             "End of the last cycle that left the node converged.",
@@ -105,7 +116,8 @@ class Metrics:
         """Take a cycle's report in. `services` maps containers to services, for drift that is only reported."""
         self.seconds.labels(report.trigger).observe(report.seconds)
         for condition in report.conditions:
-            self.condition.labels(condition.type).set(condition.status)
+            unknown = condition.type == "Drifted" and condition.reason == UNKNOWN
+            self.condition.labels(condition.type).set(math.nan if unknown else condition.status)
             self.since.labels(condition.type).set(condition.since.timestamp())
         ended = report.started_at.timestamp() + report.seconds
         self.cycle.set(ended)
@@ -121,7 +133,7 @@ class Metrics:
             self.behind.set(self._head != report.revision)
         self.revision.clear()
         if report.revision:
-            self.revision.labels(report.site, report.host, report.revision).set(1)
+            self.revision.labels(printable(report.site), printable(report.host), report.revision).set(1)
         self.containers.set(report.containers)
         for outcome in report.outcomes:
             self.actions.labels(outcome.action.verb.value, outcome.result).inc()
@@ -133,6 +145,15 @@ class Metrics:
             self.error(report.failure[0])
         if report.plan is not None:
             self._drift(report, services or {})
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While a pass is under way."""
+        self.began.set_to_current_time()
+        try:
+            yield
+        finally:
+            self.began.set(0)
 
     def error(self, reason: str) -> None:
         """Count an error by its reason."""
@@ -158,7 +179,7 @@ class Metrics:
         """(service, file) → seconds since the epoch when the first certificate in it ends. Replaces what was known."""
         self.certificates.clear()
         for (service, file), end in ends.items():
-            self.certificates.labels(service, file).set(end)
+            self.certificates.labels(printable(service), printable(file)).set(end)
 
     def _drift(self, report: Report, services: Mapping[str, str]) -> None:
         assert report.plan is not None
@@ -178,7 +199,7 @@ class Metrics:
             self._deep = {t: item for t, item in found.items() if item[0] == "registration" or t in inside}
         self.drifted.clear()
         for (kind, service), count in Tally({**self._deep, **found}.values()).items():
-            self.drifted.labels(kind, service).set(count)
+            self.drifted.labels(kind, printable(service)).set(count)
         self.held.clear()
         for reason, count in Tally(held.reason for held in report.plan.held).items():
             self.held.labels(reason).set(count)

@@ -192,7 +192,7 @@ def _shown(status: StatusText) -> StatusText:
 
 def _cut(status: StatusText) -> StatusText:
     def short(text: str) -> str:
-        return " ".join(text.split())[:_TEXT]
+        return printable(" ".join(text.split()), limit=_TEXT)
 
     return StatusText(status.commit, status.state, short(status.description), short(status.key), short(status.branch))
 

@@ -1,11 +1,14 @@
 """One-line summaries of a report: for commit statuses, the history and the terminal. Pure."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reconciler.model import Outcome
 from reconciler.report.cause import Cause
-from reconciler.report.cycle import Report
+from reconciler.report.cycle import Report, about
+from reconciler.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +95,16 @@ def _failure(report: Report, first: Outcome) -> StatusText:
     if len(lines) > 1:
         text = f"{text[:110]} | {lines[-1].strip()[:110]}"
     target = first.action.container or first.action.target
-    prefix = "" if text.startswith(target) else f"{target}: "
-    return StatusText(report.revision, "failed", f"{prefix}{text}{back}{more}", f"failed {target} {first.reason}")
+    return StatusText(
+        report.revision, "failed", f"{about(target, text)}{back}{more}", f"failed {target} {first.reason}"
+    )
 
 
-def history_entry(report: Report) -> dict[str, Any] | None:
-    """The history line of a cycle, None when nothing happened that anybody would look for."""
-    if not report.outcomes and not report.refusal and not report.failure:
+def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None:
+    """The history line of a cycle, None when nothing happened that anybody would look for. `new`: its revision is another than
+    that of the cycle before."""
+    something = report.outcomes or report.refusal or report.failure or report.happened
+    if not something and not (new and report.revision):
         return None
     return {
         "at": report.started_at.isoformat(timespec="seconds"),
@@ -125,6 +131,7 @@ def history_entry(report: Report) -> dict[str, Any] | None:
         ],
         "cause": _cause_of_failures(report),
         "explained": dict(report.explained),
+        "happened": [dict(found) for found in report.happened],
     }
 
 
@@ -137,5 +144,32 @@ def _cause_of_failures(report: Report) -> str:
     return cause.text if cause.because or cause.root.item not in failed else ""
 
 
+_NUMBERS = re.compile(r"\d+")
+
+
+def is_repetition(entry: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a history line tells of the same failure as the one before: the same was tried, and went wrong in the same way."""
+    if entry.get("happened"):
+        return False
+    wrong = entry.get("failure") or entry.get("refused") or any(a["result"] != "done" for a in entry["actions"])
+    return bool(wrong) and _what(entry) == _what(before)
+
+
+def _what(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a history line says, without times, numbers and the services' own last words."""
+    said = [(a["line"], a["result"], a["reason"], _gist(a["message"])) for a in entry.get("actions", ())]
+    refused, failure = entry.get("refused") or {}, entry.get("failure") or ("", "")
+    return (
+        entry.get("revision"),
+        (refused.get("commit"), refused.get("reason")),
+        (failure[0], _gist(failure[1])),
+        sorted(said),
+    )
+
+
+def _gist(message: str) -> str:
+    return _NUMBERS.sub("#", message.partition("\n")[0])
+
+
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reconciler.model import Action, Difference, Held, Plan, Verb
+from reconciler.text import printable
 
 _SHOWN_HOSTS = 4
 # Differences that the verb, or the file's diff, says already.
@@ -29,7 +30,8 @@ def plan_text(plan: Plan, *, diffs: bool = True, indent: str = "  ") -> str:
         for held in plan.held:
             lines += _held(held, diffs, indent * 2)
     if plan.leftovers:
-        lines.append(f"{indent}volumes that nothing uses any more (never removed): {', '.join(plan.leftovers)}")
+        volumes = printable(", ".join(plan.leftovers))
+        lines.append(f"{indent}volumes that nothing uses any more (never removed): {volumes}")
     return "\n".join(lines)
 
 
@@ -99,7 +101,7 @@ def host_list(hosts: Sequence[str]) -> str:
 
 def difference(found: Difference) -> str:
     """One field that differs: `mem_limit: 1073741824 → 536870912` reads from what is there to what should be."""
-    return f"{found.field}: {found.actual} → {found.desired}"
+    return printable(f"{found.field}: {found.actual} → {found.desired}")
 
 
 def _nothing(plan: Plan) -> bool:
@@ -112,12 +114,13 @@ def _action(action: Action, diffs: bool, indent: str) -> list[str]:
     if diffs:
         told = [found for found in action.differences if _IMPLIED.get(action.verb) != found.field]
         lines += [f"{indent}    {difference(found)}" for found in told]
-        lines += [f"{indent}    {row}" for row in action.diff.splitlines()]
+        rows = printable(action.diff, keep_newlines=True).removesuffix("\n").split("\n") if action.diff else ()
+        lines += [f"{indent}    {row}" for row in rows]
     return lines
 
 
 def _held(held: Held, diffs: bool, indent: str) -> list[str]:
-    lines = [f"{indent}{held.target}  {held.reason}: {held.message}"]
+    lines = [indent + printable(f"{held.target}  {held.reason}: {held.message}")]
     if diffs:
         lines += [f"{indent}    {difference(found)}" for found in held.differences]
     return lines

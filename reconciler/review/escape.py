@@ -6,7 +6,8 @@ HTML is kept. None of it is done inside code, so what comes from a branch is onl
 
 import html
 import re
-import unicodedata
+
+from reconciler.text import printable
 
 MAX_LINE = 400
 
@@ -15,15 +16,7 @@ _RUN = re.compile(r"`+")
 
 def clean(text: str, width: int = MAX_LINE) -> str:
     """`text` as one line of at most `width` characters: nothing that ends a line, steers a terminal or reorders letters."""
-    line = "".join(_harmless(char) for char in text[: width + 1])
-    return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def _harmless(char: str) -> str:
-    if char == "\t":
-        return " "
-    # Control and format characters (bidirectional marks, zero-width ones), surrogates, line and paragraph separators.
-    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char
+    return printable(text.replace("\t", " "), limit=width)
 
 
 def code(text: str, width: int = 120) -> str:

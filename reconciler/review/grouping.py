@@ -10,9 +10,21 @@ from reconciler.review.types import Group
 from reconciler.site import Host
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A group as one child found it: its first host's plan, and per action the digests of up to two versions."""
+
+    key: str
+    hosts: tuple[str, ...]
+    shapes: tuple[str, ...]
+    versions: tuple[tuple[str, ...], ...]
+    lines: tuple[str, ...]
+    plan: Plan
+
+
 @dataclass(slots=True)
 class Collector:
-    """Keeps one plan per group, whatever the number of hosts. `rows` are plain JSON values for `join`."""
+    """Keeps one plan per group, whatever the number of hosts. `rows` are for `join`."""
 
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -39,27 +51,27 @@ class Collector:
             _note(versions_of, shaper.key([str(action)]))
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
-        return list(self.found.values())
+    def rows(self) -> list[Row]:
+        return [from_json(Row, row) for row in self.found.values()]
 
 
-def join(shares: Iterable[Iterable[Mapping[str, Any]]], order: Mapping[str, int]) -> tuple[Group, ...]:
+def join(shares: Iterable[Iterable[Row]], order: Mapping[str, int]) -> tuple[Group, ...]:
     """The groups of all shares, in the order of their first hosts; `order` numbers the hosts."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    found: dict[str, list[Row]] = {}
     for share in shares:
         for row in share:
-            found.setdefault(row["key"], []).append(row)
+            found.setdefault(row.key, []).append(row)
     groups = [_group(same, order) for same in found.values()]
     return tuple(sorted(groups, key=lambda group: order[group.hosts[0]]))
 
 
-def _group(same: list[Mapping[str, Any]], order: Mapping[str, int]) -> Group:
-    first = min(same, key=lambda row: order[row["hosts"][0]])
-    hosts = sorted((host for row in same for host in row["hosts"]), key=order.__getitem__)
-    lines = {digest for row in same for digest in row["lines"]}
-    shapes = tuple(first["shapes"])
-    exact = tuple(len({d for row in same for d in row["versions"][number]}) == 1 for number in range(len(shapes)))
-    return Group(tuple(hosts), from_json(Plan, first["plan"]), shapes, exact, len(lines) == 1)
+def _group(same: list[Row], order: Mapping[str, int]) -> Group:
+    first = min(same, key=lambda row: order[row.hosts[0]])
+    hosts = sorted((host for row in same for host in row.hosts), key=order.__getitem__)
+    lines = {digest for row in same for digest in row.lines}
+    actions = range(len(first.plan.actions))
+    exact = tuple(len({digest for row in same for digest in row.versions[number]}) == 1 for number in actions)
+    return Group(tuple(hosts), first.plan, tuple(first.shapes[number] for number in actions), exact, len(lines) == 1)
 
 
 def _note(digests: list[str], digest: str) -> None:

@@ -25,7 +25,7 @@ class Shaper:
     """For one host: texts with its own name and addresses replaced by what they are."""
 
     def __init__(self, host: Host) -> None:
-        names = {host.name: "\0host", str(host.facts.get("hostname") or host.name): "\0host"}
+        names = {host.name: "\0host", host.hostname: "\0host"}
         # Networks that fall back on another one share its address: the first name stands for all.
         for network, address in sorted(host.addresses.items(), reverse=True):
             names[address] = f"\0address of {network}"

@@ -1,18 +1,22 @@
 """inventory.yml → hosts and groups, with the catalogue's groups filled in."""
 
+import graphlib
 import ipaddress
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, suggest
 from reconciler.document.yaml import Document, Place
-from reconciler.errors import Problem
+from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.networks import FALLBACK, with_fallbacks
 from reconciler.site.types import Host
+
+# Hosts that all groups together get from the groups below them: 1,000 hosts in racks, rows and roles take 10,000.
+_MAX_MEMBERSHIPS: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,11 @@ def load(
     entries = _mapping(_mapping(document.data).get("hosts"))
     tree = _Groups(document, catalogue)
     problems += tree.problems
-    groups = {name: tree.hosts(name) for name in tree.children}
-    groups["all"] = tuple(entries)
-    outer_first = tree.by_depth()
-    members = {name: frozenset(hosts) for name, hosts in groups.items()}
+    groups = {**tree.hosts(), "all": tuple(entries)}
+    groups_of: dict[str, list[str]] = {name: [] for name in entries}
+    for group in tree.by_depth():
+        for name in groups[group]:
+            groups_of[name].append(group)
     hosts = {}
     for name, entry in entries.items():
         content = _mapping(entry)
@@ -60,15 +65,18 @@ def load(
             name=name,
             addresses=with_fallbacks(declared),
             interfaces=_texts(content.get("interfaces")),
-            groups=tuple(group for group in outer_first if name in members[group]),
+            groups=tuple(groups_of[name]),
             facts=_mapping(content.get("facts")),
             place=document.place(("hosts", name), key=True),
             report_key=_key(content.get("report_key")),
             group=tree.first(name),
         )
+    problems += _alike(document, "hosts", entries)
+    problems += _alike(document, "groups", _mapping(_mapping(document.data).get("groups")))
     problems += _duplicate_addresses(document, entries)
     problems += _duplicate_keys(document, entries)
     problems += _bare_interfaces(document, entries)
+    problems += _own_names(hosts)
     return hosts, groups
 
 
@@ -88,6 +96,18 @@ def _key(value: Any) -> str:
     return " ".join(value.split()[:2]) if isinstance(value, str) else ""
 
 
+def _alike(document: Document, section: str, names: Iterable[str]) -> list[Problem]:
+    """Names that differ in case only: host names do not differ then, and neither do files on some systems."""
+    problems = []
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            place = document.place((section, name), key=True)
+            problems.append(place.problem(f"{name!r} and {first!r} differ in case only", "rename one of them"))
+    return problems
+
+
 def _duplicate_keys(document: Document, entries: Mapping[str, Any]) -> list[Problem]:
     """Two hosts with one key could speak for each other."""
     problems = []
@@ -98,6 +118,24 @@ def _duplicate_keys(document: Document, entries: Mapping[str, Any]) -> list[Prob
         if first != name:
             place = document.place(("hosts", name, "report_key"))
             problems.append(place.problem(f"{first!r} has the same report_key", "give every host its own"))
+    return problems
+
+
+def _own_names(hosts: Mapping[str, Host]) -> list[Problem]:
+    """Warnings of machines' own names that are guessed or not unique: members of RabbitMQ and Galera are told apart by them."""
+    hint = "say under the host what its machine calls itself: facts: {hostname: …}"
+    problems = []
+    guessed = [host for host in hosts.values() if host.named_by_address and not host.facts.get("hostname")]
+    if guessed:
+        first = guessed[0]
+        message = f"{first.name!r} is an address, so {first.hostname!r} stands for the machine's own name"
+        more = f" (and {len(guessed) - 1} more hosts)" if len(guessed) > 1 else ""
+        problems.append(first.place.warning(message + more, hint))
+    seen: dict[str, Host] = {}
+    for host in hosts.values():
+        other = seen.setdefault(host.hostname.lower(), host)
+        if other is not host and other.name.lower() != host.name.lower():
+            problems.append(host.place.warning(f"{other.name!r} has the same own name, {host.hostname!r}", hint))
     return problems
 
 
@@ -150,18 +188,18 @@ class _Groups:
         self.problems: list[Problem] = []
         shipped = catalogue.groups()
         self._catalogue = dict.fromkeys(itertools.chain(shipped, *shipped.values()))
-        self.members: dict[str, list[str]] = {}
+        self.members: dict[str, dict[str, None]] = {}
         self.children: dict[str, list[str]] = {}
         for name, group in self._declared.items():
-            self.members[name] = _names(_mapping(group).get("hosts"))
-            self.children[name] = _names(_mapping(group).get("children"))
+            self.members[name] = dict.fromkeys(_names(_mapping(group).get("hosts")))
+            self.children[name] = list(dict.fromkeys(_names(_mapping(group).get("children"))))
         self._from_hosts()
         for name in self._catalogue:
             if name not in self.members:
-                self.members[name] = []
+                self.members[name] = {}
                 self.children[name] = list(shipped.get(name, ()))
         self._check()
-        self._expanded: dict[str, tuple[str, ...]] = {}
+        self._outer_first = self._sorted()
 
     def _from_hosts(self) -> None:
         for host, entry in self._entries.items():
@@ -171,10 +209,8 @@ class _Groups:
                     hint = suggest(group, self._known()) or f"declare it: groups: {{{group}: {{}}}}"
                     self.problems.append(place.problem(f"unknown group {group!r}", hint))
                     continue
-                members = self.members.setdefault(group, [])
+                self.members.setdefault(group, {})[host] = None
                 self.children.setdefault(group, [])
-                if host not in members:
-                    members.append(host)
 
     def _known(self) -> Iterable[str]:
         return dict.fromkeys((*self._declared, *self._catalogue))
@@ -194,33 +230,39 @@ class _Groups:
                 if child not in self.children:
                     place = self._document.place((*path, "children", index))
                     self.problems.append(place.problem(f"unknown group {child!r}", suggest(child, self._known())))
-            near = suggest(name, self._catalogue)
-            if name not in used and near:
+            near = suggest(name, self._catalogue) if name not in used else ""
+            if near:
                 place = self._document.place(path, key=True)
                 self.problems.append(place.warning(f"no service and no group uses the group {name!r}", near))
         self._break_cycles()
 
     def _break_cycles(self) -> None:
-        """Report every cycle once, and cut it, so that what follows can walk the tree."""
-        state: dict[str, int] = {}
-
-        def visit(name: str, path: tuple[str, ...]) -> None:
-            state[name] = 1
-            for child in list(self.children[name]):
-                if child not in self.children:
+        """Report every cycle once, and cut it, so that what follows can walk the tree. No recursion: chains may be long."""
+        done: set[str] = set()
+        for root in self.children:
+            path: dict[str, Iterator[str]] = {} if root in done else {root: iter(tuple(self.children[root]))}
+            while path:
+                name = next(reversed(path))
+                child = next(path[name], None)
+                if child is None:
+                    done.add(name)
+                    del path[name]
+                elif child not in self.children:
                     self.children[name].remove(child)
-                elif state.get(child) == 1:
-                    cycle = " → ".join((*path[path.index(child) :], child))
-                    place = self._document.place(("groups", name, "children"))
-                    self.problems.append(place.problem(f"groups contain each other: {cycle}", "remove one of them"))
-                    self.children[name].remove(child)
-                elif child not in state:
-                    visit(child, (*path, child))
-            state[name] = 2
+                elif child in path:
+                    self._cycle(name, child, list(path))
+                elif child not in done:
+                    path[child] = iter(tuple(self.children[child]))
 
-        for name in self.children:
-            if name not in state:
-                visit(name, (name,))
+    def _cycle(self, name: str, child: str, path: list[str]) -> None:
+        cycle = " → ".join((*path[path.index(child) :], child))
+        place = self._document.place(("groups", name, "children"))
+        self.problems.append(place.problem(f"groups contain each other: {cycle}", "remove one of them"))
+        self.children[name].remove(child)
+
+    def _sorted(self) -> list[str]:
+        """All groups, every one before its children."""
+        return list(reversed(tuple(graphlib.TopologicalSorter(self.children).static_order())))
 
     def first(self, host: str) -> str:
         """The first group that the inventory itself puts a host in; "all" when it names none."""
@@ -229,24 +271,25 @@ class _Groups:
             (name for name in self._declared if host in self.members.get(name, ())), "all"
         )
 
-    def hosts(self, name: str) -> tuple[str, ...]:
-        """All hosts of a group: its own, then its children's in their order."""
-        if name not in self._expanded:
+    def hosts(self) -> dict[str, tuple[str, ...]]:
+        """All hosts of each group: its own, then its children's in their order."""
+        expanded: dict[str, tuple[str, ...]] = {}
+        count = 0
+        for name in reversed(self._outer_first):
             own = [host for host in self.members[name] if host in self._entries]
-            below = itertools.chain.from_iterable(self.hosts(child) for child in self.children[name])
-            self._expanded[name] = tuple(dict.fromkeys((*own, *below)))
-        return self._expanded[name]
+            count += sum(len(expanded[child]) for child in self.children[name])
+            if count > _MAX_MEMBERSHIPS:
+                place = self._document.place(("groups", name), key=True)
+                message = f"groups get more than {_MAX_MEMBERSHIPS} hosts from the groups below them"
+                raise SiteInvalid([place.problem(message, "nest fewer groups")])
+            below = itertools.chain.from_iterable(expanded[child] for child in self.children[name])
+            expanded[name] = tuple(dict.fromkeys((*own, *below)))
+        return {name: expanded[name] for name in self.children}
 
     def by_depth(self) -> list[str]:
         """All groups, a group before its children; on one level in the order of the inventory, `all` first."""
         depth = dict.fromkeys(self.children, 0)
-
-        def sink(name: str, level: int) -> None:
-            if level > depth[name] or level == 0:
-                depth[name] = max(level, depth[name])
-                for child in self.children[name]:
-                    sink(child, level + 1)
-
-        for name in self.children:
-            sink(name, 0)
+        for name in self._outer_first:
+            for child in self.children[name]:
+                depth[child] = max(depth[child], depth[name] + 1)
         return ["all", *(name for name in sorted(depth, key=lambda name: depth[name]) if name != "all")]

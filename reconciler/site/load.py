@@ -1,24 +1,35 @@
 """The files of a site → Site, or every problem of every file."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from reconciler.catalogue import Catalogue
 from reconciler.catalogue.load import combine, read
-from reconciler.document import yaml
+from reconciler.document import budget, yaml
 from reconciler.document.yaml import Document
-from reconciler.errors import Problem, SiteInvalid
+from reconciler.errors import Problem, Problems, SiteInvalid, TooManyError
 from reconciler.site import inventory, overrides, passwords, policy, variables
 from reconciler.site.layout import sort_files
 from reconciler.site.types import Site
+
+MAX_VALUES: Final = 300_000  # in all files: the site of 1,000 hosts has 25,000
 
 
 def load(files: Mapping[str, bytes], catalogue: Catalogue, name: str = "") -> Site:
     """Read and check a whole site. `files` are paths below the site's folder → content.
 
     `name` is the site's name where reconciler.yml gives none. Raises SiteInvalid with all problems of all files, warnings
-    among them; the warnings of a valid site are in `Site.warnings`.
+    among them (of very many the first); the warnings of a valid site are in `Site.warnings`.
     """
-    problems: list[Problem] = []
+    problems = Problems()
+    try:
+        with budget.opened():
+            return _load(files, catalogue, name, problems)
+    except TooManyError:
+        raise SiteInvalid(problems) from None
+
+
+def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems: list[Problem]) -> Site:
     layout = sort_files(files, problems)
     catalogue = _catalogue(layout.services, catalogue, problems)
     documents = _documents({path: files[path] for path in layout.documents}, problems)
@@ -39,12 +50,13 @@ def load(files: Mapping[str, bytes], catalogue: Catalogue, name: str = "") -> Si
         overrides=layout.overrides,
         policy=rules,
         catalogue=catalogue,
-        passwords={name: secret for part in secrets.values() for name, secret in part.items()},
+        passwords={name: secret for part in secrets.secrets.values() for name, secret in part.items()},
         warnings=tuple(sorted(problems)),
         _base=layers.base,
         _groups=layers.groups,
         _hosts=layers.hosts,
-        _secrets=secrets,
+        _secrets=secrets.secrets,
+        _recipients=secrets.recipients,
     )
 
 
@@ -56,11 +68,17 @@ def _catalogue(files: Mapping[str, bytes], shipped: Catalogue, problems: list[Pr
 def _documents(files: Mapping[str, bytes], problems: list[Problem]) -> dict[str, Document]:
     """The YAML files that can be read; an empty one is an empty mapping."""
     result = {}
+    values = 0
     for path, content in files.items():
         try:
             document = yaml.load(content, path)
         except SiteInvalid as error:
             problems += error.problems
         else:
+            values += document.values
+            if values > MAX_VALUES:
+                place = document.place()
+                problems.append(place.problem(f"with this file the site has more than {MAX_VALUES} values", "split it"))
+                raise TooManyError
             result[path] = Document(path, {}) if document.data is None else document
     return result

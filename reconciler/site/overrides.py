@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from reconciler import pattern
 from reconciler.catalogue import Catalogue, OverridePattern
+from reconciler.document.content import check as check_text
 from reconciler.document.grammar import nearest
 from reconciler.document.yaml import Place
-from reconciler.errors import Problem
+from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
 
-_PART = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{host\}|\{container\}|\{service\}|\*")
+# Bounded: without an end each `{{` would otherwise look through all that follows.
+_PART = re.compile(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}|\{host\}|\{container\}|\{service\}|\*")
 
 
 def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, problems: list[Problem]) -> None:
@@ -26,18 +29,10 @@ def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, proble
         unknown = [host for _, host in matches if host and host not in known.hosts]
         if len(unknown) == len(matches):
             problems += known.host(unknown[0], place)
-        if any(pattern.text for pattern, _ in matches):
-            problems += _text(place, content)
-
-
-def _text(place: Place, content: bytes) -> list[Problem]:
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        return [Place(place.file, line, column).problem("is not UTF-8 text", "save the file in UTF-8")]
-    return []
+        try:
+            check_text(content, place.file)
+        except SiteInvalid as error:
+            problems += error.problems
 
 
 class _Matcher:
@@ -45,23 +40,22 @@ class _Matcher:
 
     def __init__(self, patterns: Iterable[OverridePattern]) -> None:
         self._exact: dict[str, list[OverridePattern]] = {}
-        self._regular: dict[str, tuple[re.Pattern[str], list[OverridePattern]]] = {}
-        for pattern in patterns:
-            for text in _expand(pattern):
+        self._regular: dict[str, tuple[_Shape, list[OverridePattern]]] = {}
+        for wanted in patterns:
+            for text in _expand(wanted):
                 if _PART.search(text):
-                    entry = self._regular.setdefault(text, (re.compile(_regular(text)), []))
-                    entry[1].append(pattern)
+                    entry = self._regular.setdefault(text, (_Shape(text), []))
+                    entry[1].append(wanted)
                 else:
-                    self._exact.setdefault(text, []).append(pattern)
+                    self._exact.setdefault(text, []).append(wanted)
 
     def matches(self, path: str) -> list[tuple[OverridePattern, str]]:
         """The patterns that a path fits, each with the host that it names or the empty text."""
-        result = [(pattern, "") for pattern in self._exact.get(path, ())]
-        for expression, patterns in self._regular.values():
-            match = expression.fullmatch(path)
-            if match:
-                host = match.groupdict().get("host") or ""
-                result += [(pattern, host) for pattern in patterns]
+        result = [(found, "") for found in self._exact.get(path, ())]
+        for shape, patterns in self._regular.values():
+            host = shape.host(path)
+            if host is not None:
+                result += [(found, host) for found in patterns]
         return result
 
     def hint(self, path: str, known: Known) -> str:
@@ -78,21 +72,35 @@ class _Matcher:
         return f"did you mean config/{same[0]}?" if same else "docs/site-reference.md lists the paths of each service"
 
 
-def _expand(pattern: OverridePattern) -> list[str]:
-    text = pattern.pattern.replace("{service}", pattern.service)
+def _expand(wanted: OverridePattern) -> list[str]:
+    text = wanted.pattern.replace("{service}", wanted.service)
     if "{container}" not in text:
         return [text]
-    names = dict.fromkeys(spelling for name in pattern.containers for spelling in (name, name.replace("_", "-")))
+    names = dict.fromkeys(spelling for name in wanted.containers for spelling in (name, name.replace("_", "-")))
     return [text.replace("{container}", name) for name in names]
 
 
-def _regular(text: str) -> str:
-    result, end, named = "", 0, False
-    for match in _PART.finditer(text):
-        result += re.escape(text[end : match.start()])
-        if match[0] == "{host}" and not named:
-            result, named = result + r"(?P<host>[^/]+)", True
-        else:
-            result += ".+" if match[0].startswith("{{") or match[0].startswith("{%") else "[^/]*"
-        end = match.end()
-    return result + re.escape(text[end:])
+class _Shape:
+    """A pattern with wildcards, ready to be compared with paths in linear time."""
+
+    def __init__(self, text: str) -> None:
+        expression, end, self._named = r"\A", 0, False
+        self._pattern: pattern.Pattern | None
+        for match in _PART.finditer(text):
+            expression += pattern.escape(text[end : match.start()])
+            if match[0] == "{host}" and not self._named:
+                expression, self._named = expression + "([^/]+)", True
+            else:
+                expression += ".+" if match[0].startswith(("{{", "{%")) else "[^/]*"
+            end = match.end()
+        try:
+            self._pattern = pattern.compile(expression + pattern.escape(text[end:]) + r"\Z")
+        except pattern.PatternError:  # of absurd length: no path is like that
+            self._pattern = None
+
+    def host(self, path: str) -> str | None:
+        """The host that a path names, or the empty text when the pattern has none; None when the path does not fit."""
+        match = self._pattern.match(path) if self._pattern else None
+        if match is None:
+            return None
+        return (match.group(1) or "") if self._named else ""

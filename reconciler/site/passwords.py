@@ -3,17 +3,24 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
 from reconciler.catalogue import Catalogue
+from reconciler.document import sealed
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
 from reconciler.site.types import SecretName
 
-_CIPHER: Final = "ENC["
-_PLAIN_SUFFIX: Final = "_unencrypted"  # sops' own way to leave a key readable
+
+@dataclass(slots=True)
+class Files:
+    """What all password files say without a key: names by file, and for whom each file is encrypted."""
+
+    secrets: dict[str, dict[str, SecretName]] = field(default_factory=dict)
+    recipients: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def is_password_file(path: str) -> bool:
@@ -21,17 +28,20 @@ def is_password_file(path: str) -> bool:
     return path == "passwords.yml" or path.startswith("passwords/") or path.endswith(".passwords.yml")
 
 
-def load(
-    documents: Mapping[str, Document], known: Known, catalogue: Catalogue, problems: list[Problem]
-) -> dict[str, dict[str, SecretName]]:
-    """Secrets by file, without any value. Plain text in such a file is a problem, and never quoted."""
+def load(documents: Mapping[str, Document], known: Known, catalogue: Catalogue, problems: list[Problem]) -> Files:
+    """Secrets by file, without any value. Whatever a node would refuse about such a file is a problem; no value is quoted."""
     names = catalogue.passwords()
-    result: dict[str, dict[str, SecretName]] = {}
+    result = Files()
     for path, document in documents.items():
         if is_password_file(path):
             _check_owner(path, document, known, problems)
-            result[path] = _read(document, names, problems)
+            result.secrets[path], result.recipients[path] = _read(document, names, problems)
     return result
+
+
+def opens(recipients: tuple[str, ...], key: str) -> bool:
+    """Whether the host with this SSH host key can plausibly open a file. An age recipient may be anybody's."""
+    return any(not sealed.is_ssh(to) or sealed.same_key(to, key) for to in recipients)
 
 
 def _check_owner(path: str, document: Document, known: Known, problems: list[Problem]) -> None:
@@ -42,36 +52,42 @@ def _check_owner(path: str, document: Document, known: Known, problems: list[Pro
         problems += known.host(file.removesuffix(".passwords.yml"), Place(document.name))
 
 
-def _read(document: Document, names: Mapping[str, Any], problems: list[Problem]) -> dict[str, SecretName]:
+def _read(
+    document: Document, names: Mapping[str, Any], problems: list[Problem]
+) -> tuple[dict[str, SecretName], tuple[str, ...]]:
     content = document.data
     if not isinstance(content, dict):
         problems.append(document.place().problem("must be a mapping of names to secrets"))
-        return {}
+        return {}, ()
     if not content:
-        return {}
+        return {}, ()
+    found = sealed.read(document)
+    problems += [flaw.problem for flaw in found.flaws]
     result: dict[str, SecretName] = {}
-    hint = f"run: sops encrypt --in-place {document.name}"
-    encrypted = isinstance(content.get("sops"), dict)
-    if not encrypted:
-        problems.append(document.place().problem("is not encrypted", hint))
     for name, value in content.items():
-        if name == "sops":
+        if name == sealed.METADATA:
             continue
         if name not in names:
             advice = suggest(name, names) or "remove it, or declare it under passwords: of a service"
             problems.append(document.place((name,), key=True).warning(f"no service uses the password {name!r}", advice))
         for path, leaf in _leaves((name,), value):
-            if encrypted and not _is_cipher(path, leaf):
-                problems.append(document.place(path).problem(f"{_dotted(path)!r} is not encrypted", hint))
             _add(result, document, path, leaf)
         _add(result, document, (name,), value)
-    return result
+    return result, found.recipients
 
 
 def _add(result: dict[str, SecretName], document: Document, path: Path, value: Any) -> None:
     name = _dotted(path)
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-    result[name] = SecretName(name, document.place(path), digest)
+    result[name] = SecretName(name, document.place(path), digest, sum(_size(leaf) for _, leaf in _leaves(path, value)))
+
+
+def _size(value: Any) -> int:
+    """The bytes of a value: AES-GCM gives a ciphertext of the same length."""
+    if isinstance(value, str) and value.startswith("ENC["):
+        data = value.partition("data:")[2].partition(",")[0]
+        return len(data) * 3 // 4 if data else len(value)
+    return len(str(value).encode(errors="surrogatepass"))
 
 
 def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
@@ -83,13 +99,6 @@ def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
             yield from _leaves((*path, index), item)
     else:
         yield path, value
-
-
-def _is_cipher(path: Path, value: Any) -> bool:
-    """Whether sops would leave a value like this: a ciphertext, or what it does not encrypt (nothing, by choice)."""
-    if value is None or value == "" or str(path[-1]).endswith(_PLAIN_SUFFIX):
-        return True
-    return isinstance(value, str) and value.startswith(_CIPHER) and value.endswith("]")
 
 
 def _dotted(path: Path) -> str:

@@ -1,6 +1,7 @@
 """reconciler.yml → the site's policy, with defaults filled in."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, defaults, suggest
 from reconciler.document.yaml import Document
-from reconciler.errors import Problem
+from reconciler.errors import MAX_PROBLEMS, Problem
 from reconciler.model import Container
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
@@ -31,7 +32,7 @@ def load(document: Document | None, catalogue: Catalogue, problems: list[Problem
     found = Grammar(schema).check(document)
     if not found:
         result: dict[str, Any] = defaults(document.data, schema)
-        found += _names(document, result, catalogue)
+        found += itertools.islice(_names(document, result, catalogue), MAX_PROBLEMS)
     problems += found
     return {} if any(problem.severity == "error" for problem in found) else result
 
@@ -46,6 +47,11 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue) -> 
         if field.partition(".")[0] not in _FIELDS:
             place = document.place(("drift", "fields", field), key=True)
             yield place.warning(f"containers and files have no field {field!r}", suggest(field, _FIELDS))
+    fixed = [name for name, definition in catalogue.passwords().items() if definition.get("fixed")]
+    for index, name in enumerate(policy["changed_by_hand"]):
+        if name not in fixed:
+            message = f"{name!r} in changed_by_hand is no secret that a commit cannot change"
+            yield document.place(("changed_by_hand", index)).problem(message, suggest(name, fixed) or "leave it out")
     yield from _times(document, policy)
 
 

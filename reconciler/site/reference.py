@@ -36,7 +36,16 @@ YAML 1.2: `yes`, `no`, `on`, `off` and `22:22` are text, `0777` is the number 77
 Jinja2 expression over the site's variables.
 
 For a variable of type boolean the texts `yes`, `no`, `on`, `off`, `true`, `false` (in any case) are taken for what they mean, as
-Kolla sites write them; for a number, a text like `"8080"`. A text is never made out of a number: quote it.
+Kolla sites write them; for a number, a text like `"8080"`. A variable of type text takes no number: quote it.
+A number keeps its spelling: `24.10`, `0123` and `0x1F` calculate and compare as numbers, and where a text is made of one (in files,
+environment, labels, commands, log options) it is what stood in the file. A variable whose type is a number has it without its
+spelling, and so have `to_json` and `to_yaml`. In a YAML override every scalar stays as it is written.
+
+An override is UTF-8 text; a byte order mark at its beginning is dropped and its line ends become LF. A pointer of Git LFS, a web page,
+an unresolved merge, UTF-16, U+0000 and characters that cannot be seen are refused with file and line, in templates of own services
+too. What is merged as ini has sections and `key = value` (MariaDB's files bare options as well), what is merged as YAML is a mapping.
+What replaces a whole file must be what its format says: JSON and YAML are parsed; in files of HAProxy, Apache, keepalived, MariaDB
+and Erlang sections, brackets, tags and quotes must fit.
 
 ## Precedence
 

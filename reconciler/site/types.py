@@ -1,5 +1,7 @@
 """What a site is made of."""
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,14 +43,35 @@ class Host:
     report_key: str = ""  # "ssh-ed25519 AAAA…", without a comment; "": its reports cannot be believed
     group: str = "all"  # the first group that the inventory itself puts it in: every host counts in one
 
+    @property
+    def hostname(self) -> str:
+        """The machine's own short name, as Ansible's fact of this name: the declared one, else what the inventory's name says."""
+        declared = self.facts.get("hostname")
+        if isinstance(declared, str) and declared:
+            return declared
+        if self.named_by_address:
+            return "host-" + re.sub(r"[^0-9A-Za-z]+", "-", self.name).strip("-")
+        return self.name.partition(".")[0] or self.name
+
+    @property
+    def named_by_address(self) -> bool:
+        """Whether the inventory's name is an address, which does not tell the machine's own name."""
+        try:
+            ipaddress.ip_address(self.name)
+        except ValueError:
+            return False
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class SecretName:
-    """A secret by name: where it is encrypted, and the digest of its ciphertext, which changes when it is rotated."""
+    """A secret by name: where it is encrypted, the digest of its ciphertext, which changes when it is rotated, and the bytes of its
+    value, which its ciphertext tells."""
 
     name: str
     place: Place
     digest: str  # SHA-256, hexadecimal
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,7 @@ class Site:
     _groups: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _hosts: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _secrets: Mapping[str, Mapping[str, SecretName]] = field(default_factory=dict, repr=False)  # by file
+    _recipients: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)  # by file
 
     def layers(self, host: str) -> Mapping[str, Layered]:
         """Every variable that has a value on a host, with its layers. Raises KeyError for an unknown host."""
@@ -84,8 +108,15 @@ class Site:
 
     def secrets(self, host: str) -> Mapping[str, SecretName]:
         """The secrets that a host uses: passwords.yml, then its groups' from outer to inner, then its own."""
-        result = dict(self._secrets.get("passwords.yml", {}))
-        for group in self.hosts[host].groups:
-            result.update(self._secrets.get(f"passwords/{group}.yml", {}))
-        result.update(self._secrets.get(f"hosts/{host}.passwords.yml", {}))
+        result: dict[str, SecretName] = {}
+        for name in self._password_files(host):
+            result.update(self._secrets.get(name, {}))
         return result
+
+    def recipients(self, host: str) -> Mapping[str, tuple[str, ...]]:
+        """The password files that a host has to open, those that hold nothing left out, each with its recipients."""
+        return {name: self._recipients[name] for name in self._password_files(host) if self._recipients.get(name)}
+
+    def _password_files(self, host: str) -> tuple[str, ...]:
+        groups = self.hosts[host].groups
+        return ("passwords.yml", *(f"passwords/{group}.yml" for group in groups), f"hosts/{host}.passwords.yml")

@@ -4,7 +4,7 @@
     written.json     every file that was written below a config root, with the digests of what was written
     anchor.json      last commit that was verified and accepted
     testing.json     present while a testing branch is tried: its commit
-    begun.json       present while a revision is carried out in part: the revision
+    begun.json       present while a revision is carried out in part: the revision, and what it may have changed
     memory.json      what was applied, jobs run, quarantine, registrations made
     last-good.json   desired state of the last complete apply; holds no secret
     report.json      what the last cycle found and did
@@ -13,7 +13,7 @@
     links.json       merge requests of commits, as the forge told (kept by forge/)
     history.jsonl    one line per cycle that changed or refused something
     rollback/        previous files of containers that have not proved themselves yet
-    repository.git/  bare clone
+    repository/      the bare clone, site.git, and what is made beside it: all that a child which fetches may write
     lock             held during a cycle
 
 A file that cannot be read is an error, never the same as no file.
@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar, cast
@@ -34,7 +34,7 @@ from typing import Any, TypeVar, cast
 from filelock import FileLock, Timeout
 
 from reconciler import errors, files
-from reconciler.model import Applied, Desired, Difference, JobResult, Memory, Registration, from_json, to_json
+from reconciler.model import Applied, Desired, Difference, Failure, JobResult, Memory, Registration, from_json, to_json
 
 T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
@@ -84,6 +84,7 @@ class _Written:
 @dataclass(frozen=True, slots=True)
 class _Begun:
     revision: str
+    touched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,14 @@ class StateDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.repository = path / "repository.git"
+        self.repository = path / "repository" / "site.git"
         self.rollback = path / "rollback"
         self.posted = path / "posted.json"
         self.links = path / "links.json"
         self._guard = RLock()
         self._lock = FileLock(path / "lock", mode=0o600)
+        self._handle: int | None = None  # the directory itself, once taken
+        self.after: datetime | None = None  # when an anchor was accepted that this directory has lost
         # File → (which file it was, what it held): a file is only ever replaced whole, so it is not parsed twice.
         self._parsed: dict[str, tuple[_Identity, Any]] = {}
 
@@ -113,11 +116,48 @@ class StateDirectory:
         """Make the directory, readable by its owner only."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
+        before = self.path / "repository.git"  # where earlier versions had the clone, which no fetch brings back whole
+        if before.is_dir() and not self.repository.exists():
+            self.repository.parent.mkdir(mode=0o700, exist_ok=True)
+            before.rename(self.repository)
+            before.with_name("repository.git.lock").unlink(missing_ok=True)
+
+    def take(self) -> None:
+        """From now on this object is about the very directory that is there now, and writes to no other."""
+        self.let_go()
+        self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def let_go(self) -> None:
+        """Forget which directory that was."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def exchanged(self) -> str:
+        """How the directory that was taken is not the one at its path any more; "" when it is."""
+        if self._handle is None:
+            return ""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            return "is gone" if isinstance(error, FileNotFoundError) else f"cannot be reached ({error.strerror})"
+        kept = os.fstat(self._handle)
+        if (kept.st_dev, kept.st_ino) == (found.st_dev, found.st_ino):
+            return ""
+        return "is another directory than the one that this process began with"
+
+    def require_same(self) -> None:
+        """Raises errors.Terminal (StateLost) when the directory that was taken is not the one at its path any more."""
+        if how := self.exchanged():
+            raise errors.Terminal(
+                f"the state in {self.path} {how}: nothing is changed until it is back", reason="StateLost"
+            )
 
     @contextmanager
     def cycle(self, wait: float = 0.0) -> Iterator[None]:
         """Keep every other cycle on this node out. Raises errors.Transient (Busy) when one is still under way
         after `wait` seconds."""
+        self.require_same()
         try:
             with self._lock.acquire(timeout=wait):
                 yield
@@ -126,8 +166,18 @@ class StateDirectory:
 
     # --- whose containers, whose files ---------------------------------------------------------------------------
 
-    def identify(self) -> Owner:
-        """This installation's key; made when there is none yet.
+    @property
+    def owner(self) -> Owner | None:
+        """This installation's key, None while there is none."""
+        return self._read("owner.json", Owner)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything was ever carried out with this state."""
+        return self._json("memory.json") is not None
+
+    def identify(self, key: str = "") -> Owner:
+        """This installation's key; made when there is none yet. `key` is the one that this host is known to have had.
 
         Raises errors.Terminal (StateCopied) when the directory is a copy of one that is still there: two daemons with one key
         would take each other's containers for their own.
@@ -136,7 +186,9 @@ class StateDirectory:
         with FileLock(self.path / "owner.lock", mode=0o600):
             found = self._read("owner.json", Owner)
             if found is None:
-                found = Owner(secrets.token_hex(16), here, self._labels_before())
+                found = Owner(key or secrets.token_hex(16), here, self._labels_before())
+            elif key and key not in (found.key, *found.also):
+                found = replace(found, key=key, path=here)  # drawn since, and nothing was made with it
             elif found.path != here:
                 self._require_moved(found)
                 found = replace(found, path=here)
@@ -203,8 +255,13 @@ class StateDirectory:
     def anchor(self) -> Anchor | None:
         return self._read("anchor.json", Anchor)
 
-    def move_anchor(self, anchor: Anchor) -> None:
+    def move_anchor(self, anchor: Anchor) -> Anchor:
+        """Keep it, with a time after that of every anchor before it: the clock may have been set back. Returns what is kept."""
+        before = [moment for moment in (self.after, self.anchor and self.anchor.accepted_at) if moment]
+        if before and anchor.accepted_at <= max(before):
+            anchor = replace(anchor, accepted_at=max(before) + timedelta(microseconds=1))
         self._write("anchor.json", to_json(anchor))
+        return anchor
 
     @property
     def trial(self) -> Trial | None:
@@ -252,8 +309,21 @@ class StateDirectory:
         kept = {} if checks is None else {container: tuple(checks)}
         self._change(lambda m: replace(m, answered={**{k: v for k, v in m.answered.items() if k != container}, **kept}))
 
-    def quarantine(self, container: str, digest: str) -> None:
-        self._change(lambda m: replace(m, quarantine={**m.quarantine, container: digest}))
+    def quarantine(self, container: str, digest: str, failure: Failure) -> None:
+        """Remember that this configuration of a container was taken back, and why."""
+        self._change(
+            lambda m: replace(
+                m,
+                quarantine={**m.quarantine, container: digest},
+                failures={**m.failures, container: failure},
+            )
+        )
+
+    def recovered(self, container: str) -> None:
+        """What a container was in quarantine for is over."""
+        memory = self._read("memory.json", Memory)
+        if memory and container in memory.quarantine:
+            self.release(container)
 
     def release(self, container: str | None = None) -> None:
         """End the quarantine of one container, or of all, and forget what could not be achieved there."""
@@ -261,6 +331,7 @@ class StateDirectory:
             lambda m: replace(
                 m,
                 quarantine={k: v for k, v in m.quarantine.items() if container and k != container},
+                failures={k: v for k, v in m.failures.items() if container and k != container},
                 unachieved={k: v for k, v in m.unachieved.items() if container and k.partition(":")[2] != container},
             )
         )
@@ -280,16 +351,28 @@ class StateDirectory:
     def unregistered(self, registration_id: str) -> None:
         self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
 
+    def plain(self, paths: Iterable[str]) -> None:
+        """These files, and no others, hold nothing that this node wrote with a secret."""
+        if (wanted := frozenset(paths)) != self.memory().plain:
+            self._change(lambda m: replace(m, plain=wanted))
+
     @property
     def begun(self) -> str:
         """The revision that was begun and not carried out completely; "" when there is none."""
         begun = self._read("begun.json", _Begun)
         return begun.revision if begun else ""
 
-    def begin(self, revision: str) -> None:
-        """Remember that the node is between two revisions, until `converged`."""
-        if self.begun != revision:
-            self._write("begun.json", to_json(_Begun(revision)))
+    @property
+    def touched(self) -> frozenset[str]:
+        """What was, or may have been, changed since the last complete apply: containers, files, registrations."""
+        begun = self._read("begun.json", _Begun)
+        return frozenset(begun.touched) if begun else frozenset()
+
+    def begin(self, revision: str, touches: Iterable[str]) -> None:
+        """Remember that the node is between two revisions, until `converged`, and what is about to be changed."""
+        now = _Begun(revision, tuple(sorted(self.touched | frozenset(touches))))
+        if self._read("begun.json", _Begun) != now:
+            self._write("begun.json", to_json(now))
 
     def converged(self, desired: Desired, also: Iterable[str] = ()) -> None:
         """Remember a complete apply: what it made is from now on what drift is measured against.
@@ -316,11 +399,21 @@ class StateDirectory:
 
     # --- history ---------------------------------------------------------------------------------------------------
 
-    def record(self, entry: dict[str, Any]) -> None:
-        """Append one line to the history; now and then the oldest go."""
+    def record(
+        self,
+        entry: dict[str, Any],
+        is_repetition: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda entry, before: False,
+    ) -> None:
+        """Append one line to the history; now and then the oldest go. What only repeats the newest line is counted there, with the
+        time of the last one, instead: `again`, `last`."""
         with self._guard:
+            self.require_same()
             path = self.path / "history.jsonl"
             lines = path.read_text().splitlines() if path.exists() else []
+            before = json.loads(lines[-1]) if lines else None
+            if before is not None and is_repetition(entry, before):
+                entry = {**before, "again": before.get("again", 0) + 1, "last": entry["at"]}
+                lines.pop()
             lines.append(json.dumps(entry, separators=(",", ":")))
             if len(lines) > HISTORY_KEPT * 5 // 4:
                 lines = lines[-HISTORY_KEPT:]
@@ -381,4 +474,5 @@ class StateDirectory:
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         with self._guard:
+            self.require_same()
             files.write_atomic(self.path / name, json.dumps(data, indent=1).encode(), mode=0o600)

@@ -5,6 +5,7 @@ from typing import Any
 
 from reconciler.model import Action, Difference, Held, Outcome
 from reconciler.report import Cause, Report, text
+from reconciler.text import printable
 
 VERSION = 1
 _ROWS = 400  # of one list
@@ -134,9 +135,14 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "cause": _cut(entry.get("cause", "")),
         "explained": {str(target): _cut(why) for target, why in entry.get("explained", {}).items()},
+        "happened": [
+            {name: _cut(found.get(name, "")) for name in ("at", "target", "text")}
+            for found in entry.get("happened", ())
+        ],
+        "again": entry.get("again", 0),
+        "last": entry.get("last", ""),
     }
 
 
 def _cut(value: object) -> str:
-    found = str(value)
-    return found if len(found) <= _WIDE else found[: _WIDE - 1] + "…"
+    return printable(str(value), keep_newlines=True, limit=_WIDE)

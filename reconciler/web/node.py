@@ -74,7 +74,12 @@ class NodePage:
         with self._guard:
             if self._made is None:
                 self._made = node_document(self._report, self._state.history(_HISTORY), self._about)
-            return {**self._made, "working": self._working_since is not None}
+            since = self._working_since
+            return {
+                **self._made,
+                "working": since is not None,
+                "working_since": since.isoformat(timespec="seconds") if since else None,
+            }
 
     def _remembered(self) -> Report | None:
         try:

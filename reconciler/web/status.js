@@ -54,6 +54,7 @@ const MILD = new Set(["Suspended", "Testing"]);
 const RESULTS = { done: "good", failed: "bad", "rolled-back": "bad", unknown: "bad", skipped: "mild" };
 
 function moodOf(condition) {
+  if (condition.reason === "Unknown") return "bad";
   if (condition.status === GOOD[condition.type]) return condition.status ? "good" : "";
   return MILD.has(condition.type) ? "mild" : "bad";
 }
@@ -92,7 +93,7 @@ function node(doc) {
     parts.push(section("Wrong besides", "", doc.cause.others.map((t) => el("div", "item text", t))));
   }
   parts.push(section("Conditions", "", (doc.conditions || []).map((c) => el("div", "row", el("span", "", c.type),
-    el("span", "text", badge(c.status ? "yes" : "no", moodOf(c)), " " + c.reason, c.message ? el("span", "soft", " " + c.message) : null),
+    el("span", "text", badge(c.reason === "Unknown" ? "unknown" : c.status ? "yes" : "no", moodOf(c)), " " + c.reason, c.message ? el("span", "soft", " " + c.message) : null),
     since(c.since, "for ")))));
   if (doc.plan) parts.push(...plan(doc));
   parts.push(section("Warnings", "", (doc.warnings || []).map((w) => el("div", "item text", w))));
@@ -140,6 +141,8 @@ function entry(e) {
   if (e.failure) lines.unshift(el("p", "is", e.failure.message + " [" + e.failure.reason + "]"));
   if (e.refused) lines.unshift(el("p", "is", e.refused.message + " [" + e.refused.reason + "]"));
   if (e.cause) lines.unshift(el("p", "is", e.cause));
+  if (e.again) lines.unshift(el("p", "soft", "again, " + e.again + (e.again === 1 ? " time" : " times") + " since, the last ", since(e.last, "", " ago")));
+  for (const found of e.happened || []) lines.push(el("p", "", found.target + ": " + found.text));
   for (const target in e.explained) lines.push(el("p", "", target + ": " + e.explained[target]));
   const whole = el("p", "soft", el("span", "mono", short(e.revision)), " · " + e.trigger + " · " + e.seconds + " s" + (e.testing ? " · " + e.testing : ""));
   const made = el("details", "item", head, el("div", "inside", whole, ...lines));
@@ -263,11 +266,15 @@ function draw() {
   if (focus && content.querySelector("#" + CSS.escape(focus))) document.getElementById(focus).focus();
   filter();
 }
+function busy(since) {
+  const passed = (Date.now() - Date.parse(since)) / 1000;
+  return passed > 10 ? "a pass is under way for " + ago(passed) + ": what is shown is from before" : "a pass is under way";
+}
 function liveness() {
   const lost = Date.now() - answered > PATIENCE;
   document.getElementById("live").className = "dot " + (lost ? "off" : shown && shown.working ? "busy" : "on");
   setText("liveness", lost ? (answered ? "no answer for " + ago((Date.now() - answered) / 1000) + ": this may be old" : "no answer yet")
-    : shown && shown.working ? "a pass is under way" : "up to date");
+    : shown && shown.working ? busy(shown.working_since) : "up to date");
   for (const made of document.querySelectorAll("[data-since]")) tell(made);
 }
 async function look() {
@@ -277,7 +284,7 @@ async function look() {
     if (answer.status === 200) {
       shown = await answer.json();
       tag = answer.headers.get("ETag") || "";
-      const now = JSON.stringify({ ...shown, working: 0 });
+      const now = JSON.stringify({ ...shown, working: 0, working_since: 0 });
       if (now !== drawn) { drawn = now; draw(); }
     }
     if (answer.status === 200 || answer.status === 304) answered = Date.now();

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -59,6 +60,44 @@ def test_filled_checked_and_rotated(cli: Cli, site: Path, key: Path) -> None:
     after = (site / "passwords.yml").read_bytes()
     old, new = (sops.ciphertexts(content, name="passwords.yml") for content in (before, after))
     assert {name for name in old if old[name] != new[name]} == {"hello_password"}
+
+
+def test_what_the_check_advises_helps(cli: Cli, site: Path, key: Path) -> None:
+    """Each piece of advice, followed, ends what it was given for."""
+    service = site / "services/hello/service.yml"
+    service.write_text(service.read_text().replace("{{ site_greeting }}", "{{ hello_password }}"))
+    words = ["--ssh-key-file", key]
+
+    def check() -> dict[str, Any]:
+        found = cli("secrets", "check", site, "--json", *words)
+        said: dict[str, Any] = json.loads(found.stdout)
+        assert found.exit_code == (1 if said["missing"] or said["unwritable"] else 0)
+        return said
+
+    public = Path(f"{key}.pub").read_text().strip()
+    cli("secrets", "generate", site, "--service", "hello", "--recipient", public)
+    assert check()["unwritable"] == []
+    # "run `reconciler secrets generate`"
+    assert len(check()["missing"]) > 3 and "run `reconciler secrets generate" in cli("secrets", "check", site).stdout
+    small = [name for name in check()["missing"] if name != "keystone_ssh_key"]
+    (site / "globals.yml").write_text((site / "globals.yml").read_text() + "# nothing else\n")
+    assert cli("secrets", "generate", site, *words).exit_code == 0
+    assert not set(small) & set(check()["missing"]) and check()["missing"] == []
+    assert cli("secrets", "check", site, *words).exit_code == 0
+    # "say `format:` … `format: text`"
+    sops.set_value(site / "passwords.yml", "hello_password", "abc#d ef", keys=sops.Keys(ssh_key_file=key), name="p")
+    (message,) = check()["unwritable"]
+    assert "hello_password cannot be written into hello/hello.conf" in message and "format: text" in message
+    assert "abc#d" not in message and message in cli("secrets", "check", site, *words).stdout
+    text = service.read_text()
+    service.write_text(text.replace("- {name: hello.conf,", "- {name: hello.conf, format: text,"))
+    assert service.read_text() != text and check()["unwritable"] == []
+    # "`reconciler secrets rotate`"
+    service.write_text(text.replace("- {name: hello.conf,", "- {name: hello.conf, format: keepalived,"))
+    (message,) = check()["unwritable"]
+    assert "`reconciler secrets rotate`" in message
+    assert cli("secrets", "rotate", site, "--name", "hello_password", *words).exit_code == 0
+    assert check()["unwritable"] == []
 
 
 def test_errors_have_reasons(cli: Cli, site: Path, key: Path) -> None:

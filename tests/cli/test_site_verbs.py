@@ -149,5 +149,5 @@ def test_what_was_pushed_does_not_steer_the_terminal(cli: Cli, tmp_path: Path) -
     site = write(tmp_path, {**SITE, "globals.yml": 'site_greeting: "\\e[2J\\u202e"\n'})
     assert (
         cli("explain", "site_greeting", site, "--host", "web1").stdout.splitlines()[0]
-        == "site_greeting on web1 = \ufffd[2J\ufffd"
+        == r"site_greeting on web1 = \x1b[2J\u202e"
     )

@@ -1,5 +1,7 @@
 """The daemon's parts by themselves: wishes, pauses, turns, what happened, who is there, metrics."""
 
+import os
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -232,6 +234,20 @@ def test_a_cycle_that_hangs_loses_its_sign_of_life(tmp_path: Path, monkeypatch: 
             assert messages().count("WATCHDOG=1") == count
         notifier.ready("a\nb")
         assert "READY=1\nSTATUS=a b" in messages()
+
+
+def test_systemd_is_told_in_the_abstract_name_space_too_and_need_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"reconciler-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(f"\0{name}")
+        systemd.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        notifier = Notifier()
+        notifier.stopping()
+        assert systemd.recv(100) == b"STOPPING=1"
+    notifier.ready("nobody listens any more")
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    Notifier().ready("nobody ever did")
 
 
 def test_a_watchdog_meant_for_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:

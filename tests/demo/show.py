@@ -30,7 +30,7 @@ class Show:
         self.line(textwrap.fill(" ".join(text.split()), self.width))
 
     def command(self, text: str) -> None:
-        """A command that is run now, as somebody would type it."""
+        """A command that is run now, as somebody would type it: one line, however long the paths in it are."""
         self.line(f"$ {text}", "bold")
 
     def output(self, text: str, *, limit: int | None = None) -> None:

@@ -95,10 +95,13 @@ def test_update_changes_limits_in_place(engine: Engine, busybox_image: str, name
     engine.update(wanted)
     assert compare(engine, wanted) == ()
     engine.update(plain)
-    assert compare(engine, plain) == (), "limits can be changed back, and all but that of memory lifted"
-    assert engine.identity(name) == before
-    lifted = compare(engine, replace(plain, mem_limit=0))
-    assert [(d.field, is_mutable(d)) for d in lifted] == [("mem_limit", False)]
+    assert compare(engine, plain) == (), "limits can be changed back, and all but those of memory lifted"
+    pinned = replace(plain, mem_reservation=16 << 20, cpuset_cpus="0")
+    assert all(is_mutable(d) for d in compare(engine, pinned))
+    engine.update(pinned)
+    assert compare(engine, pinned) == () and engine.identity(name) == before
+    lifted = compare(engine, replace(pinned, mem_limit=0, cpuset_cpus=""))
+    assert [(d.field, is_mutable(d)) for d in lifted] == [("mem_limit", False), ("cpuset_cpus", False)]
 
 
 def test_volumes_are_labelled_and_stay(

@@ -219,7 +219,7 @@ def test_the_token_is_in_no_error(gitlab: GitLab, connect_to: Connect, token: st
     error = raised(lambda: connect_to(gitlab, timeout=0.3, retry_for=0.0).post_status(success(), "main"))
     assert token not in everything(error)
     if fault.kind == "status" and fault.status != 302:
-        assert "said by the server: [token]" in str(error)
+        assert "said by the server: ***" in str(error)
 
 
 def test_redirects_are_not_followed(gitlab: GitLab, connect_to: Connect) -> None:
@@ -432,7 +432,7 @@ def test_descriptions_are_cut_between_words(gitlab: GitLab, connect_to: Connect)
     assert shorten("one two three", 12) == "one two…"
     assert shorten("one two, three", 9) == "one two…"
     assert shorten("x" * 300, 255) == "x" * 254 + "…"
-    assert shorten("a\x00b\x1b[31m\ud800", 255) == "ab[31m?"
+    assert shorten("a\x00b\x1b[31m\ud800", 255) == r"a\x00b\x1b[31m\ud800"
     connect_to(gitlab).post_status(success("word " * 100), "main")
     assert gitlab.projects["cloud/site"].rows[0].description == "word " * 50 + "word…"
 

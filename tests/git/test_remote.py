@@ -500,3 +500,24 @@ def test_plain_paths(site: Site, tmp_path: Path) -> None:
     assert remote.poll(Remote(str(site.root / "site.git"))) == {"refs/heads/main": site.head}
     _fails("GitNotFound", remote.poll, Remote(str(tmp_path / "absent.git")))
     _fails("GitEmptyRepository", remote.fetch, Remote(f"file://{site.root}/empty.git"), tmp_path / "clone")
+
+
+@pytest.mark.parametrize("how", ["garbage", "gone"])
+def test_a_damaged_repository_is_told_from_a_proxy(tmp_path: Path, how: str) -> None:
+    (tmp_path / "git").mkdir()
+    repository = servers.make_repo(tmp_path / "git" / "site.git")
+    head = servers.commit(repository, {"b": "y"}, "one")
+    blob = servers.git(repository, "rev-parse", f"{head}:b").strip()
+    path = repository / "objects" / blob[:2] / blob[2:]
+    path.chmod(0o644)
+    content = path.read_bytes()
+    path.unlink()
+    if how == "garbage":
+        path.write_bytes(b"\0" * len(content))
+    with pytest.raises(errors.Transient) as caught:
+        remote.fetch(Remote(f"file://{repository}"), tmp_path / "clone")
+    assert caught.value.reason == "GitObjectCorrupt" and "git fsck" in str(caught.value)
+    with servers.http_server(tmp_path / "git") as server:
+        with pytest.raises(errors.Transient) as caught:
+            remote.fetch(Remote(server.url("site.git"), ca_file=server.ca_file), tmp_path / "other")
+        assert caught.value.reason == "GitServerError" and "git fsck" in str(caught.value)

@@ -14,6 +14,7 @@ import pytest
 from reconciler import errors
 from reconciler.git import tree
 from reconciler.git.tree import Budget
+from reconciler.text import printable
 from tests.git import servers
 
 FILE, DIR, LINK, MODULE = b"100644", b"40000", b"120000", b"160000"
@@ -105,10 +106,10 @@ def test_reading_at_the_same_time_as_a_checkout_gives_the_same_files(repo: Path,
         (FILE, b"GIT~1", "git's own"),
         (FILE, ".g\u200cit".encode(), "git's own"),
         (FILE, "\ufeff.git".encode(), "git's own"),
-        (FILE, b"new\nline", "control"),
-        (FILE, b"esc\x1b[2J", "control"),
-        (FILE, b"del\x7f", "control"),
-        (FILE, "c1\x9b".encode(), "control"),
+        (FILE, b"new\nline", "cannot be seen"),
+        (FILE, b"esc\x1b[2J", "cannot be seen"),
+        (FILE, b"del\x7f", "cannot be seen"),
+        (FILE, "c1\x9b".encode(), "cannot be seen"),
         (FILE, b"latin\xe9", "not UTF-8"),
         (FILE, b"n" * 256, "256 bytes"),
     ],
@@ -175,7 +176,7 @@ def test_every_problem_is_reported_at_once(repo: Path) -> None:
     sub = servers.raw_tree(repo, [(LINK, b"link", blob), (FILE, b"ok", blob)])
     rows = [(FILE, b".git", blob), (FILE, b"a\tb", blob), (DIR, b"sub", sub), (MODULE, b"x", "2" * 40)]
     problems = _refused(tree.read, repo, servers.commit_tree(repo, servers.raw_tree(repo, rows), "bad"))
-    assert sorted(problems) == [".git", "a\\x09b", "sub/link", "x"]
+    assert sorted(problems) == [".git", "a\\tb", "sub/link", "x"]
 
 
 def test_a_mode_that_lies_about_its_object(repo: Path) -> None:
@@ -334,7 +335,7 @@ def test_a_directory_is_as_strict(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/latin\xe9")).write_text("x")
     (tmp_path / "tab\t").write_text("x")
     problems = _refused(tree.read_worktree, tmp_path)
-    assert sorted(problems) == ["latin\\xe9", "link", "loop", "pipe", "sub/.git", "tab\\x09"]
+    assert sorted(problems) == ["latin\\xe9", "link", "loop", "pipe", "sub/.git", "tab\\t"]
     _fails("SitePathMissing", tree.read_worktree, tmp_path / "absent")
     _fails("SitePathMissing", tree.read_worktree, tmp_path / "ok")
 
@@ -355,3 +356,22 @@ def test_an_unreadable_file_is_not_an_absent_one(tmp_path: Path) -> None:
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "secret:1:1: cannot be read: Permission denied" in done.stdout
+
+
+def test_names_that_only_some_systems_tell_apart(repo: Path, tmp_path: Path) -> None:
+    names = ["config/a.conf", "config/A.conf", "caf\u00e9", "cafe\u0301", "other"]
+    head = servers.commit(repo, dict.fromkeys(names, "x"), "twins")
+    folder = tmp_path / "folder"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    for problems in (_refused(tree.read, repo, head), _refused(tree.read_worktree, folder)):
+        assert sorted(problems) == ["caf\u00e9", "config/a.conf"]
+        assert "differ in case or accents only" in str(problems["config/a.conf"])
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\u200bb", "a\x9bb", "a\u2028b", "a\ue000b"])
+def test_names_that_cannot_be_seen(name: str, repo: Path) -> None:
+    head = servers.commit_tree(repo, servers.raw_tree(repo, [(FILE, name.encode(), _blob(repo))]), "unseen")
+    problems = _refused(tree.read, repo, head)
+    assert list(problems) == [printable(name)] and "cannot be seen" in str(problems[printable(name)])

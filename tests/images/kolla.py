@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 CONSTRAINTS = HERE / f"upper-constraints-{RELEASE}.txt"
 BASE_IMAGE = "local/debian"
 BASE_TAG = "bookworm"
-# Section of kolla-build.conf -> the sdist on PyPI that it installs.
+# Section of kolla-build.conf -> the sdist on PyPI that it installs. Their checksums, and what kolla-build needs, are in *.lock.
 SOURCES = {
     "keystone-base": ("keystone", "27.1.0"),
     "glance-base": ("glance", "30.2.0"),
@@ -81,15 +81,14 @@ def run(argv: list[str | Path], log: Path, env: Mapping[str, str] | None = None,
 
 
 def environment(log: Path) -> Path:
-    """The folder of the virtual environment that holds kolla-build; made when missing or of another version."""
+    """The folder of the virtual environment that holds kolla-build; made when missing or of another lock."""
     folder = paths.cache("images") / "venv"
-    stamp = folder / f"kolla-{KOLLA_VERSION}"
+    lock = HERE / "kolla.lock"
+    stamp = folder / f"kolla-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
     if not stamp.exists():
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
-        # pbr, setuptools and wheel let pip read the sdists' metadata without an isolated build for each.
-        needed = [f"kolla=={KOLLA_VERSION}", "docker", "pbr", "setuptools<81", "wheel"]
-        run([folder / "bin" / "pip", "install", "--quiet", *needed], log)
+        run([folder / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", lock], log)
         stamp.touch()
     return folder
 
@@ -118,14 +117,11 @@ def base_tar(log: Path) -> Path:
 def sources(log: Path) -> dict[str, Path]:
     """The sdists, by section of kolla-build.conf."""
     folder = paths.cache("images", "sources")
-    found = {}
-    for section, (project, version) in SOURCES.items():
-        file = folder / f"{project}-{version}.tar.gz"
-        if not file.exists():
-            pip = environment(log) / "bin" / "pip"
-            options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
-            run([pip, "download", *options, "--dest", folder, f"{project}=={version}"], log)
-        found[section] = file
+    found = {section: folder / f"{project}-{version}.tar.gz" for section, (project, version) in SOURCES.items()}
+    if not all(file.exists() for file in found.values()):
+        pip = environment(log) / "bin" / "pip"
+        options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
+        run([pip, "download", *options, "--dest", folder, "-r", HERE / "sources.lock"], log)
     requirements = folder / f"requirements-{RELEASE}.tar.gz"
     with tarfile.open(requirements, "w:gz") as archive:
         archive.add(CONSTRAINTS, arcname=f"requirements-{RELEASE}/upper-constraints.txt")

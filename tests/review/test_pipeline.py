@@ -1,5 +1,6 @@
 """site-example's pipeline, run for real with gitlab-ci-local: a bare repository, a clone of it, the GitLab stand-in."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import _unavailable
 from tests.forge.gitlab_server import GitLab
 from tests.forge.gitlab_state import MergeRequest
+from tests.support import wheel as wheels
 from tests.support.paths import CHECKOUT
 
 from . import ci_local, sites
@@ -125,11 +128,100 @@ def test_a_push_is_validated_and_a_schedule_sums_up(pipeline: Pipeline, token: s
     assert pipeline.notes == []
 
 
+# --- the program that the job runs ----------------------------------------------------------------------------------
+
+# What a branch may commit, hoping that the job's Python finds it first.
+PLANTED = dict.fromkeys(
+    ("pip.py", "venv.py", "zipfile.py", "reconciler.py"), "open('planted', 'w'); raise SystemExit(0)\n"
+)
+UNSET = "set the CI variables RECONCILER_WHEEL and RECONCILER_WHEEL_SHA256"
+
+
+@pytest.fixture
+def path_without_program() -> str:
+    """A PATH as an image has it that brings a Python and not the program."""
+    path = f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin"
+    assert shutil.which("reconciler", path=path) is None
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wheel", "checksum", "said"),
+    [
+        ("{wheel}", "", UNSET),
+        ("", "{sha256}", UNSET),
+        ("{wheel}", "0" * 64, "DO NOT MATCH THE HASHES"),
+        ("reconciler", "{sha256}", "must have their versions pinned"),
+        ("http://127.0.0.1:9/kolla_reconciler-0.1.0-py3-none-any.whl", "0" * 64, "Connection refused"),
+    ],
+)
+def test_nothing_is_installed_but_what_the_site_chose(
+    tmp_path: Path, path_without_program: str, wheel: str, checksum: str, said: str
+) -> None:
+    """The job's own lines, in a work tree that a stranger wrote, beside an index that has a stranger's package."""
+    lines = yaml.safe_load((CHECKOUT / "site-example/ci/reconciler.gitlab-ci.yml").read_text())[".reconciler"]
+    work = tmp_path / "work"
+    work.mkdir()
+    for name, text in PLANTED.items():
+        (work / name).write_text(text)
+    stranger = tmp_path / "index/reconciler-0.2.2-py3-none-any.whl"
+    stranger.parent.mkdir()
+    stranger.write_bytes(b"a wheel of somebody else's")
+    digest = hashlib.sha256(stranger.read_bytes()).hexdigest()
+    env = {
+        "PATH": path_without_program,
+        "HOME": str(tmp_path),
+        "TMPDIR": str(tmp_path),
+        "CI_JOB_ID": "1",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(stranger.parent),
+        "PIP_RETRIES": "0",
+        "RECONCILER_WHEEL": wheel.format(wheel=stranger),
+        "RECONCILER_WHEEL_SHA256": checksum.format(sha256=digest),
+    }
+    script = "\n".join([*lines["before_script"], "touch installed"])
+    done = subprocess.run(["sh", "-c", script], cwd=work, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert sorted(path.name for path in work.iterdir()) == sorted(PLANTED)
+
+
+def test_a_job_without_a_program_fails(pipeline: Pipeline, tmp_path: Path, path_without_program: str) -> None:
+    pipeline.path = path_without_program
+    pipeline.push()
+    done = pipeline.run("validate", CI_PIPELINE_SOURCE="push", CI_COMMIT_BRANCH="change")
+    assert done.returncode != 0
+    assert UNSET in done.stdout
+    assert "the site is valid" not in done.stdout
+
+
+def test_a_job_installs_the_wheel_that_the_site_chose(
+    pipeline: Pipeline, tmp_path: Path, path_without_program: str
+) -> None:
+    wheel = wheels.build(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    pipeline.work.commit({**sites.example(), **PLANTED, f"ci/{wheel.name}": wheel.read_bytes()})
+    variables = {
+        **pipeline.variables,
+        "CI_PIPELINE_SOURCE": "push",
+        "CI_COMMIT_BRANCH": "change",
+        "RECONCILER_WHEEL": f"ci/{wheel.name}",
+        "RECONCILER_WHEEL_SHA256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
+    }
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.dependencies()), "TMPDIR": str(tmp_path / "jobs")}
+    done = ci_local.run(pipeline.work.root, "validate", variables, path_without_program, **index)
+    assert not (pipeline.work.root / "planted").exists()
+    # The real program ran, and what does not belong in a site is all that it found.
+    assert "4 problems in 4 files" in done.stdout, done.stdout
+    assert "pip.py" in done.stdout
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
 def test_the_pipeline_is_valid_gitlab_ci() -> None:
     """Against GitLab's own schema of .gitlab-ci.yml, as check-jsonschema brings it."""
     program = shutil.which("check-jsonschema", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:
-        _unavailable("check-jsonschema is missing: run `pip install check-jsonschema`")
+        _unavailable("check-jsonschema is missing: run `make venv`")
     files = [CHECKOUT / "site-example/.gitlab-ci.yml", CHECKOUT / "site-example/ci/reconciler.gitlab-ci.yml"]
     words = [str(program), "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", *map(str, files)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)

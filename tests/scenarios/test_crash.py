@@ -9,7 +9,7 @@ import pytest
 from docker import errors as docker_errors
 
 from tests.scenarios import crash
-from tests.support.lab import Lab, lines
+from tests.support.lab import Lab, lines, wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -100,7 +100,7 @@ def killed(lab: Lab, point: str, late: float = 0.0) -> None:
     assert {name for name in keep if after[name] != then[name]} == set(), lines(report)
     assert [loaded(lab, "rt-kill-web", name) for name in ("web.conf", "more.conf")] == ["colour = red"] * 2
     assert loaded(lab, "rt-kill-lb", "lb.conf") == "colour = red"
-    assert crash.leftovers(lab) == []
+    wait_for("nothing is left over", lambda: not crash.leftovers(lab))  # statuses are noted by a thread of their own
     again = lab.reconcile(deep=True)
     assert again.plan is not None and again.plan.empty and not again.plan.held, lines(again)
     assert lab.identities() == after
@@ -138,7 +138,7 @@ def killed_going_back(lab: Lab, point: str, late: float = 0.0) -> None:
     assert after["rt-kill-web"][0] == before["rt-kill-web"][0] and after["rt-kill-web"][1]
     assert [loaded(lab, "rt-kill-web", name) for name in ("web.conf", "more.conf")] == ["colour = blue"] * 2, report
     assert "blue" in (lab.config_root / "rt-kill-web/web.conf").read_text()
-    assert crash.leftovers(lab) == []
+    wait_for("nothing is left over", lambda: not crash.leftovers(lab))  # statuses are noted by a thread of their own
     again = lab.reconcile(deep=True)
     assert again.plan is not None and again.plan.empty, lines(again)
     assert [(held.target, held.reason) for held in again.plan.held] == [("rt-kill-web", "Quarantined")]

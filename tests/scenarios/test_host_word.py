@@ -158,6 +158,8 @@ def test_what_an_earlier_version_wrote_is_still_known(lab: Place) -> None:
     (lab.state / "written.json").unlink()
     (lab.state / "owner.json").unlink()
     lab.close_node()
+    for witness in lab.config_root.glob(".reconciler-*"):
+        witness.unlink()
     before = lab.identities()
     report = lab.reconcile(deep=True)
     assert report.converged and report.plan is not None and report.plan.empty and lab.identities() == before
@@ -187,14 +189,35 @@ def test_a_site_that_takes_anothers_name_gets_nothing_of_it(lab: Place, tmp_path
         assert lab.identities()["rt-word-a"] == mine["rt-word-a"]
 
 
-def test_a_lost_state_is_given_its_containers_back(lab: Place) -> None:
+def test_a_lost_state_is_noticed_and_one_word_gives_everything_back(lab: Place) -> None:
+    """The branch may hold anything by then: nothing of it is accepted, nothing is made and no job runs once more."""
+    assert lab.ask("rt-word-a").converged
+    good, key, before = lab.head, lab.run("owner", "show").stdout.strip(), lab.identities()
+    lab.close_node()
+    shutil.rmtree(lab.state)
+    for _ in range(2):
+        report = lab.ask("rt-word-a", "rt-word-new", message="a stranger's, perhaps")
+        assert report.failure and report.failure[0] == "StateLost" and not report.outcomes
+        assert f"anchor accept {good[:12]}" in report.failure[1] and lab.identities() == before
+    assert "StateLost" in lab.run("status").stdout and lab.run("plan", check=False).returncode == 1
+    lab.run("anchor", "accept", lab.head, "--reason", "the disk was exchanged")
+    assert lab.reconcile().converged and lab.identities()["rt-word-a"] == before["rt-word-a"]
+    assert lab.run("owner", "show").stdout.split() == [key], "its containers are known as its own, with no claim"
+
+
+def test_a_state_lost_with_the_files_is_known_by_the_containers(lab: Place) -> None:
     assert lab.ask("rt-word-a").converged
     key, before = lab.run("owner", "show").stdout.strip(), lab.identities()
     lab.close_node()
     shutil.rmtree(lab.state)
+    shutil.rmtree(lab.config_root)
+    lab.config_root.mkdir(mode=0o755)
     report = lab.reconcile()
-    assert held(report)["rt-word-a"][0] == "NotOwned" and f"owner claim {key}" in held(report)["rt-word-a"][1]
+    assert report.refusal and report.refusal.reason == "StateLost" and report.plan is None
+    assert f"owner claim {key}" in report.refusal.message and lab.identities() == before
     lab.run("owner", "claim", key)
+    assert not lab.reconcile().converged, "whose they are is said, and not yet what may come"
+    lab.run("anchor", "accept", lab.head, "--reason", "restored")
     assert lab.reconcile().converged and lab.identities() == before
     assert lab.run("owner", "show").stdout.split()[1:] == ["also", key]
 

@@ -1,6 +1,10 @@
 """Situations that an operator meets, with a real engine, a real git server and a stateful forge."""
 
+import os
+import shutil
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import docker
@@ -12,6 +16,14 @@ from tests.scenarios.plain import PORT
 from tests.support.lab import ADDRESS, Lab, lines, results, wait_for
 
 pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder of the host that is not there. Not below /tmp, where the engine makes what is missing."""
+    path = Path(f"/srv/rt-late-{os.getpid()}")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def page() -> str:
@@ -139,9 +151,47 @@ def test_a_port_that_is_taken(lab: Lab) -> None:
         lab.push("a port that somebody has")
         outcome = results(lab.reconcile())["replace:rt-web"]
         assert (outcome.result, outcome.reason) == ("rolled-back", "PortInUse"), outcome.message
+        # The configuration is not at fault: it waits, less and less often interrupting what works, with the reason in the headline.
+        before = lab.identities()
+        held = lab.reconcile()
+        assert lines(held) == [] and lab.identities() == before
+        ready = {condition.type: condition for condition in held.conditions}["Ready"]
+        assert ready.reason == "PortInUse" and "the host is" in ready.message and "UTC" in ready.message
+        lab.node.clock = lambda: datetime.now(UTC) + timedelta(seconds=70)
+        assert results(lab.reconcile())["replace:rt-web"].reason == "PortInUse"
+        assert lab.node.state.memory().failures["rt-web"].tries == 2
     finally:
         thief.remove(force=True)
         client.close()
+
+
+def test_what_the_host_lacks_is_no_verdict_about_the_configuration(lab: Lab, elsewhere: Path) -> None:
+    """Mending the host is enough; and what never worked is not said to have been rolled back."""
+    late = elsewhere
+    identity = lab.identities()["rt-web"][0]
+    lab.edit("globals.yml", "node_config", f"web_volumes: ['{late}/file:/x:ro']\nnode_config")
+    lab.push("binds what is not there yet")
+    assert results(lab.reconcile())["replace:rt-web"].result == "rolled-back"
+    assert lines(lab.reconcile()) == [] and lab.identities()["rt-web"][0] == identity
+    late.mkdir()
+    (late / "file").touch()
+    mended = lab.reconcile()
+    assert lines(mended) == ["replace    rt-web  (mounts./x differs)"] and mended.converged
+    assert not lab.node.state.memory().failures and not lab.node.state.memory().quarantine
+
+
+def test_what_never_worked_is_tried_again_and_not_rolled_back(empty_lab: Lab, elsewhere: Path) -> None:
+    lab, late = empty_lab, elsewhere
+    lab.edit("globals.yml", "node_config", f"web_volumes: ['{late}/file:/x:ro']\nnode_config")
+    lab.push("binds what is not there yet")
+    for _ in range(3):
+        report = lab.reconcile()
+        assert {outcome.result for outcome in report.failed} == {"failed"}, report.outcomes
+        ready = {condition.type: condition for condition in report.conditions}["Ready"]
+        assert ready.reason == "MountMissing" and "rolled back" not in ready.message
+    late.mkdir()
+    (late / "file").touch()
+    assert lab.reconcile().converged and "fine" in page()
 
 
 def test_a_wrong_tag_touches_nothing(lab: Lab) -> None:
@@ -216,6 +266,14 @@ def test_drift_can_be_reported_instead(lab: Lab) -> None:
     client.close()
     lab.node.statuses.flush(10)
     assert lab.statuses()[-1][0] == "failed" and lab.statuses()[-1][1].startswith("drift: rt-side")
+    # A commit about something else is carried out, and counts as such; the drift stays what it is, and what follows is drift too.
+    lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
+    head = lab.push("another colour")
+    report = lab.reconcile()
+    assert [line.split()[:2] for line in lines(report)] == [["write", "rt-web/web.conf"], ["restart", "rt-web"]]
+    assert [h.target for h in report.drift] == ["rt-side"] and lab.node.state.memory().revision == head
+    (lab.config_root / "rt-web/web.conf").write_text("[DEFAULT]\ncolour = mine\n")
+    assert {h.target for h in lab.reconcile().drift} == {"rt-side", "rt-web/web.conf"}
 
 
 def test_an_invalid_push_is_refused_whole(lab: Lab) -> None:

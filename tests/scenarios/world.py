@@ -29,7 +29,7 @@ from reconciler.model import (
     Verb,
     aside,
 )
-from reconciler.normal import MUTABLE
+from reconciler.normal import ADJUSTABLE, MUTABLE
 from reconciler.plan import Basis, diff, in_force, quarantined
 from reconciler.render.digest import part_digest
 
@@ -103,7 +103,9 @@ class World:
 
     def conclude(self, desired: Desired, done: Plan, actual: Actual, memory: Memory) -> None:
         """The end of a cycle in which every action was done."""
-        if any(held.reason not in HARMLESS for held in done.held):
+        if any(
+            held.reason not in HARMLESS and not (held.drift and held.reason == "DriftReported") for held in done.held
+        ):
             return
         names = {container.name for container in desired.containers}
         kept = {name: applied for name, applied in self.memory.applied.items() if name in names}
@@ -235,6 +237,7 @@ class World:
         assert container is not None
         running = self.containers[name]
         values: dict[str, Any] = {option: getattr(container, option) for option in MUTABLE}
+        values |= {option: value for option in ADJUSTABLE if (value := getattr(container, option))}
         self.containers[name] = replace(running, spec=replace(running.spec, **values))
 
     # --- memory ------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_only_what_is_missing_or_empty(tmp_path: Path, ssh_key: Key) -> None:
     path = tmp_path / "passwords.yml"
     text = (
         "# Chosen in 2019, in the vendor's console too\nkeystone_admin_password: 'ours'\nvmware_password: hand made\n\n"
-        'database_password:\ndesignate_pool_id: ""\ndocker_registry_password:\nport: 017\nratio: 1.50\nyes_no: true\n'
+        "database_password:\ndesignate_pool_id: \"\"\ndocker_registry_password:\nport: '017'\nratio: '1.50'\nyes_no: 'true'\n"
         "kolla_ssh_key:\n  private_key: p\n  public_key: q\nosprofiler_secret: kept\nlist: [a, b]\n"
     )
     before = _write(path, text, ssh_key)
@@ -244,7 +244,7 @@ def test_a_program_that_changes_more_is_noticed(tmp_path: Path, ssh_key: Key, ot
     path, program = tmp_path / "passwords.yml", tmp_path / "bin"
     real = sops.find_program()
     program.write_text(
-        f'#!/bin/sh\n{real} "$@" || exit\n[ "$1" = set ] || exit 0\n'
+        f'#!/bin/sh\n{real} "$@" || exit\n[ "$3" = set ] || exit 0\n'
         f'eval file=\\${{$(($# - 1))}}\nexec {real} rotate --in-place --input-type yaml --output-type yaml "$file"\n'
     )
     program.chmod(0o755)

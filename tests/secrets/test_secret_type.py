@@ -10,6 +10,7 @@ import logging
 import pickle
 import pprint
 import secrets
+import shlex
 import time
 import traceback
 from collections.abc import Callable
@@ -167,6 +168,21 @@ SPELLINGS: list[Callable[[str], str]] = [
 ]
 
 
+# What is quoted as the programs do that write it down.
+QUOTINGS: list[Callable[[str], str]] = [
+    *SPELLINGS[3:],
+    shlex.quote,
+    lambda s: json.dumps(json.dumps(s)),
+    lambda s: "'" + s.replace("'", "''") + "'",
+    lambda s: "'" + s.replace("\\", "\\\\").replace("'", "\\'") + "'",
+    lambda s: '"' + s.replace("\\", "\\\\").replace('"', '\\"').replace("'", "\\'") + '"',
+    lambda s: yaml.safe_dump(s, default_style='"', width=2**30).strip(),
+    lambda s: s.encode().hex().upper(),
+    lambda s: repr(s.encode()),
+    lambda s: s.replace("$", "$$"),
+]
+
+
 @pytest.mark.parametrize("spell", SPELLINGS)
 @pytest.mark.parametrize("text", [TEXT, "pä$$ w/ö&r=d+\"'\\<x>\t%", "aaaaaa", "abcabcabc"])
 def test_every_spelling_is_found(spell: Callable[[str], str], text: str) -> None:
@@ -207,10 +223,33 @@ def test_no_secret_survives(values: list[str], others: list[str], random: object
         assert len(shown) <= len(text)
 
 
-@given(st.text(max_size=200), st.lists(st.text(max_size=5), max_size=5))
-def test_short_secrets_and_foreign_texts_stay(text: str, short: list[str]) -> None:
+@given(st.text(max_size=200), st.lists(st.text(max_size=2), max_size=5))
+def test_the_shortest_secrets_and_foreign_texts_stay(text: str, short: list[str]) -> None:
     assert redact(text, [Secret(value) for value in short]) == text
     assert redact(text, []) == text
+
+
+def test_a_short_secret_is_found_as_a_word_of_its_own() -> None:
+    short = [Secret("pin"), Secret("ab-12"), Secret("***")]
+    shown = redact("spinning pin: 'pin' (ab-12) ab-123 xab-12 *** p=pin&x", short)
+    assert shown == "spinning ***: '***' (***) ab-123 xab-12 *** p=***&x"
+
+
+def test_a_secret_that_is_cut_short_is_found() -> None:
+    value = secrets.token_urlsafe(30)
+    for end in ("", "…", "'", "...", "\n"):
+        assert redact(f"near '{value[:20]}{end}", [Secret(value)]) == f"near '{MASK}{end}"
+    assert value[:20] in redact(f"near '{value[:20]}{'x' * 9}", [Secret(value)])  # another word that begins alike
+
+
+@given(st.text([*map(chr, range(32, 127)), "ä", "ß"], min_size=6, max_size=40), st.sampled_from(QUOTINGS))
+def test_a_secret_is_found_however_programs_quote_it(value: str, quote: Callable[[str], str]) -> None:
+    try:
+        written = quote(value)
+    except ValueError:
+        return
+    shown = redact(f"<{written}>", [Secret(value)])
+    assert written.strip("'\"") not in shown or written.strip("'\"").strip() == "" or len(value.strip()) < 6
 
 
 def test_lines_of_a_private_key_are_found_alone() -> None:

@@ -3,6 +3,8 @@
 import base64
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import pytest
 
 from reconciler import errors, run, secret, sops
 from tests.secrets.conftest import Key
+from tests.support import sealed
 
 DATA = {
     "database_password": "pä$$wörd: 'x' #\"\n\\",
@@ -23,7 +26,7 @@ DATA = {
         "public_key": "ssh-rsa A",
     },
     "list": ["one", "two"],
-    "pin": 12345,
+    "pin": "12345",
     "rabbitmq_password": secret.Secret("already hidden"),
 }
 
@@ -53,7 +56,7 @@ def test_the_program_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("RECONCILER_SOPS", "/opt/sops")
     assert sops.find_program() == Path("/opt/sops")
     assert sops.find_program(Path("/x/sops")) == Path("/x/sops")
-    reason, message = _reason(lambda: sops.encrypt({"a": "b"}, ["age1abc"]))
+    reason, message = _reason(lambda: sops.encrypt({"a": "b"}, [sealed.age_recipient()]))
     assert reason == "ProgramMissing" and "/opt/sops" in message
 
 
@@ -61,7 +64,7 @@ def test_the_program_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_decrypts_to_secrets(encrypted: bytes, which: str, request: pytest.FixtureRequest) -> None:
     key: Key = request.getfixturevalue(which)
     values = sops.decrypt(encrypted, name="passwords.yml", keys=key.keys)
-    assert secret.reveal(values) == {**DATA, "pin": "12345", "rabbitmq_password": "already hidden"}
+    assert secret.reveal(values) == {**DATA, "rabbitmq_password": "already hidden"}
     assert isinstance(values["nova_ssh_key"]["private_key"], secret.Secret)
     assert values["docker_registry_password"] is None
     assert list(values) == list(DATA)
@@ -144,6 +147,7 @@ TAMPERED = [
     ("SopsNotEncrypted", lambda c: b"- a\n"),
     ("SopsNotEncrypted", lambda c: b""),
     ("SopsFailed", lambda c: c + b"\n<<<<<<< HEAD\n"),
+    ("SopsFailed", lambda c: c + b"more: " + b"[" * 1_000_000 + b"]" * 1_000_000),
     ("SopsFailed", lambda c: c.replace(b"pin:", b"database_password:")),
     ("SopsFailed", lambda c: c + b"---\n" + c),
     ("SopsFailed", lambda c: b"\xff\x00" + c),
@@ -178,14 +182,62 @@ def test_a_file_must_not_choose_whom_we_ask_over_the_network(encrypted: bytes, s
     assert reason == "SopsRemoteKey" and "kms" in message
 
 
-def test_works_in_a_limited_child(encrypted: bytes, ssh_key: Key, other_ssh_key: Key) -> None:
-    def ask(key: Key) -> Any:
-        content = base64.b64encode(encrypted).decode()
-        argument = {"content": content, "name": "passwords.yml", "keys": key.keys.to_json()}
-        return run.python("reconciler.sops:decrypt_child", argument, limits=run.Limits(seconds=30), no_network=True)
+def test_what_is_unlocked_is_not_looked_at(
+    encrypted: bytes, ssh_key: Key, other_ssh_key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judging a file and opening it are two steps: the first one's process holds no key, the second one's parses nothing."""
+    examined = sops.examine(encrypted, name="p")
+    text, recipients = examined.text, examined.recipients
+    assert list(recipients) == sops.recipients(encrypted)
+    opened = sops.decrypt(encrypted, name="p", keys=ssh_key.keys)
+    monkeypatch.setattr(sops, "sealed", None)
+    monkeypatch.setattr(sops, "yaml", None)
+    assert sops.unlock(text, name="p", recipients=recipients, keys=ssh_key.keys) == opened
+    reason, message = _reason(lambda: sops.unlock(text, name="p", recipients=recipients, keys=other_ssh_key.keys))
+    assert reason == "SopsNoKey" and recipients[0] in message
 
-    assert secret.conceal(ask(ssh_key)) == sops.decrypt(encrypted, name="p", keys=ssh_key.keys)
-    assert _reason(lambda: ask(other_ssh_key))[0] == "SopsNoKey"
+
+def test_sops_reaches_nothing(tmp_path: Path, ssh_key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in the place of sops finds no network, and of files its key alone."""
+    source = tmp_path / "spy.c"
+    source.write_text(_SPY)
+    spy = tmp_path / "sops"
+    if not shutil.which("cc") or subprocess.run(["cc", "-o", spy, source], check=False).returncode:
+        pytest.skip("there is no C compiler")
+    (tmp_path / "other").write_text("not for sops")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = run.program(
+            [spy, ssh_key.file, tmp_path / "other", str(server.getsockname()[1]), tmp_path / "made"],
+            confined=run.Confined((ssh_key.file,)),
+        )
+    assert found.stdout.decode().split() == ["key:yes", "other:no", "connect:no", "write:no", "exec:no"]
+
+
+_SPY = """
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int main(int count, char **word) {
+    struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(atoi(word[3]))};
+    int made = socket(AF_INET, SOCK_STREAM, 0);
+    inet_pton(AF_INET, "127.0.0.1", &there.sin_addr);
+    printf("key:%s ", open(word[1], O_RDONLY) < 0 ? "no" : "yes");
+    printf("other:%s ", open(word[2], O_RDONLY) < 0 ? "no" : "yes");
+    printf("connect:%s ", made < 0 || connect(made, (void *)&there, sizeof there) < 0 ? "no" : "yes");
+    printf("write:%s ", open(word[4], O_CREAT | O_WRONLY, 0600) < 0 ? "no" : "yes");
+    fflush(stdout);
+    execl("/bin/true", "true", (char *)0);
+    printf("exec:no");
+    return 0;
+}
+"""
+
+
+def test_keys_survive_a_child() -> None:
     assert sops.Keys.from_json(sops.Keys(ssh_key_file=Path("/k")).to_json()) == sops.Keys(ssh_key_file=Path("/k"))
 
 
@@ -193,8 +245,6 @@ def test_creation_rules(tmp_path: Path, ssh_key: Key, other_ssh_key: Key) -> Non
     rules = (
         f"creation_rules:\n  - path_regex: ^passwords/ctl\\.yml$\n    age: {ssh_key.recipient}\n"
         f"  - path_regex: ^passwords\\.yml$\n    age:\n      - {other_ssh_key.recipient}\n"
-        "  - path_regex: ^open\\.yml$\n    encrypted_regex: ^secret\n"
-        f"    age: {ssh_key.recipient}\n"
     )
     (tmp_path / ".sops.yaml").write_text(rules)
     (tmp_path / "passwords").mkdir()
@@ -202,11 +252,10 @@ def test_creation_rules(tmp_path: Path, ssh_key: Key, other_ssh_key: Key) -> Non
     assert sops.recipients(made) == [ssh_key.recipient]
     made = sops.encrypt({"a": "b"}, None, path=tmp_path / "passwords.yml")
     assert sops.recipients(made) == [other_ssh_key.recipient]
-    assert _reason(lambda: sops.encrypt({"a": "b"}, None, path=tmp_path / "open.yml"))[0] == "SopsNotEncrypted"
     assert _reason(lambda: sops.encrypt({"a": "b"}, None, path=tmp_path / "other.yml"))[0] == "SopsNoRecipients"
     assert _reason(lambda: sops.encrypt({"a": "b"}, []))[0] == "SopsNoRecipients"
     assert _reason(lambda: sops.encrypt({"a": "b"}, ["--help"]))[0] == "SopsNoRecipients"
-    assert _reason(lambda: sops.encrypt({"a": "b"}, ["age1nonsense"]))[0] == "SopsFailed"
+    assert _reason(lambda: sops.encrypt({"a": "b"}, ["age1nonsense"]))[0] == "SopsNoRecipients"
 
 
 def test_no_value_on_a_command_line_and_no_secret_on_disk(tmp_path: Path, ssh_key: Key) -> None:

@@ -16,6 +16,7 @@ import yaml
 from reconciler import catalogue, site
 from reconciler.model import Desired, to_json
 from reconciler.render import render
+from tests.support import sealed
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "services"
@@ -49,10 +50,9 @@ def load(folder: Path) -> site.Site:
     shipped = catalogue.load(read(SHIPPED), "catalogue")
     secrets: dict[str, Any] = {}
     for name, declared in sorted(shipped.passwords().items()):
-        pair = {"private_key": "ENC[private]", "public_key": "ENC[public]"}
-        secrets[name] = pair if declared["kind"] == "ssh_key" else f"ENC[{name}]"
-    encrypted = yaml.safe_dump({**secrets, "sops": {"mac": "ENC[mac]"}})
-    return site.load({**read(folder), "passwords.yml": encrypted.encode()}, shipped)
+        pair = {"private_key": "private", "public_key": "public"}
+        secrets[name] = pair if declared["kind"] == "ssh_key" else name
+    return site.load({**read(folder), "passwords.yml": sealed.text(secrets).encode()}, shipped)
 
 
 def desired(case: str, host: str) -> Desired:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from reconciler.render import tokens
+from reconciler.render import write
 from tests.services import golden
 
 pytestmark = [pytest.mark.images, pytest.mark.engine]
@@ -63,7 +63,7 @@ def test_its_program_takes_the_configuration(
         if file.container == container.name:
             path = tmp_path / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(tokens.bind(file.content, {secret: value(secret) for secret in file.secrets}))
+            path.write_text(write(file, {secret: value(secret) for secret in file.secrets}))
     script = 'sudo() { if [ "$(id -u)" = 0 ]; then shift; "$@"; else command sudo "$@"; fi; }\n'
     script += f"sudo -E kolla_set_configs && sudo -E kolla_set_configs --check && {command}"
     running = docker_client.containers.create(

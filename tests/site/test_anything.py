@@ -12,6 +12,7 @@ from reconciler import catalogue, data, site
 from reconciler.errors import SiteInvalid
 from reconciler.site.editor import composed_schemas
 from reconciler.site.reference import reference_markdown
+from tests.support import sealed
 
 WORDS = st.sampled_from(
     [
@@ -60,9 +61,9 @@ VALID: dict[str, Any] = {
     },
     "hosts/ctl1.yml": {"keystone_ratio": 0.5, "site_x": None},
     "passwords.yml": {
-        "keystone_admin_password": "ENC[a]",
-        "keystone_ssh_key": {"private_key": "ENC[b]"},
-        "sops": {"mac": "ENC[c]", "age": [{"recipient": "age1"}]},
+        "keystone_admin_password": sealed.cipher("a"),
+        "keystone_ssh_key": {"private_key": sealed.cipher("b")},
+        "sops": sealed.metadata(),
     },
     "reconciler.yml": {
         "drift": {"mode": "heal", "services": {"keystone": "report"}, "fields": {"image": "ignore"}},

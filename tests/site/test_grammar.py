@@ -27,6 +27,7 @@ from reconciler.document.yaml import Document
         ("8080", "number", 8080),
         ("0.5", "number", 0.5),
         ("1e-3", "number", 0.001),
+        ("1e999", "number", "1e999"),
         ("", "integer", ""),
         ("9" * 40, "integer", "9" * 40),
         (8080, "string", 8080),
@@ -139,3 +140,35 @@ def test_defaults_are_filled_in_below_what_is_said() -> None:
         "a": {"b": 1, "c": 60},
         "list": [{"d": "x"}, {"d": "y"}],
     }
+
+
+@pytest.mark.parametrize("value", ["9" * 400 + "s", "4000d", 10**18, -1, True, "1.5.5h", float("inf")])
+def test_durations_that_are_none(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"duration|too long"):
+        seconds(value)
+
+
+@pytest.mark.parametrize(
+    ("items", "twice"),
+    [
+        ([1, True], False),
+        ([1, 1.0], True),
+        ([0, False, "", None, [], {}], False),
+        ([{"a": 1, "b": [2]}, {"b": [2], "a": 1}], True),
+        ([[1], [True]], False),
+        ([["a"], "a"], False),
+    ],
+)
+def test_unique_is_what_json_schema_calls_unique(items: list[Any], twice: bool) -> None:
+    assert Grammar({"type": "array", "uniqueItems": True, "minItems": 0}).valid(items) is not twice
+    assert Grammar({"enum": items[:1]}).valid(items[1]) is twice
+
+
+def test_a_pattern_ends_where_the_text_does() -> None:
+    grammar = Grammar({"type": "string", "pattern": "^[a-z]+$"})
+    assert grammar.valid("web") and not grammar.valid("web\n")
+
+
+def test_of_very_many_problems_the_first_are_shown() -> None:
+    found = Grammar({"type": "array", "items": {"type": "string"}}).check(Document("f.yml", list(range(500))))
+    assert len(found) == 101 and "more problems than these 100" in found[-1].message

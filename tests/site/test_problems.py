@@ -7,6 +7,7 @@ import pytest
 from reconciler import catalogue, site
 from reconciler.errors import SiteInvalid
 from tests.site import archive
+from tests.support import sealed
 
 CASES = sorted((Path(__file__).parent / "problems").glob("*.txt"))
 INVENTORY = "hosts: {ctl1: {addresses: {network: 10.0.0.1}, groups: [control]}}\n"
@@ -23,7 +24,7 @@ def report(files: dict[str, bytes], shipped: catalogue.Catalogue) -> str:
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_site_is_judged_as_its_fixture_says(path: Path, shipped: catalogue.Catalogue) -> None:
-    _, files = archive.split(path.read_text())
+    _, files = archive.split(sealed.fill(path.read_text()))
     expected = files.pop("problems")
     if "no-inventory" not in path.stem:
         files.setdefault("inventory.yml", INVENTORY)

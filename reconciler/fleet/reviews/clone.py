@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler import ci, errors, run
+from reconciler import ci, errors, run, walls
 from reconciler.forge import OpenRequest
-from reconciler.git import history, remote, tree, trust
+from reconciler.git import content, history, remote, tree, trust
 from reconciler.settings import Trust
 
 MOST_BYTES = 2 << 30  # of the clone; once it has grown above, it is made anew
@@ -69,13 +69,14 @@ class Clone:
         return found[self.remote.ref], head
 
     def look(self, target: str, head: str) -> Seen:
-        """What is known of a head. In a limited child, like everything that parses what strangers pushed."""
-        return Seen(*self._child("look_child", target, head=head, trust=_to_json(self.rules)))
+        """What is known of a head. Its history is read in a walled child; its signature is judged as a node would."""
+        base, has_site = self._child("look_child", target, list[Any], head=head)
+        return Seen(str(base), bool(has_site), self._signature(head))
 
     def bases(self, target: str, heads: Sequence[str]) -> dict[str, str]:
         """Head → its merge base, for those that are in the clone and whole."""
-        found = self._child("bases_child", target, heads=list(heads))
-        return {str(head): str(base) for head, base in found.items()}
+        found: dict[str, str] = self._child("bases_child", target, dict[str, str], heads=list(heads))
+        return found
 
     def source(self, commit: str) -> ci.Source:
         return ci.Source(self.repository, commit, self.path)
@@ -88,20 +89,34 @@ class Clone:
     def close(self) -> None:
         self._poller.close()
 
-    def _child(self, function: str, target: str, **more: Any) -> Any:
-        argument = {"repository": str(self.repository), "path": self.path, "target": target, **more}
-        return run.python(f"reconciler.fleet.reviews.clone:{function}", argument, limits=_LIMITS, no_network=True)
+    def _child(self, function: str, target: str, answers: type, **more: Any) -> Any:
+        argument = {"repository": str(self.repository.absolute()), "path": self.path, "target": target, **more}
+        # History is followed object by object, so the clone stays open to be read while it works.
+        wall = walls.Wall(tuple(map(str, content.repository_places(self.repository.absolute()))), sealed=False)
+        return run.python(
+            f"reconciler.fleet.reviews.clone:{function}", argument, limits=_LIMITS, answers=answers, wall=wall
+        )
+
+    def _signature(self, head: str) -> str:
+        rules = trust.SignaturePolicy(
+            self.rules.signatures, allowed_signers=self.rules.allowed_signers, gpg_keys=self.rules.gpg_keys
+        )
+        try:
+            trust.verify(self.repository, head, rules)
+        except errors.ReconcilerError as error:
+            return error.reason
+        return ""
 
 
 # --- the child's side -----------------------------------------------------------------------------------------------
 
 
 def look_child(argument: Mapping[str, Any]) -> list[Any]:
-    """`Clone.look` as JSON → the fields of `Seen`."""
+    """`Clone.look` as JSON → [merge base, whether the site is in it]."""
     repository, head = Path(argument["repository"]), argument["head"]
     base = history.merge_base(repository, argument["target"], head) or ""
     has_site = bool(base) and _has_site(repository, base, argument["path"])
-    return [base, has_site, _signature(repository, head, argument["trust"])]
+    return [base, has_site]
 
 
 def bases_child(argument: Mapping[str, Any]) -> dict[str, str]:
@@ -118,20 +133,3 @@ def _has_site(repository: Path, commit: str, path: str) -> bool:
         return tree.has_folder(repository, commit, path)
     except errors.SiteInvalid:
         return True  # planning says what is wrong with it
-
-
-def _signature(repository: Path, head: str, rules: Mapping[str, Any]) -> str:
-    files = {name: Path(rules[name]) if rules[name] else None for name in ("allowed_signers", "gpg_keys")}
-    try:
-        trust.verify(repository, head, trust.SignaturePolicy(rules["signatures"], **files))
-    except errors.ReconcilerError as error:
-        return error.reason
-    return ""
-
-
-def _to_json(rules: Trust) -> dict[str, str]:
-    return {
-        "signatures": rules.signatures,
-        "allowed_signers": str(rules.allowed_signers or ""),
-        "gpg_keys": str(rules.gpg_keys or ""),
-    }

@@ -1,0 +1,105 @@
+"""Who is to blame when a container does not take a change: its configuration, the host, or another service.
+
+Only a configuration is quarantined, for only a commit can mend it. What the host or another service caused is tried again:
+when that seems mended, and now and then. Reads, and changes nothing.
+"""
+
+import re
+import shutil
+import socket
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from reconciler.model import Blame, Container, Failure
+
+_C, _H, _S = Blame.CONFIGURATION, Blame.HOST, Blame.SERVICE
+# Every reason for which an action on a container can fail.
+BLAMES: Mapping[str, Blame] = {
+    # what the service itself shows: with the configuration before it works again, or `told_apart` says otherwise
+    "Unhealthy": _C, "StartTimeout": _C, "ExitedEarly": _C, "RestartLoop": _C, "NotAnswering": _C, "ReloadFailed": _C,
+    "ConfigInvalid": _C, "JobFailed": _C, "JobTimeout": _C,
+    # what is asked for and cannot be had
+    "ImageNotFound": _C, "DigestMismatch": _C, "CapabilityRefused": _C, "UlimitRefused": _C, "EngineRefused": _C,
+    "StartFailed": _C,
+    # the host
+    "DiskFull": _H, "PortInUse": _H, "NameInUse": _H, "MountMissing": _H, "MountExchanged": _H, "DeviceMissing": _H,
+    "HostFailed": _H, "EngineTimeout": _H, "EngineUnreachable": _H, "ContainerMissing": _H, "ExecFailed": _H,
+    "NotOwned": _H, "PolicyDenied": _H, "RegistryDenied": _H, "UnitFailed": _H, "FileUnsafe": _H, "FileReadFailed": _H,
+    "FileWriteFailed": _H, "StateLost": _H, "InternalError": _H, "Interrupted": _H,
+    # others
+    "DependencyNotAnswering": _S, "DependencyFailed": _S, "RegistryUnreachable": _S, "PullFailed": _S,
+    "RegistrarUnreachable": _S, "RegistrarDenied": _S, "RegistrarRefused": _S,
+}  # fmt: skip
+_FIRST, _LAST = timedelta(minutes=1), timedelta(hours=1)  # between two tries
+_ENOUGH = 1 << 30  # bytes free
+_PORT = re.compile(r":(\d{1,5})\b")
+_PROGRAM = re.compile(r'exec: "([^"]+)": executable file not found')
+
+
+def of(reason: str) -> Blame:
+    """Whom a reason blames; one that is not in the table, the host: nothing that worked is given up for what nobody knows."""
+    return BLAMES.get(reason, Blame.HOST)
+
+
+def again(tries: int, now: datetime) -> datetime:
+    """When to try once more after `tries` times in vain."""
+    pause: timedelta = min(_FIRST * (1 << min(tries - 1, 10)), _LAST)
+    return now + pause
+
+
+def is_due(failure: Failure, container: Container, data_root: str, now: datetime) -> bool:
+    """Whether to try once more what `failure` tells about: its cause seems mended, or it is time."""
+    if failure.blames == Blame.CONFIGURATION:
+        return False
+    mended = _MENDED.get(failure.reason)
+    return now >= failure.again or bool(mended and mended(failure, container, data_root))
+
+
+def ports(message: str, container: Container) -> frozenset[int]:
+    """The ports that a message about a container names, else those that the container publishes."""
+    named = {int(found) for found in _PORT.findall(message)}
+    published = {text.split("/")[0].split(":")[-2] for text in container.ports}
+    found = named or {int(text) for text in published if text.isdigit()}
+    return frozenset(port for port in found if 0 < port < 1 << 16)
+
+
+def _port(failure: Failure, container: Container, data_root: str) -> bool:
+    wanted = ports(failure.message, container)
+    return bool(wanted) and all(_is_free(port) for port in wanted)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _space(failure: Failure, container: Container, data_root: str) -> bool:
+    return Path(data_root).exists() and shutil.disk_usage(data_root).free > _ENOUGH
+
+
+def _mounts(failure: Failure, container: Container, data_root: str) -> bool:
+    return all(Path(mount.source).exists() for mount in container.mounts if mount.source.startswith("/"))
+
+
+def _devices(failure: Failure, container: Container, data_root: str) -> bool:
+    return all(Path(device.partition(":")[0]).exists() for device in container.devices)
+
+
+def _program(failure: Failure, container: Container, data_root: str) -> bool:
+    missing = _PROGRAM.search(failure.message)
+    return bool(missing and shutil.which(missing[1]))
+
+
+_MENDED: Mapping[str, Callable[[Failure, Container, str], bool]] = {
+    "PortInUse": _port,
+    "DiskFull": _space,
+    "MountMissing": _mounts,
+    "DeviceMissing": _devices,
+    "HostFailed": _program,
+}

@@ -1,0 +1,85 @@
+"""Whom each reason blames, and when something is tried once more."""
+
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler import blame
+from reconciler.engine import faults
+from reconciler.model import Blame, Container, Failure, Mount
+from tests.alerts.reasons import collect
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+WEB = Container("web", "image")
+
+
+def test_every_reason_of_the_engine_the_gate_and_the_actions_blames_somebody() -> None:
+    places = ("engine/", "apply/", "gate.py", "probe.py")
+    reasons = {reason for reason, files in collect().items() if any(file.startswith(places) for file in files)}
+    assert len(reasons) > 20 and reasons - blame.BLAMES.keys() == {"ProgramMissing"}, (
+        "of a unit, which is no container's"
+    )
+    assert blame.of("NeverHeardOf") is Blame.HOST
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ('running apparmor_parser: exec: "apparmor_parser": executable file not found in $PATH', "HostFailed"),
+        ('OCI runtime create failed: exec: "nosuch": executable file not found in $PATH: unknown', "StartFailed"),
+        (
+            'failed to create shim task: OCI runtime create failed: exec: "/x": stat /x: no such file or directory',
+            "StartFailed",
+        ),
+        ("driver failed programming external connectivity on endpoint web: port is already allocated", "PortInUse"),
+        ("failed to create endpoint web on network bridge: iptables failed", "HostFailed"),
+        ("write /var/lib/docker/tmp: no space left on device", "DiskFull"),
+        ("error setting rlimit type 7: operation not permitted", "UlimitRefused"),
+        ("network backend not found", "HostFailed"),
+        ("unknown or invalid runtime name: kata", "HostFailed"),
+    ],
+)
+def test_the_engines_words_tell_the_host_from_the_configuration(words: str, reason: str) -> None:
+    assert faults.explain(words, doing="start web", fallback="StartFailed").reason == reason
+
+
+def failure(reason: str, message: str = "", tries: int = 1) -> Failure:
+    return Failure(reason, message, blame.of(reason), blame.again(tries, NOW), tries)
+
+
+def test_what_is_tried_again_comes_less_and_less_often() -> None:
+    pauses = [(blame.again(tries, NOW) - NOW) / timedelta(minutes=1) for tries in (1, 2, 3, 6, 7, 400)]
+    assert pauses == [1, 2, 4, 32, 60, 60]
+
+
+def test_a_configuration_is_never_tried_again_by_itself(tmp_path: Path) -> None:
+    assert not blame.is_due(failure("Unhealthy"), WEB, str(tmp_path), NOW + timedelta(days=9))
+    assert blame.is_due(replace(failure("Unhealthy"), blames=Blame.SERVICE), WEB, "", NOW + timedelta(minutes=1))
+
+
+def test_a_mended_host_is_noticed_before_its_time(tmp_path: Path) -> None:
+    missing = failure("MountMissing")
+    bound = replace(WEB, mounts=(Mount(str(tmp_path / "late"), "/x"), Mount("volume", "/y")))
+    assert not blame.is_due(missing, bound, "", NOW)
+    (tmp_path / "late").touch()
+    assert blame.is_due(missing, bound, "", NOW)
+    device = replace(WEB, devices=(f"{tmp_path}/dev:/dev/x:rwm",))
+    assert not blame.is_due(failure("DeviceMissing"), device, "", NOW)
+    (tmp_path / "dev").touch()
+    assert blame.is_due(failure("DeviceMissing"), device, "", NOW)
+    said = 'exec: "{}": executable file not found in $PATH'
+    assert blame.is_due(failure("HostFailed", said.format("sh")), WEB, "", NOW)
+    assert not blame.is_due(failure("HostFailed", said.format("no-such-parser")), WEB, "", NOW)
+    assert not blame.is_due(failure("HostFailed", "cgroup"), WEB, "", NOW), "nobody can tell: it has to wait"
+    with socket.socket() as thief:
+        thief.bind(("127.0.0.1", 0))
+        thief.listen()
+        port = thief.getsockname()[1]
+        taken = failure("PortInUse", f"bind 127.0.0.1:{port}: address already in use")
+        assert not blame.is_due(taken, WEB, "", NOW)
+        published = replace(WEB, ports=(f"0.0.0.0:{port}:80/tcp",))
+        assert not blame.is_due(failure("PortInUse"), published, "", NOW)
+    assert blame.is_due(taken, WEB, "", NOW) and blame.is_due(failure("PortInUse"), published, "", NOW)

@@ -1,0 +1,105 @@
+"""What could not be looked at is never fine: in `drift`, in `status`, in the conditions and in the metrics."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from reconciler.cli import status as status_verb
+from reconciler.cli.main import program
+from reconciler.daemon import presence
+from reconciler.model import Held, Plan, to_json
+from reconciler.report.metrics import Metrics
+from reconciler.state import StateDirectory
+from tests.alerts import reports
+
+DENIED = "mariadb 10.0.0.1:3306 denies access to 'root'"
+DRIFT = reports.held("web", message="stopped")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "reconciler.toml"
+    path.write_text(f'host = "ctl1"\nstate_dir = "{tmp_path}/state"\n[git]\nurl = "file://{tmp_path}/site.git"\n')
+    StateDirectory(tmp_path / "state").create()
+    return path
+
+
+def run(config: Path, *words: str) -> tuple[int, str]:
+    found = CliRunner().invoke(program, words, env={"RECONCILER_CONFIG": str(config)})
+    return found.exit_code, found.output
+
+
+@pytest.mark.parametrize(
+    ("held", "code", "detailed", "words"),
+    [
+        ([], 0, 0, "no drift (looked at"),
+        ([DRIFT], 0, 2, "web  stopped"),
+        ([Held("mariadb:user:a", "Unknown", DENIED), Held("mariadb:user:b", "Unknown", DENIED)], 1, 1, DENIED),
+        ([DRIFT, Held("keystone", "Unknown", "HTTP 500")], 1, 1, "unknown: 1 could not be looked at"),
+    ],
+)
+def test_drift(
+    config: Path, monkeypatch: pytest.MonkeyPatch, held: list[Held], code: int, detailed: int, words: str
+) -> None:
+    monkeypatch.setattr("reconciler.cli.plan.node_plan", lambda settings: Plan("ctl1", "a" * 40, held=tuple(held)))
+    exit_code, said = run(config, "drift")
+    assert exit_code == code and words in said and said.count(DENIED) <= 1, said
+    assert run(config, "drift", "--detailed-exitcode")[0] == detailed
+    exit_code, said = run(config, "drift", "--json")
+    shown = json.loads(said)
+    assert exit_code == code and len(shown["unknown"]) == sum(item.reason == "Unknown" for item in held)
+    assert shown["looked_at"]
+
+
+def test_conditions_and_metrics() -> None:
+    metrics = Metrics()
+
+    def told(report: reports.Report) -> tuple[str, str, float]:
+        metrics.report(report)
+        drifted = {condition.type: condition for condition in report.conditions}["Drifted"]
+        value = metrics.registry.get_sample_value("reconciler_condition", {"type": "Drifted"})
+        assert value is not None
+        return drifted.reason, drifted.message, value
+
+    assert told(reports.report()) == ("InStep", "no unhealed drift", 0.0)
+    reason, message, value = told(reports.report(Held("mariadb", "Unknown", DENIED)))
+    assert (reason, math.isnan(value)) == ("Unknown", True) and DENIED in message
+    reason, message, value = told(reports.report(failure=("EngineTimeout", "the engine did not answer in time")))
+    assert (reason, math.isnan(value)) == ("Unknown", True) and "did not answer" in message
+    assert told(reports.report(DRIFT, Held("mariadb", "Unknown", DENIED)))[::2] == ("Drift", 1.0)
+
+
+def test_a_pass_that_hangs_takes_the_word_of_the_one_before(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StateDirectory(tmp_path / "state").save_report(to_json(reports.report()))
+    daemon = presence.Presence(tmp_path / "state")
+    try:
+        with daemon.working():
+            assert (
+                "Ready        yes" in run(config, "status")[1] and run(config, "status", "--detailed-exitcode")[0] == 0
+            )
+            monkeypatch.setattr(status_verb, "_COUNTS", 0.0)
+            code, said = run(config, "status", "--detailed-exitcode")
+            assert (
+                code == 2
+                and "Ready        unknown" in said
+                and "Drifted      unknown" in said
+                and "looking   since" in said
+            )
+        code, said = run(config, "status", "--detailed-exitcode")
+        assert code == 0 and "Ready        yes" in said and "looked    0 s ago" in said
+        assert json.loads(run(config, "status", "--json")[1])["passes"]["ended"]
+    finally:
+        daemon.close()
+
+
+def test_metrics_say_that_a_pass_is_under_way() -> None:
+    metrics = Metrics()
+    name = "reconciler_pass_started_timestamp_seconds"
+    with metrics.working():
+        assert (metrics.registry.get_sample_value(name) or 0) > 1e9
+    assert metrics.registry.get_sample_value(name) == 0

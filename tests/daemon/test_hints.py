@@ -1,0 +1,77 @@
+"""What a node says when something is wrong helps when it is followed."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import docker
+import pytest
+
+from reconciler import doctor, errors, listeners, settings
+from reconciler.cli.plan import _when
+from reconciler.engine import Engine
+from reconciler.model import Action, Difference, Verb
+from reconciler.plan import INSIDE
+from tests.daemon.node import TestNode
+from tests.git import servers
+
+
+def test_a_branch_that_was_deleted_is_pushed_again(node: TestNode) -> None:
+    """Though it was the only one, so that the repository looks as if it had never had a commit."""
+    good = node.push_site(node.name("web"))
+    node.run("reconcile")
+    servers.git(node.repository, "update-ref", "-d", "refs/heads/main")
+    said = node.run("reconcile").stdout
+    assert "GitBranchMissing" in said and f"which was at {good[:12]}" in said and "first commit" not in said
+    advice = f"git push origin {good[:12]}:refs/heads/main"
+    assert advice in said
+    servers.git(node.repository, "push", str(node.repository), f"{good}:refs/heads/main")
+    assert "GitBranchMissing" not in node.run("reconcile").stdout
+
+
+def test_an_engine_that_hangs_is_not_to_be_started(node: TestNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(engine: Engine) -> None:
+        raise errors.Transient("the engine did not answer in time", reason="EngineTimeout")
+
+    loaded = settings.load(node.settings_file)
+    monkeypatch.setattr(Engine, "info", hangs)
+    (check,) = doctor.examine(loaded, only=frozenset({"engine"}))
+    assert check.verdict == "fail" and "hangs" in check.advice and "systemctl start" not in check.advice
+
+
+@pytest.mark.parametrize(
+    ("action", "deep"),
+    [
+        (Action(Verb.START, "web", "it stopped"), False),
+        (Action(Verb.REGISTER, "mariadb:user:a", "drift"), True),
+        (Action(Verb.RESTART, "web", "drift", differences=(Difference(INSIDE, "as in its files", "other"),)), True),
+    ],
+)
+def test_when_something_is_put_right(node: TestNode, action: Action, deep: bool) -> None:
+    said = _when(action, settings.load(node.settings_file))
+    assert ("deep pass" in said and "reconcile --deep" in said) is deep
+
+
+def test_who_has_a_port(docker_client: docker.DockerClient, busybox_image: str, engine_url: str) -> None:
+    with socket.socket() as mine:
+        mine.bind(("127.0.0.1", 0))
+        port = mine.getsockname()[1]
+        assert listeners.holder(port) == "", "it does not listen yet"
+        mine.listen()
+        comm = Path("/proc/self/comm").read_text().strip()
+        assert listeners.holder(port) == f"{comm} (process {os.getpid()})"
+    assert listeners.holder(port) == ""
+    name = f"rt-holder-{os.getpid()}"
+    command = ["httpd", "-f", "-p", f"127.0.0.1:{port}"]
+    thief = docker_client.containers.run(busybox_image, command, name=name, network_mode="host", detach=True)
+    engine = Engine(engine_url, owner="")
+    try:
+        for _ in range(100):
+            if said := listeners.holder(port, engine.name_of):
+                break
+            time.sleep(0.1)
+        assert said.startswith("httpd (process ") and said.endswith(f", container {name})")
+    finally:
+        engine.close()
+        thief.remove(force=True)

@@ -1,0 +1,113 @@
+"""What repeats itself is said once; what is new is said."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import docker
+
+from reconciler import report as reporting
+from reconciler.model import Action, Outcome, Verb
+from reconciler.report.cycle import about
+from reconciler.state import StateDirectory
+from tests.alerts import reports
+from tests.daemon.node import TestNode, service, wait_for
+
+
+def failed(message: str, seconds: float = 1.0) -> reports.Report:
+    write = Outcome(Action(Verb.WRITE, "web/web.conf", "content changed", container="web"), "done", seconds=seconds)
+    start = Outcome(Action(Verb.RESTART, "web", "web.conf changed"), "failed", "StartTimeout", message, seconds)
+    return reports.report(outcomes=(write, start))
+
+
+def test_a_failure_that_repeats_itself_is_one_entry(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    moments = [reports.START + timedelta(minutes=number) for number in range(40)]
+    for number, moment in enumerate(moments):
+        told = replace(failed(f"web: not healthy within {number} s\nlast words {number}", number), started_at=moment)
+        entry = reporting.history_entry(told)
+        assert entry
+        state.record(entry, reporting.is_repetition)
+    (only,) = state.history()
+    assert only["again"] == 39 and only["at"] == moments[0].isoformat() and only["last"] == moments[-1].isoformat()
+    # Anything else is another entry: another reason, another commit, and success however often.
+    for told in (
+        failed("web: its health check fails"),
+        replace(failed("web: its health check fails"), revision=reports.NEWER),
+        reports.report(failure=("EngineUnreachable", "no engine")),
+    ):
+        entry = reporting.history_entry(told)
+        assert entry
+        state.record(entry, reporting.is_repetition)
+    healed = reporting.history_entry(reports.report(outcomes=(reports.outcome("web", "done"),)))
+    assert healed
+    for _ in range(2):
+        state.record(healed, reporting.is_repetition)
+    assert [entry.get("again", 0) for entry in state.history()] == [0, 0, 0, 0, 0, 39]
+
+
+def test_a_text_is_not_said_to_be_about_what_it_begins_with() -> None:
+    assert about("mariadb", "mariadb: its health check fails") == "mariadb: its health check fails"
+    assert about("mariadb", "mariadb cannot be judged") == "mariadb cannot be judged"
+    assert about("maria", "mariadb: its health check fails") == "maria: mariadb: its health check fails"
+    told = failed("web: its health check fails")
+    for text in (
+        *(condition.message for condition in told.conditions),
+        *(status.description for status in reporting.status_text(told)),
+    ):
+        assert "web: web" not in text
+
+
+def test_an_accepted_commit_that_changes_nothing_is_one_line(node: TestNode) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    node.run("reconcile")
+    before = node.run("history").stdout
+    node.push({"README.md": "for people\n"}, "a word for people")
+    node.run("reconcile")
+    said = node.run("history").stdout
+    assert "a word for people: accepted, nothing to change here" in said.splitlines()[0] and said.endswith(before)
+    node.run("reconcile")
+    assert node.run("history").stdout == said, "once"
+    node.push(service(name, node.image, text="bye"))
+    node.run("reconcile")
+    assert "done in" in node.run("history").stdout.splitlines()[0]
+
+
+def test_only_news_is_logged(node: TestNode) -> None:
+    node.push_site(node.name("web"))
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        for _ in range(3):
+            passes = len(daemon.events("cycle.finished"))
+            daemon.hangup()
+            daemon.wait("cycle.finished", passes + 1)
+        levels = [row["level"] for row in daemon.events("cycle.finished")]
+        assert levels[0] == "info" and levels[-2:] == ["debug", "debug"], levels
+
+
+def test_the_unit_and_the_folder_of_the_settings_do_not_disagree() -> None:
+    """systemd warns at each start when a folder has another mode than ConfigurationDirectoryMode."""
+    from reconciler import data
+
+    assert "ConfigurationDirectory" not in data.path("systemd", "reconciler.service").read_text()
+
+
+def test_a_restart_by_hand_is_told_though_it_leaves_nothing_to_do(
+    node: TestNode, docker_client: docker.DockerClient
+) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    with node.daemon() as daemon:
+        daemon.wait("cycle.finished")
+        time.sleep(1.0)  # our own start is no news
+        docker_client.containers.get(name).restart(timeout=1)
+        wait_for(lambda: f"{name} was restarted by hand at " in node.run("history").stdout, "the history", 30)
+        assert f"{name}  restarted by hand" in node.run("events").stdout
+        node.push(service(name, node.image, text="bye"))
+        daemon.hangup()
+        daemon.wait("action.done", 4)
+        time.sleep(1.0)
+        said = node.run("history").stdout
+        assert said.count("by hand") == 1, said

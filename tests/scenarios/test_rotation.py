@@ -1,0 +1,134 @@
+"""A password that its server keeps: a node refuses a commit that changes it before anything is touched, unless it fits already."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from reconciler import run, sops
+from tests.support.lab import HOST, Lab, lines
+
+pytestmark = pytest.mark.engine
+
+SERVICE = """\
+description: A broker that keeps its own password
+groups: {rot: []}
+passwords:
+  broker_password: {kind: random, fixed: "tell the broker first"}
+containers:
+  rt-rot-broker:
+    group: rot
+    kolla: false
+    image: reconciler-test/busybox:1
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+    stop_timeout: 1
+    stability: 0.1
+    files:
+      - {name: conf, content: "password = {{ broker_password }}", destination: /etc/conf}
+provides:
+  rabbitmq: {url: "http://127.0.0.1:@PORT@", username: admin, password: "{{ broker_password }}", needs: []}
+"""
+
+
+class Broker:
+    """What the program logs in to: lets in whoever has the password that was told to it."""
+
+    def __init__(self) -> None:
+        self.password = ""
+        broker = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                wanted = base64.b64encode(f"admin:{broker.password}".encode()).decode()
+                body = json.dumps({"name": "admin"}).encode()
+                self.send_response(200 if self.headers["Authorization"] == f"Basic {wanted}" else 401)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    made = Broker()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, engine_url: str, busybox_image: str, broker: Broker) -> Iterator[Lab]:
+    with Lab(tmp_path / "lab", engine_url, name="rot", tls=False) as lab:
+        public = lab.host_key.with_suffix(".pub").read_text().split()
+        address = "127.0.0.78"
+        lab.write(
+            {
+                "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: {address}}}\n    groups: [rot]\n",
+                "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {address}\n"
+                "enable_openstack_core: false\n",
+                "reconciler.yml": "name: rot\n",
+                ".sops.yaml": f"creation_rules:\n  - path_regex: passwords.*\n    age: {public[0]} {public[1]}\n",
+                "services/rot/service.yml": SERVICE.replace("@PORT@", str(broker.server.server_port)),
+                "services/rot/variables.yml": "{}\n",
+            }
+        )
+        lab.run("secrets", "generate", str(lab.site), timeout=120)
+        broker.password = password(lab)
+        lab.push("the first password")
+        report = lab.reconcile()
+        assert report.converged, report
+        yield lab
+
+
+def password(lab: Lab) -> str:
+    content = (lab.site / "passwords.yml").read_bytes()
+    return sops.decrypt(content, name="passwords.yml", keys=keys(lab))["broker_password"].reveal()
+
+
+def keys(lab: Lab) -> sops.Keys:
+    return sops.Keys(None, lab.host_key)
+
+
+def rotate(lab: Lab) -> str:
+    words = ("secrets", "rotate", "--name", "broker_password", str(lab.site), "--ssh-key-file", str(lab.host_key))
+    said = lab.run(*words).stdout
+    assert "tell the broker first" in said, "whoever rotates it is told"
+    return password(lab)
+
+
+def test_it_is_refused_until_the_server_has_it(lab: Lab, broker: Broker) -> None:
+    good, before = lab.head, lab.identities()
+    new = rotate(lab)
+    lab.push("another password")
+    for _ in range(2):
+        report = lab.reconcile()
+        assert report.refusal and report.refusal.reason == "RotationRefused", report
+        assert "tell the broker first" in report.refusal.message and new not in report.refusal.message
+        assert report.revision == good and lines(report) == [] and lab.identities() == before
+    # What the advice says, followed: no further commit is needed.
+    broker.password = new
+    report = lab.reconcile()
+    assert report.refusal is None and report.revision == lab.head and report.converged, report
+    assert new in (lab.config_root / "rt-rot-broker/conf").read_text()
+
+
+def test_the_same_value_encrypted_anew_is_no_rotation(lab: Lab, broker: Broker) -> None:
+    """Though the server could not be asked."""
+    before, old = (lab.site / "passwords.yml").read_bytes(), password(lab)
+    environment = {"SOPS_AGE_SSH_PRIVATE_KEY_FILE": str(lab.host_key)}
+    done = run.program([sops.find_program(None), "rotate", "-i", "passwords.yml"], env=environment, cwd=lab.site)
+    assert done.code == 0, done.message
+    assert (lab.site / "passwords.yml").read_bytes() != before and password(lab) == old
+    broker.password = "something else entirely"
+    head = lab.push("encrypted anew")
+    report = lab.reconcile()
+    assert report.refusal is None and report.revision == head

@@ -1,0 +1,35 @@
+"""The program's wheel, built from this checkout without fetching anything, and the wheels of all that its lock names."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+
+from tests.support.paths import CHECKOUT, cache
+
+LOCK = CHECKOUT / "requirements" / "runtime.lock"
+
+
+def build(folder: Path) -> Path:
+    """Build the wheel into `folder`. hatchling is among the development tools."""
+    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*words, "-w", folder, CHECKOUT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("kolla_reconciler-*.whl"))
+
+
+def dependencies() -> Path:
+    """A folder with the wheels that the lock names for this Python, fetched once and kept in the cache."""
+    folder = cache(f"wheels-{sys.version_info.major}.{sys.version_info.minor}")
+    with filelock.FileLock(folder / "lock"):
+        stamp = folder / "requirements.lock"
+        if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
+            for old in folder.glob("*.whl"):
+                old.unlink()
+            words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+            done = subprocess.run([*words, "-r", LOCK, "-d", folder], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            shutil.copyfile(LOCK, stamp)
+    return folder
