@@ -227,10 +227,9 @@ def _symptoms(report: Report) -> Iterator[Symptom]:
 
 def _held(held: Held, graph: Graph) -> Symptom:
     """All registrations of a registrar that does not answer are one symptom."""
-    registrar = next((item for item in graph.get(held.target, ()) if item.startswith(REGISTRAR)), "")
+    registrar = next((item for item in graph.get(held.target, ()) if item.endswith(REGISTRAR)), "")
     if held.reason == "Unknown" and registrar:
-        kind = registrar.removeprefix(REGISTRAR)
-        return Symptom(registrar, held.reason, f"{kind} registrations cannot be looked at: {first_line(held.message)}")
+        return Symptom(registrar, held.reason, f"{registrar} cannot be looked at: {first_line(held.message)}")
     return Symptom(held.target, held.reason, about(held.target, first_line(held.message)))
 
 

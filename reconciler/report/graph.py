@@ -1,11 +1,11 @@
 """What rests on what on one host, by the names that reports use. Pure.
 
-container       the containers it waits for or shares a namespace with, what must be done before it, and what their services'
-                checks tell of them
-job             what it runs after, and what must be registered before it
-registration    its registrar
-registrar:KIND  the containers it needs
-check NAME      the containers that answer it, and the checks of the same service that ask for less
+container           the containers it waits for or shares a namespace with, what must be done before it, and what their
+                    services' checks tell of them
+job                 what it runs after, and what must be registered before it
+registration        its registrar
+KIND registrations  the containers that their registrar needs
+check NAME          the containers that answer it, and the checks of the same service that ask for less
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from reconciler.model import Check, Desired, shared_with
 
 Graph = Mapping[str, tuple[str, ...]]  # item → what it rests on directly
 CHECK: Final = "check "
-REGISTRAR: Final = "registrar:"
+REGISTRAR: Final = " registrations"  # ends the name of a registrar
 
 
 def graph(desired: Desired) -> Graph:
@@ -41,15 +41,15 @@ def graph(desired: Desired) -> Graph:
         for name in job.before:
             rests(name, job.name)
     for registration in desired.registrations:
-        rests(registration.id, REGISTRAR + registration.kind)
+        rests(registration.id, registration.kind + REGISTRAR)
         if registration.owner == desired.host:
             for name in registration.before:
                 rests(name, registration.id)
     for registrar in desired.registrars:
         needs = [name for name in registrar.needs if name in service]
-        rests(REGISTRAR + registrar.kind, *needs)
+        rests(registrar.kind + REGISTRAR, *needs)
         for other in {service[name] for name in needs}:
-            rests(REGISTRAR + registrar.kind, *_told_of(desired, other, ""))
+            rests(registrar.kind + REGISTRAR, *_told_of(desired, other, ""))
     for check in desired.checks:
         rests(CHECK + check.name, *_beneath_check(check, desired, service))
     return {item: tuple(dict.fromkeys(names)) for item, names in found.items()}

@@ -83,7 +83,7 @@ def _wrong(report: Report, cause: Cause) -> StatusText:
         names = ", ".join(drifted[:3])
         message = next(held.message for held in report.drift if held.target == root.item)
         return StatusText(report.revision, "failed", f"drift: {names}: {_line(message)}", f"drift {names}")
-    return StatusText(report.revision, "failed", cause.text, f"{root.reason} {root.item}")
+    return StatusText(report.revision, "failed", cause.text, f"failed {root.item} {root.reason}")
 
 
 def _failure(report: Report, first: Outcome) -> StatusText:

@@ -79,10 +79,10 @@ class Case:
 
 
 CASES: Mapping[str, Case] = {
-    "a container under everything": Case(["check glance_api", "registrar:keystone", "keystone", "mariadb"], "mariadb",
-                                         ["check glance_api", "registrar:keystone", "keystone"]),
-    "keys, through the login, to the registrations": Case(["registrar:keystone", ADMIN, KEYS, "check glance_api"], KEYS,
-                                                          ["registrar:keystone", ADMIN, "check glance_api"]),
+    "a container under everything": Case(["check glance_api", "keystone registrations", "keystone", "mariadb"], "mariadb",
+                                         ["check glance_api", "keystone registrations", "keystone"]),
+    "keys, through the login, to the registrations": Case(["keystone registrations", ADMIN, KEYS, "check glance_api"], KEYS,
+                                                          ["keystone registrations", ADMIN, "check glance_api"]),
     "an alarm of the broker is beneath keystone": Case([ADMIN, "check rabbitmq_alarms"], "check rabbitmq_alarms", [ADMIN]),
     "one client's password is nobody else's affair": Case([ADMIN, GLANCE, "check glance_api"], ADMIN, ["check glance_api"]),
     "one client's password explains that client": Case(["check glance_api", GLANCE], GLANCE, ["check glance_api"]),
@@ -160,13 +160,13 @@ def test_everybody_is_told_the_same() -> None:
     ready = next(c for c in conditions(found, (), NOW) if c.type == "Ready")
     assert ready.message == (
         "check keystone_fernet_keys: there is no key in /etc/keystone/fernet-keys; because of it: glance_api, "
-        "registrar:keystone, check keystone login of the administrator"
+        "keystone registrations, check keystone login of the administrator"
     )
     assert ready.reason == "NotAnswering"
     (status,) = status_text(found)
     entry = history_entry(found)
     assert status.description == ready.message and entry is not None and entry["cause"] == ready.message
-    assert status.key == "NotAnswering check keystone_fernet_keys"
+    assert status.key == "failed check keystone_fernet_keys NotAnswering"
     assert "\n" not in ready.message
 
 
@@ -227,6 +227,8 @@ def test_a_restart_loop_is_the_headline_in_every_pass_of_it() -> None:
         report(outcomes=(tried,)),
         report(sick=(loop,), checks=(CheckResult("keystone_api", "keystone", False, "502"),), plan=unknown),
     ):
-        cause = replace(seen, wrong=before).cause
+        seen = replace(seen, wrong=before)
+        cause = seen.cause
+        assert status_text(seen)[0].key == "failed mariadb RestartLoop", "posted once"
         assert cause is not None and cause.root.item == "mariadb", cause
         before = cause.items
