@@ -41,8 +41,12 @@ def plan_removals(draft: Draft) -> None:
 def plan_unseen(draft: Draft) -> None:
     """After everything else: name what could not be looked at and nobody missed so far, so that it is not taken for well."""
     said = " ".join(held.message for held in draft.held)
+    # A registrar that is about to be started is converged to without having been looked at.
+    begun = {action.target.partition(":")[0] for action in draft.actions if action.verb is Verb.REGISTER}
     for item, why in draft.actual.unknown.items():
         kind, _, target = item.partition(":")
+        if kind == "registrar" and target in begun:
+            continue
         named = any(held.target == target and held.reason == "Unknown" for held in draft.held)
         if kind in ("container", "file", "registrar") and not named and why not in said:
             draft.held.append(Held(target, "Unknown", f"{kind} {target} cannot be looked at: {why}"))
