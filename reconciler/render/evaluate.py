@@ -139,7 +139,7 @@ class Variables(Lazy):
             or name in self._secrets
             or name in self._world.passwords
             or name in collect.NAMES
-            or (isinstance(name, str) and self._interface_address(name) is not None)
+            or self._interface_address(name) is not None
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -189,7 +189,9 @@ class Variables(Lazy):
             message = f"the secret {name} of the host {self._host} is not that of {other}, whose file asks for it"
             raise FilterError(f"{message}: give both the same one")
 
-    def _interface_address(self, name: str) -> str | None:
+    def _interface_address(self, name: object) -> str | None:
+        if not isinstance(name, str):
+            return None  # a template may subscript with anything
         network = name.removesuffix("_interface_address")
         return network if network != name and network in self._special["addresses"] else None
 

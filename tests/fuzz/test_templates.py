@@ -145,6 +145,25 @@ def check(text: str, world: World) -> None:
     said.encode()
 
 
+@pytest.mark.parametrize(
+    "key", ["0", "1.5", "none", "true", "(1, 2)", "[1]", "{'a': 1}", "pw", "0:1", "hostvars", "range"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ hostvars['ctl1'][K] }}",
+        "{{ hostvars[K] }}",
+        "{{ groups[K] }}",
+        "{{ mapped[K] }}",
+        "{{ listed[K] }}",
+        "{{ K in hostvars['ctl1'] }}",
+    ],
+)
+def test_anything_may_be_a_key(world: World, text: str, key: str) -> None:
+    if ":" not in key or "in" not in text.split():
+        check(text.replace("K", key), world)
+
+
 @given(templates)
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_template_breaks_out(world: World, text: str) -> None:
