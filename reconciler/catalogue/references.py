@@ -21,6 +21,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
     """What is wrong with the services `names` in the whole catalogue. Expressions are not followed."""
     world = _World.of(catalogue)
     names = list(names)
+    scripts = frozenset(script for service in catalogue.services.values() for script in _scripts(service.document.data))
     problems = _taken_twice(catalogue)
     problems += _passwords(catalogue, frozenset(names))
     for name in names:
@@ -30,7 +31,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _containers(service, world)
         problems += _jobs(service, world)
         problems += _needs(service, world)
-        problems += _templates(service)
+        problems += _templates(service, scripts)
     return problems
 
 
@@ -161,7 +162,15 @@ def _needs(service: Service, world: _World) -> list[Problem]:
     ]
 
 
-def _templates(service: Service) -> list[Problem]:
+def _scripts(content: Any) -> Iterator[str]:
+    """The templates that checks and checkers name, which may be another service's."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key == "script" and isinstance(value, str):
+            yield value
+        yield from _scripts(value)
+
+
+def _templates(service: Service, scripts: frozenset[str]) -> list[Problem]:
     """Templates that are not there, and those that nothing uses (a template may include another by its name)."""
     problems: list[Problem] = []
     used: set[str] = set()
@@ -182,7 +191,7 @@ def _templates(service: Service) -> list[Problem]:
     included = {name for text in service.templates.values() for name in _INCLUDED.findall(text)}
     folder = service.document.name.rpartition("/")[0]
     for template in service.templates:
-        if template not in used | included and not dynamic:
+        if template not in used | included | scripts and not dynamic:
             place = Place(f"{folder}/templates/{template}")
             problems.append(place.warning("no file uses this template", "remove it, or name it under files:"))
     return problems
