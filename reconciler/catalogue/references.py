@@ -167,13 +167,17 @@ def _needs(service: Service, world: _World) -> list[Problem]:
 
 
 def _scripts(service: Service) -> Iterator[tuple[Path, str]]:
-    """What containers name as their image's checker, each with its path; expressions too."""
+    """What checks name as their script and containers as their image's checker, each with its path; expressions too."""
     for name, container in _entries(service, "containers"):
         part = container.get("validate")
         if isinstance(part, str):
             yield ("containers", name, "validate"), part
         elif isinstance(part, dict) and isinstance(script := part.get("script"), str):
             yield ("containers", name, "validate", "script"), script
+    for name, check in _entries(service, "checks"):
+        part = check.get("command")
+        if isinstance(part, dict) and isinstance(script := part.get("script"), str):
+            yield ("checks", name, "command", "script"), script
 
 
 def _templates(service: Service, world: _World) -> list[Problem]:

@@ -400,7 +400,7 @@ class _Builder:
         known = self.site.secrets(self.host)
         self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
         for name in sorted(used.keys() - known.keys()):
-            hint = suggest(name, known) or self._filled(name)
+            hint = self._filled(name, known)
             self.problems.append(
                 Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {used[name]} needs it", hint)
             )
@@ -408,9 +408,11 @@ class _Builder:
             self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
 
-    def _filled(self, name: str) -> str:
-        """How a secret gets its value."""
+    def _filled(self, name: str, known: Iterable[str]) -> str:
+        """How a secret gets its value; one that no service declares may be a slip of the pen for one of `known`."""
         declared = self.site.catalogue.passwords().get(name)
+        if declared is None and (near := suggest(name, known)):
+            return near
         if declared is not None and declared.get("kind") != "blank":
             return "run `reconciler secrets generate`"
         return f"nothing generates it: write `{name}: …` with `sops edit passwords.yml`"

@@ -358,8 +358,22 @@ def test_the_prune_guard_holds_everything_back() -> None:
 
 def test_an_empty_render_never_means_remove_all() -> None:
     head = replace(SITE, containers=(), files=(), revision="r2")
-    plan = diff(head, *converged(), basis(head))
+    actual, memory = converged()
+    plan = diff(head, actual, memory, basis(head))
     assert plan.empty and len(plan.held) == 3
+    # The advice is one that helps: more of `prune.max` would not, an operator's own `docker rm` does.
+    assert all("whatever `prune.max` says" in held.message and "docker rm" in held.message for held in plan.held)
+    more = replace(head, policy={"prune": {"max": 1000}})
+    assert diff(more, actual, memory, basis(more)).held == plan.held
+    assert not diff(head, replace(actual, containers={}), memory, basis(head)).held
+
+
+def test_raising_prune_max_as_the_guard_says_helps() -> None:
+    head = replace(SITE, containers=(DB,), files=(), revision="r2", policy={"prune": {"max": 1}})
+    assert all("raise `prune.max`" in held.message for held in diff(head, *converged(), basis(head)).held)
+    raised = replace(head, policy={"prune": {"max": 2}})
+    plan = diff(raised, *converged(), basis(raised))
+    assert not plan.held and not plan.empty
 
 
 def test_the_unowned_is_never_removed() -> None:

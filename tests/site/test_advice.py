@@ -1,0 +1,196 @@
+"""Advice is followed: each row makes the problem, does what the message says, and the problem is gone.
+
+What is not here: advice that asks an operator for a fact of the world (a machine's own name, which value is meant) is followed with
+some value; advice about nodes, keys and forges is followed where those are tested.
+"""
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli import children
+from reconciler.prepare import shipped
+from tests.support import sealed
+
+BLANK = "haproxy_external_certificate"
+GENERATED = {
+    name: {"private_key": "private", "public_key": "public"} if declared["kind"] == "ssh_key" else name
+    for name, declared in sorted(shipped().passwords().items())
+    if declared["kind"] != "blank"
+}
+BASE = {
+    "inventory.yml": "hosts:\n  aio: {addresses: {network: 192.0.2.11}, groups: [control, network]}\n"
+    "  cmp1: {addresses: {network: 192.0.2.21}, groups: [compute]}\n",
+    "globals.yml": "kolla_base_distro: debian\nkolla_internal_vip_address: 192.0.2.250\nenable_keepalived: false\n",
+    "passwords.yml": sealed.text(GENERATED),
+}
+GLOBALS = BASE["globals.yml"]
+Files = Mapping[str, str | None]  # None: no such file
+
+
+@dataclass(frozen=True)
+class Row:
+    """`wrong` on top of the base makes a message that holds all of `says`; `done` on top of that is what it says to do."""
+
+    wrong: Files
+    says: tuple[str, ...]
+    done: Files = field(default_factory=dict)
+
+
+def own_names(name: str, more: str = "") -> str:
+    return BASE["inventory.yml"].replace("  cmp1: {", f'  "{name}": {{{more}')
+
+
+ROWS = {
+    "a number for a text": Row(
+        {"globals.yml": GLOBALS + "openstack_release: 2025.10\n"},
+        ("must be a text", 'quote it: "2025.10"'),
+        {"globals.yml": GLOBALS + 'openstack_release: "2025.10"\n'},
+    ),
+    "a number beyond all bounds": Row(
+        {"globals.yml": GLOBALS + "site_commit: 1e400\n"},
+        ("quote it if it is text",),
+        {"globals.yml": GLOBALS + 'site_commit: "1e400"\n'},
+    ),
+    "a service of Kolla's that is not here yet": Row(
+        {"globals.yml": GLOBALS + "enable_horizon: true\n"},
+        ("'enable_horizon'", "horizon is not in the catalogue yet: remove it"),
+        {"globals.yml": GLOBALS},
+    ),
+    "the same, brought as one's own": Row(
+        {"globals.yml": GLOBALS + "enable_horizon: true\n"},
+        ("or bring it as a service of your own below services/",),
+        {
+            "services/horizon/service.yml": "description: The dashboard\ngroups: {horizon: [control]}\n",
+            "services/horizon/variables.yml": "enable_horizon: {description: Whether., type: boolean, default: false}\n",
+        },
+    ),
+    "a slip of the pen": Row(
+        {"globals.yml": GLOBALS + "enable_keystne: true\n"},
+        ("did you mean 'enable_keystone'?",),
+        {"globals.yml": GLOBALS + "enable_keystone: true\n"},
+    ),
+    "a word of one's own": Row(
+        {"globals.yml": GLOBALS + "completely_else: 1\n"},
+        ("a variable of your own is called site_…",),
+        {"globals.yml": GLOBALS + "site_completely_else: 1\n"},
+    ),
+    "an override that nothing reads": Row(
+        {"config/keystone.cnf": "[a]\nb = 1\n"},
+        ("did you mean config/keystone.conf?",),
+        {"config/keystone.cnf": None, "config/keystone.conf": "[a]\nb = 1\n"},
+    ),
+    "an override behind a switch": Row(
+        {"config/keystone/domains/x.conf": "[identity]\n"},
+        ("no host reads this file", "{{ keystone_domain_specific_drivers_enabled }} is true"),
+        {"globals.yml": GLOBALS + "keystone_domain_specific_drivers_enabled: true\n"},
+    ),
+    "an override of a host that does not run the service": Row(
+        {"config/keystone/cmp1/keystone.conf": "[a]\nb = 1\n"},
+        ("cmp1 does not read this file", "it is read where keystone runs"),
+        {"inventory.yml": BASE["inventory.yml"].replace("[compute]", "[compute, keystone]").replace(
+            "[control, network]", "[control, network, keystone]")},
+    ),
+    "a general file behind a host's own": Row(
+        {"config/haproxy/haproxy_main.cfg": "global\n", "config/haproxy/aio/haproxy_main.cfg": "global\n"},
+        ("config/haproxy/haproxy_main.cfg", "where no override of its own goes before it"),
+        {"config/haproxy/aio/haproxy_main.cfg": None},
+    ),
+    "a password that nothing generates": Row(
+        {"globals.yml": GLOBALS + "kolla_enable_tls_external: true\n"},
+        (f"{BLANK!r} is missing", "nothing generates it", "`sops edit passwords.yml`"),
+        {"passwords.yml": sealed.text({**GENERATED, BLANK: "pem"})},
+    ),
+    "a password that is generated": Row(
+        {"passwords.yml": sealed.text({k: v for k, v in GENERATED.items() if k != "database_password"})},
+        ("'database_password' is missing", "run `reconciler secrets generate`"),
+        {"passwords.yml": BASE["passwords.yml"]},
+    ),
+    "a host named by its address": Row(
+        {"inventory.yml": own_names("192.0.2.21")},
+        ("is an address", "facts: {hostname: …}"),
+        {"inventory.yml": own_names("192.0.2.21", "facts: {hostname: cmp1}, ")},
+    ),
+    "two machines of one name": Row(
+        {"inventory.yml": own_names("aio.example.org")},
+        ("has the same own name, 'aio'", "facts: {hostname: …}"),
+        {"inventory.yml": own_names("aio.example.org", "facts: {hostname: cmp1}, ")},
+    ),
+    "a character that cannot be seen": Row(
+        {"config/keystone.conf": "\u200b[token]\n"}, ("U+200B", "remove it"), {"config/keystone.conf": "[token]\n"}
+    ),
+    "a web page": Row(
+        {"config/keystone.conf": "<html></html>\n"},
+        ("is a web page", "put the file itself here"),
+        {"config/keystone.conf": "[token]\n"},
+    ),
+    "an unresolved merge": Row(
+        {"globals.yml": GLOBALS + "<<<<<<< a\nsite_a: 1\n=======\nsite_a: 2\n>>>>>>> b\n"},
+        ("choose one and remove <<<<<<<, ======= and >>>>>>>",),
+        {"globals.yml": GLOBALS + "site_a: 1\n"},
+    ),
+    "a line without =": Row(
+        {"config/keystone.conf": "[token]\nexpiration 3600\n"},
+        ("a line has neither `=` nor `:`", "`key = value`"),
+        {"config/keystone.conf": "[token]\nexpiration = 3600\n"},
+    ),
+    "a file of another format": Row(
+        {"config/haproxy/services.d/x.cfg": "mode tcp\n"},
+        ("no section (such as `listen NAME`) begins before it", "correct it"),
+        {"config/haproxy/services.d/x.cfg": "listen x\n  mode tcp\n"},
+    ),
+    "an option of Jinja that does not exist": Row(
+        {"config/keystone.conf": "#jinja2: lstrip_block: True\n[a]\n"},
+        ("did you mean 'lstrip_blocks'?",),
+        {"config/keystone.conf": "#jinja2: lstrip_blocks: True\n[a]\n"},
+    ),
+    "a full name as a machine's own": Row(
+        {"inventory.yml": own_names("cmp1", "facts: {hostname: cmp1.example.org}, ")},
+        ("such as ctl1, without a domain",),
+        {"inventory.yml": own_names("cmp1", "facts: {hostname: cmp1}, ")},
+    ),
+}  # fmt: skip
+
+
+def said(*changes: Files) -> list[str]:
+    """What `validate` says of the base with changes on top, one line each."""
+    whole: dict[str, str | None] = dict(BASE)
+    for change in changes:
+        whole.update(change)
+    content = {path: text.encode() for path, text in whole.items() if text is not None}
+    answer = children.validate({"all_hosts": False}, {"source": content})
+    return [f"{found['file']}: {found['message']} ({found.get('hint', '')})" for found in answer["problems"]]
+
+
+def test_the_base_has_nothing_to_say() -> None:
+    assert said() == []
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_advice_helps(row: Row) -> None:
+    before = said(row.wrong)
+    assert len(before) == 1 and all(part in before[0] for part in row.says), before
+    assert said(row.wrong, row.done) == []
+
+
+def test_advice_about_lfs_helps(tmp_path: Path) -> None:
+    """With the real git, and a filter that writes pointers as git-lfs does."""
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.run(["git", "-C", tmp_path, *arguments], check=True, capture_output=True).stdout
+
+    git("init", "--quiet")
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+    (tmp_path / ".git" / "pointer").write_text(pointer)
+    git("config", "filter.lfs.clean", f"cat {tmp_path}/.git/pointer #")
+    (tmp_path / ".gitattributes").write_text("*.conf filter=lfs -text\n")
+    (tmp_path / "keystone.conf").write_text("[token]\n")
+    git("add", ".")
+    found = said({"config/keystone.conf": git("show", ":keystone.conf").decode()})
+    assert len(found) == 1 and "take its path out of .gitattributes, then `git add --renormalize` it" in found[0]
+    (tmp_path / ".gitattributes").write_text("")
+    git("add", "--renormalize", ".")
+    assert said({"config/keystone.conf": git("show", ":keystone.conf").decode()}) == []
