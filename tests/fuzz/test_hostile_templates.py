@@ -79,7 +79,7 @@ def refused(text: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("name", _parameters())
+@pytest.mark.parametrize("name", list(_parameters()))
 def test_a_hostile_template_is_refused(name: str) -> None:
     expected, text = CORPUS[name]
     taken = measured.forked(lambda: refused(text))
@@ -115,7 +115,10 @@ def _check(name: str, folder: Path) -> None:
     taken = validated(CORPUS[name][1], folder)
     code, printed = taken.answer
     assert code == 1, printed[:1000]
-    assert re.search(CORPUS[name][0], printed), printed[:1000]
+    expected = CORPUS[name][0]
+    if _COSTLY.search(expected):
+        expected += "|of processor time"  # on a busy machine the child's clock may come before its meter
+    assert re.search(expected, printed), printed[:1000]
     assert taken.memory < _BYTES
     assert taken.cpu < 10
 
