@@ -30,7 +30,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _containers(service, world)
         problems += _jobs(service, world)
         problems += _needs(service, world)
-        problems += _templates(service)
+        problems += _templates(service, catalogue)
     return problems
 
 
@@ -161,28 +161,61 @@ def _needs(service: Service, world: _World) -> list[Problem]:
     ]
 
 
-def _templates(service: Service) -> list[Problem]:
+def _templates(service: Service, catalogue: Catalogue) -> list[Problem]:
     """Templates that are not there, and those that nothing uses (a template may include another by its name)."""
     problems: list[Problem] = []
     used: set[str] = set()
     dynamic = False
-    for section in ("containers", "jobs"):
-        for name, owner in _entries(service, section):
-            dynamic = dynamic or is_expression(owner.get("files"))
-            files = owner.get("files")
-            for index, file in enumerate(files if isinstance(files, list) else ()):
-                template = file.get("template") if isinstance(file, dict) else None
-                if is_expression(template) or is_expression(file):
-                    dynamic = True
-                elif isinstance(template, str):
-                    used.add(template)
-                    if template not in service.templates:
-                        path = (section, name, "files", index, "template")
-                        problems.append(_unknown(service, path, "template", template, service.templates))
+    for section, name, owner in _owners(service):
+        files = owner.get("files")
+        dynamic = dynamic or is_expression(files)
+        for index, file in enumerate(files if isinstance(files, list) else ()):
+            template = file.get("template") if isinstance(file, dict) else None
+            if is_expression(template) or is_expression(file):
+                dynamic = True
+            elif isinstance(template, str):
+                used.add(template)
+                if template not in service.templates:
+                    path = (section, name, "files", index, "template")
+                    problems.append(_unknown(service, path, "template", template, service.templates))
+    problems += _scripts(service, catalogue)
+    for other in catalogue.services.values() if service.name == "common" else (service,):
+        for *_, script in _checkers(other):
+            dynamic = dynamic or is_expression(script)
+            if other is service or script not in other.templates:
+                used.add(script)
     included = {name for text in service.templates.values() for name in _INCLUDED.findall(text)}
     folder = service.document.name.rpartition("/")[0]
     for template in service.templates:
         if template not in used | included and not dynamic:
             place = Place(f"{folder}/templates/{template}")
-            problems.append(place.warning("no file uses this template", "remove it, or name it under files:"))
+            hint = "remove it, or name it under files: or validate.script:"
+            problems.append(place.warning("no file uses this template", hint))
     return problems
+
+
+def _scripts(service: Service, catalogue: Catalogue) -> list[Problem]:
+    """Checkers' scripts that are neither this service's templates nor those of `common`."""
+    common = catalogue.services.get("common")
+    known = {*service.templates, *(common.templates if common else ())}
+    return [
+        _unknown(service, (section, name, "validate", "script"), "template", script, known)
+        for section, name, script in _checkers(service)
+        if script not in known and not is_expression(script)
+    ]
+
+
+def _checkers(service: Service) -> Iterator[tuple[str, str, str]]:
+    """Section, name and script of what has an image's checker with a script; an expression stands for any script."""
+    for section, name, owner in _owners(service):
+        check = owner.get("validate")
+        script = check.get("script") if isinstance(check, dict) else check
+        if isinstance(script, str) and (check is not script or is_expression(script)):
+            yield section, name, script
+
+
+def _owners(service: Service) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Section, name and entry of whatever may have files."""
+    for section in ("containers", "jobs"):
+        for name, owner in _entries(service, section):
+            yield section, name, owner
