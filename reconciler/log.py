@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -69,14 +69,18 @@ def _drop_empty(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """What libraries say, and what an event brings along, past every other door."""
     redact = known()
-    return {
-        name: redact(value if isinstance(value, str) else str(value)) if _may_hold(name, value) else value
-        for name, value in event.items()
-    }
+    return {name: value if name == "exc_info" else _clean(value, redact) for name, value in event.items()}
 
 
-def _may_hold(name: str, value: object) -> bool:
-    return name != "exc_info" and not isinstance(value, bool | int | float | None)
+def _clean(value: object, redact: Callable[[str], str]) -> object:
+    """The same shape, for lists stay lists in JSON; whatever is no plain value is its text."""
+    if isinstance(value, bool | int | float | None):
+        return value
+    if isinstance(value, list | tuple):
+        return [_clean(item, redact) for item in value]
+    if isinstance(value, Mapping):
+        return {redact(str(key)): _clean(item, redact) for key, item in value.items()}
+    return redact(str(value))
 
 
 def _printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -22,15 +22,22 @@ def restored() -> object:
 def test_json_lines() -> None:
     stream = io.StringIO()
     log.configure(Log(), stream)
+    secret = Secret("hunter2hunter2")
     structlog.get_logger().info(
-        "cycle.finished", revision="abc", password=Secret("hunter2hunter2"), nested=[Secret("hunter2hunter2")]
+        "cycle.finished",
+        revision="abc",
+        password=secret,
+        nested=[secret],
+        problems=("one", "says hunter2hunter2"),
+        places={"hunter2hunter2": ["at hunter2hunter2", 3]},
     )
     structlog.get_logger().debug("too.much")
     logging.getLogger("library").warning("says %s", "this")
     rows = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [row["event"] for row in rows] == ["cycle.finished", "library.message"]
     assert rows[0]["level"] == "info"
-    assert rows[0]["password"] == "***"
+    assert rows[0]["password"] == "***" and rows[0]["nested"] == ["***"]
+    assert rows[0]["problems"] == ["one", "says ***"] and rows[0]["places"] == {"***": ["at ***", 3]}
     assert rows[1]["message"] == "says this"
     assert "hunter2" not in stream.getvalue()
 

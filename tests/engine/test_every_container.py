@@ -25,7 +25,7 @@ pytestmark = pytest.mark.engine
 # Keys of a container that the engine never hears of, or that name what another test looks at.
 STEERING = {
     "enabled", "group", "image", "kolla", "config_directory", "depends_on", "files", "permissions", "reload", "rollback",
-    "stability", "start_timeout", "data_plane", "stateful", "log_files",
+    "stability", "start_timeout", "data_plane", "stateful", "log_files", "validate",
 }  # fmt: skip
 # Only the host knows: whether it has the device, the CPU, the driver, the network, the profile; what it is told of another host.
 OF_THE_HOST = ("MountMissing", "DeviceMissing", "ImageNotFound", "UlimitRefused", "CapabilityRefused")
@@ -233,7 +233,7 @@ def _rests(engine: Engine, image: str, name: str, given_: dict[str, Any]) -> Non
 
 
 @settings(
-    max_examples=120, deadline=None, derandomize=True,
+    max_examples=60, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much, HealthCheck.too_slow],
 )  # fmt: skip
 @given(given_=raw())

@@ -55,7 +55,7 @@ def test_only_hosts_of_the_group_make_it() -> None:
         ("x: {http: a, tcp: 'b:1'}", "exactly one of http, tcp, command, not http, tcp"),
         ("x: {expect: 200}", "exactly one of http, tcp, command, not none"),
         ("x: {command: {container: app}}", "either a command or a script"),
-        ("x: {command: {container: app, command: a, script: b.j2}}", "has a template 'b.j2'"),
+        ("x: {command: {container: app, command: a, script: b.j2}}", "unknown template 'b.j2'"),
         ("x: {tcp: 'a:1', send: hello}", "judged by the answer"),
         ("x: {tcp: 'a:1', credentials: rabbitmq}", "credentials"),
         ("x: {tcp: nowhere}", "'nowhere' is not host:port"),
