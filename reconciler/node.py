@@ -390,11 +390,13 @@ class Node:
     def wants_deep(self, revision: str, memory: Memory) -> tuple[bool, bool]:
         """Whether this pass should be a deep one, and whether that should look into containers: both for a new revision and
         after a pass that did something; else each at its own interval, for a look into a container starts a program there.
-        Registrations are looked at more often while a registrar does not answer."""
+        Whatever did not let itself be looked at is asked in every pass."""
         now, daemon = time.monotonic(), self.settings.daemon
         new = self._deep_revision != revision and memory.revision != revision
-        inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= daemon.deep_interval
-        blind = self._found is not None and bool(self._found.unknown or self._found.unseen)
+        unseen = self._found is not None and bool(self._found.unseen)
+        again = daemon.interval if unseen else daemon.deep_interval
+        inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= again
+        blind = self._found is not None and bool(self._found.unknown)
         patience = daemon.interval if blind else min(daemon.look_interval, daemon.deep_interval)
         return inside or now - self._looked >= patience, inside
 

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -96,6 +97,14 @@ def test_when_a_pass_looks_how_far(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         now = started + passed
         wanted.append(node.wants_deep(target.desired.revision, memory))
     assert wanted == [(False, False), (False, False), (True, False), (True, True)]
+    now = started + daemon.interval
+    assert node._found is not None
+    for blind, expected in (
+        ({"unknown": {"registrar:x": "down"}}, (True, False)),
+        ({"unseen": {"x": ("", None, "")}}, (True, True)),
+    ):
+        monkeypatch.setattr(node, "_found", replace(node._found, **{"unknown": {}, "unseen": {}, **blind}))
+        assert node.wants_deep(target.desired.revision, memory) == expected
 
 
 def policy(lab: Lab, mode: str) -> None:
