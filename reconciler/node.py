@@ -63,7 +63,7 @@ from reconciler.render import digest, tokens
 from reconciler.report import Refusal, Report, Source
 from reconciler.report.summary import pending
 from reconciler.settings import Settings
-from reconciler.state import LOST, STATE_FAULTS, Anchor, Hold, Owner, StateDirectory
+from reconciler.state import LOST, OURS, STATE_FAULTS, Anchor, Hold, Owner, StateDirectory
 from reconciler.target import Target, host_policy, make_target
 
 log = structlog.get_logger()
@@ -317,6 +317,11 @@ class Node:
         path = self.settings.git.path
         prepared = prepare(self.state.repository, commit, path, self.settings.host, keys)
         self._require_root(prepared.desired.config_root)
+        if ours := next((f.path for f in prepared.desired.files if f.path.startswith(OURS)), ""):
+            raise errors.Terminal(
+                f"the site wants the file {ours!r}: names at the top of the config root that begin with {OURS} are this program's own",
+                reason="PolicyDenied",
+            )
         return make_target(prepared)
 
     def _require_root(self, root: str) -> None:

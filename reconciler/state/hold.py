@@ -19,6 +19,7 @@ from reconciler.model import from_json, to_json
 from reconciler.state.store import Anchor, Owner, StateDirectory
 
 LOST = "StateLost"
+OURS = ".reconciler-"  # begins the name of everything at the top of a config root that no commit may touch
 STATE_FAULTS = frozenset({LOST, "StateReadOnly", "StateCopied", "StateCorrupt"})  # reasons why it cannot be relied upon
 _ADVICE = (
     "Nothing is changed on this node until an operator decides: put the directory back, or look at what the branch holds now and "
@@ -41,7 +42,7 @@ class Hold:
     def __init__(self, state: StateDirectory, roots: Iterable[str]) -> None:
         self._state, self._roots = state, [Path(root) for root in roots]
         # By the path of the directory: two installations may share a config root.
-        self._name = f".reconciler-{hashlib.sha256(str(state.path.resolve()).encode()).hexdigest()[:12]}"
+        self._name = f"{OURS}{hashlib.sha256(str(state.path.resolve()).encode()).hexdigest()[:12]}"
         self._key = ""
         self._anchor: Anchor | None = None  # the newest that this process saw
 
