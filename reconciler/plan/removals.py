@@ -44,7 +44,7 @@ def plan_unseen(draft: Draft) -> None:
     for item, why in draft.actual.unknown.items():
         kind, _, target = item.partition(":")
         named = any(held.target == target and held.reason == "Unknown" for held in draft.held)
-        if kind in ("container", "file", "registrar") and not named and why not in said:
+        if kind in ("container", "file") and not named and why not in said:
             draft.held.append(Held(target, "Unknown", f"{kind} {target} cannot be looked at: {why}"))
 
 
