@@ -415,6 +415,9 @@ class Failure:
     again: datetime
     tries: int = 1
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:

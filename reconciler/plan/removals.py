@@ -48,7 +48,7 @@ def plan_unseen(draft: Draft) -> None:
         if kind == "registrar" and target in begun:
             continue
         named = any(held.target == target and held.reason == "Unknown" for held in draft.held)
-        if kind in ("container", "file", "registrar") and not named and why not in said:
+        if kind in ("container", "file") and not named and why not in said:
             draft.held.append(Held(target, "Unknown", f"{kind} {target} cannot be looked at: {why}"))
 
 

@@ -16,7 +16,11 @@ from tests.support.paths import CHECKOUT
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of it; processor seconds and peak memory in MiB of the process and of those that it waited for."""
+    """What came of it; processor seconds of the process and of those that it waited for, and peak memory in MiB.
+
+    The kernel counts what the parent had at the fork as a peak of the child: a fork tells what it took more than that, a program
+    is started by a small one.
+    """
 
     answer: Any
     cpu: float
@@ -34,9 +38,11 @@ def forked(work: Callable[[], Any]) -> Taken:
         try:
             signal.alarm(60)
             os.close(reading)
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            before = _memory("VmRSS")
             answer = work()
             with os.fdopen(writing, "w") as pipe:
-                json.dump(answer, pipe)
+                json.dump((answer, _memory("VmHWM") - before), pipe)
             code = 0
         finally:
             os._exit(code)
@@ -45,18 +51,26 @@ def forked(work: Callable[[], Any]) -> Taken:
         text = pipe.read()
     _, status, usage = os.wait4(pid, 0)
     assert status == 0, f"the fork ended with {status}"
-    return Taken(json.loads(text), usage.ru_utime + usage.ru_stime, time.monotonic() - started, usage.ru_maxrss / 1024)
+    answer, memory = json.loads(text)
+    return Taken(answer, usage.ru_utime + usage.ru_stime, time.monotonic() - started, memory)
+
+
+def _memory(name: str) -> float:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) / 1024
+
+
+_START = (
+    "import json, resource, subprocess, sys; done = subprocess.run(sys.argv[1:], capture_output=True, text=True);"
+    "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
+    "print(json.dumps([done.returncode, done.stdout + done.stderr, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))"
+)
 
 
 def program(arguments: Sequence[str | Path]) -> Taken:
     """`reconciler` with arguments; the answer is its exit code and what it printed."""
-    command = [sys.executable, "-m", "reconciler", *map(str, arguments)]
+    command = [sys.executable, "-c", _START, sys.executable, "-m", "reconciler", *map(str, arguments)]
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=CHECKOUT)
-    assert process.stdout is not None
-    text = process.stdout.read().decode()
-    process.stdout.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    cpu = usage.ru_utime + usage.ru_stime
-    return Taken((process.returncode, text), cpu, time.monotonic() - started, usage.ru_maxrss / 1024)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=True)
+    code, printed, cpu, memory = json.loads(done.stdout)
+    return Taken((code, printed), cpu, time.monotonic() - started, memory)

@@ -229,7 +229,7 @@ def test_a_tightened_host_gives_nothing_that_it_does_not_name(lab: Place) -> Non
     asked = {
         "cap": "cap_add: [SYS_ADMIN]", "seccomp": "security_opt: ['seccomp=unconfined']", "ipc": "ipc_mode: host",
         "pid": "pid_mode: host", "cgroup": "cgroupns_mode: host", "device": "devices: [/dev/kmsg]",
-        "run": "volumes: ['/run:/x']", "sysctl": "sysctls: {net.core.somaxconn: 1}", "priv": "privileged: true",
+        "run": "volumes: ['/run:/x']", "sysctl": "sysctls: {kernel.shm_rmid_forced: 1}", "priv": "privileged: true",
         "profile": "security_opt: ['seccomp={\"defaultAction\": \"SCMP_ACT_ALLOW\"}']",
         "log": "log_driver: syslog\nlog_opts: {syslog-address: 'unix:///run/x'}",
     }  # fmt: skip

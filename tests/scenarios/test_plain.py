@@ -378,9 +378,7 @@ def test_an_interrupted_replace_is_finished(lab: Lab) -> None:
 
 def test_somebody_elses_containers_are_left_alone(lab: Lab) -> None:
     client = docker.DockerClient(base_url=lab.engine_url)
-    stranger = client.containers.run(
-        "reconciler-test/busybox:1", ["sleep", "600"], name="rt-stranger", detach=True, network_mode="host"
-    )
+    stranger = client.containers.run("reconciler-test/busybox:1", ["sleep", "600"], detach=True, network_mode="host")
     try:
         lab.edit("globals.yml", "node_config", "enable_after: false\nnode_config")
         lab.push("one less")
