@@ -80,9 +80,8 @@ def bed(
     with Lab(folder, engine_url, name=NAME) as lab:
         text = lab.config.read_text()
         assert 'interval = 2\nmetrics = ""' in text
-        lab.config.write_text(
-            text.replace('interval = 2\nmetrics = ""', f'interval = {interval}\nmetrics = "127.0.0.1:0"')
-        )
+        text = text.replace('interval = 2\nmetrics = ""', f'interval = {interval}\nmetrics = "127.0.0.1:0"')
+        lab.config.write_text(f'{text}\n[log]\nlevel = "debug"\n')  # passes without news are counted, too
         write_site(lab, count, stability=stability)
         lab.push("a site to measure with")
         if converge:
