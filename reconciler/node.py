@@ -56,6 +56,7 @@ from reconciler.model import (
     Verb,
     from_json,
 )
+from reconciler.phrases import few
 from reconciler.plan import rotation, second_look
 from reconciler.prepare import prepare
 from reconciler.registrations import Registry
@@ -142,9 +143,8 @@ class Node:
             return
         keys = sorted({key for key in found.values() if key not in (self.engine.owner, *self.engine.also, "")})
         claims = "".join(f"`reconciler owner claim {key}`, " for key in keys)
-        some = ", ".join(sorted(found)[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         raise errors.Terminal(
-            f"the state in {self.state.path} has never accepted a commit, but containers of {label} are here ({some}): the state of "
+            f"the state in {self.state.path} has never accepted a commit, but containers of {label} are here ({few(sorted(found))}): the state of "
             f"this node was lost. Put it back; or say that the commit may count, and whose the containers are: {claims}"
             f"`reconciler anchor accept {commit[:12]} --reason …`",
             reason=LOST,

@@ -19,6 +19,7 @@ from reconciler import errors
 from reconciler.cli import checkout, output, problems
 from reconciler.cli.options import json_option
 from reconciler.cli.site import Validated, in_child, source
+from reconciler.phrases import few
 
 if TYPE_CHECKING:
     from reconciler.cli.scaffold import NewHost
@@ -166,10 +167,7 @@ def _ask(question: str, given: str | None, default: str, yes: bool, check: Calla
 def _require_empty(target: Path) -> None:
     # A clone of a repository that is still empty is as good as an empty folder.
     if target.is_dir() and (there := sorted(path.name for path in target.iterdir() if path.name != ".git")):
-        more = f" and {len(there) - 3} more" if len(there) > 3 else ""
-        raise errors.Terminal(
-            f"{target} is not empty ({', '.join(there[:3])}{more}): name a new folder", reason="OutputNotEmpty"
-        )
+        raise errors.Terminal(f"{target} is not empty ({few(there)}): name a new folder", reason="OutputNotEmpty")
 
 
 def _as_name(text: str) -> str:

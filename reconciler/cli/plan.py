@@ -15,6 +15,7 @@ from reconciler.cli import checkout, output
 from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.cli.site import in_child, source
 from reconciler.model import Difference, Plan
+from reconciler.phrases import few
 
 if TYPE_CHECKING:
     from reconciler.model import Action, Difference, Held, Plan
@@ -139,10 +140,7 @@ def _by_message(unknown: Sequence["Held"]) -> list[tuple[str, str]]:
     targets: dict[str, list[str]] = {}
     for item in unknown:
         targets.setdefault(item.message, []).append(item.target)
-    return [
-        (", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""), message)
-        for message, names in targets.items()
-    ]
+    return [(few(names), message) for message, names in targets.items()]
 
 
 def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan], list[Difference]]:

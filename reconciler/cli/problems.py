@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from reconciler import phrases
 from reconciler.errors import Problem
 from reconciler.text import json_text, printable
 
@@ -19,10 +20,10 @@ def text(problems: Sequence[Problem], hosts: int) -> str:
         lines.append(": ".join(part for part in (problem.place, f"{mark}{problem.text}") if part))
     wrong, warnings = count(problems)
     if wrong:
-        verdict = f"{_plural(wrong, 'problem')} in {_plural(len({p.file for p in problems}), 'file')}"
+        verdict = f"{phrases.count(wrong, 'problem')} in {phrases.count(len({p.file for p in problems}), 'file')}"
     else:
-        verdict = f"the site is valid: {_plural(hosts, 'host')}"
-    lines.append(verdict + (f", {_plural(warnings, 'warning')}" if warnings else ""))
+        verdict = f"the site is valid: {phrases.count(hosts, 'host')}"
+    lines.append(verdict + (f", {phrases.count(warnings, 'warning')}" if warnings else ""))
     return "\n".join(lines)
 
 
@@ -60,7 +61,7 @@ def junit(problems: Sequence[Problem]) -> str:
     for name, found in files.items():
         case = ElementTree.SubElement(suite, "testcase", classname="site", name=name, file=name)
         failure = ElementTree.SubElement(
-            case, "failure", message=f"{_plural(len(found), 'problem')}: {found[0].message}"
+            case, "failure", message=f"{phrases.count(len(found), 'problem')}: {found[0].message}"
         )
         failure.text = "\n".join(map(str, found))
     ElementTree.indent(suite)
@@ -90,7 +91,3 @@ def count(problems: Sequence[Problem]) -> tuple[int, int]:
     """(errors, warnings)."""
     wrong = sum(1 for p in problems if p.severity == "error")
     return wrong, len(problems) - wrong
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from reconciler.model import Blame, Container, Difference, Failure, File, Held, Running, State, Verb, aside
+from reconciler.phrases import few
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
@@ -259,4 +260,4 @@ def _copies_once(container: Container) -> bool:
 
 def _changed_cause(changed: Sequence[File]) -> str:
     names = [file.path.rpartition("/")[2] for file in changed if file.on_change != "none"]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") + " changed"
+    return f"{few(names)} changed"

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.model import Container, Running, State
+from reconciler.phrases import few
 from reconciler.report.graph import Graph, beneath
 
-_NAMED = 3  # consequences that a line names
 _UNPROVED = timedelta(seconds=30)  # how long what has no health check has to run after it was started over and over
 UNHEALTHY: Final = "Unhealthy"
 _LOOP: Final = 2  # starts by the engine that are no chance
@@ -40,9 +40,7 @@ class Cause:
         """One line: what is wrong, and how much else."""
         line = self.root.text
         if self.because:
-            names = [symptom.item for symptom in self.because[:_NAMED]]
-            more = f" and {len(self.because) - _NAMED} more" if len(self.because) > _NAMED else ""
-            line += f"; because of it: {', '.join(names)}{more}"
+            line += f"; because of it: {few([symptom.item for symptom in self.because])}"
         if self.others:
             line += f"{'; and' if self.because else ' and'} {len(self.others)} more"
         return line

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb, to_json
+from reconciler.phrases import count
 from reconciler.report.cause import UNHEALTHY, Cause, Symptom, find
 from reconciler.report.graph import CHECK, REGISTRAR, Graph
 
@@ -201,7 +202,7 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
     if cause := report.cause:
         return False, cause.root.reason, cause.text
     if waiting := report.waiting:
-        return False, OUTSIDE_WINDOW, f"{len(waiting)} change{'' if len(waiting) == 1 else 's'} waiting {report.window}"
+        return False, OUTSIDE_WINDOW, f"{count(len(waiting), 'change')} waiting {report.window}"
     if any(outcome.result == "skipped" for outcome in report.outcomes):
         return False, "Interrupted", "stopped before everything was done; the next cycle goes on"
     return True, "Converged", f"{report.containers} containers as wanted"

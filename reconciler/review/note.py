@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
 from reconciler.model import Action, Verb
+from reconciler.phrases import count
 from reconciler.report.text import difference, plan_text
 from reconciler.review import escape
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
-from reconciler.review.words import count, what_happens
+from reconciler.review.words import what_happens
 
 LIMIT = 120_000  # characters; GitLab takes a million, and renders that slowly
 _ITEMS = 12  # of one risk

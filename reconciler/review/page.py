@@ -10,12 +10,13 @@ from functools import cache
 from importlib.resources import files
 
 from reconciler.model import Action, Difference
+from reconciler.phrases import count
 from reconciler.review.escape import clean
 from reconciler.review.escape import markup as e
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
-from reconciler.review.words import count, what_happens
+from reconciler.review.words import what_happens
 
 _SHOWN_ITEMS = 6
 _WIDE = 600  # characters of one line

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reconciler.model import Action, Held, Verb
+from reconciler.phrases import count
 from reconciler.review.types import Change, Review, changes
-from reconciler.review.words import count
 
 
 @dataclass(frozen=True, slots=True)

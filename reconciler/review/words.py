@@ -1,8 +1,9 @@
 """Short phrases that the note and the page share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from reconciler.model import Plan, Verb
+from reconciler.phrases import count, few
 
 _NAMED = (Verb.REMOVE, Verb.REPLACE, Verb.RESTART, Verb.CREATE, Verb.RELOAD, Verb.UPDATE, Verb.RUN)
 _COUNTED = {
@@ -23,17 +24,8 @@ def what_happens(plan: Plan, show: Callable[[str], str]) -> str:
         else:
             word = _COUNTED.get(action.verb, "other")
             counted[word] = counted.get(word, 0) + 1
-    parts = [f"{verb} {_few(named[verb], show)}" for verb in _NAMED if verb in named]
+    parts = [f"{verb} {few(named[verb], show)}" for verb in _NAMED if verb in named]
     parts += [count(number, word) for word, number in counted.items()]
     if plan.held:
         parts.append(f"{len(plan.held)} held back")
     return "; ".join(parts)
-
-
-def count(number: int, word: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _few(names: Sequence[str], show: Callable[[str], str]) -> str:
-    return ", ".join(map(show, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
