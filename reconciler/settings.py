@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from reconciler import data, errors, run
+from reconciler import data, errors
+from reconciler.system import run
 
 DEFAULT_PATH = Path("/etc/reconciler/reconciler.toml")
 SSH_HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")

@@ -14,13 +14,14 @@ import docker.errors
 import pymysql
 import pytest
 
-from reconciler import errors, foreign, model, run
+from reconciler import errors, foreign, model
 from reconciler.engine import faults, health, logs
 from reconciler.forge.client import Answer
 from reconciler.model import Action, CheckResult, Condition, Difference, Held, JobResult, Outcome, Verb
 from reconciler.registrations.failures import Connection, denied, not_yet, of_status, refused, unreachable
 from reconciler.registrations.mariadb import MariaDB
 from reconciler.secret import Secret, keep, known
+from reconciler.system import run
 
 VALUE = "pA$$'w/" + secrets.token_urlsafe(30)
 FILLER = "x" * 280 + " "  # so that what follows is cut in the middle by whoever cuts first
@@ -118,7 +119,7 @@ def test_every_message_of_a_report_comes_through() -> None:
             assert not names & {"message", "cause"} or hasattr(kind, "__post_init__"), kind
 
 
-ADAPTERS = ("engine", "registrations", "forge", "probe.py", "run.py", "host.py")
+ADAPTERS = ("engine", "registrations", "forge", "node/probe.py", "system/run.py", "node/host.py")
 
 
 def test_adapters_decode_nothing_past_the_door() -> None:

@@ -35,8 +35,8 @@ def run_apprise(argument: Mapping[str, Any]) -> dict[str, Any]:
 
 def warm(name: str) -> None:
     """For `run_child`: no library is loaded any more once a server can be spoken to."""
-    from reconciler.answers import Bounded
-    from reconciler.sessions import Session
+    from reconciler.system.answers import Bounded
+    from reconciler.system.sessions import Session
 
     with Session() as session:
         session.mount("https://", Bounded(_SECONDS))
@@ -66,8 +66,8 @@ def _sent(send: Callable[[Mapping[str, Any], Any], None], argument: Mapping[str,
 def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
     import requests
 
-    from reconciler.answers import Bounded
-    from reconciler.sessions import Session
+    from reconciler.system.answers import Bounded
+    from reconciler.system.sessions import Session
 
     body = json.dumps(message, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "reconciler", **_proof(target, body)}
@@ -111,7 +111,7 @@ def _proof(target: Mapping[str, Any], body: bytes) -> dict[str, str]:
 
 
 def _refusal(host: str, code: int, retry_after: str) -> errors.ReconcilerError:
-    from reconciler import answers
+    from reconciler.system import answers
 
     if code in (409, 429) or code >= 500:
         return errors.Transient(

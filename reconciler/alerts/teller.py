@@ -19,13 +19,14 @@ from typing import Any
 import structlog
 from filelock import FileLock, Timeout
 
-from reconciler import errors, files, run, walls
+from reconciler import errors
 from reconciler.alerts import ledger, messages
 from reconciler.alerts.items import Alert, Rules, Verdict, alerts_of, verdict
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
 from reconciler.model import from_json, to_json
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
+from reconciler.system import files, run, walls
 
 log = structlog.get_logger(__name__)
 

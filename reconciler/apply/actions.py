@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler import blame, errors, files
+from reconciler import errors
+from reconciler.apply import blame
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.validate import Validator, failure
@@ -29,6 +30,7 @@ from reconciler.model import (
     Verb,
     aside,
 )
+from reconciler.system import files
 
 DIRECTORY_MODE = 0o770  # kolla's
 # Verbs after which a container has shown that it works with its present files.

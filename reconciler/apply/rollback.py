@@ -13,7 +13,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from reconciler import errors, files
+from reconciler import errors
+from reconciler.system import files
 
 
 class Rollback:

@@ -1,6 +1,7 @@
 """systemd, as far as adopting another tool's containers needs it."""
 
-from reconciler import errors, run
+from reconciler import errors
+from reconciler.system import run
 
 
 class Systemd:

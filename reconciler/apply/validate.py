@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.apply.ports import Engine
 from reconciler.model import VALIDATING, Container, File, Job, Mount
+from reconciler.system import files
 
 FOLDER = ".reconciler-validate"  # below the config root
 SCRIPT = "reconciler-check"  # the file beside the configuration that `validate.script` becomes

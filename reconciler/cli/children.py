@@ -6,10 +6,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler import errors, prepare, prepare_child, sops
-from reconciler.alarm import Alarm
+from reconciler import errors
 from reconciler.catalogue import Catalogue
-from reconciler.ci_child import policy_changes, rotations
 from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.model import to_json
@@ -17,10 +15,14 @@ from reconciler.plan import preview
 from reconciler.render import World, bind, render
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
+from reconciler.review.ci_child import policy_changes, rotations
+from reconciler.secrets import sops
 from reconciler.site import Site
 from reconciler.site.overrides import unread
-from reconciler.site_child import Content, files, gather, load, warm
-from reconciler.site_child import render as render_host
+from reconciler.source import prepare, prepare_child
+from reconciler.source.site_child import Content, files, gather, load, warm
+from reconciler.source.site_child import render as render_host
+from reconciler.system.alarm import Alarm
 
 __all__ = [
     "desired",

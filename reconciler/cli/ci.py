@@ -17,9 +17,9 @@ from reconciler.cli.options import json_option
 from reconciler.text import json_text
 
 if TYPE_CHECKING:
-    from reconciler.ci import Limits, Source
     from reconciler.forge import ForgeSettings
     from reconciler.review import Review
+    from reconciler.review.ci import Limits, Source
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _SITE = click.Path(file_okay=False, path_type=Path)
@@ -60,8 +60,8 @@ def review(
     Needs no node and no key. The note is posted with the token in RECONCILER_TOKEN or in the file RECONCILER_TOKEN_FILE
     (scope api, role Reporter). Exits with 0 when the branch is valid, else with 1.
     """
-    from reconciler import ci as planning
     from reconciler import review as views
+    from reconciler.review import ci as planning
 
     held = token.take()
     found = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
@@ -96,8 +96,8 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
 
     Reads the commit statuses that nodes post, with the token of `ci review`. Exits with 1 when a host drifted or failed.
     """
-    from reconciler import ci as planning
-    from reconciler import ci_summary
+    from reconciler.review import ci as planning
+    from reconciler.review import ci_summary
 
     settings = _forge(token.take(), need=())
     if settings is None:
@@ -131,8 +131,8 @@ def diff(before: str, after: str, hosts: tuple[str, ...], site: Path, no_diffs: 
     Any two revisions of its repository, REV1 also `nothing`; needs no node and no key. Exits with 1 when one of them is
     not valid.
     """
-    from reconciler import ci as planning
     from reconciler.review import as_json, text
+    from reconciler.review import ci as planning
 
     where = _checkout(site)
     start, label = checkout.base_of(site, before)
@@ -163,7 +163,7 @@ def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem
 
 
 def _review(site: Path | None, base: str | None, head: str | None, limits: "Limits") -> "Review":
-    from reconciler import ci as planning
+    from reconciler.review import ci as planning
 
     source, folder = _head(site, head)
     with _hinting():
@@ -180,7 +180,7 @@ def _failure(found: "Review") -> list[errors.Problem]:
 
 def _head(site: Path | None, head: str | None) -> tuple["Source", Path]:
     """What is reviewed, and the site's folder."""
-    from reconciler.ci import Source
+    from reconciler.review.ci import Source
 
     folder = site or Path(os.environ.get("CI_PROJECT_DIR", "."))
     wanted = head or os.environ.get("CI_COMMIT_SHA")

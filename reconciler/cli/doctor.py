@@ -10,7 +10,7 @@ from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
 
 if TYPE_CHECKING:
-    from reconciler.doctor import Check
+    from reconciler.node.doctor import Check
 
 
 @click.command()
@@ -24,7 +24,7 @@ def doctor(only: tuple[str, ...], json_: bool) -> int:
 
     Exits with 0 when nothing failed (warnings do not count), 1 otherwise.
     """
-    from reconciler.doctor import examine, names
+    from reconciler.node.doctor import examine, names
 
     if unknown := set(only) - set(names()):
         raise click.UsageError(f"no check is called {', '.join(sorted(unknown))} (there are {', '.join(names())})")

@@ -222,8 +222,8 @@ def _config_home() -> Path:
 
 def _key(file: Path, target: Path) -> _Key:
     """The key in a file, or a fresh one for it."""
-    from reconciler import sops
     from reconciler.cli.scaffold import new_identity
+    from reconciler.secrets import sops
 
     path = file.expanduser().resolve()
     if path.is_relative_to(target):
@@ -265,9 +265,9 @@ def _told_keys(recipients: Mapping[str, str], machines: "Sequence[NewHost]", key
 
 def _build(target: Path, files: Mapping[str, str], key: _Key | None) -> _Made:
     """Make everything aside and move it into place when it is complete. Raises errors.SiteInvalid, errors.ReconcilerError."""
-    from reconciler import passwords, sops
     from reconciler.cli.plan import site_plans
     from reconciler.cli.secrets import FILE, wanted_passwords
+    from reconciler.secrets import passwords, sops
 
     with _aside(target) as scratch:
         for path, content in files.items():
@@ -304,7 +304,7 @@ def _aside(target: Path) -> Iterator[Path]:
 
 def _settle(scratch: Path, target: Path, key: _Key | None) -> None:
     """Write the key and move what is in `scratch` to `target`: all of it or nothing."""
-    from reconciler import files
+    from reconciler.system import files
 
     done: list[Path] = []
     try:
@@ -323,7 +323,7 @@ def _settle(scratch: Path, target: Path, key: _Key | None) -> None:
 
 def _commit(target: Path) -> str:
     """Commit everything; the commit's id. Raises errors.Terminal (GitFailed)."""
-    from reconciler import run
+    from reconciler.system import run
 
     who = {name: value for name, value in os.environ.items() if name.startswith(("GIT_AUTHOR_", "GIT_COMMITTER_"))}
     environment = {**who, "HOME": os.environ.get("HOME", "/")}

@@ -16,7 +16,7 @@ from reconciler.cli.doctor import show as show_checks
 from reconciler.cli.options import json_option
 
 if TYPE_CHECKING:
-    from reconciler.doctor import Check
+    from reconciler.node.doctor import Check
     from reconciler.report import Report
     from reconciler.settings import Settings
 
@@ -150,7 +150,7 @@ def _require_same(path: Path, text: str, force: bool) -> None:
 
 
 def _check(loaded: "Settings", *, quiet: bool) -> list["Check"]:
-    from reconciler.doctor import examine
+    from reconciler.node.doctor import examine
 
     with output.progress("checking"):
         found = list(examine(loaded, only=_FIRST_CHECKS))
@@ -167,7 +167,7 @@ def _check(loaded: "Settings", *, quiet: bool) -> list["Check"]:
 
 def _write(path: Path, text: str, mode: int) -> bool:
     """Whether there was something to change."""
-    from reconciler import files
+    from reconciler.system import files
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
@@ -204,9 +204,9 @@ def _program() -> str:
 
 def _first_cycle(loaded: "Settings") -> "Report":
     """One cycle that changes nothing, with the plan that the first one of the daemon will have."""
-    from reconciler import cycle
     from reconciler.cli.plan import planned
-    from reconciler.node import Node
+    from reconciler.node import cycle
+    from reconciler.node.node import Node
 
     node = Node(dataclasses.replace(loaded, mode="report"), forge=False)
     try:
@@ -220,7 +220,7 @@ def _first_cycle(loaded: "Settings") -> "Report":
 
 
 def _start(root: Path, path: Path, *, start: bool, say: Callable[..., None]) -> None:
-    from reconciler import run
+    from reconciler.system import run
 
     by_hand = f"{_program()} --config {path} run"
     if root != Path("/"):

@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 import click
 
-from reconciler import DISTRIBUTION, errors, run
+from reconciler import DISTRIBUTION, errors
 from reconciler.cli import output, token
+from reconciler.system import run
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
 _VERBS = {

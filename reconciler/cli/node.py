@@ -12,7 +12,7 @@ from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
 
 if TYPE_CHECKING:
-    from reconciler.node import Node
+    from reconciler.node.node import Node
     from reconciler.report import Report
 
 
@@ -54,7 +54,7 @@ def reconcile(deep: bool | None, no_poll: bool, report_only: bool, wait: float, 
     """
     from dataclasses import replace
 
-    from reconciler.node import Node
+    from reconciler.node.node import Node
     from reconciler.report import as_json
 
     settings = load_settings()
@@ -102,7 +102,7 @@ def show(report: "Report") -> None:
 
 
 def _cycle(node: "Node", deep: bool | None, poll: bool, wait: float) -> "Report":
-    from reconciler import cycle
+    from reconciler.node import cycle
 
     deadline = time.monotonic() + wait
     while True:

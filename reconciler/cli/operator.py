@@ -138,7 +138,7 @@ def anchor_accept(revision: str, reason: str, json_: bool) -> None:
     begins anew with it.
     """
     from reconciler.model import to_json
-    from reconciler.node import Node
+    from reconciler.node.node import Node
 
     node = Node(load_settings(), forge=False)
     try:

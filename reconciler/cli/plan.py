@@ -19,9 +19,9 @@ from reconciler.phrases import few
 
 if TYPE_CHECKING:
     from reconciler.model import Action, Difference, Held, Plan
-    from reconciler.node import Node
+    from reconciler.node.node import Node
+    from reconciler.node.target import Target
     from reconciler.settings import Settings
-    from reconciler.target import Target
 
 FORMATS = ("text", "json", "markdown")
 _SECONDS = 600.0
@@ -171,7 +171,7 @@ def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan],
 
 def node_plan(settings: "Settings") -> Plan:
     """What this node would do now. Raises errors.ReconcilerError."""
-    from reconciler.node import Node
+    from reconciler.node.node import Node
 
     node = Node(settings, forge=False)
     try:
@@ -188,9 +188,10 @@ def node_plan(settings: "Settings") -> Plan:
 
 def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
     """What this node would do if the content of a folder were its site."""
-    from reconciler import prepare, sops
-    from reconciler.node import Node
-    from reconciler.target import make_target
+    from reconciler.node.node import Node
+    from reconciler.node.target import make_target
+    from reconciler.secrets import sops
+    from reconciler.source import prepare
 
     node = Node(load_settings(), forge=False)
     try:

@@ -29,9 +29,9 @@ def schema(out: Path | None, docs: Path | None, json_: bool) -> None:
 
     With neither --out nor --docs: print all schemas as one JSON object.
     """
-    from reconciler import prepare
     from reconciler.site.editor import composed_schemas
     from reconciler.site.reference import reference_markdown
+    from reconciler.source import prepare
 
     catalogue = prepare.shipped()
     schemas = composed_schemas(catalogue)

@@ -13,8 +13,8 @@ from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.site import in_child, source
 
 if TYPE_CHECKING:
-    from reconciler import sops
-    from reconciler.passwords import PasswordSpec
+    from reconciler.secrets import sops
+    from reconciler.secrets.passwords import PasswordSpec
 
 FILE = "passwords.yml"
 
@@ -54,7 +54,7 @@ def generate(
     json_: bool,
 ) -> None:
     """Fill in what passwords.yml lacks and nothing else: everything that is there keeps its ciphertext."""
-    from reconciler import passwords, sops
+    from reconciler.secrets import passwords, sops
 
     wanted = wanted_passwords(site, services)
     keys = sops.Keys(age_key_file, ssh_key_file)
@@ -77,8 +77,8 @@ def generate(
 @json_option
 def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> None:
     """Give one password a fresh value; the others keep their ciphertext."""
-    from reconciler import passwords, sops
     from reconciler.plan import rotation
+    from reconciler.secrets import passwords, sops
 
     rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
     spec = next((spec for spec in _specs(rows) if spec.name == name), None)
@@ -103,7 +103,8 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
 
     Exits with 0 when all is well, 1 otherwise.
     """
-    from reconciler import files, sops
+    from reconciler.secrets import sops
+    from reconciler.system import files
 
     try:
         files.read_nofollow(site, FILE)
@@ -153,8 +154,8 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
 
 def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
     """Values that cannot be written where they are used; or why that could not be tried."""
-    from reconciler import prepare
     from reconciler.render import formats
+    from reconciler.source import prepare
 
     found: dict[str, None] = {}
     try:
@@ -184,7 +185,7 @@ def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["Password
 
 
 def _specs(rows: Iterable[Mapping[str, Any]]) -> list["PasswordSpec"]:
-    from reconciler.passwords import PasswordSpec
+    from reconciler.secrets.passwords import PasswordSpec
 
     fields = ("name", "kind", "length")
     return list(dict.fromkeys(PasswordSpec(**{f: row[f] for f in fields if f in row}) for row in rows))
@@ -193,7 +194,7 @@ def _specs(rows: Iterable[Mapping[str, Any]]) -> list["PasswordSpec"]:
 def _with_progress(path: Path, wanted: list["PasswordSpec"], recipients: tuple[str, ...], keys: Any) -> list[str]:
     from rich.progress import Progress
 
-    from reconciler import passwords
+    from reconciler.secrets import passwords
 
     with Progress(transient=True) as bar:
         task = bar.add_task("generating", total=None)

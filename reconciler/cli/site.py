@@ -49,8 +49,8 @@ class Explained:
 
 def in_child(function: str, argument: dict[str, Any], answers: type[T], *, seconds: float = _SECONDS) -> T:
     """Call a function of `children` in a sealed process; it reads the sources in `argument`. Raises what it raises."""
-    from reconciler import run, walls
     from reconciler.git import content
+    from reconciler.system import run, walls
 
     # Of many hosts each takes its time; what one host may take is bounded within.
     limits = run.Limits(seconds, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=80.0)
@@ -148,8 +148,10 @@ def render(
 
     What would be below the host's configuration directory, the same bytes on every machine.
     """
-    from reconciler import files, prepare, sops
     from reconciler.render import write
+    from reconciler.secrets import sops
+    from reconciler.source import prepare
+    from reconciler.system import files
 
     if out.is_dir() and any(out.iterdir()) and not force:
         raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason="OutputNotEmpty")

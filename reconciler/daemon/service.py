@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import cycle, errors
+from reconciler import errors
 from reconciler.daemon import triggers
 from reconciler.daemon.backoff import Backoff, phase
 from reconciler.daemon.events import WAKING, Happenings
@@ -28,14 +28,15 @@ from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
 from reconciler.log import frames
 from reconciler.model import ASIDE
-from reconciler.node import Node
+from reconciler.node import cycle
+from reconciler.node.node import Node
+from reconciler.node.target import Target
 from reconciler.report import Report, text
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
 from reconciler.report.signed import Signer
 from reconciler.settings import Settings
 from reconciler.state import STATE_FAULTS
-from reconciler.target import Target
 from reconciler.web import Answer, Handler, Hooks, NodePage, Request, Server, handlers, report_handlers
 
 log = structlog.get_logger()

@@ -15,8 +15,7 @@ from typing import Any, Final
 
 from jsonschema import FormatChecker, ValidationError
 
-from reconciler import pattern
-from reconciler.document import budget
+from reconciler.document import budget, pattern
 from reconciler.document.keywords import extras_of, is_expression, validator
 from reconciler.document.numbers import WrittenFloat, WrittenInteger, plain
 from reconciler.document.yaml import Document, Path

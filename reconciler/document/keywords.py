@@ -7,8 +7,7 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from reconciler import pattern
-from reconciler.document import budget
+from reconciler.document import budget, pattern
 
 _ERROR_COST: Final = 40  # of the budget: an error is an object that is kept for a while
 _NO_EXPRESSION: Final = {"x-expects": "a plain name: a key cannot be an expression"}

@@ -15,9 +15,9 @@ import yaml
 
 from reconciler.document.content import text as text_of
 from reconciler.document.numbers import written
+from reconciler.document.yaml_events import TooDeep, events
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.text import encodable, printable
-from reconciler.yaml_events import TooDeep, events
 
 Path = tuple[str | int, ...]
 

@@ -17,7 +17,7 @@ from reconciler.engine.events import Event
 from reconciler.engine.health import Health, Waiter
 from reconciler.engine.observe import EngineView
 from reconciler.model import Container, Desired, Image, Job, State, Volume
-from reconciler.normal import ADJUSTABLE, MUTABLE, normal
+from reconciler.options.normal import ADJUSTABLE, MUTABLE, normal
 
 __all__ = ["Engine", "EngineView", "Event", "Health"]
 

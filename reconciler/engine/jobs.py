@@ -9,7 +9,7 @@ from reconciler import errors
 from reconciler.engine import logs, options
 from reconciler.engine.connection import Connection
 from reconciler.model import Container, Job, State
-from reconciler.normal import digest
+from reconciler.options.normal import digest
 
 _KEEP_LINES = 60
 _WAIT_SECONDS = 20.0  # of one wait request

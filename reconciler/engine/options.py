@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from reconciler.model import Container, Healthcheck, Mount
-from reconciler.normal import LABEL_PREFIX, digest, engine_filled, normal
+from reconciler.options.normal import LABEL_PREFIX, digest, engine_filled, normal
 
 OWNER = LABEL_PREFIX + "owner"  # the key of the installation that made it: nothing else says whose it is
 SITE = LABEL_PREFIX + "site"  # <site>/<host>, for people

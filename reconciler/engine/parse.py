@@ -1,4 +1,4 @@
-"""From what the engine reports of a container or an image to the model, in the normal form of `reconciler.normal`.
+"""From what the engine reports of a container or an image to the model, in the normal form of `reconciler.options.normal`.
 
 Pure. What a container has from its image is None (or left out) here, as desired state leaves it out.
 """
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from reconciler import normal
 from reconciler.engine import options
 from reconciler.model import Container, Healthcheck, Image, Mount, Running, State, Ulimit, Volume
+from reconciler.options import normal
 
 _NANOSECONDS = 1_000_000_000
 _NEVER = "0001-01-01"

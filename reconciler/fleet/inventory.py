@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler import prepare, run, walls
 from reconciler.git import content
 from reconciler.model import to_json
 from reconciler.report.signed import NAMESPACE
+from reconciler.source import prepare
+from reconciler.system import run, walls
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +67,21 @@ def read(repository: Path, commit: str, path: str, network: str) -> Fleet:
 
 def warm(name: str) -> None:
     """For `run_child`."""
-    from reconciler import site_child
+    from reconciler.source import site_child
 
     site_child.warm(name)
 
 
 def gather(argument: Mapping[str, Any]) -> Any:
     """For `run_child`."""
-    from reconciler import site_child
+    from reconciler.source import site_child
 
     return site_child.gather(argument)
 
 
 def read_child(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
     """The child's side of `read`."""
-    from reconciler import site_child
+    from reconciler.source import site_child
 
     site = site_child.load(site_child.files(gathered, "source"))
     members = tuple(

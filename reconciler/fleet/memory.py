@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.model import from_json, to_json
+from reconciler.system import files
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import structlog
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.fleet import inventory, judge, poll
 from reconciler.fleet.announce import Announcement, Announcer, announcements
 from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import Answer, Verdict, View
 from reconciler.fleet.memory import Store
-from reconciler.follow import Follower
 from reconciler.forge import Deployments, ForgeSettings, Status, Statuses, StatusReporter, connect
 from reconciler.git import tree
 from reconciler.log import frames
 from reconciler.report import Refusal, Source, signed
 from reconciler.settings import Settings
+from reconciler.source.follow import Follower
 from reconciler.state import StateDirectory
+from reconciler.system import files
 
 log = structlog.get_logger()
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler import settings as node_settings
 from reconciler.forge.api import Forge, ForgeSettings, Kind, MergeRequest, valid_target
+from reconciler.system import files
 
 REQUEST_SECONDS = 3.0
 ALL_SECONDS = 10.0

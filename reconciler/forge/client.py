@@ -20,11 +20,11 @@ import urllib3
 from requests.auth import AuthBase
 
 from reconciler import errors
-from reconciler.answers import LONGEST_WAIT, Bounded, TooLarge, retry_after
 from reconciler.foreign import line
 from reconciler.forge.api import ForgeSettings, misconfigured
 from reconciler.secret import Secret
-from reconciler.sessions import Session
+from reconciler.system.answers import LONGEST_WAIT, Bounded, TooLarge, retry_after
+from reconciler.system.sessions import Session
 
 T = TypeVar("T")
 

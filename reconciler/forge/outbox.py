@@ -19,8 +19,9 @@ from typing import Any
 
 import structlog
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.forge.api import Poster, State, Status
+from reconciler.system import files
 
 log = structlog.get_logger(__name__)
 

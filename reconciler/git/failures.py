@@ -56,7 +56,9 @@ def public(url: str) -> str:
 
 def http_status(url: str, status: int, retry_after: str | None = None) -> errors.ReconcilerError:
     """The error for an HTTP status that is no success; `retry_after` is that header's value."""
-    from reconciler.answers import retry_after as seconds  # loads an HTTP client, which fetching over ssh does not need
+    from reconciler.system.answers import (
+        retry_after as seconds,  # loads an HTTP client, which fetching over ssh does not need
+    )
 
     wait = seconds(retry_after or "")
     reason = {

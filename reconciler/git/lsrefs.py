@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from reconciler import errors
 from reconciler.git.failures import failure, http_status
-from reconciler.sessions import Session
+from reconciler.system.sessions import Session
 
 MAX_ANSWER_BYTES = 4 << 20
 _SERVICE = "/git-upload-pack"

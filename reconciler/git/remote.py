@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 
 import pygit2
 
-from reconciler import errors, run, scratch, secret, walls
+from reconciler import errors, secret
 from reconciler.git import content
 from reconciler.git.failures import failure
+from reconciler.system import run, scratch, walls
 
 if TYPE_CHECKING:
     from reconciler.git import lsrefs

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reconciler import errors, run, scratch
+from reconciler import errors
 from reconciler.git import objects, tree
+from reconciler.system import run, scratch
 
 _SSH = (b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----")
 _PGP = (b"-----BEGIN PGP SIGNATURE-----", b"-----END PGP SIGNATURE-----")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.model import Container, Difference, Healthcheck, Image, Running
-from reconciler.normal import ADJUSTABLE, MUTABLE, NO_HEALTHCHECK, normal
+from reconciler.options.normal import ADJUSTABLE, MUTABLE, NO_HEALTHCHECK, normal
 
 __all__ = ["MUTABLE", "UNSET", "differences", "is_mutable"]
 

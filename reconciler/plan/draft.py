@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler import normal
 from reconciler.model import (
     ASIDE,
     NOT_ACHIEVABLE,
@@ -24,6 +23,7 @@ from reconciler.model import (
     Verb,
     shared_with,
 )
+from reconciler.options import normal
 from reconciler.plan.differences import differences
 from reconciler.plan.order import ordered
 from reconciler.plan.recall import Stale, in_force, quarantined, staleness

@@ -4,10 +4,10 @@ from typing import Any
 
 import requests
 
-from reconciler.answers import Bounded
 from reconciler.errors import ReconcilerError
 from reconciler.registrations.failures import CONNECT_SECONDS, READ_SECONDS, Connection, refused, unreachable
-from reconciler.sessions import Session
+from reconciler.system.answers import Bounded
+from reconciler.system.sessions import Session
 
 
 class _Adapter(Bounded):

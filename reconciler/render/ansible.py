@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import jinja2
 
-from reconciler import pattern
+from reconciler.document import pattern
 from reconciler.render import filters, merge, meter, tokens, values
 from reconciler.render.conditions import compiled, is_defined, spend_work
 from reconciler.render.faults import FilterError, Refused

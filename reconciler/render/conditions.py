@@ -7,7 +7,7 @@ import jinja2
 from jinja2.runtime import LoopContext, Macro
 from jinja2.utils import Joiner
 
-from reconciler import pattern
+from reconciler.document import pattern
 from reconciler.document.numbers import plain
 from reconciler.render import meter, methods, values
 from reconciler.render.operations import FILTERS, TESTS, Anything, Flag, Items, Number, Text, Value

@@ -5,7 +5,8 @@ import hashlib
 import json
 from typing import Any
 
-from reconciler import model, normal
+from reconciler import model
+from reconciler.options import normal
 
 
 def spec_digest(container: model.Container) -> str:

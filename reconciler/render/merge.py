@@ -13,10 +13,10 @@ import yaml
 from oslo_config import iniparser
 
 from reconciler.document.numbers import plain
+from reconciler.document.yaml_events import events
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import meter, tokens, values
 from reconciler.render.faults import FilterError, Refused
-from reconciler.yaml_events import events
 
 Source = tuple[str, str]
 

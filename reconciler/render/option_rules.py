@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from reconciler.model import ASIDE, VALIDATING, Container, Ulimit
-from reconciler.normal import LABEL_PREFIX, security_options
+from reconciler.options.normal import LABEL_PREFIX, security_options
 from reconciler.render.fields import Fields
 
 Found = Iterator[tuple[str, str, str]]  # (key, what is wrong, what to do)

@@ -11,9 +11,9 @@ from typing import Final, NoReturn
 
 import yaml
 
+from reconciler.document.yaml_events import events
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import meter, tokens
-from reconciler.yaml_events import events
 
 _MAX_DEPTH: Final = 60
 _OTHERWISE: Final = "correct it, or say `format: text` in service.yml when its program reads something else"

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reconciler import run
 from reconciler.model import File
+from reconciler.system import run
 
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.{1,20000}?-----END CERTIFICATE-----", re.DOTALL)
 _LIMITS = run.Limits(seconds=30.0, cpu_seconds=20, memory=128 << 20)

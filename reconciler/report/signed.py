@@ -17,11 +17,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from reconciler import errors, run
+from reconciler import errors
 from reconciler.git import trust
 from reconciler.model import from_json, to_json
 from reconciler.report.cycle import Report
 from reconciler.report.summary import StatusText, status_text
+from reconciler.system import run
 from reconciler.text import printable
 
 NAMESPACE = "reconciler-report"

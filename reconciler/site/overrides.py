@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from reconciler import pattern
 from reconciler.catalogue import Catalogue, OverridePattern
+from reconciler.document import pattern
 from reconciler.document.content import check as check_text
 from reconciler.document.grammar import nearest
 from reconciler.document.yaml import Place

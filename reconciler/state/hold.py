@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.model import from_json, to_json
 from reconciler.state.store import Anchor, Owner, StateDirectory
+from reconciler.system import files
 
 LOST = "StateLost"
 OURS = ".reconciler-"  # begins the name of everything at the top of a config root that no commit may touch

@@ -33,8 +33,9 @@ from typing import Any, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.model import Applied, Desired, Difference, Failure, JobResult, Memory, Registration, from_json, to_json
+from reconciler.system import files
 
 T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none

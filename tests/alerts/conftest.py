@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler import run
 from reconciler.alerts import Teller
 from reconciler.settings import Alerts, AlertTarget
+from reconciler.system import run
 from tests.alerts import receivers
 from tests.alerts.reports import START
 from tests.forge.gitlab_server import GitLab

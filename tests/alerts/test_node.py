@@ -85,8 +85,8 @@ def test_targets_that_hang_do_not_hold_up_a_cycle(
     node: TestNode, gitlab: GitLab, webhook: receivers.Webhook, key_file: Path
 ) -> None:
     from reconciler import settings as settings_of_node
-    from reconciler.cycle import reconcile
-    from reconciler.node import Node
+    from reconciler.node.cycle import reconcile
+    from reconciler.node.node import Node
 
     settings(node, gitlab, key_file, webhook.url)
     node.push({"inventory.yml": "hosts: nonsense\n", "reconciler.yml": "name: test\n"})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import blame
+from reconciler.apply import blame
 from reconciler.engine import faults
 from reconciler.model import Blame, Container, Failure, Mount
 from tests.alerts.reasons import collect

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from reconciler import errors
-from reconciler.gate import Gate
 from reconciler.model import Check, CheckResult, Container, Desired, Memory
+from reconciler.node.health_gate import Gate
 
 DB = Container("db", "i", service="db")
 CACHE = Container("cache", "i", service="cache")

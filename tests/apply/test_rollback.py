@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.apply import Rollback
+from reconciler.system import files
 
 
 @pytest.fixture

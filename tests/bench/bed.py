@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 
-from reconciler.node import Node
+from reconciler.node.node import Node
 from tests.images import build
 from tests.support.lab import ADDRESS, HOST, VIP, Lab, wait_for
 

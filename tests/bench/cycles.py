@@ -9,12 +9,12 @@ from typing import Any
 import docker
 from docker import errors as docker_errors
 
-from reconciler import node as wiring
-from reconciler.cycle import reconcile
 from reconciler.engine import options
 from reconciler.git import remote
 from reconciler.model import Container
-from reconciler.node import Node
+from reconciler.node import node as wiring
+from reconciler.node.cycle import reconcile
+from reconciler.node.node import Node
 from tests.bench import floors
 from tests.bench.bed import FILES, bed, container, warm
 from tests.bench.measure import Context, Row, Stopwatch, repeat

@@ -11,7 +11,7 @@ from typing import Any
 import docker
 import pytest
 
-from reconciler.cycle import reconcile
+from reconciler.node.cycle import reconcile
 from tests.bench.bed import bed, warm
 from tests.support.lab import CHECKOUT, Lab, wait_for
 

@@ -123,7 +123,7 @@ def test_doctor_knows_whether_the_key_fits(node: TestNode) -> None:  # noqa: F81
     key, other = node.folder / "key", node.folder / "other"
     for path in (key, other):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
-    from reconciler import sops
+    from reconciler.secrets import sops
 
     content = sops.encrypt({"unused": "value"}, [Path(f"{other}.pub").read_text()])
     node.push_site(node.name("web"))

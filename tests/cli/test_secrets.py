@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from reconciler import sops
+from reconciler.secrets import sops
 from tests.cli.conftest import SITE, write
 
 Cli = Callable[..., Result]

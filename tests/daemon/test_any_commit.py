@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import settings, sops
-from reconciler.cycle import reconcile
+from reconciler import settings
 from reconciler.engine import Engine
-from reconciler.follow import Follower
 from reconciler.git import tree
-from reconciler.node import Node
-from reconciler.prepare import prepare
+from reconciler.node.cycle import reconcile
+from reconciler.node.node import Node
+from reconciler.secrets import sops
+from reconciler.source.follow import Follower
+from reconciler.source.prepare import prepare
 from reconciler.state import StateDirectory
 from reconciler.text import printable
 from tests.cli.conftest import SITE

@@ -8,10 +8,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from reconciler import doctor, errors, listeners, settings
+from reconciler import errors, settings
 from reconciler.cli.plan import _when
 from reconciler.engine import Engine
 from reconciler.model import Action, Difference, Verb
+from reconciler.node import doctor, listeners
 from reconciler.plan import INSIDE
 from tests.daemon.node import TestNode
 from tests.git import servers

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.cli.main import main
 from reconciler.daemon import service
-from reconciler.node import Node
+from reconciler.node.node import Node
 
 CLOCK = "RECONCILER_DAY_CLOCK"
 

@@ -20,7 +20,7 @@ from typing import Any
 import docker
 from docker import errors as docker_errors
 
-from reconciler import sops
+from reconciler.secrets import sops
 from tests.demo import site
 from tests.support import paths
 from tests.support.lab import PROJECT, Lab

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from reconciler import errors
-from reconciler.admission import Admission
 from reconciler.engine import Engine
 from reconciler.model import Container, Desired, Mount, State, Volume
-from reconciler.policy import KOLLA, STRICT, Context
+from reconciler.node.admission import Admission
+from reconciler.node.policy import KOLLA, STRICT, Context
 from tests.engine.conftest import look
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import host
 from reconciler.engine import Engine
-from reconciler.files import LEFTOVER_SUFFIX
 from reconciler.model import Container, Desired, File, Job
+from reconciler.node import host
+from reconciler.system.files import LEFTOVER_SUFFIX
 from tests.engine.conftest import OWNER_HOST, OWNER_SITE, PREFIX
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import docker
 import pytest
 
-from reconciler import normal
 from reconciler.engine import Engine, options
 from reconciler.model import Container, Healthcheck, Mount, Ulimit
+from reconciler.options import normal
 from tests.engine.conftest import PREFIX, compare
 
 pytestmark = pytest.mark.engine

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import errors, policy, settings
-from reconciler.admission import Admission
+from reconciler import errors, settings
 from reconciler.model import Container, Desired, Job, Mount, Ulimit, Volume
-from reconciler.normal import OPTIONS
-from reconciler.policy import KOLLA, STRICT, HostPolicy, check, root_denied
-from reconciler.target import host_policy
+from reconciler.node import policy
+from reconciler.node.admission import Admission
+from reconciler.node.policy import KOLLA, STRICT, HostPolicy, check, root_denied
+from reconciler.node.target import host_policy
+from reconciler.options.normal import OPTIONS
 
 DEFAULT = HostPolicy()
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import ci, errors, settings
+from reconciler import errors, settings
 from reconciler.fleet.reviews.loop import reviewer_of
+from reconciler.review import ci
 from tests.fleet.desk import Desk, desk, greeting
 from tests.forge.gitlab_server import GitLab
 from tests.forge.gitlab_state import Note, User, now

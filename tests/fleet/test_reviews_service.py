@@ -60,7 +60,7 @@ class Watcher:
     def _read(self, pid: int) -> None:
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"reconciler.run" in words:  # before it is this process's own copy, for as long as a fork takes
+            if b"reconciler.system.run" in words:  # before it is this process's own copy, for as long as a fork takes
                 self.seen[pid] = self.seen.get(pid, b"") + words + b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return

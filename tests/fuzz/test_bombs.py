@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from reconciler import prepare
 from reconciler.document import budget
+from reconciler.source import prepare
 from tests.site.generate import make_site
 
 SECONDS = 5.0

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from reconciler import prepare
 from reconciler.errors import SiteInvalid
 from reconciler.render import render
+from reconciler.source import prepare
 from tests.fuzz import measured
 from tests.review import sites
 from tests.support import sealed

@@ -20,11 +20,12 @@ from typing import Any
 
 import pytest
 
-from reconciler import errors, probe
+from reconciler import errors
 from reconciler.alerts import deliver
 from reconciler.fleet import poll
 from reconciler.forge import ForgeSettings, Status, connect
 from reconciler.model import Actual, Check, Registrar, Registration
+from reconciler.node import probe
 from reconciler.registrations import http as registrar_http
 from reconciler.registrations.proofs import Proofs
 from reconciler.registrations.registry import Registry

@@ -97,8 +97,8 @@ def test_refusals_are_the_same_words_everywhere(seed: str) -> None:
 
 
 def test_what_a_host_takes_does_not_depend_on_who_was_rendered_before() -> None:
-    from reconciler import prepare
     from reconciler.render import World, render
+    from reconciler.source import prepare
 
     content = {path: text.encode() for path, text in files(HARMLESS + "{{ hostvars['web2'].web_greeting }}\n").items()}
     whole = prepare.load(content)

@@ -19,25 +19,28 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reconciler import catalogue, ci, ci_child, prepare, review, windows
-from reconciler.admission import Admission
+from reconciler import catalogue, review
 from reconciler.cli import problems as formats
 from reconciler.cli.children import representatives
 from reconciler.engine import options
 from reconciler.errors import ReconcilerError, SiteInvalid
+from reconciler.gates import windows
 from reconciler.model import Actual, Desired, Memory, from_json, to_json
+from reconciler.node.admission import Admission
+from reconciler.node.policy import HostPolicy
+from reconciler.node.target import make_target
 from reconciler.plan import diff
-from reconciler.policy import HostPolicy
-from reconciler.prepare import Prepared
 from reconciler.render import World, explain, render
 from reconciler.report.text import plan_text
+from reconciler.review import ci, ci_child
 from reconciler.review import text as review_text
 from reconciler.secret import Secret
 from reconciler.site import Site
 from reconciler.site import load as load_site
 from reconciler.site.editor import composed_schemas
 from reconciler.site.reference import reference_markdown
-from reconciler.target import make_target
+from reconciler.source import prepare
+from reconciler.source.prepare import Prepared
 from reconciler.text import json_text, printable
 from tests.cli.conftest import SITE as SMALL
 from tests.fuzz.full import FULL

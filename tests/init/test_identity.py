@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler import errors, sops
+from reconciler import errors
 from reconciler.cli import scaffold
+from reconciler.secrets import sops
 
 _LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 # BIP 173, "Test vectors": valid Bech32 strings.

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reconciler import sops
+from reconciler.secrets import sops
 from tests.cli.conftest import commit, git
 from tests.git.servers import _GIT_ENV
 from tests.init.conftest import Cli, Made

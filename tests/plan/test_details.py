@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.findings import Findings
 from reconciler.model import File, Memory, Mount, Plan, Registrar, Registration, Running, State, aside
+from reconciler.node.findings import Findings
 from reconciler.plan import diff
 from reconciler.plan.redact import file_diff
 from tests.plan.test_diff import (

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler import files
 from reconciler.model import (
     Actual,
     Applied,
@@ -29,6 +28,7 @@ from reconciler.model import (
 )
 from reconciler.plan import Basis, as_actual, diff, preview
 from reconciler.render import tokens
+from reconciler.system import files
 
 THEN = datetime(2000, 1, 1, tzinfo=UTC)
 SECRETS = {"db_password": "correct horse"}

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.model import Action, Container, Desired, File, Memory, Outcome, Verb
-from reconciler.node import _files_plain, _files_touched
+from reconciler.node.node import _files_plain, _files_touched
 from reconciler.plan.redact import HIDDEN, file_diff
 from reconciler.render import tokens
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from reconciler import errors, probe
+from reconciler import errors
 from reconciler.engine import Engine
 from reconciler.errors import SiteInvalid
 from reconciler.model import Check, CheckResult
+from reconciler.node import probe
 from tests.render.sites import rendered
 from tests.support.engine import free_port
 

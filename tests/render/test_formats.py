@@ -22,10 +22,10 @@ from oslo_config import cfg
 from reconciler.document import yaml as strict
 from reconciler.errors import Terminal
 from reconciler.model import File
-from reconciler.passwords import KINDS, PasswordSpec, make
 from reconciler.render import formats, tokens
 from reconciler.render.formats import FORMATS, NAMES, write
 from reconciler.secret import leaves, reveal
+from reconciler.secrets.passwords import KINDS, PasswordSpec, make
 from tests.services import golden
 
 NASTY = [
@@ -294,4 +294,4 @@ def test_one_place_lists_the_letters_of_secrets() -> None:
         for path in sources
         if path.is_file() and lists.search(path.read_text(errors="replace"))
     }
-    assert found == {"reconciler/passwords.py"}
+    assert found == {"reconciler/secrets/passwords.py"}

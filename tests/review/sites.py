@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler import prepare
+from reconciler.source import prepare
 from tests.support import sealed
 from tests.support.paths import CHECKOUT
 

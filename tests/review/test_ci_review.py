@@ -227,7 +227,7 @@ def children(parent: int) -> list[int]:
         with contextlib.suppress(OSError):
             if entry.name.isdigit():
                 stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(stat[1]) == parent and b"reconciler.run" in (entry / "cmdline").read_bytes():
+                if int(stat[1]) == parent and b"reconciler.system.run" in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
     return found
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import ci, errors, prepare
-from reconciler.review import Review, note
+from reconciler import errors
+from reconciler.review import Review, ci, note
+from reconciler.source import prepare
 from tests.git import servers
 
 from . import sites

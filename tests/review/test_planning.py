@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import ci, errors
+from reconciler import errors
 from reconciler.model import Verb
 from reconciler.report.text import plan_text
-from reconciler.review import Review, changes, headline, risks
+from reconciler.review import Review, changes, ci, headline, risks
 
 from . import sites
 from .conftest import Job

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from reconciler import ci
 from reconciler.cli.main import program
 from reconciler.model import Desired
 from reconciler.plan import rotation
+from reconciler.review import ci
 
 from . import sites
 

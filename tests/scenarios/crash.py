@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from reconciler import files
+from reconciler.system import files
 from tests.support.lab import CHECKOUT, HOST, Lab
 
 ADDRESS = "127.0.0.72"

@@ -84,7 +84,7 @@ def test_looks_at_registrations_leave_containers_alone_and_forget_nothing(
 
 def test_when_a_pass_looks_how_far(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("reconciler.node.time.monotonic", lambda: now)
+    monkeypatch.setattr("reconciler.node.node.time.monotonic", lambda: now)
     node, target = lab.node, lab.node.target()
     assert target is not None
     memory = node.state.memory()

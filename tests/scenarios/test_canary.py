@@ -14,12 +14,12 @@ from urllib.parse import quote
 
 import pytest
 
-from reconciler import sops
 from reconciler.log import configure
 from reconciler.model import to_json
 from reconciler.report import Report
 from reconciler.report.signed import encode, statement
 from reconciler.report.text import plan_text, plans_markdown
+from reconciler.secrets import sops
 from reconciler.settings import Log
 from reconciler.web.document import node_document
 from tests.support.lab import ADDRESS, HOST, SITE, VIP, Lab

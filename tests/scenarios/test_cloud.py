@@ -18,9 +18,9 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
-from reconciler import sops
 from reconciler.apply import Validator
 from reconciler.report import Report
+from reconciler.secrets import sops
 from tests.demo.bed import collisions
 from tests.scenarios import cloud
 from tests.support.lab import ADDRESS, HOST, SITE, VIP, Lab, lines, results, wait_for

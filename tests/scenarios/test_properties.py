@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.files import digest
 from reconciler.model import (
     Action,
     Container,
@@ -28,6 +27,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.render.digest import part_digest
+from reconciler.system.files import digest
 from tests.scenarios.world import PROVING, World, made
 
 NAMES = ("db", "api", "proxy", "agent")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import run, sops
+from reconciler.secrets import sops
+from reconciler.system import run
 from tests.support.lab import HOST, Lab, lines
 
 pytestmark = pytest.mark.engine

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reconciler import manifest
 from reconciler.model import (
     ASIDE,
     Action,
@@ -29,7 +28,8 @@ from reconciler.model import (
     Verb,
     aside,
 )
-from reconciler.normal import ADJUSTABLE, MUTABLE
+from reconciler.node import manifest
+from reconciler.options.normal import ADJUSTABLE, MUTABLE
 from reconciler.plan import Basis, diff, in_force, quarantined
 from reconciler.render.digest import part_digest
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from reconciler import sops
+from reconciler.secrets import sops
 
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 

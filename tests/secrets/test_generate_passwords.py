@@ -23,8 +23,10 @@ import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from reconciler import errors, files, secret, sops
-from reconciler.passwords import KINDS, PasswordSpec, generate, make, rotate
+from reconciler import errors, secret
+from reconciler.secrets import sops
+from reconciler.secrets.passwords import KINDS, PasswordSpec, generate, make, rotate
+from reconciler.system import files
 from tests.secrets.conftest import Key
 
 CHEAP = [
@@ -280,7 +282,7 @@ def test_two_at_once_take_turns(tmp_path: Path, ssh_key: Key) -> None:
 
 
 def test_a_held_lock_is_an_error_in_the_end(tmp_path: Path, ssh_key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.passwords._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("reconciler.secrets.passwords._LOCK_SECONDS", 0.1)
     holder = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import errors, files
+from reconciler import errors
+from reconciler.system import files
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes owners: needs root")
 

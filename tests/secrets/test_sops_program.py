@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from reconciler import errors, run, secret, sops
+from reconciler import errors, secret
+from reconciler.secrets import sops
+from reconciler.system import run
 from tests.secrets.conftest import Key
 from tests.support import sealed
 
@@ -288,5 +290,5 @@ def test_a_sops_that_hangs_is_stopped(tmp_path: Path, encrypted: bytes, ssh_key:
 
 def test_importing_sops_is_cheap() -> None:
     """A planner without keys imports this module: cryptography stays out until a message needs it."""
-    code = "import sys, reconciler.sops; sys.exit('cryptography' in sys.modules)"
+    code = "import sys, reconciler.secrets.sops; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler import errors, passwords, sops
+from reconciler import errors
 from reconciler.document import sealed as reader
 from reconciler.document.yaml import load
+from reconciler.secrets import passwords, sops
 from tests.secrets.conftest import Key
 from tests.support import sealed
 

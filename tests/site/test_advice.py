@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import children
-from reconciler.prepare import shipped
+from reconciler.source.prepare import shipped
 from tests.support import sealed
 
 BLANK = "haproxy_external_certificate"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from reconciler import pattern
+from reconciler.document import pattern
 
 TEXTS = st.text(alphabet="abAB01_ -\n\t.é\u00a0ßЖ", max_size=14)
 ASCII = st.text(alphabet="abAB01_ -\n\t.", max_size=14)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import errors, files, manifest
+from reconciler import errors
 from reconciler.model import Action, Actual, Applied, Desired, File, FileState, Memory, Plan, Verb
+from reconciler.node import manifest
 from reconciler.state import StateDirectory
+from reconciler.system import files
 
 THEN = datetime(2000, 1, 1, tzinfo=UTC)
 

@@ -25,9 +25,9 @@ import docker
 import filelock
 
 from reconciler import settings
-from reconciler.cycle import reconcile
 from reconciler.model import Outcome
-from reconciler.node import Node
+from reconciler.node.cycle import reconcile
+from reconciler.node.node import Node
 from reconciler.report import Report
 from tests.forge.gitlab_server import GitLab
 from tests.git import servers

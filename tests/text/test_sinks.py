@@ -12,10 +12,6 @@ from hypothesis import given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler import errors, log, review
-from reconciler.ci_summary import Report as HostReport
-from reconciler.ci_summary import Summary
-from reconciler.ci_summary import junit as summary_junit
-from reconciler.ci_summary import text as summary_text
 from reconciler.cli import output
 from reconciler.cli import problems as formats
 from reconciler.cli.main import program
@@ -28,6 +24,10 @@ from reconciler.report.metrics import Metrics
 from reconciler.report.summary import history_entry, status_text
 from reconciler.report.text import plan_text, plans_markdown, plans_text
 from reconciler.review import text as review_text
+from reconciler.review.ci_summary import Report as HostReport
+from reconciler.review.ci_summary import Summary
+from reconciler.review.ci_summary import junit as summary_junit
+from reconciler.review.ci_summary import text as summary_text
 from reconciler.review.types import Group, Review
 from reconciler.settings import Log
 from reconciler.text import json_text

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler import ci, errors, run, walls
+from reconciler import errors
 from reconciler.forge import OpenRequest
 from reconciler.git import content, history, remote, tree, trust
+from reconciler.review import ci
 from reconciler.settings import Trust
+from reconciler.system import run, walls
 
 MOST_BYTES = 2 << 30  # of the clone; once it has grown above, it is made anew
 _LIMITS = run.Limits(seconds=60.0, cpu_seconds=60)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import structlog
 
-from reconciler import errors, files
+from reconciler import errors
 from reconciler.fleet.reviews.queue import HOUR, Reviewed
 from reconciler.model import from_json, to_json
+from reconciler.system import files
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from random import Random
 
 import structlog
 
-from reconciler import ci, data, errors, review
+from reconciler import data, errors, review
 from reconciler.fleet.reviews import queue
 from reconciler.fleet.reviews.clone import Clone, Seen
 from reconciler.fleet.reviews.memory import Store
@@ -21,7 +21,7 @@ from reconciler.fleet.reviews.queue import Reviewed, State
 from reconciler.forge import Forge, OpenRequest, Status
 from reconciler.git.remote import Remote
 from reconciler.log import frames
-from reconciler.review import Review
+from reconciler.review import Review, ci
 from reconciler.settings import Settings
 
 log = structlog.get_logger()

@@ -1,0 +1,1 @@
+"""One node: its cycle, what is kept between two, and what it asks of its host."""

@@ -1,0 +1,228 @@
+"""From two revisions of a site to a review: every host planned from base to head, desired state against desired state.
+
+The work is split over limited children without network; each loads both sites once and renders its share of the hosts. A
+branch is a stranger's text: nothing of it is looked at in this process, only the plans that come back.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reconciler import errors
+from reconciler.errors import Problem
+from reconciler.git import content
+from reconciler.git.content import WORK_TREE, Source
+from reconciler.model import Difference
+from reconciler.review import Review
+from reconciler.review.grouping import Row, join
+from reconciler.source import prepare
+from reconciler.source.prepare import workers
+from reconciler.system import run, walls
+
+__all__ = ["WORK_TREE", "Limits", "Source", "hosts", "review", "told"]
+
+MEMORY = 256 << 20  # bytes, this process and its children together, for a site of ordinary size
+_OWN_MEMORY = 56 << 20
+_LIBRARIES = 20 << 20  # bytes of a child that are not its own data
+_PER_BYTE = 40  # bytes more for each byte of both sites
+_MOST_WORKERS = 2  # more would each have too little of it
+# What happened to planning itself is told where the review is read; anything else is a mistake of whoever asked for it.
+_TOLD = ("LimitExceeded", "DeadlineExceeded", "ChildFailed", "InternalError")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What planning may take.
+
+    `seconds` of wall clock in all; `load_seconds` of processor time to validate the site, `host_seconds` to plan one host; `memory`
+    in bytes for this process and its children together. Large sites get more time and memory, in proportion.
+    """
+
+    seconds: float = 300.0
+    load_seconds: float = prepare.LOAD_SECONDS
+    host_seconds: float = prepare.HOST_SECONDS
+    memory: int = MEMORY
+
+
+def review(
+    base: Source | None,
+    head: Source,
+    *,
+    limits: Limits | None = None,
+    hosts: Sequence[str] = (),
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Review:
+    """Plan all hosts (or `hosts`) of `head` from `base` (None: from nothing).
+
+    `progress` is called a few times a second with the number of hosts done, of all, and the seconds gone. What is wrong with
+    the site is in the result; raises errors.Terminal (LimitExceeded when a child ran into its limits, RevisionUnknown, HostUnknown …) and
+    errors.Transient (DeadlineExceeded).
+    """
+    argument = {
+        "base": base.to_json() if base else None,
+        "head": head.to_json(),
+        "hosts": list(hosts),
+        "most": min(os.cpu_count() or 1, _MOST_WORKERS),
+    }
+    answers = _Children(argument, limits or Limits(), progress).work()
+    try:
+        return _joined(answers, base, head)
+    except (LookupError, ValueError, TypeError):
+        raise errors.Terminal("the child processes' answers do not fit each other", reason="ChildFailed") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What `ci_child.plan` answers."""
+
+    site: str
+    hosts: tuple[str, ...]
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    groups: tuple[Row, ...]
+    rotated: Mapping[str, tuple[str, ...]]
+    policy: tuple[Difference, ...]
+    warnings: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
+    base_problems: tuple[Problem, ...]
+
+
+def told(
+    base: Source | None,
+    head: Source,
+    label: str,
+    *,
+    site: str = "",
+    limits: Limits | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+    also: Sequence[str] = (),
+) -> Review:
+    """As `review`, for a reader: `label` is what to call the base, `site` the site where it does not say its own name, and
+    what ended planning early is in the result. Raises what concerns nobody but the caller, but for the reasons `also`.
+    """
+    empty = Review(site=site, base=label, head=head.label, path=head.path)
+    try:
+        found = review(base, head, limits=limits, progress=progress)
+        return replace(found, base=label, site=found.site or site)
+    except errors.SiteInvalid as error:
+        return replace(empty, problems=error.problems)
+    except errors.ReconcilerError as error:
+        if error.reason not in (*_TOLD, *also):
+            raise
+        return replace(empty, failure=f"{error} [{error.reason}]", reason=error.reason)
+
+
+class _Children:
+    """The children of one review, and how far they are: the first says how many hosts there are, each says a dot for every
+    host."""
+
+    def __init__(
+        self,
+        argument: Mapping[str, Any],
+        limits: Limits,
+        progress: Callable[[int, int, float], None] | None,
+    ) -> None:
+        self.argument = {**argument, "host_seconds": limits.host_seconds, "load_seconds": limits.load_seconds}
+        self.limits = run.Limits(
+            seconds=limits.seconds,
+            cpu_seconds=int(2 * limits.load_seconds + limits.host_seconds + 2),
+            memory=(limits.memory - _OWN_MEMORY) // argument["most"] - _LIBRARIES,
+            memory_per_byte=_PER_BYTE,
+            cpu_per_mib=80.0,  # its hosts: four times what those of a good site take
+        )
+        self.wall = walls.Wall(read=content.places(argument["head"], argument["base"]))
+        self.progress = progress
+        self.answers: list[Future[_Answer]] = []
+        self.done, self.total = 0, b""
+        self.lock = threading.Lock()
+        self.started = time.monotonic()
+
+    def work(self) -> list[_Answer]:
+        """Their answers. The first child reads the sites and says how many hosts there are; for many, others join it."""
+        threads = [self._start(0)]
+        while alive := [thread for thread in threads if thread.is_alive()]:
+            alive[0].join(0.1)
+            with self.lock:
+                done, total = self.done, int(self.total) if self.total.endswith(b"\n") else 0
+            if total:
+                threads += [
+                    self._start(number) for number in range(len(threads), workers(total, self.argument["most"]))
+                ]
+                if self.progress:
+                    self.progress(done, total, time.monotonic() - self.started)
+        return [answer.result() for answer in self.answers]
+
+    def _note(self, said: bytes) -> None:
+        """Take what a child says of how far it is."""
+        with self.lock:
+            for byte in said:
+                if byte == ord("."):
+                    self.done += 1
+                elif len(self.total) < 8 and not self.total.endswith(b"\n") and byte in b"0123456789\n":
+                    self.total += bytes([byte])
+
+    def _start(self, number: int) -> threading.Thread:
+        # A daemon thread: when this process is interrupted it does not wait for it, and the child ends with the process.
+        answer: Future[_Answer] = Future()
+        self.answers.append(answer)
+        thread = threading.Thread(target=self._run, args=(number, answer), daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self, number: int, answer: Future[_Answer]) -> None:
+        try:
+            found = run.python(
+                "reconciler.review.ci_child:plan",
+                {**self.argument, "number": number},
+                limits=self.limits,
+                answers=_Answer,
+                wall=self.wall,
+                progress=self._note,
+            )
+            answer.set_result(found)
+        except BaseException as error:
+            answer.set_exception(error)
+
+
+def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Review:
+    first = answers[0]
+    order = {name: number for number, name in enumerate(first.hosts)}
+    rotated: dict[str, set[str]] = {}
+    for answer in answers:
+        for name, hosts in answer.rotated.items():
+            rotated.setdefault(name, set()).update(hosts)
+    return Review(
+        site=first.site,
+        base=base.label if base else "nothing",
+        head=head.label,
+        path=head.path,
+        hosts=first.hosts,
+        joined=first.joined,
+        left=first.left,
+        groups=join((answer.groups for answer in answers), order),
+        rotated={name: tuple(sorted(hosts, key=order.__getitem__)) for name, hosts in sorted(rotated.items())},
+        policy=first.policy,
+        warnings=_sorted(first.warnings),
+        problems=_sorted(problem for answer in answers for problem in answer.problems),
+        base_problems=_sorted(problem for answer in answers for problem in answer.base_problems),
+    )
+
+
+def hosts(source: Source) -> tuple[str, tuple[str, ...]]:
+    """The site's name and its hosts. Raises errors.SiteInvalid and what `review` raises."""
+    found: tuple[str, tuple[str, ...]] = run.python(
+        "reconciler.review.ci_child:hosts",
+        {"source": source.to_json()},
+        limits=prepare.LIMITS,
+        answers=tuple[str, tuple[str, ...]],
+        wall=walls.Wall(read=content.places(source.to_json())),
+    )
+    return found
+
+
+def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(set(problems)))

@@ -1,0 +1,189 @@
+"""What `ci` does with sites in a limited child process: validate, render and plan; nothing of a site leaves it but plans.
+
+Functions here take and give plain JSON values, for `run.python`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from reconciler import errors
+from reconciler.document import yaml
+from reconciler.errors import Problem, SiteInvalid
+from reconciler.model import Desired, Difference, to_json
+from reconciler.plan import preview, rotation
+from reconciler.render import World, bind, render
+from reconciler.render.digest import part_digest
+from reconciler.review.grouping import Collector
+from reconciler.review.shape import readable
+from reconciler.site import Site
+from reconciler.source import site_child
+from reconciler.source.prepare import workers
+from reconciler.source.site_child import gather, warm
+from reconciler.system.alarm import Alarm
+from reconciler.text import json_text
+
+__all__ = ["gather", "hosts", "plan", "policy_changes", "site_name", "warm"]
+
+_MAX_PROBLEMS = 1000
+
+
+def plan(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
+    """Load both sites, plan every n-th host. Problems of a site are part of the answer; see `_Child`."""
+    child = _Child(argument)
+    try:
+        content = site_child.files(gathered, "head")
+        with Alarm(argument["load_seconds"], "reading the name of the site"):
+            child.site = site_name(content) or ""
+        child.head = site_child.load(content, argument["load_seconds"])
+    except SiteInvalid as error:
+        child.problems += error.problems
+        return child.answer()
+    if argument["base"]:
+        try:
+            child.base = site_child.load(site_child.files(gathered, "base"), argument["load_seconds"])
+        except SiteInvalid as error:
+            child.base_problems += error.problems
+    child.plan_share()
+    return child.answer()
+
+
+def hosts(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> list[Any]:
+    """{"source"} → [the site's name, its hosts]."""
+    site = site_child.load(site_child.files(gathered, "source"))
+    return [site.name, list(site.hosts)]
+
+
+def site_name(content: Mapping[str, bytes]) -> str | None:
+    """The name that reconciler.yml gives, as far as it can be read."""
+    try:
+        data = yaml.load(content.get("reconciler.yml", b""), "reconciler.yml").data
+    except SiteInvalid:
+        return None
+    name = data.get("name") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else None
+
+
+class _Child:
+    """One child's work: its share of the hosts, one after the other; what is kept of each is small."""
+
+    def __init__(self, argument: Mapping[str, Any]) -> None:
+        self.argument = argument
+        self.site = ""
+        self.head: Site | None = None
+        self.base: Site | None = None
+        self.worlds: dict[str, World] = {}
+        self.problems: list[Problem] = []
+        self.base_problems: list[Problem] = []
+        self.groups = Collector()
+        self.rotated: dict[str, list[str]] = {}
+        self.slow = False
+
+    def plan_share(self) -> None:
+        assert self.head is not None
+        chosen = self.argument["hosts"] or list(self.head.hosts)
+        for name in chosen:
+            if name not in self.head.hosts and name not in (self.base.hosts if self.base else ()):
+                known = ", ".join(list(self.head.hosts)[:8])
+                raise errors.Terminal(f"inventory.yml has no host {name!r} (it has {known})", reason="HostUnknown")
+        number, told = self.argument["number"], self.argument["progress"]
+        if number == 0:
+            os.write(told, b"%d\n" % len(chosen))
+        share = workers(len(chosen), self.argument["most"])
+        for host in chosen[number::share]:
+            self._host(host)
+            os.write(told, b".")
+            if self.slow or len(self.problems) > _MAX_PROBLEMS:
+                break  # each host more would take as long
+
+    def _host(self, host: str) -> None:
+        assert self.head is not None
+        if host not in self.head.hosts:
+            return  # its node finds that the inventory does not know it, and changes nothing
+        with Alarm(self.argument["host_seconds"], f"the host {host}") as alarm:
+            after = self._render(self.head, host, "head", self.problems)
+            before = None
+            if self.base is not None and host in self.base.hosts:
+                before = self._render(self.base, host, "base", self.base_problems)
+            if after is not None and not self.base_problems:
+                self._plan(host, before, after)
+        self.slow = alarm.rang
+
+    def _render(self, site: Site, host: str, revision: str, problems: list[Problem]) -> Desired | None:
+        try:
+            made = render(site, host, revision, self.worlds.setdefault(revision, World(site)))
+        except SiteInvalid as error:
+            problems += error.problems
+            return None
+        problems += _strays(made)
+        return made
+
+    def _plan(self, host: str, before: Desired | None, after: Desired) -> None:
+        assert self.head is not None
+        plan = readable(preview(before, after, bind=bind, part_digest=part_digest), before, after)
+        for name, digest in before.secrets.items() if before else ():
+            if after.secrets.get(name, digest) != digest:
+                self.rotated.setdefault(name, []).append(host)
+        self.problems += rotations(before, after)
+        self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
+
+    def answer(self) -> dict[str, Any]:
+        head, base = self.head, self.base
+        old, new = (list(base.hosts) if base else []), (list(head.hosts) if head else [])
+        wanted = self.argument["hosts"]
+        return {
+            "site": head.name if head else self.site,
+            "hosts": [host for host in new if not wanted or host in wanted],
+            "joined": [host for host in new if base and host not in base.hosts],
+            "left": [host for host in old if head and host not in head.hosts],
+            "groups": to_json(self.groups.rows),
+            "rotated": self.rotated,
+            "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],
+            "warnings": to_json(head.warnings) if head else [],
+            "problems": to_json(self.problems[:_MAX_PROBLEMS]),
+            "base_problems": to_json(self.base_problems[:_MAX_PROBLEMS]),
+        }
+
+
+def _strays(desired: Desired) -> list[Problem]:
+    """Files that a node would refuse to write, because they are not below its config root."""
+    return [
+        Problem(
+            file.sources[0] if file.sources else file.path,
+            0,
+            0,
+            f"the file {file.path!r} is not below {desired.config_root}",
+        )
+        for file in desired.files
+        if file.path.startswith("/") or {"", ".", ".."} & set(file.path.split("/"))
+    ]
+
+
+def rotations(before: Desired | None, after: Desired) -> list[Problem]:
+    """Changes of secrets that the nodes would refuse."""
+    by_hand = after.policy.get("changed_by_hand", ())
+    found = rotation.refused(before, after) if before else {}
+    return [
+        Problem("passwords.yml", 0, 0, rotation.message(name, instead))
+        for name, instead in found.items()
+        if name not in by_hand
+    ]
+
+
+def policy_changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[Difference]:
+    """The settings of reconciler.yml that differ, by dotted name."""
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += policy_changes(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(Difference(f"{prefix}{name}", _said(new), _said(old)))
+    return found
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "(not set)"
+    return value if isinstance(value, str) else json_text(value)

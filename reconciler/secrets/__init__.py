@@ -1,0 +1,1 @@
+"""The site's secrets: the real sops, generating and rotating."""

@@ -1,0 +1,141 @@
+"""For whom a new file of passwords is encrypted: the creation rules of a .sops.yaml, read strictly before sops sees any.
+
+A branch may have written that file. So only age recipients are taken from it; a rule that names a key service, which sops would
+send the data key to, or that leaves values in the clear, is refused by name. What sops is given is written anew from what was read.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler import errors
+from reconciler.document import sealed, yaml
+from reconciler.system import files
+
+NAME: Final = ".sops.yaml"
+_RULE: Final = ("path_regex", "age")
+_INDENT: Final = range(1, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`rules` are pairs of a pattern of paths (Go's RE2, None: any) and age recipients; `relative` is how they see the file;
+    `indent` is of the YAML that is written, None: as sops likes it."""
+
+    rules: tuple[tuple[str | None, tuple[str, ...]], ...] = ()
+    relative: str = ""
+    indent: int | None = None
+
+    def text(self) -> str:
+        """As a configuration of sops."""
+        made: dict[str, Any] = {}
+        if self.rules:
+            made["creation_rules"] = [
+                {**({"path_regex": pattern} if pattern is not None else {}), "age": ",".join(to)}
+                for pattern, to in self.rules
+            ]
+        if self.indent:
+            made["stores"] = {"yaml": {"indent": self.indent}}
+        return json.dumps(made)
+
+
+NONE: Final = Rules()
+
+
+def find(path: Path) -> Rules:
+    """The rules for `path` from the .sops.yaml beside it, or above it up to the top of its repository; NONE without one.
+
+    Raises errors.Terminal: SopsRemoteKey, SopsFailed, with file and line.
+    """
+    path = path.absolute()
+    for folder in path.parents:
+        try:
+            content, _ = files.read_nofollow(folder, NAME)
+        except FileNotFoundError:
+            if (folder / ".git").exists():
+                break
+            continue
+        return read(content, str(folder / NAME), path.relative_to(folder).as_posix())
+    return NONE
+
+
+def read(content: bytes, name: str, relative: str = "") -> Rules:
+    """The rules in the text of a .sops.yaml, which messages call `name`. Raises as `find`."""
+    try:
+        document = yaml.load(content, name)
+    except errors.SiteInvalid as error:
+        raise errors.Terminal(str(error.problems[0]), reason="SopsFailed") from None
+    reader = _Reader(document)
+    data = reader.mapping((), document.data, ("creation_rules", "stores"))
+    rules = data.get("creation_rules") or []
+    if not isinstance(rules, list):
+        raise reader.wrong(("creation_rules",), "must be a list of rules")
+    made = tuple(reader.rule(("creation_rules", index), rule) for index, rule in enumerate(rules))
+    return Rules(made, relative, reader.indent(data.get("stores")))
+
+
+class _Reader:
+    def __init__(self, document: yaml.Document) -> None:
+        self.document = document
+
+    def wrong(self, path: yaml.Path, message: str, hint: str = "", reason: str = "SopsFailed") -> errors.Terminal:
+        return errors.Terminal(str(self.document.place(path, key=True).problem(message, hint)), reason=reason)
+
+    def mapping(self, path: yaml.Path, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
+        """A mapping that has nothing but `known`."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.wrong(path, "must be a mapping")
+        for key, item in value.items():
+            if key in known or item in (None, "", [], False):
+                continue
+            if key in sealed.KEY_SERVICES or key.startswith(("kms", "gcp_", "azure", "hc_", "aws_", "hckms")):
+                message = f"{key} would have sops ask a key service, and send it the key of every password"
+                raise self.wrong((*path, key), message, "name age recipients only", "SopsRemoteKey")
+            hint = f"this program encrypts every value for age recipients: use {', '.join(known)}, or give --recipient"
+            raise self.wrong((*path, key), f"{key} is not supported here", hint)
+        return value
+
+    def rule(self, path: yaml.Path, value: Any) -> tuple[str | None, tuple[str, ...]]:
+        found = self.mapping(path, value, (*_RULE, "key_groups"))
+        pattern = found.get("path_regex")
+        if pattern is not None and not isinstance(pattern, str):
+            raise self.wrong((*path, "path_regex"), "must be a text")
+        to = list(self.recipients((*path, "age"), found.get("age")))
+        groups = found.get("key_groups") or []
+        if not isinstance(groups, list) or len(groups) > 1:
+            raise self.wrong(
+                (*path, "key_groups"), "more than one group is not supported: every recipient opens a file alone"
+            )
+        for group in groups:
+            place = (*path, "key_groups", 0)
+            to += self.recipients((*place, "age"), self.mapping(place, group, ("age",)).get("age"))
+        if not to:
+            raise self.wrong(path, "names nobody to encrypt for", "add age: with one recipient or more")
+        return pattern, tuple(to)
+
+    def recipients(self, path: yaml.Path, value: Any) -> list[str]:
+        items = value if isinstance(value, list) else [value] if value else []
+        found = []
+        for item in (part.strip() for text in items for part in str(text).split(",")):
+            if not item:
+                continue
+            if not sealed.is_recipient(item):
+                message = f"{item[:80]!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)"
+                raise self.wrong(
+                    path, message, "a plugin's is not used: sops would start a program for it", "SopsRemoteKey"
+                )
+            found.append(" ".join(item.split()[:2]))
+        return found
+
+    def indent(self, stores: Any) -> int | None:
+        known = ("yaml", "json", "json_binary", "ini", "dotenv")
+        found = self.mapping(("stores",), stores, known).get("yaml")
+        value = self.mapping(("stores", "yaml"), found, ("indent",)).get("indent")
+        if value is None:
+            return None
+        if not isinstance(value, int) or value not in _INDENT:
+            raise self.wrong(("stores", "yaml", "indent"), "must be a number from 1 to 9")
+        return value

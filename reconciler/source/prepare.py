@@ -1,0 +1,132 @@
+"""From a commit to what one host should be: read, validated and rendered in a sealed child, then decrypted by sops.
+
+Nothing else of the program touches what a stranger wrote into a repository, and what reads it holds no key: the child
+(`prepare_child`) answers with tokens and ciphertext, which is handed on to sops without being looked at.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler import data, errors
+from reconciler.git import content
+from reconciler.model import Desired
+from reconciler.secret import Secret
+from reconciler.secrets import sops
+from reconciler.system import run, walls
+from reconciler.text import encodable
+
+if TYPE_CHECKING:
+    from reconciler.catalogue import Catalogue
+    from reconciler.site import Site
+
+# Processor seconds on the machine that budgets are measured on (docs/performance.md), where good sites take a tenth of it: to
+# validate a site of ordinary size, to render a host.
+LOAD_SECONDS = 1.0
+HOST_SECONDS = 1.0
+LIMITS = run.Limits(seconds=60.0, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
+_HOSTS_PER_CHILD = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Desired state of a host, and the values of the secrets it uses, by the names its tokens have."""
+
+    desired: Desired
+    secrets: Mapping[str, Secret]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """An encrypted file: its name, its bytes (base64), and for whom it says that it is encrypted."""
+
+    name: str
+    content: str
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the child answers; `locked` in the order in which later values win."""
+
+    desired: Desired
+    locked: tuple[Locked, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(repository: Path, commit: str, path: str, host: str, keys: sops.Keys) -> Prepared:
+    """Read the site at `commit`, and make the desired state of `host`, in a sealed child.
+
+    Raises errors.SiteInvalid with all problems, errors.Terminal (HostUnknown, LimitExceeded, WallMissing, Sops…),
+    errors.Transient (DeadlineExceeded).
+    """
+    return prepare_source({"repository": str(repository), "commit": commit, "path": path}, commit, host, keys)
+
+
+def prepare_source(source: content.Given, revision: str, host: str, keys: sops.Keys) -> Prepared:
+    """As `prepare`, of any source (`git.content`); `revision` is how desired state calls it."""
+    answer: Answer = run.python(
+        "reconciler.source.prepare_child:desired",
+        {"source": source, "host": host, "revision": revision},
+        limits=LIMITS,
+        answers=Answer,
+        wall=walls.Wall(read=content.places(source)),
+    )
+    if answer.desired.host != host or answer.desired.revision != revision:
+        raise errors.Terminal("the child process answers for another host or revision", reason="ChildFailed")
+    return Prepared(answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings)
+
+
+def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[str, Secret]:
+    """The values of the secrets that `desired` uses. Raises errors.Terminal (Sops…), errors.Transient (DeadlineExceeded)."""
+    values: dict[str, Secret] = {}
+    for file in locked:
+        try:
+            ciphertext = base64.b64decode(file.content, validate=True)
+        except (binascii.Error, ValueError):
+            raise errors.Terminal(
+                f"the child process answers no bytes for {file.name!r}", reason="ChildFailed"
+            ) from None
+        values.update(_flat(sops.unlock(ciphertext, name=file.name, recipients=file.recipients, keys=keys)))
+    used = {name.partition(".")[0] for name in desired.secrets}
+    return {name: value for name, value in values.items() if name.partition(".")[0] in used}
+
+
+def workers(hosts: int, most: int) -> int:
+    """How many children share so many hosts: below two dozen, another one costs more than it saves."""
+    return max(1, min(most, hosts // _HOSTS_PER_CHILD))
+
+
+@cache
+def shipped() -> "Catalogue":
+    """The catalogue that ships with the program, parsed once per process."""
+    from reconciler import catalogue
+
+    return catalogue.load(data.services(), "catalogue")
+
+
+def load(content: Mapping[str, bytes]) -> "Site":
+    """Validate a site's files against the shipped catalogue. Raises errors.SiteInvalid."""
+    from reconciler import site
+
+    return site.load(content, shipped())
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Secret]:
+    """Nested mappings (key pairs) by dotted names."""
+    flat: dict[str, Secret] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        elif value is not None:
+            secret = value if isinstance(value, Secret) else Secret(str(value))
+            if not encodable(secret.reveal()) or "\0" in secret.reveal():
+                what = f"the secret {prefix + name} holds U+0000 or half a surrogate pair, which no file can hold"
+                raise errors.SiteInvalid([errors.Problem("passwords.yml", 0, 0, what, "choose another value")])
+            flat[prefix + name] = secret
+    return flat

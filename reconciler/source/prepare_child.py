@@ -1,0 +1,44 @@
+"""The child's side of `prepare`: validate, render, and pick out the encrypted files that the host's own key is for."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler import errors
+from reconciler.model import Desired, to_json
+from reconciler.secrets import sops
+from reconciler.site import Site
+from reconciler.source import site_child
+from reconciler.source.prepare import Answer, Locked
+from reconciler.source.site_child import Content, gather, warm
+
+__all__ = ["desired", "gather", "locked", "warm"]
+
+
+def desired(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
+    """{"source", "host", "revision"} → an `Answer`."""
+    content = site_child.files(gathered, "source")
+    whole = site_child.load(content)
+    host = argument["host"]
+    if host not in whole.hosts:
+        known = ", ".join(sorted(whole.hosts)[:8])
+        raise errors.Terminal(
+            f"this host is {host!r}, which inventory.yml does not know (it has {known}): nothing is changed. Add it there, or "
+            "set `host` in the node's settings",
+            reason="HostUnknown",
+        )
+    made = site_child.render(whole, host, argument["revision"])
+    warnings = tuple(str(warning) for warning in whole.warnings)
+    found: dict[str, Any] = to_json(Answer(made, locked(whole, content, made), warnings))
+    return found
+
+
+def locked(whole: Site, content: Content, desired: Desired) -> tuple[Locked, ...]:
+    """The encrypted files that concern a host which uses secrets, checked as far as that goes without a key."""
+    if not desired.secrets:
+        return ()
+    found = []
+    for name in whole.recipients(desired.host):
+        examined = sops.examine(content[name], name=name)
+        found.append(Locked(name, base64.b64encode(examined.text).decode(), examined.recipients))
+    return tuple(found)

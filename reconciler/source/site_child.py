@@ -1,0 +1,85 @@
+"""What all children that work on sites have in common: what is loaded beforehand, what is read, and what work may cost.
+
+Imported in children only: it brings everything along that reading, validating and rendering a site can ever load.
+"""
+
+import codecs
+import contextlib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+from reconciler import data
+from reconciler.errors import SiteInvalid
+from reconciler.git import content
+from reconciler.model import Desired
+from reconciler.render import World
+from reconciler.render import render as render_host
+from reconciler.site import Site
+from reconciler.source import prepare
+from reconciler.source.prepare import HOST_SECONDS, LOAD_SECONDS
+from reconciler.system.alarm import Alarm
+
+Content = Mapping[str, bytes]
+
+# Processor seconds more that a large site may take to validate: hosts are many files, or much of one.
+_PER_FILE: Final = 0.0004
+_PER_MIB: Final = 0.6
+
+# Found only when they are first used: by Jinja, jsonschema, codecs, and by what tells about an error.
+_LATE: Final = (
+    *(f"reconciler.render.{name}" for name in ("build", "evaluate", "explanation", "filters")),
+    *("jinja2.debug", "jinja2.ext"),
+    *("reconciler.plan", "reconciler.review.grouping", "reconciler.catalogue.load"),
+    *("_strptime", "calendar", "difflib", "html.entities", "unicodedata", "stringprep", "textwrap", "zoneinfo", "decimal"),
+)  # fmt: skip
+_CODECS: Final = ("utf-8", "ascii", "latin-1", "utf-16", "utf-32", "idna", "punycode", "cp1252", "unicode-escape",
+                  "raw-unicode-escape", "hex", "base64", "rot13", "utf-8-sig")  # fmt: skip
+
+
+def warm(_: str) -> None:
+    """Load what is loaded late, the catalogue that ships with the program and every grammar."""
+    for name in _LATE:
+        import_module(name)
+    for name in _CODECS:
+        codecs.lookup(name)
+    prepare.shipped()
+    data.time_zones()
+    for path in data.path("schemas").glob("*.schema.json"):
+        data.schema(path.name.removesuffix(".schema.json"))
+    with_a_problem: Content = {"inventory.yml": b"hosts: {a: {addresses: {network: x}, grups: []}}\n"}
+    with contextlib.suppress(SiteInvalid):
+        prepare.load(with_a_problem)
+
+
+def gather(argument: Mapping[str, Any]) -> dict[str, Content | SiteInvalid]:
+    """The files of the sources that an argument has as `source`, `head` and `base`, or what is wrong with their trees."""
+    found: dict[str, Content | SiteInvalid] = {}
+    for name in ("source", "head", "base"):
+        if argument.get(name):
+            try:
+                found[name] = content.read(argument[name])
+            except SiteInvalid as error:
+                found[name] = error
+    return found
+
+
+def files(gathered: Mapping[str, Content | SiteInvalid], name: str) -> Content:
+    """What `gather` read for a source. Raises errors.SiteInvalid."""
+    found = gathered[name]
+    if isinstance(found, SiteInvalid):
+        raise found
+    return found
+
+
+def load(files: Content, seconds: float = LOAD_SECONDS) -> Site:
+    """Validate a site's files. Raises errors.SiteInvalid, errors.Terminal (LimitExceeded)."""
+    more = _PER_FILE * len(files) + _PER_MIB * min(sum(map(len, files.values())) / (1 << 20), 1.0)
+    with Alarm(seconds + more, "reading and validating the site"):
+        return prepare.load(files)
+
+
+def render(site: Site, host: str, revision: str, world: World | None = None, seconds: float = HOST_SECONDS) -> Desired:
+    """Desired state of a host. Raises errors.SiteInvalid, errors.Terminal (LimitExceeded)."""
+    with Alarm(seconds, f"the host {host}"):
+        return render_host(site, host, revision, world)
