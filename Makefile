@@ -81,7 +81,7 @@ demo-clean: $(STAMP) ## Remove everything the demo made
 
 .PHONY: test
 test: images ## The default test run, with a real engine and genuine images
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.support.halves $(PYTEST_ARGS)
 
 .PHONY: test-all
 test-all: images ## All tests, those of many minutes too
