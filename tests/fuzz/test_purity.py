@@ -24,7 +24,7 @@ HARMLESS = """\
 _WORK = """
 import hashlib, json, sys
 from pathlib import Path
-from reconciler import prepare
+from reconciler.source import prepare
 from reconciler.git import tree
 from reconciler.model import to_json
 from reconciler.render import render

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,15 +82,9 @@ class Browser:
 def browser() -> Iterator[Browser]:
     """A new browser with an empty profile; both programs are ended and the profile is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="review-browser-", ignore_cleanup_errors=True) as profile:
-        driver = subprocess.Popen(
-            ["chromedriver", "--port=0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=_environment(profile),
-        )
+        driver, port = _driver(profile)
         try:
-            root = f"http://127.0.0.1:{_port(driver)}"
+            root = f"http://127.0.0.1:{port}"
             options = {"args": [*FLAGS, f"--user-data-dir={profile}/data"], "binary": shutil.which("chromium")}
             wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
             answer = requests.post(
@@ -115,15 +108,25 @@ def _environment(home: str) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": home, "LANG": "C.UTF-8"}
 
 
-def _port(driver: subprocess.Popen[str]) -> int:
-    assert driver.stdout
-    until = time.monotonic() + 30
-    for line in driver.stdout:
-        if "started successfully on port" in line:
-            return int(line.rstrip(".\n").rpartition(" ")[2])
-        if time.monotonic() > until:
-            break
-    raise AssertionError("chromedriver did not say its port")
+def _driver(profile: str) -> tuple[subprocess.Popen[str], int]:
+    """A chromedriver and its port. It takes the same free port for two protocols, and ends when somebody has one of them: then again."""
+    said = ""
+    for _ in range(3):
+        driver = subprocess.Popen(
+            ["chromedriver", "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=_environment(profile),
+        )
+        assert driver.stdout
+        for line in driver.stdout:
+            said += line
+            if "started successfully on port" in line:
+                return driver, int(line.rstrip(".\n").rpartition(" ")[2])
+        driver.stdout.close()
+        said += f"ended with {driver.wait(10)}\n"
+    raise AssertionError(f"chromedriver did not start: {said}")
 
 
 def pictures(folder: Path) -> None:

@@ -297,7 +297,7 @@ def test_a_held_lock_is_an_error_in_the_end(tmp_path: Path, ssh_key: Key, monkey
 GENERATE = """
 import json, sys
 from pathlib import Path
-from reconciler import passwords, sops
+from reconciler.secrets import passwords, sops
 names, path, key, recipient = json.loads(sys.argv[1])
 def progress(done, total):
     print(done, flush=True)

@@ -56,7 +56,7 @@ def test_owner_and_group(tmp_path: Path) -> None:
 def test_owner_and_mode_are_final_before_there_is_content(tmp_path: Path) -> None:
     """What the file looks like at the moment of its first write, told by the process that writes."""
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom reconciler import files\nreal = os.write\n"
+        "import os, sys\nfrom pathlib import Path\nfrom reconciler.system import files\nreal = os.write\n"
         "def write(handle, data):\n    s = os.fstat(handle)\n"
         "    print(oct(s.st_mode & 0o7777), s.st_uid, s.st_gid, s.st_size, flush=True)\n    return real(handle, data)\n"
         "os.write = write\nfiles.write_atomic(Path(sys.argv[1]), b'secret', mode=0o640, uid=42401, gid=42402)\n"
@@ -196,7 +196,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 def test_kill_at_any_moment_leaves_one_of_the_two(tmp_path: Path) -> None:
     old, new = b"a" * 300_000, b"b" * 300_000
     code = (
-        "import sys\nfrom pathlib import Path\nfrom reconciler import files\npath = Path(sys.argv[1])\nprint('go', flush=True)\n"
+        "import sys\nfrom pathlib import Path\nfrom reconciler.system import files\npath = Path(sys.argv[1])\nprint('go', flush=True)\n"
         "while True:\n    for char in b'ab':\n        files.write_atomic(path, bytes([char]) * 300_000, mode=0o600)\n"
     )
     path = tmp_path / "f"

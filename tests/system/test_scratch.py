@@ -13,7 +13,7 @@ from reconciler.system import scratch
 
 _HOLD = """
 import sys, time
-from reconciler import scratch
+from reconciler.system import scratch
 with scratch.folder("reconciler-test-") as folder:
     (folder / "file").write_text("x")
     print(folder, flush=True)
