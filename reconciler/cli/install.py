@@ -204,7 +204,7 @@ def _program() -> str:
 
 def _first_cycle(loaded: "Settings") -> "Report":
     """One cycle that changes nothing, with the plan that the first one of the daemon will have."""
-    from reconciler.cli.plan import planned
+    from reconciler.cli.plan import node_plan
     from reconciler.node import cycle
     from reconciler.node.node import Node
 
@@ -212,9 +212,7 @@ def _first_cycle(loaded: "Settings") -> "Report":
     try:
         with output.progress("looking at the repository and at the engine"):
             report = cycle.reconcile(node, trigger="command", deep=False)
-            node.settings = loaded
-            target = node.target() if report.plan is not None else None
-            return dataclasses.replace(report, plan=planned(node, target)) if target else report
+            return dataclasses.replace(report, plan=node_plan(loaded)) if report.plan is not None else report
     finally:
         node.close()
 

@@ -19,8 +19,8 @@ from reconciler.phrases import few
 
 if TYPE_CHECKING:
     from reconciler.model import Action, Difference, Held, Plan
+    from reconciler.node.aims import Aim
     from reconciler.node.node import Node
-    from reconciler.node.target import Target
     from reconciler.settings import Settings
 
 FORMATS = ("text", "json", "markdown")
@@ -175,19 +175,20 @@ def node_plan(settings: "Settings") -> Plan:
 
     node = Node(settings, forge=False)
     try:
-        target = node.target()
-        if target is None:
+        aim = node.aim()
+        if aim is None:
             raise errors.Terminal(
                 "this node has not accepted any revision yet (run `reconciler reconcile`, or see `reconciler doctor`)",
                 reason="NoRevision",
             )
-        return planned(node, target)
+        return planned(node, aim)
     finally:
         node.close()
 
 
 def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
     """What this node would do if the content of a folder were its site."""
+    from reconciler.node.aims import Aim
     from reconciler.node.node import Node
     from reconciler.node.target import make_target
     from reconciler.secrets import sops
@@ -202,16 +203,16 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
             answer.locked, answer.desired, sops.Keys(keys.age_key_file, keys.ssh_key_file, keys.program)
         )
         target = make_target(prepare.Prepared(answer.desired, opened))
-        node.require_usable(target)
-        return planned(node, target)
+        node.aims.require_usable(target)
+        return planned(node, Aim(target, node.aims.holds(target)))
     finally:
         node.close()
 
 
-def planned(node: "Node", target: "Target") -> Plan:
+def planned(node: "Node", aim: "Aim") -> Plan:
     """What the node would do now, deep down. Nothing is changed."""
-    memory = node.memory(target)
-    return node.plan(target, node.observe(target, memory, deep=True), memory)
+    memory = node.observer.memory(aim.target)
+    return node.planner.plan(aim, node.observer.observe(aim.target, memory, deep=True), memory)
 
 
 def _print(plans: Sequence[Plan], policy: Sequence[Difference], format_: str, compared: str, *, diffs: bool) -> None:

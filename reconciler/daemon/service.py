@@ -167,12 +167,12 @@ class Daemon:
     def _follow(self) -> None:
         """Listen and look at what the accepted revision has now."""
         try:
-            target = self.node.target()
+            aim = self.node.aim()
         except errors.ReconcilerError:
             return
-        if target is None:
+        if aim is None:
             return
-        desired = target.desired
+        target, desired = aim.target, aim.target.desired
         if target is not self._read:
             self._read = target
             self._certificates(target)
@@ -192,11 +192,11 @@ class Daemon:
             _give_back()
         self.page.take(report)
         self.metrics.report(report, self._services)
-        if self.node.statuses is not None:
-            counts = self.node.statuses.statistics
+        if self.node.reporter.statuses is not None:
+            counts = self.node.reporter.statuses.statistics
             self.metrics.statuses(counts.queued, counts.failed, counts.last_reason)
-        if self.node.alerts is not None:
-            told = self.node.alerts.statistics
+        if self.node.reporter.alerts is not None:
+            told = self.node.reporter.alerts.statistics
             self.metrics.alerts(told.waiting, told.failed, told.last_reason)
         if self.settings.daemon.textfile:
             try:

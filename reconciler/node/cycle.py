@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from reconciler import errors
+from reconciler import errors, gates
 from reconciler.log import frames
 from reconciler.node.node import Node
+from reconciler.node.remembering import overcome, remember
 from reconciler.report import Report
 from reconciler.state import STATE_FAULTS
 
@@ -31,7 +32,7 @@ def reconcile(node: Node, *, trigger: str = "command", deep: bool | None = None,
     except errors.ReconcilerError as error:
         if error.reason not in STATE_FAULTS:
             raise
-        return node.conclude(node.without_state(error, trigger))
+        return node.conclude(node.reporter.without_state(error, trigger))
 
 
 def _converge(node: Node, report: Report, deep: bool | None) -> Report:
@@ -39,38 +40,39 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
     revision, testing = node.in_force
     report = replace(report, refusal=node.refusal, revision=revision, testing=testing)
     try:
-        target = node.target()
-        if target is None:
+        aim = node.aim()
+        if aim is None:
             return report
-        suspension, commit = node.state.suspension, node.commit(report.revision)
+        target, commit = aim.target, node.commit(report.revision)
         report = replace(
             report,
             site=target.desired.site,
             containers=len(target.desired.containers),
-            suspended=suspension.reason if suspension else "",
-            window=str(node.closed or ""),
+            suspended=aim.held_by(gates.SUSPENDED).message,
+            window=aim.held_by(gates.OUTSIDE_WINDOW).until,
             warnings=target.prepared.warnings,
             subject=commit.subject,
             author=commit.author,
         )
-        memory = node.memory(target)
-        deep, inside = node.wants_deep(target.desired.revision, memory) if deep is None else (deep, deep)
-        actual = node.observe(target, memory, deep=deep, inside=inside)
-        plan = node.plan(target, actual, memory)
-        if not (deep and inside) and node.acts_on_hearsay(plan):
-            deep, actual = True, node.observe(target, memory, deep=True)
-            plan = node.plan(target, actual, memory)
-        node.overcome(memory, actual, plan)
-        report = replace(report, graph=target.graph, sick=node.sick(target, actual, plan))
+        observer, planner = node.observer, node.planner
+        memory = observer.memory(target)
+        deep, inside = observer.wants_deep(target.desired.revision, memory) if deep is None else (deep, deep)
+        actual = observer.observe(target, memory, deep=deep, inside=inside)
+        plan = planner.plan(aim, actual, memory)
+        if not (deep and inside) and observer.acts_on_hearsay(plan):
+            deep, actual = True, observer.observe(target, memory, deep=True)
+            plan = planner.plan(aim, actual, memory)
+        overcome(node.state, memory, actual, plan)
+        report = replace(report, graph=target.graph, sick=observer.sick(target, actual, plan))
         explained, happened = node.explain(plan), node.happened(plan)
-        outcomes = node.apply(target, plan, actual, memory)
+        outcomes = node.apply(aim, plan, actual, memory)
         report = replace(report, plan=plan, outcomes=outcomes, deep=deep, explained=explained, happened=happened)
-        report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(target, outcomes))))
+        report = replace(report, plan=replace(plan, held=(*plan.held, *node.look_again(aim, outcomes))))
         if report.carried_out:
-            node.remember(target, plan, actual, memory)
+            remember(node.state, target, plan, actual, memory)
         # Also while something is left undone: what does not answer may be the reason.
         settling = bool(outcomes) and report.converged
-        report = replace(report, checks=node.check(target, deep=deep, changed=settling))
+        report = replace(report, checks=observer.check(target, deep=deep, changed=settling))
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
     except Exception as unforeseen:  # a pass ends with a report, whatever it meets

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler import plan, secret
+from reconciler import secret
 from reconciler.model import Desired, File
 from reconciler.node import policy
 from reconciler.render import bind_tree, digest
@@ -21,7 +21,8 @@ class Target:
 
     prepared: Prepared
     contents: Mapping[str, bytes] = field(repr=False)
-    basis: plan.Basis
+    files_digest: Mapping[str, str]  # container → digest of the contents of its files
+    part_digest: Mapping[str, str]  # container → digest of its whole part, as desired state has it
     graph: Graph  # what rests on what
 
     @property
@@ -40,12 +41,13 @@ def make_target(prepared: Prepared) -> Target:
     owners: dict[str, list[File]] = {}
     for file in desired.files:
         owners.setdefault(file.container, []).append(file)
-    basis = plan.Basis(
-        contents=contents,
+    return Target(
+        prepared,
+        contents,
         files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
         part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
+        graph=graph(desired),
     )
-    return Target(prepared, contents, basis, graph(desired))
 
 
 def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:

@@ -24,9 +24,9 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
     plan_removals(draft)
     plan_unseen(draft)
     actions = draft.finish()
-    if basis.hold:  # only now: what is held back is all that would be done
+    if hold := basis.all_waits:  # only now: what is held back is all that would be done
         for action in actions:
-            draft.hold(action, *basis.hold)
+            draft.hold(action, hold.reason, hold.message)
         actions = ()
     return Plan(
         host=desired.host,

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from reconciler.gates import Hold
 from reconciler.model import (
     ASIDE,
     NOT_ACHIEVABLE,
@@ -42,8 +43,7 @@ class Basis:
 
     `contents` are the bytes each desired file should have on the disk, by path; `files_digest` and `part_digest` map a
     container to the digest of its file contents and of its whole desired part; `denied` maps a container to why the host's
-    policy refuses it; `hold` is a (reason, message) that holds every action back (suspended); `wait` is one that holds back
-    what a new commit asks for, while drift is healed (outside a maintenance window).
+    policy refuses it; `holds` are the reasons to wait, of which the first that covers an action holds it back.
     `written` maps a path to the digests (SHA-256) of what this program ever wrote there: nothing else is deleted.
     `unproved` names containers that run and were never seen healthy, `kept` those whose previous files are still kept:
     what an interrupted apply leaves to be done. `touched` names what a revision that was not carried out completely may have changed
@@ -54,12 +54,21 @@ class Basis:
     files_digest: Mapping[str, str] = field(default_factory=dict)
     part_digest: Mapping[str, str] = field(default_factory=dict)
     denied: Mapping[str, str] = field(default_factory=dict)
-    hold: tuple[str, str] | None = None
-    wait: tuple[str, str] | None = None
+    holds: tuple[Hold, ...] = ()
     unproved: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
     written: Mapping[str, Collection[str]] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
+
+    @property
+    def all_waits(self) -> Hold | None:
+        """What holds every action back."""
+        return next((hold for hold in self.holds if hold.drift), None)
+
+    @property
+    def changes_wait(self) -> Hold | None:
+        """What holds back only what is asked for anew, while drift is healed or waits for something else."""
+        return self.holds[0] if self.holds and not self.holds[0].drift else None
 
 
 _ANOTHERS = (
@@ -107,8 +116,8 @@ class Draft:
 
     def add(self, action: Action) -> bool:
         """Take an action into the plan, or hold it back by policy. Returns whether it was taken."""
-        if self.basis.wait and not self.mends(action):
-            self.hold(action, *self.basis.wait)
+        if (wait := self.basis.changes_wait) and not self.mends(action):
+            self.hold(action, wait.reason, wait.message)
             return False
         if action.drift:
             mode = self.drift_mode(action)

@@ -1,12 +1,11 @@
 """What the node says about itself: the report of a cycle, its conditions, summaries and views."""
 
 from reconciler.report.cause import Cause, Symptom, sick
-from reconciler.report.cycle import OUTSIDE_WINDOW, Refusal, Report, Source, as_json, conditions
+from reconciler.report.cycle import Refusal, Report, Source, as_json, conditions
 from reconciler.report.graph import Graph, beneath, graph
 from reconciler.report.summary import StatusText, history_entry, is_repetition, status_text
 
 __all__ = [
-    "OUTSIDE_WINDOW",
     "Cause",
     "Graph",
     "Refusal",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from reconciler.gates import OUTSIDE_WINDOW, SUSPENDED
 from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb, to_json
 from reconciler.phrases import count
 from reconciler.report.cause import UNHEALTHY, Cause, Symptom, find
@@ -135,7 +136,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return told
 
 
-OUTSIDE_WINDOW, UNKNOWN = "OutsideWindow", "Unknown"
+UNKNOWN = "Unknown"
 # Held back on purpose and for good: the node counts as converged all the same. Nothing more can be done for what is not
 # achievable either; it makes the node not ready.
 HARMLESS = frozenset({"HoldsData", "PruneReported", "Foreign", NOT_ACHIEVABLE})
@@ -152,12 +153,12 @@ def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> 
 
     ready, reason, message = _readiness(report)
     drifted = _drifted(report)
-    stalled = not ready and reason not in ("Progressing", "Suspended", "DriftReported", OUTSIDE_WINDOW)
+    stalled = not ready and reason not in ("Progressing", SUSPENDED, "DriftReported", OUTSIDE_WINDOW)
     return (
         condition("Ready", ready, reason, message),
         condition("Stalled", stalled, reason if stalled else "NotStalled", message if stalled else ""),
         condition("Drifted", *drifted),
-        condition("Suspended", bool(report.suspended), "Suspended" if report.suspended else "Active", report.suspended),
+        condition("Suspended", bool(report.suspended), SUSPENDED if report.suspended else "Active", report.suspended),
         condition(
             "Testing",
             bool(report.testing),
@@ -198,7 +199,7 @@ def _readiness(report: Report) -> tuple[bool, str, str]:
         reason = report.refusal.reason if report.refusal else report.source.reason or "NoRevision"
         return False, reason, report.refusal.message if report.refusal else report.source.message
     if report.suspended and not report.failed:
-        return False, "Suspended", report.suspended
+        return False, SUSPENDED, report.suspended
     if cause := report.cause:
         return False, cause.root.reason, cause.text
     if waiting := report.waiting:

@@ -12,7 +12,7 @@ from docker import errors as docker_errors
 from reconciler.engine import options
 from reconciler.git import remote
 from reconciler.model import Container
-from reconciler.node import node as wiring
+from reconciler.node import aims
 from reconciler.node.cycle import reconcile
 from reconciler.node.node import Node
 from tests.bench import floors
@@ -60,9 +60,9 @@ def smoke(context: Context) -> Iterator[Row]:
 def _noops(node: Node, runs: int, *, poll: bool) -> Stopwatch:
     watch = Stopwatch()
     parts: dict[str, tuple[object, str]] = {
-        "poll": (node.poller, "poll"),
-        "observe": (node, "observe"),
-        "plan": (node, "plan"),
+        "poll": (node.follower.poller, "poll"),
+        "observe": (node.observer, "observe"),
+        "plan": (node.planner, "plan"),
         "report": (node, "conclude"),
     }
     with watch.on(parts):
@@ -90,8 +90,7 @@ def _converge(context: Context, count: int, stability: float) -> Iterator[Row]:
             with watch.on({"apply": (lab.node, "apply")}), watch.lap():
                 report = reconcile(lab.node, trigger="start")
             assert report.converged, lines(report)
-            target = lab.node.target()
-            assert target is not None
+            target = lab.target()
             floor.append(_bare_calls(lab, target.desired.containers, parallel) + stability)
         ratios.append(watch.laps["total"][-1] / floor[-1])
         applied.append(watch.laps["apply"][-1] / floor[-1])
@@ -140,11 +139,11 @@ def change(context: Context) -> Iterator[Row]:
     with bed(context.folder, context.engine_url, count) as lab, warm(lab) as node:
         before = lab.identities()
         parts: dict[str, tuple[object, str]] = {
-            "poll": (node.poller, "poll"),
+            "poll": (node.follower.poller, "poll"),
             "fetch": (remote, "fetch"),
-            "prepare": (wiring, "prepare"),
-            "observe": (node, "observe"),
-            "plan": (node, "plan"),
+            "prepare": (aims, "prepare"),
+            "observe": (node.observer, "observe"),
+            "plan": (node.planner, "plan"),
             "apply": (node, "apply"),
         }
         for number in range(runs):

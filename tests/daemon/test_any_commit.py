@@ -143,7 +143,7 @@ def test_a_pass_ends_with_a_report_whatever_it_meets(
     node = Node(own, engine=Engine("unix:///nonexistent", owner="web1", timeout=1.0), forge=False)
     try:
         monkeypatch.setattr(node.engine, "made_for", lambda label: {})  # a node that never had anything
-        monkeypatch.setattr(node, "observe", lambda *_, **__: [][1])
+        monkeypatch.setattr(node.observer, "observe", lambda *_, **__: [][1])
         report = reconcile(node)
         assert report.revision == good and report.subject == "good"
         assert report.failure is not None and report.failure[0] == "InternalError"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.gates import Hold
 from reconciler.model import File, Memory, Mount, Plan, Registrar, Registration, Running, State, aside
 from reconciler.node.findings import Findings
 from reconciler.plan import diff
@@ -51,7 +52,7 @@ def test_a_mode_is_put_right_before_the_restart_that_proves_it() -> None:
 
 def test_a_hold_shows_all_that_would_be_done() -> None:
     head = edited(SITE, "haproxy/haproxy.cfg", "frontend b\n")
-    plan = diff(head, *converged(), basis(head, hold=("ReportOnly", "this node only looks")))
+    plan = diff(head, *converged(), basis(head, holds=(Hold("ReportOnly", "this node only looks"),)))
     assert [held.target for held in plan.held] == ["haproxy/haproxy.cfg", "haproxy"]
 
 

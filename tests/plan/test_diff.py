@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from reconciler.gates import Hold
 from reconciler.model import (
     Actual,
     Applied,
@@ -440,7 +441,7 @@ def test_an_interrupted_replace_is_finished_or_undone() -> None:
 
 def test_a_hold_keeps_everything_back() -> None:
     head = edited(SITE, "haproxy/haproxy.cfg", "frontend b\n")
-    plan = diff(head, *converged(), basis(head, hold=("Suspended", "maintenance of the rack")))
+    plan = diff(head, *converged(), basis(head, holds=(Hold("Suspended", "maintenance of the rack"),)))
     assert plan.empty and {h.reason for h in plan.held} == {"Suspended"}
 
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.model import Action, Container, Desired, File, Memory, Outcome, Verb
-from reconciler.node.node import _files_plain, _files_touched
+from reconciler.node.applying import files_plain, files_touched
 from reconciler.plan.redact import HIDDEN, file_diff
 from reconciler.render import tokens
 
@@ -39,7 +39,7 @@ class Node:
         text = file_diff(file, wanted, self.disk, known, plain=PATH in self.memory.plain)
         action = Action(Verb.WRITE, PATH, "changed", container="app")
         plan: Any = type("Plan", (), {"actions": (action,)})()
-        touched, before, found = _files_touched(plan, desired), self.memory, self.disk
+        touched, before, found = files_touched(plan, desired), self.memory, self.disk
         self.memory = replace(self.memory, plain=before.plain - touched)
         if end in ("complete", "failed after the write", "killed"):
             self.disk = wanted
@@ -54,7 +54,7 @@ class Node:
             outcomes.append(Outcome(action, "done"))
         if end == "rolled back":
             self.disk = found
-        plain = (before.plain - touched) | _files_plain(outcomes, desired, before)
+        plain = (before.plain - touched) | files_plain(outcomes, desired, before)
         self.memory = replace(self.memory, plain=plain)
         if end == "complete":
             self.memory = replace(self.memory, last_good=desired, revision=desired.revision)

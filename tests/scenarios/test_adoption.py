@@ -80,8 +80,7 @@ def write(lab: Lab, policy: str = "equal", environment: str = "{}") -> None:
 
 def by_kolla_ansible(lab: Lab, client: docker.APIClient, **host: Any) -> str:
     """The same as kolla-ansible would make it: its files, its volume, its container, without a label. Returns the id."""
-    target = lab.node.target()
-    assert target is not None
+    target = lab.target()
     for file in target.desired.files:
         path = lab.config_root / file.path
         path.parent.mkdir(mode=0o770, exist_ok=True)

@@ -67,11 +67,10 @@ def test_looks_at_registrations_leave_containers_alone_and_forget_nothing(
     lab: Lab, docker_client: docker.DockerClient
 ) -> None:
     """A look into a container starts a program there, so it is made less often; what it found counts until the next one."""
-    target = lab.node.target()
-    assert target is not None
+    target = lab.target()
 
     def seen(*, inside: bool) -> list[str]:
-        found = lab.node.observe(target, lab.node.state.memory(), deep=True, inside=inside)
+        found = lab.node.observer.observe(target, lab.node.state.memory(), deep=True, inside=inside)
         assert found.deep
         return list(found.stale)
 
@@ -84,27 +83,27 @@ def test_looks_at_registrations_leave_containers_alone_and_forget_nothing(
 
 def test_when_a_pass_looks_how_far(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("reconciler.node.node.time.monotonic", lambda: now)
-    node, target = lab.node, lab.node.target()
-    assert target is not None
+    monkeypatch.setattr("reconciler.node.observing.time.monotonic", lambda: now)
+    node, target = lab.node, lab.target()
     memory = node.state.memory()
-    node._restless = False  # the first convergence was just now
-    node.observe(target, memory, deep=True)
+    node.observer.pass_ended(acted=False)  # the first convergence was just now
+    node.observer.observe(target, memory, deep=True)
     daemon = node.settings.daemon
     assert daemon.look_interval < daemon.deep_interval
     started, wanted = now, []
     for passed in (1, daemon.look_interval - 1, daemon.look_interval, daemon.deep_interval):
         now = started + passed
-        wanted.append(node.wants_deep(target.desired.revision, memory))
+        wanted.append(node.observer.wants_deep(target.desired.revision, memory))
     assert wanted == [(False, False), (False, False), (True, False), (True, True)]
     now = started + daemon.interval
-    assert node._found is not None
+    found = node.observer._found
+    assert found is not None
     for blind, expected in (
         ({"unknown": {"registrar:x": "down"}}, (True, False)),
         ({"unseen": {"x": ("", None, "")}}, (True, True)),
     ):
-        monkeypatch.setattr(node, "_found", replace(node._found, **{"unknown": {}, "unseen": {}, **blind}))
-        assert node.wants_deep(target.desired.revision, memory) == expected
+        monkeypatch.setattr(node.observer, "_found", replace(found, **{"unknown": {}, "unseen": {}, **blind}))
+        assert node.observer.wants_deep(target.desired.revision, memory) == expected
 
 
 def policy(lab: Lab, mode: str) -> None:
@@ -218,7 +217,7 @@ def test_what_a_restart_does_not_put_right_is_said_once(lab: Lab, docker_client:
     ready = {condition.type: condition for condition in report.conditions}["Ready"]
     assert (ready.status, ready.reason) == (False, "NotAchievable")
     assert ready.message.startswith(f"{NAME}: running configuration: asked for as in its files, it became ")
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert lab.statuses()[-1][0] == "failed" and NAME in lab.statuses()[-1][1]
     for deep in (True, False, True):
         later = lab.reconcile(deep=deep)

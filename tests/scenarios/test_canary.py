@@ -144,7 +144,7 @@ def sinks(lab: Lab, report: Report, log: io.StringIO) -> Iterator[tuple[str, str
     yield "page", json.dumps(node_document(report, lab.node.state.history(), {}), default=str)
     if report.plan:
         yield "plan", plan_text(report.plan) + plans_markdown([report.plan])
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     yield "statuses", json.dumps(lab.statuses())
     for path in sorted(lab.state.rglob("*")):
         if path.is_file() and "repository.git" not in path.parts and "rollback" not in path.parts:

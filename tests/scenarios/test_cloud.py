@@ -51,8 +51,7 @@ def engine(engine_url: str) -> Iterator[docker.DockerClient]:
 
 
 def admin(lab: Lab) -> session.Session:
-    target = lab.node.target()
-    assert target is not None
+    target = lab.target()
     password = target.prepared.secrets["keystone_admin_password"].reveal()
     return session.Session(
         auth=v3.Password(
@@ -81,8 +80,7 @@ def ready(report: Report) -> tuple[str, str]:
 
 def sql(lab: Lab, statement: str) -> None:
     """As the database's administrator."""
-    target = lab.node.target()
-    assert target is not None
+    target = lab.target()
     password = target.prepared.secrets["database_password"].reveal()
     with contextlib.closing(pymysql.connect(host=ADDRESS, user="root", password=password)) as connection:
         connection.cursor().execute(statement)
@@ -103,7 +101,7 @@ def test_a_first_push_becomes_a_control_plane(lab: Lab) -> None:
         "keystone", "keystone_fernet", "keystone_ssh",
     }  # fmt: skip
     wait_for("a token", lambda: gives_token(lab), 60, 0.5)
-    lab.node.statuses.flush(20)
+    lab.node.reporter.statuses.flush(20)
     assert lab.statuses(commit)[-1][0] == "success"
     assert lab.statuses(commit)[-1][1].startswith("9 containers, ")
 
@@ -111,8 +109,7 @@ def test_a_first_push_becomes_a_control_plane(lab: Lab) -> None:
 def test_no_secret_is_anywhere_but_in_files(
     lab: Lab, engine: docker.DockerClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    target = lab.node.target()
-    assert target is not None
+    target = lab.target()
     values = {n: s.reveal() for n, s in target.prepared.secrets.items() if len(s.reveal()) >= 8}
     shown = [json.dumps(engine.api.inspect_container(name)) for name in lab.identities()]
     shown += [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for _, pid, _ in lab.identities().values()]
@@ -164,7 +161,7 @@ def test_an_option_that_breaks_keystone_comes_back(lab: Lab) -> None:
     wait_for("a token, with the previous files and the container back", lambda: gives_token(lab), 60, 0.5)
     assert "nosuch" not in (lab.config_root / "keystone/keystone.conf").read_text()
     assert {k: v[0] for k, v in before.items()} == {k: v[0] for k, v in lab.identities().items()}
-    lab.node.statuses.flush(20)
+    lab.node.reporter.statuses.flush(20)
     state, text = lab.statuses(bad)[-1]
     assert state == "failed" and text.startswith("keystone"), text
     lab.write({"config/keystone.conf": "[token]\nexpiration = 3600\n"})
@@ -186,7 +183,7 @@ def test_what_the_service_would_choke_on_is_refused_before_anything_is_touched(l
     assert changed(lab, before) == set() and gives_token(lab)
     assert (lab.config_root / "keystone-fernet/keystone.conf").read_bytes() == written
     assert ready(report)[0] == "ConfigInvalid"
-    lab.node.statuses.flush(20)
+    lab.node.reporter.statuses.flush(20)
     state, text = lab.statuses(bad)[-1]
     assert state == "failed" and "[token] expiration" in text, text
 
@@ -202,7 +199,7 @@ def test_without_a_checker_the_gate_takes_it_back(lab: Lab, monkeypatch: pytest.
     wait_for("a token, with the previous configuration", lambda: gives_token(lab), 60, 0.5)
     assert "banana" not in (lab.config_root / "keystone/keystone.conf").read_text()
     assert {k: v[0] for k, v in before.items()} == {k: v[0] for k, v in lab.identities().items()}
-    lab.node.statuses.flush(20)
+    lab.node.reporter.statuses.flush(20)
     state, text = lab.statuses()[-1]
     assert state == "failed" and text.startswith("keystone") and "(rolled back)" in text, text
     lab.write({"config/keystone.conf": "[token]\nexpiration = 3600\n"})
@@ -335,8 +332,7 @@ def test_passwords_that_the_program_logs_in_with(lab: Lab) -> None:
     assert report.refusal and report.refusal.reason == "RotationRefused" and report.revision == good
     assert "ALTER USER" in report.refusal.message and lab.identities() == before
     # What it says, followed.
-    target = lab.node.target()
-    assert target is not None
+    target = lab.target()
     old = target.prepared.secrets["database_password"].reveal()
     new = sops.decrypt(
         (lab.site / "passwords.yml").read_bytes(), name="passwords.yml", keys=sops.Keys(None, lab.host_key)

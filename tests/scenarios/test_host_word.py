@@ -317,8 +317,7 @@ def test_the_last_words_of_a_container_are_read_through_no_link(lab: Place, clie
     (lab.root / "logs/real").mkdir()
     (lab.root / "logs/real/a.log").write_text("fine")
     assert lab.ask(f"rt-word-a\nvolumes: ['{lab.root}/logs/real:/log']\nlog_files: [/log/*.log]").converged
-    target = lab.node.target()
-    assert target is not None
+    target = lab.target()
     container = target.desired.containers[0]
     assert "fine" in lab.node.engine.last_words(container)
     (lab.root / "logs/real").rename(lab.root / "logs/was")

@@ -42,7 +42,7 @@ def test_from_a_push_to_running_containers(empty_lab: Lab) -> None:
         "create     rt-after  (new container)",
     ]
     assert report.converged and "fine" in page()
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert [state for state, _ in lab.statuses(commit)][-1] == "success"
     assert lab.statuses(commit)[-1][1].startswith("3 containers, 5 changed in ")
     assert not lab.forge.violations
@@ -56,7 +56,7 @@ def test_nothing_changed_touches_nothing(lab: Lab) -> None:
     lab.close_node()  # a restart of the program forgets nothing
     assert lab.reconcile().plan.empty  # type: ignore[union-attr]
     assert lab.identities() == before
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert [state for state, _ in lab.statuses()].count("success") == 1
 
 
@@ -85,7 +85,7 @@ def test_a_configuration_that_does_not_work_comes_back(lab: Lab) -> None:
     assert (outcome.result, outcome.reason) == ("rolled-back", "Unhealthy")
     assert "serving" in outcome.message, "the service's own last lines are part of the message"
     assert "fine" in page() and lab.identities()["rt-web"][0] == identity
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     state, text = lab.statuses(bad)[-1]
     assert state == "failed" and text.startswith("rt-web: its health check fails")
     # While nothing new is pushed nothing is tried again, and what runs is left alone.
@@ -133,7 +133,7 @@ def test_a_container_that_cannot_start(lab: Lab, setting: str, reason: str, word
     assert words in outcome.message and lab.identities()["rt-web"][0] == identity
     if reason != "Unhealthy":
         assert took < 60, f"{took:.1f} s"
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert lab.statuses(commit)[-1][0] == "failed"
 
 
@@ -204,7 +204,7 @@ def test_a_wrong_tag_touches_nothing(lab: Lab) -> None:
     assert "colour = blue" in (lab.config_root / "rt-web/web.conf").read_text(), "not even a file was written"
     outcome = results(report)["pull:127.0.0.1:1/nosuch:1"]
     assert outcome.reason == "RegistryUnreachable" and "127.0.0.1:1" in outcome.message
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert "127.0.0.1:1/nosuch:1" in lab.statuses(commit)[-1][1]
 
 
@@ -264,7 +264,7 @@ def test_drift_can_be_reported_instead(lab: Lab) -> None:
     assert lines(report) == [] and [h.target for h in report.drift] == ["rt-side"]
     assert client.containers.get("rt-side").status == "exited"
     client.close()
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert lab.statuses()[-1][0] == "failed" and lab.statuses()[-1][1].startswith("drift: rt-side")
     # A commit about something else is carried out, and counts as such; the drift stays what it is, and what follows is drift too.
     lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
@@ -287,7 +287,7 @@ def test_an_invalid_push_is_refused_whole(lab: Lab) -> None:
     assert "globals.yml:3:1" in text and "web_text" in text, text
     assert "config/wbe.conf" in text and "web.conf" in text
     assert lab.identities() == before
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert lab.statuses(bad)[-1][0] == "failed" and lab.statuses(bad)[-1][1].startswith("refused: ")
     # The last good state is still enforced.
     client = docker.DockerClient(base_url=lab.engine_url)
@@ -324,7 +324,7 @@ def test_suspended_means_untouched_and_observed(lab: Lab) -> None:
 
 
 def test_a_failing_server_keeps_the_last_good_state(lab: Lab) -> None:
-    lab.node.poller.close()
+    lab.node.follower.poller.close()
     (lab.root / "token").write_text("revoked")
     client = docker.DockerClient(base_url=lab.engine_url)
     client.containers.get("rt-side").kill()
@@ -343,7 +343,7 @@ def test_what_converged_and_does_not_answer_is_said(lab: Lab) -> None:
         ready = next(c for c in report.conditions if c.type == "Ready")
         assert (ready.status, ready.reason) == (False, "NotAnswering") and "without 'never'" in ready.message
         assert report.converged, "everything is as the commit says all the same"
-    lab.node.statuses.flush(10)
+    lab.node.reporter.statuses.flush(10)
     assert lab.statuses(commit)[-1][0] == "failed" and "check page:" in lab.statuses(commit)[-1][1]
     lab.edit("globals.yml", "web_expected: never", "web_expected: fine")
     lab.push("a check that passes")
@@ -362,7 +362,7 @@ def test_a_forge_that_hangs_delays_nothing(lab: Lab) -> None:
     started = time.monotonic()
     assert lab.reconcile().converged
     assert time.monotonic() - started < 60
-    lab.node.statuses.flush(30)
+    lab.node.reporter.statuses.flush(30)
 
 
 def test_an_interrupted_replace_is_finished(lab: Lab) -> None:

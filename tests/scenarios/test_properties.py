@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.gates import Hold
 from reconciler.model import (
     Action,
     Container,
@@ -321,7 +322,7 @@ def test_a_plan_is_in_order_the_same_twice_and_held_back_whole(situation: tuple[
         assert set(action.needs) <= seen, f"{action.line} needs {set(action.needs) - seen}"
         assert action.id not in seen, f"{action.line} twice"
         seen.add(action.id)
-    held = world.plan(desired, hold=("Suspended", "not now"))
+    held = world.plan(desired, holds=(Hold("Suspended", "not now"),))
     assert held.empty and {a.target for a in plan.actions} <= {h.target for h in held.held}
 
 

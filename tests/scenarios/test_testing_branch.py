@@ -58,7 +58,7 @@ def test_a_testing_branch_is_tried_shown_and_left(lab: Lab) -> None:
         f"{TESTING} at {tried[:12]}",
     )
     assert state.history(1)[0]["testing"] == TESTING
-    lab.node.statuses.flush(10)  # type: ignore[union-attr]
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     status, text = lab.statuses(tried)[-1]
     assert status == "success" and text.startswith("testing branch testing/ctl1: 2 containers, 2 changed")
     with lab.forge.lock:
@@ -74,7 +74,7 @@ def test_a_testing_branch_is_tried_shown_and_left(lab: Lab) -> None:
     back = lab.reconcile()
     assert back.converged and back.refusal is None and (back.revision, back.testing) == (main, "")
     assert colour(lab) == "blue" and condition(back) == (False, "") and state.trial is None
-    lab.node.statuses.flush(10)  # type: ignore[union-attr]
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     assert [status for status, _ in lab.statuses(main)].count("success") == 1, "nothing new is said about main"
     assert not lab.forge.violations
 
@@ -102,7 +102,7 @@ def test_a_branch_that_main_has_left_behind_is_refused(lab: Lab) -> None:
     assert (report.revision, report.testing) == (lab.head, "") and colour(lab) == "blue"
     assert report.refusal and (report.refusal.commit, report.refusal.reason) == (tried, "TestingBranchBehind")
     assert "rebase it" in report.refusal.message
-    lab.node.statuses.flush(10)  # type: ignore[union-attr]
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     assert lab.statuses(tried)[-1][0] == "failed"
     # Rebased (a testing branch may be rewritten), it is tried again.
     tried = push(lab, red(), "try red", on=lab.head)
@@ -116,7 +116,7 @@ def test_an_invalid_one_changes_nothing(lab: Lab) -> None:
     report = lab.reconcile()
     assert report.refusal and (report.refusal.commit, report.refusal.reason) == (bad, "SiteInvalid")
     assert (report.revision, report.testing) == (lab.head, "") and lab.identities() == before
-    lab.node.statuses.flush(10)  # type: ignore[union-attr]
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     assert lab.statuses(bad)[-1][0] == "failed" and lab.statuses(bad)[-1][1].startswith("refused: ")
 
 

@@ -54,7 +54,7 @@ def test_a_change_waits_and_drift_does_not(lab: Lab, docker_client: docker.Docke
     assert (conditions["Ready"].status, conditions["Ready"].reason) == (False, "OutsideWindow")
     assert conditions["Ready"].message == f"2 changes waiting {UNTIL}"
     assert not conditions["Stalled"].status and not conditions["Drifted"].status
-    lab.node.statuses.flush(10)  # type: ignore[union-attr]
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     assert lab.statuses(second) == [("pending", f"waiting {UNTIL}")]
 
     # What the commit before asked for is kept up: a killed container, and a file edited by hand.
@@ -78,7 +78,7 @@ def test_a_change_waits_and_drift_does_not(lab: Lab, docker_client: docker.Docke
     report = lab.reconcile()
     assert lines(report)[0] == "write      rt-win-web/win.conf  (content changed)"
     assert report.converged and "red" in conf.read_text() and not report.window
-    lab.node.statuses.flush(10)  # type: ignore[union-attr]
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     assert lab.statuses(second)[-1][0] == "success"
     assert not lab.forge.violations
 
@@ -108,7 +108,7 @@ def test_drift_waits_too_where_the_site_says_so(lab: Lab, docker_client: docker.
     report = lab.reconcile()
     assert lines(report) == [] and [h.target for h in report.drift] == ["rt-win-side"]
     assert {c.type: c.status for c in report.conditions}["Drifted"]
-    lab.node.statuses.flush(10)  # type: ignore[union-attr]
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     assert lab.statuses()[-1] == ("failed", f"drift: rt-win-side: waits {UNTIL}")
     set_clock(lab, 23, 23)
     assert lab.reconcile().converged

@@ -28,6 +28,7 @@ from reconciler import settings
 from reconciler.model import Outcome
 from reconciler.node.cycle import reconcile
 from reconciler.node.node import Node
+from reconciler.node.target import Target
 from reconciler.report import Report
 from tests.forge.gitlab_server import GitLab
 from tests.git import servers
@@ -147,6 +148,12 @@ class Lab:
         if self._node is None:
             self._node = Node(settings.load(self.config))
         return self._node
+
+    def target(self) -> Target:
+        """What the node is to be now."""
+        aim = self.node.aim()
+        assert aim is not None
+        return aim.target
 
     def close_node(self) -> None:
         """As if the program ended."""

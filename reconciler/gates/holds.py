@@ -1,0 +1,69 @@
+"""Reasons to wait, all of one shape: a gate looks at the situation and answers with one hold, or with None.
+
+`GATES` is the one table. The first hold that covers an action is the reason why it waits; whoever prints a hold uses its words.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from reconciler.gates import windows
+
+SUSPENDED, REPORT_ONLY, OUTSIDE_WINDOW = "Suspended", "ReportOnly", "OutsideWindow"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why something is not done now.
+
+    `until` says when it may be, as far as that is known, and why not before: "until 2026-11-23 22:00 CET (window nights)". With
+    `drift` the healing of drift waits as well. With `keeps_up` the node goes on with what it last carried out, and only tells
+    of what it would change.
+    """
+
+    reason: str
+    message: str
+    drift: bool = True
+    keeps_up: bool = False
+    until: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What gates look at. `policy` is the accepted reconciler.yml with its defaults, `mode` the node's own setting, `suspension` what
+    an operator gave as the reason (None: nobody suspended it), `now` a moment with its time zone."""
+
+    policy: Mapping[str, Any]
+    mode: str
+    suspension: str | None
+    now: datetime
+
+
+Gate = Callable[[Situation], Hold | None]
+
+
+def suspended(situation: Situation) -> Hold | None:
+    """An operator wishes that nothing be changed."""
+    return None if situation.suspension is None else Hold(SUSPENDED, situation.suspension)
+
+
+def report_only(situation: Situation) -> Hold | None:
+    """The node's own settings let it look, and no more."""
+    return Hold(REPORT_ONLY, "this node's settings say mode = report") if situation.mode == "report" else None
+
+
+def outside_window(situation: Situation) -> Hold | None:
+    """The site's changes wait for a maintenance window, or for the end of a freeze."""
+    closed = windows.closed(situation.policy, situation.now)
+    if closed is None:
+        return None
+    return Hold(OUTSIDE_WINDOW, f"waits {closed}", drift=closed.drift, keeps_up=True, until=str(closed))
+
+
+GATES: tuple[Gate, ...] = (suspended, report_only, outside_window)
+
+
+def holds(situation: Situation) -> tuple[Hold, ...]:
+    """Everything that holds something back, in the order of the table."""
+    return tuple(found for gate in GATES if (found := gate(situation)))

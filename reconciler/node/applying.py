@@ -1,0 +1,174 @@
+"""Carrying a plan out on this node: what an apply needs is put together, and what it did is looked at once more."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import structlog
+
+from reconciler import apply, errors, plan
+from reconciler.apply import FILE_VERBS, Rollback, blame
+from reconciler.engine import Engine
+from reconciler.model import Action, Actual, Container, Desired, Memory, Outcome, Plan, Verb
+from reconciler.node import health_gate, listeners, manifest
+from reconciler.node.admission import Admission
+from reconciler.node.observing import Observer, with_previous_files
+from reconciler.node.target import Target
+from reconciler.render import digest
+from reconciler.settings import Settings
+from reconciler.state import StateDirectory
+from reconciler.system import files
+
+log = structlog.get_logger()
+
+
+class Executor:
+    """Carries plans out, one at a time."""
+
+    def __init__(
+        self, settings: Settings, state: StateDirectory, engine: Engine, observer: Observer, stop: Event
+    ) -> None:
+        self._settings, self._state, self._engine = settings, state, engine
+        self._observer, self._stop = observer, stop
+        self._validator = apply.Validator()
+        self._tidied = False
+
+    def apply(
+        self, target: Target, wanted: Plan, actual: Actual, memory: Memory, admission: Admission
+    ) -> tuple[Outcome, ...]:
+        """Carry out the plan that was made of `actual` and `memory`; every outcome is logged as it comes."""
+        self._tidy(target, memory)
+        if wanted.empty:
+            return ()
+        root = target.desired.config_root
+        if any(action.verb in FILE_VERBS for action in wanted.actions):
+            _require_safe_root(root)
+        ours = manifest.known(self._state.written(root), root, actual, memory)
+        ours = manifest.before_writing(ours, wanted, target.contents, actual)
+        self._state.note_written(root, ours)
+        self._engine.site = f"{target.desired.site}/{target.desired.host}"
+        self._engine.admit = admission.require
+        if target.desired.revision != self._state.memory().revision:
+            changes = [action for action in wanted.actions if not action.drift]
+            touches = {name for action in changes for name in (action.target, action.container) if name}
+            self._state.begin(target.desired.revision, touches)
+        slots = apply.Slots(self._settings.engine.parallel)
+        actions = apply.Actions(
+            wanted,
+            target.desired,
+            replace(_apply_basis(target, actual, memory), written=ours),
+            contents=target.contents,
+            files_digest=target.files_digest,
+            part_digest=target.part_digest,
+            engine=self._engine,
+            registrations=self._observer.registry(target),
+            store=self._state,
+            rollback=kept_files(self._state, target),
+            units=apply.Systemd(),
+            validator=self._validator,
+            gate=self._gate(target, wanted, memory),
+            slots=slots,
+            who=self._holders,
+        )
+
+        def perform(action: Action) -> Outcome:
+            self._state.require_same()  # what cannot be remembered is not done
+            return actions(action)
+
+        touched = files_touched(wanted, target.desired)
+        self._state.plain(memory.plain - touched)
+        outcomes = apply.walk(wanted, perform, stop=self._stop, slots=slots, on_outcome=_log_outcome)
+        self._state.plain((memory.plain - touched) | files_plain(outcomes, target.desired, memory))
+        return outcomes
+
+    def _gate(self, target: Target, wanted: Plan, memory: Memory) -> health_gate.Gate:
+        changed = [action.container for action in wanted.actions if action.container]
+        make = _probing(self._observer, target)
+        return health_gate.Gate(target.desired, memory, changed, make, self._state.answered)
+
+    def _holders(self, message: str, container: Container) -> str:
+        """Who has the ports that a message names."""
+        found = {port: listeners.holder(port, self._engine.name_of) for port in blame.ports(message, container)}
+        return ", ".join(f"port {port} is held by {who}" for port, who in sorted(found.items()) if who)
+
+    def _tidy(self, target: Target, memory: Memory) -> None:
+        """Once per process, within a cycle: remove what a killed one left half written."""
+        if self._tidied or self._state.suspension or self._settings.mode == "report":
+            return
+        self._tidied = True
+        root = Path(target.desired.config_root)
+        self._state.tidy()
+        self._validator.tidy(root)
+        kept_files(self._state, target).tidy({container.name for container in target.desired.containers})
+        wanted = with_previous_files(target.desired, memory).files
+        for directory in {file.path.rpartition("/")[0] for file in wanted}:
+            swept = files.sweep(root, directory)
+            log.debug("files.swept", directory=directory, files=swept)
+
+
+def kept_files(state: StateDirectory, target: Target) -> Rollback:
+    """The previous files of containers that have not proved themselves yet."""
+    root = target.desired.config_root
+    return Rollback(state.rollback, Path(root), state.written(root) or {})
+
+
+def _probing(observer: Observer, target: Target) -> health_gate.Make:
+    return lambda checks, patience: observer.probe(target, checks, patience)
+
+
+def _require_safe_root(root: str) -> None:
+    """Raises errors.Terminal (FileUnsafe): others than root could have files written elsewhere, or read them first."""
+    if how := files.exchangeable(Path(root).resolve() / "*"):
+        raise errors.Terminal(
+            f"no file is written below {root}: {how}. Make root its owner and take away the others' right to write there",
+            reason="FileUnsafe",
+        )
+
+
+def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
+    failed = plan.quarantined(target.desired, memory, target.part_digest)
+    good = memory.last_good
+    before = {c.name: digest.part_digest(good, c.name) for c in good.containers} if good else {}
+    return apply.Basis(
+        worked=frozenset(name for name, part in before.items() if part == target.part_digest.get(name)),
+        proved=frozenset(memory.applied),
+        failures=memory.failures,
+        in_force=plan.in_force(target.desired, memory, failed),
+        quarantined=failed,
+        migrated=plan.migrated(target.desired, memory),
+        observed={name: running.id for name, running in actual.containers.items()},
+        owned=frozenset(running.id for running in actual.containers.values() if running.owned),
+        registered={registration.id: registration for registration in memory.registered},
+    )
+
+
+def files_touched(wanted: Plan, desired: Desired) -> frozenset[str]:
+    """Files that an apply may write, or bring back in a rollback."""
+    containers = {action.container for action in wanted.actions} | {action.target for action in wanted.actions}
+    return frozenset(file.path for file in desired.files if file.container in containers) | {
+        action.target for action in wanted.actions
+    }
+
+
+def files_plain(outcomes: Iterable[Outcome], desired: Desired, memory: Memory) -> frozenset[str]:
+    """Of those, the files that hold no secret for certain now: written without one or known before, and nothing went wrong."""
+    seen = list(outcomes)
+    failed = {name for o in seen if o.result != "done" for name in (o.action.container, o.action.target)}
+    written = {o.action.target for o in seen if o.action.verb is Verb.WRITE and o.result == "done"}
+    return frozenset(
+        file.path
+        for file in desired.files
+        if not file.secrets and file.container not in failed and (file.path in written or file.path in memory.plain)
+    )
+
+
+def _log_outcome(outcome: Outcome) -> None:
+    fields: dict[str, Any] = {"action": outcome.action.id, "cause": outcome.action.cause, "seconds": outcome.seconds}
+    if outcome.result == "done":
+        log.info("action.done", **fields)
+    elif outcome.result == "skipped":
+        log.info("action.skipped", **fields, reason=outcome.reason, message=outcome.message)
+    else:
+        log.error(f"action.{outcome.result}", **fields, reason=outcome.reason, message=outcome.message)

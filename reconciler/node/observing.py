@@ -1,0 +1,158 @@
+"""What is there: the engine, the disk, registrars and checks, looked at as closely as is due."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from threading import Event
+
+from reconciler import plan, report
+from reconciler.apply import blame
+from reconciler.engine import Engine
+from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, Verb
+from reconciler.node import health_gate, host, probe
+from reconciler.node.aims import Aims
+from reconciler.node.findings import Findings
+from reconciler.node.target import Target
+from reconciler.registrations import Registry
+from reconciler.render import tokens
+from reconciler.settings import Settings
+from reconciler.state import StateDirectory
+
+# Seconds that services have to answer after a change: load balancers take a backend back in their own time.
+_SETTLE = health_gate.PATIENCE
+
+
+class Observer:
+    """Looks, and knows how long ago it looked how closely. Not thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        engine: Engine,
+        aims: Aims,
+        clock: Callable[[], datetime],
+        stop: Event,
+    ) -> None:
+        self._settings, self._state, self._engine = settings, state, engine
+        self._aims, self._clock, self._stop = aims, clock, stop
+        self._registry: tuple[Target, Registry] | None = None
+        self._looked = 0.0  # at registrations and checks, and
+        self._looked_inside = 0.0  # into containers
+        self._deep_revision = ""
+        self._failing: frozenset[str] = frozenset()  # checks that failed the last time
+        self._found: Findings | None = None  # what the last deep pass found, as long as it counts
+        self._restless = False  # the last cycle did something: the next looks closely
+
+    def observe(self, target: Target, memory: Memory, *, deep: bool, inside: bool = True) -> Actual:
+        """Actual state: containers, images, volumes, files; with `deep` registrations and the insides of containers. Without
+        `inside` the latter are what they were found to be, as long as that is known."""
+        self._aims.require_root(target.desired.config_root)  # what was a folder may be a link by now
+        if owner := self._state.owner:
+            self._engine.also = owner.also  # an operator may have claimed another's meanwhile
+        wanted = with_previous_files(target.desired, memory)
+        # Adopted containers carry no label of ours, so they are looked for by name as long as we know of them.
+        found = self._found if self._found and self._found.revision == target.desired.revision else None
+        inside = deep and (inside or found is None)
+        actual = host.observe(self._engine, wanted, deep=inside, extra_names=memory.applied)
+        adopted = {applied.id for applied in memory.applied.values()}
+        containers = {
+            name: replace(running, owned=True) if running.id in adopted else running
+            for name, running in actual.containers.items()
+        }
+        actual = replace(actual, containers=containers)
+        if deep:
+            if found and not inside:
+                actual = found.inside(actual)
+            mine = [r for r in target.desired.registrations if r.owner == target.desired.host]
+            observed, unknown = self.registry(target).observe(mine, actual)
+            actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
+            self._looked, self._deep_revision = time.monotonic(), target.desired.revision
+            self._looked_inside = self._looked if inside else self._looked_inside
+            self._found = Findings.of(target.desired.revision, actual)
+            return actual
+        return found.added_to(actual) if found else actual
+
+    def memory(self, target: Target) -> Memory:
+        """What is remembered, without the quarantine of what may be tried once more."""
+        memory, now = self._state.memory(), self._clock()
+        containers = {container.name: container for container in target.desired.containers}
+        due = {
+            name
+            for name, failure in memory.failures.items()
+            if name in containers and blame.is_due(failure, containers[name], self._engine.data_root, now)
+        }
+        return replace(memory, quarantine={k: v for k, v in memory.quarantine.items() if k not in due})
+
+    def acts_on_hearsay(self, planned: Plan) -> bool:
+        """Whether a plan of a pass that did not look everywhere does something for what was found before: look again first."""
+        return any(
+            action.verb in (Verb.REGISTER, Verb.UNREGISTER)
+            or any(difference.field == plan.INSIDE for difference in action.differences)
+            for action in planned.actions
+        )
+
+    def wants_deep(self, revision: str, memory: Memory) -> tuple[bool, bool]:
+        """Whether this pass should be a deep one, and whether that should look into containers: both for a new revision and
+        after a pass that did something; else each at its own interval, for a look into a container starts a program there.
+        Whatever did not let itself be looked at is asked in every pass."""
+        now, daemon = time.monotonic(), self._settings.daemon
+        new = self._deep_revision != revision and memory.revision != revision
+        unseen = self._found is not None and bool(self._found.unseen)
+        again = daemon.interval if unseen else daemon.deep_interval
+        inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= again
+        blind = self._found is not None and bool(self._found.unknown)
+        patience = daemon.interval if blind else min(daemon.look_interval, daemon.deep_interval)
+        return inside or now - self._looked >= patience, inside
+
+    def pass_ended(self, *, acted: bool) -> None:
+        """After a pass that did something the next looks closely: at what was done, and at its neighbourhood."""
+        self._restless = acted
+        if acted:
+            self._found = None
+
+    def forget(self) -> None:
+        """Begin anew: the state is another one."""
+        self._found = None
+
+    def sick(self, target: Target, actual: Actual, planned: Plan) -> tuple[report.Symptom, ...]:
+        """Containers that run, do not work, and that nothing is done about in this pass."""
+        touched, now = {action.container for action in planned.actions}, self._clock()
+        seen = [(c, actual.containers.get(c.name)) for c in target.desired.containers if c.name not in touched]
+        return tuple(found for container, running in seen if (found := report.sick(container, running, now)))
+
+    def check(self, target: Target, *, deep: bool, changed: bool) -> tuple[CheckResult, ...]:
+        """Whether this host's services answer. All checks are made in a deep pass and, with time to settle, when a change has
+        converged; else those that failed the last time."""
+        due = [c for c in target.desired.checks if deep or changed or c.name in self._failing]
+        results = self.probe(target, due, _SETTLE if changed else 0.0)
+        self._failing = frozenset(result.name for result in results if not result.ok)
+        return results
+
+    def probe(self, target: Target, checks: Sequence[Check], patience: float) -> tuple[CheckResult, ...]:
+        """Make these checks; `patience` in seconds."""
+        return probe.make(checks, self._engine, self.registry(target), patience=patience, stop=self._stop)
+
+    def registry(self, target: Target) -> Registry:
+        """The registrars of a target; connections are kept as long as the target is the same."""
+        if self._registry is None or self._registry[0] is not target:
+            self.close()
+            bind = partial(tokens.bind, secrets=target.prepared.secrets)
+            self._registry = (target, Registry(target.desired.registrars, bind))
+        return self._registry[1]
+
+    def close(self) -> None:
+        """Let go of the registrars' connections."""
+        if self._registry:
+            self._registry[1].close()
+        self._registry = None
+
+
+def with_previous_files(desired: Desired, memory: Memory) -> Desired:
+    """So that files of containers that are no longer wanted are observed, and can be deleted with them."""
+    if memory.last_good is None:
+        return desired
+    paths = {file.path for file in desired.files}
+    return replace(desired, files=(*desired.files, *(f for f in memory.last_good.files if f.path not in paths)))

@@ -1,0 +1,130 @@
+"""How a pass ends: the report gets its conditions and goes to the state, the history, the forge, the alerts and the log."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from reconciler import alerts, errors, report
+from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
+from reconciler.model import Condition, from_json
+from reconciler.report import Report, Source
+from reconciler.settings import Settings
+from reconciler.state import STATE_FAULTS, Hold, StateDirectory
+
+log = structlog.get_logger()
+
+_PASSING = frozenset({"started_at", "seconds", "trigger", "deep", "happened"})
+
+
+class Reporter:
+    """Hands reports to everything that wants to know. `site` gives the site's name when a report has none."""
+
+    def __init__(
+        self, settings: Settings, state: StateDirectory, hold: Hold, site: Callable[[], str], *, forge: bool
+    ) -> None:
+        self._settings, self._state, self._hold, self._site = settings, state, hold, site
+        self.statuses = self._to_forge() if forge and settings.forge else None
+        self.alerts = self._teller() if forge and settings.alerts.targets else None
+        self._last: Report | None = None  # kept for when the state has it no more
+
+    def conclude(self, finished: Report) -> Report:
+        """Give the report its conditions, and hand it to everything that wants to know."""
+        previous = self._previous(finished)
+        before = [from_json(Condition, c) for c in previous.get("conditions", ())]
+        finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
+        finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
+        told = report.as_json(finished)
+        news = _news(told) != _news(previous)
+        if self._keeps(finished):
+            if news:
+                self._state.save_report(told)
+            new = finished.failure is None and finished.revision != previous.get("revision")
+            if entry := report.history_entry(finished, new=new):
+                self._state.record(entry, report.is_repetition)
+            self._note_witness()
+        self._last = finished
+        for text in report.status_text(finished):
+            self.say(text, site=finished.site)
+        if self.alerts:
+            self.alerts.take(finished)
+        _log_report(finished, news=news)
+        return finished
+
+    def without_state(self, error: errors.ReconcilerError, trigger: str) -> Report:
+        """The report of a pass that could do nothing because the state cannot be relied upon: about what was in force before."""
+        now, last = datetime.now(UTC), self._last
+        source = last.source if last else Source(True)
+        bare = Report("", self._settings.host, "", now, 0.0, trigger, False, source)
+        if last:
+            bare = replace(
+                bare, site=last.site, revision=last.revision, subject=last.subject, containers=last.containers
+            )
+        return replace(bare, failure=(error.reason, str(error)))
+
+    def say(self, text: report.StatusText, site: str = "") -> None:
+        """Post a status of a commit."""
+        if self.statuses is None:
+            return
+        context = f"reconciler/{site or self._site()}/{self._settings.host}"
+        ref = text.branch or self._settings.git.branch
+        self.statuses.submit(Status(text.commit, context, text.state, text.description), ref=ref, key=text.key)
+
+    def close(self) -> None:
+        """Wait a moment for statuses and alerts that are still to be sent."""
+        if self.statuses:
+            self.statuses.close(5.0)
+        if self.alerts:
+            self.alerts.close(5.0)
+
+    def _keeps(self, finished: Report) -> bool:
+        """Whether the state is this node's to write to."""
+        return not finished.failure or finished.failure[0] not in STATE_FAULTS
+
+    def _previous(self, finished: Report) -> Mapping[str, Any]:
+        """The report before, as JSON."""
+        kept = self._state.report if self._keeps(finished) else None
+        return kept or (report.as_json(self._last) if self._last else {})
+
+    def _note_witness(self) -> None:
+        if self._settings.mode == "report":
+            return
+        try:
+            self._hold.note()
+        except errors.ReconcilerError as error:
+            log.warning("witness.failed", reason=error.reason, message=str(error))
+
+    def _teller(self) -> alerts.Teller:
+        own = self._settings
+        identity = f"{own.git.url}#{own.git.path}@{own.host}"
+        return alerts.Teller(own.alerts, self._state.path / "alerts.json", identity)
+
+    def _to_forge(self) -> StatusReporter:
+        forge = self._settings.forge
+        assert forge is not None
+        return StatusReporter(connect(ForgeSettings.of(forge)), self._state.posted)
+
+
+def _news(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a report is worth a write: a pass that found what the one before it found leaves the disk alone."""
+    news = {name: value for name, value in told.items() if name not in _PASSING}
+    return {**news, "checks": [check for check in told.get("checks", ()) if not check["ok"]]}
+
+
+def _log_report(finished: Report, *, news: bool) -> None:
+    """One that did nothing and found nothing new is for whoever looks closely."""
+    ready = next((c for c in finished.conditions if c.type == "Ready"), None)
+    tell = log.info if news or finished.outcomes else log.debug
+    tell(
+        "cycle.finished",
+        revision=finished.revision[:12],
+        trigger=finished.trigger,
+        seconds=round(finished.seconds, 3),
+        done=len(finished.changed),
+        failed=len(finished.failed),
+        held=len(finished.plan.held) if finished.plan else 0,
+        ready=ready.status if ready else None,
+        reason=ready.reason if ready else "",
+    )
