@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from reconciler import data
+from reconciler.catalogue.expand import expand
 from reconciler.catalogue.references import check_references
 from reconciler.catalogue.types import Catalogue, Origin, Service, Variable
 from reconciler.document import yaml
@@ -139,9 +140,9 @@ def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: li
                 templates[path.removeprefix("templates/")] = text
             except SiteInvalid as error:
                 problems += error.problems
-    return Service(
-        name, documents["service"], _variables(name, documents["variables"], problems, trusted), templates, origin
-    )
+    declared = _variables(name, documents["variables"], problems, trusted)
+    document, variables = expand(documents["service"], name, declared, problems)
+    return Service(name, document, variables, templates, origin)
 
 
 def _check_files(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> None:

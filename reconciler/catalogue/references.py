@@ -32,7 +32,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _jobs(service, world)
         problems += _needs(service, world)
         problems += _templates(service, world)
-    return problems
+    return list(dict.fromkeys(problems))  # what several containers share is reported once
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,14 @@ def _groups(service: Service, world: _World) -> list[Problem]:
     problems = []
     for section in _GROUPED:
         for name, entry in _entries(service, section):
-            group = entry.get("group")
-            if isinstance(group, str) and not is_expression(group) and group not in world.groups:
-                problem = _unknown(service, (section, name, "group"), "group", group, world.groups)
-                hint = problem.hint or "declare it under groups:"
-                problems.append(Problem(problem.file, problem.line, problem.column, problem.message, hint))
+            said = entry.get("group")
+            path: Path = (section, name, "group")
+            listed = [(path, said)] if isinstance(said, str) else [((*path, i), text) for i, text in _texts(said)]
+            for where, group in listed:
+                if not is_expression(group) and group not in world.groups:
+                    problem = _unknown(service, where, "group", group, world.groups)
+                    hint = problem.hint or "declare it under groups:"
+                    problems.append(Problem(problem.file, problem.line, problem.column, problem.message, hint))
     return problems
 
 
@@ -144,6 +147,9 @@ def _jobs(service: Service, world: _World) -> list[Problem]:
     own = service.section("containers")
     for name, job in _entries(service, "jobs"):
         container = job.get("container")
+        if container is None:
+            place = service.document.place(("jobs", name))
+            problems.append(place.problem("is missing 'container'", ""))
         if isinstance(container, str) and not is_expression(container) and container not in own:
             problems.append(_unknown(service, ("jobs", name, "container"), "container", container, own))
         known = world.containers | world.jobs

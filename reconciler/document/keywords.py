@@ -18,6 +18,12 @@ def is_expression(value: Any) -> bool:
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
+def is_one_expression(value: Any) -> bool:
+    """Whether a value is a text that is one expression as a whole, so that it keeps the type of what comes out."""
+    text = value.strip() if isinstance(value, str) else ""
+    return text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1 and "{%" not in text
+
+
 @functools.cache
 def validator(expressions: bool) -> Any:
     """The validator class whose work is counted; with `expressions`, one of them satisfies every keyword but `propertyNames`."""

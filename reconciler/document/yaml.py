@@ -7,7 +7,7 @@ keeps its spelling (`document/numbers.py`). The parser is libyaml's; values are 
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,13 +67,21 @@ class Place:
 class Document:
     """One YAML file as plain data: dict, list, str, int, float, bool and None. Not to be changed."""
 
-    __slots__ = ("_node", "data", "name", "values")
+    __slots__ = ("_moves", "_node", "data", "name", "values")
 
     def __init__(self, name: str, data: Any, node: _Node | None = None, values: int = 0) -> None:
         self.name = name
         self.data = data
         self.values = values  # how many it has, keys and containers among them
         self._node = node
+        self._moves: Mapping[Path, Path] = {}
+
+    @classmethod
+    def moved(cls, origin: "Document", data: Any, moves: Mapping[Path, Path]) -> "Document":
+        """Data that was made of a document. What lies at a key of `moves`, or below it, was written at its value there."""
+        made = cls(origin.name, data, origin._node, origin.values)
+        made._moves = moves
+        return made
 
     def place(self, path: Path = (), key: bool = False) -> Place:
         """The place of the value at `path`, or of its key in the mapping around it.
@@ -82,6 +90,7 @@ class Document:
         """
         if self._node is None:
             return Place(self.name)
+        path = origin(path, self._moves)
         line, column, children = self._node
         last = len(path) - 1
         for index, step in enumerate(path):
@@ -95,6 +104,12 @@ class Document:
             else:
                 break
         return Place(self.name, line + 1, column + 1)
+
+
+def origin(path: Path, moves: Mapping[Path, Path]) -> Path:
+    """Where what is at `path` was written: of the keys of `moves` the longest that it begins with counts."""
+    length = next((size for size in range(len(path), 0, -1) if path[:size] in moves), 0) if moves else 0
+    return (*moves[path[:length]], *path[length:]) if length else path
 
 
 def load(content: bytes, name: str) -> Document:

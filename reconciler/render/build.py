@@ -13,7 +13,7 @@ from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with
-from reconciler.render import checks, collect, containers, files, jobs, logins, option_rules, register, tokens
+from reconciler.render import checks, containers, files, jobs, logins, option_rules, placement, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
@@ -105,7 +105,7 @@ class _Builder:
 
     def _enabled(self, service: Service) -> bool:
         try:
-            return collect.enabled(self.world, self.host, service)
+            return placement.enabled(self.world, self.host, service)
         except SiteInvalid as error:
             self.problems += error.problems
             return False
@@ -191,11 +191,12 @@ class _Builder:
                 yield from logins.users(iter(self._registered(parts)), providers)
 
     def _members(self, fields: Fields) -> Iterable[str]:
-        group = fields.text("group", "all")
-        if group not in self.site.groups:
-            fields.problem("group", f"no group {group!r} in the inventory", suggest(group, self.site.groups))
-            return ()
-        return self.site.groups[group]
+        """The hosts of its groups; all where it says none."""
+        names = fields.texts("group") if "group" in fields else ("all",)
+        for name in names:
+            if name not in self.site.groups:
+                fields.problem("group", f"no group {name!r} in the inventory", suggest(name, self.site.groups))
+        return placement.union(self.site.groups, names)
 
     def _configured(
         self, spec: Container, fields: Fields, permissions: list[Fields], owner: files.Owner, made: files.Made
@@ -249,10 +250,29 @@ class _Builder:
             if target not in service.section("containers"):
                 hint = suggest(target, service.section("containers"))
                 fields.problem("container", f"the service has no container {target!r}", hint)
-            if target in parts.containers and fields.flag("enabled", True):
+            elif not fields.flag("enabled", True):
+                continue
+            elif target in parts.containers:
                 parts.jobs.append(self._job(parts, fields, name, target))
                 if "before" not in fields:
                     parts.implicit.add(name)
+            elif not self._first(service, target):
+                self._nobody(fields, name, service, target)
+
+    def _first(self, service: Service, container: str) -> str:
+        try:
+            return placement.first(self.world, service, container)
+        except SiteInvalid as error:
+            self.problems += error.problems
+            return self.host
+
+    def _nobody(self, fields: Fields, name: str, service: Service, container: str) -> None:
+        """Report a job that would run nowhere although its container is switched on, as this host sees it."""
+        raw = service.section("containers")[container]
+        if self._fields(service, raw, ("containers", container), container=container).flag("enabled", True):
+            message = f"the job {name} runs nowhere: no host has the container {container}"
+            hint = f"give {container} a group with hosts, or switch the job off with `enabled`"
+            fields.problem("container", message, hint)
 
     def _job(self, parts: _Parts, fields: Fields, name: str, target: str) -> Job:
         service, below = parts.service, parts.containers[target]
@@ -268,8 +288,7 @@ class _Builder:
         inherited = [entry for entry in below.each("files") if entry.text("name") not in names]
         made = files.make([*inherited, *own], owner)
         permissions = (fields if "permissions" in fields else below).each("permissions")
-        first = self.site.groups[below.text("group", "all")][0]
-        runs_on = self.host if fields.text("once", "cluster") == "host" else first
+        runs_on = self.host if fields.text("once", "cluster") == "host" else self._first(service, target)
         before = len(self.files)
         spec = self._configured(spec, combined, permissions, owner, made)
         if runs_on != self.host:
@@ -361,7 +380,7 @@ class _Builder:
         return made, registrars
 
     def _registered(self, parts: _Parts) -> list[Registration]:
-        service, owner = parts.service, self._owner(parts)
+        service, owner = parts.service, self._owner(parts.service)
         section = self._fields(service, service.section("registrations"), ("registrations",))
         waiting = (*parts.specs, *(job.name for job in parts.jobs))
         region = self._variable("openstack_region_name", _REGION)
@@ -373,15 +392,10 @@ class _Builder:
             )
         return made
 
-    def _owner(self, parts: _Parts) -> str:
-        """The host that converges a service's registrations: the first one of its first container's group."""
-        service = parts.service
-        for name, raw in service.section("containers").items():
-            fields = self._fields(service, raw, ("containers", name), container=name)
-            members = tuple(self._members(fields))
-            if members and fields.flag("enabled", True):
-                return members[0]
-        return next(iter(self.site.hosts))
+    def _owner(self, service: Service) -> str:
+        """The host that converges a service's registrations: the first one that has its first container that anybody has."""
+        found = (self._first(service, name) for name in service.section("containers"))
+        return next(filter(None, found), next(iter(self.site.hosts)))
 
     # --- secrets ---------------------------------------------------------------------------------------------------
 

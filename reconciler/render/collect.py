@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.catalogue import Service
 from reconciler.errors import Problem, SiteInvalid
+from reconciler.render import placement
 from reconciler.render.ansible import to_bool
 from reconciler.render.faults import FilterError
 
@@ -43,35 +44,10 @@ def collect(world: "World", host: str, name: str) -> list[Entry]:
     return sorted(result, key=lambda entry: str(entry["name"]))
 
 
-def enabled(world: "World", host: str, service: Service) -> bool:
-    """Whether a service is switched on, as `host` sees it, and has a host to run on.
-
-    One whose groups are all empty is not part of the site: it registers nothing, and nothing has to be set for it.
-    """
-    key = (host, service.name)
-    if key not in world.enabled:
-        with world.meter.record() as cost:
-            found = _is_enabled(world, host, service)
-        world.enabled[key] = found, cost
-    found, cost = world.enabled[key]
-    world.meter.again(cost)
-    return found
-
-
-def _is_enabled(world: "World", host: str, service: Service) -> bool:
-    data = service.document.data
-    raw = data.get("enabled", True) if isinstance(data, dict) else True
-    if not to_bool(world.evaluated(host, service, ("enabled",), raw)):
-        return False
-    groups = _groups_of(world, host, service)
-    # A group that does not exist is reported where the container is built.
-    return not groups or any(world.groups.get(name, [host]) for name in groups)
-
-
 def _entries(world: "World", host: str, section: str) -> Iterator[tuple[Service, str, Any]]:
     for service in world.site.catalogue.services.values():
         content = service.section(section)
-        if content and enabled(world, host, service):
+        if content and placement.enabled(world, host, service):
             for key, raw in content.items():
                 yield service, key, raw
 
@@ -94,24 +70,18 @@ def _scrape(world: "World", host: str, service: Service, entry: Entry) -> Entry:
 
 
 def _log(world: "World", host: str, service: Service, entry: Entry) -> Entry | None:
-    groups = [entry["group"]] if "group" in entry else _groups_of(world, host, service)
+    groups = placement.listed(entry["group"]) if "group" in entry else placement.groups_of(world, host, service)
     return entry if any(host in world.groups.get(group, ()) for group in groups) else None
-
-
-def _groups_of(world: "World", host: str, service: Service) -> list[str]:
-    containers = service.section("containers")
-    return [str(world.evaluated(host, service, ("containers", name, "group"), raw.get("group", "all")))
-            for name, raw in containers.items()]  # fmt: skip
 
 
 def _members(world: "World", service: Service, path: tuple[str, ...], entry: Entry, port: Any) -> list[Entry]:
     if "hosts" in entry:
         names = list(entry["hosts"])
     elif "group" in entry:
-        group = entry["group"]
-        if group not in world.groups:
-            raise SiteInvalid([service.document.place(path).problem(f"no group {group!r} in the inventory")])
-        names = world.groups[group]
+        for group in placement.listed(entry["group"]):
+            if group not in world.groups:
+                raise SiteInvalid([service.document.place(path).problem(f"no group {group!r} in the inventory")])
+        names = placement.union(world.groups, placement.listed(entry["group"]))
     else:
         names = []
     network = entry.get("network", "api")

@@ -49,7 +49,8 @@ class World:
         self.hostvars = Hostvars(self)
         self.active: list[tuple[str, str]] = []
         self.rendering = ""  # the host whose files are made, once there is one
-        self.enabled: dict[tuple[str, str], tuple[bool, Cost]] = {}  # (host, service), kept by collect
+        self.enabled: dict[tuple[str, str], tuple[bool, Cost]] = {}  # (host, service), kept by placement
+        self.first: dict[tuple[str, str], tuple[str, Cost]] = {}  # (service, container), kept by placement
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
 
@@ -67,7 +68,10 @@ class World:
     def evaluated(self, host: str, service: Service, path: tuple[str, ...], raw: Any) -> Any:
         """A value of a service's service.yml, where it stands at `path`, as `host` sees it. Raises SiteInvalid."""
         source = Source(Place(service.document.name), service.document, path)
-        return evaluate(raw, Scope(self.variables(host), {"service": service.name}), source)
+        names = {"service": service.name}
+        if path[0] == "containers":
+            names["container"] = path[1]
+        return evaluate(raw, Scope(self.variables(host), names), source)
 
     def grammar(self, name: str, schema: Mapping[str, Any]) -> Grammar:
         """The schema of a variable, ready to check."""

@@ -45,14 +45,19 @@ def read(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def load(folder: Path) -> site.Site:
-    """The site in a folder, over the catalogue that ships, with a ciphertext for every secret that can be generated."""
-    shipped = catalogue.load(read(SHIPPED), "catalogue")
+def load(
+    folder: Path, files: Mapping[str, bytes] | None = None, services: Mapping[str, bytes] | None = None
+) -> site.Site:
+    """The site in a folder, over the catalogue that ships, with a ciphertext for every secret that can be generated.
+
+    `files` are put over those of the site, `services` over those of the catalogue.
+    """
+    shipped = catalogue.load({**read(SHIPPED), **(services or {})}, "catalogue")
     secrets: dict[str, Any] = {}
     for name, declared in sorted(shipped.passwords().items()):
         pair = {"private_key": "private", "public_key": "public"}
         secrets[name] = pair if declared["kind"] == "ssh_key" else name
-    return site.load({**read(folder), "passwords.yml": sealed.text(secrets).encode()}, shipped)
+    return site.load({**read(folder), **(files or {}), "passwords.yml": sealed.text(secrets).encode()}, shipped)
 
 
 def desired(case: str, host: str) -> Desired:

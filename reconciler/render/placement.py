@@ -1,0 +1,85 @@
+"""Which hosts have a service and its containers: those of their groups on which they are enabled, as each of them sees it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reconciler.catalogue import Service
+from reconciler.document.keywords import is_expression
+from reconciler.render.ansible import to_bool
+
+if TYPE_CHECKING:
+    from reconciler.render.evaluate import World
+
+
+def listed(group: Any) -> list[str]:
+    """The names in an evaluated `group`: one, or a list of which empty texts are dropped."""
+    return [str(name) for name in (group if isinstance(group, list) else [group]) if name not in (None, "")]
+
+
+def union(groups: Mapping[str, Sequence[str]], names: Iterable[str]) -> list[str]:
+    """The hosts of several groups, in the order of the groups, each once. Groups that do not exist have none."""
+    return list(dict.fromkeys(host for name in names for host in groups.get(name, ())))
+
+
+def enabled(world: "World", host: str, service: Service) -> bool:
+    """Whether a service is switched on, as `host` sees it, and has a host to run on.
+
+    One whose groups are all empty is not part of the site: it registers nothing, and nothing has to be set for it.
+    """
+    key = (host, service.name)
+    if key not in world.enabled:
+        with world.meter.record() as cost:
+            found = _is_enabled(world, host, service)
+        world.enabled[key] = found, cost
+    found, cost = world.enabled[key]
+    world.meter.again(cost)
+    return found
+
+
+def _is_enabled(world: "World", host: str, service: Service) -> bool:
+    data = service.document.data
+    raw = data.get("enabled", True) if isinstance(data, dict) else True
+    if not to_bool(world.evaluated(host, service, ("enabled",), raw)):
+        return False
+    groups = groups_of(world, host, service)
+    # A group that does not exist is reported where the container is built.
+    return not groups or any(world.groups.get(name, [host]) for name in groups)
+
+
+def groups_of(world: "World", host: str, service: Service) -> list[str]:
+    """The groups of all containers of a service, as `host` sees them. Raises SiteInvalid."""
+    found = [_groups(world, host, service, name) for name in service.section("containers")]
+    return list(dict.fromkeys(group for groups in found for group in groups))
+
+
+def has(world: "World", host: str, service: Service, container: str) -> bool:
+    """Whether `host` has a container, in its own eyes. Raises SiteInvalid."""
+    if host not in union(world.groups, _groups(world, host, service, container)):
+        return False
+    raw = service.section("containers")[container].get("enabled", True)
+    path = ("containers", container, "enabled")
+    return bool(to_bool(world.evaluated(host, service, path, raw))) and enabled(world, host, service)
+
+
+def first(world: "World", service: Service, container: str) -> str:
+    """The first host that has a container, the same one whoever asks; empty when nobody has it. Raises SiteInvalid.
+
+    The order is that of the groups, and where they are an expression, which hosts may see differently, that of the inventory.
+    """
+    key = (service.name, container)
+    if key not in world.first:
+        with world.meter.record() as cost:
+            group = service.section("containers")[container].get("group", "all")
+            fixed = not any(map(is_expression, listed(group)))
+            hosts = union(world.groups, listed(group)) if fixed else list(world.site.hosts)
+            found = next((host for host in hosts if has(world, host, service, container)), "")
+        world.first[key] = found, cost
+    found, cost = world.first[key]
+    world.meter.again(cost)
+    return found
+
+
+def _groups(world: "World", host: str, service: Service, container: str) -> list[str]:
+    raw = service.section("containers")[container]
+    group = raw.get("group", "all") if isinstance(raw, dict) else "all"
+    return listed(world.evaluated(host, service, ("containers", container, "group"), group))

@@ -1,0 +1,111 @@
+"""Where containers run, and which host carries out what a cluster does once."""
+
+import pytest
+
+from reconciler.errors import SiteInvalid
+from reconciler.render import World, render
+from reconciler.site import Site
+from tests.render.sites import file, job, one_service
+
+INVENTORY = """
+hosts:
+  ctl1: {addresses: {network: 10.0.0.11}, groups: [control]}
+  net1: {addresses: {network: 10.0.0.12}, groups: [network]}
+  cmp1: {addresses: {network: 10.0.0.21}, groups: [compute]}
+  cmp2: {addresses: {network: 10.0.0.22}, groups: [compute]}
+groups: {control: {}, network: {}, compute: {}, nobody: {}}
+"""
+DVR = "dvr: {description: Routers on computes., type: boolean, default: false}\n"
+
+
+def agents(container: str, jobs: str = "", **files: str) -> Site:
+    """A site whose service has one container, `agent`, with the given fields."""
+    body = f"""
+    groups: {{control: [], network: [], compute: [], nobody: []}}
+    containers:
+      other: {{image: x, command: y, group: control}}
+      agent: {{image: x, command: y, {container}, files: [{{name: where, template: where}}]}}
+    jobs: {{{jobs}}}
+    """
+    templates = {"where": "{{ inventory_hostname }}"}
+    return one_service(body, files, inventory=INVENTORY, variables=DVR, templates=templates)
+
+
+def hosts_with(site: Site) -> list[str]:
+    return [host for host in site.hosts if any(one.name == "agent" for one in render(site, host, "r").containers)]
+
+
+def test_a_container_runs_on_the_hosts_of_any_of_its_groups() -> None:
+    assert hosts_with(agents("group: [network, compute]")) == ["net1", "cmp1", "cmp2"]
+    assert hosts_with(agents("group: [compute, all]")) == ["ctl1", "net1", "cmp1", "cmp2"]
+
+
+def test_groups_may_be_an_expression_that_each_host_evaluates_for_itself() -> None:
+    group = """group: "{{ ['network'] + (['compute'] if dvr else []) }}" """
+    assert hosts_with(agents(group)) == ["net1"]
+    assert hosts_with(agents(group, **{"globals.yml": "dvr: true"})) == ["net1", "cmp1", "cmp2"]
+    assert hosts_with(agents(group, **{"hosts/cmp2.yml": "dvr: true"})) == ["net1", "cmp2"]
+
+
+SYNC = "sync: {container: agent}"
+
+
+@pytest.mark.parametrize(
+    ("container", "files", "owner"),
+    [
+        ("group: [network, compute]", {}, "net1"),
+        ("group: [compute, network]", {}, "cmp1"),  # the order of the groups
+        ("group: all, enabled: \"{{ 'compute' in group_names }}\"", {}, "cmp1"),
+        ('group: compute, enabled: "{{ dvr }}"', {"hosts/cmp2.yml": "dvr: true"}, "cmp2"),
+        ("group: \"{{ ['compute'] if dvr else [] }}\"", {"hosts/cmp2.yml": "dvr: true"}, "cmp2"),
+    ],
+)
+def test_the_first_host_that_has_the_container_owns_what_is_done_once(
+    container: str, files: dict[str, str], owner: str
+) -> None:
+    site = agents(container, SYNC, **files)
+    for host in hosts_with(site):
+        desired = render(site, host, "r")
+        assert job(desired, "sync").owner == owner
+    assert file(render(site, owner, "r"), "sync/where").content == owner
+
+
+def test_registrations_belong_to_the_first_host_of_the_first_container_that_anybody_has() -> None:
+    body = """
+    groups: {control: [], compute: [], nobody: []}
+    containers:
+      off: {image: x, command: y, enabled: false}
+      empty: {image: x, command: y, group: nobody}
+      agent: {image: x, command: y, enabled: "{{ 'compute' in group_names }}"}
+      other: {image: x, command: y, group: control}
+    registrations: {mariadb: {databases: [{name: app}]}}
+    provides: {mariadb: {host: h, port: 1, username: root, password: p}}
+    """
+    site = one_service(body, inventory=INVENTORY)
+    assert [host for host in site.hosts if render(site, host, "r").registrations] == ["cmp1"]
+
+
+def test_one_world_for_all_hosts_finds_the_same_owner_at_the_same_cost() -> None:
+    site = agents("group: all, enabled: \"{{ 'compute' in group_names }}\"", SYNC)
+    world, costs = World(site), {}
+    for host in reversed(site.hosts):
+        shared = render(site, host, "r", world)
+        costs[host] = world.meter.steps
+        alone = World(site)
+        assert shared == render(site, host, "r", alone)
+        assert alone.meter.steps == costs[host]
+
+
+def test_a_job_that_nobody_could_run_is_a_problem() -> None:
+    with pytest.raises(SiteInvalid, match="the job sync runs nowhere: no host has the container agent"):
+        render(agents("group: nobody", f"{SYNC}, also: {{container: agent, enabled: false}}"), "ctl1", "r")
+
+
+def test_a_job_of_a_container_that_is_off_is_off_too() -> None:
+    for host in ("ctl1", "cmp1"):
+        assert not render(agents("group: all, enabled: false", SYNC), host, "r").jobs
+
+
+def test_an_unknown_group_among_several_has_its_place() -> None:
+    with pytest.raises(SiteInvalid, match=r"service.yml:\d+:\d+: unknown group 'computes' \(did you mean 'compute'"):
+        agents("group: [network, computes]")
