@@ -147,7 +147,8 @@ try:
 	@build/$(AS)/bin/pytest -m 'not slow and not engine and not images' $(PYTEST_ARGS)
 
 .PHONY: docs
-docs: $(STAMP) ## Generate the reference of the site's files from the schemas
+docs: $(STAMP) ## Generate the grammar of container options, and the reference of the site's files from the schemas
+	@$(BIN)/python -m tests.options.grammar
 	@$(BIN)/python -m reconciler schema --docs docs/site-reference.md
 
 .PHONY: clean

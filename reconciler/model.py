@@ -20,41 +20,16 @@ from functools import cache
 from typing import Any, Literal, TypeVar, cast
 
 from reconciler.foreign import said
+from reconciler.options.table import Options
+from reconciler.options.values import Healthcheck as Healthcheck
+from reconciler.options.values import Mount as Mount
+from reconciler.options.values import Ulimit as Ulimit
 from reconciler.secret import known
 from reconciler.text import printable
 
 # --- desired state ---------------------------------------------------------------------------------------------
 
 OnChange = Literal["restart", "reload", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Healthcheck:
-    """Docker's health check. Durations in seconds; `test` is Docker's list form (`["CMD-SHELL", "…"]`)."""
-
-    test: tuple[str, ...]
-    interval: float = 30.0
-    timeout: float = 30.0
-    retries: int = 3
-    start_period: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One bind or named volume. `source` with a leading `/` is a host path, else a volume name."""
-
-    source: str
-    target: str
-    mode: str = "rw"  # Docker's comma-separated bind options, sorted: "ro", "rw", "rshared,rw", "ro,z"
-
-
-@dataclass(frozen=True, slots=True)
-class Ulimit:
-    """A resource limit; -1 is unlimited."""
-
-    name: str
-    soft: int
-    hard: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,61 +51,11 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
-    """What the engine should run under `name`. Names of options are Docker's.
+class Container(Options):
+    """What the engine should run, and how the program goes about it.
 
-    The part down to `labels` is compared field by field with what the engine reports; what follows steers
-    planning and applying. `None` in `command`, `entrypoint`, `user`, `hostname`, `stop_signal`, `stop_timeout` and `healthcheck`
-    means: as the image has it.
+    The options (`options/table.py`) are compared one by one with what the engine reports; what is here steers planning and applying.
     """
-
-    name: str
-    image: str
-    command: tuple[str, ...] | None = None
-    entrypoint: tuple[str, ...] | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None
-    working_dir: str | None = None
-    hostname: str | None = None
-    domainname: str | None = None
-    mounts: tuple[Mount, ...] = ()
-    tmpfs: Mapping[str, str] = field(default_factory=dict)
-    network_mode: str = "host"
-    ports: tuple[str, ...] = ()  # "address:host_port:container_port/proto"
-    dns: tuple[str, ...] = ()
-    extra_hosts: Mapping[str, str] = field(default_factory=dict)  # name → addresses with a space between them
-    privileged: bool = False
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
-    security_opt: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()  # "host:container:rwm"
-    pid_mode: str = ""
-    ipc_mode: str = ""
-    cgroupns_mode: str = ""
-    init: bool = False
-    read_only: bool = False
-    shm_size: int | None = None  # bytes
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    group_add: tuple[str, ...] = ()
-    restart_policy: str = "unless-stopped"  # Docker's: no, always, unless-stopped, on-failure[:n]
-    stop_signal: str | None = None
-    stop_timeout: int | None = None  # seconds
-    ulimits: tuple[Ulimit, ...] = ()
-    mem_limit: int = 0  # bytes; 0 is unlimited, in this and the next four
-    mem_reservation: int = 0
-    memswap_limit: int = 0
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    cpu_shares: int = 0
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    kernel_memory: int = 0
-    blkio_weight: int = 0
-    pids_limit: int = 0
-    log_driver: str = ""  # "" is the engine's default
-    log_opts: Mapping[str, str] = field(default_factory=dict)
-    healthcheck: Healthcheck | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
 
     service: str = ""
     kolla: bool = False  # speaks the Kolla image contract (config.json, kolla_set_configs)

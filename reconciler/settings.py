@@ -154,6 +154,7 @@ class Policy:
     ipc_host: bool | None = None
     cgroupns_host: bool | None = None
     ports: bool | None = None
+    oom_score: bool | None = None
     propagation: bool | None = None
     shared_paths: bool | None = None
     networks: tuple[str, ...] | None = None

@@ -320,7 +320,9 @@ def _explain(error: ValidationError) -> Iterator[_Finding]:
     elif keyword == "additionalProperties":
         known = schema.get("properties", {})
         for key in extras_of(value, schema):
-            yield (*path, key), True, f"unknown key {show(key)}", suggest(key, known) or _choices(known)
+            # What other tools have under that name, and what to do instead.
+            hint = schema.get("x-instead", {}).get(key) or suggest(key, known) or _choices(known)
+            yield (*path, key), True, f"unknown key {show(key)}", hint
     elif keyword in ("anyOf", "oneOf") and "x-expects" not in schema:
         yield from _branch(error)
     else:

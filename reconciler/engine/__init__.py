@@ -17,7 +17,8 @@ from reconciler.engine.events import Event
 from reconciler.engine.health import Health, Waiter
 from reconciler.engine.observe import EngineView
 from reconciler.model import Container, Desired, Image, Job, State, Volume
-from reconciler.options.normal import ADJUSTABLE, MUTABLE, normal
+from reconciler.options import requests
+from reconciler.options.normal import normal
 
 __all__ = ["Engine", "EngineView", "Event", "Health"]
 
@@ -313,20 +314,25 @@ class Engine:
     def update(self, container: Container) -> None:
         """Bring the limits and the restart policy, which change without a new container, to what `container` says.
 
-        Limits of memory, and which processors it may use, can be changed so, not lifted.
         Raises errors.Terminal (EngineRefused) when the engine or its kernel does not take one of them.
         """
         data = self._require(container.name)
         facts = self._connection.facts()
         now = parse.running(data, None, owner=self.owner, engine=facts, wanted=container).spec
         want = normal(container)
-        lasting = {name for name in ADJUSTABLE if getattr(want, name)}
-        fields = {name for name in MUTABLE | lasting if getattr(now, name) != getattr(want, name)}
+        fields = requests.updated(now, want)
         if not fields:
             return
-        body = options.update(container, fields)
         doing = f"update {container.name} ({', '.join(sorted(fields))})"
-        self._connection.ask(doing, self._connection.post, "/containers/{0}/update", str(data["Id"]), body)
+        shared = bool(data["HostConfig"].get("NanoCpus"))
+        if shared and "cpu_period" in fields:
+            raise errors.Terminal(
+                f"{doing}: it was given a number of CPUs by hand, and the engine does not let a period be set beside that. "
+                f"Remove the container ({container.name}): it is made anew",
+                reason="EngineRefused",
+            )
+        for body in requests.updates(now, want, cpus=facts.cpus, shared=shared):
+            self._connection.ask(doing, self._connection.post, "/containers/{0}/update", str(data["Id"]), body)
 
     def execute(self, name: str, command: Sequence[str], timeout: float = 60.0, *, user: str = "") -> tuple[int, str]:
         """Run a command in a running container: exit code and the last 64 KiB of its output.

@@ -15,7 +15,8 @@ from reconciler import errors
 from reconciler.model import Container, Desired, Volume
 from reconciler.node import policy
 from reconciler.node.policy import Context, HostPolicy
-from reconciler.options.normal import device, normal
+from reconciler.options.normal import normal
+from reconciler.options.spelling import device
 from reconciler.system import files
 
 Seen = Mapping[

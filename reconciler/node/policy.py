@@ -1,7 +1,7 @@
 """What a commit may ask of this host. The policy comes from the node's own settings, never from Git.
 
-Every option that a container can have is in one of two tables: ROWS, each with the settings that grant it, or HARMLESS,
-each with the reason why no setting is needed. What a row does not grant is denied.
+The table of options (`options/table.py`) says of each which settings grant it, or why none has to. What is granted by a setting
+is judged by a rule of ROWS here; what the rule does not grant is denied.
 """
 
 import posixpath
@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from reconciler.model import Container, Desired, Mount, Volume
-from reconciler.options.normal import capabilities, device, normal
+from reconciler.options.normal import normal
+from reconciler.options.spelling import capabilities, device
 
 ANY: Final = "*"
 
@@ -32,6 +33,7 @@ class HostPolicy:
     ipc_host: bool = True
     cgroupns_host: bool = True
     ports: bool = True
+    oom_score: bool = True  # the kernel may be told to kill others first when memory ends
     propagation: bool = True  # mounts made in the container show on the host
     shared_paths: bool = True  # a bind's way may lead through folders that containers or other users can write to
     networks: tuple[str, ...] = (ANY,)
@@ -63,7 +65,7 @@ KOLLA: Final = HostPolicy()
 # What a tightened host starts from: each further grant is a line in its settings.
 STRICT: Final = HostPolicy(
     privileged=False, pid_host=False, ipc_host=False, cgroupns_host=False, ports=False, propagation=False,
-    shared_paths=False, networks=("bridge", "none"), capabilities=(), security_opt=("no-new-privileges",), devices=(),
+    oom_score=False, shared_paths=False, networks=("bridge", "none"), capabilities=(), security_opt=("no-new-privileges",), devices=(),
     sysctls=(), ulimits=(), log_drivers=("json-file", "local", "none"), volumes=(), binds=(), exact=(),
     read_only=("/etc/localtime", "/etc/timezone"),
 )  # fmt: skip
@@ -225,6 +227,12 @@ def _ulimits(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
             yield _no(f"ulimit {limit.name}", "ulimits")
 
 
+def _oom_score(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
+    """Above 0 a container only offers itself."""
+    if asked.oom_score_adj < 0 and not policy.oom_score:
+        yield _no(f"oom_score_adj {asked.oom_score_adj}", "oom_score")
+
+
 def _logging(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     """The engine itself opens what a log driver's options name: sockets, files, addresses."""
     if asked.log_driver and not _granted(asked.log_driver, policy.log_drivers):
@@ -290,7 +298,7 @@ def _volume(mount: Mount, policy: HostPolicy, context: Context) -> Iterator[str]
         yield _no(f"volume {name}, which was made by somebody else,", "volumes")
 
 
-# Options (as in Container) → what judges them. Together with HARMLESS they are all options there are.
+# Options that a setting has to grant → what judges them. The table says of each other option why it needs no grant.
 ROWS: Final[Mapping[tuple[str, ...], Rule]] = {
     ("privileged",): _privileged,
     ("pid_mode", "ipc_mode", "cgroupns_mode"): _namespaces,
@@ -301,38 +309,12 @@ ROWS: Final[Mapping[tuple[str, ...], Rule]] = {
     ("devices",): _devices,
     ("sysctls",): _sysctls,
     ("ulimits",): _ulimits,
+    ("oom_score_adj",): _oom_score,
     ("log_driver", "log_opts"): _logging,
     ("image",): _images,
     ("mounts",): _mounts,
 }  # fmt: skip
 PATHS: Final = (("devices",), ("mounts",))  # rows whose answer changes with what lies on the disk
-HARMLESS: Final[Mapping[str, str]] = {
-    "command": "runs inside, with what the other options give",
-    "entrypoint": "as command",
-    "environment": "read inside",
-    "user": "root inside is the default, with what the other options give",
-    "working_dir": "inside",
-    "hostname": "of a namespace of its own, the host's stays",
-    "domainname": "as hostname",
-    "tmpfs": "memory that counts as the container's; devices in it stay closed to it",
-    "dns": "written into a file inside",
-    "extra_hosts": "written into a file inside",
-    "cap_drop": "takes away",
-    "init": "the engine's own program, inside",
-    "read_only": "takes away",
-    "shm_size": "memory that counts as the container's",
-    "group_add": "groups inside; root inside has more already",
-    "restart_policy": "of the container itself",
-    "stop_signal": "sent to the container itself",
-    "stop_timeout": "of the container itself",
-    "mem_limit": "takes away", "mem_reservation": "takes away", "memswap_limit": "takes away",
-    "cpu_period": "takes away", "cpu_quota": "takes away", "cpu_shares": "a weight among containers",
-    "cpuset_cpus": "takes away", "cpuset_mems": "takes away", "kernel_memory": "takes away",
-    "blkio_weight": "a weight among containers", "pids_limit": "takes away",
-    "healthcheck": "runs inside",
-    "labels": "read by people; this program's own cannot be set",
-}  # fmt: skip
-
 _MODES: Final = frozenset({"ro", "rw", "z", "Z", "nocopy", "private", "slave", "rslave"})
 _HOSTWARD: Final = frozenset({"shared", "rshared"})
 _VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")

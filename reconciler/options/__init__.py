@@ -1,1 +1,1 @@
-"""A container's options."""
+"""A container's options, each a row of one table (`table.py`)."""

@@ -5,18 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.model import Container, Difference, Healthcheck, Image, Running
-from reconciler.options.normal import ADJUSTABLE, MUTABLE, NO_HEALTHCHECK, normal
+from reconciler.options.normal import normal
+from reconciler.options.requests import is_updated
+from reconciler.options.table import TABLE, Option
+from reconciler.options.values import NO_HEALTHCHECK
 
-__all__ = ["MUTABLE", "UNSET", "differences", "is_mutable"]
-
-_PLAIN = (
-    "user", "working_dir", "hostname", "domainname", "network_mode", "privileged", "pid_mode", "ipc_mode",
-    "cgroupns_mode", "init", "read_only", "shm_size", "restart_policy", "stop_signal", "stop_timeout", "mem_limit",
-    "mem_reservation", "memswap_limit", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems",
-    "kernel_memory", "blkio_weight", "pids_limit", "log_driver",
-)  # fmt: skip
-_LISTS = ("ports", "dns", "cap_add", "cap_drop", "security_opt", "devices", "group_add")
-_MAPS = ("tmpfs", "extra_hosts", "sysctls", "log_opts")
 _SECRET_WORDS = ("PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL")
 
 UNSET = "(not set)"
@@ -31,26 +24,31 @@ def differences(desired: Container, running: Running, image: Image | None) -> tu
     """
     known = image or Image(id="")
     want, have = _inherit(normal(desired), known), _inherit(normal(running.spec), known)
-    found = [*_image(desired, running, image), *_environment(want, running, known)]
-    for name in ("entrypoint", "command"):
-        found += _compare(name, getattr(want, name), getattr(have, name))
-    for name in _PLAIN:
-        found += _compare(name, getattr(want, name), getattr(have, name))
-    for name in _LISTS:
-        found += _compare(name, getattr(want, name), getattr(have, name))
-    for name in _MAPS:
-        found += _entries(name, getattr(want, name), getattr(have, name))
-    found += _entries("mounts", _mounts(want), _mounts(have))
-    found += _entries("ulimits", _ulimits(want), _ulimits(have))
-    found += _compare("healthcheck", want.healthcheck, have.healthcheck)
-    found += _labels(want, have, known)
+    found: list[Difference] = []
+    for row in TABLE.values():
+        if row.name == "image":
+            found += _image(desired, running, image)
+        elif row.name == "environment":
+            found += _environment(want, running, known)
+        elif row.name == "labels":
+            found += _labels(want, have, known)
+        else:
+            found += _option(row, getattr(want, row.name), getattr(have, row.name))
     return tuple(found)
+
+
+def _option(row: Option, want: Any, have: Any) -> Iterable[Difference]:
+    if row.entries:
+        return _entries(row.name, row.entries(want), row.entries(have))
+    return () if want == have else (Difference(row.name, _text(want), _text(have)),)
 
 
 def is_mutable(difference: Difference) -> bool:
     """Whether the engine can put it right in a container that stays."""
-    lifted = UNSET if difference.field.startswith("cpuset") else "0"
-    return difference.field in MUTABLE or (difference.field in ADJUSTABLE and difference.desired != lifted)
+    row = TABLE.get(difference.field)
+    if row is None:
+        return False
+    return is_updated(row.name, unset=not row.default and difference.desired == _text(row.default))
 
 
 def _inherit(container: Container, image: Image) -> Container:
@@ -112,24 +110,12 @@ def _labels(want: Container, have: Container, image: Image) -> Iterable[Differen
     return _entries("labels", wanted, present)
 
 
-def _mounts(container: Container) -> Mapping[str, str]:
-    return {mount.target: f"{mount.source}:{mount.mode}" for mount in container.mounts}
-
-
-def _ulimits(container: Container) -> Mapping[str, str]:
-    return {limit.name: f"{limit.soft}:{limit.hard}" for limit in container.ulimits}
-
-
 def _entries(field: str, want: Mapping[str, str], have: Mapping[str, str]) -> list[Difference]:
     return [
         Difference(f"{field}.{name}", want.get(name, UNSET), have.get(name, UNSET))
         for name in sorted(want.keys() | have.keys())
         if want.get(name) != have.get(name)
     ]
-
-
-def _compare(field: str, want: Any, have: Any) -> tuple[Difference, ...]:
-    return () if want == have else (Difference(field, _text(want), _text(have)),)
 
 
 def _text(value: Any) -> str:

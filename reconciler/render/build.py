@@ -13,7 +13,8 @@ from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with
-from reconciler.render import checks, containers, files, jobs, logins, option_rules, placement, register, tokens
+from reconciler.options import rules
+from reconciler.render import checks, containers, files, jobs, logins, placement, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
@@ -311,7 +312,7 @@ class _Builder:
                 wanted = (*required, *parts.containers[name].texts("depends_on"))
                 needs = jobs.existing(tuple(other for other in wanted if other != name), present)
                 fields = parts.containers[name]
-                for key, message, hint in option_rules.guests(present, spec, shared_with(spec)):
+                for key, message, hint in rules.guests(present, spec, shared_with(spec)):
                     fields.problem(key if key in fields else None, message, hint)
                 result.append(dataclasses.replace(spec, depends_on=needs))
             parts.jobs = [

@@ -5,17 +5,16 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
-from reconciler.model import Container, Healthcheck, Mount, Reload, Ulimit
-from reconciler.render import option_rules
+from reconciler.model import ASIDE, VALIDATING, Container, Healthcheck, Mount, Reload, Ulimit
+from reconciler.options import rules
+from reconciler.options.table import TABLE, Kind, Option
 from reconciler.render.fields import Fields
 from reconciler.text import printable
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 
 _VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_DIMENSIONS_BYTES: Final = ("mem_limit", "mem_reservation", "memswap_limit", "kernel_memory")
-_DIMENSIONS_NUMBERS: Final = ("cpu_period", "cpu_quota", "cpu_shares", "blkio_weight")
-_DIMENSIONS_TEXTS: Final = ("cpuset_cpus", "cpuset_mems")
+_DIMENSIONS: Final = "dimensions."
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
 _STRATEGIES: Final = ("COPY_ALWAYS", "COPY_ONCE")
 _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
@@ -38,44 +37,9 @@ def is_below(path: str) -> bool:
 def container(fields: Fields, name: str, service: str) -> Container:
     """What the engine is asked for. Problems go to `fields`; the config directory's bind is not among the mounts yet."""
     kolla = fields.flag("kolla", True)
-    command = fields.words("command")
     made = Container(
         name=name,
-        image=_image(fields),
-        command=None if kolla else command,
-        entrypoint=_entrypoint(fields),
-        environment=_environment(fields, name, kolla),
-        user=fields.optional_text("user"),
-        working_dir=fields.optional_text("working_dir"),
-        hostname=fields.optional_text("hostname"),
-        domainname=fields.optional_text("domainname"),
-        mounts=mounts(fields, "volumes"),
-        tmpfs=_tmpfs(fields),
-        network_mode=fields.text("network_mode", "host"),
-        ports=fields.texts("ports"),
-        dns=fields.texts("dns"),
-        extra_hosts=_extra_hosts(fields),
-        privileged=fields.flag("privileged"),
-        cap_add=fields.texts("cap_add"),
-        cap_drop=fields.texts("cap_drop"),
-        security_opt=fields.texts("security_opt"),
-        devices=fields.texts("devices"),
-        pid_mode=fields.text("pid_mode"),
-        ipc_mode=fields.text("ipc_mode"),
-        cgroupns_mode=fields.text("cgroupns_mode"),
-        init=fields.flag("init"),
-        read_only=fields.flag("read_only"),
-        shm_size=fields.size("shm_size", None),
-        sysctls=_scalars(fields, "sysctls"),
-        group_add=fields.texts("group_add"),
-        restart_policy=fields.text("restart_policy", "unless-stopped"),
-        stop_signal=fields.optional_text("stop_signal"),
-        stop_timeout=fields.integer("stop_timeout", None),
-        pids_limit=fields.integer("pids_limit") or 0,
-        log_driver=fields.text("log_driver"),
-        log_opts=_scalars(fields, "log_opts"),
-        healthcheck=healthcheck(fields, kolla),
-        labels=_scalars(fields, "labels"),
+        **_options(fields, name, kolla),
         service=service,
         kolla=kolla,
         reload=_reload(fields),
@@ -85,10 +49,50 @@ def container(fields: Fields, name: str, service: str) -> Container:
         data_plane=fields.flag("data_plane"),
         stateful=fields.flag("stateful"),
         log_files=fields.texts("log_files"),
-        **dimensions(fields),
     )
-    option_rules.check(fields, made)
+    for key, message, hint in (*_name(name), *rules.check(made)):
+        fields.problem(key if key in fields else None, message, hint)
     return made
+
+
+def _name(name: str) -> rules.Found:
+    for prefix, what in ((ASIDE, "spares while they are tried"), (VALIDATING, "checkers of a new configuration")):
+        if name.startswith(prefix):
+            yield "name", f"a container's name cannot begin with {prefix}", f"that is how the program names {what}"
+
+
+def _options(fields: Fields, name: str, kolla: bool) -> dict[str, Any]:
+    """Every option of the table, by the name of its field."""
+    command = fields.words("command")
+    own = {
+        "image": _image(fields),
+        "command": None if kolla else command,
+        "entrypoint": _entrypoint(fields),
+        "environment": _environment(fields, name, kolla),
+        "mounts": mounts(fields, "volumes"),
+        "tmpfs": _tmpfs(fields),
+        "extra_hosts": _extra_hosts(fields),
+        "healthcheck": healthcheck(fields, kolla),
+    }
+    plain = {
+        row.name: _plain(row, fields, row.key)
+        for row in TABLE.values()
+        if row.kind is not Kind.OWN and not row.key.startswith(_DIMENSIONS)
+    }
+    return {**plain, **own, **dimensions(fields)}
+
+
+def _plain(row: Option, fields: Fields, key: str) -> Any:
+    """An option that its kind alone says how to read."""
+    if row.kind is Kind.TEXT:
+        return fields.optional_text(key) if row.default is None else fields.text(key, row.default)
+    if row.kind is Kind.FLAG:
+        return fields.flag(key, row.default)
+    if row.kind is Kind.INTEGER:
+        return fields.integer(key, row.default)
+    if row.kind is Kind.SIZE:
+        return fields.size(key, row.default)
+    return fields.texts(key) if row.kind is Kind.TEXTS else _scalars(fields, key)
 
 
 def config_command(fields: Fields) -> str:
@@ -165,12 +169,10 @@ def healthcheck(fields: Fields, kolla: bool) -> Healthcheck | None:
 def dimensions(fields: Fields) -> dict[str, Any]:
     """Kolla's `dimensions` as Container's fields."""
     part = fields.below("dimensions")
-    known = (*_DIMENSIONS_BYTES, *_DIMENSIONS_NUMBERS, *_DIMENSIONS_TEXTS, "ulimits")
-    for key in sorted(part.raw.keys() - set(known)):
-        part.problem(key, f"unknown dimension {key!r}", f"one of {', '.join(known)}")
-    result: dict[str, Any] = {key: part.size(key) or 0 for key in _DIMENSIONS_BYTES if key in part}
-    result |= {key: part.integer(key) or 0 for key in _DIMENSIONS_NUMBERS if key in part}
-    result |= {key: part.text(key) for key in _DIMENSIONS_TEXTS if key in part}
+    rows = {row.key.removeprefix(_DIMENSIONS): row for row in TABLE.values() if row.key.startswith(_DIMENSIONS)}
+    for key in sorted(part.raw.keys() - rows.keys()):
+        part.problem(key, f"unknown dimension {key!r}", f"one of {', '.join(rows)}")
+    result = {row.name: _plain(row, part, key) for key, row in rows.items() if row.kind is not Kind.OWN and key in part}
     limits = part.below("ulimits")
     ulimits = []
     for name in limits.raw:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from reconciler import data
 from reconciler.catalogue import Catalogue, Service, Variable
+from reconciler.options.table import REFUSED, TABLE, Change, Option
 from reconciler.site.networks import FALLBACK
 
 _LONGEST_DEFAULT: Final = 120
@@ -67,7 +68,7 @@ Secrets are read by name from `passwords.yml`, then the files of the host's grou
 
 def reference_markdown(catalogue: Catalogue) -> str:
     """The whole reference as Markdown. The same catalogue gives the same text."""
-    parts = [_LAYOUT, *_inventory(), *_policy(), *_settings()]
+    parts = [_LAYOUT, *_inventory(), *_policy(), *_settings(), *_containers()]
     parts.append("## Services\n")
     for service in catalogue.services.values():
         parts += _service(service, catalogue)
@@ -108,6 +109,28 @@ def _settings() -> Iterator[str]:
     schema = data.schema("settings")
     yield f"## reconciler.toml\n\n{schema['description']} Not in the repository.\n"
     yield _table(("key", "default", "meaning"), list(_policy_rows("", schema)))
+
+
+def _containers() -> Iterator[str]:
+    yield (
+        "## Options of containers\n\nWhat a container of a `service.yml` may say of itself to the engine; [services.md](services.md) has "
+        "the rest. A container that runs keeps its id when the engine can change the option (update), and is made anew otherwise "
+        "(replace). Who may ask: the setting of the host's own policy that has to grant it ([operations.md](operations.md)), or why "
+        "none has to.\n"
+    )
+    yield _table(
+        ("option", "type", "a difference needs", "who may ask", "meaning"), [_option(row) for row in TABLE.values()]
+    )
+    yield "What other tools have and a container here does not, and what to do instead:\n"
+    yield _table(("word", "instead"), [(f"`{word}`", text) for word, text in REFUSED.items()])
+
+
+def _option(row: Option) -> tuple[str, ...]:
+    change = str(row.change)
+    if row.change is Change.UPDATE and row.lift is None and not row.default:
+        change += "; replace when it is no longer set"
+    who = ", ".join(f"`policy.{name}`" for name in row.granted_by) or f"anybody: {row.harmless}"
+    return f"`{row.key}`", row.form or str(row.kind), change, who, row.doc
 
 
 def _policy_rows(prefix: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -95,13 +95,60 @@ def test_update_changes_limits_in_place(engine: Engine, busybox_image: str, name
     engine.update(wanted)
     assert compare(engine, wanted) == ()
     engine.update(plain)
-    assert compare(engine, plain) == (), "limits can be changed back, and all but those of memory lifted"
+    assert compare(engine, plain) == (), "limits can be changed back and lifted"
     pinned = replace(plain, mem_reservation=16 << 20, cpuset_cpus="0")
     assert all(is_mutable(d) for d in compare(engine, pinned))
     engine.update(pinned)
     assert compare(engine, pinned) == () and engine.identity(name) == before
-    lifted = compare(engine, replace(pinned, mem_limit=0, cpuset_cpus=""))
-    assert [(d.field, is_mutable(d)) for d in lifted] == [("mem_limit", False), ("cpuset_cpus", False)]
+    lifted = replace(pinned, mem_limit=0, cpuset_cpus="")
+    assert [(d.field, is_mutable(d)) for d in compare(engine, lifted)] == [("mem_limit", True), ("cpuset_cpus", True)]
+    engine.update(lifted)
+    assert compare(engine, lifted) == () and engine.identity(name) == before
+    assert memory_of(engine, name) == memory_of(engine, name, "memory.memsw.limit_in_bytes", "memory.swap.max") == "max"
+    engine.restart(name, 0)
+    assert compare(engine, lifted) == ()
+    engine.update(pinned)
+    assert compare(engine, pinned) == ()
+    reserved = compare(engine, replace(pinned, mem_reservation=0))
+    assert [(d.field, is_mutable(d)) for d in reserved] == [("mem_reservation", False)]
+
+
+def memory_of(engine: Engine, name: str, *files: str) -> str:
+    """What the kernel has as the container's limit, as the second version of cgroups says it; "max": none."""
+    old, new = files or ("memory.limit_in_bytes", "memory.max")
+    script = f"cat /sys/fs/cgroup/memory/{old} || cat /sys/fs/cgroup/{new}"
+    found = engine.execute(name, ["sh", "-c", f"({script}) 2>/dev/null"])[1].strip()
+    return "max" if found == "max" or int(found) > 1 << 62 else found
+
+
+def test_swap_without_a_limit_reaches_the_kernel(engine: Engine, busybox_image: str, name: str) -> None:
+    plain = Container(name, busybox_image, command=SLEEP, mem_limit=32 << 20)
+    engine.create(plain)
+    engine.start(name)
+    swap = ("memory.memsw.limit_in_bytes", "memory.swap.max")
+    assert memory_of(engine, name, *swap) != "max"
+    engine.update(replace(plain, memswap_limit=-1))
+    assert memory_of(engine, name) == str(32 << 20) and memory_of(engine, name, *swap) == "max"
+    engine.update(plain)
+    assert memory_of(engine, name, *swap) != "max"
+
+
+def test_a_number_of_cpus_that_somebody_gave_by_hand_is_a_quota(
+    engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient
+) -> None:
+    """`docker update --cpus`: after it the engine takes no other word for the quota."""
+    plain = Container(name, busybox_image, command=SLEEP)
+    engine.create(plain)
+    engine.start(name)
+    before = engine.identity(name)
+    update, data = docker_client.api._url("/containers/{0}/update", name), {"NanoCpus": 500_000_000}
+    docker_client.api._post_json(update, data=data).raise_for_status()
+    assert [(d.field, d.actual, is_mutable(d)) for d in compare(engine, plain)] == [("cpu_quota", "50000", True)]
+    for wanted in (plain, replace(plain, cpu_quota=33_333), replace(plain, cpu_quota=70_000, cpu_shares=512), plain):
+        engine.update(wanted)
+        assert compare(engine, wanted) == () and engine.identity(name) == before
+    with pytest.raises(errors.Terminal, match=f"Remove the container \\({name}\\)"):
+        engine.update(replace(plain, cpu_period=50_000, cpu_quota=25_000))
 
 
 def test_volumes_are_labelled_and_stay(

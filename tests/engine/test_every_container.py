@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reconciler import data
 from reconciler.engine import Engine
 from reconciler.errors import ReconcilerError, SiteInvalid
-from reconciler.render.option_rules import CAPABILITIES, MOUNT_MODES, ULIMITS
+from reconciler.options.rules import CAPABILITIES, MOUNT_MODES, ULIMITS
 from tests.engine.conftest import PREFIX, compare
 from tests.render.sites import container, rendered
 
@@ -79,6 +79,11 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "network_mode": st.one_of(st.sampled_from(["host", "bridge", "none", "default", "container:absent", ""]), odd),
     "ports": st.lists(port, max_size=3),
     "dns": st.lists(address, max_size=3),
+    "dns_search": st.lists(st.one_of(st.sampled_from([".", "example.org", "a.", "a b"]), odd), max_size=3),
+    "dns_opt": st.lists(st.one_of(st.sampled_from(["ndots:2", "rotate", "use-vc", "ndots:"]), odd), max_size=3),
+    "tty": st.booleans(),
+    "stdin_open": st.booleans(),
+    "oom_score_adj": st.one_of(st.integers(-1001, 1001), st.sampled_from([-1000, 1000])),
     "extra_hosts": st.one_of(
         st.dictionaries(st.one_of(st.sampled_from(["a", "b.c"]), odd), address, max_size=3),
         st.lists(st.sampled_from(["a:10.0.0.1", "a:10.0.0.2", "b:::1", "c", "d:host-gateway"]), max_size=3),

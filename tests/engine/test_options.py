@@ -9,6 +9,7 @@ import pytest
 from reconciler.engine import Engine, options
 from reconciler.model import Container, Healthcheck, Mount, Ulimit
 from reconciler.options import normal
+from reconciler.options.table import TABLE
 from tests.engine.conftest import PREFIX, compare
 
 pytestmark = pytest.mark.engine
@@ -43,6 +44,10 @@ CASES: dict[str, dict[str, Any]] = {
     "volume": {"mounts": (Mount(VOLUME, "/data/"), Mount(VOLUME, "/again", "ro"), Mount(VOLUME, "/raw", "nocopy"))},
     "tmpfs": {"tmpfs": {"/scratch/": "", "/other": "size=1m,mode=1777"}},
     "ports": {"ports": ("18080:80", "127.0.0.1:18443:443/tcp", "[::1]:15353:53/udp")},
+    "dns, searched": {"dns_search": ("example.org", "."), "dns_opt": ("ndots:2", "rotate"), "network_mode": "none"},
+    "terminal": {"tty": True, "stdin_open": True},
+    "killed first": {"oom_score_adj": 500},
+    "killed last": {"oom_score_adj": -500},
     "dns": {"dns": ("9.9.9.9", "1.1.1.1"), "network_mode": "none"},
     "extra hosts": {"extra_hosts": {"b": "10.0.0.2", "a": "fd00::1"}},
     "extra hosts, two addresses": {"extra_hosts": {"a": "10.0.0.1  fd00::1"}},
@@ -123,7 +128,7 @@ def test_the_engine_s_default_ulimits_are_nobody_s_wish(
 def test_the_cases_name_every_option() -> None:
     named = {option for case in CASES.values() for option in case}
     # kernel_memory has no meaning on today's kernels, and engines since 23 refuse to know it.
-    assert set(normal.OPTIONS) - named == {"image", "kernel_memory"}
+    assert set(TABLE) - named == {"image", "kernel_memory"}
 
 
 # What was asked for, what is wanted now, and the fields that must be told, no more and no fewer.
@@ -148,6 +153,11 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any], set[str]]] = [
     ({"tmpfs": {"/a": ""}}, {"tmpfs": {"/a": "size=1m"}}, {"tmpfs./a"}),
     ({}, {"network_mode": "none"}, {"network_mode"}),
     ({"ports": ("18080:80",)}, {"ports": ("18080:80/udp",)}, {"ports"}),
+    ({"dns_search": ("a.example",)}, {"dns_search": ("b.example",)}, {"dns_search"}),
+    ({"dns_opt": ("rotate",)}, {}, {"dns_opt"}),
+    ({"tty": True}, {}, {"tty"}),
+    ({}, {"stdin_open": True}, {"stdin_open"}),
+    ({"oom_score_adj": 100}, {"oom_score_adj": 200}, {"oom_score_adj"}),
     ({"dns": ("9.9.9.9",)}, {"dns": ("1.1.1.1",)}, {"dns"}),
     ({"extra_hosts": {"a": "10.0.0.1"}}, {"extra_hosts": {"a": "10.0.0.2"}}, {"extra_hosts.a"}),
     ({}, {"privileged": True}, {"privileged"}),
@@ -202,7 +212,7 @@ def test_each_change_is_seen_as_itself(
 def test_the_changes_name_every_option() -> None:
     named = {option for before, after, _ in CHANGES for option in (*before, *after)}
     # An engine without block weights drops them, which parse covers without an engine.
-    assert set(normal.OPTIONS) - named == {"image", "kernel_memory", "blkio_weight"}
+    assert set(TABLE) - named == {"image", "kernel_memory", "blkio_weight"}
 
 
 def test_another_image_under_the_same_name(
@@ -274,7 +284,7 @@ def test_nothing_reaches_the_engine_but_the_named_options() -> None:
     body = options.create(Container("a", "b", environment={"X": "<<secret:x>>"}), owner="s/h")
     assert set(body) <= {
         "Image", "Env", "Labels", "HostConfig", "ExposedPorts", "Cmd", "Entrypoint", "User", "WorkingDir", "Hostname",
-        "Domainname", "StopSignal", "StopTimeout", "Healthcheck",
+        "Domainname", "StopSignal", "StopTimeout", "Healthcheck", "Tty", "OpenStdin",
     }  # fmt: skip
     assert "secret" not in str(body["Labels"])
     assert body["Labels"][options.OWNER] == "s/h"
@@ -282,7 +292,7 @@ def test_nothing_reaches_the_engine_but_the_named_options() -> None:
 
 def test_steering_does_not_enter_the_digest() -> None:
     plain = Container("a", "image")
-    steering = {f.name for f in fields(Container)} - set(normal.OPTIONS)
+    steering = {f.name for f in fields(Container)} - set(TABLE)
     assert steering >= {"name", "service", "stability", "log_files", "depends_on"}
     assert normal.digest(plain) == normal.digest(replace(plain, name="b", service="x", stability=9.0, cap_add=()))
     assert normal.digest(plain) != normal.digest(replace(plain, environment={"A": ""}))

@@ -29,7 +29,8 @@ from reconciler.model import (
     aside,
 )
 from reconciler.node import manifest
-from reconciler.options.normal import ADJUSTABLE, MUTABLE
+from reconciler.options.requests import is_updated
+from reconciler.options.table import TABLE
 from reconciler.plan import Basis, diff, in_force, quarantined
 from reconciler.render.digest import part_digest
 
@@ -236,8 +237,7 @@ class World:
     def update(self, name: str, container: Container | None) -> None:
         assert container is not None
         running = self.containers[name]
-        values: dict[str, Any] = {option: getattr(container, option) for option in MUTABLE}
-        values |= {option: value for option in ADJUSTABLE if (value := getattr(container, option))}
+        values = {name: value for name in TABLE if is_updated(name, unset=not (value := getattr(container, name)))}
         self.containers[name] = replace(running, spec=replace(running.spec, **values))
 
     # --- memory ------------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
-from reconciler.model import ASIDE, VALIDATING, Container, Ulimit
-from reconciler.options.normal import LABEL_PREFIX, security_options
-from reconciler.render.fields import Fields
+from reconciler.options.spelling import security_options
+from reconciler.options.table import LABEL_PREFIX, Options
+from reconciler.options.values import Ulimit
 
 Found = Iterator[tuple[str, str, str]]  # (key, what is wrong, what to do)
 
@@ -44,6 +44,7 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CPUS: Final = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 _POLICY: Final = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
 _NETWORK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_RESOLVER: Final = re.compile(r"[a-z][a-z0-9-]*(?::[0-9]{1,9})?")
 _SYSCTL: Final = re.compile(r"[a-z0-9_-]+(?:\.[A-Za-z0-9_/-]+)+")
 _REFERENCE: Final = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"  # registry
@@ -60,25 +61,18 @@ _DAY: Final = 86_400.0  # seconds
 _MOST_SHARES: Final = 262_144  # the kernel's
 
 
-def check(fields: Fields, made: Container) -> None:
-    """Report everything in a container of service.yml that could not be carried out as it stands."""
+def check(made: Options) -> Found:
+    """Everything in a container's options that could not be carried out as it stands."""
     for rule in RULES:
-        for key, message, hint in rule(made):
-            fields.problem(key if key in fields else None, message, hint)
+        yield from rule(made)
 
 
-def _name(made: Container) -> Found:
-    for prefix, what in ((ASIDE, "spares while they are tried"), (VALIDATING, "checkers of a new configuration")):
-        if made.name.startswith(prefix):
-            yield "name", f"a container's name cannot begin with {prefix}", f"that is how the program names {what}"
-
-
-def _image(made: Container) -> Found:
+def _image(made: Options) -> Found:
     if made.image and not _REFERENCE.fullmatch(made.image):
         yield "image", f"{made.image!r} is not an image", "[registry/]name[:tag][@sha256:…], the name in lower case"
 
 
-def _environment(made: Container) -> Found:
+def _environment(made: Options) -> Found:
     for name, value in made.environment.items():
         if not name or "=" in name or "\0" in name or "\0" in value:
             yield (
@@ -88,7 +82,7 @@ def _environment(made: Container) -> Found:
             )
 
 
-def _words(made: Container) -> Found:
+def _words(made: Options) -> Found:
     for key, words in (("command", made.command), ("entrypoint", made.entrypoint)):
         if any("\0" in word for word in words or ()):
             yield key, f"{key} holds a character that no command can hold", ""
@@ -96,7 +90,7 @@ def _words(made: Container) -> Found:
         yield "entrypoint", "an empty entrypoint takes the image's command away as well", "say what it runs: command"
 
 
-def _volumes(made: Container) -> Found:
+def _volumes(made: Options) -> Found:
     for mount in made.mounts:
         words = [word for word in mount.mode.split(",") if word]
         where = f"{mount.source}:{mount.target}"
@@ -121,7 +115,7 @@ def _volumes(made: Container) -> Found:
             )
 
 
-def _tmpfs(made: Container) -> Found:
+def _tmpfs(made: Options) -> Found:
     targets = {mount.target.rstrip("/") for mount in made.mounts}
     for path in made.tmpfs:
         if not path.startswith("/") or not path.strip("/"):
@@ -130,12 +124,12 @@ def _tmpfs(made: Container) -> Found:
             yield "tmpfs", f"tmpfs {path} and a volume have the same target", "remove one of them"
 
 
-def _network(made: Container) -> Found:
+def _network(made: Options) -> Found:
     mode = made.network_mode
     if mode.startswith("container:"):
         given = {
-            "hostname": made.hostname, "domainname": made.domainname, "dns": made.dns, "extra_hosts": made.extra_hosts,
-            "ports": made.ports,
+            "hostname": made.hostname, "domainname": made.domainname, "dns": made.dns, "dns_search": made.dns_search,
+            "dns_opt": made.dns_opt, "extra_hosts": made.extra_hosts, "ports": made.ports,
         }  # fmt: skip
         for key in (key for key, value in given.items() if value):
             yield key, f"{key} cannot be set in the network namespace of another container", "set it on that container"
@@ -149,7 +143,7 @@ def _network(made: Container) -> Found:
         yield "ports", "ports are not published in the host's network", "leave ports out, or set network_mode: bridge"
 
 
-def _namespaces(made: Container) -> Found:
+def _namespaces(made: Options) -> Found:
     for key, mode, known in (
         ("pid_mode", made.pid_mode, ("", "host")),
         ("ipc_mode", made.ipc_mode, ("", "none", "private", "shareable", "host")),
@@ -163,7 +157,7 @@ def _namespaces(made: Container) -> Found:
         yield "shm_size", "shm_size means nothing in an IPC namespace that is not the container's own", "leave it out"
 
 
-def _ports(made: Container) -> Found:
+def _ports(made: Options) -> Found:
     seen = set()
     for text in made.ports:
         match = _PORT.fullmatch(text) or _PLAIN_PORT.fullmatch(text)
@@ -184,13 +178,19 @@ def _is_address(found: Mapping[str, str | None]) -> bool:
     return text is None or _address(text)
 
 
-def _dns(made: Container) -> Found:
+def _dns(made: Options) -> Found:
     for text in made.dns:
         if not _address(text):
             yield "dns", f"{text!r} is not an IP address", "name servers are given by address"
+    for text in made.dns_search:
+        if text != "." and not _HOST_NAME.fullmatch(text.rstrip(".")):
+            yield "dns_search", f"{text!r} is not a domain", "a name such as example.org"
+    for text in made.dns_opt:
+        if not _RESOLVER.fullmatch(text):
+            yield "dns_opt", f"{text!r} is not an option of the resolver", "see resolv.conf(5): ndots:2, rotate …"
 
 
-def _extra_hosts(made: Container) -> Found:
+def _extra_hosts(made: Options) -> Found:
     for name, address in made.extra_hosts.items():
         if not _HOST_NAME.fullmatch(name):
             yield "extra_hosts", f"{name!r} is not a host name", ""
@@ -199,19 +199,19 @@ def _extra_hosts(made: Container) -> Found:
             yield "extra_hosts", f"{name}: {' '.join(wrong)!r} is not an IP address", "an address, or host-gateway"
 
 
-def _host_name(made: Container) -> Found:
+def _host_name(made: Options) -> Found:
     for key, text, most in (("hostname", made.hostname, 63), ("domainname", made.domainname, 63)):
         if text and (len(text) > most or not _HOST_NAME.fullmatch(text)):
             yield key, f"{key} {text!r} is not a host name", f"at most {most} letters, digits, '-' and '.'"
 
 
-def _capabilities(made: Container) -> Found:
+def _capabilities(made: Options) -> Found:
     for name in (*made.cap_add, *made.cap_drop):
         if name.upper().removeprefix("CAP_") not in CAPABILITIES:
             yield "cap_add", f"there is no capability {name!r}", "see capabilities(7)"
 
 
-def _security(made: Container) -> Found:
+def _security(made: Options) -> Found:
     for text in security_options(made.security_opt, relaxed=False):
         name, _, value = text.partition("=")
         if name not in _SECURITY or (name != "no-new-privileges" and not value):
@@ -228,7 +228,7 @@ def _security(made: Container) -> Found:
             )
 
 
-def _devices(made: Container) -> Found:
+def _devices(made: Options) -> Found:
     for text in made.devices:
         parts = text.split(":")
         permissions = parts[-1] if len(parts) > 1 and not parts[-1].startswith("/") else "rwm"
@@ -243,7 +243,7 @@ def _devices(made: Container) -> Found:
             yield "devices", f"{text!r} is not a device", "host[:container[:rwm]] with absolute paths"
 
 
-def _restart(made: Container) -> Found:
+def _restart(made: Options) -> Found:
     if made.restart_policy and not _POLICY.fullmatch(made.restart_policy):
         yield (
             "restart_policy",
@@ -252,7 +252,7 @@ def _restart(made: Container) -> Found:
         )
 
 
-def _stop(made: Container) -> Found:
+def _stop(made: Options) -> Found:
     if made.stop_signal and not is_signal(made.stop_signal):
         yield "stop_signal", f"{made.stop_signal!r} is not a signal", "a name such as SIGTERM, or its number"
     if made.stop_timeout is not None and not 0 <= made.stop_timeout <= 1_000_000:
@@ -269,7 +269,7 @@ def is_signal(text: str) -> bool:
     return f"SIG{name}" in signal.Signals.__members__
 
 
-def _memory(made: Container) -> Found:
+def _memory(made: Options) -> Found:
     for key in ("mem_limit", "mem_reservation"):
         value = getattr(made, key)
         if 0 < value < _SMALLEST_MEMORY:
@@ -297,7 +297,16 @@ def _memory(made: Container) -> Found:
         )
 
 
-def _processor(made: Container) -> Found:
+def _killer(made: Options) -> Found:
+    if not -1000 <= made.oom_score_adj <= 1000:
+        yield (
+            "oom_score_adj",
+            f"oom_score_adj {made.oom_score_adj} is out of range",
+            "-1000 to 1000; 0: as every process",
+        )
+
+
+def _processor(made: Options) -> Found:
     for key, low, high in (
         ("cpu_shares", 2, _MOST_SHARES),
         ("cpu_period", 1000, 1_000_000),
@@ -322,7 +331,7 @@ def _rises(text: str) -> bool:
     return not high or int(low) <= int(high)
 
 
-def _ulimits(made: Container) -> Found:
+def _ulimits(made: Options) -> Found:
     for limit in made.ulimits:
         if limit.name.lower() not in ULIMITS:
             yield "dimensions", f"there is no limit {limit.name!r}", f"one of {', '.join(sorted(ULIMITS))}"
@@ -334,7 +343,7 @@ def _above(limit: Ulimit) -> bool:
     return limit.hard != -1 and (limit.soft == -1 or limit.soft > limit.hard)
 
 
-def _sysctls(made: Container) -> Found:
+def _sysctls(made: Options) -> Found:
     for name in made.sysctls:
         if not _SYSCTL.fullmatch(name):
             yield "sysctls", f"{name!r} is not a kernel parameter", "written with dots: net.core.somaxconn"
@@ -356,7 +365,7 @@ def _sysctls(made: Container) -> Found:
             yield "sysctls", f"{name} is the whole host's, no container has one of its own", "set it on the host"
 
 
-def _healthcheck(made: Container) -> Found:
+def _healthcheck(made: Options) -> Found:
     check = made.healthcheck
     if check is None or check.test[:1] == ("NONE",):
         return
@@ -379,20 +388,20 @@ def _healthcheck(made: Container) -> Found:
         yield "healthcheck", "retries of a health check must be 1 or more", "leave it out for the engine's 3"
 
 
-def _labels(made: Container) -> Found:
+def _labels(made: Options) -> Found:
     for name in made.labels:
         if not name or name.startswith(LABEL_PREFIX):
             yield "labels", f"{name!r} cannot be a label of a site", f"labels of the program begin with {LABEL_PREFIX}"
 
 
-def _user(made: Container) -> Found:
+def _user(made: Options) -> Found:
     if made.user and not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?::[A-Za-z0-9_.][A-Za-z0-9_.-]*)?", made.user):
         yield "user", f"{made.user!r} is not a user", "name or number, [:group]"
     if any(not group.strip() or ":" in group for group in made.group_add):
         yield "group_add", "group_add names groups or their numbers", ""
 
 
-def _working_dir(made: Container) -> Found:
+def _working_dir(made: Options) -> Found:
     if made.working_dir and not made.working_dir.startswith("/"):
         yield "working_dir", f"working_dir {made.working_dir!r} is not absolute", "begin with /"
 
@@ -405,7 +414,7 @@ def _address(text: str) -> bool:
     return True
 
 
-def guests(hosts: Collection[str], made: Container, shared: tuple[str, ...]) -> Found:
+def guests(hosts: Collection[str], made: Options, shared: tuple[str, ...]) -> Found:
     """What is wrong with sharing the namespaces of the containers `shared`, where `hosts` are on this host."""
     for name in shared:
         if name == made.name:
@@ -418,8 +427,7 @@ def guests(hosts: Collection[str], made: Container, shared: tuple[str, ...]) -> 
             )
 
 
-RULES: Final[tuple[Callable[[Container], Found], ...]] = (
-    _name,
+RULES: Final[tuple[Callable[[Options], Found], ...]] = (
     _image,
     _environment,
     _words,
@@ -437,6 +445,7 @@ RULES: Final[tuple[Callable[[Container], Found], ...]] = (
     _restart,
     _stop,
     _memory,
+    _killer,
     _processor,
     _ulimits,
     _sysctls,
