@@ -1,6 +1,6 @@
 """GitLab, GitHub and Gitea/Forgejo behind one small interface: commit statuses, one note per merge request."""
 
-from reconciler.forge.api import Forge, ForgeSettings, MergeRequest, OpenRequest, State, Status, connect
+from reconciler.forge.api import Forge, ForgeSettings, MergeRequest, OpenRequest, SignOff, State, Status, connect
 from reconciler.forge.many import Deployments, Statuses
 from reconciler.forge.outbox import Statistics, StatusReporter
 
@@ -10,6 +10,7 @@ __all__ = [
     "ForgeSettings",
     "MergeRequest",
     "OpenRequest",
+    "SignOff",
     "State",
     "Statistics",
     "Status",

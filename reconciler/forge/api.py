@@ -1,6 +1,7 @@
 """What the rest of the program knows of a forge: the interface, its settings and its texts."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, Self
@@ -61,6 +62,20 @@ class OpenRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class SignOff:
+    """One person's word on a merge request: an approval, or with `label` that label, which is there now.
+
+    `part` says what the person has to do with the merge request ("is the author"), "" where nothing is known; `flaw` why the word
+    counts for nobody ("was given before the last push"), "" when it does.
+    """
+
+    user: str
+    label: str = ""
+    part: str = ""
+    flaw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgeSettings:
     """Where and how to report.
 
@@ -116,6 +131,8 @@ class Forge(Protocol):
 
     note_limit: int
     """The most characters that a note may have."""
+    description_limit: int
+    """The same of a status's description."""
 
     def post_status(self, status: Status, ref: str) -> None:
         """Post a commit status; `ref` is the branch (without refs/heads/) it belongs to. At least once."""
@@ -135,6 +152,19 @@ class Forge(Protocol):
     def open_requests(self, target: str, most: int) -> list[OpenRequest]:
         """Open merge requests into the branch `target`, those that changed last first: at most `most`, and one more where
         there are more. One that has no commit yet is left out."""
+
+    def request(self, number: int) -> OpenRequest:
+        """One merge request, open or not, as it is now. Terminal ForgeRejected when it has no commit."""
+
+    def sign_offs(
+        self, request: OpenRequest, *, approvals: bool, labels: Collection[str], seen: float
+    ) -> tuple[SignOff, ...]:
+        """Who approved `request` at the head that it names, and who set which of `labels`. Words that do not count are there as
+        well, with the reason; a person whose role cannot be told has a `flaw`.
+
+        `seen`: when that head was known to be the head, in seconds since the epoch: for forges that do not say when it came.
+        Transient RevisionUnknown when the forge has another head by now.
+        """
 
     def deployment(
         self, environment: str, commit: str, ref: str, state: DeploymentState, *, known: bool = False
@@ -164,6 +194,14 @@ def connect(settings: ForgeSettings) -> Forge:
 def misconfigured(message: str) -> errors.Terminal:
     """A Terminal ForgeMisconfigured to raise."""
     return errors.Terminal(message, reason="ForgeMisconfigured")
+
+
+def moved(request: OpenRequest) -> errors.Transient:
+    """What to raise when a merge request has another head than the one that is asked about."""
+    return errors.Transient(
+        f"merge request {request.iid} has another head than {request.head[:12]} by now, or the forge still looks at that push",
+        reason="RevisionUnknown",
+    )
 
 
 def shorten(text: str, limit: int) -> str:

@@ -32,6 +32,7 @@ NOTES_A_PAGE = 20
 MAX_ANSWER = 32 << 20  # bytes; a page of notes at their longest fits
 USUAL_ANSWER = 8 << 20  # bytes of anything else; parsed, an answer can take twenty times that
 MAX_PAGES = 200
+_READ = "read access to the project"
 _FULL_PAGES = 4  # as much as this many pages at their largest may come, on however many
 
 
@@ -116,7 +117,7 @@ class Client:
         params: Mapping[str, str | int] | None = None,
         body: Mapping[str, Any] | None = None,
         accept: frozenset[int] = frozenset(),
-        right: str = "read access to the project",
+        right: str = _READ,
         most: int = USUAL_ANSWER,
     ) -> Answer:
         """One request. Returns a 2xx answer or one whose code is in `accept`; raises what `Forge` lists.
@@ -159,13 +160,19 @@ class Client:
         return attempts(attempt)
 
     def pages(
-        self, path: str, params: Mapping[str, str | int], *, size: str = "per_page", most: int = USUAL_ANSWER
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        *,
+        size: str = "per_page",
+        most: int = USUAL_ANSWER,
+        right: str = _READ,
     ) -> Iterator[dict[str, Any]]:
         """The objects of a list, page after page, not retried. `size` names the page-size parameter; `most` is for a page."""
         wanted = {size: 100, **params}
         left = _FULL_PAGES * most
         for page in range(1, MAX_PAGES + 1):
-            answer = self._page(path, {**wanted, "page": page}, most)
+            answer = self._page(path, {**wanted, "page": page}, most, right)
             yield from answer.body
             if not answer.more:
                 return
@@ -192,8 +199,8 @@ class Client:
             f"{self._host} does not answer like the configured forge: {what}", reason="ForgeUnreachable"
         )
 
-    def _page(self, path: str, params: Mapping[str, str | int], most: int) -> Answer:
-        answer = self.once("GET", path, params=params, most=most)
+    def _page(self, path: str, params: Mapping[str, str | int], most: int, right: str = _READ) -> Answer:
+        answer = self.once("GET", path, params=params, most=most, right=right)
         if not isinstance(answer.body, list) or not all(isinstance(row, dict) for row in answer.body):
             raise self.unexpected(f"GET {path} is not a list of objects")
         return answer

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from reconciler.forge.answers import commit_id
 from reconciler.forge.api import ForgeSettings, MergeRequest
 from reconciler.forge.client import MAX_ANSWER, Client
 from reconciler.forge.github import GitHub
-from reconciler.forge.gitlab import commit_id
 
 
 class Gitea(GitHub):
@@ -14,6 +14,7 @@ class Gitea(GitHub):
 
     description_limit = 255
     _size = "limit"
+    _timeline = True
     _status_right = "the scope write:repository and write access to the code"
     _note_right = "the scope write:issue and access to pull requests"
 

@@ -1,17 +1,20 @@
 """GitHub (and what Gitea shares with it): commit statuses, and notes as comments of pull requests."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler import errors
+from reconciler.forge import github_sign_offs
+from reconciler.forge.answers import commit_id, is_commit_id, number_of, part_of, text_of
 from reconciler.forge.api import (
     DeploymentState,
     ForgeSettings,
     MergeRequest,
     OpenRequest,
+    SignOff,
     State,
     Status,
     first_line,
@@ -20,7 +23,6 @@ from reconciler.forge.api import (
     valid_target,
 )
 from reconciler.forge.client import MAX_ANSWER, NOTES_A_PAGE, Client
-from reconciler.forge.gitlab import commit_id, is_commit_id, number_of, text_of
 
 _SENT: dict[State, str] = {"pending": "pending", "success": "success", "failed": "failure", "canceled": "error"}
 _READ: dict[str, State] = {"success": "success", "failure": "failed", "error": "canceled"}
@@ -33,6 +35,7 @@ class GitHub:
     note_limit = 65_536
     description_limit = 140
     _size = "per_page"
+    _timeline = False  # whether it tells who pushed, and when
     _status_right = "write access to commit statuses (repo:status)"
     _note_right = "write access to pull requests (or issues)"
 
@@ -114,8 +117,27 @@ class GitHub:
 
         def attempt(_: bool) -> list[OpenRequest]:
             rows = self._client.pages(f"{self._repository}/pulls", self._newest_pulls(target), size=self._size)
-            found = (one for row in rows if _part(row, "base").get("ref") == target and (one := self._open(row)))
+            found = (one for row in rows if part_of(row, "base").get("ref") == target and (one := self._open(row)))
             return list(islice(found, most + 1))
+
+        return self._client.retry(attempt)
+
+    def request(self, number: int) -> OpenRequest:
+        """See `Forge`."""
+        row = self._client.retry(lambda _: self._client.once("GET", f"{self._repository}/pulls/{int(number)}")).body
+        found = self._open(row) if isinstance(row, dict) else None
+        if found is None:
+            raise errors.Terminal(f"pull request {number} has no commit", reason="ForgeRejected")
+        return found
+
+    def sign_offs(
+        self, request: OpenRequest, *, approvals: bool, labels: Collection[str], seen: float
+    ) -> tuple[SignOff, ...]:
+        """See `Forge`."""
+        places = github_sign_offs.Places(self._repository, request.iid, self._size, self._timeline)
+
+        def attempt(_: bool) -> tuple[SignOff, ...]:
+            return tuple(github_sign_offs.read(self._client, places, request, approvals, labels, seen))
 
         return self._client.retry(attempt)
 
@@ -175,10 +197,10 @@ class GitHub:
         return {"state": "open", "base": target, "sort": "updated", "direction": "desc"}
 
     def _open(self, row: Mapping[str, Any]) -> OpenRequest | None:
-        pull, head = self._pull(row), _part(row, "head")
+        pull, head = self._pull(row), part_of(row, "head")
         if pull is None or not is_commit_id(head.get("sha")):
             return None
-        source, target = _part(head, "repo").get("id"), _part(_part(row, "base"), "repo").get("id")
+        source, target = part_of(head, "repo").get("id"), part_of(part_of(row, "base"), "repo").get("id")
         own = source is not None and source == target  # a fork may be gone by now
         return OpenRequest(
             iid=pull.iid,
@@ -199,12 +221,6 @@ class GitHub:
             web_url=text_of(row, "html_url"),
             author=text_of(row.get("user"), "login"),
         )
-
-
-def _part(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """An object within an answer's object; empty where there is none."""
-    value = row.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _limit_reached(commit: str, context: str) -> errors.Terminal:

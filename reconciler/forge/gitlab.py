@@ -1,17 +1,20 @@
 """GitLab: commit statuses, notes, merge requests and deployments through its REST API v4."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
 from reconciler import errors
+from reconciler.forge import gitlab_sign_offs
+from reconciler.forge.answers import commit_id, is_commit_id, number_of, text_of
 from reconciler.forge.api import (
     DeploymentState,
     ForgeSettings,
     MergeRequest,
     OpenRequest,
+    SignOff,
     State,
     Status,
     first_line,
@@ -29,13 +32,13 @@ _DEPLOY_RIGHT = "the scope api and the Developer role, and on a protected enviro
 # GitLab's words in ours. A status that somebody skipped will not come any more.
 _STATES: dict[str, State] = {"success": "success", "failed": "failed", "canceled": "canceled", "skipped": "canceled"}
 _LIMIT = re.compile(r"number of jobs|exceeded the limit", re.IGNORECASE)
-_DESCRIPTION = 255
 
 
 class GitLab:
     """A `Forge`. One user posts: rows of other users with the same name are neither read nor changed."""
 
     note_limit = 1_000_000
+    description_limit = 255
 
     def __init__(self, settings: ForgeSettings) -> None:
         self._client = Client(settings, f"{settings.url.rstrip('/')}/api/v4", header="PRIVATE-TOKEN")
@@ -52,7 +55,7 @@ class GitLab:
             "state": status.state,
             "ref": ref,
             "name": status.context,
-            "description": shorten(status.description, _DESCRIPTION),
+            "description": shorten(status.description, self.description_limit),
         }
         if target := valid_target(status.target_url):
             body["target_url"] = target
@@ -123,6 +126,26 @@ class GitLab:
             rows = self._client.pages(f"{self._project}/merge_requests", wanted)
             found = (one for row in rows if row.get("target_branch") == target and (one := self._open(row)))
             return list(islice(found, most + 1))
+
+        return self._client.retry(attempt)
+
+    def request(self, number: int) -> OpenRequest:
+        """See `Forge`."""
+        path = f"{self._project}/merge_requests/{int(number)}"
+        row = self._client.retry(lambda _: self._client.once("GET", path)).body
+        found = self._open(row) if isinstance(row, dict) else None
+        if found is None:
+            raise errors.Terminal(f"merge request {number} has no commit", reason="ForgeRejected")
+        return found
+
+    def sign_offs(
+        self, request: OpenRequest, *, approvals: bool, labels: Collection[str], seen: float
+    ) -> tuple[SignOff, ...]:
+        """See `Forge`. GitLab says itself when a head came."""
+        path = f"{self._project}/merge_requests/{request.iid}"
+
+        def attempt(_: bool) -> tuple[SignOff, ...]:
+            return tuple(gitlab_sign_offs.read(self._client, path, request, approvals, labels, self._user()))
 
         return self._client.retry(attempt)
 
@@ -216,7 +239,7 @@ class GitLab:
         found = self._find(commit, status.context, ref)
         if found is None or found.state != status.state:
             return False
-        return found.state == "pending" or found.description == shorten(status.description, _DESCRIPTION)
+        return found.state == "pending" or found.description == shorten(status.description, self.description_limit)
 
     def _own_notes(self, notes: str, marker: str) -> list[tuple[int, str]]:
         """(id, text) of our notes with that marker, the oldest first."""
@@ -238,32 +261,6 @@ class GitLab:
             answer = self._client.once("GET", "/user", right="the scope api or read_user")
             self._mine = (token, number_of(self._client, answer.body, "id"))
         return self._mine[1]
-
-
-def commit_id(commit: str) -> str:
-    """`commit` when it is a full hexadecimal id (SHA-1 or SHA-256). Raises ValueError."""
-    if not is_commit_id(commit):
-        raise ValueError(f"not a full commit id: {commit!r}")
-    return commit
-
-
-def is_commit_id(value: object) -> bool:
-    """Whether an answer's value is a full commit id."""
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", value) is not None
-
-
-def number_of(client: Client, row: object, key: str) -> int:
-    """An integer of an answer. Raises Transient ForgeUnreachable when it is missing."""
-    value = row.get(key) if isinstance(row, dict) else None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise client.unexpected(f"an object has no number {key!r}")
-    return value
-
-
-def text_of(row: object, key: str) -> str:
-    """A text of an answer; "" when there is none, or something else."""
-    value = row.get(key) if isinstance(row, dict) else None
-    return value if isinstance(value, str) else ""
 
 
 def _limit_reached(commit: str) -> errors.Terminal:

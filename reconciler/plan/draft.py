@@ -251,16 +251,22 @@ class Draft:
         drift: bool = False,
         risks: tuple[str, ...] = (),
     ) -> Action:
-        felt = verb in (Verb.REPLACE, Verb.RESTART)
-        more = (("data-plane",) if felt and container.data_plane else ()) + (
-            ("stateful",) if felt and container.stateful else ()
-        )
+        more = self.felt(verb, container)
         pull = (
             (f"{Verb.PULL}:{container.image}",) if verb in (Verb.CREATE, Verb.REPLACE, Verb.RUN, Verb.VALIDATE) else ()
         )
         return Action(
             verb, target, cause, (*needs, *pull), container.name, container.service, drift, found, "", (*risks, *more)
         )
+
+    def felt(self, verb: Verb, container: Container) -> tuple[str, ...]:
+        """The risks of interrupting a container. What it was before counts as well: a change cannot declare itself harmless."""
+        if verb not in (Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE):
+            return ()
+        good = self.memory.last_good
+        both = [container, *(c for c in (good.containers if good else ()) if c.name == container.name)]
+        weights = (("data-plane", any(c.data_plane for c in both)), ("stateful", any(c.stateful for c in both)))
+        return tuple(risk for risk, has in weights if has)
 
     def finish(self) -> tuple[Action, ...]:
         """Give the disruptive changes their wait for every image, and all changes of a service that for its checkers; put

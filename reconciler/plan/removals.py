@@ -28,7 +28,7 @@ def plan_removals(draft: Draft) -> None:
             container=name,
             service=running.spec.service,
             differences=(Difference("state", "absent", running.state.value),),
-            risks=("deletion",),
+            risks=("deletion", *draft.felt(Verb.REMOVE, running.spec)),
         )
         if draft.add(action):
             delete_files(draft, name, directories.get(name, ""), running.spec.service, (action.id,))

@@ -7,10 +7,11 @@ from reconciler.review.document import VERSION, as_json
 from reconciler.review.note import LIMIT, Frame, marker, note
 from reconciler.review.page import page
 from reconciler.review.ranges import compact
-from reconciler.review.risks import Risk, headline, risks
+from reconciler.review.risks import KINDS, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, changes
 
 __all__ = [
+    "KINDS",
     "LIMIT",
     "VERSION",
     "Change",

@@ -17,7 +17,7 @@ from reconciler.errors import Problem
 from reconciler.git import content
 from reconciler.git.content import WORK_TREE, Source
 from reconciler.model import Difference
-from reconciler.review import Review
+from reconciler.review import Review, gate
 from reconciler.review.grouping import Row, join
 from reconciler.source import prepare
 from reconciler.source.prepare import workers
@@ -85,6 +85,7 @@ class _Answer:
     left: tuple[str, ...]
     groups: tuple[Row, ...]
     rotated: Mapping[str, tuple[str, ...]]
+    lighter: Mapping[str, tuple[str, ...]]
     policy: tuple[Difference, ...]
     warnings: tuple[Problem, ...]
     problems: tuple[Problem, ...]
@@ -191,10 +192,6 @@ class _Children:
 def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Review:
     first = answers[0]
     order = {name: number for number, name in enumerate(first.hosts)}
-    rotated: dict[str, set[str]] = {}
-    for answer in answers:
-        for name, hosts in answer.rotated.items():
-            rotated.setdefault(name, set()).update(hosts)
     return Review(
         site=first.site,
         base=base.label if base else "nothing",
@@ -204,12 +201,40 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         joined=first.joined,
         left=first.left,
         groups=join((answer.groups for answer in answers), order),
-        rotated={name: tuple(sorted(hosts, key=order.__getitem__)) for name, hosts in sorted(rotated.items())},
+        rotated=_gathered((answer.rotated for answer in answers), order),
+        lighter=_gathered((answer.lighter for answer in answers), order),
         policy=first.policy,
         warnings=_sorted(first.warnings),
         problems=_sorted(problem for answer in answers for problem in answer.problems),
         base_problems=_sorted(problem for answer in answers for problem in answer.base_problems),
     )
+
+
+def _gathered(parts: Iterable[Mapping[str, tuple[str, ...]]], order: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """Name → hosts, out of all children's shares."""
+    found: dict[str, set[str]] = {}
+    for part in parts:
+        for name, hosts in part.items():
+            found.setdefault(name, set()).update(hosts)
+    return {name: tuple(sorted(hosts, key=order.__getitem__)) for name, hosts in sorted(found.items())}
+
+
+def rules(source: Source, name: str = "site") -> gate.Rules:
+    """What a target branch asks of merge requests; `name` is what to call a site that does not say its own name. Whatever
+    keeps that from being read is in the result. Raises errors.Transient."""
+    try:
+        found: gate.Rules = run.python(
+            "reconciler.review.ci_child:rules",
+            {"source": source.to_json(), "name": name},
+            limits=prepare.LIMITS,
+            answers=gate.Rules,
+            wall=walls.Wall(read=content.places(source.to_json())),
+        )
+        return found
+    except errors.Terminal as error:
+        if error.reason == "SitePathMissing":
+            return gate.Rules(name)  # there is no site yet, and so nobody who asks for anything
+        return gate.unreadable(name, f"{error} [{error.reason}]")
 
 
 def hosts(source: Source) -> tuple[str, tuple[str, ...]]:

@@ -10,21 +10,23 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.document import yaml
+from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference, to_json
 from reconciler.plan import preview, rotation
 from reconciler.render import World, bind, render
 from reconciler.render.digest import part_digest
+from reconciler.review import gate
 from reconciler.review.grouping import Collector
 from reconciler.review.shape import readable
-from reconciler.site import Site
-from reconciler.source import site_child
+from reconciler.site import Site, policy
+from reconciler.source import prepare, site_child
 from reconciler.source.prepare import workers
 from reconciler.source.site_child import gather, warm
 from reconciler.system.alarm import Alarm
 from reconciler.text import json_text
 
-__all__ = ["gather", "hosts", "plan", "policy_changes", "site_name", "warm"]
+__all__ = ["gather", "hosts", "plan", "policy_changes", "rules", "site_name", "warm"]
 
 _MAX_PROBLEMS = 1000
 
@@ -55,6 +57,23 @@ def hosts(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> list[Any]
     return [site.name, list(site.hosts)]
 
 
+def rules(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
+    """{"source", "name"} → `gate.Rules` of its reconciler.yml, whatever the rest of the site is like."""
+    name = argument["name"]
+    try:
+        content = site_child.files(gathered, "source")
+        name = site_name(content) or name
+        with Alarm(prepare.LOAD_SECONDS, "reading reconciler.yml"):
+            document = yaml.load(content.get("reconciler.yml", b""), "reconciler.yml")
+            found = gate.rules(
+                name, policy.alone(Document("reconciler.yml", {}) if document.data is None else document)
+            )
+    except SiteInvalid as error:
+        found = gate.unreadable(name, str(error.problems[0]))
+    answer: dict[str, Any] = to_json(found)
+    return answer
+
+
 def site_name(content: Mapping[str, bytes]) -> str | None:
     """The name that reconciler.yml gives, as far as it can be read."""
     try:
@@ -78,6 +97,7 @@ class _Child:
         self.base_problems: list[Problem] = []
         self.groups = Collector()
         self.rotated: dict[str, list[str]] = {}
+        self.lighter: dict[str, list[str]] = {}
         self.slow = False
 
     def plan_share(self) -> None:
@@ -125,6 +145,8 @@ class _Child:
         for name, digest in before.secrets.items() if before else ():
             if after.secrets.get(name, digest) != digest:
                 self.rotated.setdefault(name, []).append(host)
+        for name in _lighter(before, after):
+            self.lighter.setdefault(name, []).append(host)
         self.problems += rotations(before, after)
         self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
 
@@ -139,6 +161,7 @@ class _Child:
             "left": [host for host in old if head and host not in head.hosts],
             "groups": to_json(self.groups.rows),
             "rotated": self.rotated,
+            "lighter": self.lighter,
             "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],
             "warnings": to_json(head.warnings) if head else [],
             "problems": to_json(self.problems[:_MAX_PROBLEMS]),
@@ -157,6 +180,17 @@ def _strays(desired: Desired) -> list[Problem]:
         )
         for file in desired.files
         if file.path.startswith("/") or {"", ".", ".."} & set(file.path.split("/"))
+    ]
+
+
+def _lighter(before: Desired | None, after: Desired) -> list[str]:
+    """Containers that count for less from now on, such as `web: data_plane`: what restarts them next warns of less."""
+    old = {container.name: container for container in before.containers} if before else {}
+    return [
+        f"{new.name}: {flag}"
+        for new in after.containers
+        for flag in ("data_plane", "stateful")
+        if new.name in old and getattr(old[new.name], flag) and not getattr(new, flag)
     ]
 
 

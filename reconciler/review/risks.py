@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from reconciler.model import Action, Held, Verb
 from reconciler.phrases import count
@@ -28,6 +29,12 @@ class Risk:
     grave: bool = True
 
 
+# Every kind that a site may demand a second pair of eyes for; `held` is none, for nothing is done about what is held back.
+KINDS: Final = (
+    "prune", "deletion", "data-plane", "stateful", "migration", "job", "secret", "inventory", "policy", "program", "image",
+)  # fmt: skip
+_PROGRAM: Final = "requires"  # the setting of reconciler.yml that says which program the nodes may run
+
 # First the worst. Kind, title, why it matters, which actions, grave.
 _RULES: tuple[tuple[str, str, str, Callable[[Action], bool], bool], ...] = (
     ("deletion", "Deletions", "containers and registrations that go away; volumes stay",
@@ -49,7 +56,7 @@ def risks(review: Review) -> list[Risk]:
         found.append(Risk(kind, title, why, items, grave))
     rotated = tuple(Item(name, hosts) for name, hosts in sorted(review.rotated.items()))
     found.append(Risk("secret", "Rotated secrets", "what uses them changes at the same moment", rotated))
-    found += [_inventory(review), _policy(review), _held(review), _images(every)]
+    found += [_inventory(review), *_policy(review), _held(review), _images(every)]
     return [risk for risk in found if risk.items]
 
 
@@ -151,9 +158,16 @@ def _inventory(review: Review) -> Risk:
     return Risk("inventory", "Hosts", "the inventory changes", tuple(items), grave=bool(review.left))
 
 
-def _policy(review: Review) -> Risk:
-    items = tuple(Item(d.field, (), f"{d.actual} → {d.desired}") for d in review.policy)
-    return Risk("policy", "Site policy", "how every node of the site decides", items)
+def _policy(review: Review) -> list[Risk]:
+    def items(of_program: bool) -> tuple[Item, ...]:
+        found = (d for d in review.policy if (d.field == _PROGRAM) is of_program)
+        return tuple(Item(d.field, (), f"{d.actual} → {d.desired}") for d in found)
+
+    lighter = tuple(Item(name, hosts, "true → false") for name, hosts in sorted(review.lighter.items()))
+    return [
+        Risk("policy", "Site policy", "how every node of the site decides", (*items(False), *lighter)),
+        Risk("program", "Program", "which program the nodes may run; another one may mean something else", items(True)),
+    ]
 
 
 def _images(every: Iterable[Change]) -> Risk:

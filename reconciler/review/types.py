@@ -38,7 +38,8 @@ class Review:
 
     `base` and `head` are what to call the two revisions. `hosts` are all of the head's, `groups` those that have something to do or
     hold something back. `problems` are what is wrong with the head (then nothing is planned), `base_problems` why there is
-    nothing to compare with. `rotated` maps a secret to the hosts that use it.
+    nothing to compare with. `rotated` maps a secret to the hosts that use it,
+    `lighter` what no longer counts as data plane or stateful (`web: data_plane`) to the hosts that have it.
     """
 
     site: str
@@ -50,6 +51,7 @@ class Review:
     left: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
     rotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lighter: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     policy: tuple[Difference, ...] = ()
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -18,6 +18,8 @@ from reconciler.site.types import Host
 # Hosts that all groups together get from the groups below them: 1,000 hosts in racks, rows and roles take 10,000.
 _MAX_MEMBERSHIPS: Final = 500_000
 
+REVIEW: Final = "review"  # the last part of the name of reviews' commit status
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -77,6 +79,8 @@ def load(
     problems += _duplicate_keys(document, entries)
     problems += _bare_interfaces(document, entries)
     problems += _own_names(hosts)
+    problems += _reserved(document, "hosts", entries)
+    problems += _reserved(document, "groups", _mapping(_mapping(document.data).get("groups")))
     return hosts, groups
 
 
@@ -94,6 +98,12 @@ def _names(value: Any) -> list[str]:
 
 def _key(value: Any) -> str:
     return " ".join(value.split()[:2]) if isinstance(value, str) else ""
+
+
+def _reserved(document: Document, section: str, names: Iterable[str]) -> list[Problem]:
+    """The commit status of a host, and of a group of hosts, is called like it: reconciler/<site>/<name>."""
+    message = f"{REVIEW!r} is what the commit status of reviews is called"
+    return [document.place((section, name), key=True).problem(message, "rename it") for name in names if name == REVIEW]
 
 
 def _alike(document: Document, section: str, names: Iterable[str]) -> list[Problem]:

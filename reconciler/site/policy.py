@@ -9,7 +9,7 @@ from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, defaults, suggest
 from reconciler.document.yaml import Document
-from reconciler.errors import MAX_PROBLEMS, Problem
+from reconciler.errors import MAX_PROBLEMS, Problem, SiteInvalid
 from reconciler.model import Container
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
@@ -35,6 +35,16 @@ def load(document: Document | None, catalogue: Catalogue, problems: list[Problem
         found += itertools.islice(_names(document, result, catalogue), MAX_PROBLEMS)
     problems += found
     return {} if any(problem.severity == "error" for problem in found) else result
+
+
+def alone(document: Document) -> dict[str, Any]:
+    """The policy of a reconciler.yml that is looked at without its site: grammar and defaults. Raises SiteInvalid."""
+    schema = data.schema("reconciler")
+    problems = [problem for problem in Grammar(schema).check(document) if problem.severity == "error"]
+    if problems:
+        raise SiteInvalid(problems)
+    result: dict[str, Any] = defaults(document.data, schema)
+    return result
 
 
 def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue) -> Iterator[Problem]:

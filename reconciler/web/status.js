@@ -202,7 +202,7 @@ function reviewed(r) {
   const told = [r.text, r.reason ? "[" + r.reason + "]" : ""].filter(Boolean).join(" ");
   return el("div", "row review", number,
     el("span", "text", badge(r.state, VERDICTS[r.state] || ""), ...marks.flat(), " ", r.title, " ", el("span", "soft", [r.author, short(r.head)].filter(Boolean).join(" · ")),
-      told ? el("span", "soft said", told) : null),
+      told ? el("span", "soft said", told) : null, r.missing ? el("span", "soft said", r.missing) : null),
     r.at ? since(r.at, "", " ago") : el("span", "", ""));
 }
 function bar(counts) {

@@ -63,7 +63,10 @@ class Desk:
     def push(self, branch: str, files: Files, *, fork: Path | None = None, **more: Any) -> str:
         below = f"{self.path}/" if self.path else ""
         named = {below + name: content for name, content in files.items()}
-        return servers.commit(fork or self.repository, named, "a change", branch=branch, **more)
+        commit = servers.commit(fork or self.repository, named, "a change", branch=branch, **more)
+        for request in self.project.merge_requests:  # GitLab notices pushes by itself
+            self.project.head(request)
+        return commit
 
     def open(
         self, branch: str, files: Files, title: str = "A change", *, author: str = "op", **more: Any
@@ -75,10 +78,16 @@ class Desk:
     def ask(
         self, branch: str, title: str = "A change", *, author: str = "op", fork: Path | None = None
     ) -> MergeRequest:
-        user = User(sum(map(ord, author)) + 100, author)
+        user = self.person(author)
         made = MergeRequest(len(self.project.merge_requests) + 1, title, branch, "main", user, fork=fork)
         self.project.merge_requests.append(made)
+        self.project.head(made)
         return made
+
+    def person(self, name: str, **more: Any) -> User:
+        user = User(sum(map(ord, name)) + 100, name, **more)
+        self.gitlab.people[user.id] = user
+        return user
 
     def make_fork(self) -> Path:
         fork = servers.make_repo(self.folder / "fork.git")

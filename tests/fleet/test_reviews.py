@@ -48,7 +48,7 @@ def test_the_life_of_a_merge_request(office: Desk, tmp_path: Path, monkeypatch: 
         in note
     )
     assert "plan.html" not in note
-    assert office.statuses(one.sha) == [("reconciler-review", "success", found[1].text)]
+    assert office.statuses(one.sha) == [("reconciler/small/review", "success", found[1].text)]
     assert found[1].text.startswith("2 of 2 hosts change")
     row = office.project.rows[-1]
     assert (row.ref, row.target_url) == ("bye", "https://fleet.example.org/")
@@ -137,7 +137,7 @@ def test_a_site_in_a_folder(tmp_path: Path, gitlab: GitLab, path: str) -> None:
         office.round()
         assert office.note(one).startswith("<!-- reconciler review of sites/north -->")
         assert "--site sites/north" in office.note(one)
-        assert office.statuses(one.sha)[0][0] == "reconciler-review/sites/north"
+        assert office.statuses(one.sha)[0][0] == "reconciler/small/review"
         # Without the folder there is nothing to plan, and the branch is told so.
         names = servers.git(office.repository, "ls-tree", "-r", "--name-only", "bye").splitlines()
         gone: dict[str, str | None] = dict.fromkeys(names)

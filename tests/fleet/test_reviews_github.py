@@ -58,7 +58,7 @@ def test_pull_requests(kind: str, tmp_path: Path) -> None:
         assert ["+Bye from web1" in note for note in notes(1)] == [True]
         (note,) = notes(2)
         assert len(note) <= 65_536 and "git fetch origin refs/pull/2/head" in note
-        assert [row["context"] for row in hub.statuses if row["sha"] == long] == ["reconciler-review"]
+        assert [row["context"] for row in hub.statuses if row["sha"] == long] == ["reconciler/small/review"]
         wrong = push(1, "web_greetin: Bye\n")
         reviewer.round()
         assert ["hosts" not in note and "groups/web.yml:1:1: " in note for note in notes(1)] == [True]

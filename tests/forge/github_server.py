@@ -14,6 +14,10 @@ class Repository:
     comments: list[dict[str, Any]] = field(default_factory=list)
     pulls: list[dict[str, Any]] = field(default_factory=list)
     commits: set[str] = field(default_factory=set)
+    reviews: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)  # GitHub's issue events, Gitea's timeline
+    made_by: list[str] = field(default_factory=list)  # logins behind a pull request's commits
+    writers: set[str] = field(default_factory=set)
 
 
 class GitHub(StandIn):
@@ -92,6 +96,38 @@ class GitHub(StandIn):
             rows = [p for p in rows if p["base"]["ref"] == request.query["base"]]
         return self._page(request, rows)
 
+    @route("GET", "/api/v[13]/repos/owner/site/pulls/{number}")
+    def one_pull(self, request: Request, number: str) -> Reply:
+        self._user(request)
+        for row in self.repository.pulls:
+            if row["number"] == int(number):
+                return Reply(200, row)
+        raise Refused(404, {"message": "Not Found"})
+
+    @route("GET", "/api/v[13]/repos/owner/site/pulls/{number}/reviews")
+    def reviews(self, request: Request, number: str) -> Reply:
+        self._user(request)
+        return self._page(request, [r for r in self.repository.reviews if r["pull"] == int(number)])
+
+    @route("GET", "/api/v[13]/repos/owner/site/pulls/{number}/commits")
+    def pull_commits(self, request: Request, number: str) -> Reply:
+        self._user(request)
+        rows = [
+            {"sha": f"{n:040x}", "author": {"login": who}, "committer": None}
+            for n, who in enumerate(self.repository.made_by)
+        ]
+        return self._page(request, rows)
+
+    @route("GET", "/api/v3/repos/owner/site/issues/{number}/events")
+    def issue_events(self, request: Request, number: str) -> Reply:
+        self._user(request)
+        return self._page(request, [e for e in self.repository.events if e["issue"] == int(number)])
+
+    @route("GET", "/api/v3/repos/owner/site/collaborators/{login}/permission")
+    def permission(self, request: Request, login: str) -> Reply:
+        self._user(request)
+        return Reply(200, {"permission": "write" if login in self.repository.writers else "read"})
+
     @route("GET", "/api/v[13]/repos/owner/site/issues/{number}/comments")
     def comments(self, request: Request, number: str) -> Reply:
         self._user(request)
@@ -144,6 +180,11 @@ class Gitea(GitHub):
             if sha in row["commits"]:
                 return Reply(200, row)
         raise Refused(404, {"message": "pull request does not exist"})
+
+    @route("GET", "/api/v1/repos/owner/site/issues/{number}/timeline")
+    def timeline(self, request: Request, number: str) -> Reply:
+        self._user(request)
+        return self._page(request, [e for e in self.repository.events if e["issue"] == int(number)])
 
     @route("GET", "/api/v1/repos/owner/site/issues/{number}/comments")
     def comments(self, request: Request, number: str) -> Reply:

@@ -34,6 +34,8 @@ class GitLab(StandIn):
         self.projects: dict[str, state.Project] = {}
         self.tokens: dict[str, state.User] = {}
         self.alert_key = ""
+        self.people: dict[int, state.User] = {}  # of those without a token here
+        self.tells_approved_at = True  # older versions do not
         self._checker = Checker()
 
     def add_project(self, path: str, repository: Path | None = None, **settings: Any) -> state.Project:
@@ -122,6 +124,61 @@ class GitLab(StandIn):
     @route("GET", "/api/v4/user")
     def user(self, request: Request) -> Reply:
         return Reply(200, self._user(request).basic())
+
+    @route("GET", "/api/v4/users/{number}")
+    def person(self, request: Request, number: str) -> Reply:
+        self._user(request)
+        users = {user.id: user for user in self.tokens.values()} | self.people
+        if (found := users.get(int(number))) is None:
+            raise Refused(404, {"message": "404 User Not Found"})
+        return Reply(200, {**found.basic(), "public_email": found.public_email or None, "bot": found.bot})
+
+    @route("GET", _REQUESTS + "/approvals")
+    def approvals(self, request: Request, project: str, iid: str) -> Reply:
+        self._user(request)
+        _, it = self._request(project, iid)
+        rows = [
+            {"user": user.basic(), **({"approved_at": at} if self.tells_approved_at else {})}
+            for user, at in it.approvals.values()
+        ]
+        return Reply(200, {"user_has_approved": False, "user_can_approve": True, "approved": True, "approved_by": rows})
+
+    @route("GET", _REQUESTS + "/versions")
+    def versions(self, request: Request, project: str, iid: str) -> Reply:
+        self._user(request)
+        found, it = self._request(project, iid)
+        found.head(it)
+        rows = [
+            {"id": v.id, "head_commit_sha": v.head, "created_at": v.created_at, "merge_request_id": it.iid}
+            for v in reversed(it.versions)
+        ]
+        return self._page(request, rows)
+
+    @route("GET", _REQUESTS + "/commits")
+    def request_commits(self, request: Request, project: str, iid: str) -> Reply:
+        self._user(request)
+        found, it = self._request(project, iid)
+        rows = []
+        for commit in found.commits_of(it):
+            keys = ("author_name", "author_email", "committer_name", "committer_email")
+            names = (
+                found.git("show", "-s", "--format=%an%n%ae%n%cn%n%ce", commit).split("\n") if found.repository else []
+            )
+            rows.append({"id": commit, "short_id": commit[:8], **dict(zip(keys, names, strict=False))})
+        return self._page(request, rows)
+
+    @route("GET", _REQUESTS + "/resource_label_events")
+    def label_events(self, request: Request, project: str, iid: str) -> Reply:
+        self._user(request)
+        _, it = self._request(project, iid)
+        rows = [
+            {
+                "id": e.id, "user": e.user.basic(), "created_at": e.created_at, "resource_type": "MergeRequest",
+                "resource_id": it.iid, "label": {"id": 1, "name": e.label}, "action": e.action,
+            }
+            for e in it.labels
+        ]  # fmt: skip
+        return self._page(request, rows)
 
     @route("GET", _PROJECT)
     def project(self, request: Request, project: str) -> Reply:
@@ -255,6 +312,7 @@ class GitLab(StandIn):
             "source_project_id": number if it.fork is None else 1000 + number,
             "target_project_id": number,
             "draft": it.title.startswith("Draft:"),
+            "labels": it.label_names,
             "author": it.author.basic(),
             "web_url": url,
         }

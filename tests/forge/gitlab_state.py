@@ -31,9 +31,13 @@ class User:
     username: str
     level: int = MAINTAINER
     scopes: frozenset[str] = frozenset({"api"})
+    name: str = ""
+    public_email: str = ""
+    bot: bool = False
 
     def basic(self) -> dict[str, Any]:
-        return {"id": self.id, "username": self.username, "name": self.username, "state": "active"}
+        name = self.name or self.username
+        return {"id": self.id, "username": self.username, "name": name, "state": "active"}
 
 
 @dataclass
@@ -76,6 +80,24 @@ class Note:
 
 
 @dataclass
+class Version:
+    """One version of a merge request's diff: made at every push."""
+
+    id: int
+    head: str
+    created_at: str
+
+
+@dataclass
+class LabelEvent:
+    id: int
+    user: User
+    label: str
+    action: str
+    created_at: str
+
+
+@dataclass
 class MergeRequest:
     iid: int
     title: str
@@ -90,6 +112,15 @@ class MergeRequest:
     sha: str = ""
     commits: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    versions: list[Version] = field(default_factory=list)
+    approvals: dict[str, tuple[User, str]] = field(default_factory=dict)  # username → who, when
+    labels: list[LabelEvent] = field(default_factory=list)
+    pusher: User | None = None  # who pushes next; its author when None
+
+    @property
+    def label_names(self) -> list[str]:
+        there = {event.label: event.action for event in self.labels}
+        return [label for label, action in there.items() if action == "add"]
 
 
 @dataclass
@@ -195,6 +226,18 @@ class Project:
         """The newest commit of an open merge request; the repository has it under refs/merge-requests, a fork's too."""
         if request.state != "opened":
             return request.sha
+        before = request.sha
+        self._follow(request)
+        if request.sha and request.sha != before:
+            # An approval stays over a push, as in the free edition.
+            request.versions.append(Version(self.next_id(), request.sha, now()))
+            if before:
+                self.system_note(
+                    request, request.pusher or request.author, "added 1 commit\n\n<ul><li>a change</li></ul>"
+                )
+        return request.sha
+
+    def _follow(self, request: MergeRequest) -> None:
         if request.fork is not None:
             ref = f"refs/merge-requests/{request.iid}/head"
             self.git("fetch", "--quiet", str(request.fork), f"+refs/heads/{request.source_branch}:{ref}")
@@ -203,7 +246,21 @@ class Project:
             request.sha = tip
             if self.repository is not None:
                 self.git("update-ref", f"refs/merge-requests/{request.iid}/head", tip)
-        return request.sha
+
+    def system_note(self, request: MergeRequest, user: User, body: str) -> None:
+        """What GitLab writes itself."""
+        request.notes.append(Note(self.next_id(), body, user, now(), now(), system=True))
+
+    def approve(self, request: MergeRequest, user: User) -> None:
+        request.approvals[user.username] = (user, now())
+        self.system_note(request, user, "approved this merge request")
+
+    def unapprove(self, request: MergeRequest, user: User) -> None:
+        del request.approvals[user.username]
+        self.system_note(request, user, "unapproved this merge request")
+
+    def label(self, request: MergeRequest, user: User, label: str, action: str = "add") -> None:
+        request.labels.append(LabelEvent(self.next_id(), user, label, action, now()))
 
     def merge(self, iid: int) -> str:
         """Merge a merge request, in the real repository if there is one; returns the merge commit."""

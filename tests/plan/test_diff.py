@@ -24,6 +24,7 @@ from reconciler.model import (
     Reload,
     Running,
     State,
+    Verb,
     Volume,
     aside,
 )
@@ -349,6 +350,21 @@ def test_a_service_switched_off_goes_and_its_volumes_stay() -> None:
         "delete     keystone/paste.ini  (of keystone)",
     ]
     assert plan.leftovers == ("kolla_logs",)
+
+
+def test_a_change_cannot_declare_itself_harmless() -> None:
+    """What is interrupted counts for what it was as well as for what it is to be; going away is an interruption, too."""
+    lighter = replace(DB, stateful=False, image="img/mariadb:2")
+    heavier = replace(LB, data_plane=True, image="img/haproxy:2")
+    head = replace(SITE, containers=(lighter, heavier), files=FILES[2:], revision="r2")
+    base = replace(SITE, containers=tuple(replace(c, data_plane=c.name == "keystone") for c in SITE.containers))
+    plan = diff(head, *converged(base), basis(head))
+    risks = {action.target: set(action.risks) for action in plan.actions if action.verb in (Verb.REPLACE, Verb.REMOVE)}
+    assert risks == {
+        "mariadb": {"image", "stateful"},
+        "haproxy": {"image", "data-plane"},
+        "keystone": {"deletion", "data-plane"},
+    }
 
 
 def test_the_prune_guard_holds_everything_back() -> None:

@@ -116,6 +116,19 @@ def test_policy_changes_are_risks(repository: sites.Repository) -> None:
     assert [(d.field, d.actual, d.desired) for d in found.policy] == [("prune.max", "5", "50")]
 
 
+def test_a_container_that_counts_for_less_is_a_change_of_policy(repository: sites.Repository) -> None:
+    """Nothing happens on a host; the next change would warn of less."""
+    first = sites.small()
+    repository.commit(first)
+    repository.commit(
+        {**first, "services/web/service.yml": first["services/web/service.yml"].replace("    data_plane: true\n", "")}
+    )
+    found = plan(repository)
+    assert not found.changed and found.lighter == {"web: data_plane": ("web1", "web2", "web3")}
+    (risk,) = [risk for risk in risks(found) if risk.kind == "policy"]
+    assert [(item.text, item.detail) for item in risk.items] == [("web: data_plane", "true → false")]
+
+
 def test_the_plan_is_that_of_the_plan_verb(repository: sites.Repository, reconciler: Job) -> None:
     """Same plan, same text: the lines of `reconciler plan` are the review's, for every host."""
     repository.commit(sites.small())

@@ -15,6 +15,7 @@ from reconciler import errors
 from reconciler.forge import OpenRequest
 from reconciler.git import content, history, remote, tree, trust
 from reconciler.review import ci
+from reconciler.review.gate import Rules
 from reconciler.settings import Trust
 from reconciler.system import run, walls
 
@@ -79,6 +80,11 @@ class Clone:
         """Head → its merge base, for those that are in the clone and whole."""
         found: dict[str, str] = self._child("bases_child", target, dict[str, str], heads=list(heads))
         return found
+
+    def asked(self, name: str) -> tuple[str, Rules]:
+        """(commit of the target branch, what it asks of merge requests); `name` is what to call a site without a name."""
+        target, _ = self.fetch()
+        return target, ci.rules(self.source(target), name)
 
     def source(self, commit: str) -> ci.Source:
         return ci.Source(self.repository, commit, self.path)

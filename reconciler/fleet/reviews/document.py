@@ -39,6 +39,7 @@ def _request(entry: Entry, link: Callable[[int], str]) -> dict[str, Any]:
         "state": known.state,
         "reason": known.reason,
         "text": clean(known.text, _WIDE) if known.state != "waiting" else "",
+        "missing": clean(known.missing, _WIDE),
         "at": _time(known.at) if known.state != "waiting" else "",
         "url": link(request.iid),
     }

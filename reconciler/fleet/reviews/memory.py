@@ -11,6 +11,7 @@ import structlog
 from reconciler import errors
 from reconciler.fleet.reviews.queue import HOUR, Reviewed
 from reconciler.model import from_json, to_json
+from reconciler.review.gate import Rules
 from reconciler.system import files
 
 log = structlog.get_logger()
@@ -18,9 +19,11 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Memory:
-    """`requests`: number of a merge request → what is known of it. `started`: when whose reviews began in the last hour."""
+    """`requests`: number of a merge request → what is known of it. `started`: when whose reviews began in the last hour.
+    `rules`: a commit of the target branch, and what it asks for."""
 
     requests: dict[int, Reviewed] = field(default_factory=dict)
+    rules: tuple[str, Rules] = ("", Rules())
     started: list[tuple[float, str]] = field(default_factory=list)
 
     def spent(self, now: float) -> Counter[str]:
@@ -36,21 +39,27 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder, self._name = folder, "reviews.json"
         self.memory = self._load()
+        self._written = b""
 
     def save(self) -> None:
-        """Raises errors.Transient (DiskFull, FileWriteFailed)."""
+        """Write what is remembered, when it is not what was written last. Raises errors.Transient (DiskFull, FileWriteFailed)."""
         content = {
             "requests": {str(iid): to_json(found) for iid, found in self.memory.requests.items()},
             "started": self.memory.started,
+            "rules": to_json(self.memory.rules),
         }
         data = json.dumps(content, separators=(",", ":")).encode()
-        files.write_atomic(self._folder / self._name, data, mode=0o600)
+        if data != self._written:
+            files.write_atomic(self._folder / self._name, data, mode=0o600)
+            self._written = data
 
     def _load(self) -> Memory:
         try:
             rows = json.loads(files.read_nofollow(self._folder, self._name)[0])
             requests = {int(iid): from_json(Reviewed, row) for iid, row in rows["requests"].items()}
-            return Memory(requests, [(float(at), str(author)) for at, author in rows["started"]])
+            started = [(float(at), str(author)) for at, author in rows["started"]]
+            target, asked = rows.get("rules", ("", {}))
+            return Memory(requests, (str(target), from_json(Rules, asked)), started)
         except FileNotFoundError:
             return Memory()
         except (errors.ReconcilerError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,12 +14,33 @@ HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the newest whole review of `head` came to: whether it is valid, in one line that holds nothing of the branch, and
+    which kinds of risk it has."""
+
+    head: str
+    valid: bool
+    text: str
+    risks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The status that was posted last: at which commit, under which name, and its state and text."""
+
+    head: str
+    context: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reviewed:
     """What is remembered of one open merge request; times in seconds since the epoch.
 
     `head`, `base`, `target` (the commit that the target branch was at) and `rules` are what the newest review was made of,
     "" where there is none yet. `tried` is the head that the last `failures` tries were about; `reason` and `text` say what came
-    out, of the review or of the try.
+    out, of the review or of the try. `arrived` is since when a head has been listed, and `missing` says who has not seen it yet.
     """
 
     head: str = ""
@@ -33,6 +54,10 @@ class Reviewed:
     tried: str = ""
     failures: int = 0
     retry_at: float = 0.0
+    outcome: Outcome | None = None
+    told: Told | None = None
+    arrived: tuple[str, float] = ("", 0.0)
+    missing: str = ""
 
 
 def is_due(request: OpenRequest, known: Reviewed | None, target: str, rules: str, now: float) -> bool:

@@ -16,17 +16,19 @@ import structlog
 from reconciler import data, errors, review
 from reconciler.fleet.reviews import queue
 from reconciler.fleet.reviews.clone import Clone, Seen
+from reconciler.fleet.reviews.gate import Gate
 from reconciler.fleet.reviews.memory import Store
-from reconciler.fleet.reviews.queue import Reviewed, State
-from reconciler.forge import Forge, OpenRequest, Status
+from reconciler.fleet.reviews.queue import Outcome, Reviewed, State
+from reconciler.forge import Forge, OpenRequest
 from reconciler.git.remote import Remote
 from reconciler.log import frames
 from reconciler.review import Review, ci
+from reconciler.review import gate as rules_of
+from reconciler.review.gate import Rules
 from reconciler.settings import Settings
 
 log = structlog.get_logger()
 
-CONTEXT = "reconciler-review"
 _TRIES = 3  # of what a busy machine or a slow server may have caused
 # What a branch itself may cause: its note says so, and the others go on.
 _ITS_OWN = ("LimitExceeded", "GitObjectCorrupt", "CommitMalformed", "SitePathMissing", "GitTimeout", "ChildFailed", "DeadlineExceeded")  # fmt: skip
@@ -61,6 +63,7 @@ class _Prepared:
     head: str
     base: str
     target: str
+    rules: str
     found: Review
     text: str
     unsure: bool  # whether another try might end otherwise
@@ -86,7 +89,8 @@ class Reviewer:
         self.clone = Clone(where, settings.reporter.state_dir, git.path, settings.trust)
         self.store = Store(settings.reporter.state_dir)
         self.limits = ci.Limits(seconds=self.own.time_limit, host_seconds=self.own.host_limit)
-        self.rules = f"{_program()} {git.path} {self.own.time_limit:g} {self.own.host_limit:g}"
+        self.program = f"{_program()} {git.path} {self.own.time_limit:g} {self.own.host_limit:g}"
+        self.gate = Gate(forge, settings.reporter.url, lambda: self._clock())
         self.stop = threading.Event()  # set: no further review begins
         self.overview = Overview()
         self.done = done
@@ -105,12 +109,18 @@ class Reviewer:
         self._forget_others(requests)
         target = self._settle(requests, target)
         more = len(listed) > self.own.most
+        asked = self._asked(target) if requests else Rules()
         self._show(requests, more, forks)
-        for request in self._chosen(requests, target):
+        for request in requests:
+            self._tell_status(request, asked)
+        for request in self._chosen(requests, target, asked):
             if self.stop.is_set():
                 break
-            self._review(request)
+            self._review(request, asked)
+            self._tell_status(request, asked)
             self._show(requests, more, forks)
+        self.store.save()
+        self._show(requests, more, forks)
         return self.overview
 
     def close(self) -> None:
@@ -160,11 +170,22 @@ class Reviewer:
         self.store.save()
         return target
 
-    def _chosen(self, requests: Sequence[OpenRequest], target: str) -> list[OpenRequest]:
+    def _asked(self, target: str) -> Rules:
+        """What the target branch asks of merge requests: read anew when it moved."""
+        if self.store.memory.rules[0] != target:
+            self.store.memory.rules = self.clone.asked(self._name())
+        return self.store.memory.rules[1]
+
+    def _made_by(self, asked: Rules) -> str:
+        """What a review was made by: where it is another one, it is made again."""
+        return f"{self.program} {asked.key}"
+
+    def _chosen(self, requests: Sequence[OpenRequest], target: str, asked: Rules) -> list[OpenRequest]:
         """Whose turn it is now, within what a round and an hour may hold."""
         known, now = self.store.memory.requests, self._clock()
         spent = self.store.memory.spent(now)
-        due = [one for one in requests if queue.is_due(one, known.get(one.iid), target, self.rules, now)]
+        made_by = self._made_by(asked)
+        due = [one for one in requests if queue.is_due(one, known.get(one.iid), target, made_by, now)]
         room = max(0, min(self.own.per_round, self.own.per_hour - spent.total()))
         if len(due) > room:
             log.info("review.waiting", merge_requests=len(due) - room, begun_this_hour=spent.total())
@@ -172,7 +193,7 @@ class Reviewer:
 
     # --- one merge request -------------------------------------------------------------------------------------------
 
-    def _review(self, request: OpenRequest) -> None:
+    def _review(self, request: OpenRequest, asked: Rules) -> None:
         """Plan one merge request and tell; whatever happens is remembered, and nothing is raised but for our own disk."""
         memory, began = self.store.memory, time.monotonic()
         known = memory.requests.get(request.iid, Reviewed())
@@ -183,7 +204,7 @@ class Reviewer:
         self._underway = (request.iid, known)
         self.store.save()
         try:
-            ready = self._prepare(request, known, failures)
+            ready = self._prepare(request, known, failures, asked)
             if ready is None:
                 memory.started.pop()  # it was none
                 return
@@ -202,10 +223,11 @@ class Reviewer:
             self.store.save()
         self.done(memory.requests[request.iid].state, time.monotonic() - began)
 
-    def _prepare(self, request: OpenRequest, known: Reviewed, failures: int) -> _Prepared | None:
+    def _prepare(self, request: OpenRequest, known: Reviewed, failures: int, asked: Rules) -> _Prepared | None:
         """Fetch and plan; None when all that moved is the target, and not the merge base."""
         kept = self._prepared.get(request.iid)
-        if kept and kept.head == request.head:
+        made_by = self._made_by(asked)
+        if kept and (kept.head, kept.rules) == (request.head, made_by):
             return kept
         try:
             target, head = self.clone.fetch(request)
@@ -214,12 +236,12 @@ class Reviewer:
             if error.reason not in _ITS_OWN:
                 raise
             found = self._empty(request.head, f"{error} [{error.reason}]", error.reason)
-            return self._prepared_of(request, "", request.head, found, None, failures)
-        same = (head, seen.base, self.rules)
+            return self._prepared_of(request, "", request.head, found, None, failures, asked)
+        same = (head, seen.base, made_by)
         if seen.base and not known.failures and same == (known.head, known.base, known.rules):
             self.store.memory.requests[request.iid] = replace(known, target=target)
             return None
-        return self._prepared_of(request, target, head, self._planned(seen, head), seen, failures)
+        return self._prepared_of(request, target, head, self._planned(seen, head), seen, failures, asked)
 
     def _planned(self, seen: Seen, head: str) -> Review:
         if not seen.base:
@@ -239,7 +261,14 @@ class Reviewer:
         return self.settings.git.path or "site"
 
     def _prepared_of(
-        self, request: OpenRequest, target: str, head: str, found: Review, seen: Seen | None, failures: int
+        self,
+        request: OpenRequest,
+        target: str,
+        head: str,
+        found: Review,
+        seen: Seen | None,
+        failures: int,
+        asked: Rules,
     ) -> _Prepared:
         base = seen.base if seen else ""
         unsure = found.reason in _AGAIN and failures < _TRIES
@@ -248,46 +277,40 @@ class Reviewer:
         frame = review.Frame(
             by="`reconciler reporter`",
             elsewhere=f"`git fetch origin {request.ref} && {command}{site}` in a clone",
-            remarks=tuple(_remarks(seen, unsure)),
+            remarks=(*_remarks(seen, unsure), *rules_of.remarks(rules_of.demands(rules_of.kinds(found), asked), asked)),
         )
         limit = min(review.LIMIT, self.forge.note_limit - _SPARE)
-        return _Prepared(head, base, target, found, review.note(found, limit=limit, frame=frame), unsure)
+        text = review.note(found, limit=limit, frame=frame)
+        return _Prepared(head, base, target, self._made_by(asked), found, text, unsure)
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
     def _tell(self, request: OpenRequest, ready: _Prepared) -> None:
-        """The note, then the status. Kept until both are told: planning again would be dear."""
+        """The note. Kept until it is told: planning again would be dear."""
         self._prepared.pop(request.iid, None)
         while len(self._prepared) >= _PREPARED:
             del self._prepared[next(iter(self._prepared))]
         self._prepared[request.iid] = ready
         self.forge.upsert_note(request.iid, review.marker(ready.found), ready.text)
-        try:
-            self._post_status(request, ready)
-        except errors.Terminal as error:  # the note is what matters; a token may do that and no more
-            log.warning("review.status", merge_request=request.iid, reason=error.reason, message=str(error))
         del self._prepared[request.iid]
 
-    def _post_status(self, request: OpenRequest, ready: _Prepared) -> None:
-        path = self.settings.git.path
-        status = Status(
-            ready.head,
-            f"{CONTEXT}/{path}" if path else CONTEXT,
-            "success" if ready.found.valid else "failed",
-            _said(ready.found),
-            self.settings.reporter.url or None,
-        )
-        # A branch of the project names its own pipeline; a fork's branch may be called like one of the project's.
-        ref = request.branch or request.ref
-        shown = self.forge.find_status(ready.head, status.context, ref)
-        if shown is None or (shown.state, shown.description) != (status.state, status.description):
-            self.forge.post_status(status, ref)
+    def _tell_status(self, request: OpenRequest, asked: Rules) -> None:
+        """What goes wrong with one status is tried again in the next round."""
+        known = self.store.memory.requests
+        before = self.gate.arrived(request, known.get(request.iid, Reviewed()))
+        known[request.iid] = before
+        try:
+            known[request.iid] = self.gate.tell(request, before, asked)
+        except errors.ReconcilerError as error:
+            log.warning("review.status", merge_request=request.iid, reason=error.reason, message=str(error))
 
     def _succeeded(self, request: OpenRequest, ready: _Prepared, failures: int) -> None:
-        found, now = ready.found, self._clock()
+        found, now, before = ready.found, self._clock(), self.store.memory.requests[request.iid]
         state: State = "valid" if found.valid else "failed" if found.failure else "invalid"
         text = found.failure or review.headline(found)
-        known = Reviewed(ready.head, ready.base, ready.target, self.rules, state, text, found.reason, now)
+        known = Reviewed(ready.head, ready.base, ready.target, ready.rules, state, text, found.reason, now)
+        outcome = Outcome(ready.head, found.valid, _said(found), rules_of.kinds(found))
+        known = replace(known, outcome=outcome, told=before.told, arrived=before.arrived, missing=before.missing)
         if ready.unsure:
             known = replace(known, tried=request.head, failures=failures, retry_at=now + self._pause(failures))
         self.store.memory.requests[request.iid] = known

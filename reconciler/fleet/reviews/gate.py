@@ -1,0 +1,91 @@
+"""The commit status at the heads of merge requests: pending until a head is planned, failed until it is valid and everybody who
+must have seen it has, success then.
+
+Who must have seen it is said by the branch that it is to be merged into, never by its own. Who has is asked of the forge in every
+round, for approvals come and go without a push. What cannot be read counts as missing.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from reconciler import errors
+from reconciler.fleet.reviews.queue import Reviewed, Told
+from reconciler.forge import Forge, OpenRequest, Status
+from reconciler.forge.api import State, shorten
+from reconciler.review import gate
+from reconciler.review.gate import Rules, Verdict
+
+log = structlog.get_logger()
+
+_PLANNED = "is being planned; who must have seen it is known then"
+_AGAIN = 3600.0  # seconds until a status that the forge did not take is tried again
+
+
+class Gate:
+    """Used by one thread. Raises errors.Transient when the forge fails."""
+
+    def __init__(self, forge: Forge, url: str, clock: Callable[[], float]) -> None:
+        self._forge, self._url, self._clock = forge, url, clock
+        self._refused: dict[Told, float] = {}  # statuses that the forge did not take → when it was asked
+
+    def arrived(self, request: OpenRequest, known: Reviewed) -> Reviewed:
+        """Remember since when a head has been listed."""
+        return known if known.arrived[0] == request.head else replace(known, arrived=(request.head, self._clock()))
+
+    def tell(self, request: OpenRequest, known: Reviewed, rules: Rules) -> Reviewed:
+        """Make the status at the head say what is so now. Nothing is asked or posted where nothing can have changed."""
+        outcome = known.outcome
+        if outcome is None or outcome.head != request.head:
+            if not rules.required:
+                return known  # nobody relies on it, and it comes in a moment
+            return self._post(request, known, rules, "pending", _PLANNED)
+        if not outcome.valid:
+            return self._post(request, known, rules, "failed", outcome.text)
+        wanted = gate.demands(outcome.risks, rules)
+        found = self._verdict(request, known, wanted, rules) if wanted else Verdict("success", "")
+        text = f"{found.text}: {outcome.text}" if found.text and found.state == "success" else found.text
+        return self._post(request, known, rules, found.state, text or outcome.text, wanted=bool(wanted))
+
+    def _verdict(
+        self, request: OpenRequest, known: Reviewed, wanted: dict[gate.Rule, tuple[str, ...]], rules: Rules
+    ) -> Verdict:
+        labels = {rule.label for rule in wanted if rule.label}
+        approvals = any(not rule.label for rule in wanted)
+        try:
+            given = self._forge.sign_offs(request, approvals=approvals, labels=labels, seen=known.arrived[1])
+        except errors.Terminal as error:
+            log.warning("review.unread", merge_request=request.iid, reason=error.reason, message=str(error))
+            return Verdict(
+                "failed",
+                f"who has seen it cannot be read, so nobody counts [{error.reason}]: the reporter's log says why",
+            )
+        return gate.verdict(wanted, given, rules)
+
+    def _post(
+        self, request: OpenRequest, known: Reviewed, rules: Rules, state: State, text: str, *, wanted: bool = False
+    ) -> Reviewed:
+        """`wanted`: somebody must have seen it. A token that may post no status is no reason to write no note."""
+        told = Told(request.head, rules.context, state, text)
+        # On some forges whoever may write can post over a status of ours: where somebody may want to, it is looked at again.
+        tempting = wanted and state == "failed"
+        if (known.told == told and not tempting) or self._clock() - self._refused.get(told, 0.0) < _AGAIN:
+            return known
+        # A branch of the project names its own pipeline; a fork's branch may be called like one of the project's.
+        ref = request.branch or request.ref
+        status = Status(request.head, rules.context, state, text, self._url or None)
+        try:
+            shown = self._forge.find_status(request.head, rules.context, ref)
+            if shown is None or not self._same(shown, status):
+                self._forge.post_status(status, ref)
+        except errors.Terminal as error:
+            log.warning("review.status", merge_request=request.iid, reason=error.reason, message=str(error))
+            self._refused = {one: at for one, at in self._refused.items() if self._clock() - at < _AGAIN}
+            self._refused[told] = self._clock()
+            return replace(known, missing=f"its status cannot be posted: {error} [{error.reason}]")
+        return replace(known, told=told, missing=text if state == "failed" and wanted else "")
+
+    def _same(self, shown: Status, wanted: Status) -> bool:
+        text = shorten(wanted.description, self._forge.description_limit)
+        return (shown.state, shown.description) == (wanted.state, text)
