@@ -101,6 +101,12 @@ wheel: first ## Build the wheel into dist/, with the lock of what it needs and t
 bench: images ## Measure against the budgets of docs/performance.md
 	@$(BIN)/python -m tests.bench
 
+# The oracle's environment and its renders are kept in the cache; a site is rendered anew when it or the oracle's set-up changes.
+.PHONY: parity
+parity: $(STAMP) ## Compare what we render with kolla-ansible (SITE=NAME, SERVICE=NAME, RELEASE=2026.1, EXPLAINED=1)
+	@$(BIN)/python -m tests.parity $(if $(SITE),--site $(SITE)) $(if $(SERVICE),--service $(SERVICE)) \
+		$(if $(RELEASE),--release $(RELEASE)) $(if $(EXPLAINED),--explained)
+
 # --- development ----------------------------------------------------------------------------------------------------
 
 .PHONY: check
@@ -124,6 +130,8 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 	@$(BIN)/python -c '$(BUILD_REQUIRES)' | \
 		$(COMPILE) - --constraints requirements/dev.lock --output-file requirements/build.lock
 	@$(COMPILE) tests/images/kolla.in --output-file tests/images/kolla.lock
+	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
+	@$(COMPILE) tests/parity/kolla-2026.1.in --output-file tests/parity/kolla-2026.1.lock
 	@$(COMPILE) tests/images/sources.in --no-deps --no-emit-build-options --output-file tests/images/sources.lock
 
 # The same tests with other versions than the locked ones, in an environment of their own: what needs neither engine nor images.

@@ -1,0 +1,173 @@
+"""A site of kolla-ansible's as a site of ours.
+
+Small, and only for this comparison: what `sites/` needs. It takes the groups and variables that kolla-ansible's own inventory
+parser found, an address per network from the interfaces' facts, and leaves out what the catalogue does not know, by name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from reconciler import catalogue, site
+from reconciler.catalogue import Catalogue
+from reconciler.errors import SiteInvalid
+from reconciler.site.networks import NETWORKS
+from tests.parity.oracle import Render, Site
+from tests.services.golden import SHIPPED, read
+from tests.support import sealed
+
+OWN = "site_"
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A site of ours, and what of kolla-ansible's did not make it: `variable NAME`, `file PATH`."""
+
+    site: site.Site
+    left_out: tuple[str, ...]
+
+
+def convert(given: Site, rendered: Render, shipped: Catalogue | None = None) -> Converted:
+    """Raises SiteInvalid when what is left is no valid site."""
+    return _Converter(given, rendered, shipped or catalogue.load(read(SHIPPED), "catalogue")).converted()
+
+
+class _Converter:
+    def __init__(self, given: Site, rendered: Render, shipped: Catalogue) -> None:
+        self._given = given
+        self._listed = rendered.inventory
+        self._known = rendered.known
+        self._passwords = rendered.passwords
+        self._shipped = shipped
+        self._left: dict[str, None] = {}
+        self._own: dict[str, str] = {}
+        self._globals = given.read("globals.yml")
+
+    def converted(self) -> Converted:
+        files = {
+            "inventory.yml": self._yaml(self._inventory()),
+            "globals.yml": self._yaml(self._variables(self._globals)),
+            "passwords.yml": sealed.text(self._secrets()).encode(),
+            "reconciler.yml": self._yaml({"name": self._given.name}),
+        }
+        for name, content in self._group_variables():
+            files[name] = self._yaml(content)
+        for path, content in self._given.files():
+            if path.startswith("config/") and path not in files:
+                files[path] = self._override(content)
+        return Converted(self._load(files), tuple(self._left))
+
+    def _load(self, files: dict[str, bytes]) -> site.Site:
+        """The site without the overrides that no service of ours reads."""
+        try:
+            return site.load(files, self._shipped)
+        except SiteInvalid as error:
+            unread = {item.file for item in error.problems if item.message == "no service reads this file"}
+            if not unread:
+                raise
+        self._left.update(dict.fromkeys(f"file {path}" for path in sorted(unread)))
+        return site.load({path: content for path, content in files.items() if path not in unread}, self._shipped)
+
+    def _yaml(self, content: Any) -> bytes:
+        return yaml.safe_dump(content, sort_keys=False).encode()
+
+    def _variables(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables that ours knows; the site's own get the prefix that ours have."""
+        result = {}
+        for name, value in values.items():
+            if name in self._shipped.variables:
+                result[name] = value
+            elif name in self._known or name.startswith(("enable_", "ansible_")) or name in self._shipped.passwords():
+                self._left[f"variable {name}"] = None
+            else:
+                self._own[name] = OWN + name.removeprefix(OWN)
+                result[self._own[name]] = value
+        return result
+
+    def _override(self, content: bytes) -> bytes:
+        """An override with the new names of the site's own variables."""
+        text = content.decode()
+        for name, new in self._own.items():
+            text = re.sub(rf"\b{re.escape(name)}\b", new, text)
+        return text.encode()
+
+    def _secrets(self) -> dict[str, Any]:
+        """A ciphertext for each secret of the catalogue."""
+        secrets: dict[str, Any] = {}
+        for name in sorted(self._shipped.passwords()):
+            value = self._passwords.get(name, name)
+            secrets[name] = {part: part for part in value} if isinstance(value, Mapping) else name
+        return secrets
+
+    # --- the inventory ---------------------------------------------------------------------------------------------
+
+    def _inventory(self) -> dict[str, Any]:
+        facts = self._given.read("facts.yml")
+        hosts = {}
+        for name in self._hosts("all"):
+            own = facts.get("hosts", {}).get(name, {})
+            known = {**facts.get("facts", {}), **own.get("facts", {})}
+            shown = ("hostname", "processor_vcpus", "memtotal_mb", "distribution", "fqdn")
+            interfaces = self._interfaces(name)
+            addresses = {network: own.get("interfaces", {}).get(used) for network, used in interfaces.items()}
+            hosts[name] = {
+                "addresses": {network: address for network, address in addresses.items() if address},
+                "interfaces": interfaces,
+                "facts": {"processor_vcpus": 8, "memtotal_mb": 32000}
+                | {key: known[key] for key in shown if key in known},
+            }
+        groups = {}
+        wanted = self._shipped.groups()
+        for name in dict.fromkeys((*wanted, *(group for groups in wanted.values() for group in groups))):
+            if name in self._listed:
+                entry = self._listed[name]
+                groups[name] = {"hosts": list(entry.get("hosts", ())), "children": self._children(entry, wanted)}
+        return {
+            "hosts": hosts,
+            "groups": {name: {k: v for k, v in group.items() if v} for name, group in groups.items()},
+        }
+
+    def _children(self, entry: Mapping[str, Any], wanted: Mapping[str, Iterable[str]]) -> list[str]:
+        """A group's children, with the hosts of one that ours does not have taken over by name."""
+        every = {*wanted, *(group for groups in wanted.values() for group in groups)}
+        return [child for child in entry.get("children", ()) if child in every and child in self._listed]
+
+    def _hosts(self, group: str) -> list[str]:
+        entry = self._listed.get(group, {})
+        found = dict.fromkeys(entry.get("hosts", ()))
+        for child in entry.get("children", ()):
+            found.update(dict.fromkeys(self._hosts(child)))
+        return list(found)
+
+    def _interfaces(self, host: str) -> dict[str, str]:
+        own = self._host_variables(host)
+        names = {}
+        for network in (*NETWORKS, "neutron_external"):
+            name = f"{network}_interface" if network != "octavia_network" else "octavia_network_interface"
+            value = self._globals.get(name, own.get(name))
+            if isinstance(value, str) and "{{" not in value:
+                names[network] = value
+        return names
+
+    def _host_variables(self, host: str) -> Mapping[str, Any]:
+        found = dict(self._listed.get("_meta", {}).get("hostvars", {}).get(host, {}))
+        for name, entry in self._listed.items():
+            if name != "_meta" and host in self._hosts(name):
+                found = {**entry.get("vars", {}), **found}
+        return found
+
+    def _group_variables(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        interfaces = {f"{network}_interface" for network in NETWORKS}
+        for name, entry in self._listed.items():
+            if name not in ("_meta", "all") and entry.get("vars"):
+                yield f"groups/{name}.yml", self._variables(entry["vars"])
+        for host, values in self._listed.get("_meta", {}).get("hostvars", {}).items():
+            # kolla-ansible hands globals.yml over as extra variables, which beat a host's.
+            kept = {
+                name: value for name, value in values.items() if name not in self._globals and name not in interfaces
+            }
+            if kept:
+                yield f"hosts/{host}.yml", self._variables(kept)
