@@ -15,7 +15,7 @@ from reconciler.cli.options import config_option, json_option, load_settings
 if TYPE_CHECKING:
     from reconciler.forge import MergeRequest
     from reconciler.forge.changes import Project
-    from reconciler.git.tree import CommitInfo
+    from reconciler.git.commits import CommitInfo
     from reconciler.settings import Settings
     from reconciler.state import StateDirectory
 

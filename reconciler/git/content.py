@@ -1,14 +1,12 @@
 """Where a site's files are read from: a commit of a repository, or a folder as it is.
 
-For a child a source is {"directory": path}, or {"repository": path, "commit": 40 hex digits, "path": folder below its top};
-with no commit the folder itself. Paths are absolute.
+Only where: `tree.read_source` reads. For a child a source is {"directory": path}, or {"repository": path, "commit": 40 hex
+digits, "path": folder below its top}; with no commit the folder itself. Paths are absolute.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from reconciler.git import tree
 
 Given = Mapping[str, str]
 WORK_TREE = "work tree"  # stands for the revision of content that is in no commit
@@ -33,17 +31,8 @@ class Source:
         return {"repository": str(self.repository.absolute()), "commit": self.commit, "path": self.path}
 
 
-def read(source: Given) -> dict[str, bytes]:
-    """The files of a source. Raises as `tree.read` and `tree.read_worktree`."""
-    if "directory" in source:
-        return tree.read_worktree(Path(source["directory"]))
-    if not source["commit"]:
-        return tree.read_worktree(Path(source["repository"], source["path"]))
-    return tree.read_store(_store(Path(source["repository"])), source["commit"], source["path"])
-
-
 def places(*sources: Given | None) -> tuple[str, ...]:
-    """What a process has to reach for `read`. What is not there is left to `read` to complain about."""
+    """What a process has to reach for `tree.read_source`. What is not there is left to that to complain about."""
     found: list[str] = []
     for source in filter(None, sources):
         if "directory" in source:
@@ -52,24 +41,24 @@ def places(*sources: Given | None) -> tuple[str, ...]:
             found.append(str(Path(source["repository"], source["path"])))
         else:
             top = Path(source["repository"])
-            store = _store(top)
+            objects = store(top)
             # Where it is found: two small files of a linked work tree. Not the settings, which in CI hold a token.
             ways = [top / ".git", _own(top) / "commondir"] if (top / ".git").is_file() else []
-            found += map(str, (*ways, store, *_borrowed(store)))
+            found += map(str, (*ways, objects, *_borrowed(objects)))
     return tuple(dict.fromkeys(found))
 
 
 def repository_places(top: Path) -> list[Path]:
     """The folders that hold a repository's data, its settings included, and where it borrows objects."""
-    store = _store(top)
+    objects = store(top)
     return (
-        [top / ".git", _own(top), store.parent, *_borrowed(store)]
+        [top / ".git", _own(top), objects.parent, *_borrowed(objects)]
         if (top / ".git").exists()
-        else [top, *_borrowed(store)]
+        else [top, *_borrowed(objects)]
     )
 
 
-def _store(top: Path) -> Path:
+def store(top: Path) -> Path:
     """The object store of a bare repository, a checkout, or a work tree linked to one."""
     own = _own(top)
     return (own / (_line(own / "commondir") or ".")).resolve() / "objects"

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import pygit2
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from reconciler import errors
+from reconciler.git import refnames
 from reconciler.git.failures import failure, http_status
 from reconciler.system.sessions import Session
 
@@ -318,7 +318,7 @@ class _Lines:
         match = _REF_LINE.match(line)
         name = match[2].decode(errors="replace") if match else ""
         # `HEAD` and the like are valid refs outside refs/.
-        if not match or not pygit2.reference_is_valid_name(name) or name in self.refs:
+        if not match or not refnames.is_valid(name) or name in self.refs:
             raise failure(
                 "GitProtocolError", self._url, f"the answer has a line that is no ref, or one twice: {line[:80]!r}"
             )

@@ -3,13 +3,13 @@
 libgit2 accepts, on fetch and on lookup, trees and commits that git itself would refuse, and two of its ways to look at one
 tree can disagree. So only its object store is used (id → bytes); what the bytes mean is decided here, once.
 
-Reasons raised: GitObjectCorrupt (the clone is damaged: fetch it afresh), RepositoryUnusable, CommitMalformed.
+Reasons raised: GitObjectCorrupt (the clone is damaged: fetch it afresh), RepositoryUnusable, and those of `commits`.
 """
 
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,11 @@ import pygit2
 from pygit2.enums import ConfigLevel, ObjectType, RepositoryOpenFlag
 
 from reconciler import errors
+from reconciler.git import commits
+from reconciler.git.commits import RawCommit
 
 _KINDS = {ObjectType.COMMIT: "commit", ObjectType.TREE: "tree", ObjectType.BLOB: "blob", ObjectType.TAG: "tag"}
 _OID = re.compile(r"[0-9a-f]{40}\Z")
-_IDENTITY = re.compile(rb"[^\0\n<>]*<[^\0\n<>]*> \d{1,12} [+-]\d{4}\Z")
-_HEADER = re.compile(rb"[a-zA-Z][a-zA-Z0-9:-]*\Z")
 
 # What a header or an id could not tell: no object of ours is larger, and a delta bomb must not be inflated to find out.
 MAX_COMMIT_BYTES = 1 << 20
@@ -152,80 +152,6 @@ def parse_tree(data: bytes) -> list[Entry]:
     return entries
 
 
-@dataclass(frozen=True, slots=True)
-class RawCommit:
-    """A commit object taken apart. `headers` are all (name, value) rows in order, continuation lines joined with newlines."""
-
-    oid: str
-    data: bytes
-    headers: tuple[tuple[str, bytes], ...]
-    message: bytes
-
-    def values(self, name: str) -> list[bytes]:
-        """The values of every header called `name`."""
-        return [value for header, value in self.headers if header == name]
-
-    @property
-    def tree(self) -> str:
-        """The id of the commit's tree."""
-        return self.values("tree")[0].decode()
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """The ids of its parents, first parent first."""
-        return tuple(value.decode() for value in self.values("parent"))
-
-
 def read_commit(repository: pygit2.Repository, oid: str) -> RawCommit:
-    """Read and parse a commit: `tree`, `parent`*, `author`, `committer`, then others, once each except `mergetag`.
-
-    Raises errors.Terminal (GitObjectCorrupt, CommitMalformed).
-    """
-    data = read_object(repository, oid, "commit", limit=MAX_COMMIT_BYTES)
-    try:
-        headers, message = _parse_headers(data)
-        _check_headers([(name, value) for name, value in headers])
-    except ValueError as error:
-        raise errors.Terminal(
-            f"commit {oid} is malformed: {error} (make a new commit with git itself)", reason="CommitMalformed"
-        ) from None
-    return RawCommit(oid, data, tuple(headers), message)
-
-
-def _parse_headers(data: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
-    head, separator, message = data.partition(b"\n\n")
-    if not separator:
-        # git writes an empty message as a head that ends with one newline.
-        if not data.endswith(b"\n"):
-            raise ValueError("its headers do not end")
-        head = data[:-1]
-    headers: list[tuple[str, bytes]] = []
-    for line in head.split(b"\n"):
-        if line.startswith(b" "):
-            if not headers:
-                raise ValueError("its first line continues nothing")
-            name, value = headers[-1]
-            headers[-1] = (name, value + b"\n" + line[1:])
-            continue
-        word, space, value = line.partition(b" ")
-        if not space or not _HEADER.match(word) or b"\0" in value:
-            raise ValueError(f"header line {line[:40]!r} is not `name value`")
-        headers.append((word.decode(), value))
-    return headers, message
-
-
-def _check_headers(headers: Sequence[tuple[str, bytes]]) -> None:
-    names = [name for name, _ in headers]
-    parents = names.count("parent")
-    expected = ["tree", *["parent"] * parents, "author", "committer"]
-    if names[: len(expected)] != expected:
-        raise ValueError("its headers do not begin with tree, parent, author, committer, in this order and once each")
-    rest = [name for name in names[len(expected) :] if name != "mergetag"]
-    twice = sorted({name for name in rest if rest.count(name) > 1 or name in expected})
-    if twice:
-        raise ValueError(f"header {twice[0]!r} occurs more than once")
-    for name, value in headers[: len(expected)]:
-        if name in ("tree", "parent") and not re.fullmatch(rb"[0-9a-f]{40}", value):
-            raise ValueError(f"header {name!r} is not an object id")
-        if name in ("author", "committer") and not _IDENTITY.match(value):
-            raise ValueError(f"header {name!r} is not `name <address> seconds zone`")
+    """Read and parse a commit. Raises errors.Terminal (GitObjectCorrupt, CommitMalformed)."""
+    return commits.parse(oid, read_object(repository, oid, "commit", limit=MAX_COMMIT_BYTES))

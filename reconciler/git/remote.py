@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-import pygit2
-
 from reconciler import errors, secret
-from reconciler.git import content
+from reconciler.git import content, refnames
 from reconciler.git.failures import failure
 from reconciler.system import run, scratch, walls
 
@@ -186,7 +184,7 @@ def missing_branch(remote: Remote, others: object) -> errors.ReconcilerError:
 def _asked(remote: Remote, refs: Sequence[str] | None) -> list[str]:
     asked = list(refs) if refs is not None else [remote.ref]
     for ref in asked:
-        if not ref.startswith("refs/") or not pygit2.reference_is_valid_name(ref.rstrip("/")):
+        if not ref.startswith("refs/") or not refnames.is_valid(ref.rstrip("/")):
             raise failure("GitRemoteInvalid", remote.url, f"{ref!r} is not the full name of a branch or tag")
     return asked
 

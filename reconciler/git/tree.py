@@ -12,20 +12,19 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pygit2
 
 from reconciler import errors
-from reconciler.git import objects
+from reconciler.git import commits, content, objects
+from reconciler.git.commits import CommitInfo
 from reconciler.git.objects import Entry
 from reconciler.text import printable
 
 _FILE_MODES = (b"100644", b"100755")
 # Code points that HFS+ leaves out when it compares names: `.g<U+200C>it` is `.git` there (git's own list).
 _HFS_IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
-_NAME, _SUBJECT, _BODY = 200, 1000, 100_000  # characters of a commit's texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +36,6 @@ class Budget:
     file_bytes: int = 4 << 20
     depth: int = 16
     name_bytes: int = 255
-
-
-@dataclass(frozen=True, slots=True)
-class CommitInfo:
-    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line, `body` the rest.
-
-    All texts are printable, whatever the commit holds.
-    """
-
-    id: str
-    parents: tuple[str, ...]
-    author: str
-    author_email: str
-    committed_at: datetime
-    subject: str
-    body: str
 
 
 class _Exhausted(Exception):
@@ -129,6 +112,15 @@ def read_store(folder: Path, commit: str, path: str = "", budget: Budget | None 
     """As `read`, from an object store (a repository's `objects`) and nothing else of the repository."""
     with objects.store(folder) as repo:
         return _read(repo, commit, path, budget or Budget())
+
+
+def read_source(source: content.Given) -> dict[str, bytes]:
+    """The files of a source (`content`). Raises as `read` and `read_worktree`."""
+    if "directory" in source:
+        return read_worktree(Path(source["directory"]))
+    if not source["commit"]:
+        return read_worktree(Path(source["repository"], source["path"]))
+    return read_store(content.store(Path(source["repository"])), source["commit"], source["path"])
 
 
 def _read(repo: pygit2.Repository, commit: str, path: str, budget: Budget) -> dict[str, bytes]:
@@ -264,29 +256,7 @@ def _descend(repo: pygit2.Repository, tree: str, segments: list[str], commit: st
 def commit_info(repository: Path, commit: str) -> CommitInfo:
     """Author, committer's time and message of a commit. Raises errors.Terminal (GitObjectCorrupt, CommitMalformed)."""
     with objects.opened(repository) as repo:
-        raw = objects.read_commit(repo, commit)
-    name, _, rest = raw.values("author")[0].partition(b"<")
-    seconds = int(raw.values("committer")[0].rsplit(b" ", 2)[1])
-    try:
-        committed_at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise errors.Terminal(
-            f"commit {commit} is malformed: its time {seconds} is no date (make a new commit)", reason="CommitMalformed"
-        ) from None
-    encoding = (raw.values("encoding") or [b"utf-8"])[0].decode("ascii", "replace")
-
-    def text(data: bytes, limit: int, keep_newlines: bool = False) -> str:
-        try:
-            decoded = data.decode(encoding, "replace")
-        except (LookupError, ValueError):  # no encoding of texts, or one that cannot replace what it cannot read
-            decoded = data.decode("utf-8", "replace")
-        return printable(decoded.strip(), keep_newlines=keep_newlines, limit=limit)
-
-    subject, _, body = raw.message.lstrip(b"\n").partition(b"\n")
-    author, email = text(name, _NAME), text(rest.partition(b">")[0], _NAME)
-    return CommitInfo(
-        commit, raw.parents, author, email, committed_at, text(subject, _SUBJECT), text(body, _BODY, True)
-    )
+        return commits.info(objects.read_commit(repo, commit))
 
 
 def resolve(repository: Path, revision: str) -> str:
@@ -311,18 +281,23 @@ def is_ancestor(repository: Path, ancestor: str, descendant: str) -> bool:
     Raises errors.Terminal (RevisionUnknown) when either is not in the repository, GitObjectCorrupt when history is missing.
     """
     with objects.opened(repository) as repo:
-        for oid in (ancestor, descendant):
-            if not re.fullmatch(r"[0-9a-f]{40}", oid) or pygit2.Oid(hex=oid) not in repo.odb:
-                raise errors.Terminal(
-                    f"commit {oid} is not in {repository} (fetch it, or correct the id)", reason="RevisionUnknown"
-                )
-            objects.read_object(repo, oid, "commit", limit=objects.MAX_COMMIT_BYTES)
-        if ancestor == descendant:
-            return True
-        try:
-            return bool(repo.descendant_of(descendant, ancestor))
-        except (pygit2.GitError, KeyError, ValueError) as error:
-            raise objects.corrupt(repo, descendant, f"has a history that cannot be read: {error}") from None
+        return descends(repo, ancestor, descendant, repository)
+
+
+def descends(repo: pygit2.Repository, ancestor: str, descendant: str, name: Path) -> bool:
+    """As `is_ancestor`, in a repository that is open; `name` is how errors call it."""
+    for oid in (ancestor, descendant):
+        if not re.fullmatch(r"[0-9a-f]{40}", oid) or pygit2.Oid(hex=oid) not in repo.odb:
+            raise errors.Terminal(
+                f"commit {oid} is not in {name} (fetch it, or correct the id)", reason="RevisionUnknown"
+            )
+        objects.read_object(repo, oid, "commit", limit=objects.MAX_COMMIT_BYTES)
+    if ancestor == descendant:
+        return True
+    try:
+        return bool(repo.descendant_of(descendant, ancestor))
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        raise objects.corrupt(repo, descendant, f"has a history that cannot be read: {error}") from None
 
 
 def changed_paths(repository: Path, old: str, new: str, path: str = "") -> list[str]:

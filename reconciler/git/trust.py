@@ -5,7 +5,7 @@ by the field's own programs, ssh-keygen and gpg, which know expiry, revocation a
 
 Reasons raised, all errors.Terminal: SignatureMissing, SignatureMalformed, SignatureInvalid (altered content, expired or
 revoked key), SignerNotAllowed, HistoryRewritten, SignaturePolicyInvalid (the policy's own files cannot be used), and those
-of `objects`.
+of `clone`.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from reconciler import errors
-from reconciler.git import objects, tree
+from reconciler.git import clone
 from reconciler.system import run, scratch
 
 _SSH = (b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----")
@@ -61,8 +61,7 @@ def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], 
     Raises errors.Terminal (SignatureMissing, SignatureMalformed, GitObjectCorrupt).
     """
     try:
-        with objects.opened(repository) as repo:
-            raw = objects.read_commit(repo, commit)
+        raw = clone.read(repository, commit)
     except errors.Terminal as error:
         if error.reason == "CommitMalformed":
             raise errors.Terminal(str(error), reason="SignatureMalformed") from None
@@ -76,7 +75,7 @@ def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], 
             f"commit {commit} is not signed and the policy asks for a signature (sign it: git commit -S)",
             reason="SignatureMissing",
         )
-    # read_commit refuses a repeated header, so there is exactly one, and these are exactly its bytes.
+    # commits.parse refuses a repeated header, so there is exactly one, and these are exactly its bytes.
     stored = b"gpgsig " + values[0].replace(b"\n", b"\n ") + b"\n"
     # A mergetag's own lines begin with a space, so a line that begins with `gpgsig` is the header itself.
     before, found, after = raw.data.partition(b"\n" + stored)
@@ -273,14 +272,14 @@ def _gpg(home: Path, *words: str | Path, stdin: bytes = b"") -> run.Completed:
 def advance(repository: Path, anchor: str | None, head: str) -> Literal["same", "forward"]:
     """How `head` relates to the last accepted commit (None: nothing was accepted yet, any head is forward).
 
-    Raises errors.Terminal (HistoryRewritten) when `head` does not descend from `anchor`, and as tree.is_ancestor does.
+    Raises errors.Terminal (HistoryRewritten) when `head` does not descend from `anchor`, and as clone.is_ancestor does.
     """
     if anchor is None:
         return "forward"
     if anchor == head:
         return "same"
     try:
-        descends = tree.is_ancestor(repository, anchor, head)
+        descends = clone.is_ancestor(repository, anchor, head)
     except errors.Terminal as error:
         # An anchor that the clone does not have cannot be in head's history, all of which was fetched.
         if error.reason != "RevisionUnknown" or anchor not in str(error):

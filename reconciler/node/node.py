@@ -14,7 +14,8 @@ import structlog
 
 from reconciler import errors
 from reconciler.engine import Engine
-from reconciler.git import tree
+from reconciler.git import clone
+from reconciler.git.commits import CommitInfo
 from reconciler.model import Actual, Held, Memory, Outcome, Plan
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.applying import Executor
@@ -53,7 +54,7 @@ class Node:
         # What others did that left nothing to put right: `at`, `target`, `text`.
         self.happened: Callable[[Plan], tuple[Mapping[str, str], ...]] = lambda plan: ()
         self._source: Source | None = None
-        self._commit: tree.CommitInfo | None = None
+        self._commit: CommitInfo | None = None
         self._holds = False  # whether the state was found to be this node's
         with suppress(errors.ReconcilerError):  # whoever uses it is told
             self.hold.begin()
@@ -141,10 +142,10 @@ class Node:
             self.hold.note()
             return accepted
 
-    def commit(self, commit: str) -> tree.CommitInfo:
+    def commit(self, commit: str) -> CommitInfo:
         """Subject and author of a commit, for the report."""
         if self._commit is None or self._commit.id != commit:
-            self._commit = tree.commit_info(self.state.repository, commit)
+            self._commit = clone.info(self.state.repository, commit)
         return self._commit
 
     @property

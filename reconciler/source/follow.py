@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import structlog
 
 from reconciler import errors
+from reconciler.git import clone, trust
 from reconciler.git import remote as git
-from reconciler.git import tree, trust
 from reconciler.git.failures import public
 from reconciler.log import frames
 from reconciler.report import Refusal, Source
@@ -114,6 +114,8 @@ class Follower:
 
     def accept(self, revision: str, reason: str) -> Anchor:
         """Make `revision` the anchor on an operator's word; see `Node.accept`."""
+        from reconciler.git import tree  # an operator's program may load libgit2; the daemon does without
+
         git.fetch(self.remote, self.state.repository, self._refs)
         commit = tree.resolve(self.state.repository, revision)
         self._validate(commit)
@@ -124,7 +126,7 @@ class Follower:
     def _validate(self, commit: str) -> None:
         """Make everything of a commit that this host needs. Raises errors.ReconcilerError, whatever the commit holds."""
         try:
-            tree.commit_info(self.state.repository, commit)  # every report names its author
+            clone.info(self.state.repository, commit)  # every report names its author
             self._prepare(commit)
         except errors.ReconcilerError:
             raise
@@ -195,12 +197,12 @@ class Follower:
 
     def _consider_trial(self, head: str, anchor: Anchor, trial: Trial | None) -> None:
         repository, branch = self.state.repository, self.settings.git.branch
-        if tree.is_ancestor(repository, head, anchor.commit):
+        if clone.is_ancestor(repository, head, anchor.commit):
             self._end(trial, f"{branch} contains it")
             self._trial_refusal = None
             return
         try:
-            if not tree.is_ancestor(repository, anchor.commit, head):
+            if not clone.is_ancestor(repository, anchor.commit, head):
                 raise errors.Terminal(
                     f"{self.testing} does not contain {anchor.commit[:12]}, which {branch} is at: rebase it. Until then this "
                     f"node follows {branch}",
@@ -215,7 +217,7 @@ class Follower:
         except errors.Terminal as error:
             self._trial_refusal = _refusal(head, error, self.testing)
             # The commit tried before stays, as long as it is ahead of the branch.
-            if trial and not tree.is_ancestor(repository, anchor.commit, trial.commit):
+            if trial and not clone.is_ancestor(repository, anchor.commit, trial.commit):
                 self._end(trial, f"{branch} moved on")
 
     def _end(self, trial: Trial | None, why: str) -> None:

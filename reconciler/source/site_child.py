@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from reconciler import data
 from reconciler.errors import SiteInvalid
-from reconciler.git import content
+from reconciler.git import tree
 from reconciler.model import Desired
 from reconciler.render import World
 from reconciler.render import render as render_host
@@ -58,7 +58,7 @@ def gather(argument: Mapping[str, Any]) -> dict[str, Content | SiteInvalid]:
     for name in ("source", "head", "base"):
         if argument.get(name):
             try:
-                found[name] = content.read(argument[name])
+                found[name] = tree.read_source(argument[name])
             except SiteInvalid as error:
                 found[name] = error
     return found

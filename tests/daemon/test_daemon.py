@@ -68,6 +68,8 @@ def test_a_push_is_converged_and_what_is_broken_by_hand_is_healed(
         time.sleep(1.0)
         # One may have had to wait for its turn, after so much that happened.
         assert len(daemon.events("cycle.finished")) <= count + 1, "passes go on though nothing happens"
+        maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
+        assert "libgit2" not in maps, "two commits were read, and neither by this process"
 
 
 def test_an_invalid_push_is_refused_and_mended(node: TestNode, docker_client: docker.DockerClient) -> None:
@@ -313,7 +315,7 @@ def test_a_state_that_vanishes_under_the_daemon(node: TestNode, docker_client: d
         shutil.move(node.folder / "away", node.state_dir)
         daemon.hangup()
         wait_for(lambda: node.anchor() == stranger and _running(docker_client, name), "it goes on", 40)
-        assert not is_lost()
+        wait_for(lambda: not is_lost(), "the pass has ended, and says so", 40)
 
         identity = docker_client.containers.get(name).id
         shutil.rmtree(node.state_dir)
@@ -325,7 +327,8 @@ def test_a_state_that_vanishes_under_the_daemon(node: TestNode, docker_client: d
         greeting = next(node.config_root.rglob("greeting"))
         wait_for(lambda: greeting.read_text() == "wanted\n", "the operator's word counts", 40)
         wait_for(lambda: daemon.events("cycle.finished")[-1]["reason"] == "Converged", "well again", 40)
-        assert docker_client.containers.get(name).id == identity and not is_lost()
+        wait_for(lambda: not is_lost(), "and status says so", 40)
+        assert docker_client.containers.get(name).id == identity
 
 
 def test_an_older_copy_of_the_state_is_not_taken_for_the_state(node: TestNode) -> None:

@@ -1,0 +1,137 @@
+"""What a commit's bytes say, parsed strictly by our own code. Pure: reading the bytes is `objects`' work, or that of `clone`'s child.
+
+Reason raised, as errors.Terminal: CommitMalformed.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler import errors
+from reconciler.text import printable
+
+_IDENTITY = re.compile(rb"[^\0\n<>]*<[^\0\n<>]*> \d{1,12} [+-]\d{4}\Z")
+_HEADER = re.compile(rb"[a-zA-Z][a-zA-Z0-9:-]*\Z")
+_NAME, _SUBJECT, _BODY = 200, 1000, 100_000  # characters of a commit's texts
+
+
+@dataclass(frozen=True, slots=True)
+class RawCommit:
+    """A commit object taken apart. `headers` are all (name, value) rows in order, continuation lines joined with newlines."""
+
+    oid: str
+    data: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    message: bytes
+
+    def values(self, name: str) -> list[bytes]:
+        """The values of every header called `name`."""
+        return [value for header, value in self.headers if header == name]
+
+    @property
+    def tree(self) -> str:
+        """The id of the commit's tree."""
+        return self.values("tree")[0].decode()
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of its parents, first parent first."""
+        return tuple(value.decode() for value in self.values("parent"))
+
+
+@dataclass(frozen=True, slots=True)
+class CommitInfo:
+    """Who committed what, when. `committed_at` is in UTC; `subject` is the message's first line, `body` the rest.
+
+    All texts are printable, whatever the commit holds.
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    author: str
+    author_email: str
+    committed_at: datetime
+    subject: str
+    body: str
+
+
+def parse(oid: str, data: bytes) -> RawCommit:
+    """The bytes of a commit object: `tree`, `parent`*, `author`, `committer`, then others, once each except `mergetag`.
+
+    Raises errors.Terminal (CommitMalformed).
+    """
+    try:
+        headers, message = _parse_headers(data)
+        _check_headers([(name, value) for name, value in headers])
+    except ValueError as error:
+        raise errors.Terminal(
+            f"commit {oid} is malformed: {error} (make a new commit with git itself)", reason="CommitMalformed"
+        ) from None
+    return RawCommit(oid, data, tuple(headers), message)
+
+
+def info(raw: RawCommit) -> CommitInfo:
+    """Author, committer's time and message. Raises errors.Terminal (CommitMalformed)."""
+    name, _, rest = raw.values("author")[0].partition(b"<")
+    seconds = int(raw.values("committer")[0].rsplit(b" ", 2)[1])
+    try:
+        committed_at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise errors.Terminal(
+            f"commit {raw.oid} is malformed: its time {seconds} is no date (make a new commit)",
+            reason="CommitMalformed",
+        ) from None
+    encoding = (raw.values("encoding") or [b"utf-8"])[0].decode("ascii", "replace")
+
+    def text(data: bytes, limit: int, keep_newlines: bool = False) -> str:
+        try:
+            decoded = data.decode(encoding, "replace")
+        except (LookupError, ValueError):  # no encoding of texts, or one that cannot replace what it cannot read
+            decoded = data.decode("utf-8", "replace")
+        return printable(decoded.strip(), keep_newlines=keep_newlines, limit=limit)
+
+    subject, _, body = raw.message.lstrip(b"\n").partition(b"\n")
+    author, email = text(name, _NAME), text(rest.partition(b">")[0], _NAME)
+    return CommitInfo(
+        raw.oid, raw.parents, author, email, committed_at, text(subject, _SUBJECT), text(body, _BODY, True)
+    )
+
+
+def _parse_headers(data: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+    head, separator, message = data.partition(b"\n\n")
+    if not separator:
+        # git writes an empty message as a head that ends with one newline.
+        if not data.endswith(b"\n"):
+            raise ValueError("its headers do not end")
+        head = data[:-1]
+    headers: list[tuple[str, bytes]] = []
+    for line in head.split(b"\n"):
+        if line.startswith(b" "):
+            if not headers:
+                raise ValueError("its first line continues nothing")
+            name, value = headers[-1]
+            headers[-1] = (name, value + b"\n" + line[1:])
+            continue
+        word, space, value = line.partition(b" ")
+        if not space or not _HEADER.match(word) or b"\0" in value:
+            raise ValueError(f"header line {line[:40]!r} is not `name value`")
+        headers.append((word.decode(), value))
+    return headers, message
+
+
+def _check_headers(headers: Sequence[tuple[str, bytes]]) -> None:
+    names = [name for name, _ in headers]
+    parents = names.count("parent")
+    expected = ["tree", *["parent"] * parents, "author", "committer"]
+    if names[: len(expected)] != expected:
+        raise ValueError("its headers do not begin with tree, parent, author, committer, in this order and once each")
+    rest = [name for name in names[len(expected) :] if name != "mergetag"]
+    twice = sorted({name for name in rest if rest.count(name) > 1 or name in expected})
+    if twice:
+        raise ValueError(f"header {twice[0]!r} occurs more than once")
+    for name, value in headers[: len(expected)]:
+        if name in ("tree", "parent") and not re.fullmatch(rb"[0-9a-f]{40}", value):
+            raise ValueError(f"header {name!r} is not an object id")
+        if name in ("author", "committer") and not _IDENTITY.match(value):
+            raise ValueError(f"header {name!r} is not `name <address> seconds zone`")
