@@ -58,14 +58,17 @@ def review(
     """Validate a branch, plan every host from base to head, and keep one note on the merge request up to date.
 
     Needs no node and no key. The note is posted with the token in RECONCILER_TOKEN or in the file RECONCILER_TOKEN_FILE
-    (scope api, role Reporter). Exits with 0 when the branch is valid, else with 1.
+    (scope api, role Reporter). Exits with 0 when the branch is valid and, as far as a token can tell, everybody who must have seen it
+    (review.require in reconciler.yml of the target branch) has; else with 1.
     """
     from reconciler import review as views
+    from reconciler.cli import ci_gate
     from reconciler.review import ci as planning
 
     held = token.take()
-    found = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
-    text = views.note(found)
+    found, before = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
+    asks = ci_gate.asked(found, before)
+    text = views.note(found, frame=views.Frame(remarks=asks.remarks))
     if html:
         _write(html, views.page(found))
     if json_:
@@ -84,7 +87,8 @@ def review(
         output.line(str(problem), err=True)
     if found.failure:
         output.line(f"error: {found.failure}", err=True)
-    return 0 if found.valid else 1
+    seen = dry_run or ci_gate.settle(found, asks, settings, int(os.environ.get("CI_MERGE_REQUEST_IID") or 0))
+    return 0 if found.valid and seen else 1
 
 
 @ci.command(short_help="Say what the hosts reported for the newest commit.")
@@ -162,7 +166,10 @@ def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem
 # --- what is compared -----------------------------------------------------------------------------------------------
 
 
-def _review(site: Path | None, base: str | None, head: str | None, limits: "Limits") -> "Review":
+def _review(
+    site: Path | None, base: str | None, head: str | None, limits: "Limits"
+) -> tuple["Review", "Source | None"]:
+    """The review, and what it compares with."""
     from reconciler.review import ci as planning
 
     source, folder = _head(site, head)
@@ -171,7 +178,7 @@ def _review(site: Path | None, base: str | None, head: str | None, limits: "Limi
     before = planning.Source(Path(start["repository"]), start["commit"], start["path"]) if start else None
     name = os.environ.get("CI_PROJECT_NAME", "site")
     with _progress() as progress:
-        return planning.told(before, source, label, site=name, limits=limits, progress=progress)
+        return planning.told(before, source, label, site=name, limits=limits, progress=progress), before
 
 
 def _failure(found: "Review") -> list[errors.Problem]:

@@ -216,6 +216,12 @@ def shorten(text: str, limit: int) -> str:
     return kept.rstrip(" ,;:") + "…"
 
 
+def shows(shown: Status | None, wanted: Status, limit: int) -> bool:
+    """Whether a status that the forge shows says what is wanted, as far as a description of `limit` characters can."""
+    text = shorten(wanted.description, limit)
+    return shown is not None and (shown.state, shown.description) == (wanted.state, text)
+
+
 def valid_target(url: str | None) -> str | None:
     """`url` when a forge would take it (http or https, at most 255 characters), else None: a link is not worth a 400."""
     if not url or len(url) > MAX_URL or not url.isascii() or any(c.isspace() for c in url):

@@ -350,3 +350,38 @@ def test_planning_that_takes_too_long_is_said_in_the_note(
     assert "could not be planned" in note
     assert "DeadlineExceeded" in note
     assert ElementTree.parse(junit).getroot().get("failures") == "1"
+
+
+def test_a_job_is_a_gate_as_far_as_its_token_reaches(
+    gitlab: GitLab, repository: sites.Repository, variables: dict[str, str], reconciler: Job
+) -> None:
+    """By the rules of the target branch, which the branch does not change for itself, and which may be newer than the base."""
+    project = gitlab.projects["cloud/site"]
+    (request,) = project.merge_requests
+    project.head(request)
+    repository.git("checkout", "--quiet", "main")
+    strict = repository.commit(
+        {**sites.small(), "reconciler.yml": "name: small\nreview: {require: {data-plane: approval}}\n"}
+    )
+    repository.git("update-ref", "refs/remotes/origin/main", strict)
+    repository.git("checkout", "--quiet", "change")
+    variables = {**variables, "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"}
+    wanted = "an approval by somebody else than the author (data-plane)"
+    done = reconciler("ci", "review", cwd=repository.root, env=variables)
+    assert (done.returncode, f"needs {wanted}" in done.stderr) == (1, True), done.stderr
+    assert "somebody must have seen it" in notes(gitlab)[0]
+    rows = [(row.name, row.status) for row in project.rows]
+    assert rows == [("reconciler/small/review", "failed")]
+    ana = User(51, "ana")
+    gitlab.people[51] = ana
+    project.approve(request, ana)
+    done = reconciler("ci", "review", cwd=repository.root, env=variables)
+    assert done.returncode == 0, done.stderr
+    assert [row.status for row in project.rows if not row.retried] == ["success"]
+    # Pushed to since the job began: an approval of that is none of this.
+    late = {**variables, "CI_COMMIT_SHA": repository.commits[1], "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "0" * 40}
+    done = reconciler("ci", "review", cwd=repository.root, env=late)
+    assert done.returncode == 1 and "this job at 000000000000" in done.stderr
+    without = {name: value for name, value in variables.items() if name != "RECONCILER_TOKEN"}
+    done = reconciler("ci", "review", cwd=repository.root, env=without)
+    assert done.returncode == 0 and f"not checked by this job: {wanted}" in done.stderr

@@ -13,7 +13,7 @@ import structlog
 from reconciler import errors
 from reconciler.fleet.reviews.queue import Reviewed, Told
 from reconciler.forge import Forge, OpenRequest, Status
-from reconciler.forge.api import State, shorten
+from reconciler.forge.api import State, shows
 from reconciler.review import gate
 from reconciler.review.gate import Rules, Verdict
 
@@ -77,7 +77,7 @@ class Gate:
         status = Status(request.head, rules.context, state, text, self._url or None)
         try:
             shown = self._forge.find_status(request.head, rules.context, ref)
-            if shown is None or not self._same(shown, status):
+            if not shows(shown, status, self._forge.description_limit):
                 self._forge.post_status(status, ref)
         except errors.Terminal as error:
             log.warning("review.status", merge_request=request.iid, reason=error.reason, message=str(error))
@@ -85,7 +85,3 @@ class Gate:
             self._refused[told] = self._clock()
             return replace(known, missing=f"its status cannot be posted: {error} [{error.reason}]")
         return replace(known, told=told, missing=text if state == "failed" and wanted else "")
-
-    def _same(self, shown: Status, wanted: Status) -> bool:
-        text = shorten(wanted.description, self._forge.description_limit)
-        return (shown.state, shown.description) == (wanted.state, text)
