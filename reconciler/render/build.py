@@ -414,10 +414,17 @@ class _Builder:
                 used.setdefault(name, f"the connection to {registrar.kind}")
         known = self.site.secrets(self.host)
         self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
+        missing: dict[str, str] = {}
         for name in sorted(used.keys() - known.keys()):
+            # A pair is generated as a whole: both of its halves, known by dotted names, are one thing that is missing.
+            whole = name.partition(".")[0]
+            missing.setdefault(
+                whole if whole in self.site.catalogue.passwords() and whole not in known else name, used[name]
+            )
+        for name, user in missing.items():
             hint = self._filled(name, known)
             self.problems.append(
-                Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {used[name]} needs it", hint)
+                Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {user} needs it", hint)
             )
         if used:
             self._require_opened()

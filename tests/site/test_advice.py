@@ -109,6 +109,11 @@ ROWS = {
         ("'database_password' is missing", "run `reconciler secrets generate`"),
         {"passwords.yml": BASE["passwords.yml"]},
     ),
+    "a key pair that is generated": Row(
+        {"passwords.yml": sealed.text({k: v for k, v in GENERATED.items() if k != "keystone_ssh_key"})},
+        ("'keystone_ssh_key' is missing", "run `reconciler secrets generate`"),
+        {"passwords.yml": BASE["passwords.yml"]},
+    ),
     "a host named by its address": Row(
         {"inventory.yml": own_names("192.0.2.21")},
         ("is an address", "facts: {hostname: …}"),
