@@ -155,9 +155,10 @@ try:
 	@build/$(AS)/bin/pytest -m 'not slow and not engine and not images' $(PYTEST_ARGS)
 
 .PHONY: docs
-docs: $(STAMP) ## Generate the grammar of container options, and the reference of the site's files from the schemas
+docs: $(STAMP) ## Generate the grammar of container options, the reference of the site's files, and the tables of reasons
 	@$(BIN)/python -m tests.options.grammar
 	@$(BIN)/python -m reconciler schema --docs docs/site-reference.md
+	@$(BIN)/python -m tests.support.reasons
 
 .PHONY: clean
 clean: ## Remove what builds and tests made in this checkout (the cache in ~/.cache/reconciler stays)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from reconciler.foreign import line, said
+from reconciler.reasons import Reason
 from reconciler.text import printable
 
 MAX_PROBLEMS: Final = 1000  # of one site: nobody reads more, and each costs time to explain
@@ -24,7 +25,7 @@ class ReconcilerError(Exception):
     """Base of every error this program raises on purpose. `str(error)` never contains a secret, and is printable: it comes
     through foreign.py."""
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    def __init__(self, message: str, *, reason: Reason) -> None:
         super().__init__(said(message, most=_MESSAGE))
         self.reason = reason
 
@@ -36,7 +37,7 @@ class Terminal(ReconcilerError):
 class Transient(ReconcilerError):
     """May heal by itself: try again at the next cycle. `retry_after` is in seconds, None when unknown."""
 
-    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, reason: Reason, retry_after: float | None = None) -> None:
         super().__init__(message, reason=reason)
         self.retry_after = retry_after
 
@@ -100,7 +101,7 @@ class SiteInvalid(Terminal):
         errors = [problem for problem in self.problems if problem.severity == "error"]
         first = errors[0] if errors else "no problem given"
         more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
-        super().__init__(f"{first}{more}", reason="SiteInvalid")
+        super().__init__(f"{first}{more}", reason=Reason.SiteInvalid)
 
 
 def _shown(problems: Sequence[Problem]) -> tuple[Problem, ...]:
@@ -124,7 +125,7 @@ def defect(error: BaseException, what: str) -> Terminal:
     return Terminal(
         f"{what} met a defect of this program: {type(error).__name__} at {places or 'an unknown place'}. "
         "Report it with this line, and with the files that bring it about if they may be shown",
-        reason="InternalError",
+        reason=Reason.InternalError,
     )
 
 

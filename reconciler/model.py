@@ -24,6 +24,7 @@ from reconciler.options.table import Options
 from reconciler.options.values import Healthcheck as Healthcheck
 from reconciler.options.values import Mount as Mount
 from reconciler.options.values import Ulimit as Ulimit
+from reconciler.reasons import Blame, Reason, read
 from reconciler.secret import known
 from reconciler.text import printable
 
@@ -322,19 +323,11 @@ class Applied:
     files: str  # digest of the bound contents of its files
 
 
-class Blame(StrEnum):
-    """Whose fault it is that a container did not take a change."""
-
-    CONFIGURATION = "its configuration"
-    HOST = "the host"
-    SERVICE = "another service"
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a container did not take a change. `again`: when to try once more at the latest."""
 
-    reason: str
+    reason: Reason
     message: str
     blames: Blame
     again: datetime
@@ -436,17 +429,13 @@ class Held:
     """Something that differs and that nothing will be done about, and why."""
 
     target: str
-    # DriftReported, DriftIgnored, Quarantined, PruneGuard, Suspended, Unknown, NotOwned, PolicyDenied, NotAchievable …
-    reason: str
+    reason: Reason
     message: str
     differences: tuple[Difference, ...] = ()
     drift: bool = False
 
     def __post_init__(self) -> None:
         _clean(self, "message")
-
-
-NOT_ACHIEVABLE = "NotAchievable"  # reason of a Held: it was asked for, and something else came of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,7 +462,7 @@ class Outcome:
 
     action: Action
     result: Literal["done", "failed", "skipped", "rolled-back", "unknown"]
-    reason: str = ""
+    reason: Reason | None = None
     message: str = ""
     seconds: float = 0.0
 
@@ -500,7 +489,7 @@ class Condition:
 
     type: str
     status: bool
-    reason: str
+    reason: Reason
     message: str
     since: datetime
     revision: str = ""
@@ -571,6 +560,8 @@ def _build(kind: Any, data: Any) -> Any:
         return data
     if kind is datetime:
         return datetime.fromisoformat(_a(str, data))
+    if kind is Reason:
+        return read(_a(str, data))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(data)
     return _a(kind, data) if kind in (str, int, bool, float, dict, list) else data

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reconciler import data, errors
+from reconciler.reasons import Reason
 from reconciler.system import run
 
 DEFAULT_PATH = Path("/etc/reconciler/reconciler.toml")
@@ -295,4 +296,4 @@ def _typed(section: type, key: str, value: Any) -> Any:
 
 
 def _invalid(message: str) -> errors.Terminal:
-    return errors.Terminal(message, reason="SettingsInvalid")
+    return errors.Terminal(message, reason=Reason.SettingsInvalid)

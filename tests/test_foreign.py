@@ -18,6 +18,7 @@ from reconciler import errors, foreign, model
 from reconciler.engine import faults, health, logs
 from reconciler.forge.client import Answer
 from reconciler.model import Action, CheckResult, Condition, Difference, Held, JobResult, Outcome, Verb
+from reconciler.reasons import Reason
 from reconciler.registrations.failures import Connection, denied, not_yet, of_status, refused, unreachable
 from reconciler.registrations.mariadb import MariaDB
 from reconciler.secret import Secret, keep, known
@@ -42,8 +43,8 @@ def _mariadb(text: str) -> str:
 
 
 MAKERS: dict[str, Callable[[str], object]] = {
-    "Terminal": lambda text: errors.Terminal(text, reason="X"),
-    "Transient": lambda text: errors.Transient(text, reason="X"),
+    "Terminal": lambda text: errors.Terminal(text, reason=Reason.EngineRefused),
+    "Transient": lambda text: errors.Transient(text, reason=Reason.EngineRefused),
     "SiteInvalid": lambda text: errors.SiteInvalid([errors.Problem("f", 1, 1, text)]),
     "root cause": lambda text: errors.root_cause(OSError(text)),
     "wrapped": lambda text: errors.root_cause(ValueError(ConnectionError(text))),
@@ -61,10 +62,10 @@ MAKERS: dict[str, Callable[[str], object]] = {
     "registrar refused": lambda text: refused(text, text),
     "registrar later": lambda text: not_yet(text, text),
     "registrar status": lambda text: of_status("t", text, 418, text),
-    "outcome": lambda text: Outcome(Action(Verb.START, "x", "y"), "failed", "X", text),
+    "outcome": lambda text: Outcome(Action(Verb.START, "x", "y"), "failed", Reason.EngineRefused, text),
     "check": lambda text: CheckResult("a", "b", False, text),
-    "held": lambda text: Held("x", "Unknown", text),
-    "condition": lambda text: Condition("Ready", False, "X", text, datetime.now(UTC)),
+    "held": lambda text: Held("x", Reason.Unknown, text),
+    "condition": lambda text: Condition("Ready", False, Reason.EngineRefused, text, datetime.now(UTC)),
     "job": lambda text: JobResult("x", False, datetime.now(UTC), text),
     "difference": lambda text: Difference("environment.X", "a", text),
     "cause": lambda text: Action(Verb.WRITE, "x", text),
@@ -89,7 +90,7 @@ def test_no_maker_lets_a_secret_through(maker: str, before: str) -> None:
 
 
 def test_controls_do_not_pass(alive: Secret) -> None:
-    shown = str(errors.Terminal("a\x1b[2Jb\r\nc\u202ed", reason="X"))
+    shown = str(errors.Terminal("a\x1b[2Jb\r\nc\u202ed", reason=Reason.EngineRefused))
     assert "\x1b" not in shown and "\r" not in shown and "\u202e" not in shown and "\n" in shown
     assert foreign.said(foreign.said("a\x1bb\\")) == foreign.said("a\x1bb\\")
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler import errors, secret
+from reconciler.reasons import Reason
 
 _SECONDS = 10.0  # for one request
 SIGNATURE = "X-Reconciler-Signature-256"
@@ -115,7 +116,9 @@ def _refusal(host: str, code: int, retry_after: str) -> errors.ReconcilerError:
 
     if code in (409, 429) or code >= 500:
         return errors.Transient(
-            f"{host} is busy: it answers {code}", reason="AlertTargetBusy", retry_after=answers.retry_after(retry_after)
+            f"{host} is busy: it answers {code}",
+            reason=Reason.AlertTargetBusy,
+            retry_after=answers.retry_after(retry_after),
         )
     advice = {
         401: "is the key right?",
@@ -123,7 +126,7 @@ def _refusal(host: str, code: int, retry_after: str) -> errors.ReconcilerError:
         404: "is the address right, is the integration active?",
     }
     hint = advice.get(code, "is the address the final one?" if 300 <= code < 400 else "see its log")
-    return errors.Terminal(f"{host} refuses the alert with {code} ({hint})", reason="AlertTargetRefused")
+    return errors.Terminal(f"{host} refuses the alert with {code} ({hint})", reason=Reason.AlertTargetRefused)
 
 
 def _apprise(target: Mapping[str, Any], message: Mapping[str, str]) -> None:
@@ -177,8 +180,8 @@ def _read(path: Path) -> str:
 
 
 def _unreachable(message: str) -> errors.Transient:
-    return errors.Transient(message, reason="AlertTargetUnreachable")
+    return errors.Transient(message, reason=Reason.AlertTargetUnreachable)
 
 
 def _misconfigured(message: str) -> errors.Terminal:
-    return errors.Terminal(message, reason="AlertTargetMisconfigured")
+    return errors.Terminal(message, reason=Reason.AlertTargetMisconfigured)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from reconciler.model import Condition, Difference, Outcome
+from reconciler.reasons import Reason
 from reconciler.report import Report
 
 Kind = Literal["failing", "drift", "refused", "source", "stalled", "suspended"]
@@ -36,7 +37,7 @@ class Alert:
     host: str
     site: str
     severity: Severity
-    reason: str
+    reason: Reason
     title: str  # one line, the same for as long as the item has this reason
     text: str
     revision: str = ""
@@ -78,7 +79,7 @@ def verdict(report: Report) -> Verdict:
     """What `report` can speak for: what could not be read, or was left undone, is neither well nor ill."""
     planned = report.plan is not None and report.failure is None
     held = report.plan.held if report.plan else ()
-    unknown = {h.target for h in held if h.reason == "Unknown"}
+    unknown = {h.target for h in held if h.reason == Reason.Unknown}
     unknown |= {_item(o) for o in report.outcomes if o.result == "skipped"}
     unknown |= {o.action.target for o in report.outcomes if o.result == "skipped"}
     return Verdict(planned, report.deep, report.source.ok, planned, frozenset(unknown))
@@ -92,7 +93,7 @@ def _failing(report: Report, rules: Rules) -> Iterator[Alert]:
             report,
             "failing",
             _item(outcome),
-            outcome.reason or "ActionFailed",
+            outcome.reason or Reason.ActionFailed,
             f"{outcome.action.verb} {outcome.action.target} failed{back}",
             f"{outcome.action.line}\n{outcome.message}",
             "high",
@@ -110,7 +111,7 @@ def _drift(report: Report) -> Iterator[Alert]:
     """Drift that is still there: held back, or with an action that did not succeed (then `_failing` was first)."""
     for held in report.drift:
         # Whoever suspends a node to work on it knows that it differs.
-        if held.reason != "Suspended":
+        if held.reason != Reason.Suspended:
             text = _details(held.message, held.differences)
             yield _alert(report, "drift", held.target, held.reason, f"{held.target} drifted", text, "medium")
 
@@ -125,13 +126,21 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
         yield _alert(report, "refused", REVISION, refusal.reason, title, text, "high")
     if not report.source.ok and _lasts(conditions.get("SourceReady"), False, now, rules.source_after):
         text = f"{report.source.message}\nThe node keeps to {report.revision[:12] or 'no revision'}."
-        yield _alert(report, "source", SOURCE, report.source.reason, "the repository cannot be read", text, "high")
+        yield _alert(
+            report,
+            "source",
+            SOURCE,
+            report.source.reason or Reason.GitUnreachable,
+            "the repository cannot be read",
+            text,
+            "high",
+        )
     suspended = conditions.get("Suspended")
     if report.suspended and suspended and _lasts(suspended, True, now, rules.suspended_after):
         text = (
             f"{report.suspended}\nNothing is changed or healed since {suspended.since.astimezone():%Y-%m-%d %H:%M %Z}."
         )
-        yield _alert(report, "suspended", SUSPENSION, "Suspended", "still suspended", text, "low")
+        yield _alert(report, "suspended", SUSPENSION, Reason.Suspended, "still suspended", text, "low")
     stalled = conditions.get("Stalled")
     cause = report.cause
     alone = {*map(_item, report.failed), *(held.target for held in report.quarantined)}
@@ -152,7 +161,7 @@ def _alert(
     report: Report,
     kind: Kind,
     item: str,
-    reason: str,
+    reason: Reason,
     title: str,
     text: str,
     severity: Severity,

@@ -24,6 +24,7 @@ from reconciler.alerts import ledger, messages
 from reconciler.alerts.items import Alert, Rules, Verdict, alerts_of, verdict
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
 from reconciler.model import from_json, to_json
+from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
 from reconciler.system import files, run, walls
@@ -46,7 +47,7 @@ class Statistics:
     sent: int = 0
     failed: int = 0
     waiting: int = 0
-    last_reason: str = ""
+    last_reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class Teller:
             try:
                 self._step()
             except Exception as error:  # the thread must outlive whatever a disk or a child does
-                reason = getattr(error, "reason", "InternalError")
+                reason = getattr(error, "reason", Reason.InternalError)
                 text = str(error) if isinstance(error, errors.ReconcilerError) else type(error).__name__
                 log.warning("alerts.failed", reason=reason, message=text)
                 with self._changed:
@@ -189,7 +190,7 @@ class Teller:
                 if book != before:
                     self._save(book)
         except Timeout:
-            raise errors.Transient("another process of this node is at its alerts", reason="Busy") from None
+            raise errors.Transient("another process of this node is at its alerts", reason=Reason.Busy) from None
         with self._changed:
             self._next = self._moment(book, now)
             waiting = {d.item for name in self._settings.targets for d in ledger.due(book, name, now, self._pace)}
@@ -251,7 +252,7 @@ class Teller:
                 s,
                 sent=s.sent + done,
                 failed=s.failed + bool(failure),
-                last_reason=failure.reason if failure else "",
+                last_reason=failure.reason if failure else None,
             )
         if failure is None:
             pause.until, pause.failures, pause.said = None, 0, ""
@@ -311,7 +312,7 @@ class _Failure:
     """An error as `deliver` describes it."""
 
     transient: bool
-    reason: str
+    reason: Reason
     message: str
     retry_after: float | None = None
 

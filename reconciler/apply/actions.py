@@ -18,7 +18,6 @@ from reconciler.model import (
     ASIDE,
     Action,
     Applied,
-    Blame,
     Container,
     Desired,
     Failure,
@@ -30,6 +29,7 @@ from reconciler.model import (
     Verb,
     aside,
 )
+from reconciler.reasons import Blame, Reason
 from reconciler.system import files
 
 DIRECTORY_MODE = 0o770  # kolla's
@@ -126,7 +126,8 @@ class Actions:
         """Raises errors.Terminal (NotOwned): a container that was not known to be ours is never touched."""
         if self._engine.exists(name) and self._engine.identity(name)[0] not in self._owned:
             raise errors.Terminal(
-                f"{name} was made by somebody else, or since this cycle looked; it is left alone", reason="NotOwned"
+                f"{name} was made by somebody else, or since this cycle looked; it is left alone",
+                reason=Reason.NotOwned,
             )
 
     def _make(self, container: Container) -> None:
@@ -215,7 +216,7 @@ class Actions:
         container = self._containers[action.target]
         reload = container.reload
         if reload is None:
-            raise errors.Terminal(f"{container.name} declares no reload", reason="ReloadFailed")
+            raise errors.Terminal(f"{container.name} declares no reload", reason=Reason.ReloadFailed)
         health = self._attempt(lambda: self._do_reload(container), container)
         if health.ok:
             return self._proved(action, container)
@@ -230,7 +231,7 @@ class Actions:
         if code != 0:
             raise errors.Terminal(
                 f"{container.name} refused its new configuration (exit {code}): {output.strip()[-800:]}",
-                reason="ReloadFailed",
+                reason=Reason.ReloadFailed,
             )
 
     def _replace(self, action: Action) -> Outcome:
@@ -304,7 +305,7 @@ class Actions:
         identity, started_at = self._engine.identity(action.target)
         if identity != self._basis.observed.get(action.target):
             raise errors.Transient(
-                f"{action.target} was made anew by another tool while this cycle looked at it", reason="NotOwned"
+                f"{action.target} was made anew by another tool while this cycle looked at it", reason=Reason.NotOwned
             )
         for unit in (d.actual for d in action.differences if d.field == "unit"):
             self._units.disable(unit)
@@ -326,7 +327,7 @@ class Actions:
             if error.reason in _NO_VERDICT:
                 raise
             # What may go by itself is nothing that a commit asked for.
-            reason = "HostFailed" if blame.of(error.reason) is Blame.CONFIGURATION else error.reason
+            reason = Reason.HostFailed if blame.of(error.reason) is Blame.CONFIGURATION else error.reason
             return Health(False, reason, str(error))
         except errors.ReconcilerError as error:
             return Health(False, error.reason, str(error))
@@ -363,7 +364,7 @@ class Actions:
 
     def _with_holder(self, container: Container, health: Healthy) -> Healthy:
         """Of a port that is taken, by whom."""
-        if health.reason != "PortInUse" or "is held by" in health.message:
+        if health.reason != Reason.PortInUse or "is held by" in health.message:
             return health
         who = self._who(health.message, container)
         return Health(False, health.reason, f"{health.message}; {who}") if who else health
@@ -408,7 +409,9 @@ class Actions:
         before = self._basis.failures.get(container.name)
         tries = before.tries + 1 if before and before.reason == health.reason else 1
         message = said(health.message).partition("\n")[0][:300]
-        failure = Failure(health.reason, message, blames, blame.again(tries, datetime.now(UTC)), tries)
+        failure = Failure(
+            health.reason or Reason.Unhealthy, message, blames, blame.again(tries, datetime.now(UTC)), tries
+        )
         self._store.quarantine(container.name, self._part_digest.get(container.name, ""), failure)
 
     # --- jobs and registrations --------------------------------------------------------------------------------------
@@ -418,7 +421,7 @@ class Actions:
         code, output = self._engine.run_once(job)
         message = "" if code == 0 else f"{job.name} ended with exit code {code}: {output.strip()[-1500:]}"
         self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300]))
-        return Outcome(action, "done") if code == 0 else Outcome(action, "failed", "JobFailed", message)
+        return Outcome(action, "done") if code == 0 else Outcome(action, "failed", Reason.JobFailed, message)
 
     def _register(self, action: Action) -> Outcome:
         registration: Registration = self._registrations[action.target]
@@ -440,9 +443,17 @@ _GATED = frozenset({Verb.REPLACE, Verb.RESTART, Verb.RELOAD})
 _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 
 # Somebody removed the container meanwhile, or nobody can tell what became of it.
-_NO_VERDICT = frozenset({"ContainerMissing", "EngineTimeout", "EngineUnreachable"})
+_NO_VERDICT = frozenset({Reason.ContainerMissing, Reason.EngineTimeout, Reason.EngineUnreachable})
 
 # Failures of the service itself, whose own log says more than the engine does.
 _ASK_THE_SERVICE = frozenset(
-    {"Unhealthy", "ExitedEarly", "RestartLoop", "StartTimeout", "PortInUse", "DiskFull", "NotAnswering"}
+    {
+        Reason.Unhealthy,
+        Reason.ExitedEarly,
+        Reason.RestartLoop,
+        Reason.StartTimeout,
+        Reason.PortInUse,
+        Reason.DiskFull,
+        Reason.NotAnswering,
+    }
 )

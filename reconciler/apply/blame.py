@@ -11,35 +11,18 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from reconciler.model import Blame, Container, Failure
+from reconciler.model import Container, Failure
+from reconciler.reasons import Blame, Reason
 
-_C, _H, _S = Blame.CONFIGURATION, Blame.HOST, Blame.SERVICE
-# Every reason for which an action on a container can fail.
-BLAMES: Mapping[str, Blame] = {
-    # what the service itself shows: with the configuration before it works again, or `told_apart` says otherwise
-    "Unhealthy": _C, "StartTimeout": _C, "ExitedEarly": _C, "RestartLoop": _C, "NotAnswering": _C, "ReloadFailed": _C,
-    "ConfigInvalid": _C, "JobFailed": _C, "JobTimeout": _C,
-    # what is asked for and cannot be had
-    "ImageNotFound": _C, "DigestMismatch": _C, "CapabilityRefused": _C, "UlimitRefused": _C, "EngineRefused": _C,
-    "StartFailed": _C,
-    # the host
-    "DiskFull": _H, "PortInUse": _H, "NameInUse": _H, "MountMissing": _H, "MountExchanged": _H, "DeviceMissing": _H,
-    "HostFailed": _H, "EngineTimeout": _H, "EngineUnreachable": _H, "ContainerMissing": _H, "ExecFailed": _H,
-    "NotOwned": _H, "PolicyDenied": _H, "RegistryDenied": _H, "UnitFailed": _H, "FileUnsafe": _H, "FileReadFailed": _H,
-    "FileWriteFailed": _H, "StateLost": _H, "InternalError": _H, "Interrupted": _H,
-    # others
-    "DependencyNotAnswering": _S, "DependencyFailed": _S, "RegistryUnreachable": _S, "PullFailed": _S,
-    "RegistrarUnreachable": _S, "RegistrarDenied": _S, "RegistrarRefused": _S,
-}  # fmt: skip
 _FIRST, _LAST = timedelta(minutes=1), timedelta(hours=1)  # between two tries
 _ENOUGH = 1 << 30  # bytes free
 _PORT = re.compile(r":(\d{1,5})\b")
 _PROGRAM = re.compile(r'exec: "([^"]+)": executable file not found')
 
 
-def of(reason: str) -> Blame:
-    """Whom a reason blames; one that is not in the table, the host: nothing that worked is given up for what nobody knows."""
-    return BLAMES.get(reason, Blame.HOST)
+def of(reason: Reason | None) -> Blame:
+    """Whom a reason blames; one that says nothing of that, the host: nothing that worked is given up for what nobody knows."""
+    return (reason.blames if reason else None) or Blame.HOST
 
 
 def again(tries: int, now: datetime) -> datetime:
@@ -96,10 +79,10 @@ def _program(failure: Failure, container: Container, data_root: str) -> bool:
     return bool(missing and shutil.which(missing[1]))
 
 
-_MENDED: Mapping[str, Callable[[Failure, Container, str], bool]] = {
-    "PortInUse": _port,
-    "DiskFull": _space,
-    "MountMissing": _mounts,
-    "DeviceMissing": _devices,
-    "HostFailed": _program,
+_MENDED: Mapping[Reason, Callable[[Failure, Container, str], bool]] = {
+    Reason.PortInUse: _port,
+    Reason.DiskFull: _space,
+    Reason.MountMissing: _mounts,
+    Reason.DeviceMissing: _devices,
+    Reason.HostFailed: _program,
 }

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.model import Applied, Container, Failure, Job, JobResult, Registration
+from reconciler.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Health:
     """What waiting for a container to become healthy ended with."""
 
     ok: bool
-    reason: str = ""
+    reason: Reason | None = None
     message: str = ""
 
 
@@ -47,7 +48,7 @@ class Healthy(Protocol):
     @property
     def ok(self) -> bool: ...
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> Reason | None: ...
     @property
     def message(self) -> str: ...
 

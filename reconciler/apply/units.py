@@ -1,6 +1,7 @@
 """systemd, as far as adopting another tool's containers needs it."""
 
 from reconciler import errors
+from reconciler.reasons import Reason
 from reconciler.system import run
 
 
@@ -15,8 +16,8 @@ class Systemd:
         try:
             done = run.program(["systemctl", "disable", "--no-reload", unit], seconds=60)
         except errors.Terminal as error:
-            if error.reason == "ProgramMissing":
+            if error.reason == Reason.ProgramMissing:
                 return
             raise
         if done.code != 0:
-            raise errors.Transient(f"cannot disable {unit}: {done.message}", reason="UnitFailed")
+            raise errors.Transient(f"cannot disable {unit}: {done.message}", reason=Reason.UnitFailed)

@@ -12,6 +12,7 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.apply.ports import Engine
 from reconciler.model import VALIDATING, Container, File, Job, Mount
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 FOLDER = ".reconciler-validate"  # below the config root
@@ -128,5 +129,5 @@ def failure(container: str, said: str) -> errors.Terminal:
     """That the configuration is refused."""
     return errors.Terminal(
         f"{container}: its own checker refuses the new configuration, so nothing was touched: {said}",
-        reason="ConfigInvalid",
+        reason=Reason.ConfigInvalid,
     )

@@ -8,6 +8,7 @@ from threading import Event, Semaphore
 
 from reconciler import errors
 from reconciler.model import Action, Outcome, Plan
+from reconciler.reasons import Reason
 
 Perform = Callable[[Action], Outcome]
 _WAITING = 4  # actions under way for each that is at work: those beyond only wait until what they made is healthy
@@ -68,7 +69,7 @@ def walk(
                     finish(_interrupted(waiting.pop(action.id)))
                 elif culprit := _failed_need(action, outcomes):
                     message = f"{culprit.action.id} {culprit.result}"
-                    finish(Outcome(waiting.pop(action.id), "skipped", "DependencyFailed", message))
+                    finish(Outcome(waiting.pop(action.id), "skipped", Reason.DependencyFailed, message))
                 elif all(need in outcomes for need in action.needs) and len(running) < most:
                     running[pool.submit(_guarded, perform, places, stop, waiting.pop(action.id))] = action
             if running:
@@ -80,7 +81,7 @@ def walk(
 
 
 def _interrupted(action: Action) -> Outcome:
-    return Outcome(action, "skipped", "Interrupted", "the program was asked to stop")
+    return Outcome(action, "skipped", Reason.Interrupted, "the program was asked to stop")
 
 
 def _failed_need(action: Action, outcomes: dict[str, Outcome]) -> Outcome | None:
@@ -100,4 +101,4 @@ def _guarded(perform: Perform, places: Slots, stop: Event, action: Action) -> Ou
     except Exception as error:
         # A defect in one action must not stop the others; only its type is shown, its text may hold anything.
         message = f"{type(error).__name__} in {action.id}; see the log with --debug"
-        return Outcome(action, "failed", "InternalError", message, time.monotonic() - started)
+        return Outcome(action, "failed", Reason.InternalError, message, time.monotonic() - started)

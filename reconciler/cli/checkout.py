@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler import errors
+from reconciler.reasons import Reason
 
 NOTHING = "nothing"
 
@@ -46,7 +47,7 @@ def base_of(site: Path, wanted: str | None) -> tuple[Mapping[str, str] | None, s
         if wanted:
             raise errors.Terminal(
                 f"{site} is not in a Git repository, so there is no {wanted!r} (give --base nothing)",
-                reason="RevisionUnknown",
+                reason=Reason.RevisionUnknown,
             )
         return None, NOTHING
     if wanted or (wanted := os.environ.get("CI_MERGE_REQUEST_DIFF_BASE_SHA")):

@@ -12,6 +12,7 @@ from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.model import to_json
 from reconciler.plan import preview
+from reconciler.reasons import Reason
 from reconciler.render import World, bind, render
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
@@ -177,7 +178,7 @@ def _base_site(source: Mapping[str, str] | None, gathered: Gathered) -> Site | N
         raise errors.Terminal(
             f"the revision to compare with ({source.get('commit', '')[:12]}) is not valid itself: {error} (give another "
             "one with --base, or --base nothing)",
-            reason="BaseInvalid",
+            reason=Reason.BaseInvalid,
         ) from None
 
 
@@ -187,7 +188,7 @@ def passwords(argument: Mapping[str, Any], gathered: Gathered) -> list[dict[str,
         catalogue = _catalogue(files(gathered, "source"))
     wanted = set(argument["services"])
     if unknown := wanted - catalogue.services.keys():
-        raise errors.Terminal(f"there is no service {', '.join(sorted(unknown))}", reason="ServiceUnknown")
+        raise errors.Terminal(f"there is no service {', '.join(sorted(unknown))}", reason=Reason.ServiceUnknown)
     return [
         {"name": found.name, "kind": "random", **found.definition, "service": found.service}
         for found in catalogue.password_definitions()
@@ -222,4 +223,4 @@ def _catalogue(content: Content) -> Catalogue:
 def _require_host(site: Site, host: str) -> None:
     if host not in site.hosts:
         known = ", ".join(sorted(site.hosts)[:8])
-        raise errors.Terminal(f"inventory.yml has no host {host!r} (it has {known})", reason="HostUnknown")
+        raise errors.Terminal(f"inventory.yml has no host {host!r} (it has {known})", reason=Reason.HostUnknown)

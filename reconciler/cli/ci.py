@@ -14,6 +14,7 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output, problems, token
 from reconciler.cli.options import json_option
+from reconciler.reasons import Reason
 from reconciler.text import json_text
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
     if settings is None:
         raise errors.Terminal(
             "there is no token or this is no job of GitLab CI: set RECONCILER_TOKEN, CI_SERVER_URL and CI_PROJECT_PATH",
-            reason="ForgeMisconfigured",
+            reason=Reason.ForgeMisconfigured,
         )
     source, _ = _head(site, None)
     commit = source.commit or _resolve(source, "HEAD")
@@ -144,9 +145,9 @@ def diff(before: str, after: str, hosts: tuple[str, ...], site: Path, no_diffs: 
     head = planning.Source(where.top, _resolve_in(where.top, after), where.path)
     with _progress() as progress:
         found = replace(planning.review(base, head, hosts=hosts, progress=progress), base=label)
-    _say_invalid(after, head, found.problems, "SiteInvalid")
+    _say_invalid(after, head, found.problems, Reason.SiteInvalid)
     if base:
-        _say_invalid(before, base, found.base_problems, "BaseInvalid")
+        _say_invalid(before, base, found.base_problems, Reason.BaseInvalid)
     if json_:
         output.as_json(as_json(found))
     elif not found.problems and not found.base_problems:
@@ -154,7 +155,7 @@ def diff(before: str, after: str, hosts: tuple[str, ...], site: Path, no_diffs: 
     return 1 if found.problems or found.base_problems else 0
 
 
-def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem], reason: str) -> None:
+def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem], reason: Reason) -> None:
     for problem in found:
         output.line(str(problem), err=True)
     if found:
@@ -202,7 +203,8 @@ def _checkout(folder: Path) -> checkout.Checkout:
     where = checkout.find(folder)
     if where is None:
         raise errors.Terminal(
-            f"{folder.resolve()} is not in a Git repository (go there, or give --site)", reason="RepositoryUnusable"
+            f"{folder.resolve()} is not in a Git repository (go there, or give --site)",
+            reason=Reason.RepositoryUnusable,
         )
     return where
 
@@ -224,7 +226,7 @@ def _hinting() -> Iterator[None]:
     try:
         yield
     except errors.Terminal as error:
-        if error.reason != "RevisionUnknown" or "CI" not in os.environ:
+        if error.reason != Reason.RevisionUnknown or "CI" not in os.environ:
             raise
         raise errors.Terminal(
             f"{error}; the clone may be too shallow: set GIT_DEPTH to 0", reason=error.reason
@@ -265,7 +267,7 @@ def _write(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
-        raise errors.Terminal(f"cannot write {file}: {error.strerror}", reason="FileUnwritable") from None
+        raise errors.Terminal(f"cannot write {file}: {error.strerror}", reason=Reason.FileUnwritable) from None
 
 
 @contextlib.contextmanager

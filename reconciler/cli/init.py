@@ -20,6 +20,7 @@ from reconciler.cli import checkout, output, problems
 from reconciler.cli.options import json_option
 from reconciler.cli.site import Validated, in_child, source
 from reconciler.phrases import few
+from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
     from reconciler.cli.scaffold import NewHost
@@ -113,7 +114,7 @@ def init(
     key = None if no_age_key else _key(age_key_file or _config_home() / "reconciler" / f"{site}.agekey", target)
     if key is None and not recipients:
         raise errors.Terminal(
-            "without an age key somebody has to open the passwords: give --host-key", reason="AnswerInvalid"
+            "without an age key somebody has to open the passwords: give --host-key", reason=Reason.AnswerInvalid
         )
     told = _told_keys(recipients, machines, key)
     everybody = (*recipients.values(), *((key.recipient,) if key else ()))
@@ -159,7 +160,7 @@ def _ask(question: str, given: str | None, default: str, yes: bool, check: Calla
         if sys.stdin.isatty():
             raise
         raise errors.Terminal(
-            f"nobody answers {question!r}: give it as an option, or --yes for the defaults", reason="AnswerInvalid"
+            f"nobody answers {question!r}: give it as an option, or --yes for the defaults", reason=Reason.AnswerInvalid
         ) from None
     return answer
 
@@ -167,7 +168,7 @@ def _ask(question: str, given: str | None, default: str, yes: bool, check: Calla
 def _require_empty(target: Path) -> None:
     # A clone of a repository that is still empty is as good as an empty folder.
     if target.is_dir() and (there := sorted(path.name for path in target.iterdir() if path.name != ".git")):
-        raise errors.Terminal(f"{target} is not empty ({few(there)}): name a new folder", reason="OutputNotEmpty")
+        raise errors.Terminal(f"{target} is not empty ({few(there)}): name a new folder", reason=Reason.OutputNotEmpty)
 
 
 def _as_name(text: str) -> str:
@@ -205,13 +206,13 @@ def _host_recipients(given: Sequence[str], machines: "Sequence[NewHost]") -> dic
         if name not in {host.name for host in machines} or not path:
             raise errors.Terminal(
                 f"--host-key {text}: write it HOST=FILE, with one of {', '.join(host.name for host in machines)}",
-                reason="AnswerInvalid",
+                reason=Reason.AnswerInvalid,
             )
         try:
             content = Path(path).expanduser().read_text()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not a text"
-            raise errors.Terminal(f"{path} cannot be read: {why}", reason="AnswerInvalid") from None
+            raise errors.Terminal(f"{path} cannot be read: {why}", reason=Reason.AnswerInvalid) from None
         found[name] = public_key(content, path)
     return found
 
@@ -227,13 +228,13 @@ def _key(file: Path, target: Path) -> _Key:
 
     path = file.expanduser().resolve()
     if path.is_relative_to(target):
-        raise errors.Terminal(f"{path} would lie in the site itself: keys stay outside", reason="AnswerInvalid")
+        raise errors.Terminal(f"{path} would lie in the site itself: keys stay outside", reason=Reason.AnswerInvalid)
     if path.exists():
         known = sops.identities(sops.Keys(path))
         if not known:
             raise errors.Terminal(
                 f"{path} names no recipient: it needs the line `# public key: age1…` that age-keygen writes",
-                reason="AnswerInvalid",
+                reason=Reason.AnswerInvalid,
             )
         return _Key(path, known[0])
     content, recipient = new_identity(datetime.now(UTC))
@@ -339,7 +340,7 @@ def _commit(target: Path) -> str:
         if done.code:
             raise errors.Terminal(
                 f"the site is made, and not committed: git {words[0]}: {done.message} (commit it yourself)",
-                reason="GitFailed",
+                reason=Reason.GitFailed,
             )
         text = done.stdout.decode().strip()
     return text

@@ -14,6 +14,7 @@ from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.doctor import show as show_checks
 from reconciler.cli.options import json_option
+from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
     from reconciler.node.doctor import Check
@@ -145,7 +146,7 @@ def _require_same(path: Path, text: str, force: bool) -> None:
     changes = difflib.unified_diff(before.splitlines(), text.splitlines(), str(path), "these options", lineterm="", n=1)
     output.diff("\n".join(f"    {line}" for line in changes))
     raise errors.Terminal(
-        f"{path} is there and differs (edit it, or overwrite it with --force)", reason="SettingsDiffer"
+        f"{path} is there and differs (edit it, or overwrite it with --force)", reason=Reason.SettingsDiffer
     )
 
 
@@ -160,7 +161,7 @@ def _check(loaded: "Settings", *, quiet: bool) -> list["Check"]:
     if failed:
         raise errors.Terminal(
             "something this node needs is not right: nothing was installed (see above, or use --no-check)",
-            reason="CheckFailed",
+            reason=Reason.CheckFailed,
         )
     return found
 
@@ -235,6 +236,6 @@ def _start(root: Path, path: Path, *, start: bool, say: Callable[..., None]) -> 
     done = run.program(["systemctl", "enable", "--now", "reconciler"], seconds=120)
     if done.code != 0:
         raise errors.Terminal(
-            f"the service did not start: {done.message} (see journalctl -u reconciler)", reason="ServiceFailed"
+            f"the service did not start: {done.message} (see journalctl -u reconciler)", reason=Reason.ServiceFailed
         )
     say("\nthe service runs (reconciler status, journalctl -u reconciler)", "ok")

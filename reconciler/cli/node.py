@@ -10,6 +10,7 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
     from reconciler.node.node import Node
@@ -109,6 +110,6 @@ def _cycle(node: "Node", deep: bool | None, poll: bool, wait: float) -> "Report"
         try:
             return cycle.reconcile(node, trigger="command", deep=deep, poll=poll)
         except errors.Transient as error:
-            if error.reason != "Busy" or time.monotonic() > deadline:
+            if error.reason != Reason.Busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)

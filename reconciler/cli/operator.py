@@ -9,6 +9,7 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
     from reconciler.state import StateDirectory
@@ -85,7 +86,7 @@ def retry(container: str | None, json_: bool) -> None:
     if container and container not in held:
         raise errors.Terminal(
             f"there is nothing to try again about {container} ({', '.join(held) or 'nor about anything else'})",
-            reason="NotQuarantined",
+            reason=Reason.NotQuarantined,
         )
     state.release(container)
     released = [container] if container else held

@@ -16,6 +16,7 @@ from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.cli.site import in_child, source
 from reconciler.model import Difference, Plan
 from reconciler.phrases import few
+from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
     from reconciler.model import Action, Difference, Held, Plan
@@ -93,7 +94,7 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
 
     settings, began = load_settings(), datetime.now().astimezone()
     found = node_plan(settings)
-    unknown = [item for item in found.held if item.reason == "Unknown"]
+    unknown = [item for item in found.held if item.reason == Reason.Unknown]
     looked = f"looked at {began:%H:%M:%S}"
     explained = (StateDirectory(settings.state_dir).report or {}).get("explained", {})
     state = [action for action in found.actions if action.drift]
@@ -152,7 +153,7 @@ def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan],
     if unknown := set(hosts) - set(known):
         raise errors.Terminal(
             f"inventory.yml has no host {', '.join(sorted(unknown))} (it has {', '.join(sorted(known)[:8])})",
-            reason="HostUnknown",
+            reason=Reason.HostUnknown,
         )
     chosen = [host for host in known if not hosts or host in hosts]
     count = max(1, min(os.cpu_count() or 1, len(chosen) // _HOSTS_PER_CHILD))
@@ -165,7 +166,7 @@ def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan],
         answers = list(pool.map(work, [chosen[start::count] for start in range(count)]))
     plans = {plan.host: plan for answer in answers for plan in answer.plans}
     if plans.keys() != set(chosen):
-        raise errors.Terminal("the child processes answer for other hosts than asked", reason="ChildFailed")
+        raise errors.Terminal("the child processes answer for other hosts than asked", reason=Reason.ChildFailed)
     return [plans[host] for host in chosen], list(answers[0].policy)
 
 
@@ -179,7 +180,7 @@ def node_plan(settings: "Settings") -> Plan:
         if aim is None:
             raise errors.Terminal(
                 "this node has not accepted any revision yet (run `reconciler reconcile`, or see `reconciler doctor`)",
-                reason="NoRevision",
+                reason=Reason.NoRevision,
             )
         return planned(node, aim)
     finally:

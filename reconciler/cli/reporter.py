@@ -121,7 +121,7 @@ def _show(found: "Round") -> None:
                 v.member.group,
                 v.state + (" (stale)" if v.stale else ""),
                 v.commit[:12],
-                v.reason,
+                v.reason or "",
                 v.message,
             ]
             for v in found.views

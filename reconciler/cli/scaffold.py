@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from reconciler import data, errors
+from reconciler.reasons import Reason
 from reconciler.secret import Secret
 
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
@@ -115,7 +116,7 @@ def _require_family(address: str, host: NewHost) -> None:
 
 
 def _wrong(message: str) -> errors.Terminal:
-    return errors.Terminal(message, reason="AnswerInvalid")
+    return errors.Terminal(message, reason=Reason.AnswerInvalid)
 
 
 def make(answers: Answers) -> dict[str, str]:
@@ -195,7 +196,7 @@ def public_key(content: str, name: str) -> str:
                 return f"{kind} {key}"
     raise errors.Terminal(
         f"{name} holds no ed25519 or RSA public key: give the host's /etc/ssh/ssh_host_ed25519_key.pub",
-        reason="AnswerInvalid",
+        reason=Reason.AnswerInvalid,
     )
 
 

@@ -11,6 +11,7 @@ from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.site import in_child, source
+from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
     from reconciler.secrets import sops
@@ -83,7 +84,7 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
     rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
     spec = next((spec for spec in _specs(rows) if spec.name == name), None)
     if spec is None:
-        raise errors.Terminal(f"no service uses a password {name!r}", reason="SecretUnknown")
+        raise errors.Terminal(f"no service uses a password {name!r}", reason=Reason.SecretUnknown)
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
     if json_:
         output.as_json({"file": str(site / FILE), "rotated": [name]})
@@ -110,7 +111,8 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
         files.read_nofollow(site, FILE)
     except FileNotFoundError:
         raise errors.Terminal(
-            f"{site / FILE} does not exist (make it with `reconciler secrets generate {site}`)", reason="SecretMissing"
+            f"{site / FILE} does not exist (make it with `reconciler secrets generate {site}`)",
+            reason=Reason.SecretMissing,
         ) from None
     found = in_child("sealed", {"source": source(site), "file": FILE}, Sealed)
     present, recipients = found.names, found.recipients
@@ -164,7 +166,7 @@ def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
             try:
                 opened = prepare.unlock(answer.locked, answer.desired, keys)
             except errors.Terminal as error:
-                if error.reason != "SopsNoKey":
+                if error.reason != Reason.SopsNoKey:
                     raise
                 continue  # a host whose own files this key does not open
             for file in answer.desired.files:

@@ -10,6 +10,7 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output, problems
 from reconciler.cli.options import json_option, key_options, site_argument
+from reconciler.reasons import Reason
 from reconciler.text import json_text, printable
 
 T = TypeVar("T")
@@ -154,7 +155,7 @@ def render(
     from reconciler.system import files
 
     if out.is_dir() and any(out.iterdir()) and not force:
-        raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason="OutputNotEmpty")
+        raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason=Reason.OutputNotEmpty)
     answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
     keys = sops.Keys(age_key_file, ssh_key_file) if secrets == "sops" else None
     values = prepare.unlock(answer.locked, answer.desired, keys) if keys else None

@@ -10,6 +10,7 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.reasons import Reason
 from reconciler.text import json_text
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _follow(settings: "Settings", json_: bool) -> None:
 
     good = _state(settings).memory().last_good
     if good is None:
-        raise errors.Terminal("this node has not converged yet, so nothing here is ours", reason="NoRevision")
+        raise errors.Terminal("this node has not converged yet, so nothing here is ours", reason=Reason.NoRevision)
     ours = {container.name for container in good.containers}
     happenings = Happenings()
 
@@ -212,7 +213,7 @@ def _show(
 
 
 def _is(name: str, condition: dict[str, Any], hangs: float) -> str:
-    if (name in ("Ready", "Drifted") and hangs) or (name == "Drifted" and condition["reason"] == "Unknown"):
+    if (name in ("Ready", "Drifted") and hangs) or (name == "Drifted" and condition["reason"] == Reason.Unknown):
         return "unknown"
     return "yes" if condition["status"] else "no"
 

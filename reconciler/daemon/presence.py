@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import errors
+from reconciler.reasons import Reason
 
 RUNTIME = Path("/run/reconciler")
 _NAME = "daemon.lock"
@@ -54,7 +55,7 @@ class Presence:
             raise errors.Terminal(
                 f"another daemon (process {found.pid if found else 'unknown'}) runs with the state in {state_dir} (stop it first: "
                 "systemctl stop reconciler)",
-                reason="AlreadyRunning",
+                reason=Reason.AlreadyRunning,
             ) from None
         self._tell(0.0, 0.0)
 

@@ -31,6 +31,7 @@ from reconciler.model import ASIDE
 from reconciler.node import cycle
 from reconciler.node.node import Node
 from reconciler.node.target import Target
+from reconciler.reasons import Reason
 from reconciler.report import Report, text
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
@@ -105,7 +106,7 @@ class Daemon:
                 self._notify.status(str(error))
                 log.error("cycle.failed", reason=error.reason, message=str(error))
             except Exception as error:  # whatever a cycle meets, the daemon lives to run the next one
-                self.metrics.error("InternalError")
+                self.metrics.error(Reason.InternalError)
                 self._applying.failed(time.monotonic())
                 log.error("cycle.crashed", error=type(error).__name__, frames=frames(error))
 
@@ -122,7 +123,7 @@ class Daemon:
             with self._notify.working(), self.page.working(), self.metrics.working(), self._working():
                 report = cycle.reconcile(self.node, trigger=name, poll=poll)
         except errors.Transient as error:
-            if error.reason != "Busy":
+            if error.reason != Reason.Busy:
                 raise
             log.info("cycle.busy", message=str(error))
             self._later(_BUSY_SECONDS)
@@ -144,7 +145,9 @@ class Daemon:
 
     def _after(self, report: Report, *, poll: bool) -> None:
         ended = time.monotonic()
-        self._awaited = not report.revision and report.source.reason.startswith("Engine")
+        self._awaited = (
+            not report.revision and report.source.reason is not None and report.source.reason.api == "engine"
+        )
         if poll and report.source.ok:
             self._git.succeeded()
         elif poll:
@@ -160,7 +163,7 @@ class Daemon:
         self._follow()
         self._tell(report)
 
-    def _source_failed(self, reason: str, retry_after: float | None) -> None:
+    def _source_failed(self, reason: Reason | None, retry_after: float | None) -> None:
         pause = self._git.failed(time.monotonic(), retry_after)
         log.info("source.backoff", reason=reason, failures=self._git.failures, seconds=round(pause, 1))
 

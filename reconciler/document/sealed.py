@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from reconciler.document.yaml import Document, Path
 from reconciler.errors import Problem
+from reconciler.reasons import Reason
 
 METADATA: Final = "sops"
-_NOT_ENCRYPTED: Final = "SopsNotEncrypted"
-_FAILED: Final = "SopsFailed"
-_REMOTE: Final = "SopsRemoteKey"
-_NO_MAC: Final = "SopsMacMismatch"
+_NOT_ENCRYPTED: Final = Reason.SopsNotEncrypted
+_FAILED: Final = Reason.SopsFailed
+_REMOTE: Final = Reason.SopsRemoteKey
+_NO_MAC: Final = Reason.SopsMacMismatch
 
 _CIPHERTEXT: Final = re.compile(
     r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+=*),iv:([A-Za-z0-9+/]+=*),tag:([A-Za-z0-9+/]+=*),type:([a-z]+)\]"
@@ -59,10 +60,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """One thing for which a node refuses the file. `reason` is of the closed set of docs/operations.md."""
+    """One thing for which a node refuses the file. `reason` is what the node would say."""
 
     problem: Problem
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def _leaves(data: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
 _BY_HAND: Final = "change it with `sops edit {file}`, not by hand; if it was ever pushed, choose another value"
 
 
-def _value(path: Path, value: Any, suffix: str) -> tuple[str, str, str] | None:
+def _value(path: Path, value: Any, suffix: str) -> tuple[str, str, Reason] | None:
     """What is wrong with one value, what to do, and the reason; None when nothing is."""
     if value is None or value == "":
         return None
@@ -148,7 +149,7 @@ def _value(path: Path, value: Any, suffix: str) -> tuple[str, str, str] | None:
         return "cannot be opened: its parts have the wrong length", f"restore it from history, or {_BY_HAND}", _FAILED
     if match[4] != "str":
         hint = "run `sops edit {file}` and put it in quotes, as it is meant: a number may have lost its spelling (0123, 1e5)"
-        return f"is no text but of type {match[4]}", hint, "SopsNotText"
+        return f"is no text but of type {match[4]}", hint, Reason.SopsNotText
     return None
 
 
@@ -163,7 +164,7 @@ def _decoded(text: str) -> bytes | None:
 
 
 def _metadata(document: Document, metadata: Mapping[str, Any]) -> Iterator[Flaw]:
-    def flaw(key: str, message: str, hint: str, reason: str) -> Flaw:
+    def flaw(key: str, message: str, hint: str, reason: Reason) -> Flaw:
         path = (METADATA, key) if key in metadata else (METADATA,)
         return Flaw(document.place(path, key=True).problem(message, hint), reason)
 
@@ -198,7 +199,8 @@ def _age(document: Document, rows: Any) -> Iterator[Flaw]:
     if not isinstance(rows, list) or not rows:
         place = document.place((METADATA, "age"), key=True)
         yield Flaw(
-            place.problem("has no age recipient", "name them in .sops.yaml, and run `sops updatekeys`"), "SopsNoKey"
+            place.problem("has no age recipient", "name them in .sops.yaml, and run `sops updatekeys`"),
+            Reason.SopsNoKey,
         )
         return
     for index, row in enumerate(rows):

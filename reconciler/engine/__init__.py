@@ -19,6 +19,7 @@ from reconciler.engine.observe import EngineView
 from reconciler.model import Container, Desired, Image, Job, State, Volume
 from reconciler.options import requests
 from reconciler.options.normal import normal
+from reconciler.reasons import Reason
 
 __all__ = ["Engine", "EngineView", "Event", "Health"]
 
@@ -169,21 +170,24 @@ class Engine:
         """
         doing = f"pull {image}"
         repository, tag = parse_repository_tag(image)
-        with self._connection.asking(doing, image=image, fallback="PullFailed"):
+        with self._connection.asking(doing, image=image, fallback=Reason.PullFailed):
             for step in self._connection.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
                 if "error" in step:
                     raise faults.explain(
-                        faults.first_line(step["error"]), doing=doing, image=image, fallback="PullFailed"
+                        faults.first_line(step["error"]), doing=doing, image=image, fallback=Reason.PullFailed
                     )
                 detail = step.get("progressDetail") or {}
                 if on_progress and detail.get("total"):
                     on_progress(str(step.get("id", "")), int(detail.get("current", 0)), int(detail["total"]))
         data = self._connection.inspect_image(image)
         if data is None:
-            raise errors.Transient(f"{doing}: it is not there though the engine reported success", reason="PullFailed")
+            raise errors.Transient(
+                f"{doing}: it is not there though the engine reported success", reason=Reason.PullFailed
+            )
         if tag and tag.startswith("sha256:") and not any(d.endswith(tag) for d in data.get("RepoDigests") or ()):
             raise errors.Terminal(
-                f"{doing}: what registry {faults.registry(image)} served has another digest", reason="DigestMismatch"
+                f"{doing}: what registry {faults.registry(image)} served has another digest",
+                reason=Reason.DigestMismatch,
             )
 
     def image(self, reference: str) -> Image | None:
@@ -232,7 +236,7 @@ class Engine:
         api = self._connection.api
         with self._watched(name):
             self._connection.settle(
-                f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback="StartFailed"
+                f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback=Reason.StartFailed
             )
 
     def stop(self, name: str, timeout: int | None = None) -> None:
@@ -267,7 +271,7 @@ class Engine:
                 f"restart {name}",
                 lambda: api.restart(name, timeout=seconds),
                 restarted,
-                fallback="StartFailed",
+                fallback=Reason.StartFailed,
                 patience=seconds + 10.0,
             )
 
@@ -297,7 +301,9 @@ class Engine:
             return
         api, identity = self._connection.api, str(data["Id"])
         if not self._is_ours(data["Config"].get("Labels") or {}) and identity not in adopted:
-            raise errors.Terminal(f"remove {name}: it was made by somebody else and is left alone", reason="NotOwned")
+            raise errors.Terminal(
+                f"remove {name}: it was made by somebody else and is left alone", reason=Reason.NotOwned
+            )
 
         def remove() -> None:
             try:
@@ -329,7 +335,7 @@ class Engine:
             raise errors.Terminal(
                 f"{doing}: it was given a number of CPUs by hand, and the engine does not let a period be set beside that. "
                 f"Remove the container ({container.name}): it is made anew",
-                reason="EngineRefused",
+                reason=Reason.EngineRefused,
             )
         for body in requests.updates(now, want, cpus=facts.cpus, shared=shared):
             self._connection.ask(doing, self._connection.post, "/containers/{0}/update", str(data["Id"]), body)
@@ -399,14 +405,14 @@ class Engine:
             raise errors.Terminal(
                 f"{name} was stopped: while it was started, what it binds became something else ({why}). Look who may write to "
                 "the folders above",
-                reason="MountExchanged",
+                reason=Reason.MountExchanged,
             )
 
     def _require(self, name: str) -> Mapping[str, Any]:
         data = self._connection.inspect(name)
         if data is None:
             raise errors.Transient(
-                f"there is no container {name} (it was removed meanwhile)", reason="ContainerMissing"
+                f"there is no container {name} (it was removed meanwhile)", reason=Reason.ContainerMissing
             )
         return data
 

@@ -15,6 +15,7 @@ from docker.transport import UnixHTTPAdapter
 
 from reconciler import errors
 from reconciler.engine import faults, parse
+from reconciler.reasons import Reason
 
 T = TypeVar("T")
 
@@ -83,14 +84,14 @@ class Connection:
         return self._facts
 
     @contextlib.contextmanager
-    def asking(self, doing: str, *, image: str = "", fallback: str = "EngineRefused") -> Iterator[None]:
+    def asking(self, doing: str, *, image: str = "", fallback: Reason = Reason.EngineRefused) -> Iterator[None]:
         """Turns what the client raises into errors of the hierarchy."""
         try:
             yield
         except _RAISED as error:
             raise faults.translate(error, doing=doing, image=image, fallback=fallback) from None
 
-    def ask(self, doing: str, call: Callable[..., T], *arguments: Any, fallback: str = "EngineRefused") -> T:
+    def ask(self, doing: str, call: Callable[..., T], *arguments: Any, fallback: Reason = Reason.EngineRefused) -> T:
         """Call and return, errors translated."""
         with self.asking(doing, fallback=fallback):
             return call(*arguments)
@@ -101,7 +102,7 @@ class Connection:
         call: Callable[[], object],
         reached: Callable[[], bool],
         *,
-        fallback: str = "EngineRefused",
+        fallback: Reason = Reason.EngineRefused,
         patience: float = 10.0,
     ) -> None:
         """Ask for a change. When the answer does not come in time, look every half second whether it happened.
@@ -112,7 +113,7 @@ class Connection:
         try:
             self.ask(doing, call, fallback=fallback)
         except errors.Transient as error:
-            if error.reason != "EngineTimeout":
+            if error.reason != Reason.EngineTimeout:
                 raise
             deadline = time.monotonic() + patience
             while not reached():

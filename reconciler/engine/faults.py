@@ -14,6 +14,7 @@ from docker import errors as docker_errors
 
 from reconciler import errors
 from reconciler.foreign import said
+from reconciler.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,73 +22,75 @@ class Rule:
     """`words` is a pattern searched for in the engine's text, `advice` what to do about it."""
 
     words: str
-    reason: str
+    reason: Reason
     advice: str
     transient: bool = False
 
 
 _ANY: Sequence[Rule] = (
-    Rule("no space left on device|disk quota exceeded", "DiskFull", "make room for the engine's data", True),
+    Rule("no space left on device|disk quota exceeded", Reason.DiskFull, "make room for the engine's data", True),
 )
 _PULL: Sequence[Rule] = (
     *_ANY,
     Rule(
         "verification failed for digest|unexpected commit digest|failed size validation|does not match.*digest",
-        "DigestMismatch",
+        Reason.DigestMismatch,
         "the registry served other content than the digest names",
     ),
     Rule(
         "pull access denied|unauthorized|authentication required|no basic auth credentials|denied: |forbidden",
-        "RegistryDenied",
+        Reason.RegistryDenied,
         "check the name, and the engine's login for that registry",
     ),
     Rule(
         "manifest unknown|manifest for .* not found|name unknown|not found: |no matching manifest",
-        "ImageNotFound",
+        Reason.ImageNotFound,
         "check name and tag",
     ),
     Rule(
-        "invalid reference format|invalid repository name|repository name must be", "ImageNotFound", "correct the name"
+        "invalid reference format|invalid repository name|repository name must be",
+        Reason.ImageNotFound,
+        "correct the name",
     ),
     Rule(
         "connection refused|no such host|i/o timeout|deadline exceeded|TLS handshake|x509|connection reset|no route to host|"
         "network is unreachable|server gave HTTP response to HTTPS client|EOF|Client.Timeout|server misbehaving|received unexpected HTTP status|"
         "toomanyrequests|Service Unavailable|Bad Gateway",
-        "RegistryUnreachable",
+        Reason.RegistryUnreachable,
         "check that the registry runs and that this host reaches it",
         True,
     ),
 )
 _CONTAINER: Sequence[Rule] = (
     *_ANY,
-    Rule("container name .* is already in use", "NameInUse", "remove or rename the other container"),
-    Rule("No such image", "ImageNotFound", "pull it first"),
-    Rule("port is already allocated|address already in use", "PortInUse", "end what listens there, or take another port", True),
+    Rule("container name .* is already in use", Reason.NameInUse, "remove or rename the other container"),
+    Rule("No such image", Reason.ImageNotFound, "pull it first"),
+    Rule("port is already allocated|address already in use", Reason.PortInUse, "end what listens there, or take another port", True),
     Rule(
         "bind source path does not exist|is not a shared mount|is not a shared or slave mount|error mounting|"
         "error while creating mount source path|invalid mount config",
-        "MountMissing",
+        Reason.MountMissing,
         "make the folder or mount it, or correct the volume",
     ),
-    Rule("unknown capability|unable to apply caps|invalid CapAdd|invalid CapDrop", "CapabilityRefused", "ask for a capability that this host has"),
-    Rule("setting rlimit|invalid ulimit|ulimit", "UlimitRefused", "lower the ulimit, or raise the engine's own"),
+    Rule("unknown capability|unable to apply caps|invalid CapAdd|invalid CapDrop", Reason.CapabilityRefused, "ask for a capability that this host has"),
+    Rule("setting rlimit|invalid ulimit|ulimit", Reason.UlimitRefused, "lower the ulimit, or raise the engine's own"),
     Rule(
         "error gathering device information|no such device|not a device node|could not select device driver",
-        "DeviceMissing",
+        Reason.DeviceMissing,
         "load the driver, or take the device out",
     ),
     Rule(
         "apparmor|selinux|cgroup|iptables|containerd.{0,60}(unavailable|refused|no such file)|failed to create endpoint|network .* not found|"
         "cannot allocate memory|too many open files|input/output error|unknown or invalid runtime name",
-        "HostFailed",
+        Reason.HostFailed,
         "mend the host; it is tried again by itself",
     ),
-    Rule("No such container|marked for removal", "ContainerMissing", "it was removed meanwhile", True),
+    Rule("No such container|marked for removal", Reason.ContainerMissing, "it was removed meanwhile", True),
 )  # fmt: skip
 
 
 def translate(
-    error: Exception, *, doing: str, image: str = "", fallback: str = "EngineRefused"
+    error: Exception, *, doing: str, image: str = "", fallback: Reason = Reason.EngineRefused
 ) -> errors.ReconcilerError:
     """An error of the hierarchy for what docker-py, requests or urllib3 raised while `doing` ("start keystone").
 
@@ -98,7 +101,7 @@ def translate(
     if _is_timeout(error):
         return errors.Transient(
             f"the engine did not answer in time to: {doing} (it hangs or is overloaded: `journalctl -u docker`, load and disk)",
-            reason="EngineTimeout",
+            reason=Reason.EngineTimeout,
         )
     if isinstance(error, docker_errors.APIError):
         text = first_line(str(error.explanation or error))
@@ -123,7 +126,7 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def explain(
-    text: str, *, doing: str, image: str = "", fallback: str = "EngineRefused", transient: bool = False
+    text: str, *, doing: str, image: str = "", fallback: Reason = Reason.EngineRefused, transient: bool = False
 ) -> errors.ReconcilerError:
     """The error for the engine's own words."""
     where = f"{doing} (registry {registry(image)})" if image else doing
@@ -131,7 +134,7 @@ def explain(
         if re.search(rule.words, text, re.IGNORECASE if rule.words.islower() else 0):
             kind = errors.Transient if rule.transient else errors.Terminal
             return kind(f"{where}: {text} ({rule.advice})", reason=rule.reason)
-    kind = errors.Transient if transient and fallback != "StartFailed" else errors.Terminal
+    kind = errors.Transient if transient and fallback != Reason.StartFailed else errors.Terminal
     return kind(f"{where}: {text}", reason=fallback)
 
 
@@ -143,7 +146,7 @@ def unreachable(error: Exception) -> errors.Transient:
     text = getattr(cause, "strerror", None) or first_line(str(cause))
     return errors.Transient(
         f"the Docker Engine does not answer: {text} (check `systemctl status docker` and the engine's address in the settings)",
-        reason="EngineUnreachable",
+        reason=Reason.EngineUnreachable,
     )
 
 

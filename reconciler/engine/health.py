@@ -13,6 +13,7 @@ from reconciler.engine.connection import Connection
 from reconciler.engine.observe import execute
 from reconciler.foreign import said
 from reconciler.model import Container, Image, Running, State
+from reconciler.reasons import Reason
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
 _PROBE_EVERY = 1.0
@@ -20,20 +21,20 @@ _SETTLED = timedelta(seconds=10)
 _TOLERATED_RESTARTS = 2  # a service may stumble once over another that is not quite there
 # What of a service's own last words says that the host is at fault.
 _OF_THE_HOST = {
-    "PortInUse": re.compile(r"address already in use|EADDRINUSE|cannot bind socket", re.IGNORECASE),
-    "DiskFull": re.compile(r"no space left on device|ENOSPC|disk quota exceeded", re.IGNORECASE),
+    Reason.PortInUse: re.compile(r"address already in use|EADDRINUSE|cannot bind socket", re.IGNORECASE),
+    Reason.DiskFull: re.compile(r"no space left on device|ENOSPC|disk quota exceeded", re.IGNORECASE),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`reason` is "" when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse, DiskFull or ContainerMissing.
+    """`reason` is None when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse, DiskFull or ContainerMissing.
 
     `message` is one line without the container's name; `log` holds its last output lines, `seconds` how long it took.
     """
 
     ok: bool
-    reason: str = ""
+    reason: Reason | None = None
     message: str = ""
     seconds: float = 0.0
     log: tuple[str, ...] = ()
@@ -62,7 +63,7 @@ class Waiter:
         while True:
             data = self._connection.inspect(self._name)
             if data is None:
-                return self._end("ContainerMissing", "was removed while it started")
+                return self._end(Reason.ContainerMissing, "was removed while it started")
             found = parse.running(data, Image(id=""), owner="", engine=parse.Facts())
             failure = self._failure(found)
             if failure is not None:
@@ -77,7 +78,7 @@ class Waiter:
             else:
                 good_since = None
             if now - self._began > timeout + stability:
-                return self._end("StartTimeout", f"did not become healthy within {timeout:g} s ({_state(data)})")
+                return self._end(Reason.StartTimeout, f"did not become healthy within {timeout:g} s ({_state(data)})")
             time.sleep(min(pause, max(good_since + stability - now, 0.01)) if good_since else pause)
             pause = min(pause * 1.5, _SLOWEST_LOOK)
 
@@ -90,12 +91,12 @@ class Waiter:
         restarts = found.restart_count - self._restarts
         if restarts > _TOLERATED_RESTARTS:
             code = f" with exit code {found.exit_code}" if found.state is not State.RUNNING else ""
-            return self._end("RestartLoop", f"ended{code} and was started again {restarts} times")
+            return self._end(Reason.RestartLoop, f"ended{code} and was started again {restarts} times")
         if found.state in (State.EXITED, State.DEAD):
             why = f": {said(found.error)}" if found.error else ""
-            return self._end("ExitedEarly", f"exited with code {found.exit_code}{why}")
+            return self._end(Reason.ExitedEarly, f"exited with code {found.exit_code}{why}")
         if found.health == "unhealthy":
-            return self._end("Unhealthy", "its health check fails")
+            return self._end(Reason.Unhealthy, "its health check fails")
         return None
 
     def _is_healthy(self, found: Running, data: Mapping[str, Any]) -> bool:
@@ -120,9 +121,9 @@ class Waiter:
         except errors.ReconcilerError:
             return False
 
-    def _end(self, reason: str, message: str) -> Health:
+    def _end(self, reason: Reason, message: str) -> Health:
         text = logs.last_words(self._connection, self._container, self._name)
-        if reason in ("ExitedEarly", "RestartLoop", "Unhealthy", "StartTimeout"):
+        if reason in (Reason.ExitedEarly, Reason.RestartLoop, Reason.Unhealthy, Reason.StartTimeout):
             said = (
                 (word, line) for word, words in _OF_THE_HOST.items() for line in text.splitlines() if words.search(line)
             )

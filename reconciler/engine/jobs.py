@@ -10,6 +10,7 @@ from reconciler.engine import logs, options
 from reconciler.engine.connection import Connection
 from reconciler.model import Container, Job, State
 from reconciler.options.normal import digest
+from reconciler.reasons import Reason
 
 _KEEP_LINES = 60
 _WAIT_SECONDS = 20.0  # of one wait request
@@ -64,7 +65,7 @@ class Runner:
         if not self._is_ours(labels) or labels.get(options.JOB) != job.name:
             raise errors.Terminal(
                 f"run {job.name}: a container of that name was made by somebody else (remove or rename it)",
-                reason="NameInUse",
+                reason=Reason.NameInUse,
             )
 
     def _wait(self, job: Job, deadline: float) -> int:
@@ -82,13 +83,13 @@ class Runner:
                 self._remove(job.name)
                 raise errors.Terminal(
                     f"{job.name} did not end within {job.timeout:g} s and was stopped" + (f":\n{text}" if text else ""),
-                    reason="JobTimeout",
+                    reason=Reason.JobTimeout,
                 )
             try:
                 with self._connection.asking(f"wait for {job.name}"):
                     api: Any = self._connection.api
                     api.wait(job.name, timeout=min(left, _WAIT_SECONDS))
             except errors.Transient as error:
-                if error.reason != "EngineTimeout":
+                if error.reason != Reason.EngineTimeout:
                     raise
-        raise errors.Transient(f"{job.name} was removed while it ran", reason="ContainerMissing")
+        raise errors.Transient(f"{job.name} was removed while it ran", reason=Reason.ContainerMissing)

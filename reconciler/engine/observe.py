@@ -14,6 +14,7 @@ from reconciler.engine.connection import THREADS, Connection
 from reconciler.engine.events import Event
 from reconciler.foreign import said, whole_lines
 from reconciler.model import ASIDE, Container, Desired, Image, Running, State, Volume
+from reconciler.reasons import Reason
 
 CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
 
@@ -276,7 +277,7 @@ def execute(
     deadline = time.monotonic() + connection.timeout
     words = list(command)
     api: Any = connection.api
-    with connection.asking(f"run {words[0]} in {name}", fallback="ExecFailed"):
+    with connection.asking(f"run {words[0]} in {name}", fallback=Reason.ExecFailed):
         created = api.exec_create(name, words, user=user)
         stream = api.exec_start(created["Id"], socket=True)
         try:
@@ -285,7 +286,7 @@ def execute(
             stream.close()
         code = api.exec_inspect(created["Id"])["ExitCode"]
     if code is None:
-        raise errors.Transient(f"the command in {name} has not ended", reason="EngineTimeout")
+        raise errors.Transient(f"the command in {name} has not ended", reason=Reason.EngineTimeout)
     return int(code), said(whole_lines(output, limit))
 
 

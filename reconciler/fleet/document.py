@@ -70,7 +70,7 @@ def _host(one: View) -> dict[str, Any]:
         "state": one.state,
         "stale": one.stale,
         "commit": one.commit,
-        "reason": one.reason,
+        "reason": one.reason or "",
         "message": _cut(one.message),
         "at": one.at.isoformat(timespec="seconds") if one.at else "",
     }

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from reconciler.fleet.inventory import Member
+from reconciler.reasons import Reason
 from reconciler.report import StatusText
 from reconciler.report.signed import Statement
 
@@ -20,7 +21,7 @@ class Answer:
     """What became of asking one host: its statement, or why there is none that counts."""
 
     said: Statement | None = None
-    reason: str = ""
+    reason: Reason | None = None
     message: str = ""
 
 
@@ -30,7 +31,7 @@ class View:
 
     member: Member
     state: State
-    reason: str
+    reason: Reason | None
     message: str
     commit: str = ""
     at: datetime | None = None  # of its newest report that counted, now or before
@@ -62,13 +63,13 @@ def view(member: Member, answer: Answer, seen: datetime | None, head: str, now: 
         message = (
             f"answers with a report of {said.at:%H:%M:%S}, after one of {seen:%H:%M:%S}: an old one is played back"
         )
-        return View(member, "unknown", "ReportReplayed", message, at=seen, stale=True)
+        return View(member, "unknown", Reason.ReportReplayed, message, at=seen, stale=True)
     if (said.at - now).total_seconds() > AHEAD:
         message = f"its report is of {_ago((said.at - now).total_seconds())} from now: compare the clocks"
-        return View(member, "unknown", "ReportAhead", message, at=seen, stale=True)
+        return View(member, "unknown", Reason.ReportAhead, message, at=seen, stale=True)
     if (age := (now - said.at).total_seconds()) > stale_after:
         message = f"its newest report is {_ago(age)} old: does a pass hang there?"
-        return View(member, "unknown", "ReportStale", message, said.commit, said.at, stale=True)
+        return View(member, "unknown", Reason.ReportStale, message, said.commit, said.at, stale=True)
     found = _at_head(said, head)
     return replace(found, member=member, commit=said.commit, at=said.at)
 
@@ -80,14 +81,16 @@ def _at_head(said: Statement, head: str) -> View:
         where = f"at {said.commit[:12]}" if said.commit else "no commit accepted yet"
         other = next((text for text in said.statuses if text.branch), None)
         if other is not None:
-            return View(nobody, "waiting", "TestingBranch", f"tries {other.branch}, {where}")
-        reason = "Progressing" if said.busy or said.reason == "Converged" else said.reason or "NoRevision"
+            return View(nobody, "waiting", Reason.TestingBranch, f"tries {other.branch}, {where}")
+        reason = (
+            Reason.Progressing if said.busy or said.reason == Reason.Converged else said.reason or Reason.NoRevision
+        )
         return View(nobody, "waiting", reason, f"{where}, a pass is under way" if said.busy else where)
     if status.state == "failed":
         return View(nobody, "failed", said.reason, status.description, status=status)
     if status.state == "pending" or said.busy or said.commit != head:
         if status.state == "success":
-            return View(nobody, "waiting", "Progressing", "a pass is under way", status=None)
+            return View(nobody, "waiting", Reason.Progressing, "a pass is under way", status=None)
         return View(nobody, "waiting", said.reason, status.description, status=status)
     return View(nobody, "converged", said.reason, status.description, status=status)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reconciler import errors
 from reconciler.model import from_json, to_json
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 
@@ -61,5 +62,5 @@ class Store:
             raise errors.Terminal(
                 f"{self._folder / self._name} cannot be read ({error}): without it an old report could be played back. Restore "
                 "it, or remove it if you accept that (docs/operations.md, Reporter)",
-                reason="StateCorrupt",
+                reason=Reason.StateCorrupt,
             ) from None

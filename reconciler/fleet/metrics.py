@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, expo
 from reconciler.fleet.judge import STATES
 from reconciler.fleet.reporter import Round
 from reconciler.forge import StatusReporter
-from reconciler.text import printable
+from reconciler.reasons import Reason
 
 _BUCKETS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 
@@ -71,7 +71,7 @@ class Metrics:
             self.hosts.labels(state).set(counts.get(state, 0))
         self.missing.clear()
         for reason, count in Tally(one.reason for one in found.views if one.state == "unknown").items():
-            self.missing.labels(printable(reason, limit=80)).set(count)
+            self.missing.labels(reason or Reason.Unknown).set(count)
 
     def outgoing(self, kind: str, sender: StatusReporter) -> None:
         """Take the counts of what goes to the forge in."""
@@ -80,7 +80,7 @@ class Metrics:
         if (new := self._new(kind, "posted", now.posted)) > 0:
             self.posted.labels(kind).inc(new)
         if (new := self._new(kind, "failed", now.failed)) > 0:
-            self.errors.labels("forge", now.last_reason or "Unknown").inc(new)
+            self.errors.labels("forge", now.last_reason or Reason.Unknown).inc(new)
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics as of now, and their content type, in the format that the Accept header asks for."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
 from reconciler import errors
+from reconciler.reasons import Reason
 from reconciler.report.signed import MAX_BYTES
 from reconciler.text import printable
 
@@ -41,10 +42,10 @@ def fetch(address: str, port: int, seconds: float) -> bytes:
                 data += chunk
     except TimeoutError:
         raise errors.Transient(
-            f"{name} gave no whole answer within {seconds:g} s", reason="ReportUnreachable"
+            f"{name} gave no whole answer within {seconds:g} s", reason=Reason.ReportUnreachable
         ) from None
     except OSError as error:
-        raise errors.Transient(f"{name}: {error.strerror or error}", reason="ReportUnreachable") from None
+        raise errors.Transient(f"{name}: {error.strerror or error}", reason=Reason.ReportUnreachable) from None
     raise _unavailable(f"{name} answers with more than a report may have ({MAX_BYTES >> 10} KiB)")
 
 
@@ -79,4 +80,4 @@ def _content(name: str, data: bytes) -> bytes:
 
 
 def _unavailable(message: str) -> errors.Transient:
-    return errors.Transient(message, reason="ReportUnavailable")
+    return errors.Transient(message, reason=Reason.ReportUnavailable)

@@ -20,6 +20,7 @@ from reconciler.fleet.memory import Store
 from reconciler.forge import Deployments, ForgeSettings, Status, Statuses, StatusReporter, connect
 from reconciler.git import tree
 from reconciler.log import frames
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Source, signed
 from reconciler.settings import Settings
 from reconciler.source.follow import Follower
@@ -64,7 +65,7 @@ class Reporter:
             raise errors.Terminal(
                 f"reporter.state_dir and state_dir are both {settings.state_dir}: a reporter must not move a node's anchor "
                 "(give each its own)",
-                reason="SettingsInvalid",
+                reason=Reason.SettingsInvalid,
             )
         self.state = StateDirectory(self.own.state_dir)
         self.state.create()
@@ -119,7 +120,7 @@ class Reporter:
         signers = self._believed(fleet)
         answers = poll.each(partial(self._answer, fleet.site, signers), fleet.members, self.own.parallel)
         if self.stop.is_set():
-            raise errors.Transient("the reporter was asked to end", reason="Interrupted")
+            raise errors.Transient("the reporter was asked to end", reason=Reason.Interrupted)
         # Hosts are measured by the newest commit, one that was refused here included: they say what they make of it.
         head = found.source.head or fleet.commit
         now = self._clock()
@@ -143,10 +144,10 @@ class Reporter:
             return Answer()
         if not member.key:
             message = "inventory.yml declares no report_key for it, so nothing that it says can be believed"
-            return Answer(reason="ReportKeyMissing", message=message)
+            return Answer(reason=Reason.ReportKeyMissing, message=message)
         if not member.address:
             message = f"inventory.yml has no address for it on the network {self.own.network!r}"
-            return Answer(reason="ReportUnreachable", message=message)
+            return Answer(reason=Reason.ReportUnreachable, message=message)
         try:
             found = poll.fetch(member.address, self.own.port, self.own.timeout)
             digest = hashlib.sha256(found).digest()
@@ -158,7 +159,7 @@ class Reporter:
         except errors.ReconcilerError as error:
             return Answer(reason=error.reason, message=str(error))
         except Exception as error:
-            return Answer(reason="ReportMalformed", message=_broken(member, error))
+            return Answer(reason=Reason.ReportMalformed, message=_broken(member, error))
 
     def _views(
         self, members: Sequence[Member], answers: Sequence[Answer], head: str, now: datetime
@@ -184,7 +185,7 @@ class Reporter:
         try:
             return judge.view(member, answer, seen, head, now, self.own.stale_after)
         except Exception as error:
-            why = Answer(reason="ReportMalformed", message=_broken(member, error))
+            why = Answer(reason=Reason.ReportMalformed, message=_broken(member, error))
             return judge.view(member, why, seen, head, now, self.own.stale_after)
 
     def _subject(self, head: str) -> str:

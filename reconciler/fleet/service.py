@@ -19,6 +19,7 @@ from reconciler.fleet.reporter import Reporter, Round
 from reconciler.fleet.reviews.loop import Loop, reviewer_of
 from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
 from reconciler.log import frames
+from reconciler.reasons import Reason
 from reconciler.settings import Settings
 from reconciler.web import Answer, Request, Server, handlers
 
@@ -105,7 +106,7 @@ class Service:
                 self._notify.status(str(error))
                 log.error("round.failed", reason=error.reason, message=str(error))
             except Exception as error:  # whatever a round meets, the next one is tried
-                self.metrics.errors.labels("other", "InternalError").inc()
+                self.metrics.errors.labels("other", Reason.InternalError).inc()
                 log.error("round.crashed", error=type(error).__name__, frames=frames(error))
 
     def _round(self) -> None:

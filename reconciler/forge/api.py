@@ -8,6 +8,7 @@ from typing import Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 from reconciler import errors, settings
+from reconciler.reasons import Reason
 from reconciler.text import printable
 
 State = Literal["pending", "success", "failed", "canceled"]
@@ -193,14 +194,14 @@ def connect(settings: ForgeSettings) -> Forge:
 
 def misconfigured(message: str) -> errors.Terminal:
     """A Terminal ForgeMisconfigured to raise."""
-    return errors.Terminal(message, reason="ForgeMisconfigured")
+    return errors.Terminal(message, reason=Reason.ForgeMisconfigured)
 
 
 def moved(request: OpenRequest) -> errors.Transient:
     """What to raise when a merge request has another head than the one that is asked about."""
     return errors.Transient(
         f"merge request {request.iid} has another head than {request.head[:12]} by now, or the forge still looks at that push",
-        reason="RevisionUnknown",
+        reason=Reason.RevisionUnknown,
     )
 
 
@@ -241,7 +242,7 @@ def marked(marker: str, body: str, limit: int) -> str:
     if len(note) > limit:
         raise errors.Terminal(
             f"the note has {len(note)} characters and the forge takes {limit} (shorten it and link the full report)",
-            reason="ForgeRejected",
+            reason=Reason.ForgeRejected,
         )
     return note
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from reconciler import errors
 from reconciler import settings as node_settings
 from reconciler.forge.api import Forge, ForgeSettings, Kind, MergeRequest, valid_target
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 REQUEST_SECONDS = 3.0
@@ -129,7 +130,7 @@ class MergeRequests:
                 known[commit] = self._forge.merge_request_of(commit)
             except errors.ReconcilerError as error:
                 self.failure = self.failure or f"{error} [{error.reason}]"
-                if error.reason != "ForgeRejected":  # that may concern this one commit only
+                if error.reason != Reason.ForgeRejected:  # that may concern this one commit only
                     break
                 continue
             if known[commit] is None and datetime.now(UTC) - taken < SETTLED:

@@ -22,6 +22,7 @@ from requests.auth import AuthBase
 from reconciler import errors
 from reconciler.foreign import line
 from reconciler.forge.api import ForgeSettings, misconfigured
+from reconciler.reasons import Reason
 from reconciler.secret import Secret
 from reconciler.system.answers import LONGEST_WAIT, Bounded, TooLarge, retry_after
 from reconciler.system.sessions import Session
@@ -181,7 +182,7 @@ class Client:
                 break
         raise errors.Terminal(
             f"GET {path} has more than {MAX_PAGES} pages, or {_FULL_PAGES * most >> 20} MiB: not read to the end",
-            reason="ForgeRejected",
+            reason=Reason.ForgeRejected,
         )
 
     def listed(self, path: str, *, most: int = USUAL_ANSWER) -> list[dict[str, Any]]:
@@ -196,7 +197,7 @@ class Client:
     def unexpected(self, what: str) -> errors.Transient:
         """What to raise when an answer is not what the forge would say: a proxy's page, a cut answer."""
         return errors.Transient(
-            f"{self._host} does not answer like the configured forge: {what}", reason="ForgeUnreachable"
+            f"{self._host} does not answer like the configured forge: {what}", reason=Reason.ForgeUnreachable
         )
 
     def _page(self, path: str, params: Mapping[str, str | int], most: int, right: str = _READ) -> Answer:
@@ -236,23 +237,23 @@ class Client:
         except requests.exceptions.SSLError as error:
             failure = _Untrusted(
                 f"{self._host}: TLS failed: {self._cause(error)} (is ca_file the authority of this server?)",
-                reason="ForgeUnreachable",
+                reason=Reason.ForgeUnreachable,
             )
         except requests.exceptions.ReadTimeout:
             failure = errors.Transient(
                 f"{self._host} answers too slowly: timed out after {self._settings.timeout:g} s",
-                reason="ForgeUnreachable",
+                reason=Reason.ForgeUnreachable,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = errors.Transient(
-                f"{self._host} cannot be reached: {self._cause(error)}", reason="ForgeUnreachable"
+                f"{self._host} cannot be reached: {self._cause(error)}", reason=Reason.ForgeUnreachable
             )
         except OSError as error:
             failure = misconfigured(f"CA file {self._settings.ca_file} cannot be used: {error.strerror or 'not found'}")
         raise failure
 
     def _too_large(self, most: int) -> errors.Terminal:
-        return errors.Terminal(f"{self._host} answers with more than {most >> 20} MiB", reason="ForgeRejected")
+        return errors.Terminal(f"{self._host} answers with more than {most >> 20} MiB", reason=Reason.ForgeRejected)
 
     def _cause(self, error: Exception) -> str:
         """What lies at the bottom: a server's own words may be in it."""
@@ -272,27 +273,29 @@ class Client:
         if answer.code in (409, 429) or answer.code >= 500 or _rate_limited(answer.code, headers):
             return errors.Transient(
                 f"{self._host} is busy: {what} answers {answer.code}{told}",
-                reason="ForgeBusy",
+                reason=Reason.ForgeBusy,
                 retry_after=_retry_after(headers),
             )
         if answer.code == 401:
             return errors.Terminal(
                 f"{self._host} does not accept the token in {self._settings.token_file} (wrong, expired or revoked){told}",
-                reason="ForgeForbidden",
+                reason=Reason.ForgeForbidden,
             )
         if answer.code == 403:
             return errors.Terminal(
                 f"the token in {self._settings.token_file} may not {what}: it needs {right}{told}",
-                reason="ForgeForbidden",
+                reason=Reason.ForgeForbidden,
             )
         if 300 <= answer.code < 400:
             to = line(_host_of(headers.get("Location", "")), 100)
             return errors.Terminal(
                 f"{what} is redirected to {to}: a token is not sent there (set the forge's url and project to the final ones)",
-                reason="ForgeRejected",
+                reason=Reason.ForgeRejected,
             )
         hint = " (is the project right, does the token see it, is the commit pushed?)" if answer.code == 404 else ""
-        return errors.Terminal(f"{self._host} rejects {what} with {answer.code}{told}{hint}", reason="ForgeRejected")
+        return errors.Terminal(
+            f"{self._host} rejects {what} with {answer.code}{told}{hint}", reason=Reason.ForgeRejected
+        )
 
 
 def _host_of(location: str) -> str:

@@ -23,6 +23,7 @@ from reconciler.forge.api import (
     valid_target,
 )
 from reconciler.forge.client import MAX_ANSWER, NOTES_A_PAGE, Client
+from reconciler.reasons import Reason
 
 _SENT: dict[State, str] = {"pending": "pending", "success": "success", "failed": "failure", "canceled": "error"}
 _READ: dict[str, State] = {"success": "success", "failure": "failed", "error": "canceled"}
@@ -74,7 +75,7 @@ class GitHub:
                 raise _limit_reached(*key)
             if answer.code == 422:
                 message = f"the status {status.context} is rejected with 422: {answer.message}"
-                raise errors.Terminal(message, reason="ForgeRejected")
+                raise errors.Terminal(message, reason=Reason.ForgeRejected)
 
         self._client.retry(attempt)
 
@@ -127,7 +128,7 @@ class GitHub:
         row = self._client.retry(lambda _: self._client.once("GET", f"{self._repository}/pulls/{int(number)}")).body
         found = self._open(row) if isinstance(row, dict) else None
         if found is None:
-            raise errors.Terminal(f"pull request {number} has no commit", reason="ForgeRejected")
+            raise errors.Terminal(f"pull request {number} has no commit", reason=Reason.ForgeRejected)
         return found
 
     def sign_offs(
@@ -226,5 +227,5 @@ class GitHub:
 def _limit_reached(commit: str, context: str) -> errors.Terminal:
     return errors.Terminal(
         f"commit {commit[:12]} takes no more statuses named {context}: the forge's limit is reached",
-        reason="ForgeLimitReached",
+        reason=Reason.ForgeLimitReached,
     )

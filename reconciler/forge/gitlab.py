@@ -23,6 +23,7 @@ from reconciler.forge.api import (
     valid_target,
 )
 from reconciler.forge.client import MAX_ANSWER, NOTES_A_PAGE, Client
+from reconciler.reasons import Reason
 
 _STATUS_RIGHT = (
     "the scope api and the Developer role, and on a protected branch the right to push or merge (often Maintainer)"
@@ -135,7 +136,7 @@ class GitLab:
         row = self._client.retry(lambda _: self._client.once("GET", path)).body
         found = self._open(row) if isinstance(row, dict) else None
         if found is None:
-            raise errors.Terminal(f"merge request {number} has no commit", reason="ForgeRejected")
+            raise errors.Terminal(f"merge request {number} has no commit", reason=Reason.ForgeRejected)
         return found
 
     def sign_offs(
@@ -214,7 +215,7 @@ class GitLab:
             return
         if answer.code >= 400:
             message = f"GitLab rejects the status {body['name']} with {answer.code}: {answer.message}"
-            raise errors.Terminal(message, reason="ForgeRejected")
+            raise errors.Terminal(message, reason=Reason.ForgeRejected)
 
     def _find(self, commit: str, context: str, ref: str | None) -> Status | None:
         found = self._own_statuses(commit, {"name": context}, ref)
@@ -267,5 +268,5 @@ def _limit_reached(commit: str) -> errors.Terminal:
     return errors.Terminal(
         f"commit {commit[:12]} takes no more statuses: its pipeline has reached GitLab's limit of jobs "
         "(aggregate per group, or let fewer hosts report)",
-        reason="ForgeLimitReached",
+        reason=Reason.ForgeLimitReached,
     )

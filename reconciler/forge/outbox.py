@@ -21,6 +21,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.forge.api import Poster, State, Status
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ class Statistics:
     failed: int = 0
     queued: int = 0
     last_error: str = ""
-    last_reason: str = ""
+    last_reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,7 @@ class StatusReporter:
         try:
             self._forge.post_status(status, item.ref)
         except errors.Terminal as error:
-            if error.reason == "ForgeLimitReached":
+            if error.reason == Reason.ForgeLimitReached:
                 with contextlib.suppress(errors.ReconcilerError):
                     self._memory.mark_full(status.commit)
             raise
@@ -281,7 +282,7 @@ class StatusReporter:
         with self._changed:
             s = self._statistics
             if posted:
-                self._statistics = replace(s, posted=s.posted + 1, last_error="", last_reason="")
+                self._statistics = replace(s, posted=s.posted + 1, last_error="", last_reason=None)
                 self._failures = 0
             else:
                 self._statistics = replace(s, skipped=s.skipped + 1)
@@ -290,7 +291,7 @@ class StatusReporter:
 
     def _failed(self, item: _Item, error: Exception) -> None:
         """Count, say it once, and decide when to try again."""
-        reason = error.reason if isinstance(error, errors.ReconcilerError) else "InternalError"
+        reason = error.reason if isinstance(error, errors.ReconcilerError) else Reason.InternalError
         text = str(error) if isinstance(error, errors.ReconcilerError) else type(error).__name__
         with self._changed:
             s = self._statistics
@@ -299,10 +300,10 @@ class StatusReporter:
             self._busy = False
             self._failures += isinstance(error, errors.Transient)
             pause = self._pause(error)
-            if isinstance(error, errors.Transient) or reason in ("ForgeForbidden", "ForgeMisconfigured"):
+            if isinstance(error, errors.Transient) or reason in (Reason.ForgeForbidden, Reason.ForgeMisconfigured):
                 # The same would happen to every other context.
                 self._hold_until = self._clock() + pause
-            if reason != "ForgeLimitReached" and not self._closed:
+            if reason != Reason.ForgeLimitReached and not self._closed:
                 item = self._queue.setdefault((item.status.context, item.status.commit), item)
                 item.due, item.held = self._clock() + pause, True
             self._changed.notify_all()

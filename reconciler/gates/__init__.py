@@ -1,5 +1,5 @@
 """Reasons to wait."""
 
-from reconciler.gates.holds import GATES, OUTSIDE_WINDOW, REPORT_ONLY, SUSPENDED, Hold, Situation, holds
+from reconciler.gates.holds import GATES, Hold, Situation, holds
 
-__all__ = ["GATES", "OUTSIDE_WINDOW", "REPORT_ONLY", "SUSPENDED", "Hold", "Situation", "holds"]
+__all__ = ["GATES", "Hold", "Situation", "holds"]

@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.gates import windows
-
-SUSPENDED, REPORT_ONLY, OUTSIDE_WINDOW = "Suspended", "ReportOnly", "OutsideWindow"
+from reconciler.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Hold:
     of what it would change.
     """
 
-    reason: str
+    reason: Reason
     message: str
     drift: bool = True
     keeps_up: bool = False
@@ -45,12 +44,12 @@ Gate = Callable[[Situation], Hold | None]
 
 def suspended(situation: Situation) -> Hold | None:
     """An operator wishes that nothing be changed."""
-    return None if situation.suspension is None else Hold(SUSPENDED, situation.suspension)
+    return None if situation.suspension is None else Hold(Reason.Suspended, situation.suspension)
 
 
 def report_only(situation: Situation) -> Hold | None:
     """The node's own settings let it look, and no more."""
-    return Hold(REPORT_ONLY, "this node's settings say mode = report") if situation.mode == "report" else None
+    return Hold(Reason.ReportOnly, "this node's settings say mode = report") if situation.mode == "report" else None
 
 
 def outside_window(situation: Situation) -> Hold | None:
@@ -58,7 +57,7 @@ def outside_window(situation: Situation) -> Hold | None:
     closed = windows.closed(situation.policy, situation.now)
     if closed is None:
         return None
-    return Hold(OUTSIDE_WINDOW, f"waits {closed}", drift=closed.drift, keeps_up=True, until=str(closed))
+    return Hold(Reason.OutsideWindow, f"waits {closed}", drift=closed.drift, keeps_up=True, until=str(closed))
 
 
 GATES: tuple[Gate, ...] = (suspended, report_only, outside_window)

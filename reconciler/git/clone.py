@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reconciler import errors
 from reconciler.git import commits, content
+from reconciler.reasons import Reason
 from reconciler.system import run, walls
 
 _LIMITS = run.Limits(seconds=60.0, cpu_seconds=30, memory=256 << 20)
@@ -59,7 +60,7 @@ def _look(repository: Path, asked: list[str]) -> bool:
     for oid, encoded in zip(asked, answer.commits, strict=False):
         _keep(repository, oid, encoded)
     if len(answer.commits) != len(asked):
-        raise errors.Terminal("the child process answers for other commits", reason="ChildFailed")
+        raise errors.Terminal("the child process answers for other commits", reason=Reason.ChildFailed)
     return answer.descends
 
 
@@ -69,7 +70,7 @@ def _keep(repository: Path, oid: str, encoded: str) -> None:
     except (binascii.Error, ValueError):
         data = b""
     if hashlib.sha1(b"commit %d\0" % len(data) + data, usedforsecurity=False).hexdigest() != oid:
-        raise errors.Terminal(f"the child process answers something else for commit {oid}", reason="ChildFailed")
+        raise errors.Terminal(f"the child process answers something else for commit {oid}", reason=Reason.ChildFailed)
     while len(_read) >= _KEPT:
         _read.pop(next(iter(_read)), None)
     _read[repository, oid] = commits.parse(oid, data)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reconciler import errors
+from reconciler.reasons import Reason
 from reconciler.text import printable
 
 _IDENTITY = re.compile(rb"[^\0\n<>]*<[^\0\n<>]*> \d{1,12} [+-]\d{4}\Z")
@@ -66,7 +67,7 @@ def parse(oid: str, data: bytes) -> RawCommit:
         _check_headers([(name, value) for name, value in headers])
     except ValueError as error:
         raise errors.Terminal(
-            f"commit {oid} is malformed: {error} (make a new commit with git itself)", reason="CommitMalformed"
+            f"commit {oid} is malformed: {error} (make a new commit with git itself)", reason=Reason.CommitMalformed
         ) from None
     return RawCommit(oid, data, tuple(headers), message)
 
@@ -80,7 +81,7 @@ def info(raw: RawCommit) -> CommitInfo:
     except (ValueError, OverflowError, OSError):
         raise errors.Terminal(
             f"commit {raw.oid} is malformed: its time {seconds} is no date (make a new commit)",
-            reason="CommitMalformed",
+            reason=Reason.CommitMalformed,
         ) from None
     encoding = (raw.values("encoding") or [b"utf-8"])[0].decode("ascii", "replace")
 

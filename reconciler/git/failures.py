@@ -1,47 +1,19 @@
 """What went wrong with a remote: one constructor per reason, and the translation of HTTP statuses and libgit2's words.
 
-Transient: GitUnreachable, GitTimeout, GitProtocolError, GitObjectCorrupt, GitRateLimited, GitServerError. Terminal (an operator must act):
-GitCertificateInvalid, GitHostKeyChanged, GitHostKeyUnknown, GitAuthFailed, GitForbidden, GitNotFound, GitEmptyRepository,
-GitBranchMissing, GitRemoteInvalid (the remote's own settings cannot be used).
+What is tried again by itself is Transient; for the rest an operator must act: Terminal.
 """
 
 import re
 from urllib.parse import urlsplit, urlunsplit
 
 from reconciler import errors
-
-_TRANSIENT = {
-    "GitUnreachable",
-    "GitTimeout",
-    "GitProtocolError",
-    "GitObjectCorrupt",
-    "GitRateLimited",
-    "GitServerError",
-}
-
-_ADVICE = {
-    "GitUnreachable": "check the network, name resolution and that the server runs",
-    "GitTimeout": "the server or the network is too slow, or the server hangs",
-    "GitCertificateInvalid": "give the CA that signed it as ca_file, or renew the server's certificate",
-    "GitHostKeyChanged": "if the server was really reinstalled, replace its line in known_hosts; else someone is in between",
-    "GitHostKeyUnknown": "get the server's key over a channel you trust and add it to known_hosts (ssh-keyscan prints it)",
-    "GitAuthFailed": "the token or key is wrong, expired or revoked: put a valid one in its file",
-    "GitForbidden": "the credential is valid but may not read this repository: give it read_repository rights",
-    "GitNotFound": "check the URL; servers also say this to a credential that may not see the repository",
-    "GitEmptyRepository": "push a commit; if there was one, its branch was deleted: push it again, or restore the repository",
-    "GitBranchMissing": "push the branch, or correct the branch in the settings",
-    "GitProtocolError": "check that the URL is a git repository's and that no proxy or login page answers in its place",
-    "GitObjectCorrupt": "its repository is damaged: run `git fsck` there, and look at its log; the node keeps to what it has",
-    "GitRateLimited": "poll less often, or raise the server's limit",
-    "GitServerError": "see the server's own log",
-    "GitRemoteInvalid": "correct the settings",
-}
+from reconciler.reasons import Reason
 
 
-def failure(reason: str, url: str, what: str, *, retry_after: float | None = None) -> errors.ReconcilerError:
+def failure(reason: Reason, url: str, what: str, *, retry_after: float | None = None) -> errors.ReconcilerError:
     """The error for `reason`; the message names the URL without credentials, what happened, and what to do."""
-    message = f"{public(url)}: {what} ({_ADVICE[reason]})"
-    if reason in _TRANSIENT:
+    message = f"{public(url)}: {what} ({reason.advice})"
+    if reason.tried_again:
         return errors.Transient(message, reason=reason, retry_after=retry_after)
     return errors.Terminal(message, reason=reason)
 
@@ -62,42 +34,44 @@ def http_status(url: str, status: int, retry_after: str | None = None) -> errors
 
     wait = seconds(retry_after or "")
     reason = {
-        401: "GitAuthFailed",
-        403: "GitForbidden",
-        404: "GitNotFound",
-        410: "GitNotFound",
-        429: "GitRateLimited",
+        401: Reason.GitAuthFailed,
+        403: Reason.GitForbidden,
+        404: Reason.GitNotFound,
+        410: Reason.GitNotFound,
+        429: Reason.GitRateLimited,
     }.get(status)
     if reason is None:
-        reason = "GitServerError" if status >= 500 else "GitTimeout" if status == 408 else "GitProtocolError"
+        reason = (
+            Reason.GitServerError if status >= 500 else Reason.GitTimeout if status == 408 else Reason.GitProtocolError
+        )
     more = f", to be tried again in {wait:g} s" if wait is not None else ""
     return failure(reason, url, f"the server answered HTTP {status}{more}", retry_after=wait)
 
 
 # libgit2's words, first match wins. It has no finer error codes than these messages.
-_WORDS: tuple[tuple[str, str], ...] = (
+_WORDS: tuple[tuple[str, Reason], ...] = (
     (
         r"object not found|loose object|corrupt|inflate|zlib|checksum|hash mismatch|bad object|packfile|missing (blob|tree|commit|object)",
-        "GitObjectCorrupt",
+        Reason.GitObjectCorrupt,
     ),
-    (r"ssl certificate|certificate is invalid|certificate verify|hostname mismatch", "GitCertificateInvalid"),
-    (r"timed? ?out|timeout|resource temporarily unavailable", "GitTimeout"),
+    (r"ssl certificate|certificate is invalid|certificate verify|hostname mismatch", Reason.GitCertificateInvalid),
+    (r"timed? ?out|timeout|resource temporarily unavailable", Reason.GitTimeout),
     (
         r"too many redirects or authentication replays|authenticat|invalid credentials|401|publickey|callback returned",
-        "GitAuthFailed",
+        Reason.GitAuthFailed,
     ),
-    (r"private key|public key|passphrase|keypair", "GitAuthFailed"),
+    (r"private key|public key|passphrase|keypair", Reason.GitAuthFailed),
     (
         r"failed to resolve address|failed to connect|connection refused|no route|unreachable|connection reset",
-        "GitUnreachable",
+        Reason.GitUnreachable,
     ),
     (
         r"status code: 40[4]|could not find repository|failed to resolve path|not found|does not appear to be a git",
-        "GitNotFound",
+        Reason.GitNotFound,
     ),
-    (r"status code: 403|permission denied", "GitForbidden"),
-    (r"status code: 429", "GitRateLimited"),
-    (r"status code: 5\d\d", "GitServerError"),
+    (r"status code: 403|permission denied", Reason.GitForbidden),
+    (r"status code: 429", Reason.GitRateLimited),
+    (r"status code: 5\d\d", Reason.GitServerError),
 )
 
 
@@ -111,11 +85,11 @@ def libgit2(url: str, words: str, *, sending: bool = False) -> errors.Reconciler
     words = " ".join(words.split())[:400]
     if sending and _BROKEN_OFF.search(words):
         return failure(
-            "GitServerError",
+            Reason.GitServerError,
             url,
             f"{words}: it ended while it sent commits; its repository may be damaged: run `git fsck` there",
         )
     for pattern, reason in _WORDS:
         if re.search(pattern, words, re.IGNORECASE):
             return failure(reason, url, words)
-    return failure("GitProtocolError", url, words)
+    return failure(Reason.GitProtocolError, url, words)

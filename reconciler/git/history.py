@@ -8,6 +8,7 @@ import pygit2
 from reconciler import errors
 from reconciler.git import objects
 from reconciler.git.remote import matches
+from reconciler.reasons import Reason
 
 
 def merge_base(repository: Path, one: str, other: str) -> str | None:
@@ -18,7 +19,7 @@ def merge_base(repository: Path, one: str, other: str) -> str | None:
     with objects.opened(repository) as repo:
         for oid in (one, other):
             if pygit2.Oid(hex=oid) not in repo.odb:
-                raise errors.Terminal(f"commit {oid} is not in {repository} (fetch it)", reason="RevisionUnknown")
+                raise errors.Terminal(f"commit {oid} is not in {repository} (fetch it)", reason=Reason.RevisionUnknown)
             objects.read_object(repo, oid, "commit", limit=objects.MAX_COMMIT_BYTES)
         try:
             found = repo.merge_base(one, other)
@@ -39,6 +40,6 @@ def forget(repository: Path, below: Sequence[str], keep: Sequence[str]) -> int:
                 repo.references.delete(name)
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
             raise errors.Terminal(
-                f"the refs of {repository} cannot be changed: {error}", reason="RepositoryUnusable"
+                f"the refs of {repository} cannot be changed: {error}", reason=Reason.RepositoryUnusable
             ) from None
     return len(gone)

@@ -22,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from reconciler import errors
 from reconciler.git import refnames
 from reconciler.git.failures import failure, http_status
+from reconciler.reasons import Reason
 from reconciler.system.sessions import Session
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -136,7 +137,7 @@ class Client:
                 if not response.is_redirect:
                     return self._read(response, first_only)
                 self.url = self._moved(response.headers.get("Location", ""))
-        raise failure("GitProtocolError", self.url, "the server redirects again and again")
+        raise failure(Reason.GitProtocolError, self.url, "the server redirects again and again")
 
     def _post(self, body: bytes, credential: tuple[str, str] | None) -> requests.Response:
         headers = {"Content-Type": "application/x-git-upload-pack-request"}
@@ -167,19 +168,21 @@ class Client:
             here, there = urlsplit(self.url), urlsplit(urljoin(self.url + _SERVICE, location))
         except ValueError:
             raise failure(
-                "GitProtocolError", self.url, f"the server redirects to what is no address: {location[:100]!r}"
+                Reason.GitProtocolError, self.url, f"the server redirects to what is no address: {location[:100]!r}"
             ) from None
         if (here.scheme, here.netloc) != (there.scheme, there.netloc):
             # The credential was meant for this origin and goes to no other.
             shown = f"{there.scheme}://{there.netloc.rpartition('@')[2]}"
             raise failure(
-                "GitProtocolError",
+                Reason.GitProtocolError,
                 self.url,
                 f"the server redirects to {shown}, which is not followed: set the url to it",
             )
         if not there.path.endswith(_SERVICE):
             raise failure(
-                "GitProtocolError", self.url, f"the server redirects to a page that is not git's: {there.path[:100]!r}"
+                Reason.GitProtocolError,
+                self.url,
+                f"the server redirects to a page that is not git's: {there.path[:100]!r}",
             )
         return f"{there.scheme}://{there.netloc}{there.path.removesuffix(_SERVICE)}"
 
@@ -191,7 +194,7 @@ class Client:
         kind = response.headers.get("Content-Type", "")
         if kind.split(";")[0].strip().lower() != _RESULT:
             raise failure(
-                "GitProtocolError", self.url, f"the server answered with {kind[:60]!r} instead of git's protocol"
+                Reason.GitProtocolError, self.url, f"the server answered with {kind[:60]!r} instead of git's protocol"
             )
         parser = _Lines(self.url)
         size = 0
@@ -199,7 +202,9 @@ class Client:
             size += len(chunk)
             if size > MAX_ANSWER_BYTES:
                 raise failure(
-                    "GitProtocolError", self.url, f"the server's list of refs has more than {MAX_ANSWER_BYTES} bytes"
+                    Reason.GitProtocolError,
+                    self.url,
+                    f"the server's list of refs has more than {MAX_ANSWER_BYTES} bytes",
                 )
             parser.feed(chunk)
             if first_only and parser.refs:
@@ -213,18 +218,20 @@ class Client:
 
     def _translate(self, error: Exception) -> Exception:
         if self._guard.expired or isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
-            return failure("GitTimeout", self.url, f"the server did not answer in full within {self.timeout:g} s")
+            return failure(Reason.GitTimeout, self.url, f"the server did not answer in full within {self.timeout:g} s")
         words = errors.root_cause(error)
         if isinstance(error, requests.exceptions.SSLError):
-            reason = "GitCertificateInvalid" if "CERTIFICATE_VERIFY_FAILED" in repr(error) else "GitProtocolError"
+            reason = (
+                Reason.GitCertificateInvalid if "CERTIFICATE_VERIFY_FAILED" in repr(error) else Reason.GitProtocolError
+            )
             return failure(reason, self.url, words)
         if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
-            return failure("GitProtocolError", self.url, f"the answer was cut off or garbled: {words}")
+            return failure(Reason.GitProtocolError, self.url, f"the answer was cut off or garbled: {words}")
         if isinstance(error, requests.ConnectionError) and "BadStatusLine" in repr(error):
-            return failure("GitProtocolError", self.url, "the answer is no HTTP")
+            return failure(Reason.GitProtocolError, self.url, "the answer is no HTTP")
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-            return failure("GitRemoteInvalid", self.url, str(error))
-        return failure("GitUnreachable", self.url, words)
+            return failure(Reason.GitRemoteInvalid, self.url, str(error))
+        return failure(Reason.GitUnreachable, self.url, words)
 
 
 class _GuardedAdapter(HTTPAdapter):
@@ -298,18 +305,20 @@ class _Lines:
     def finish(self) -> None:
         """Raise unless the answer ended where it should."""
         if not self._ended or self._rest:
-            raise failure("GitProtocolError", self._url, "the server's list of refs is cut off")
+            raise failure(Reason.GitProtocolError, self._url, "the server's list of refs is cut off")
 
     def _length(self, digits: bytes) -> int:
         if self._ended:
-            raise failure("GitProtocolError", self._url, "the server sends more after the end of its list of refs")
+            raise failure(Reason.GitProtocolError, self._url, "the server sends more after the end of its list of refs")
         if not re.fullmatch(rb"[0-9a-fA-F]{4}", digits):
             raise failure(
-                "GitProtocolError", self._url, f"the answer is not git's protocol: it begins a line with {digits!r}"
+                Reason.GitProtocolError,
+                self._url,
+                f"the answer is not git's protocol: it begins a line with {digits!r}",
             )
         length = int(digits, 16)
         if length in (1, 2, 3, 4) or length > 65520:
-            raise failure("GitProtocolError", self._url, f"the answer has a line of impossible length {length}")
+            raise failure(Reason.GitProtocolError, self._url, f"the answer has a line of impossible length {length}")
         return length
 
     def _line(self, line: bytes) -> None:
@@ -320,6 +329,6 @@ class _Lines:
         # `HEAD` and the like are valid refs outside refs/.
         if not match or not refnames.is_valid(name) or name in self.refs:
             raise failure(
-                "GitProtocolError", self._url, f"the answer has a line that is no ref, or one twice: {line[:80]!r}"
+                Reason.GitProtocolError, self._url, f"the answer has a line that is no ref, or one twice: {line[:80]!r}"
             )
         self.refs[name] = match[1].decode()

@@ -19,6 +19,7 @@ from pygit2.enums import ConfigLevel, ObjectType, RepositoryOpenFlag
 from reconciler import errors
 from reconciler.git import commits
 from reconciler.git.commits import RawCommit
+from reconciler.reasons import Reason
 
 _KINDS = {ObjectType.COMMIT: "commit", ObjectType.TREE: "tree", ObjectType.BLOB: "blob", ObjectType.TAG: "tag"}
 _OID = re.compile(r"[0-9a-f]{40}\Z")
@@ -54,7 +55,8 @@ def opened(path: Path) -> Iterator[pygit2.Repository]:
         repository = pygit2.Repository(str(path), RepositoryOpenFlag.NO_SEARCH)
     except (pygit2.GitError, OSError) as error:
         raise errors.Terminal(
-            f"{path} is not a git repository that can be read: {error} (fetch it again)", reason="RepositoryUnusable"
+            f"{path} is not a git repository that can be read: {error} (fetch it again)",
+            reason=Reason.RepositoryUnusable,
         ) from None
     try:
         yield repository
@@ -73,7 +75,7 @@ def store(folder: Path) -> Iterator[pygit2.Repository]:
     except (pygit2.GitError, OSError) as error:
         raise errors.Terminal(
             f"{folder.parent} is not a git repository that can be read: {error} (fetch it again)",
-            reason="RepositoryUnusable",
+            reason=Reason.RepositoryUnusable,
         ) from None
     try:
         yield repository
@@ -85,7 +87,7 @@ def corrupt(repository: pygit2.Repository, oid: str, what: str) -> errors.Termin
     """The error for an object that is missing or is not what its id says."""
     return errors.Terminal(
         f"git object {oid} in {(repository.path or 'the clone').rstrip('/')} {what} (the clone is damaged: fetch it afresh)",
-        reason="GitObjectCorrupt",
+        reason=Reason.GitObjectCorrupt,
     )
 
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from reconciler import errors, secret
 from reconciler.git import content, refnames
 from reconciler.git.failures import failure
+from reconciler.reasons import Reason
 from reconciler.system import run, scratch, walls
 
 if TYPE_CHECKING:
@@ -160,10 +161,12 @@ def read_credential(remote: Remote) -> tuple[str, str] | None:
     except UnicodeDecodeError:
         token = ""
     except OSError as error:
-        raise failure("GitRemoteInvalid", remote.url, f"token_file {remote.token_file}: {error.strerror}") from None
+        raise failure(
+            Reason.GitRemoteInvalid, remote.url, f"token_file {remote.token_file}: {error.strerror}"
+        ) from None
     if not token or re.search(r"[\x00-\x20\x7f]", token):
         raise failure(
-            "GitRemoteInvalid", remote.url, f"token_file {remote.token_file} does not hold one line with a token"
+            Reason.GitRemoteInvalid, remote.url, f"token_file {remote.token_file} does not hold one line with a token"
         )
     secret.keep([secret.Secret(token)])
     return remote.username, token
@@ -177,41 +180,41 @@ def matches(name: str, asked: Sequence[str]) -> bool:
 def missing_branch(remote: Remote, others: object) -> errors.ReconcilerError:
     """The error for a branch that is not there, given whether anything else is."""
     if others:
-        return failure("GitBranchMissing", remote.url, f"the repository has no branch {remote.branch!r}")
-    return failure("GitEmptyRepository", remote.url, "the repository is empty")
+        return failure(Reason.GitBranchMissing, remote.url, f"the repository has no branch {remote.branch!r}")
+    return failure(Reason.GitEmptyRepository, remote.url, "the repository is empty")
 
 
 def _asked(remote: Remote, refs: Sequence[str] | None) -> list[str]:
     asked = list(refs) if refs is not None else [remote.ref]
     for ref in asked:
         if not ref.startswith("refs/") or not refnames.is_valid(ref.rstrip("/")):
-            raise failure("GitRemoteInvalid", remote.url, f"{ref!r} is not the full name of a branch or tag")
+            raise failure(Reason.GitRemoteInvalid, remote.url, f"{ref!r} is not the full name of a branch or tag")
     return asked
 
 
 def _kind(url: str) -> Literal["http", "ssh", "file"]:
     if re.search(r"[\x00-\x20\x7f]", url):
-        raise failure("GitRemoteInvalid", "the url", "it contains a space or control character")
+        raise failure(Reason.GitRemoteInvalid, "the url", "it contains a space or control character")
     if url.startswith(("https://", "http://", "ssh://")):
         try:
             parts = urlsplit(url)
             host, password, _ = parts.hostname, parts.password, parts.port
         except ValueError as error:
-            raise failure("GitRemoteInvalid", url, str(error)) from None
+            raise failure(Reason.GitRemoteInvalid, url, str(error)) from None
         secret = password if parts.scheme == "ssh" else "@" in parts.netloc
         if secret:
             raise failure(
-                "GitRemoteInvalid", url, "the url contains a user name or password: put the token in token_file"
+                Reason.GitRemoteInvalid, url, "the url contains a user name or password: put the token in token_file"
             )
         if not host or parts.query or parts.fragment:
-            raise failure("GitRemoteInvalid", url, "the url has no host, or a query or fragment")
+            raise failure(Reason.GitRemoteInvalid, url, "the url has no host, or a query or fragment")
         return "ssh" if parts.scheme == "ssh" else "http"
     if url.startswith(("file:///", "/")):
         return "file"
     if re.fullmatch(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:[^:].*", url):
         return "ssh"
     raise failure(
-        "GitRemoteInvalid", url, "the url is none of https://, http://, ssh://, user@host:path, file:// and a path"
+        Reason.GitRemoteInvalid, url, "the url is none of https://, http://, ssh://, user@host:path, file:// and a path"
     )
 
 
@@ -219,7 +222,7 @@ def _readable(remote: Remote, path: Path, setting: str) -> Path:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise failure("GitRemoteInvalid", remote.url, f"{setting} {path}: {error.strerror}") from None
+        raise failure(Reason.GitRemoteInvalid, remote.url, f"{setting} {path}: {error.strerror}") from None
     return path
 
 
@@ -244,13 +247,13 @@ def _in_child(function: str, remote: Remote, argument: dict[str, object]) -> dic
                 wall=_wall(remote, home, argument.get("repository")),
             )
         except errors.Transient as error:
-            if error.reason == "DeadlineExceeded":
+            if error.reason == Reason.DeadlineExceeded:
                 raise failure(
-                    "GitTimeout", remote.url, f"the {function} did not end within {remote.deadline:g} s"
+                    Reason.GitTimeout, remote.url, f"the {function} did not end within {remote.deadline:g} s"
                 ) from None
             raise
     if odd := [oid for oid in answer.values() if not re.fullmatch(r"[0-9a-f]{40}", oid)]:
-        raise failure("GitProtocolError", remote.url, f"{odd[0][:60]!r} is no commit id")
+        raise failure(Reason.GitProtocolError, remote.url, f"{odd[0][:60]!r} is no commit id")
     return answer
 
 
@@ -299,7 +302,9 @@ def _known_keys(remote: Remote) -> str:
     """
     host, port = host_and_port(remote.url)
     if remote.known_hosts is None:
-        raise failure("GitHostKeyUnknown", remote.url, "known_hosts is not set, so no key of the server can be trusted")
+        raise failure(
+            Reason.GitHostKeyUnknown, remote.url, "known_hosts is not set, so no key of the server can be trusted"
+        )
     _readable(remote, remote.known_hosts, "known_hosts")
     name = host if port == 22 else f"[{host}]:{port}"
     found = run.program(["ssh-keygen", "-F", name, "-f", remote.known_hosts], seconds=20)
@@ -311,5 +316,5 @@ def _known_keys(remote: Remote) -> str:
         if len(row) > 2 and not row[0].startswith("@") and row[2] not in revoked
     ]
     if not keys:
-        raise failure("GitHostKeyUnknown", remote.url, f"{remote.known_hosts} has no valid key for {name}")
+        raise failure(Reason.GitHostKeyUnknown, remote.url, f"{remote.known_hosts} has no valid key for {name}")
     return "".join(keys)

@@ -16,6 +16,7 @@ from reconciler import errors
 from reconciler.git import objects
 from reconciler.git.failures import failure, libgit2
 from reconciler.git.remote import Remote, from_json, host_and_port, matches, missing_branch, read_credential
+from reconciler.reasons import Reason
 
 _MAX_PACK_BYTES = 1 << 30
 _MAX_PACKS = 50
@@ -55,7 +56,7 @@ def fetch(argument: dict[str, Any]) -> dict[str, str]:
                     return _into(clone, remote, refs, suspect=True)
             return _replace(clone, remote, refs)
     except filelock.Timeout:
-        raise failure("GitTimeout", remote.url, f"another fetch holds {clone}.lock") from None
+        raise failure(Reason.GitTimeout, remote.url, f"another fetch holds {clone}.lock") from None
 
 
 class _Damaged(Exception):
@@ -76,19 +77,21 @@ class _Callbacks(pygit2.RemoteCallbacks):
         # libgit2 asks again for as long as the server refuses: what was refused once will be refused again.
         self._given += 1
         if self._given > 1:
-            raise failure("GitAuthFailed", remote.url, "the server refuses the credential")
+            raise failure(Reason.GitAuthFailed, remote.url, "the server refuses the credential")
         if allowed_types & CredentialType.USERPASS_PLAINTEXT and remote.kind == "http":
             credential = read_credential(remote)
             if credential:
                 return pygit2.UserPass(*credential)
-            raise failure("GitAuthFailed", remote.url, "the server asks for a credential and no token_file is set")
+            raise failure(Reason.GitAuthFailed, remote.url, "the server asks for a credential and no token_file is set")
         if allowed_types & CredentialType.SSH_KEY and remote.kind == "ssh":
             if remote.ssh_key is None:
-                raise failure("GitAuthFailed", remote.url, "the server asks for a key and no ssh_key is set")
+                raise failure(Reason.GitAuthFailed, remote.url, "the server asks for a key and no ssh_key is set")
             if not remote.ssh_key.is_file():
-                raise failure("GitRemoteInvalid", remote.url, f"ssh_key {remote.ssh_key} is not a file")
+                raise failure(Reason.GitRemoteInvalid, remote.url, f"ssh_key {remote.ssh_key} is not a file")
             return pygit2.Keypair(username_from_url or "git", None, str(remote.ssh_key), "")
-        raise failure("GitAuthFailed", remote.url, "the server asks for a kind of credential that is not supported")
+        raise failure(
+            Reason.GitAuthFailed, remote.url, "the server asks for a kind of credential that is not supported"
+        )
 
     def certificate_check(self, certificate: None, valid: bool, host: bytes) -> bool:
         # For ssh, `valid` says whether the key is in known_hosts.
@@ -99,7 +102,7 @@ class _Callbacks(pygit2.RemoteCallbacks):
         if stats.received_bytes > _MAX_PACK_BYTES:
             raise errors.Terminal(
                 f"{self._remote.url}: the server sends more than {_MAX_PACK_BYTES >> 20} MiB (keep large files out of Git)",
-                reason="LimitExceeded",
+                reason=Reason.LimitExceeded,
             )
 
 
@@ -116,14 +119,14 @@ def _settings(remote: Remote, home: str) -> None:
         try:
             settings.set_ssl_cert_locations(str(remote.ca_file), None)
         except pygit2.GitError as error:
-            raise failure("GitRemoteInvalid", remote.url, f"ca_file {remote.ca_file}: {error}") from None
+            raise failure(Reason.GitRemoteInvalid, remote.url, f"ca_file {remote.ca_file}: {error}") from None
     if remote.kind == "file":
         try:
             list(Path(remote.url.removeprefix("file://")).iterdir())
         except PermissionError:
-            raise failure("GitForbidden", remote.url, "the directory may not be read") from None
+            raise failure(Reason.GitForbidden, remote.url, "the directory may not be read") from None
         except OSError as error:
-            raise failure("GitNotFound", remote.url, f"there is no repository: {error.strerror}") from None
+            raise failure(Reason.GitNotFound, remote.url, f"there is no repository: {error.strerror}") from None
 
 
 def _empty(path: Path, remote: Remote) -> pygit2.Repository:
@@ -142,10 +145,12 @@ def _translated(remote: Remote, callbacks: _Callbacks | None = None, *, sending:
     except (pygit2.GitError, KeyError, ValueError, OSError) as error:
         if callbacks and callbacks.server_refused:
             if remote.kind == "http":
-                raise failure("GitCertificateInvalid", remote.url, "the server's certificate is not valid") from None
+                raise failure(
+                    Reason.GitCertificateInvalid, remote.url, "the server's certificate is not valid"
+                ) from None
             host, port = host_and_port(remote.url)
             what = f"the key that {host} (port {port}) shows is not the one in {remote.known_hosts}"
-            raise failure("GitHostKeyChanged", remote.url, what) from None
+            raise failure(Reason.GitHostKeyChanged, remote.url, what) from None
         raise libgit2(remote.url, str(error), sending=sending) from None
 
 
@@ -158,7 +163,9 @@ def _asked_heads(connection: Any, remote: Remote, refs: Sequence[str]) -> dict[s
     asked = {name: oid for name, oid in found.items() if matches(name, refs) and not name.endswith("^{}")}
     odd = [name for name in asked if not pygit2.reference_is_valid_name(name)]
     if odd:
-        raise failure("GitProtocolError", remote.url, f"the server has a ref with an invalid name: {odd[0][:100]!r}")
+        raise failure(
+            Reason.GitProtocolError, remote.url, f"the server has a ref with an invalid name: {odd[0][:100]!r}"
+        )
     if remote.ref in refs and remote.ref not in asked:
         raise missing_branch(remote, found)
     return asked
@@ -181,9 +188,9 @@ def _into(clone: Path, remote: Remote, refs: Sequence[str], *, suspect: bool) ->
                 _compact(repo, clone)
     except errors.ReconcilerError as error:
         if suspect and error.reason in (
-            "RepositoryUnusable",
-            "GitObjectCorrupt",
-            "GitProtocolError",
+            Reason.RepositoryUnusable,
+            Reason.GitObjectCorrupt,
+            Reason.GitProtocolError,
         ):
             raise _Damaged from None
         raise

@@ -20,6 +20,7 @@ from reconciler import errors
 from reconciler.git import commits, content, objects
 from reconciler.git.commits import CommitInfo
 from reconciler.git.objects import Entry
+from reconciler.reasons import Reason
 from reconciler.text import printable
 
 _FILE_MODES = (b"100644", b"100755")
@@ -137,7 +138,7 @@ def has_folder(repository: Path, commit: str, path: str) -> bool:
         with objects.opened(repository) as repo:
             _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
     except errors.Terminal as error:
-        if error.reason == "SitePathMissing":
+        if error.reason == Reason.SitePathMissing:
             return False
         raise
     return True
@@ -244,7 +245,7 @@ def _descend(repo: pygit2.Repository, tree: str, segments: list[str], commit: st
             raise errors.Terminal(
                 f"commit {commit[:12]} has no directory {'/'.join(segments)!r}: {segment!r} is not "
                 f"{'a directory' if matches else 'there'} in {where or 'the top directory'} (correct the site's path in the settings)",
-                reason="SitePathMissing",
+                reason=Reason.SitePathMissing,
             )
         tree = matches[0].oid
     return tree
@@ -271,7 +272,7 @@ def resolve(repository: Path, revision: str) -> str:
         why = "" if isinstance(error, KeyError) else f": {error}"  # a KeyError only says the name again
         raise errors.Terminal(
             f"{revision!r} names no commit in {repository}{why} (give a commit id, or a branch that was fetched)",
-            reason="RevisionUnknown",
+            reason=Reason.RevisionUnknown,
         ) from None
 
 
@@ -289,7 +290,7 @@ def descends(repo: pygit2.Repository, ancestor: str, descendant: str, name: Path
     for oid in (ancestor, descendant):
         if not re.fullmatch(r"[0-9a-f]{40}", oid) or pygit2.Oid(hex=oid) not in repo.odb:
             raise errors.Terminal(
-                f"commit {oid} is not in {name} (fetch it, or correct the id)", reason="RevisionUnknown"
+                f"commit {oid} is not in {name} (fetch it, or correct the id)", reason=Reason.RevisionUnknown
             )
         objects.read_object(repo, oid, "commit", limit=objects.MAX_COMMIT_BYTES)
     if ancestor == descendant:
@@ -315,7 +316,7 @@ def changed_paths(repository: Path, old: str, new: str, path: str = "") -> list[
             try:
                 trees.append(_descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit))
             except errors.Terminal as error:
-                if error.reason != "SitePathMissing":
+                if error.reason != Reason.SitePathMissing:
                     raise
                 missing = error
                 trees.append(None)
@@ -367,7 +368,7 @@ def read_worktree(directory: Path, budget: Budget | None = None) -> dict[str, by
     except OSError as error:
         raise errors.Terminal(
             f"cannot read the site directory {directory}: {error.strerror} (give the directory that holds inventory.yml)",
-            reason="SitePathMissing",
+            reason=Reason.SitePathMissing,
         ) from None
     try:
         _walk_directory(descriptor, "", 0, reading)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from reconciler import errors
 from reconciler.git import clone
+from reconciler.reasons import Reason
 from reconciler.system import run, scratch
 
 _SSH = (b"-----BEGIN SSH SIGNATURE-----", b"-----END SSH SIGNATURE-----")
@@ -48,7 +49,7 @@ def verify(repository: Path, commit: str, policy: SignaturePolicy) -> str | None
     if policy.mode not in (kind, "any"):
         raise errors.Terminal(
             f"commit {commit} carries a {kind} signature where the policy asks for {policy.mode} (sign it as the policy asks)",
-            reason="SignerNotAllowed",
+            reason=Reason.SignerNotAllowed,
         )
     with scratch.folder("reconciler-trust-") as place:
         judge = _verify_ssh if kind == "ssh" else _verify_gpg
@@ -63,8 +64,8 @@ def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], 
     try:
         raw = clone.read(repository, commit)
     except errors.Terminal as error:
-        if error.reason == "CommitMalformed":
-            raise errors.Terminal(str(error), reason="SignatureMalformed") from None
+        if error.reason == Reason.CommitMalformed:
+            raise errors.Terminal(str(error), reason=Reason.SignatureMalformed) from None
         raise
     odd = sorted({name for name, _ in raw.headers if name.lower().startswith("gpgsig") and name != "gpgsig"})
     if odd:
@@ -73,7 +74,7 @@ def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], 
     if not values:
         raise errors.Terminal(
             f"commit {commit} is not signed and the policy asks for a signature (sign it: git commit -S)",
-            reason="SignatureMissing",
+            reason=Reason.SignatureMissing,
         )
     # commits.parse refuses a repeated header, so there is exactly one, and these are exactly its bytes.
     stored = b"gpgsig " + values[0].replace(b"\n", b"\n ") + b"\n"
@@ -91,12 +92,12 @@ def signature_of(repository: Path, commit: str) -> tuple[Literal["ssh", "gpg"], 
 
 def _malformed(commit: str, what: str) -> errors.Terminal:
     return errors.Terminal(
-        f"commit {commit}: {what} (make the commit anew with git itself)", reason="SignatureMalformed"
+        f"commit {commit}: {what} (make the commit anew with git itself)", reason=Reason.SignatureMalformed
     )
 
 
 def _unusable(what: str) -> errors.Terminal:
-    return errors.Terminal(f"the signature policy cannot be used: {what}", reason="SignaturePolicyInvalid")
+    return errors.Terminal(f"the signature policy cannot be used: {what}", reason=Reason.SignaturePolicyInvalid)
 
 
 # --- SSH ------------------------------------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ def _verify_ssh(scratch: Path, commit: str, signature: bytes, payload: bytes, po
     if check.code != 0:
         raise errors.Terminal(
             f"commit {commit}: the SSH signature does not fit the commit: {_words(check)} (the commit was altered; do not use it)",
-            reason="SignatureInvalid",
+            reason=Reason.SignatureInvalid,
         )
     key = (re.findall(rb"SHA256:[A-Za-z0-9+/=]+", check.stdout) or [b"unknown key"])[0].decode()
     found = _ssh_keygen("find-principals", "-f", allowed, "-s", blob)
@@ -126,11 +127,11 @@ def _verify_ssh(scratch: Path, commit: str, signature: bytes, payload: bytes, po
         raise errors.Terminal(
             f"commit {commit} is signed by {key}, which {allowed} lists but does not allow now for git "
             f"(expired, not yet valid, or for other namespaces: renew its line, or sign with a current key)",
-            reason="SignatureInvalid",
+            reason=Reason.SignatureInvalid,
         )
     raise errors.Terminal(
         f"commit {commit} is signed by {key}, which {allowed} does not list (sign with an allowed key, or add this one)",
-        reason="SignerNotAllowed",
+        reason=Reason.SignerNotAllowed,
     )
 
 
@@ -149,12 +150,12 @@ def verify_bytes(payload: bytes, signature: bytes, principal: str, namespace: st
     if check.code != 0:
         raise errors.Terminal(
             f"the signature does not belong to this content: {_words(check)} (it was altered on the way, or made up)",
-            reason="SignatureInvalid",
+            reason=Reason.SignatureInvalid,
         )
     key = (re.findall(rb"SHA256:[A-Za-z0-9+/=]+", check.stdout) or [b"unknown key"])[0].decode()
     raise errors.Terminal(
         f"it is signed by {key}, which is not the key of {principal} (somebody else speaks, or the key was changed)",
-        reason="SignerNotAllowed",
+        reason=Reason.SignerNotAllowed,
     )
 
 
@@ -204,7 +205,7 @@ def _verify_gpg(scratch: Path, commit: str, signature: bytes, payload: bytes, po
         raise errors.Terminal(
             f"commit {commit} is signed by GPG key {status['NO_PUBKEY'][0][0]}, which is not among the allowed keys "
             "(sign with an allowed key, or add this one)",
-            reason="SignerNotAllowed",
+            reason=Reason.SignerNotAllowed,
         )
     for word, what in (
         ("REVKEYSIG", "the key was revoked"),
@@ -214,11 +215,11 @@ def _verify_gpg(scratch: Path, commit: str, signature: bytes, payload: bytes, po
         if word in status:
             raise errors.Terminal(
                 f"commit {commit} is signed by GPG key {status[word][0][0]}: {what} (renew it, or sign with a current key)",
-                reason="SignatureInvalid",
+                reason=Reason.SignatureInvalid,
             )
     good, valid = status.get("GOODSIG", []), status.get("VALIDSIG", [])
     if done.code != 0 or len(status.get("NEWSIG", [])) != 1 or len(good) != 1 or len(valid) != 1:
-        reason = "SignatureInvalid" if "BADSIG" in status else "SignatureMalformed"
+        reason = Reason.SignatureInvalid if "BADSIG" in status else Reason.SignatureMalformed
         raise errors.Terminal(
             f"commit {commit}: gpg finds no single good signature: {_words(done)} (the commit was altered; do not use it)",
             reason=reason,
@@ -282,7 +283,7 @@ def advance(repository: Path, anchor: str | None, head: str) -> Literal["same", 
         descends = clone.is_ancestor(repository, anchor, head)
     except errors.Terminal as error:
         # An anchor that the clone does not have cannot be in head's history, all of which was fetched.
-        if error.reason != "RevisionUnknown" or anchor not in str(error):
+        if error.reason != Reason.RevisionUnknown or anchor not in str(error):
             raise
         descends = False
     if descends:
@@ -291,5 +292,5 @@ def advance(repository: Path, anchor: str | None, head: str) -> Literal["same", 
         f"the branch was rewritten: its head {head} does not descend from the accepted commit {anchor}. This node stays as it "
         f"is. If the rewrite is intended: reconciler anchor accept {head[:12]} --reason '…'; else push a branch that "
         f"contains {anchor[:12]}",
-        reason="HistoryRewritten",
+        reason=Reason.HistoryRewritten,
     )

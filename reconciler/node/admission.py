@@ -17,6 +17,7 @@ from reconciler.node import policy
 from reconciler.node.policy import Context, HostPolicy
 from reconciler.options.normal import normal
 from reconciler.options.spelling import device
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 Seen = Mapping[
@@ -63,7 +64,7 @@ class Admission:
         look = _Look(replace(self, context=replace(self.context, volumes=volumes)))
         reasons, seen = look.judge(container, paths_only)
         if reasons:
-            raise errors.Terminal(f"{container.name}: {'; '.join(reasons)}", reason="PolicyDenied")
+            raise errors.Terminal(f"{container.name}: {'; '.join(reasons)}", reason=Reason.PolicyDenied)
         return seen
 
 

@@ -14,6 +14,7 @@ from reconciler.model import Action, Check, Held
 from reconciler.node import policy
 from reconciler.node.target import Target, make_target
 from reconciler.plan import rotation
+from reconciler.reasons import Reason
 from reconciler.registrations import Registry
 from reconciler.render import digest, tokens
 from reconciler.secrets import sops
@@ -39,7 +40,7 @@ class Aim:
     waiting: tuple[Held, ...] = ()
     as_before: bool = False
 
-    def held_by(self, reason: str) -> Hold:
+    def held_by(self, reason: Reason) -> Hold:
         """The hold of that reason; one without words when there is none."""
         return next((hold for hold in self.holds if hold.reason == reason), Hold(reason, ""))
 
@@ -119,7 +120,7 @@ class Aims:
         if ours := next((f.path for f in prepared.desired.files if f.path.startswith(OURS)), ""):
             raise errors.Terminal(
                 f"the site wants the file {ours!r}: names at the top of the config root that begin with {OURS} are this program's own",
-                reason="PolicyDenied",
+                reason=Reason.PolicyDenied,
             )
         return make_target(prepared)
 
@@ -129,12 +130,12 @@ class Aims:
         """Raises errors.Terminal (PolicyDenied): the folder for files, which a commit chooses, is not one of this host's."""
         allowed = self._settings.policy.config_roots
         if denied := policy.root_denied(root, allowed, map(str, self._settings.kept_apart())):
-            raise errors.Terminal(denied, reason="PolicyDenied")
+            raise errors.Terminal(denied, reason=Reason.PolicyDenied)
         if not any(files.leads_to(Path(path), Path(root)) for path in allowed):
             raise errors.Terminal(
                 f"the site wants its files below {root}, and a folder on the way there is a link: only what "
                 "policy.config_roots names may be one",
-                reason="PolicyDenied",
+                reason=Reason.PolicyDenied,
             )
 
     def require_usable(self, target: Target) -> None:
@@ -144,7 +145,7 @@ class Aims:
         refused = rotation.refused(memory.last_good, target.desired) if memory.last_good else {}
         for name, instead in refused.items():
             if not self._is_same(name, memory.revision, target) and (why := _denied(name, target)):
-                raise errors.Terminal(f"{rotation.message(name, instead)} ({why})", reason="RotationRefused")
+                raise errors.Terminal(f"{rotation.message(name, instead)} ({why})", reason=Reason.RotationRefused)
 
     def _is_same(self, name: str, revision: str, target: Target) -> bool:
         """Whether a secret was only encrypted anew."""

@@ -16,6 +16,7 @@ from reconciler.node import health_gate, listeners, manifest
 from reconciler.node.admission import Admission
 from reconciler.node.observing import Observer, with_previous_files
 from reconciler.node.target import Target
+from reconciler.reasons import Reason
 from reconciler.render import digest
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
@@ -123,7 +124,7 @@ def _require_safe_root(root: str) -> None:
     if how := files.exchangeable(Path(root).resolve() / "*"):
         raise errors.Terminal(
             f"no file is written below {root}: {how}. Make root its owner and take away the others' right to write there",
-            reason="FileUnsafe",
+            reason=Reason.FileUnsafe,
         )
 
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from reconciler import errors, gates
+from reconciler import errors
 from reconciler.log import frames
 from reconciler.node.node import Node
 from reconciler.node.remembering import overcome, remember
+from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.state import STATE_FAULTS
 
@@ -48,8 +49,8 @@ def _converge(node: Node, report: Report, deep: bool | None) -> Report:
             report,
             site=target.desired.site,
             containers=len(target.desired.containers),
-            suspended=aim.held_by(gates.SUSPENDED).message,
-            window=aim.held_by(gates.OUTSIDE_WINDOW).until,
+            suspended=aim.held_by(Reason.Suspended).message,
+            window=aim.held_by(Reason.OutsideWindow).until,
             warnings=target.prepared.warnings,
             subject=commit.subject,
             author=commit.author,

@@ -19,6 +19,7 @@ from reconciler.git import remote as git
 from reconciler.git import tree
 from reconciler.model import Desired
 from reconciler.node import host, listeners
+from reconciler.reasons import Reason
 from reconciler.secrets import sops
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
@@ -105,7 +106,7 @@ def _engine(settings: Settings) -> Iterator[Check]:
     except errors.ReconcilerError as error:
         hangs = "it runs and hangs: look at its log (journalctl -u docker), the load and the disk; a restart of it ends containers"
         starts = "start it (systemctl start docker), or correct engine.url in the settings"
-        yield Check("engine", "fail", str(error), hangs if error.reason == "EngineTimeout" else starts)
+        yield Check("engine", "fail", str(error), hangs if error.reason == Reason.EngineTimeout else starts)
         return
     finally:
         engine.close()

@@ -12,6 +12,7 @@ from threading import Lock
 from reconciler import errors
 from reconciler.apply import Health
 from reconciler.model import Check, CheckResult, Container, Desired, Memory
+from reconciler.reasons import Reason
 
 PATIENCE = 30.0  # seconds: load balancers take a backend back in their own time
 _SAMPLE_SECONDS = 3.0  # of one check before the change: what hangs does not answer
@@ -71,10 +72,12 @@ class Gate:
         if down := [result for result in self._make(beneath, 0.0) if not result.ok]:
             raise errors.Transient(
                 f"{container.name} cannot be judged: {said}; but {down[0].name}: {down[0].message}",
-                reason="DependencyNotAnswering",
+                reason=Reason.DependencyNotAnswering,
             )
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        return Health(False, "NotAnswering", f"is healthy, and what answered before does not any more: {said}{more}")
+        return Health(
+            False, Reason.NotAnswering, f"is healthy, and what answered before does not any more: {said}{more}"
+        )
 
     def settled(self, container: str) -> None:
         """The container has proved itself, or is what it was."""

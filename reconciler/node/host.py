@@ -16,6 +16,7 @@ from typing import Literal
 from reconciler import errors
 from reconciler.engine import Engine
 from reconciler.model import Actual, Desired, FileState, Job
+from reconciler.reasons import Reason
 from reconciler.system import run
 from reconciler.system.files import is_leftover
 
@@ -141,7 +142,7 @@ def missing_addresses(declared: Mapping[str, str]) -> Mapping[str, str]:
         links = None
     if links is None:
         raise errors.Transient(
-            f"cannot list this host's addresses: {done.message or 'ip gave no JSON'}", reason="AddressesUnknown"
+            f"cannot list this host's addresses: {done.message or 'ip gave no JSON'}", reason=Reason.AddressesUnknown
         )
     return {network: address for network, address in declared.items() if not _is_here(address, present)}
 

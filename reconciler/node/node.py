@@ -24,11 +24,12 @@ from reconciler.node.planning import Planner
 from reconciler.node.reporting import Reporter
 from reconciler.phrases import few
 from reconciler.plan import second_look
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report, Source
 from reconciler.report.summary import pending
 from reconciler.settings import Settings
 from reconciler.source.follow import Follower
-from reconciler.state import LOST, Anchor, Hold, Owner, StateDirectory
+from reconciler.state import Anchor, Hold, Owner, StateDirectory
 
 log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ class Node:
             self.hold.require()
         except errors.Terminal as error:
             self._holds = False
-            if error.reason != LOST or not self.hold.renewed():
+            if error.reason != Reason.StateLost or not self.hold.renewed():
                 raise
             self.hold.begin()
             self.hold.require()
@@ -103,7 +104,7 @@ class Node:
             f"the state in {self.state.path} has never accepted a commit, but containers of {label} are here ({few(sorted(found))}): the state of "
             f"this node was lost. Put it back; or say that the commit may count, and whose the containers are: {claims}"
             f"`reconciler anchor accept {commit[:12]} --reason …`",
-            reason=LOST,
+            reason=Reason.StateLost,
         )
 
     def close(self) -> None:

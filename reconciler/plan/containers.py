@@ -2,33 +2,34 @@
 
 from collections.abc import Sequence
 
-from reconciler.model import Blame, Container, Difference, Failure, File, Held, Running, State, Verb, aside
+from reconciler.model import Container, Difference, Failure, File, Held, Running, State, Verb, aside
 from reconciler.phrases import few
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
 from reconciler.plan.second_look import INSIDE
 from reconciler.plan.validation import plan_validation
+from reconciler.reasons import Blame, Reason
 
 
 def plan_container(draft: Draft, container: Container) -> None:
     """One container with its files."""
     name = container.name
     if name in draft.basis.denied:
-        draft.held.append(Held(name, "PolicyDenied", draft.basis.denied[name]))
+        draft.held.append(Held(name, Reason.PolicyDenied, draft.basis.denied[name]))
         return
     for item in (f"container:{name}", f"container:{aside(name)}", f"image:{container.image}"):
         if reason := draft.actual.unknown.get(item):
-            draft.held.append(Held(name, "Unknown", f"cannot be observed: {reason}"))
+            draft.held.append(Held(name, Reason.Unknown, f"cannot be observed: {reason}"))
             return
     running = draft.actual.containers.get(name)
     spare = draft.actual.containers.get(aside(name))
     if message := draft.somebody_elses(container):
-        draft.held.append(Held(name, "NotOwned", message))
+        draft.held.append(Held(name, Reason.NotOwned, message))
         return
     if spare is not None and not spare.owned:
         message = f"{aside(name)}, which is where its spare would be, was made by somebody else: remove or rename it"
-        draft.held.append(Held(name, "NotOwned", message))
+        draft.held.append(Held(name, Reason.NotOwned, message))
         return
     if name in draft.failed:
         _keep_what_worked(draft, container, running, spare)
@@ -97,7 +98,7 @@ def _given_up(name: str, failure: Failure | None) -> Held:
         why = f"{failure.message} ({failure.reason})" if failure else "this configuration did not become healthy here"
         return Held(
             name,
-            "Quarantined",
+            Reason.Quarantined,
             f"{why}; it was rolled back, and waits for a commit that changes it (or `reconciler retry {name}` on the host)",
         )
     return Held(
@@ -116,17 +117,17 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
     policy = draft.desired.policy.get("adoption", "equal")
     if policy == "never":
         message = "a container of this name was made by another tool, and reconciler.yml says `adoption: never`"
-        draft.held.append(Held(name, "NotOwned", message, found))
+        draft.held.append(Held(name, Reason.NotOwned, message, found))
         return False
     if not fits and policy != "replace":
         message = (
             "a container of this name was made by another tool and differs; remove it, or set `adoption: replace` in "
             "reconciler.yml"
         )
-        draft.held.append(Held(name, "NotOwned", message, found))
+        draft.held.append(Held(name, Reason.NotOwned, message, found))
         return False
     if reason := draft.actual.unknown.get("units"):
-        draft.held.append(Held(name, "Unknown", f"cannot tell whether another tool's unit starts it: {reason}"))
+        draft.held.append(Held(name, Reason.Unknown, f"cannot tell whether another tool's unit starts it: {reason}"))
         return False
     if not fits:
         cause = "made by another tool, to be replaced as reconciler.yml says"
@@ -218,7 +219,7 @@ def _inside(draft: Draft, name: str) -> tuple[Difference, ...]:
     item = f"container:{name}"
     if why := draft.actual.unknown.get(f"stale:{name}"):
         message = f"whether it runs with what its files say cannot be told: {why}"
-        draft.held.append(Held(name, "Unknown", message))
+        draft.held.append(Held(name, Reason.Unknown, message))
         return ()
     if said := draft.actual.stale.get(name):
         return draft.achievable(item, (Difference(INSIDE, "as in its files", said),))

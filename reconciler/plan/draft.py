@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from reconciler.gates import Hold
 from reconciler.model import (
     ASIDE,
-    NOT_ACHIEVABLE,
     Action,
     Actual,
     Container,
@@ -29,6 +28,7 @@ from reconciler.plan.differences import differences
 from reconciler.plan.order import ordered
 from reconciler.plan.recall import Stale, in_force, quarantined, staleness
 from reconciler.plan.second_look import not_achievable
+from reconciler.reasons import Reason
 
 # Verbs that change something that works. As part of a change they wait until every image of the plan is there, so that
 # a wrong tag or a registry that is down leaves the node exactly as it was.
@@ -124,7 +124,7 @@ class Draft:
             if mode == "ignore":
                 return False
             if mode == "report":
-                self.hold(action, "DriftReported", f"{action.cause} (drift mode is report)")
+                self.hold(action, Reason.DriftReported, f"{action.cause} (drift mode is report)")
                 return False
         self.actions.append(action)
         return True
@@ -164,7 +164,7 @@ class Draft:
         files = {file.path for file in self.files.get(action.container, ())}
         return action.verb is Verb.CREATE and action.target in self.memory.applied and not waiting & files
 
-    def hold(self, action: Action, reason: str, message: str) -> None:
+    def hold(self, action: Action, reason: Reason, message: str) -> None:
         self.held.append(Held(action.target, reason, message, action.differences, action.drift))
 
     def drift_mode(self, action: Action) -> str:
@@ -220,7 +220,7 @@ class Draft:
         before = self.memory.unachieved.get(item, ())
         stuck = tuple(difference for difference in found if difference in before)
         target = item.partition(":")[2]
-        if stuck and all(held.target != target or held.reason != NOT_ACHIEVABLE for held in self.held):
+        if stuck and all(held.target != target or held.reason != Reason.NotAchievable for held in self.held):
             self.held.append(not_achievable(target, stuck))
         return tuple(difference for difference in found if difference not in before)
 

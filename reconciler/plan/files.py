@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from reconciler.model import Action, Container, Difference, File, Held, Verb
 from reconciler.plan.draft import Draft
 from reconciler.plan.redact import file_diff
+from reconciler.reasons import Reason
 
 _CONFIG_FILES = "/var/lib/kolla/config_files"  # where Kolla's images find the folder
 
@@ -36,7 +37,7 @@ def plan_files(
 
 def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]) -> Action | None:
     if reason := draft.actual.unknown.get(f"file:{file.path}"):
-        draft.held.append(Held(file.path, "Unknown", f"cannot be read: {reason}"))
+        draft.held.append(Held(file.path, Reason.Unknown, f"cannot be read: {reason}"))
         return None
     state = draft.actual.files.get(file.path)
     wanted = draft.basis.contents[file.path]
@@ -135,7 +136,7 @@ def _foreign(draft: Draft, owner: str, container: Container, path: str) -> None:
     message = "this program did not write it, so it stays: remove it if nobody needs it"
     if read:
         message = f"{container.name} reads it with its folder, and {message}"
-    draft.held.append(Held(path, "Foreign", message, (found,), drift=read))
+    draft.held.append(Held(path, Reason.Foreign, message, (found,), drift=read))
 
 
 def _is_read(draft: Draft, owner: str, container: Container, path: str) -> bool:
@@ -160,7 +161,7 @@ def delete_files(draft: Draft, name: str, directory: str, service: str, needs: t
         else:
             message = f"this program did not write it, so it stays, though {name} is no longer part of the site"
             found = Difference("foreign", "absent", draft.actual.files[path].kind)
-            draft.held.append(Held(path, "Foreign", message, (found,)))
+            draft.held.append(Held(path, Reason.Foreign, message, (found,)))
 
 
 def _mode(mode: int, owner: int, group: int) -> str:

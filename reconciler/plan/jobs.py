@@ -5,6 +5,7 @@ from dataclasses import replace
 from reconciler.model import Held, Job, Verb
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
+from reconciler.reasons import Reason
 
 
 def plan_job(draft: Draft, job: Job) -> None:
@@ -16,20 +17,20 @@ def plan_job(draft: Draft, job: Job) -> None:
     if done:
         return
     if job.name in draft.basis.denied:
-        draft.held.append(Held(job.name, "PolicyDenied", draft.basis.denied[job.name]))
+        draft.held.append(Held(job.name, Reason.PolicyDenied, draft.basis.denied[job.name]))
         return
     named = replace(job.container, name=job.name)
     if message := draft.somebody_elses(named):
-        draft.held.append(Held(job.name, "NotOwned", message))
+        draft.held.append(Held(job.name, Reason.NotOwned, message))
         return
     running = draft.actual.containers.get(job.name)
     if running is not None and not running.owned:
         message = "a container of this name was made by another tool: remove or rename it"
-        draft.held.append(Held(job.name, "NotOwned", message))
+        draft.held.append(Held(job.name, Reason.NotOwned, message))
         return
     for item in (f"job:{job.name}", f"container:{job.name}", f"image:{job.container.image}"):
         if reason := draft.actual.unknown.get(item):
-            draft.held.append(Held(job.name, "Unknown", f"cannot tell whether it was run, or with what: {reason}"))
+            draft.held.append(Held(job.name, Reason.Unknown, f"cannot tell whether it was run, or with what: {reason}"))
             return
     if last and not last.succeeded and last.inputs == job.inputs:
         cause = f"it failed before: {last.message}" if last.message else "it failed before"

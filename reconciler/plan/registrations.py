@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from reconciler.model import Action, Container, Difference, Held, Registration, Verb
 from reconciler.plan.draft import Draft
+from reconciler.reasons import Reason
 
 _DATA_TYPES = frozenset({"database", "vhost"})  # never removed: they hold data
 # What has to be registered first within one kind: (kind, type) → types.
@@ -46,7 +47,7 @@ def plan_registrations(draft: Draft) -> None:
             )
         else:
             why = draft.actual.unknown.get(f"registrar:{registration.kind}", "it was not observed")
-            draft.held.append(Held(registration.id, "Unknown", why))
+            draft.held.append(Held(registration.id, Reason.Unknown, why))
     _unregister(draft, {r.id for r in draft.desired.registrations})
 
 
@@ -97,7 +98,7 @@ def _unregister(draft: Draft, wanted: set[str]) -> None:
     spared = _spared(draft)
     for registration in unwanted:
         if registration.type in _DATA_TYPES:
-            draft.held.append(Held(registration.id, "HoldsData", "no longer wanted; it holds data, so it stays"))
+            draft.held.append(Held(registration.id, Reason.HoldsData, "no longer wanted; it holds data, so it stays"))
         elif registration.kind not in available or not draft.actual.deep:
             continue
         elif spared:
@@ -121,10 +122,10 @@ def _unregister(draft: Draft, wanted: set[str]) -> None:
             )
 
 
-def _spared(draft: Draft) -> tuple[str, str] | None:
+def _spared(draft: Draft) -> tuple[Reason, str] | None:
     """Why nothing is withdrawn: (reason, message)."""
     if draft.desired.policy.get("prune", {}).get("mode") == "report":
-        return "PruneReported", "no longer part of the site, and left alone (prune.mode is report)"
+        return Reason.PruneReported, "no longer part of the site, and left alone (prune.mode is report)"
     if not draft.desired.containers:
-        return "PruneGuard", "the site describes nothing at all for this host, so what it registered stays"
+        return Reason.PruneGuard, "the site describes nothing at all for this host, so what it registered stays"
     return None

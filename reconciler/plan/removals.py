@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from reconciler.model import ASIDE, VALIDATING, Action, Difference, Held, Running, Verb
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import delete_files
+from reconciler.reasons import Reason
 
 
 def plan_removals(draft: Draft) -> None:
@@ -47,25 +48,25 @@ def plan_unseen(draft: Draft) -> None:
         kind, _, target = item.partition(":")
         if kind == "registrar" and target in begun:
             continue
-        named = any(held.target == target and held.reason == "Unknown" for held in draft.held)
+        named = any(held.target == target and held.reason == Reason.Unknown for held in draft.held)
         if kind in ("container", "file") and not named and why not in said:
-            draft.held.append(Held(target, "Unknown", f"{kind} {target} cannot be looked at: {why}"))
+            draft.held.append(Held(target, Reason.Unknown, f"{kind} {target} cannot be looked at: {why}"))
 
 
-def _spared(draft: Draft, doomed: Sequence[Running]) -> tuple[str, str] | None:
+def _spared(draft: Draft, doomed: Sequence[Running]) -> tuple[Reason, str] | None:
     """Why none of these is removed: (reason, message)."""
     prune = draft.desired.policy.get("prune", {})
     if prune.get("mode") == "report":
-        return "PruneReported", "no longer part of the site, and left alone (prune.mode is report)"
+        return Reason.PruneReported, "no longer part of the site, and left alone (prune.mode is report)"
     limit = int(prune.get("max", 5)) if draft.desired.containers else 0
     if len(doomed) <= limit:
         return None
     if not draft.desired.containers:
-        return "PruneGuard", (
+        return Reason.PruneGuard, (
             "the site describes no container at all for this host, so those that run stay, whatever `prune.max` says; put the host "
             "back into its groups or, if it is to run nothing, remove them on it by hand (`docker rm --force NAME`)"
         )
-    return "PruneGuard", (
+    return Reason.PruneGuard, (
         f"{len(doomed)} containers are no longer wanted, more than the {limit} that one change may remove; raise "
         "`prune.max` in reconciler.yml if that is meant"
     )

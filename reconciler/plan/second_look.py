@@ -7,7 +7,8 @@ the commit asks for something else, something else is there, or it is there afte
 
 from collections.abc import Iterable, Mapping
 
-from reconciler.model import NOT_ACHIEVABLE, Action, Actual, Difference, Held, Memory, Outcome, Plan, Verb
+from reconciler.model import Action, Actual, Difference, Held, Memory, Outcome, Plan, Verb
+from reconciler.reasons import Reason
 
 INSIDE = "running configuration"  # the field that differs when what runs has not got what its files say
 # Verbs that say how the whole thing is to be: whatever differs right after them is not what somebody else did.
@@ -74,12 +75,12 @@ def not_achievable(target: str, differences: tuple[Difference, ...]) -> Held:
     """The one wording. Names the field, what was asked for and what came of it."""
     said = "; ".join(f"{d.field}: asked for {d.desired}, it became {d.actual}" for d in differences[:3])
     more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-    return Held(target, NOT_ACHIEVABLE, f"{said}{more}; it is not tried again for this", differences)
+    return Held(target, Reason.NotAchievable, f"{said}{more}; it is not tried again for this", differences)
 
 
 def overcome(memory: Memory, actual: Actual, plan: Plan) -> tuple[str, ...]:
     """The `kind:target` of what was not achievable once and is as asked for now, or asked for no more."""
-    still = {held.target for held in plan.held if held.reason == NOT_ACHIEVABLE}
+    still = {held.target for held in plan.held if held.reason == Reason.NotAchievable}
     seen = {"container": actual.containers, "file": actual.files, "registration": actual.registrations}
     gone = []
     for key in memory.unachieved:

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from reconciler.errors import ReconcilerError, Terminal, Transient
 from reconciler.foreign import line
 from reconciler.model import Registration
+from reconciler.reasons import Reason
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 15.0
@@ -65,7 +66,9 @@ class Backend(Protocol):
 
 def unreachable(target: str, why: str, retry_after: float | None = None) -> Transient:
     """It does not answer, or not now."""
-    return Transient(f"{target} cannot be used: {line(why)}", reason="RegistrarUnreachable", retry_after=retry_after)
+    return Transient(
+        f"{target} cannot be used: {line(why)}", reason=Reason.RegistrarUnreachable, retry_after=retry_after
+    )
 
 
 def denied(target: str, user: str, why: str = "") -> Terminal:
@@ -73,32 +76,32 @@ def denied(target: str, user: str, why: str = "") -> Terminal:
     more = f": {line(why)}" if why else ""
     return Terminal(
         f"{target} denies access to {user!r}{more} (check the password and the rights of that user)",
-        reason="RegistrarDenied",
+        reason=Reason.RegistrarDenied,
     )
 
 
 def refused(target: str, why: str) -> Terminal:
     """It understood and said no."""
-    return Terminal(f"{target} refuses: {line(why)}", reason="RegistrarRefused")
+    return Terminal(f"{target} refuses: {line(why)}", reason=Reason.RegistrarRefused)
 
 
 def not_yet(target: str, why: str) -> Transient:
     """Something that this needs is not there, or changed meanwhile: the next cycle looks again."""
-    return Transient(f"{target}: {line(why)}", reason="RegistrarRefused")
+    return Transient(f"{target}: {line(why)}", reason=Reason.RegistrarRefused)
 
 
 def holds_data(registration: Registration) -> Terminal:
     """We remove no data."""
     return Terminal(
         f"{registration.type} {registration.key!r} holds data and is not removed (remove it by hand if that is meant)",
-        reason="HoldsData",
+        reason=Reason.HoldsData,
     )
 
 
 def unknown_type(registration: Registration) -> Terminal:
     return Terminal(
         f"{registration.kind} has no registrations of type {registration.type!r} ({registration.key!r})",
-        reason="RegistrarRefused",
+        reason=Reason.RegistrarRefused,
     )
 
 

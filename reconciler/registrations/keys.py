@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from reconciler.errors import Terminal
 from reconciler.model import Registration
+from reconciler.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +109,6 @@ def _account(registration: Registration, text: str) -> tuple[str, str]:
 
 
 def _malformed(registration: Registration) -> Terminal:
-    return Terminal(f"{registration.id} does not say what it is about: its key lacks a part", reason="RegistrarRefused")
+    return Terminal(
+        f"{registration.id} does not say what it is about: its key lacks a part", reason=Reason.RegistrarRefused
+    )

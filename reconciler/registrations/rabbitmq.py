@@ -13,6 +13,7 @@ import requests
 from reconciler.errors import Terminal
 from reconciler.foreign import said
 from reconciler.model import Registration
+from reconciler.reasons import Reason
 from reconciler.registrations import http, keys
 from reconciler.registrations.failures import (
     DIFFERS,
@@ -183,7 +184,7 @@ class RabbitMQ:
 
 def _path(*parts: str) -> str:
     if any(part in ("", ".", "..") for part in parts):  # would name another resource
-        raise Terminal(f"RabbitMQ cannot have the name {parts[-1]!r}", reason="RegistrarRefused")
+        raise Terminal(f"RabbitMQ cannot have the name {parts[-1]!r}", reason=Reason.RegistrarRefused)
     return "/api/" + "/".join(quote(part, safe="") for part in parts)
 
 

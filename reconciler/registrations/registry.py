@@ -13,6 +13,7 @@ import tenacity
 from reconciler.errors import ReconcilerError, Terminal, Transient
 from reconciler.log import frames
 from reconciler.model import Actual, Check, Registrar, Registration, State
+from reconciler.reasons import Reason
 from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed, unreachable
 from reconciler.registrations.proofs import PROOFS, Proofs
 from reconciler.secret import Secret
@@ -101,7 +102,7 @@ class Registry:
 
         def look(kind: str) -> dict[str, Observed]:
             if why := self._down(kind, actual):
-                raise Transient(why, reason="RegistrarUnreachable")
+                raise Transient(why, reason=Reason.RegistrarUnreachable)
             with self._understood(kind):
                 return self._observe_kind(kind, kinds[kind])
 
@@ -197,7 +198,7 @@ class Registry:
                 if registrar is None or kind not in _BACKENDS:
                     raise Terminal(
                         f"no service of this site takes {kind} registrations (one has to say `provides: {kind}`)",
-                        reason="RegistrarRefused",
+                        reason=Reason.RegistrarRefused,
                     )
                 values = self._bound_value(dict(registrar.connection))
                 self._backends[kind] = _BACKENDS[kind](Connection(values), self._proofs)
@@ -220,7 +221,7 @@ class Registry:
 
 
 def _unreachable(error: BaseException) -> bool:
-    return isinstance(error, Transient) and error.reason == "RegistrarUnreachable"
+    return isinstance(error, Transient) and error.reason == Reason.RegistrarUnreachable
 
 
 def _is_plain(value: object) -> bool:

@@ -16,6 +16,7 @@ from yaml.resolver import Resolver
 from reconciler.document.yaml import scalar
 from reconciler.errors import Terminal
 from reconciler.model import File
+from reconciler.reasons import Reason
 from reconciler.render import tokens
 
 # What means nothing of its own in any format, and needs no quoting.
@@ -77,7 +78,7 @@ def write(file: File, secrets: Mapping[str, Any]) -> str:
         if size > tokens.MAX_BOUND:
             raise Terminal(
                 f"{file.path} is larger than {tokens.MAX_BOUND >> 20} MiB with its secrets (use them fewer times)",
-                reason="LimitExceeded",
+                reason=Reason.LimitExceeded,
             )
     return "".join(pieces)
 
@@ -99,7 +100,7 @@ def _pieces(file: File, secrets: Mapping[str, Any]) -> Iterator[str | Terminal]:
             kind = f" (format {file.format})" if file.format else ""
             line = file.content.count("\n", 0, match.start()) + 1
             text = f"the secret {names} cannot be written into {file.path}{kind}, line {line}: {error}"
-            yield Terminal(text, reason="SecretUnwritable")
+            yield Terminal(text, reason=Reason.SecretUnwritable)
     yield file.content[end:]
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from reconciler.errors import Terminal
+from reconciler.reasons import Reason
 from reconciler.render import meter
 from reconciler.render.faults import Refused
 from reconciler.secret import Secret
@@ -196,7 +197,7 @@ class _Binding:
         if "<<" not in text:
             return text
         if depth > _MAX_DEPTH:
-            raise Terminal(f"secret tokens are nested deeper than {_MAX_DEPTH} levels", reason="SecretMissing")
+            raise Terminal(f"secret tokens are nested deeper than {_MAX_DEPTH} levels", reason=Reason.SecretMissing)
         return TOKEN.sub(lambda match: self._replaced(match, depth), text)
 
     def _replaced(self, match: re.Match[str], depth: int) -> str:
@@ -208,7 +209,7 @@ class _Binding:
         if self._made > 2 * MAX_BOUND:  # what filters made on the way counts too
             raise Terminal(
                 f"with its secrets a text would be larger than {MAX_BOUND >> 20} MiB: use them fewer times",
-                reason="LimitExceeded",
+                reason=Reason.LimitExceeded,
             )
         return made
 
@@ -236,4 +237,4 @@ def _value(name: str, secrets: Mapping[str, Any]) -> str:
     if isinstance(found, str):
         return found
     hint = f"name a key of it: {name}.…" if isinstance(found, Mapping) else _FILLED
-    raise Terminal(f"the secret {name} has no value in passwords.yml ({hint})", reason="SecretMissing")
+    raise Terminal(f"the secret {name} has no value in passwords.yml ({hint})", reason=Reason.SecretMissing)

@@ -11,10 +11,10 @@ from typing import Final
 
 from reconciler.model import Container, Running, State
 from reconciler.phrases import few
+from reconciler.reasons import Reason
 from reconciler.report.graph import Graph, beneath
 
 _UNPROVED = timedelta(seconds=30)  # how long what has no health check has to run after it was started over and over
-UNHEALTHY: Final = "Unhealthy"
 _LOOP: Final = 2  # starts by the engine that are no chance
 
 
@@ -23,7 +23,7 @@ class Symptom:
     """One thing that is wrong. `item` is its name in the graph, `text` says what is wrong in one line that names it."""
 
     item: str
-    reason: str
+    reason: Reason
     text: str
 
 
@@ -89,13 +89,13 @@ def sick(container: Container, running: Running | None, now: datetime) -> Sympto
     name = container.name
     if running.health == "unhealthy":
         return Symptom(
-            name, UNHEALTHY, f"{name}: it runs, and its health check fails (`docker inspect` has the output)"
+            name, Reason.Unhealthy, f"{name}: it runs, and its health check fails (`docker inspect` has the output)"
         )
     looked_at = timedelta(seconds=container.start_timeout) if running.health == "starting" else _UNPROVED
     if running.health == "healthy" or running.restart_count < _LOOP or now - running.started_at > looked_at:
         return None
     return Symptom(
         name,
-        "RestartLoop",
+        Reason.RestartLoop,
         f"{name}: it ends again and again, the engine has started it {running.restart_count} times (`docker logs {name}` says why)",
     )

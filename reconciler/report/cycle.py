@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from reconciler.gates import OUTSIDE_WINDOW, SUSPENDED
-from reconciler.model import NOT_ACHIEVABLE, CheckResult, Condition, Held, Outcome, Plan, Verb, to_json
+from reconciler.model import CheckResult, Condition, Held, Outcome, Plan, Verb, to_json
 from reconciler.phrases import count
-from reconciler.report.cause import UNHEALTHY, Cause, Symptom, find
+from reconciler.reasons import Reason, Standing
+from reconciler.report.cause import Cause, Symptom, find
 from reconciler.report.graph import CHECK, REGISTRAR, Graph
 
 
@@ -18,7 +18,7 @@ class Source:
 
     ok: bool
     head: str = ""
-    reason: str = ""
+    reason: Reason | None = None
     message: str = ""
     retry_after: float | None = None  # seconds the server asked to be left alone for
 
@@ -28,7 +28,7 @@ class Refusal:
     """A commit that was fetched and not accepted; the node stays with the one before."""
 
     commit: str
-    reason: str
+    reason: Reason
     message: str
     problems: tuple[str, ...] = ()
     branch: str = ""  # the testing branch it is from; "": the branch
@@ -49,7 +49,7 @@ class Report:
     plan: Plan | None = None
     outcomes: tuple[Outcome, ...] = ()
     refusal: Refusal | None = None
-    failure: tuple[str, str] | None = None  # (reason, message) of what kept the cycle from planning
+    failure: tuple[Reason, str] | None = None  # (reason, message) of what kept the cycle from planning
     containers: int = 0  # desired on this host
     suspended: str = ""  # the operator's reason
     window: str = ""  # until when changes wait, and why; "" while they need not
@@ -81,22 +81,22 @@ class Report:
     @property
     def unknown(self) -> tuple[Held, ...]:
         """What could not be looked at."""
-        return tuple(held for held in self.plan.held if held.reason == UNKNOWN) if self.plan else ()
+        return tuple(held for held in self.plan.held if held.reason == Reason.Unknown) if self.plan else ()
 
     @property
     def waiting(self) -> tuple[Held, ...]:
         """What the revision asks for and a maintenance window has to open for."""
         held = self.plan.held if self.plan else ()
-        return tuple(h for h in held if h.reason == OUTSIDE_WINDOW and not h.drift)
+        return tuple(h for h in held if h.reason == Reason.OutsideWindow and not h.drift)
 
     @property
     def quarantined(self) -> tuple[Held, ...]:
-        return tuple(held for held in self.plan.held if held.reason == "Quarantined") if self.plan else ()
+        return tuple(held for held in self.plan.held if held.reason == Reason.Quarantined) if self.plan else ()
 
     @property
     def not_achievable(self) -> tuple[Held, ...]:
         """What was asked for, and the engine or the disk made something else of it."""
-        return tuple(held for held in self.plan.held if held.reason == NOT_ACHIEVABLE) if self.plan else ()
+        return tuple(held for held in self.plan.held if held.reason == Reason.NotAchievable) if self.plan else ()
 
     @property
     def not_answering(self) -> tuple[CheckResult, ...]:
@@ -120,13 +120,13 @@ class Report:
             return True
         undone = self.failed or self.failure or any(outcome.result == "skipped" for outcome in self.outcomes)
         held = self.plan.held if self.plan else ()
-        left = all(h.reason in HARMLESS or (h.drift and h.reason == "DriftReported") for h in held)
+        left = all(h.reason.harmless or (h.drift and h.reason == Reason.DriftReported) for h in held)
         return self.plan is not None and not undone and left
 
     @property
     def _open(self) -> bool:
         skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
-        waiting = any(held.reason not in HARMLESS for held in (self.plan.held if self.plan else ()))
+        waiting = any(not held.reason.harmless for held in (self.plan.held if self.plan else ()))
         return skipped or waiting
 
 
@@ -136,53 +136,56 @@ def as_json(report: Report) -> dict[str, Any]:
     return told
 
 
-UNKNOWN = "Unknown"
-# Held back on purpose and for good: the node counts as converged all the same. Nothing more can be done for what is not
-# achievable either; it makes the node not ready.
-HARMLESS = frozenset({"HoldsData", "PruneReported", "Foreign", NOT_ACHIEVABLE})
-
-
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
     """Ready, Stalled, Drifted, Suspended, Testing and SourceReady; `since` is kept while a condition's status does not change."""
-    since = {c.type: ((c.status, c.reason == UNKNOWN), c.since) for c in previous}
+    since = {c.type: ((c.status, c.reason == Reason.Unknown), c.since) for c in previous}
 
-    def condition(type_: str, status: bool, reason: str, message: str) -> Condition:
+    def condition(type_: str, status: bool, reason: Reason, message: str) -> Condition:
         before = since.get(type_)
-        lasts = before is not None and before[0] == (status, reason == UNKNOWN)
+        lasts = before is not None and before[0] == (status, reason == Reason.Unknown)
         return Condition(type_, status, reason, message, before[1] if before and lasts else now, report.revision)
 
     ready, reason, message = _readiness(report)
     drifted = _drifted(report)
-    stalled = not ready and reason not in ("Progressing", SUSPENDED, "DriftReported", OUTSIDE_WINDOW)
+    stalled = not ready and reason.standing is Standing.WRONG
     return (
         condition("Ready", ready, reason, message),
-        condition("Stalled", stalled, reason if stalled else "NotStalled", message if stalled else ""),
+        condition("Stalled", stalled, reason if stalled else Reason.NotStalled, message if stalled else ""),
         condition("Drifted", *drifted),
-        condition("Suspended", bool(report.suspended), SUSPENDED if report.suspended else "Active", report.suspended),
+        condition(
+            "Suspended",
+            bool(report.suspended),
+            Reason.Suspended if report.suspended else Reason.Active,
+            report.suspended,
+        ),
         condition(
             "Testing",
             bool(report.testing),
-            "TestingBranch" if report.testing else "Branch",
+            Reason.TestingBranch if report.testing else Reason.Branch,
             f"{report.testing} at {report.revision[:12]}" if report.testing else "",
         ),
         condition(
             "SourceReady",
             report.source.ok and report.refusal is None,
-            report.refusal.reason if report.refusal else report.source.reason or "UpToDate",
+            report.refusal.reason if report.refusal else report.source.reason or Reason.UpToDate,
             report.refusal.message if report.refusal else report.source.message,
         ),
     )
 
 
-def _drifted(report: Report) -> tuple[bool, str, str]:
+def _drifted(report: Report) -> tuple[bool, Reason, str]:
     """First match wins. What could not be looked at is not in step."""
     if drift := report.drift:
-        return True, "Drift", _first_of(drift)
+        return True, Reason.Drift, _first_of(drift)
     if report.plan is None and report.revision:
-        return False, "Unknown", f"nothing could be looked at: {report.failure[1] if report.failure else 'no plan'}"
+        return (
+            False,
+            Reason.Unknown,
+            f"nothing could be looked at: {report.failure[1] if report.failure else 'no plan'}",
+        )
     if unknown := report.unknown:
-        return False, "Unknown", _first_of(unknown)
-    return False, "InStep", "no unhealed drift"
+        return False, Reason.Unknown, _first_of(unknown)
+    return False, Reason.InStep, "no unhealed drift"
 
 
 def _first_of(held: Sequence[Held]) -> str:
@@ -190,23 +193,23 @@ def _first_of(held: Sequence[Held]) -> str:
     return f"{about(held[0].target, held[0].message)}{more}"
 
 
-def _readiness(report: Report) -> tuple[bool, str, str]:
+def _readiness(report: Report) -> tuple[bool, Reason, str]:
     """First match wins."""
     if report.failure:
         return False, report.failure[0], report.failure[1]
 
     if report.plan is None:
-        reason = report.refusal.reason if report.refusal else report.source.reason or "NoRevision"
+        reason = report.refusal.reason if report.refusal else report.source.reason or Reason.NoRevision
         return False, reason, report.refusal.message if report.refusal else report.source.message
     if report.suspended and not report.failed:
-        return False, SUSPENDED, report.suspended
+        return False, Reason.Suspended, report.suspended
     if cause := report.cause:
         return False, cause.root.reason, cause.text
     if waiting := report.waiting:
-        return False, OUTSIDE_WINDOW, f"{count(len(waiting), 'change')} waiting {report.window}"
+        return False, Reason.OutsideWindow, f"{count(len(waiting), 'change')} waiting {report.window}"
     if any(outcome.result == "skipped" for outcome in report.outcomes):
-        return False, "Interrupted", "stopped before everything was done; the next cycle goes on"
-    return True, "Converged", f"{report.containers} containers as wanted"
+        return False, Reason.Interrupted, "stopped before everything was done; the next cycle goes on"
+    return True, Reason.Converged, f"{report.containers} containers as wanted"
 
 
 def _symptoms(report: Report) -> Iterator[Symptom]:
@@ -214,23 +217,23 @@ def _symptoms(report: Report) -> Iterator[Symptom]:
     for outcome in report.failed:
         action = outcome.action
         text = f"{action.target}: {first_line(outcome.message).removeprefix(f'{action.target}: ')}"
-        yield Symptom(action.container or action.target, outcome.reason or "ActionFailed", text)
+        yield Symptom(action.container or action.target, outcome.reason or Reason.ActionFailed, text)
     for held in report.plan.held if report.plan else ():
-        if held.reason not in HARMLESS and held not in report.waiting:
+        if not held.reason.harmless and held not in report.waiting:
             yield _held(held, report.graph)
-    yield from (found for found in report.sick if found.reason != UNHEALTHY)
+    yield from (found for found in report.sick if found.reason != Reason.Unhealthy)
     for check in report.not_answering:
-        yield Symptom(f"{CHECK}{check.name}", "NotAnswering", f"check {check.name}: {first_line(check.message)}")
+        yield Symptom(f"{CHECK}{check.name}", Reason.NotAnswering, f"check {check.name}: {first_line(check.message)}")
     # A check in the container says more than that its health check fails.
-    yield from (found for found in report.sick if found.reason == UNHEALTHY)
+    yield from (found for found in report.sick if found.reason == Reason.Unhealthy)
     for stuck in report.not_achievable:
-        yield Symptom(stuck.target, NOT_ACHIEVABLE, f"{stuck.target}: {stuck.message}")
+        yield Symptom(stuck.target, Reason.NotAchievable, f"{stuck.target}: {stuck.message}")
 
 
 def _held(held: Held, graph: Graph) -> Symptom:
     """All registrations of a registrar that does not answer are one symptom."""
     registrar = next((item for item in graph.get(held.target, ()) if item.endswith(REGISTRAR)), "")
-    if held.reason == "Unknown" and registrar:
+    if held.reason == Reason.Unknown and registrar:
         return Symptom(registrar, held.reason, f"{registrar} cannot be looked at: {first_line(held.message)}")
     return Symptom(held.target, held.reason, about(held.target, first_line(held.message)))
 

@@ -14,14 +14,14 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
 
 from reconciler.model import Verb
-from reconciler.report.cycle import UNKNOWN, Report
+from reconciler.reasons import Reason
+from reconciler.report.cycle import Report
 from reconciler.text import printable
 
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 _FILES = frozenset({Verb.WRITE, Verb.CHMOD, Verb.DELETE})
 _REGISTRATIONS = frozenset({Verb.REGISTER, Verb.UNREGISTER})
 RUNNING_CONFIGURATION = "running configuration"  # the field of a container that does not run with what its files say
-_APIS = ("Git", "Engine", "Registry", "Forge", "Sops")
 
 
 class Metrics:
@@ -116,7 +116,7 @@ class Metrics:
         """Take a cycle's report in. `services` maps containers to services, for drift that is only reported."""
         self.seconds.labels(report.trigger).observe(report.seconds)
         for condition in report.conditions:
-            unknown = condition.type == "Drifted" and condition.reason == UNKNOWN
+            unknown = condition.type == "Drifted" and condition.reason == Reason.Unknown
             self.condition.labels(condition.type).set(math.nan if unknown else condition.status)
             self.since.labels(condition.type).set(condition.since.timestamp())
         ended = report.started_at.timestamp() + report.seconds
@@ -155,24 +155,24 @@ class Metrics:
         finally:
             self.began.set(0)
 
-    def error(self, reason: str) -> None:
+    def error(self, reason: Reason | None) -> None:
         """Count an error by its reason."""
-        api = next((name.lower() for name in _APIS if reason.startswith(name)), "other")
-        self.errors.labels(api, reason or "Unknown").inc()
+        word = reason or Reason.Unknown
+        self.errors.labels(word.api, word).inc()
 
-    def statuses(self, queued: int, failed: int, reason: str) -> None:
+    def statuses(self, queued: int, failed: int, reason: Reason | None) -> None:
         """Take the status reporter's counts in: waiting, failed since the start, and the newest reason."""
         self._outgoing("status", "forge", queued, failed, reason)
 
-    def alerts(self, queued: int, failed: int, reason: str) -> None:
+    def alerts(self, queued: int, failed: int, reason: Reason | None) -> None:
         """Take the counts of direct alerts in, as with `statuses`."""
         self._outgoing("alert", "alert", queued, failed, reason)
 
-    def _outgoing(self, kind: str, api: str, queued: int, failed: int, reason: str) -> None:
+    def _outgoing(self, kind: str, api: str, queued: int, failed: int, reason: Reason | None) -> None:
         self.queued.labels(kind).set(queued)
         new = failed - self._failed.get(kind, 0)
         if new > 0:
-            self.errors.labels(api, reason or "Unknown").inc(new)
+            self.errors.labels(api, reason or Reason.Unknown).inc(new)
             self._failed[kind] = failed
 
     def certificate_ends(self, ends: Mapping[tuple[str, str], float]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from reconciler import errors
 from reconciler.git import trust
 from reconciler.model import from_json, to_json
+from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
 from reconciler.report.summary import StatusText, status_text
 from reconciler.system import run
@@ -32,7 +33,6 @@ _KIND = "reconciler-report"
 _TEXT = 400  # characters of a description
 _NAME = 255  # characters of a site's or a host's name
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REASON = re.compile(r"[A-Za-z0-9]{1,64}")
 _FIRST, _LAST = 2020, 2999  # years
 _STATUSES = 4
 _ARMOR = b"-----BEGIN SSH SIGNATURE-----"
@@ -48,7 +48,7 @@ class Statement:
     at: datetime
     commit: str
     statuses: tuple[StatusText, ...] = ()
-    reason: str = ""  # of the condition Ready
+    reason: Reason | None = None  # of the condition Ready
     busy: bool = False
 
     def status(self, commit: str) -> StatusText | None:
@@ -62,7 +62,7 @@ def statement(report: Report, busy_at: datetime | None = None) -> Statement:
     ended = report.started_at + timedelta(seconds=report.seconds)
     ready = next((c for c in report.conditions if c.type == "Ready"), None)
     texts = tuple(_cut(text) for text in status_text(report))[:_STATUSES]
-    reason = ready.reason if ready else ""
+    reason = ready.reason if ready else None
     return Statement(report.site, report.host, busy_at or ended, report.revision, texts, reason, busy_at is not None)
 
 
@@ -81,7 +81,7 @@ def sign(line: bytes, key_file: Path) -> bytes:
         raise errors.Terminal(
             f"reports cannot be signed with {key_file}: {said} (name an ed25519 private key without a passphrase as "
             "report.key_file; only its owner may read it)",
-            reason="ReportKeyUnusable",
+            reason=Reason.ReportKeyUnusable,
         )
     return line + done.stdout
 
@@ -94,7 +94,7 @@ def verify(answer: bytes, site: str, host: str, allowed_signers: Path) -> Statem
     try:
         trust.verify_bytes(line + b"\n", armor, host, NAMESPACE, allowed_signers)
     except errors.Terminal as error:
-        raise errors.Terminal(f"the report is not {host}'s: {error}", reason="ReportForged") from None
+        raise errors.Terminal(f"the report is not {host}'s: {error}", reason=Reason.ReportForged) from None
     said = decode(line)
     # A host that never accepted a commit does not know its site: it may say what is wrong, and cannot have converged.
     lost = not said.site and all(status.state != "success" for status in said.statuses)
@@ -102,7 +102,7 @@ def verify(answer: bytes, site: str, host: str, allowed_signers: Path) -> Statem
         other = printable(f"{said.host!r} of {said.site!r}", limit=160)
         raise errors.Terminal(
             f"{host} of {site} signs for {other} (do two hosts have one key, or does an address lead to another host?)",
-            reason="ReportMismatch",
+            reason=Reason.ReportMismatch,
         )
     return said
 
@@ -162,10 +162,10 @@ def _no_number(text: str) -> Any:
 
 def _unsound(said: Statement) -> str:
     """What is wrong with a statement; "" when nothing is. First match wins."""
-    names = (said.site, said.host, said.commit, said.reason)
+    names = (said.site, said.host, said.commit)
     if not all(isinstance(text, str) and len(text) <= _NAME for text in names) or not isinstance(said.busy, bool):
         return "a field of it is of another type, or too long"
-    if not _is_commit(said.commit) or not (said.reason == "" or _REASON.fullmatch(said.reason)):
+    if not _is_commit(said.commit) or not isinstance(said.reason, Reason | None):
         return "it names no commit, or no reason"
     if not isinstance(said.at, datetime) or said.at.tzinfo is None or not _FIRST <= said.at.year <= _LAST:
         return "its time has no zone, or is no time at which this program ran"
@@ -199,4 +199,4 @@ def _cut(status: StatusText) -> StatusText:
 
 
 def _malformed(what: str) -> errors.Terminal:
-    return errors.Terminal(f"the report cannot be read: {what}", reason="ReportMalformed")
+    return errors.Terminal(f"the report cannot be read: {what}", reason=Reason.ReportMalformed)

@@ -91,7 +91,7 @@ def _failure(report: Report, first: Outcome) -> StatusText:
     more = f", {len(report.failed) - 1} more failed" if len(report.failed) > 1 else ""
     # The service's own last line explains more than the engine's "unhealthy".
     lines = [line for line in first.message.splitlines() if line.strip()]
-    text = lines[0] if lines else first.reason
+    text = lines[0] if lines else f"{first.action.verb} failed"
     if len(lines) > 1:
         text = f"{text[:110]} | {lines[-1].strip()[:110]}"
     target = first.action.container or first.action.target
@@ -122,7 +122,7 @@ def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None
             {
                 "line": outcome.action.line,
                 "result": outcome.result,
-                "reason": outcome.reason,
+                "reason": outcome.reason or "",
                 "message": outcome.message,
                 "drift": outcome.action.drift,
                 "seconds": round(outcome.seconds, 2),

@@ -17,6 +17,7 @@ from reconciler.errors import Problem
 from reconciler.git import content
 from reconciler.git.content import WORK_TREE, Source
 from reconciler.model import Difference
+from reconciler.reasons import Reason
 from reconciler.review import Review, gate
 from reconciler.review.grouping import Row, join
 from reconciler.source import prepare
@@ -31,7 +32,7 @@ _LIBRARIES = 20 << 20  # bytes of a child that are not its own data
 _PER_BYTE = 40  # bytes more for each byte of both sites
 _MOST_WORKERS = 2  # more would each have too little of it
 # What happened to planning itself is told where the review is read; anything else is a mistake of whoever asked for it.
-_TOLD = ("LimitExceeded", "DeadlineExceeded", "ChildFailed", "InternalError")
+_TOLD = (Reason.LimitExceeded, Reason.DeadlineExceeded, Reason.ChildFailed, Reason.InternalError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def review(
     try:
         return _joined(answers, base, head)
     except (LookupError, ValueError, TypeError):
-        raise errors.Terminal("the child processes' answers do not fit each other", reason="ChildFailed") from None
+        raise errors.Terminal("the child processes' answers do not fit each other", reason=Reason.ChildFailed) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,7 @@ def rules(source: Source, name: str = "site") -> gate.Rules:
         )
         return found
     except errors.Terminal as error:
-        if error.reason == "SitePathMissing":
+        if error.reason == Reason.SitePathMissing:
             return gate.Rules(name)  # there is no site yet, and so nobody who asks for anything
         return gate.unreadable(name, f"{error} [{error.reason}]")
 

@@ -14,6 +14,7 @@ from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference, to_json
 from reconciler.plan import preview, rotation
+from reconciler.reasons import Reason
 from reconciler.render import World, bind, render
 from reconciler.render.digest import part_digest
 from reconciler.review import gate
@@ -106,7 +107,7 @@ class _Child:
         for name in chosen:
             if name not in self.head.hosts and name not in (self.base.hosts if self.base else ()):
                 known = ", ".join(list(self.head.hosts)[:8])
-                raise errors.Terminal(f"inventory.yml has no host {name!r} (it has {known})", reason="HostUnknown")
+                raise errors.Terminal(f"inventory.yml has no host {name!r} (it has {known})", reason=Reason.HostUnknown)
         number, told = self.argument["number"], self.argument["progress"]
         if number == 0:
             os.write(told, b"%d\n" % len(chosen))

@@ -6,6 +6,7 @@ from typing import Final
 
 from reconciler.model import Action, Held, Verb
 from reconciler.phrases import count
+from reconciler.reasons import Reason
 from reconciler.review.types import Change, Review, changes
 
 
@@ -138,14 +139,14 @@ def _gathered(review: Review, wanted: Callable[[Held], bool]) -> tuple[Item, ...
 
 
 def _prune_guard(review: Review) -> Risk:
-    items = _gathered(review, lambda held: held.reason == "PruneGuard")
+    items = _gathered(review, lambda held: held.reason == Reason.PruneGuard)
     return Risk(
         "prune", "More removals than the guard allows", "these containers stay until `prune.max` allows it", items
     )
 
 
 def _held(review: Review) -> Risk:
-    items = _gathered(review, lambda held: held.reason != "PruneGuard")
+    items = _gathered(review, lambda held: held.reason != Reason.PruneGuard)
     return Risk("held", "Held back", "differs, and nothing is done about it", items, grave=False)
 
 

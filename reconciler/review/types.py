@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
 from reconciler.model import Action, Difference, Plan
+from reconciler.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Review:
     problems: tuple[Problem, ...] = ()
     base_problems: tuple[Problem, ...] = ()
     failure: str = ""  # why planning ended early: a limit, most likely
-    reason: str = ""  # the failure's word
+    reason: Reason | None = None  # the failure's word
 
     @property
     def valid(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from reconciler import errors
 from reconciler.document import sealed, yaml
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 NAME: Final = ".sops.yaml"
@@ -65,7 +66,7 @@ def read(content: bytes, name: str, relative: str = "") -> Rules:
     try:
         document = yaml.load(content, name)
     except errors.SiteInvalid as error:
-        raise errors.Terminal(str(error.problems[0]), reason="SopsFailed") from None
+        raise errors.Terminal(str(error.problems[0]), reason=Reason.SopsFailed) from None
     reader = _Reader(document)
     data = reader.mapping((), document.data, ("creation_rules", "stores"))
     rules = data.get("creation_rules") or []
@@ -79,7 +80,9 @@ class _Reader:
     def __init__(self, document: yaml.Document) -> None:
         self.document = document
 
-    def wrong(self, path: yaml.Path, message: str, hint: str = "", reason: str = "SopsFailed") -> errors.Terminal:
+    def wrong(
+        self, path: yaml.Path, message: str, hint: str = "", reason: Reason = Reason.SopsFailed
+    ) -> errors.Terminal:
         return errors.Terminal(str(self.document.place(path, key=True).problem(message, hint)), reason=reason)
 
     def mapping(self, path: yaml.Path, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ class _Reader:
                 continue
             if key in sealed.KEY_SERVICES or key.startswith(("kms", "gcp_", "azure", "hc_", "aws_", "hckms")):
                 message = f"{key} would have sops ask a key service, and send it the key of every password"
-                raise self.wrong((*path, key), message, "name age recipients only", "SopsRemoteKey")
+                raise self.wrong((*path, key), message, "name age recipients only", Reason.SopsRemoteKey)
             hint = f"this program encrypts every value for age recipients: use {', '.join(known)}, or give --recipient"
             raise self.wrong((*path, key), f"{key} is not supported here", hint)
         return value
@@ -125,7 +128,7 @@ class _Reader:
             if not sealed.is_recipient(item):
                 message = f"{item[:80]!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)"
                 raise self.wrong(
-                    path, message, "a plugin's is not used: sops would start a program for it", "SopsRemoteKey"
+                    path, message, "a plugin's is not used: sops would start a program for it", Reason.SopsRemoteKey
                 )
             found.append(" ".join(item.split()[:2]))
         return found

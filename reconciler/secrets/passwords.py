@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from reconciler import errors
 from reconciler.model import LEFTOVER_SUFFIX
+from reconciler.reasons import Reason
 from reconciler.secret import conceal
 from reconciler.secrets import sops
 from reconciler.system import files
@@ -101,11 +102,15 @@ def rotate(path: Path, name: str, spec: PasswordSpec, *, keys: sops.Keys | None 
         try:
             content, _ = files.read_nofollow(path.parent, path.name)
         except FileNotFoundError:
-            raise errors.Terminal(f"{path} does not exist (generate it first)", reason="SecretUnknown") from None
+            raise errors.Terminal(f"{path} does not exist (generate it first)", reason=Reason.SecretUnknown) from None
         if name != spec.name or name not in sops.names(content, name=path.name):
-            raise errors.Terminal(f"{path.name} has no {name!r} to rotate (generate fills it)", reason="SecretUnknown")
+            raise errors.Terminal(
+                f"{path.name} has no {name!r} to rotate (generate fills it)", reason=Reason.SecretUnknown
+            )
         if spec.kind == "blank":
-            raise errors.Terminal(f"{name} is chosen by the operator (sops edit {path.name})", reason="SecretUnknown")
+            raise errors.Terminal(
+                f"{name} is chosen by the operator (sops edit {path.name})", reason=Reason.SecretUnknown
+            )
         _change(path, content, [spec], keys or sops.Keys(), None)
 
 
@@ -202,7 +207,7 @@ def _lacks(spec: PasswordSpec, present: dict[str, str], path: Path) -> bool:
             if not mine.get(f"{spec.name}.{part}"):
                 raise errors.Terminal(
                     f"{path.name}: {spec.name} has no {part}, and the other half is set (give it, or empty both)",
-                    reason="SecretIncomplete",
+                    reason=Reason.SecretIncomplete,
                 )
     return not any(mine.values())
 
@@ -217,7 +222,7 @@ def _require_kept(path: Path, before: bytes, after: bytes, filled: set[str]) -> 
     if list(kept.items()) != list(still.items()) or unset or moved:
         raise errors.Terminal(
             f"sops changed more of {path.name} than it was asked to; the file is as it was (check the version of sops)",
-            reason="SopsFailed",
+            reason=Reason.SopsFailed,
         )
 
 
@@ -238,7 +243,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise errors.Terminal(f"cannot open {path.parent}: {error.strerror}", reason="FileReadFailed") from None
+        raise errors.Terminal(f"cannot open {path.parent}: {error.strerror}", reason=Reason.FileReadFailed) from None
     try:
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
@@ -248,7 +253,7 @@ def _locked(path: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     message = f"another process is changing the passwords in {path.parent} (wait for it, or end it)"
-                    raise errors.Transient(message, reason="FileBusy") from None
+                    raise errors.Transient(message, reason=Reason.FileBusy) from None
                 time.sleep(0.05)
         files.sweep(path.parent)
         yield
@@ -263,10 +268,12 @@ def _unique(wanted: Sequence[PasswordSpec]) -> list[PasswordSpec]:
         if found.setdefault(spec.name, spec) != spec:
             raise errors.Terminal(
                 f"{spec.name} is wanted as {found[spec.name].kind} and as {spec.kind} (make the services agree)",
-                reason="SecretConflict",
+                reason=Reason.SecretConflict,
             )
     return list(found.values())
 
 
 def _changed(path: Path) -> errors.Transient:
-    return errors.Transient(f"{path} was changed meanwhile; nothing was written (run it again)", reason="FileChanged")
+    return errors.Transient(
+        f"{path} was changed meanwhile; nothing was written (run it again)", reason=Reason.FileChanged
+    )

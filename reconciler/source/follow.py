@@ -14,26 +14,14 @@ from reconciler.git import clone, trust
 from reconciler.git import remote as git
 from reconciler.git.failures import public
 from reconciler.log import frames
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Source
 from reconciler.settings import Settings
-from reconciler.state import LOST, Anchor, StateDirectory, Trial
+from reconciler.state import Anchor, StateDirectory, Trial
 
 log = structlog.get_logger()
 
-# Refusals that something on this node may cure without a new commit.
-_RETRY_REFUSED = frozenset(
-    {
-        "SopsNoKey",
-        "SopsFailed",
-        "ProgramMissing",
-        "SignerNotAllowed",
-        "ChildFailed",
-        "InternalError",
-        "RotationRefused",
-        LOST,
-    }
-)
-_DAMAGED = ("GitObjectCorrupt", "RepositoryUnusable")
+_DAMAGED = (Reason.GitObjectCorrupt, Reason.RepositoryUnusable)
 _REMOTE_FIELDS = ("url", "branch", "token_file", "username", "ca_file", "ssh_key", "known_hosts", "timeout", "deadline")
 
 
@@ -101,13 +89,13 @@ class Follower:
         tried = self.state.trial or self._trial_refusal
         return Source(True, wanted if tried and not self._refusal else head)
 
-    def _told(self, error: errors.ReconcilerError) -> tuple[str, str]:
+    def _told(self, error: errors.ReconcilerError) -> tuple[Reason, str]:
         """Reason and message; a branch that was there once was deleted."""
         anchor, branch = self.state.anchor, self.settings.git.branch
-        if error.reason not in ("GitEmptyRepository", "GitBranchMissing") or anchor is None:
+        if error.reason not in (Reason.GitEmptyRepository, Reason.GitBranchMissing) or anchor is None:
             return error.reason, str(error)
         at = anchor.commit
-        return "GitBranchMissing", (
+        return Reason.GitBranchMissing, (
             f"{public(self.remote.url)}: the branch {branch}, which was at {at[:12]}, is there no more: it was deleted or renamed. "
             f"Push it again (git push origin {at[:12]}:refs/heads/{branch}), or correct git.branch in the settings"
         )
@@ -141,7 +129,7 @@ class Follower:
         if anchor and anchor.commit == head:
             self._refusal = None
             return
-        if self._refusal and self._refusal.commit == head and self._refusal.reason not in _RETRY_REFUSED:
+        if self._refusal and self._refusal.commit == head and not self._refusal.reason.tried_again:
             return
         git.fetch(self.remote, self.state.repository, self._refs)
         self._mended(lambda: self._consider(head, anchor))
@@ -187,7 +175,7 @@ class Follower:
             self._end(trial, f"{self.settings.git.branch} is followed: no testing branch")
             self._trial_refusal, self._judged = None, ("", "")
             return
-        again = self._trial_refusal is not None and self._trial_refusal.reason in _RETRY_REFUSED
+        again = self._trial_refusal is not None and self._trial_refusal.reason.tried_again
         if (head, anchor.commit) == self._judged and not again:
             return
         if trial is None or trial.commit != head:
@@ -206,7 +194,7 @@ class Follower:
                 raise errors.Terminal(
                     f"{self.testing} does not contain {anchor.commit[:12]}, which {branch} is at: rebase it. Until then this "
                     f"node follows {branch}",
-                    reason="TestingBranchBehind",
+                    reason=Reason.TestingBranchBehind,
                 )
             if trial is None or trial.commit != head:
                 signer = self._verified(head)

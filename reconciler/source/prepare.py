@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler import data, errors
 from reconciler.git import content
 from reconciler.model import Desired
+from reconciler.reasons import Reason
 from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.system import run, walls
@@ -78,7 +79,7 @@ def prepare_source(source: content.Given, revision: str, host: str, keys: sops.K
         wall=walls.Wall(read=content.places(source)),
     )
     if answer.desired.host != host or answer.desired.revision != revision:
-        raise errors.Terminal("the child process answers for another host or revision", reason="ChildFailed")
+        raise errors.Terminal("the child process answers for another host or revision", reason=Reason.ChildFailed)
     return Prepared(answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings)
 
 
@@ -90,7 +91,7 @@ def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[
             ciphertext = base64.b64decode(file.content, validate=True)
         except (binascii.Error, ValueError):
             raise errors.Terminal(
-                f"the child process answers no bytes for {file.name!r}", reason="ChildFailed"
+                f"the child process answers no bytes for {file.name!r}", reason=Reason.ChildFailed
             ) from None
         values.update(_flat(sops.unlock(ciphertext, name=file.name, recipients=file.recipients, keys=keys)))
     used = {name.partition(".")[0] for name in desired.secrets}

@@ -6,6 +6,7 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.model import Desired, to_json
+from reconciler.reasons import Reason
 from reconciler.secrets import sops
 from reconciler.site import Site
 from reconciler.source import site_child
@@ -25,7 +26,7 @@ def desired(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[st
         raise errors.Terminal(
             f"this host is {host!r}, which inventory.yml does not know (it has {known}): nothing is changed. Add it there, or "
             "set `host` in the node's settings",
-            reason="HostUnknown",
+            reason=Reason.HostUnknown,
         )
     made = site_child.render(whole, host, argument["revision"])
     warnings = tuple(str(warning) for warning in whole.warnings)

@@ -1,10 +1,9 @@
 """What the node must remember between cycles, crash-safe."""
 
-from reconciler.state.hold import LOST, OURS, STATE_FAULTS, Hold, Witness
+from reconciler.state.hold import OURS, STATE_FAULTS, Hold, Witness
 from reconciler.state.store import Anchor, Owner, StateDirectory, Suspension, Trial
 
 __all__ = [
-    "LOST",
     "OURS",
     "STATE_FAULTS",
     "Anchor",

@@ -16,12 +16,14 @@ from pathlib import Path
 
 from reconciler import errors
 from reconciler.model import from_json, to_json
+from reconciler.reasons import Reason
 from reconciler.state.store import Anchor, Owner, StateDirectory
 from reconciler.system import files
 
-LOST = "StateLost"
 OURS = ".reconciler-"  # begins the name of everything at the top of a config root that no commit may touch
-STATE_FAULTS = frozenset({LOST, "StateReadOnly", "StateCopied", "StateCorrupt"})  # reasons why it cannot be relied upon
+STATE_FAULTS = frozenset(
+    {Reason.StateLost, Reason.StateReadOnly, Reason.StateCopied, Reason.StateCorrupt}
+)  # reasons why it cannot be relied upon
 _ADVICE = (
     "Nothing is changed on this node until an operator decides: put the directory back, or look at what the branch holds now and "
     "run `reconciler anchor accept {revision} --reason …`"
@@ -74,7 +76,7 @@ class Hold:
             raise errors.Transient(
                 f"{self._state.path} cannot be written to, so nothing that is done could be remembered: nothing is changed until "
                 "it can (is its file system mounted read-only? see `dmesg`)",
-                reason="StateReadOnly",
+                reason=Reason.StateReadOnly,
             )
         self._key, self._anchor = owner.key if owner else "", anchor
 
@@ -117,14 +119,14 @@ class Hold:
             raise errors.Terminal(
                 f"{self._state.path} is the state of another installation ({owner.key}), and this node's had the key {witness.key}: "
                 f"move it away first (mv {self._state.path} {self._state.path}.other)",
-                reason=LOST,
+                reason=Reason.StateLost,
             )
         self._state.after = witness.accepted_at if witness else None
         return self._state.identify(witness.key if witness else "")
 
     def _lost(self, how: str, known: Anchor | Witness | None) -> errors.Terminal:
         advice = _ADVICE.format(revision=known.commit[:12] if known else "REVISION")
-        return errors.Terminal(f"the state in {self._state.path} {how}. {advice}", reason=LOST)
+        return errors.Terminal(f"the state in {self._state.path} {how}. {advice}", reason=Reason.StateLost)
 
     def _read(self, root: Path) -> Witness | None:
         if files.exchangeable(root.resolve() / "*"):
@@ -138,5 +140,5 @@ class Hold:
             raise errors.Terminal(
                 f"{root / self._name}, which says what this node accepted last, cannot be read: remove it when "
                 "`reconciler anchor show` is right",
-                reason="StateCorrupt",
+                reason=Reason.StateCorrupt,
             ) from None

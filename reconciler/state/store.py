@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 
 from reconciler import errors
 from reconciler.model import Applied, Desired, Difference, Failure, JobResult, Memory, Registration, from_json, to_json
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 T = TypeVar("T")
@@ -151,7 +152,7 @@ class StateDirectory:
         """Raises errors.Terminal (StateLost) when the directory that was taken is not the one at its path any more."""
         if how := self.exchanged():
             raise errors.Terminal(
-                f"the state in {self.path} {how}: nothing is changed until it is back", reason="StateLost"
+                f"the state in {self.path} {how}: nothing is changed until it is back", reason=Reason.StateLost
             )
 
     @contextmanager
@@ -163,7 +164,7 @@ class StateDirectory:
             with self._lock.acquire(timeout=wait):
                 yield
         except Timeout:
-            raise errors.Transient("another reconciliation is under way on this node", reason="Busy") from None
+            raise errors.Transient("another reconciliation is under way on this node", reason=Reason.Busy) from None
 
     # --- whose containers, whose files ---------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class StateDirectory:
             raise errors.Terminal(
                 f"{self.path} is a copy of {found.path}, which is still there: both would take each other's containers for "
                 "their own. Remove one of them; or everything but the settings from the copy, which then starts anew",
-                reason="StateCopied",
+                reason=Reason.StateCopied,
             )
 
     def written(self, root: str) -> Mapping[str, tuple[str, ...]] | None:
@@ -438,10 +439,10 @@ class StateDirectory:
             raise errors.Terminal(
                 f"{self.path / name} is not readable as JSON ({error}); nothing is done without it. Restore it from a backup, "
                 f"or remove it if you know what it held (docs/operations.md, State)",
-                reason="StateCorrupt",
+                reason=Reason.StateCorrupt,
             ) from None
         if not isinstance(data, dict):
-            raise errors.Terminal(f"{self.path / name} holds no JSON object", reason="StateCorrupt")
+            raise errors.Terminal(f"{self.path / name} holds no JSON object", reason=Reason.StateCorrupt)
         return data
 
     def _read(self, name: str, kind: type[T]) -> T | None:
@@ -470,7 +471,7 @@ class StateDirectory:
             return from_json(kind, data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise errors.Terminal(
-                f"{self.path / name} was written by another version or altered ({error})", reason="StateCorrupt"
+                f"{self.path / name} was written by another version or altered ({error})", reason=Reason.StateCorrupt
             ) from None
 
     def _write(self, name: str, data: dict[str, Any]) -> None:

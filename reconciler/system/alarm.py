@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 from reconciler import errors
+from reconciler.reasons import Reason
 
 # Processor seconds that importing the program takes where its budgets were measured: a slower machine gets more.
 _START_SECONDS: Final = 0.3
@@ -53,7 +54,7 @@ class Alarm:
         _active = None
         if isinstance(error, TimeoutError):
             raise errors.Terminal(
-                f"{self.message}: the content is too large or made to be slow", reason="LimitExceeded"
+                f"{self.message}: the content is too large or made to be slow", reason=Reason.LimitExceeded
             ) from None
 
 

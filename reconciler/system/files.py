@@ -19,6 +19,7 @@ from typing import Final
 
 from reconciler import errors
 from reconciler.model import LEFTOVER_SUFFIX
+from reconciler.reasons import Reason
 
 MODES: Final = 0o777  # the bits a file may have: nothing that runs as its owner (setuid, setgid), no sticky bit
 
@@ -43,7 +44,7 @@ def write_under(
     if mode & ~MODES:
         raise errors.Terminal(
             f"{PurePosixPath(root) / relative} is not written with mode {mode:04o}: setuid, setgid and sticky bits are refused",
-            reason="FileUnsafe",
+            reason=Reason.FileUnsafe,
         )
     with _answer(root, relative), _parent(root, relative) as (directory, name):
         with contextlib.suppress(FileNotFoundError):
@@ -121,7 +122,7 @@ def remove(root: Path, relative: str, only: Container[str] | None = None) -> boo
             if digest(content) not in only:
                 path = PurePosixPath(root) / relative
                 raise errors.Terminal(
-                    f"{path} is not what this program wrote there; it is left alone", reason="NotOwned"
+                    f"{path} is not what this program wrote there; it is left alone", reason=Reason.NotOwned
                 )
     try:
         with _answer(root, relative, absent_ok=True), _parent(root, relative) as (directory, name):
@@ -215,7 +216,7 @@ def exchangeable(path: Path) -> str:
 def _parts(root: Path, relative: str) -> tuple[str, ...]:
     parts = tuple(relative.split("/"))
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise errors.Terminal(f"{relative!r} is not a path below {root}", reason="FileUnsafe")
+        raise errors.Terminal(f"{relative!r} is not a path below {root}", reason=Reason.FileUnsafe)
     return parts
 
 
@@ -267,7 +268,9 @@ def _require_plain(found: os.stat_result, root: Path, relative: str) -> None:
 
 def _unsafe(root: Path, relative: str, what: str) -> errors.Terminal:
     path = PurePosixPath(root) / relative
-    return errors.Terminal(f"{path} {what}: not touched (look who put it there, then remove it)", reason="FileUnsafe")
+    return errors.Terminal(
+        f"{path} {what}: not touched (look who put it there, then remove it)", reason=Reason.FileUnsafe
+    )
 
 
 @contextlib.contextmanager
@@ -283,6 +286,6 @@ def _answer(root: Path, relative: str, *, reading: bool = False, absent_ok: bool
             raise _unsafe(root, relative, "is, or lies below, a link or something special") from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = f"no space left to write {path} (make room on its file system)"
-            raise errors.Transient(message, reason="DiskFull") from None
-        verb, reason = ("read", "FileReadFailed") if reading else ("change", "FileWriteFailed")
+            raise errors.Transient(message, reason=Reason.DiskFull) from None
+        verb, reason = ("read", Reason.FileReadFailed) if reading else ("change", Reason.FileWriteFailed)
         raise errors.Transient(f"cannot {verb} {path}: {error.strerror}", reason=reason) from None

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import resource
 import selectors
 import signal
@@ -24,6 +23,7 @@ from typing import IO, Any, TypeVar, cast
 from reconciler import errors
 from reconciler.foreign import said
 from reconciler.model import from_json
+from reconciler.reasons import Reason, known
 from reconciler.system import walls
 from reconciler.system.run_child import ERROR, EXHAUSTED
 from reconciler.text import printable
@@ -154,10 +154,10 @@ def python(
         raise errors.Terminal(
             f"{name} needed more than its limits allow ({limits.memory >> 20} MiB, {limits.cpu_seconds} s of processor time) "
             f"after {time.monotonic() - started:.1f} s: the content is too large or made to be slow",
-            reason="LimitExceeded",
+            reason=Reason.LimitExceeded,
         )
     raise errors.Terminal(
-        f"{name} failed in its child process (exit {done.code}): {done.message}", reason="ChildFailed"
+        f"{name} failed in its child process (exit {done.code}): {done.message}", reason=Reason.ChildFailed
     )
 
 
@@ -202,11 +202,12 @@ def _run(
         except subprocess.TimeoutExpired:
             raise errors.Transient(
                 f"{_called(words)} did not end within {seconds:g} s and was stopped",
-                reason="DeadlineExceeded",
+                reason=Reason.DeadlineExceeded,
             ) from None
         except _TooMuch as error:
             raise errors.Terminal(
-                f"{_called(words)} wrote more than {error.args[0] >> 20} MiB and was stopped", reason="LimitExceeded"
+                f"{_called(words)} wrote more than {error.args[0] >> 20} MiB and was stopped",
+                reason=Reason.LimitExceeded,
             ) from None
         finally:
             _running.discard(process)
@@ -231,13 +232,13 @@ def _started(
     except (FileNotFoundError, PermissionError) as error:
         raise errors.Terminal(
             f"cannot run {words[0]!r}: {error.strerror} (install it or correct its path)",
-            reason="ProgramMissing",
+            reason=Reason.ProgramMissing,
         ) from None
     except subprocess.SubprocessError:
         raise errors.Terminal(
             f"the kernel gives {Path(words[0]).name} no wall: neither a seccomp filter nor a network namespace (allow the "
             f"system calls seccomp and landlock_* to this container or service; {walls.LOWERED}=lowered accepts it)",
-            reason="WallMissing",
+            reason=Reason.WallMissing,
         ) from None
     finally:
         if passed >= 0:
@@ -354,8 +355,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 # --- what a child says ----------------------------------------------------------------------------------------------
 
-_REASON = re.compile(r"[A-Z][A-Za-z0-9]{2,60}")
-
 
 @dataclass(frozen=True, slots=True)
 class _Described:
@@ -371,22 +370,22 @@ class _Described:
 def _checked(data: bytes, kind: Any, name: str) -> Any:
     """The JSON in `data` as a `kind` (None: as it is). Raises errors.Terminal (ChildFailed, LimitExceeded)."""
     if sum(data.count(mark) for mark in (b",", b":", b"[", b"{")) > _MOST_PARTS:
-        raise errors.Terminal(f"{name} answers with too many parts to be read", reason="LimitExceeded")
+        raise errors.Terminal(f"{name} answers with too many parts to be read", reason=Reason.LimitExceeded)
     try:
         found = json.loads(data)
         return found if kind is None else from_json(kind, found)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.Terminal(
             f"{name} answered from its child process what it never should ({type(error).__name__})",
-            reason="ChildFailed",
+            reason=Reason.ChildFailed,
         ) from None
 
 
 def _revive(said: _Described) -> errors.ReconcilerError:
     """The error that a child described, as far as it can be believed: reason and text may be anybody's."""
-    if said.kind == "SiteInvalid":
+    if said.kind == Reason.SiteInvalid:
         return errors.SiteInvalid(said.problems)
-    reason = said.reason if _REASON.fullmatch(said.reason) else "ChildFailed"
+    reason = known(said.reason) or Reason.ChildFailed
     message = printable(said.message, keep_newlines=True, limit=20_000)
     if said.kind == "Transient":
         wait = said.retry_after

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from reconciler import errors
 from reconciler.model import to_json
+from reconciler.reasons import Reason
 from reconciler.system import alarm, walls
 
 ERROR: Final = 70  # sysexits' EX_SOFTWARE: an error of our hierarchy is described on stdout
@@ -50,7 +51,7 @@ def _mistake(function: str, error: Exception) -> errors.Terminal:
         return errors.Terminal(
             f"{name} failed in its child process: {type(error).__name__} at {last.filename.rpartition('/')[2]}:{last.lineno} "
             f"({str(error)[:300]}): its wall denies what it tried",
-            reason="ChildFailed",
+            reason=Reason.ChildFailed,
         )
     return errors.defect(error, name)
 

@@ -39,7 +39,7 @@ def node_document(
         "source": {
             "ok": report.source.ok,
             "head": report.source.head,
-            "reason": report.source.reason,
+            "reason": report.source.reason or "",
             "message": _cut(report.source.message),
         },
         "refusal": {
@@ -96,7 +96,7 @@ def _action(action: Action, outcome: Outcome | None) -> dict[str, Any]:
         "risks": list(action.risks),
         "differences": [_difference(found) for found in action.differences[:50]],
         "result": outcome.result if outcome else "",
-        "reason": outcome.reason if outcome else "",
+        "reason": (outcome.reason or "") if outcome else "",
         "message": _cut(outcome.message) if outcome else "",
     }
 

@@ -21,6 +21,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.log import frames
+from reconciler.reasons import Reason
 from reconciler.web import message
 from reconciler.web.message import MAX_BODY, Answer, Handler, Refused, Request
 from reconciler.web.places import FEWEST_PLACES, MOST_PLACES, Connection, Places, Stage
@@ -337,6 +338,6 @@ def _listen(address: str) -> socket.socket:
         reason = getattr(error, "strerror", None) or str(error)
         raise errors.Terminal(
             f'nothing can be served on {address}: {reason} (correct the address in the settings, or "" for none)',
-            reason="MetricsAddress",
+            reason=Reason.MetricsAddress,
         ) from None
     return listener

@@ -5,20 +5,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report, Source, conditions
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOST, SITE, REVISION, NEWER = "ctl1", "cloud", "a" * 40, "b" * 40
-OK, AWAY = Source(True, REVISION), Source(False, "", "GitUnreachable", "git.example.org: no route to host")
+OK, AWAY = Source(True, REVISION), Source(False, "", Reason.GitUnreachable, "git.example.org: no route to host")
 
 
-def held(target: str = "keystone", reason: str = "DriftReported", message: str = "stopped", drift: bool = True) -> Held:
+def held(
+    target: str = "keystone", reason: Reason = Reason.DriftReported, message: str = "stopped", drift: bool = True
+) -> Held:
     return Held(target, reason, message, (Difference("state", "running", "exited"),) if drift else (), drift)
 
 
-def outcome(target: str, result: str, reason: str = "StartFailed", verb: Verb = Verb.START, **more: Any) -> Outcome:
+def outcome(
+    target: str, result: str, reason: Reason = Reason.StartFailed, verb: Verb = Verb.START, **more: Any
+) -> Outcome:
     action = Action(verb, target, "stopped", container=more.pop("container", target), drift=more.pop("drift", True))
-    return Outcome(action, result, reason if result != "done" else "", more.pop("message", "no such file"))  # type: ignore[arg-type]
+    return Outcome(action, result, reason if result != "done" else None, more.pop("message", "no such file"))  # type: ignore[arg-type]
 
 
 def report(
@@ -28,7 +33,7 @@ def report(
     before: Sequence[Condition] = (),
     source: Source = OK,
     refusal: Refusal | None = None,
-    failure: tuple[str, str] | None = None,
+    failure: tuple[Reason, str] | None = None,
     planned: bool = True,
     deep: bool = False,
     suspended: str = "",

@@ -8,6 +8,7 @@ import pytest
 from reconciler.alerts import Alert, Rules, alerts_of
 from reconciler.alerts.items import NODE, REVISION, SOURCE, SUSPENSION, verdict
 from reconciler.model import Verb
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report
 from tests.alerts import reports
 from tests.alerts.reports import AWAY, START, held, outcome, report
@@ -38,11 +39,11 @@ def test_unhealed_drift_says_who_did_it() -> None:
 
 
 def test_what_a_suspension_holds_back_is_no_drift_alert() -> None:
-    assert alerts_of(report(held(reason="Suspended"), suspended="disk swap"), START) == ()
+    assert alerts_of(report(held(reason=Reason.Suspended), suspended="disk swap"), START) == ()
 
 
 def test_what_is_held_back_without_drift_is_no_drift_alert() -> None:
-    assert alerts_of(report(held("old", "PruneGuard", "6 would go", drift=False)), START) == ()
+    assert alerts_of(report(held("old", Reason.PruneGuard, "6 would go", drift=False)), START) == ()
 
 
 @pytest.mark.parametrize(("result", "patience"), [("rolled-back", 0.0), ("failed", 300.0), ("unknown", 300.0)])
@@ -55,20 +56,22 @@ def test_failed_actions(result: str, patience: float) -> None:
 def test_one_alert_for_an_item_however_much_is_wrong_with_it() -> None:
     broken = report(
         held("keystone"),
-        held("keystone", "Quarantined", drift=False),
+        held("keystone", Reason.Quarantined, drift=False),
         outcomes=[outcome("keystone", "rolled-back"), outcome("keystone/a.conf", "failed", container="keystone")],
     )
     assert kinds(alerts_of(broken, START)) == [("failing", "keystone", "StartFailed")]
 
 
 def test_a_rolled_back_container_stays_an_alert_while_it_is_quarantined() -> None:
-    first = alerts_of(report(outcomes=[outcome("keystone", "rolled-back", "Unhealthy")]), START)
-    then = alerts_of(report(held("keystone", "Quarantined", "waits", drift=False)), START)
+    first = alerts_of(report(outcomes=[outcome("keystone", "rolled-back", Reason.Unhealthy)]), START)
+    then = alerts_of(report(held("keystone", Reason.Quarantined, "waits", drift=False)), START)
     assert first[0].item == then[0].item and then[0].kind == "failing"
 
 
 def test_a_refused_commit() -> None:
-    refused = report(refusal=Refusal(reports.NEWER, "SiteInvalid", "globals.yml:3:1: no", ("globals.yml:3:1: no",)))
+    refused = report(
+        refusal=Refusal(reports.NEWER, Reason.SiteInvalid, "globals.yml:3:1: no", ("globals.yml:3:1: no",))
+    )
     assert kinds(alerts_of(refused, START)) == [("refused", REVISION, "SiteInvalid")]
 
 
@@ -89,7 +92,10 @@ def test_suspended_too_long(hours: int, alerts: list[tuple[str, str, str]]) -> N
 
 @pytest.mark.parametrize(
     "changes",
-    [{"failure": ("EngineUnreachable", "down")}, {"held": (held("old", "PruneGuard", "6 would go", drift=False),)}],
+    [
+        {"failure": (Reason.EngineUnreachable, "down")},
+        {"held": (held("old", Reason.PruneGuard, "6 would go", drift=False),)},
+    ],
     ids=["no plan", "held back"],
 )
 def test_a_node_that_does_not_converge_for_another_reason(changes: dict[str, object]) -> None:
@@ -104,14 +110,14 @@ def test_thresholds_are_settings() -> None:
 
 
 def test_a_cycle_that_could_not_plan_speaks_for_no_container() -> None:
-    seen = verdict(report(failure=("EngineUnreachable", "down")))
+    seen = verdict(report(failure=(Reason.EngineUnreachable, "down")))
     assert not seen.covers("keystone", deep_only=False) and not seen.covers(SUSPENSION, deep_only=False)
     assert seen.covers(SOURCE, deep_only=False) and seen.covers(NODE, deep_only=False)
 
 
 def test_what_was_not_read_or_left_undone_is_not_well() -> None:
     seen = verdict(
-        report(held("nova", "Unknown", drift=False), outcomes=[outcome("a/b.conf", "skipped", container="a")])
+        report(held("nova", Reason.Unknown, drift=False), outcomes=[outcome("a/b.conf", "skipped", container="a")])
     )
     assert [seen.covers(item, deep_only=False) for item in ("nova", "a", "a/b.conf", "keystone")] == [
         False,

@@ -11,6 +11,7 @@ from reconciler.alerts import alerts_of, ledger
 from reconciler.alerts.items import verdict
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
 from reconciler.model import from_json, to_json
+from reconciler.reasons import Reason
 from reconciler.report import Report
 from tests.alerts.reports import START, held, outcome, report
 
@@ -99,7 +100,7 @@ def test_a_cycle_that_knows_nothing_resolves_nothing() -> None:
     target = Told()
     target.cycle(DRIFT, START)
     for cycle in range(1, 60):
-        target.cycle(report(failure=("EngineTimeout", "slow")), START + cycle * MINUTE)
+        target.cycle(report(failure=(Reason.EngineTimeout, "slow")), START + cycle * MINUTE)
     assert target.said[0] == ("keystone", "firing", 1)
     assert ("keystone", "resolved", 1) not in target.said
     target.cycle(WELL, START + 60 * MINUTE)

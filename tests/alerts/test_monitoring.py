@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from reconciler.fleet.metrics import Metrics as FleetMetrics
 from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
 from reconciler.model import Difference, File, Held
+from reconciler.reasons import Reason
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
 from tests.alerts.reports import AWAY, NEWER, START, held, report
@@ -49,8 +50,8 @@ def names() -> set[str]:
     """Every sample that the registries of the daemon and of a reporter can give."""
     metrics = Metrics()
     metrics.report(report(held()), {})
-    metrics.error("GitTimeout")
-    metrics.statuses(1, 1, "ForgeBusy")
+    metrics.error(Reason.GitTimeout)
+    metrics.statuses(1, 1, Reason.ForgeBusy)
     metrics.certificate_ends({("a", "b"): 1.0})
     fleet = FleetMetrics()
     fleet.posted.labels("status").inc()
@@ -161,7 +162,7 @@ def test_conditions_say_since_when() -> None:
     ("item", "kind", "stays"),
     [
         (held("mariadb:database:nova"), "registration", True),
-        (Held("nova", "DriftReported", "stale", (Difference("running configuration", "as in its files", "?"),), True), "container", True),
+        (Held("nova", Reason.DriftReported, "stale", (Difference("running configuration", "as in its files", "?"),), True), "container", True),
         (held("nova"), "container", False),
     ],
     ids=["registration", "running configuration", "seen by every pass"],
@@ -177,10 +178,10 @@ def test_a_shallow_pass_keeps_the_drift_that_it_cannot_see(item: Held, kind: str
 
 def test_alerts_that_wait_and_fail_are_counted() -> None:
     metrics = Metrics()
-    metrics.alerts(2, 3, "AlertTargetBusy")
-    metrics.alerts(0, 3, "")
+    metrics.alerts(2, 3, Reason.AlertTargetBusy)
+    metrics.alerts(0, 3, None)
     assert value(metrics, "queued", kind="alert") == 0
-    assert value(metrics, "errors_total", api="alert", reason="AlertTargetBusy") == 3
+    assert value(metrics, "errors_total", api="alert", reason=Reason.AlertTargetBusy) == 3
 
 
 def certificate(days: int) -> tuple[bytes, bytes, datetime]:

@@ -9,20 +9,17 @@ import pytest
 
 from reconciler.apply import blame
 from reconciler.engine import faults
-from reconciler.model import Blame, Container, Failure, Mount
-from tests.alerts.reasons import collect
+from reconciler.model import Container, Failure, Mount
+from reconciler.reasons import Blame, Reason, read
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WEB = Container("web", "image")
 
 
-def test_every_reason_of_the_engine_the_gate_and_the_actions_blames_somebody() -> None:
-    places = ("engine/", "apply/", "gate.py", "probe.py")
-    reasons = {reason for reason, files in collect().items() if any(file.startswith(places) for file in files)}
-    assert len(reasons) > 20 and reasons - blame.BLAMES.keys() == {"ProgramMissing"}, (
-        "of a unit, which is no container's"
-    )
-    assert blame.of("NeverHeardOf") is Blame.HOST
+def test_what_nobody_knows_is_the_hosts() -> None:
+    """Nothing that worked is given up for it."""
+    assert blame.of(read("NeverHeardOf")) is blame.of(None) is Blame.HOST
+    assert (blame.of(Reason.Unhealthy), blame.of(Reason.PullFailed)) == (Blame.CONFIGURATION, Blame.SERVICE)
 
 
 @pytest.mark.parametrize(
@@ -43,10 +40,10 @@ def test_every_reason_of_the_engine_the_gate_and_the_actions_blames_somebody() -
     ],
 )
 def test_the_engines_words_tell_the_host_from_the_configuration(words: str, reason: str) -> None:
-    assert faults.explain(words, doing="start web", fallback="StartFailed").reason == reason
+    assert faults.explain(words, doing="start web", fallback=Reason.StartFailed).reason == reason
 
 
-def failure(reason: str, message: str = "", tries: int = 1) -> Failure:
+def failure(reason: Reason, message: str = "", tries: int = 1) -> Failure:
     return Failure(reason, message, blame.of(reason), blame.again(tries, NOW), tries)
 
 
@@ -56,30 +53,30 @@ def test_what_is_tried_again_comes_less_and_less_often() -> None:
 
 
 def test_a_configuration_is_never_tried_again_by_itself(tmp_path: Path) -> None:
-    assert not blame.is_due(failure("Unhealthy"), WEB, str(tmp_path), NOW + timedelta(days=9))
-    assert blame.is_due(replace(failure("Unhealthy"), blames=Blame.SERVICE), WEB, "", NOW + timedelta(minutes=1))
+    assert not blame.is_due(failure(Reason.Unhealthy), WEB, str(tmp_path), NOW + timedelta(days=9))
+    assert blame.is_due(replace(failure(Reason.Unhealthy), blames=Blame.SERVICE), WEB, "", NOW + timedelta(minutes=1))
 
 
 def test_a_mended_host_is_noticed_before_its_time(tmp_path: Path) -> None:
-    missing = failure("MountMissing")
+    missing = failure(Reason.MountMissing)
     bound = replace(WEB, mounts=(Mount(str(tmp_path / "late"), "/x"), Mount("volume", "/y")))
     assert not blame.is_due(missing, bound, "", NOW)
     (tmp_path / "late").touch()
     assert blame.is_due(missing, bound, "", NOW)
     device = replace(WEB, devices=(f"{tmp_path}/dev:/dev/x:rwm",))
-    assert not blame.is_due(failure("DeviceMissing"), device, "", NOW)
+    assert not blame.is_due(failure(Reason.DeviceMissing), device, "", NOW)
     (tmp_path / "dev").touch()
-    assert blame.is_due(failure("DeviceMissing"), device, "", NOW)
+    assert blame.is_due(failure(Reason.DeviceMissing), device, "", NOW)
     said = 'exec: "{}": executable file not found in $PATH'
-    assert blame.is_due(failure("HostFailed", said.format("sh")), WEB, "", NOW)
-    assert not blame.is_due(failure("HostFailed", said.format("no-such-parser")), WEB, "", NOW)
-    assert not blame.is_due(failure("HostFailed", "cgroup"), WEB, "", NOW), "nobody can tell: it has to wait"
+    assert blame.is_due(failure(Reason.HostFailed, said.format("sh")), WEB, "", NOW)
+    assert not blame.is_due(failure(Reason.HostFailed, said.format("no-such-parser")), WEB, "", NOW)
+    assert not blame.is_due(failure(Reason.HostFailed, "cgroup"), WEB, "", NOW), "nobody can tell: it has to wait"
     with socket.socket() as thief:
         thief.bind(("127.0.0.1", 0))
         thief.listen()
         port = thief.getsockname()[1]
-        taken = failure("PortInUse", f"bind 127.0.0.1:{port}: address already in use")
+        taken = failure(Reason.PortInUse, f"bind 127.0.0.1:{port}: address already in use")
         assert not blame.is_due(taken, WEB, "", NOW)
         published = replace(WEB, ports=(f"0.0.0.0:{port}:80/tcp",))
-        assert not blame.is_due(failure("PortInUse"), published, "", NOW)
-    assert blame.is_due(taken, WEB, "", NOW) and blame.is_due(failure("PortInUse"), published, "", NOW)
+        assert not blame.is_due(failure(Reason.PortInUse), published, "", NOW)
+    assert blame.is_due(taken, WEB, "", NOW) and blame.is_due(failure(Reason.PortInUse), published, "", NOW)

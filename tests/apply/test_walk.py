@@ -10,6 +10,7 @@ from reconciler import errors
 from reconciler.apply import walk
 from reconciler.model import Action, Outcome, Plan, Verb
 from reconciler.plan.order import ordered
+from reconciler.reasons import Reason
 
 
 def action(name: str, *needs: str) -> Action:
@@ -31,7 +32,7 @@ def results(outcomes: tuple[Outcome, ...]) -> dict[str, str]:
 def test_a_failure_skips_its_dependents_only() -> None:
     def perform(a: Action) -> Outcome:
         if a.target == "db":
-            raise errors.Terminal("no room", reason="DiskFull")
+            raise errors.Terminal("no room", reason=Reason.DiskFull)
         return done(a)
 
     outcomes = walk(

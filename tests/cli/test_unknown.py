@@ -11,6 +11,7 @@ from reconciler.cli import status as status_verb
 from reconciler.cli.main import program
 from reconciler.daemon import presence
 from reconciler.model import Held, Plan, to_json
+from reconciler.reasons import Reason
 from reconciler.report.metrics import Metrics
 from reconciler.state import StateDirectory
 from tests.alerts import reports
@@ -37,8 +38,13 @@ def run(config: Path, *words: str) -> tuple[int, str]:
     [
         ([], 0, 0, "no drift (looked at"),
         ([DRIFT], 0, 2, "web  stopped"),
-        ([Held("mariadb:user:a", "Unknown", DENIED), Held("mariadb:user:b", "Unknown", DENIED)], 1, 1, DENIED),
-        ([DRIFT, Held("keystone", "Unknown", "HTTP 500")], 1, 1, "unknown: 1 could not be looked at"),
+        (
+            [Held("mariadb:user:a", Reason.Unknown, DENIED), Held("mariadb:user:b", Reason.Unknown, DENIED)],
+            1,
+            1,
+            DENIED,
+        ),
+        ([DRIFT, Held("keystone", Reason.Unknown, "HTTP 500")], 1, 1, "unknown: 1 could not be looked at"),
     ],
 )
 def test_drift(
@@ -65,11 +71,11 @@ def test_conditions_and_metrics() -> None:
         return drifted.reason, drifted.message, value
 
     assert told(reports.report()) == ("InStep", "no unhealed drift", 0.0)
-    reason, message, value = told(reports.report(Held("mariadb", "Unknown", DENIED)))
+    reason, message, value = told(reports.report(Held("mariadb", Reason.Unknown, DENIED)))
     assert (reason, math.isnan(value)) == ("Unknown", True) and DENIED in message
-    reason, message, value = told(reports.report(failure=("EngineTimeout", "the engine did not answer in time")))
+    reason, message, value = told(reports.report(failure=(Reason.EngineTimeout, "the engine did not answer in time")))
     assert (reason, math.isnan(value)) == ("Unknown", True) and "did not answer" in message
-    assert told(reports.report(DRIFT, Held("mariadb", "Unknown", DENIED)))[::2] == ("Drift", 1.0)
+    assert told(reports.report(DRIFT, Held("mariadb", Reason.Unknown, DENIED)))[::2] == ("Drift", 1.0)
 
 
 def test_a_pass_that_hangs_takes_the_word_of_the_one_before(

@@ -14,6 +14,7 @@ from reconciler.engine import Engine
 from reconciler.model import Action, Difference, Verb
 from reconciler.node import doctor, listeners
 from reconciler.plan import INSIDE
+from reconciler.reasons import Reason
 from tests.daemon.node import TestNode
 from tests.git import servers
 
@@ -33,7 +34,7 @@ def test_a_branch_that_was_deleted_is_pushed_again(node: TestNode) -> None:
 
 def test_an_engine_that_hangs_is_not_to_be_started(node: TestNode, monkeypatch: pytest.MonkeyPatch) -> None:
     def hangs(engine: Engine) -> None:
-        raise errors.Transient("the engine did not answer in time", reason="EngineTimeout")
+        raise errors.Transient("the engine did not answer in time", reason=Reason.EngineTimeout)
 
     loaded = settings.load(node.settings_file)
     monkeypatch.setattr(Engine, "info", hangs)

@@ -9,6 +9,7 @@ import docker
 
 from reconciler import report as reporting
 from reconciler.model import Action, Outcome, Verb
+from reconciler.reasons import Reason
 from reconciler.report.cycle import about
 from reconciler.state import StateDirectory
 from tests.alerts import reports
@@ -17,7 +18,7 @@ from tests.daemon.node import TestNode, service, wait_for
 
 def failed(message: str, seconds: float = 1.0) -> reports.Report:
     write = Outcome(Action(Verb.WRITE, "web/web.conf", "content changed", container="web"), "done", seconds=seconds)
-    start = Outcome(Action(Verb.RESTART, "web", "web.conf changed"), "failed", "StartTimeout", message, seconds)
+    start = Outcome(Action(Verb.RESTART, "web", "web.conf changed"), "failed", Reason.StartTimeout, message, seconds)
     return reports.report(outcomes=(write, start))
 
 
@@ -35,7 +36,7 @@ def test_a_failure_that_repeats_itself_is_one_entry(tmp_path: Path) -> None:
     for told in (
         failed("web: its health check fails"),
         replace(failed("web: its health check fails"), revision=reports.NEWER),
-        reports.report(failure=("EngineUnreachable", "no engine")),
+        reports.report(failure=(Reason.EngineUnreachable, "no engine")),
     ):
         entry = reporting.history_entry(told)
         assert entry

@@ -18,6 +18,7 @@ from reconciler.daemon.notify import Notifier
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
 from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
+from reconciler.reasons import Reason
 from reconciler.report import Report, Source
 from reconciler.report.metrics import Metrics
 from reconciler.web import Server
@@ -271,17 +272,17 @@ def test_metrics_of_a_cycle() -> None:
     metrics = Metrics()
     start = Action(Verb.START, "keystone", "it stopped", service="keystone", drift=True)
     write = Action(Verb.WRITE, "nova/nova.conf", "changed", container="nova", service="nova", drift=True)
-    held = Held("glance", "DriftReported", "differs", (Difference("image", "a", "b"),), drift=True)
+    held = Held("glance", Reason.DriftReported, "differs", (Difference("image", "a", "b"),), drift=True)
     report = _report(
         plan=Plan("h", "abc", (start, write), (held,)),
-        outcomes=(Outcome(start, "done"), Outcome(write, "failed", "DiskFull", "no room")),
-        conditions=(Condition("Ready", False, "DiskFull", "no room", NOW),),
-        source=Source(False, "", "GitTimeout", "slow"),
+        outcomes=(Outcome(start, "done"), Outcome(write, "failed", Reason.DiskFull, "no room")),
+        conditions=(Condition("Ready", False, Reason.DiskFull, "no room", NOW),),
+        source=Source(False, "", Reason.GitTimeout, "slow"),
         containers=7,
     )
     metrics.report(report, {"glance": "glance"})
-    metrics.statuses(2, 3, "ForgeRateLimited")
-    metrics.statuses(0, 3, "")
+    metrics.statuses(2, 3, Reason.ForgeBusy)
+    metrics.statuses(0, 3, None)
     value = metrics.registry.get_sample_value
     assert value("reconciler_condition", {"type": "Ready"}) == 0
     assert value("reconciler_drifted_items", {"kind": "file", "service": "nova"}) == 1
@@ -289,7 +290,7 @@ def test_metrics_of_a_cycle() -> None:
     assert value("reconciler_drifted_items", {"kind": "container", "service": "keystone"}) is None
     assert value("reconciler_errors_total", {"api": "git", "reason": "GitTimeout"}) == 1
     assert value("reconciler_errors_total", {"api": "other", "reason": "DiskFull"}) == 1
-    assert value("reconciler_errors_total", {"api": "forge", "reason": "ForgeRateLimited"}) == 3
+    assert value("reconciler_errors_total", {"api": "forge", "reason": Reason.ForgeBusy}) == 3
     assert value("reconciler_actions_total", {"verb": "start", "result": "done"}) == 1
     assert value("reconciler_managed_containers") == 7
     assert value("reconciler_last_success_timestamp_seconds") == 0

@@ -79,7 +79,7 @@ class Fleet:
     def states(self, found: Round) -> dict[str, str]:
         return {view.member.host: view.state for view in found.views}
 
-    def reasons(self, found: Round) -> dict[str, str]:
+    def reasons(self, found: Round) -> dict[str, str | None]:
         return {view.member.host: view.reason for view in found.views}
 
 

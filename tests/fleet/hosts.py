@@ -19,6 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from reconciler.reasons import Reason
 from reconciler.report import StatusText
 from reconciler.report.signed import NAMESPACE, Statement, encode
 from tests.git import servers
@@ -83,7 +84,7 @@ class Host:
     wire: Callable[[socket.socket], None] | None = None  # what it does with a connection instead
 
     def statement(self, commit: str, *statuses: StatusText, **changes: Any) -> Statement:
-        said = Statement(SITE, self.name, datetime.now(UTC), commit, statuses, "Converged")
+        said = Statement(SITE, self.name, datetime.now(UTC), commit, statuses, Reason.Converged)
         return replace(said, **changes)
 
     def say(self, commit: str, *statuses: StatusText, **changes: Any) -> bytes:

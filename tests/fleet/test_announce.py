@@ -8,6 +8,7 @@ import pytest
 from reconciler.fleet.announce import MOST_GROUPS, Announcer, announcements
 from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import State, View, text, verdict
+from reconciler.reasons import Reason
 from reconciler.report import StatusText
 
 HEAD = "a" * 40
@@ -26,7 +27,7 @@ def fleet(count: int, groups: int = 1, *, threshold: int = 100) -> Fleet:
 def view(one: Member, state: State, *, since: datetime | None = None) -> View:
     words = {"converged": "success", "failed": "failed"}
     status = StatusText(HEAD, words[state], state, state) if state in words else None  # type: ignore[arg-type]
-    return View(one, state, "Any", f"is {state}", since=since, status=status)
+    return View(one, state, Reason.Unhealthy, f"is {state}", since=since, status=status)
 
 
 def test_the_words() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler import errors, settings
 from reconciler.fleet.reporter import Reporter
+from reconciler.reasons import Reason
 from reconciler.report import StatusText
 from reconciler.report.signed import encode
 from tests.fleet.conftest import Fleet
@@ -25,13 +26,13 @@ def test_a_rollout(make_fleet: Make) -> None:
     assert hosts.asked == 0
     hosts.say("")  # nobody has accepted a commit yet
     for host in hosts.all:
-        host.say("", reason="NoRevision")
+        host.say("", reason=Reason.NoRevision)
     found = fleet.look()
     assert (found.head, found.verdict.text) == (first, "0/4 converged, 4 waiting")  # type: ignore[union-attr]
     assert fleet.rows(SUMMARY, first) == [("pending", "4 hosts to converge")]
     for host in hosts.all[:2]:
         host.say(first, converged(first))
-    hosts[2].say(first, failed(first), reason="Unhealthy")
+    hosts[2].say(first, failed(first), reason=Reason.Unhealthy)
     found = fleet.look()
     assert list(fleet.states(found).values()) == ["converged", "converged", "failed", "waiting"]
     assert fleet.rows(SUMMARY, first) == [("failed", "2/4 converged, 1 waiting, 1 failed")]
@@ -87,7 +88,7 @@ def test_a_host_may_not_have_known_its_site_yet(make_fleet: Make) -> None:
     fleet = make_fleet(2, forge=False)
     head = fleet.place.push(fleet.hosts.site())
     lost = StatusText(head, "failed", "refused: no key decrypts passwords.yml", "refused SopsNoKey")
-    fleet.hosts[0].say("", lost, site="", reason="SopsNoKey")
+    fleet.hosts[0].say("", lost, site="", reason=Reason.SopsNoKey)
     fleet.hosts[1].say(head, converged(head), site="")  # but it cannot have converged
     found = fleet.look()
     assert fleet.states(found) == {"n0": "failed", "n1": "unknown"}
@@ -162,9 +163,9 @@ def test_what_hosts_wait_for(make_fleet: Make) -> None:
     fleet = make_fleet(4)
     hosts = fleet.hosts
     head = fleet.place.push(hosts.site())
-    hosts[0].say(head, StatusText(head, "pending", "suspended: disk swap", "suspended"), reason="Suspended")
+    hosts[0].say(head, StatusText(head, "pending", "suspended: disk swap", "suspended"), reason=Reason.Suspended)
     tried = StatusText("c" * 40, "success", "testing branch testing/n1: 3 containers", "converged", "testing/n1")
-    hosts[1].say("c" * 40, tried, reason="Converged")
+    hosts[1].say("c" * 40, tried, reason=Reason.Converged)
     hosts[2].say(head, converged(head), busy=True)
     hosts[3].say("b" * 40, converged("b" * 40))
     found = fleet.look()

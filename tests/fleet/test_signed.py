@@ -10,6 +10,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.model import Action, Condition, Outcome, Plan, Verb
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report, Source, StatusText, signed
 from reconciler.web import Request, report_handlers
 from reconciler.web.node import _busy_at
@@ -21,7 +22,7 @@ NOW = datetime(2026, 11, 3, 3, 0, tzinfo=UTC)
 
 
 def report(**changes: object) -> Report:
-    ready = Condition("Ready", True, "Converged", "1 container as wanted", NOW)
+    ready = Condition("Ready", True, Reason.Converged, "1 container as wanted", NOW)
     plan = Plan("n0", COMMIT, (), (), ())
     values = {"plan": plan, "containers": 1, "conditions": (ready,), "seconds": 2.0, **changes}
     return Report("north", "n0", COMMIT, NOW, trigger="interval", deep=False, source=Source(True, COMMIT), **values)  # type: ignore[arg-type]
@@ -46,12 +47,12 @@ def test_what_a_report_says() -> None:
     assert said.at == NOW + timedelta(seconds=2) and not said.busy
     text = said.status(COMMIT)
     assert text and (text.state, text.description) == ("success", "1 containers, 0 changed in 2.0 s")
-    refused = report(refusal=Refusal("b" * 40, "SiteInvalid", "globals.yml:1:1: no"))
+    refused = report(refusal=Refusal("b" * 40, Reason.SiteInvalid, "globals.yml:1:1: no"))
     assert [(s.commit, s.state) for s in signed.statement(refused).statuses] == [
         ("b" * 40, "failed"),
         (COMMIT, "success"),
     ]
-    outcome = Outcome(Action(Verb.START, "web", "was stopped"), "failed", "Unhealthy", "line\n" * 500)
+    outcome = Outcome(Action(Verb.START, "web", "was stopped"), "failed", Reason.Unhealthy, "line\n" * 500)
     long = signed.statement(report(outcomes=(outcome,)))
     assert long.statuses[0].state == "failed" and len(long.statuses[0].description) <= 400
     later = NOW + timedelta(minutes=5)
@@ -158,5 +159,5 @@ def test_a_pass_that_takes_long_is_no_sign_of_death() -> None:
 
 def test_reasons_of_texts() -> None:
     text = StatusText(COMMIT, "success", "x", "converged")
-    said = signed.Statement("north", "n0", NOW, COMMIT, (text,), "Converged")
+    said = signed.Statement("north", "n0", NOW, COMMIT, (text,), Reason.Converged)
     assert signed.decode(signed.encode(said)) == said

@@ -26,6 +26,7 @@ from reconciler.fleet import poll
 from reconciler.forge import ForgeSettings, Status, connect
 from reconciler.model import Actual, Check, Registrar, Registration
 from reconciler.node import probe
+from reconciler.reasons import Reason
 from reconciler.registrations import http as registrar_http
 from reconciler.registrations.proofs import Proofs
 from reconciler.registrations.registry import Registry
@@ -223,7 +224,7 @@ def calls(folder: Path, port: int) -> list[Callable[[], Any]]:
 def looked(registry: Registry, wanted: list[Registration]) -> None:
     observed, unknown = registry.observe(wanted, Actual({}, {}, {}))
     for why in unknown.values():
-        raise errors.Transient(why, reason="RegistrarUnreachable")
+        raise errors.Transient(why, reason=Reason.RegistrarUnreachable)
     assert TOKEN not in str(observed)
     json.dumps(observed)
 

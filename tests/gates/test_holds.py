@@ -7,6 +7,7 @@ import pytest
 
 from reconciler import gates
 from reconciler.gates import Hold, Situation
+from reconciler.reasons import Reason
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NIGHTS = {"windows": [{"name": "nights", "from": "22:00", "to": "05:00"}]}
@@ -21,16 +22,16 @@ def situation(**given: Any) -> Situation:
     ("given", "expected"),
     [
         ({}, []),
-        ({"suspension": "rack maintenance"}, [Hold("Suspended", "rack maintenance")]),
-        ({"suspension": ""}, [Hold("Suspended", "")]),
-        ({"mode": "report"}, [Hold("ReportOnly", "this node's settings say mode = report")]),
+        ({"suspension": "rack maintenance"}, [Hold(Reason.Suspended, "rack maintenance")]),
+        ({"suspension": ""}, [Hold(Reason.Suspended, "")]),
+        ({"mode": "report"}, [Hold(Reason.ReportOnly, "this node's settings say mode = report")]),
         (
             {"policy": NIGHTS},
-            [Hold("OutsideWindow", f"waits {UNTIL}", drift=False, keeps_up=True, until=UNTIL)],
+            [Hold(Reason.OutsideWindow, f"waits {UNTIL}", drift=False, keeps_up=True, until=UNTIL)],
         ),
         (
             {"policy": {**NIGHTS, "windows_apply_to": "everything"}},
-            [Hold("OutsideWindow", f"waits {UNTIL}", drift=True, keeps_up=True, until=UNTIL)],
+            [Hold(Reason.OutsideWindow, f"waits {UNTIL}", drift=True, keeps_up=True, until=UNTIL)],
         ),
         ({"policy": NIGHTS, "now": NOON.replace(hour=23)}, []),
     ],

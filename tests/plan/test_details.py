@@ -12,6 +12,7 @@ from reconciler.model import File, Memory, Mount, Plan, Registrar, Registration,
 from reconciler.node.findings import Findings
 from reconciler.plan import diff
 from reconciler.plan.redact import file_diff
+from reconciler.reasons import Reason
 from tests.plan.test_diff import (
     DB,
     FULL,
@@ -52,7 +53,7 @@ def test_a_mode_is_put_right_before_the_restart_that_proves_it() -> None:
 
 def test_a_hold_shows_all_that_would_be_done() -> None:
     head = edited(SITE, "haproxy/haproxy.cfg", "frontend b\n")
-    plan = diff(head, *converged(), basis(head, holds=(Hold("ReportOnly", "this node only looks"),)))
+    plan = diff(head, *converged(), basis(head, holds=(Hold(Reason.ReportOnly, "this node only looks"),)))
     assert [held.target for held in plan.held] == ["haproxy/haproxy.cfg", "haproxy"]
 
 

@@ -29,6 +29,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.plan import Basis, as_actual, diff, preview
+from reconciler.reasons import Reason
 from reconciler.render import tokens
 from reconciler.system import files
 
@@ -457,7 +458,7 @@ def test_an_interrupted_replace_is_finished_or_undone() -> None:
 
 def test_a_hold_keeps_everything_back() -> None:
     head = edited(SITE, "haproxy/haproxy.cfg", "frontend b\n")
-    plan = diff(head, *converged(), basis(head, holds=(Hold("Suspended", "maintenance of the rack"),)))
+    plan = diff(head, *converged(), basis(head, holds=(Hold(Reason.Suspended, "maintenance of the rack"),)))
     assert plan.empty and {h.reason for h in plan.held} == {"Suspended"}
 
 

@@ -16,6 +16,7 @@ from reconciler.engine import Engine
 from reconciler.errors import SiteInvalid
 from reconciler.model import Check, CheckResult
 from reconciler.node import probe
+from reconciler.reasons import Reason
 from tests.render.sites import rendered
 from tests.support.engine import free_port
 
@@ -103,7 +104,7 @@ class Doors:
 
     def log_in(self, check: Check) -> None:
         if check.connection.get("username") != "right":
-            raise errors.Terminal("the door says no", reason="RegistrarDenied")
+            raise errors.Terminal("the door says no", reason=Reason.RegistrarDenied)
 
     def credentials(self, check: Check) -> tuple[str, str]:
         return check.connection["username"], check.connection["password"]

@@ -22,6 +22,7 @@ from reconciler.model import (
     State,
     Verb,
 )
+from reconciler.reasons import Reason
 from reconciler.report import Report, Source, Symptom, conditions, graph, history_entry, sick, status_text
 from reconciler.report.cause import find
 
@@ -67,7 +68,7 @@ GLANCE = "check mariadb login of glance"
 
 
 def symptoms(*items: str) -> list[Symptom]:
-    return [Symptom(item, "NotAnswering", f"{item}: bad") for item in items]
+    return [Symptom(item, Reason.NotAnswering, f"{item}: bad") for item in items]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def report(**changes: object) -> Report:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def held(target: str, reason: str = "Unknown", message: str = "it answers 500", **more: bool) -> Held:
+def held(target: str, reason: Reason = Reason.Unknown, message: str = "it answers 500", **more: bool) -> Held:
     return Held(target, reason, message, **more)
 
 
@@ -153,7 +154,7 @@ def test_everybody_is_told_the_same() -> None:
     failed = Outcome(
         Action(Verb.START, "glance_api", "it stopped", container="glance_api"),
         "failed",
-        "StartTimeout",
+        Reason.StartTimeout,
         "glance_api: late",
     )
     found = report(plan=Plan("ctl1", "r1", held=tuple(unknown)), checks=checks, outcomes=(failed,))
@@ -171,7 +172,7 @@ def test_everybody_is_told_the_same() -> None:
 
 
 def test_what_waits_on_purpose_is_no_cause() -> None:
-    waits = Held("keystone", "OutsideWindow", "waits until 22:00")
+    waits = Held("keystone", Reason.OutsideWindow, "waits until 22:00")
     found = report(plan=Plan("ctl1", "r1", held=(waits,)), window="until 22:00")
     assert found.cause is None and status_text(found)[0].state == "pending"
     broken = replace(found, checks=(CheckResult("mariadb", "mariadb", False, "vip:3306 does not answer"),))
@@ -181,7 +182,7 @@ def test_what_waits_on_purpose_is_no_cause() -> None:
 
 def test_an_operator_who_suspended_the_node_knows() -> None:
     found = report(
-        suspended="maintenance", plan=Plan("ctl1", "r1", held=(held("keystone", "Suspended", "maintenance"),))
+        suspended="maintenance", plan=Plan("ctl1", "r1", held=(held("keystone", Reason.Suspended, "maintenance"),))
     )
     ready = next(c for c in conditions(found, (), NOW) if c.type == "Ready")
     assert (ready.reason, ready.message) == ("Suspended", "maintenance")
@@ -218,7 +219,7 @@ def test_a_restart_loop_is_the_headline_in_every_pass_of_it() -> None:
     loop = sick(DB, running(health="starting", started_at=NOW, restart_count=5), NOW)
     assert loop is not None
     tried = Outcome(
-        Action(Verb.START, "mariadb", "it is restarting", container="mariadb"), "failed", "RestartLoop", "it ends"
+        Action(Verb.START, "mariadb", "it is restarting", container="mariadb"), "failed", Reason.RestartLoop, "it ends"
     )
     unknown = Plan("ctl1", "r1", held=(held("keystone:endpoint:glance/public/R"),))
     before: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from reconciler import data
 from reconciler.errors import Problem
 from reconciler.model import Action, Container, Desired, Difference, Held, Plan, Verb
+from reconciler.reasons import Reason
 from reconciler.report.text import plan_text
 from reconciler.review import Group, Review, as_json, changes, compact, headline, marker, note, page, risks
 from reconciler.review.shape import Shaper, text_diff
@@ -119,7 +120,9 @@ def test_risks_come_gravest_first_and_name_their_hosts() -> None:
 
 
 def test_prune_above_the_guard_is_the_first_risk() -> None:
-    held = tuple(Held(f"c{n}", "PruneGuard", "6 containers are no longer wanted, more than the 5") for n in range(6))
+    held = tuple(
+        Held(f"c{n}", Reason.PruneGuard, "6 containers are no longer wanted, more than the 5") for n in range(6)
+    )
     group = Group(("ctl1",), Plan("ctl1", "", held=held))
     found = Review(site="cloud", base="a", head="b", hosts=("ctl1",), groups=(group,))
     first = risks(found)[0]
@@ -212,7 +215,7 @@ def hostile_reviews(draw: st.DrawFn) -> Review:
             )
             for _ in range(draw(st.integers(1, 3)))
         )
-        held = (Held(draw(texts), "PruneGuard", draw(texts)),)
+        held = (Held(draw(texts), Reason.PruneGuard, draw(texts)),)
         shapes = tuple(f"{number}.{n}" for n in range(len(actions)))
         exact = tuple(draw(st.booleans()) for _ in actions)
         hosts = (f"{draw(texts)}{number}", f"b{number}")

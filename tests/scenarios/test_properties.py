@@ -27,6 +27,7 @@ from reconciler.model import (
     Verb,
     aside,
 )
+from reconciler.reasons import Reason
 from reconciler.render.digest import part_digest
 from reconciler.system.files import digest
 from tests.scenarios.world import PROVING, World, made
@@ -322,7 +323,7 @@ def test_a_plan_is_in_order_the_same_twice_and_held_back_whole(situation: tuple[
         assert set(action.needs) <= seen, f"{action.line} needs {set(action.needs) - seen}"
         assert action.id not in seen, f"{action.line} twice"
         seen.add(action.id)
-    held = world.plan(desired, holds=(Hold("Suspended", "not now"),))
+    held = world.plan(desired, holds=(Hold(Reason.Suspended, "not now"),))
     assert held.empty and {a.target for a in plan.actions} <= {h.target for h in held.held}
 
 

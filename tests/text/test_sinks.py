@@ -19,6 +19,7 @@ from reconciler.daemon.notify import _line as status_line
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.forge.api import shorten
 from reconciler.model import Action, Difference, Held, Outcome, Plan, Verb
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report, Source, signed
 from reconciler.report.metrics import Metrics
 from reconciler.report.summary import history_entry, status_text
@@ -57,11 +58,11 @@ def made(text: str) -> tuple[Plan, Report, Review]:
         Action(verb, f"{number}{text}", text, container=text, service=text, drift=True, differences=found, diff=f"--- a\n+{text}\n")
         for number, verb in enumerate((Verb.WRITE, Verb.REPLACE, Verb.REGISTER))
     )  # fmt: skip
-    plan = Plan("web1", "a" * 40, actions, (Held(text, "NotOwned", text, found),), (text,))
-    outcomes = (Outcome(actions[0], "failed", "Unhealthy", f"{text}\nlast line {text}"),)
+    plan = Plan("web1", "a" * 40, actions, (Held(text, Reason.NotOwned, text, found),), (text,))
+    outcomes = (Outcome(actions[0], "failed", Reason.Unhealthy, f"{text}\nlast line {text}"),)
     report = Report(
-        "small", text, "a" * 40, datetime(2026, 1, 1, tzinfo=UTC), 1.0, "command", True, Source(False, "b" * 40, "GitFailed", text),
-        plan=plan, outcomes=outcomes, refusal=Refusal("b" * 40, "SiteInvalid", text, (text,)), failure=("InternalError", text),
+        "small", text, "a" * 40, datetime(2026, 1, 1, tzinfo=UTC), 1.0, "command", True, Source(False, "b" * 40, Reason.GitFailed, text),
+        plan=plan, outcomes=outcomes, refusal=Refusal("b" * 40, Reason.SiteInvalid, text, (text,)), failure=(Reason.InternalError, text),
         subject=text, author=text, suspended=text, warnings=(text,), explained={text: text},
     )  # fmt: skip
     problem = Problem(text, 1, 1, text, text)
@@ -87,7 +88,7 @@ def test_problems(text: str) -> None:
     block(xml)
     ElementTree.fromstring(xml.encode())
     block(str(SiteInvalid(found)))
-    block(str(errors.Terminal(text, reason="X")))
+    block(str(errors.Terminal(text, reason=Reason.SiteInvalid)))
     one_line(errors.root_cause(OSError(5, text)))
 
 

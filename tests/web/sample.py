@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report, Source
 
 COMMIT = "3f9c1b7e5d2a48c6b0e1f7a9d3c5b8e2f4a6071d"
@@ -25,8 +26,8 @@ def report(**changes: Any) -> Report:
                      risks=("restart",))  # fmt: skip
     differs = (Difference("image", "quay.example.org/kolla/glance-api:2025.1@sha256:77c1…", "quay.example.org/kolla/glance-api:2024.2@sha256:09ab…"),
                Difference("environment.OS_DEBUG", "unset", "1"))  # fmt: skip
-    drifted = Held("glance-api", "DriftReported", "the site reports drift of glance and does not heal it", differs, drift=True)  # fmt: skip
-    waits = Held("mariadb", "HoldsData", "no longer wanted, and its volume holds data: remove it yourself")
+    drifted = Held("glance-api", Reason.DriftReported, "the site reports drift of glance and does not heal it", differs, drift=True)  # fmt: skip
+    waits = Held("mariadb", Reason.HoldsData, "no longer wanted, and its volume holds data: remove it yourself")
     values: dict[str, Any] = {
         "site": "cloud-north",
         "host": "ctl1",
@@ -52,34 +53,34 @@ def conditions(now: datetime) -> tuple[Condition, ...]:
         return now - timedelta(**ago)
 
     return (
-        Condition("Ready", False, "DriftReported", "glance-api: the site reports drift of glance", since(hours=5)),
-        Condition("Stalled", False, "NotStalled", "", since(days=12)),
-        Condition("Drifted", True, "Drift", "glance-api differs", since(hours=5)),
-        Condition("Suspended", False, "Active", "", since(days=12)),
-        Condition("Testing", False, "Branch", "", since(days=12)),
-        Condition("SourceReady", True, "UpToDate", "", since(days=2)),
+        Condition("Ready", False, Reason.DriftReported, "glance-api: the site reports drift of glance", since(hours=5)),
+        Condition("Stalled", False, Reason.NotStalled, "", since(days=12)),
+        Condition("Drifted", True, Reason.Drift, "glance-api differs", since(hours=5)),
+        Condition("Suspended", False, Reason.Active, "", since(days=12)),
+        Condition("Testing", False, Reason.Branch, "", since(days=12)),
+        Condition("SourceReady", True, Reason.UpToDate, "", since(days=2)),
     )
 
 
 def hostile() -> Report:
     action = Action(Verb.REPLACE, HOSTILE, HOSTILE, container=HOSTILE, differences=(Difference(HOSTILE, HOSTILE, HOSTILE),), drift=True)  # fmt: skip
-    held = Held(HOSTILE, HOSTILE, HOSTILE, (Difference(HOSTILE, HOSTILE, HOSTILE),), drift=True)
+    held = Held(HOSTILE, Reason.Unknown, HOSTILE, (Difference(HOSTILE, HOSTILE, HOSTILE),), drift=True)
     return report(
         site=HOSTILE,
         host=HOSTILE,
         subject=HOSTILE,
         author=HOSTILE,
         plan=Plan("h", COMMIT, (action,), (held,), (HOSTILE,)),
-        outcomes=(Outcome(action, "failed", HOSTILE, HOSTILE),),
-        refusal=Refusal("b" * 40, HOSTILE, HOSTILE, (HOSTILE,)),
-        failure=(HOSTILE, HOSTILE),
+        outcomes=(Outcome(action, "failed", Reason.ActionFailed, HOSTILE),),
+        refusal=Refusal("b" * 40, Reason.SiteInvalid, HOSTILE, (HOSTILE,)),
+        failure=(Reason.Unknown, HOSTILE),
         suspended=HOSTILE,
         window=HOSTILE,
         testing=HOSTILE,
         warnings=(HOSTILE,),
         explained={HOSTILE: HOSTILE},
-        source=Source(False, "", HOSTILE, HOSTILE),
-        conditions=(Condition("Ready", False, HOSTILE, HOSTILE, datetime.now(UTC)),),
+        source=Source(False, "", Reason.GitTimeout, HOSTILE),
+        conditions=(Condition("Ready", False, Reason.Unknown, HOSTILE, datetime.now(UTC)),),
     )
 
 

@@ -17,6 +17,7 @@ from reconciler.fleet.reviews.queue import Reviewed
 from reconciler.fleet.reviews.queue import State as ReviewState
 from reconciler.fleet.reviews.reviewer import Entry, Overview
 from reconciler.forge import OpenRequest
+from reconciler.reasons import Reason
 from reconciler.report import Refusal, Source
 from reconciler.web import Server, handlers
 from tests.review.browser import Browser
@@ -45,17 +46,17 @@ def sample(hosts: int = 42) -> Round:
         found = View(
             member,
             "converged",
-            "Converged",
+            Reason.Converged,
             "38 containers, 2 changed in 6.2 s",
             COMMIT,
             now - timedelta(seconds=seconds),
         )
         other: dict[str, View] = {
-            "ctl2": replace(found, state="failed", reason="Unhealthy",
+            "ctl2": replace(found, state="failed", reason=Reason.Unhealthy,
                             message="nova-api: not healthy within 120 s | DBConnectionError: lost connection to ctl3 (rolled back)"),
-            "cmp7": replace(found, state="waiting", reason="OutsideWindow", commit="b" * 40,
+            "cmp7": replace(found, state="waiting", reason=Reason.OutsideWindow, commit="b" * 40,
                             message="waiting until Tue 22:00 (window nights)"),
-            "cmp12": replace(found, state="unknown", reason="ReportStale", stale=True, at=now - timedelta(minutes=19),
+            "cmp12": replace(found, state="unknown", reason=Reason.ReportStale, stale=True, at=now - timedelta(minutes=19),
                              message="its newest report is 19 min old: does a pass hang there?"),
         }  # fmt: skip
         return other.get(member.host, found)
@@ -81,7 +82,7 @@ def reviews(*more: OpenRequest, text: str = "", problem: tuple[str, str] = ("", 
         entry(211, "neutron: jumbo frames", "net-team", "invalid", "not valid: 2 problems · nothing was planned", 1900),
         entry(214, "Try a loop", "guest", "failed", "could not be planned", 700, branch=""),
         entry(215, "glance: 2025.2", "op", "waiting", "", 0, draft=True),
-        *(Entry(one, Reviewed(COMMIT, state="valid", text=text, reason=text, at=now)) for one in more),
+        *(Entry(one, Reviewed(COMMIT, state="valid", text=text, reason=Reason.LimitExceeded, at=now)) for one in more),
     )  # fmt: skip
     link = "https://git.example.org/cloud/site/-/merge_requests/{}".format
     return reviews_document(Overview(entries, forks=2, at=now), problem, link)
@@ -142,14 +143,15 @@ def test_fleet_texts_stay_texts_on_a_phone_too(window: Browser) -> None:
     assert found.fleet
     states: list[State] = ["converged", "waiting", "failed", "unknown"]
     views = tuple(
-        View(Member(HOSTILE, HOSTILE, "", ""), state, HOSTILE, HOSTILE * 5, HOSTILE, found.at) for state in states
+        View(Member(HOSTILE, HOSTILE, "", ""), state, Reason.Unknown, HOSTILE * 5, HOSTILE, found.at)
+        for state in states
     )
     hostile = replace(
         found,
         fleet=replace(found.fleet, site=HOSTILE),
         subject=HOSTILE,
         views=views,
-        source=Source(False, "", HOSTILE, HOSTILE),
+        source=Source(False, "", Reason.GitTimeout, HOSTILE),
     )
     window.screen(390, 844, phone=True)
     with served(hostile) as shown:
@@ -189,7 +191,7 @@ def test_merge_requests_and_what_strangers_call_them(window: Browser) -> None:
 
 
 def test_a_reporter_that_knows_nothing_yet(window: Browser) -> None:
-    for found in (None, Round(datetime.now(UTC), 0.1, Source(False, "", "GitTimeout", "the server hangs"))):
+    for found in (None, Round(datetime.now(UTC), 0.1, Source(False, "", Reason.GitTimeout, "the server hangs"))):
         with served(found) as shown:
             window._post("url", url=shown.url)
             wait_for("the page", lambda: "no commit yet" in window.run(TEXT))
@@ -203,7 +205,7 @@ def test_the_document(state: str) -> None:
     if state == "converged":
         views = tuple(replace(view, state="converged", stale=False) for view in found.views)
         found = replace(found, views=views, verdict=verdict(views, found.at, 900.0))
-    document = fleet_document(replace(found, refusal=Refusal("b" * 40, "SiteInvalid", "globals.yml:1:1: no")))
+    document = fleet_document(replace(found, refusal=Refusal("b" * 40, Reason.SiteInvalid, "globals.yml:1:1: no")))
     assert (document["state"], document["problem"]["reason"]) == (
         state,
         "Commit bbbbbbbbbbbb is refused here: SiteInvalid",

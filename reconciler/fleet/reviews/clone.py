@@ -14,6 +14,7 @@ from typing import Any
 from reconciler import errors
 from reconciler.forge import OpenRequest
 from reconciler.git import content, history, remote, tree, trust
+from reconciler.reasons import Reason
 from reconciler.review import ci
 from reconciler.review.gate import Rules
 from reconciler.settings import Trust
@@ -31,12 +32,12 @@ class Seen:
     """What is to be known of a head before it is planned.
 
     `base` is its merge base with the target, "" when they have no history in common; `has_site` whether the site's folder is
-    in the base. `signature` is the reason why hosts would not take this very commit, "" when they would.
+    in the base. `signature` is the reason why hosts would not take this very commit, None when they would.
     """
 
     base: str
     has_site: bool
-    signature: str
+    signature: Reason | None
 
 
 class Clone:
@@ -60,14 +61,14 @@ class Clone:
         if request is not None and request.ref not in found:
             raise errors.Transient(
                 f"the git server has no {request.ref} (yet): is that repository forge.project's?",
-                reason="RevisionUnknown",
+                reason=Reason.RevisionUnknown,
             )
         head = found[request.ref] if request else ""
         if request is not None and head != request.head:
             raise errors.Transient(
                 f"the forge listed {request.head[:12]}, the git server has {head[:12]}: one of them is behind, or it was pushed to "
                 "just now",
-                reason="RevisionUnknown",
+                reason=Reason.RevisionUnknown,
             )
         return found[self.remote.ref], head
 
@@ -105,7 +106,7 @@ class Clone:
             f"reconciler.fleet.reviews.clone:{function}", argument, limits=_LIMITS, answers=answers, wall=wall
         )
 
-    def _signature(self, head: str) -> str:
+    def _signature(self, head: str) -> Reason | None:
         rules = trust.SignaturePolicy(
             self.rules.signatures, allowed_signers=self.rules.allowed_signers, gpg_keys=self.rules.gpg_keys
         )
@@ -113,7 +114,7 @@ class Clone:
             trust.verify(self.repository, head, rules)
         except errors.ReconcilerError as error:
             return error.reason
-        return ""
+        return None
 
 
 # --- the child's side -----------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def _request(entry: Entry, link: Callable[[int], str]) -> dict[str, Any]:
         "draft": request.draft,
         "head": request.head,
         "state": known.state,
-        "reason": known.reason,
+        "reason": known.reason or "",
         "text": clean(known.text, _WIDE) if known.state != "waiting" else "",
         "missing": clean(known.missing, _WIDE),
         "at": _time(known.at) if known.state != "waiting" else "",

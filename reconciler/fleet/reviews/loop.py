@@ -17,6 +17,7 @@ from reconciler.fleet.reviews.reviewer import Reviewer
 from reconciler.forge import ForgeSettings, connect
 from reconciler.forge.changes import project_of
 from reconciler.log import frames
+from reconciler.reasons import Reason
 from reconciler.settings import Settings
 
 log = structlog.get_logger()
@@ -32,7 +33,7 @@ def reviewer_of(settings: Settings) -> Reviewer | None:
         raise errors.Terminal(
             "review.enabled without [forge]: there is nowhere to list merge requests and to write notes (add [forge], or set "
             "review.enabled to false)",
-            reason="SettingsInvalid",
+            reason=Reason.SettingsInvalid,
         )
     return Reviewer(settings, connect(ForgeSettings.of(settings.forge)))
 
@@ -46,7 +47,7 @@ def link_of(settings: Settings) -> Callable[[int], str]:
 class Loop:
     """Rounds of a reviewer, one after the other, until `close`. `count` is called with the reason of each that failed."""
 
-    def __init__(self, reviewer: Reviewer, metrics: Metrics, count: Callable[[str], None]) -> None:
+    def __init__(self, reviewer: Reviewer, metrics: Metrics, count: Callable[[Reason], None]) -> None:
         self.reviewer, self.metrics, self._count = reviewer, metrics, count
         self.problem = ("", "")  # reason and message of the last round, as long as it failed
         self._backoff = Backoff(reviewer.own.interval)
@@ -92,14 +93,14 @@ class Loop:
             return self._failed(error.reason, str(error), getattr(error, "retry_after", None))
         except Exception as error:  # whatever a round meets, the next one is tried
             log.error("reviews.crashed", error=type(error).__name__, frames=frames(error))
-            return self._failed("InternalError", type(error).__name__, None)
+            return self._failed(Reason.InternalError, type(error).__name__, None)
         self.problem = ("", "")
         self._backoff.succeeded()
         self.metrics.take(found)
         log.debug("reviews.finished", seconds=round(time.monotonic() - began, 3), merge_requests=len(found.entries))
         return self.reviewer.own.interval * self._random.uniform(1 - _SPLAY, 1 + _SPLAY)
 
-    def _failed(self, reason: str, message: str, retry_after: float | None) -> float:
+    def _failed(self, reason: Reason, message: str, retry_after: float | None) -> float:
         self.problem = (reason, message)
         self._count(reason)
         pause = self._backoff.failed(time.monotonic(), retry_after)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from reconciler.forge import OpenRequest
+from reconciler.reasons import Reason
 
 State = Literal["valid", "invalid", "failed", "waiting"]
 STATES: Final[tuple[State, ...]] = ("valid", "invalid", "failed", "waiting")
@@ -49,7 +50,7 @@ class Reviewed:
     rules: str = ""
     state: State = "waiting"
     text: str = ""
-    reason: str = ""
+    reason: Reason | None = None
     at: float = 0.0
     tried: str = ""
     failures: int = 0

@@ -22,6 +22,7 @@ from reconciler.fleet.reviews.queue import Outcome, Reviewed, State
 from reconciler.forge import Forge, OpenRequest
 from reconciler.git.remote import Remote
 from reconciler.log import frames
+from reconciler.reasons import Reason
 from reconciler.review import Review, ci
 from reconciler.review import gate as rules_of
 from reconciler.review.gate import Rules
@@ -31,8 +32,8 @@ log = structlog.get_logger()
 
 _TRIES = 3  # of what a busy machine or a slow server may have caused
 # What a branch itself may cause: its note says so, and the others go on.
-_ITS_OWN = ("LimitExceeded", "GitObjectCorrupt", "CommitMalformed", "SitePathMissing", "GitTimeout", "ChildFailed", "DeadlineExceeded")  # fmt: skip
-_AGAIN = ("GitTimeout", "ChildFailed", "DeadlineExceeded")
+_ITS_OWN = (Reason.LimitExceeded, Reason.GitObjectCorrupt, Reason.CommitMalformed, Reason.SitePathMissing, Reason.GitTimeout, Reason.ChildFailed, Reason.DeadlineExceeded)  # fmt: skip
+_AGAIN = (Reason.GitTimeout, Reason.ChildFailed, Reason.DeadlineExceeded)
 _PREPARED = 20  # notes kept in memory while the forge takes none
 _SPARE = 400  # characters of a note that its marker may have
 
@@ -200,7 +201,7 @@ class Reviewer:
         failures = known.failures + 1 if known.tried == request.head else 1
         memory.started.append((self._clock(), request.author))
         # Before it begins, and as a failure: what brings this whole process down is not the first thing that the next one tries.
-        self._failed(request, known, failures, "Interrupted", "the reporter ended in the middle of it")
+        self._failed(request, known, failures, Reason.Interrupted, "the reporter ended in the middle of it")
         self._underway = (request.iid, known)
         self.store.save()
         try:
@@ -216,7 +217,7 @@ class Reviewer:
                 "review.failed", merge_request=request.iid, head=request.head, reason=error.reason, message=str(error)
             )
         except Exception as error:  # whatever one branch brings about, the others are reviewed
-            self._failed(request, known, failures, "InternalError", type(error).__name__)
+            self._failed(request, known, failures, Reason.InternalError, type(error).__name__)
             log.error("review.crashed", merge_request=request.iid, error=type(error).__name__, frames=frames(error))
         finally:
             self._underway = None
@@ -250,10 +251,10 @@ class Reviewer:
         label = seen.base[:12] if seen.has_site else f"{seen.base[:12]}, which has no such folder"
         base = self.clone.source(seen.base) if seen.has_site else None
         # Where the base has no such folder either, it is not this branch that lacks it: the settings may be wrong.
-        also = [reason for reason in _ITS_OWN if seen.has_site or reason != "SitePathMissing"]
+        also = [reason for reason in _ITS_OWN if seen.has_site or reason != Reason.SitePathMissing]
         return ci.told(base, self.clone.source(head), label, site=self._name(), limits=self.limits, also=also)
 
-    def _empty(self, head: str, failure: str, reason: str = "") -> Review:
+    def _empty(self, head: str, failure: str, reason: Reason | None = None) -> Review:
         return Review(self._name(), "", head[:12], self.settings.git.path, failure=failure, reason=reason)
 
     def _name(self) -> str:
@@ -323,7 +324,7 @@ class Reviewer:
         request: OpenRequest,
         known: Reviewed,
         failures: int,
-        reason: str,
+        reason: Reason,
         message: str,
         retry_after: float | None = None,
     ) -> None:

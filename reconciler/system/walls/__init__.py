@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler import errors
+from reconciler.reasons import Reason
 from reconciler.system.walls import kernel, landlock, namespaces, seccomp, syscalls
 
 LOWERED: Final = "RECONCILER_WALL"  # the environment variable that an operator sets to "lowered"
@@ -123,7 +124,7 @@ def hold(wall: Wall, words: frozenset[str]) -> Standing:
         "stranger wrote is not looked at without a wall around it (allow the system calls seccomp and landlock_* to this "
         f"container or service, or use Linux 5.13 or later on x86_64 or aarch64; {LOWERED}=lowered in the environment accepts "
         "what docs/security.md says is lost)",
-        reason="WallMissing",
+        reason=Reason.WallMissing,
     )
 
 
