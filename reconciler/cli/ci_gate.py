@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import errors
 from reconciler.cli import output
+from reconciler.reasons import Reason
 from reconciler.review import Review, gate, headline
 from reconciler.review.gate import Rule, Rules, Verdict
 
@@ -81,7 +82,8 @@ def _verdict(found: Review, asks: Asked, forge: "Forge", request: "OpenRequest")
     head = os.environ.get("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA") or os.environ.get("CI_COMMIT_SHA", "")
     if head != request.head:
         raise errors.Transient(
-            f"the merge request is at {request.head[:12]} by now, and this job at {head[:12]}", reason="RevisionUnknown"
+            f"the merge request is at {request.head[:12]} by now, and this job at {head[:12]}",
+            reason=Reason.RevisionUnknown,
         )
     if not found.valid:
         return Verdict("failed", headline(found))
