@@ -42,19 +42,24 @@ class _World:
     containers: frozenset[str]
     jobs: frozenset[str]
     groups: frozenset[str]
-    scripts: frozenset[str]  # templates that `validate` names, and expressions in their place
-    common: frozenset[str]  # the templates where every service finds its scripts
+    named: frozenset[str]  # templates that any service names, and expressions in their place
+    common: frozenset[str]  # the templates that every service has
+    included: frozenset[str]  # what these include, which a service may have for itself
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> "_World":
         services = catalogue.services.values()
         groups = catalogue.groups()
+        common = catalogue.services.get(_COMMON)
         return cls(
             frozenset(name for service in services for name in service.section("containers")),
             frozenset(name for service in services for name in service.section("jobs")),
             frozenset(groups) | {parent for parents in groups.values() for parent in parents} | {"all"},
-            frozenset(script for service in services for _, script in _scripts(service)),
-            frozenset(common.templates if (common := catalogue.services.get(_COMMON)) else ()),
+            frozenset(
+                name for service in services for name in (*(name for _, name in _named(service)), *_included(service))
+            ),
+            frozenset(common.templates if common else ()),
+            frozenset(_included(common) if common else ()),
         )
 
 
@@ -186,34 +191,44 @@ def _scripts(service: Service) -> Iterator[tuple[Path, str]]:
             yield ("checks", name, "command", "script"), script
 
 
+def _file_templates(service: Service) -> Iterator[tuple[Path, str]]:
+    """What files name as their template, each with its path; expressions, also for all files of an owner, too."""
+    for section in ("containers", "jobs"):
+        for name, owner in _entries(service, section):
+            files = owner.get("files")
+            if isinstance(files, str):
+                yield (section, name, "files"), files
+            for index, file in enumerate(files if isinstance(files, list) else ()):
+                template = file.get("template") if isinstance(file, dict) else file
+                if isinstance(template, str):
+                    yield (section, name, "files", index, "template"), template
+
+
+def _named(service: Service) -> Iterator[tuple[Path, str]]:
+    yield from _scripts(service)
+    yield from _file_templates(service)
+
+
+def _included(service: Service) -> set[str]:
+    """What templates may include: every text in quotes in them."""
+    return {name for text in service.templates.values() for name in _INCLUDED.findall(text)}
+
+
 def _templates(service: Service, world: _World) -> list[Problem]:
     """Templates that are not there, and those that nothing uses (a template may include another by its name)."""
     problems: list[Problem] = []
-    used: set[str] = set()
-    for path, script in _scripts(service):
-        used.add(script)
-        if not is_expression(script) and script not in world.common and script not in service.templates:
-            problems.append(_unknown(service, path, "template", script, {*service.templates, *world.common}))
+    used = _included(service) | world.included
+    for path, name in _named(service):
+        used.add(name)
+        if not is_expression(name) and name not in world.common and name not in service.templates:
+            problems.append(_unknown(service, path, "template", name, {*service.templates, *world.common}))
     if service.name == _COMMON:
-        used |= world.scripts
-    dynamic = any(map(is_expression, used))
-    for section in ("containers", "jobs"):
-        for name, owner in _entries(service, section):
-            dynamic = dynamic or is_expression(owner.get("files"))
-            files = owner.get("files")
-            for index, file in enumerate(files if isinstance(files, list) else ()):
-                template = file.get("template") if isinstance(file, dict) else None
-                if is_expression(template) or is_expression(file):
-                    dynamic = True
-                elif isinstance(template, str):
-                    used.add(template)
-                    if template not in service.templates:
-                        path = (section, name, "files", index, "template")
-                        problems.append(_unknown(service, path, "template", template, service.templates))
-    included = {name for text in service.templates.values() for name in _INCLUDED.findall(text)}
+        used |= world.named
+    if any(map(is_expression, used)):
+        return problems
     folder = service.document.name.rpartition("/")[0]
     for template in service.templates:
-        if template not in used | included and not dynamic:
+        if template not in used:
             place = Place(f"{folder}/templates/{template}")
             problems.append(place.warning("no file uses this template", "remove it, or name it under files:"))
     return problems

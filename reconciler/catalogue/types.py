@@ -127,6 +127,8 @@ def _file_patterns(
                 continue
             place = service.document.place((*where, "overrides", number))
             yield OverridePattern(str(pattern), service.name, containers, place, file.get("enabled", True))
-        if file.get("source") and not named:
-            place = service.document.place((*where, "source"))
-            yield OverridePattern(str(file["source"]), service.name, containers, place, file.get("enabled", True))
+        for key in ("source", "reads"):
+            listed = file.get(key) or []
+            for pattern in (listed if isinstance(listed, list) else [listed]) if not named else ():
+                place = service.document.place((*where, key))
+                yield OverridePattern(str(pattern), service.name, containers, place, file.get("enabled", True))

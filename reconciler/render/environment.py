@@ -44,7 +44,7 @@ _NODES: Final = (
     nodes.Filter, nodes.Test, nodes.Call, nodes.Getitem, nodes.Getattr, nodes.Slice, nodes.Concat, nodes.Compare,
     nodes.Operand, nodes.BinExpr, nodes.UnaryExpr,
 )  # fmt: skip
-_LOADING: Final = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport, nodes.Block)
+_LOADING: Final = (nodes.Extends, nodes.Import, nodes.FromImport, nodes.Block)
 
 
 class LaterError(StrictUndefined):
@@ -180,7 +180,7 @@ class Environment(ImmutableSandboxedEnvironment):
         """The syntax tree, if all of it is allowed, with every loop and every unpacking led through `methods`."""
         if sum(source.count(mark) for mark in self._marks() if mark) > _MAX_TAGS:
             raise jinja2.TemplateSyntaxError(f"a template has at most {_MAX_TAGS} expressions and statements", 1)
-        tree = super()._parse(source, name, filename)
+        tree = _without_includes(super()._parse(source, name, filename))
         self.check(tree)
         for loop in list(tree.find_all(nodes.For)):
             loop.iter = _through("_rows", loop.iter, loop.target)
@@ -270,7 +270,30 @@ class Environment(ImmutableSandboxedEnvironment):
         return True
 
 
-_ALONE: Final = "include, import, extends and block are not available: a template stands for itself"
+_ALONE: Final = "import, extends and block are not available: include a template of the same service, or write it out"
+
+
+def _without_includes(tree: nodes.Template) -> nodes.Template:
+    """`{% include name %}` is `{{ template(name) }}`."""
+    waiting: list[nodes.Node] = [tree]
+    while waiting:
+        node = waiting.pop()
+        for field, value in node.iter_fields():
+            if isinstance(value, list):
+                setattr(node, field, [_included(item) for item in value])
+        waiting += node.iter_child_nodes()
+    return tree
+
+
+def _included(node: Any) -> Any:
+    if not isinstance(node, nodes.Include):
+        return node
+    if node.ignore_missing or not node.with_context:
+        what = "ignore missing" if node.ignore_missing else "without context"
+        raise jinja2.TemplateSyntaxError(f"include has no `{what}` here", node.lineno)
+    function = nodes.Name("template", "load", lineno=node.lineno)
+    call = nodes.Call(function, [node.template], [], None, None, lineno=node.lineno)
+    return nodes.Output([call], lineno=node.lineno)
 
 
 def _problem(node: nodes.Node) -> str:

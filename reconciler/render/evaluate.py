@@ -13,16 +13,19 @@ from typing import Any, Final, NoReturn
 import jinja2
 
 from reconciler.catalogue import Service
+from reconciler.catalogue.load import PREFIX
+from reconciler.document.content import text as text_of
 from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import collect, environment, header, methods, tokens, values
+from reconciler.render import collect, environment, header, methods, paths, tokens, values
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
 
+COMMON: Final = "common"  # the service whose templates every other one finds, too
 _MAX_DEPTH: Final = 50
 _ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
@@ -50,6 +53,7 @@ class World:
         self.active: list[tuple[str, str]] = []
         self.rendering = ""  # the host whose files are made, once there is one
         self.enabled: dict[tuple[str, str], tuple[bool, Cost]] = {}  # (host, service), kept by placement
+        self.read: list[str] = []  # files of config/ that templates asked for, since it was last emptied
         self.first: dict[tuple[str, str], tuple[str, Cost]] = {}  # (service, container), kept by placement
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
@@ -242,6 +246,22 @@ class Variables(Lazy):
             )
         return value
 
+    def site(self) -> Site:
+        """The site that the host belongs to."""
+        return self._world.site
+
+    def begin_file(self) -> None:
+        """From now on `read_files` tells what is read."""
+        self._world.read.clear()
+
+    def read_files(self) -> tuple[str, ...]:
+        """The files of config/ that templates asked for, each as `config/…`."""
+        return tuple(dict.fromkeys(f"config/{path}" for path in self._world.read))
+
+    def reading(self, path: str) -> None:
+        """Note that a file of config/ was read for the file that is made at present."""
+        self._world.read.append(path)
+
     def pay(self) -> Meter:
         """Who pays for what is evaluated."""
         return self._world.meter
@@ -266,6 +286,45 @@ class Scope(Lazy):
 
     def __iter__(self) -> Iterator[str]:
         yield from dict.fromkeys((*self.own, *self.variables, *_GLOBALS))
+
+    # What `lookups.Sources` asks for.
+
+    def template(self, name: str, more: Mapping[str, Any]) -> str:
+        """The rendered template of the present service, or of `common`. Raises FilterError when neither has it."""
+        services = self.variables.site().catalogue.services
+        own = str(self.own.get("service", COMMON))
+        for service in (own, COMMON):
+            found = services.get(service)
+            if found and name in found.templates:
+                path = f"{PREFIX[found.origin]}/{service}/templates/{name}"
+                return render_text(found.templates[name], Scope(self.variables, {**self.own, **more}), path)
+        known = {name for service in (own, COMMON) if service in services for name in services[service].templates}
+        raise FilterError(f"neither {own} nor {COMMON} has a template {name[:60]!r}{values.suggestion(name, known)}")
+
+    def override(self, path: str) -> str:
+        """The rendered file of config/. Raises FilterError when it is not there."""
+        files = self.variables.site().overrides
+        if path not in files:
+            raise FilterError(f"the site has no config/{path[:200]}: ask first_override() whether it is there")
+        self.variables.reading(path)
+        name = f"config/{path}"
+        return render_text(text_of(files[path], name), self, name)
+
+    def overrides(self, patterns: list[str]) -> list[str]:
+        """The paths below config/ that are there, in the order of the patterns."""
+        host, service, files = (
+            str(self["inventory_hostname"]),
+            str(self.own.get("service", "")),
+            self.variables.site().overrides,
+        )
+        containers = [str(self.own[key]) for key in ("container", "job") if key in self.own]
+        wanted = [
+            path for text in patterns for path in paths.expand(text, host=host, containers=containers, service=service)
+        ]
+        self.variables.pay().spend(
+            len(wanted) * (1 + (len(files) if any(paths.WILDCARD in path for path in wanted) else 0))
+        )
+        return paths.find(wanted, files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,11 @@ class Fields:
             self.problem(key, f"{key} is not a command: {error}")
             return None
 
+    def naming(self, names: Mapping[str, Any]) -> "Fields":
+        """The same mapping, in whose expressions these names count too."""
+        scope = Scope(self.scope.variables, {**self.scope.own, **names})
+        return Fields(self.raw, scope, self.document, self.path, self.problems, self._done)
+
     def values(self) -> dict[str, Any]:
         """Every value of the mapping, evaluated."""
         return {key: self.value(key) for key in self.raw}

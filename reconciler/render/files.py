@@ -14,7 +14,7 @@ from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
 from reconciler.render import formats, merge, paths, syntax, tokens
 from reconciler.render.ansible import to_json
 from reconciler.render.containers import CONFIG_FILES, is_below
-from reconciler.render.evaluate import Scope, render_text
+from reconciler.render.evaluate import COMMON, Scope, render_text
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
 from reconciler.site import Site
@@ -54,7 +54,7 @@ class Made:
 def make(entries: Iterable[Fields], owner: Owner) -> Made:
     """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
     made = Made()
-    for entry in entries:
+    for entry in map(_with_vars, entries):
         if not entry.flag("enabled", True):
             continue
         name = entry.text("name")
@@ -72,6 +72,13 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
         except (FilterError, Refused) as error:
             entry.problem("name", f"{name}: {error}")
     return made
+
+
+def _with_vars(entry: Fields) -> Fields:
+    """The entry with what its `vars` say among the names of its template."""
+    if not entry.raw.get("vars"):
+        return entry
+    return entry.naming({key: entry.below("vars").value(key, secret=True) for key in entry.below("vars").raw})
 
 
 def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Iterable[Fields]) -> str:
@@ -100,6 +107,7 @@ _Text = tuple[str, str, tuple[str, ...]]  # path below the container's folder, t
 
 
 def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
+    entry.scope.variables.begin_file()
     how = entry.choice("merge", "replace" if entry.raw.get("overrides") else "none", ("ini", "yaml", "replace", "none"))
     if how == "none" and entry.raw.get("overrides"):
         entry.problem("merge", "merge: none reads no overrides", "say ini, yaml or replace, or remove the overrides")
@@ -111,12 +119,12 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
     if folder:
         first: dict[str, str] = {}  # of several files for the same place the first one wins
         for path in paths.find(given or patterns, owner.site.overrides):
-            first.setdefault(paths.target(name, path), path)
+            first.setdefault(paths.target(name, path, given or patterns), path)
         texts = [(place, *_merged(entry, place, "none", [path], owner)) for place, path in first.items()]
     else:
-        source = paths.find(given, owner.site.overrides)[-1:]
+        source = paths.find(given, owner.site.overrides)[:1]
         chosen = [*source, *found] if how in ("ini", "yaml") else found[:1] or source
-        base = None if how == "replace" and chosen else _base(entry, owner)
+        base = None if source or (how == "replace" and chosen) else _base(entry, owner)
         if base or chosen:
             texts = [(name, *_merged(entry, name, how, chosen, owner, base))]
     if not texts and not folder and not entry.flag("optional") and not _named(entry):
@@ -163,13 +171,13 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
                 service=owner.service,
                 on_change=cast(OnChange, entry.choice("on_change", "restart", ("restart", "reload", "none"))),
                 secrets=tuple(sorted(tokens.names(text))),
-                sources=sources,
+                sources=(*sources, *entry.scope.variables.read_files()),
                 format=kind or formats.of_name(path, merged),
             )
         )
         if destination and not owner.kolla:
             made.binds.append(
-                (whole, destination if path == name else posixpath.join(destination, posixpath.basename(path)))
+                (whole, destination if path == name else posixpath.join(destination, posixpath.relpath(path, name)))
             )
     if destination and owner.kolla:
         made.entries.append(_config_entry(entry, name, destination, optional))
@@ -207,12 +215,20 @@ def validation(fields: Fields, owner: Owner) -> Validation | None:
 def script_of(part: Fields, site: Site, of: str) -> str:
     """The rendered template that `script` of a mapping names: one of the service's own, or of those for all."""
     name = part.text("script")
-    for service in (of, "common"):
-        found = site.catalogue.services.get(service)
-        if found and name in found.templates:
-            return render_text(found.templates[name], part.scope, f"{PREFIX[found.origin]}/{service}/templates/{name}")
+    found = _template(name, site, of)
+    if found:
+        return render_text(found[1], part.scope, found[0])
     part.problem("script", f"neither this service nor common has a template {name!r}", "write it below templates/")
     return ""
+
+
+def _template(name: str, site: Site, of: str) -> tuple[str, str] | None:
+    """(path, text) of a template of a service, or of `common`, whose templates every service has."""
+    for service in (of, COMMON):
+        found = site.catalogue.services.get(service)
+        if found and name in found.templates:
+            return f"{PREFIX[found.origin]}/{service}/templates/{name}", found.templates[name]
+    return None
 
 
 def _base(entry: Fields, owner: Owner) -> tuple[str, str] | None:
@@ -222,12 +238,12 @@ def _base(entry: Fields, owner: Owner) -> tuple[str, str] | None:
     if "template" not in entry:
         return None
     name = entry.text("template")
-    templates = owner.site.catalogue.services[owner.service].templates
-    if name not in templates:
-        entry.problem("template", f"the service has no template {name!r}", suggest(name, templates))
+    found = _template(name, owner.site, owner.service)
+    if found is None:
+        known = owner.site.catalogue.services[owner.service].templates
+        entry.problem("template", f"the service has no template {name!r}", suggest(name, known))
         return None
-    path = posixpath.join(posixpath.dirname(entry.document.name), "templates", name)
-    return path, render_text(templates[name], entry.scope, path)
+    return found[0], render_text(found[1], entry.scope, found[0])
 
 
 def _merged(
@@ -250,7 +266,7 @@ def _merged(
     if how == "ini":
         return merge.ini(sources, declared or "ini"), names
     if how == "yaml":
-        return merge.yaml_text(sources), names
+        return merge.yaml_text(sources, extend_lists=entry.flag("extend_lists")), names
     source, text = sources[-1]
     syntax.check(declared or formats.of_name(name, how), text, source)
     return text, names

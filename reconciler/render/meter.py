@@ -60,6 +60,7 @@ class Meter:
     def __init__(self) -> None:
         self.steps = 0
         self.size = 0
+        self.nesting = 0  # templates inside one another at present
         self._sources: set[str] = set()
         self._frames: list[_Frame] = []
 

@@ -11,7 +11,7 @@ import jinja2
 from jinja2.runtime import LoopContext, Macro
 from jinja2.utils import Cycler, Joiner, Namespace, missing
 
-from reconciler.render import formatting, meter, tokens, values
+from reconciler.render import formatting, lookups, meter, tokens, values
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.values import Lazy
 
@@ -406,6 +406,11 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "namespace": _namespace,
     "cycler": _cycler,
     "joiner": _joiner,
+    "template": lookups.template,
+    "override": lookups.override,
+    "overrides": lookups.overrides,
+    "first_override": lookups.first_override,
+    "lookup": lookups.lookup,
 }
 FUNCTIONS: Final[Mapping[str, Function]] = {name: Function(name, made) for name, made in _FUNCTIONS.items()}
 

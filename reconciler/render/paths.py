@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 WILDCARD: Final = "*"
+DEEP: Final = "**"
 
 
 def expand(pattern: str, *, host: str, containers: Iterable[str], service: str) -> list[str]:
@@ -23,7 +24,7 @@ def expand(pattern: str, *, host: str, containers: Iterable[str], service: str) 
 def find(patterns: Iterable[str], files: Mapping[str, bytes]) -> list[str]:
     """The paths among `files` that the patterns mean, in the order of the patterns; a wildcard's in their own order.
 
-    `*` stands for any part of a name within one folder.
+    `*` stands for any part of a name within one folder, `**` for anything.
     """
     result: dict[str, None] = {}
     for pattern in patterns:
@@ -34,11 +35,19 @@ def find(patterns: Iterable[str], files: Mapping[str, bytes]) -> list[str]:
     return list(result)
 
 
-def target(name: str, path: str) -> str:
-    """Where the file at `path`, found by a wildcard, lies below a container's folder: in the folder that `name` names."""
+def target(name: str, path: str, patterns: Iterable[str] = ()) -> str:
+    """Where the file at `path`, found by a wildcard, lies below a container's folder: in the folder that `name` names.
+
+    Below the folder in which a pattern's `**` stands, its folders are kept.
+    """
     folder = posixpath.dirname(name) if WILDCARD in name else name
-    return posixpath.join(folder, posixpath.basename(path))
+    pattern = next((pattern for pattern in patterns if _matches(path, pattern)), "")
+    top, deep, _ = pattern.partition(DEEP)
+    kept = path[top.rfind("/") + 1 :] if deep else posixpath.basename(path)
+    return posixpath.join(folder, kept)
 
 
 def _matches(path: str, pattern: str) -> bool:
-    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern.replace("[", "[[]"))
+    if DEEP not in pattern and path.count("/") != pattern.count("/"):
+        return False
+    return fnmatchcase(path, pattern.replace("[", "[[]"))

@@ -12,7 +12,7 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
 
 # Bounded: without an end each `{{` would otherwise look through all that follows.
-_PART = re.compile(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}|\{host\}|\{container\}|\{service\}|\*")
+_PART = re.compile(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}|\{host\}|\{container\}|\{service\}|\*\*|\*")
 
 
 def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, problems: list[Problem]) -> None:
@@ -110,7 +110,8 @@ class _Shape:
             if match[0] == "{host}" and not self._named:
                 expression, self._named = expression + "([^/]+)", True
             else:
-                expression += ".+" if match[0].startswith(("{{", "{%")) else "[^/]*"
+                deep = match[0].startswith(("{{", "{%", "**"))
+                expression += ".+" if deep else "[^/]*"
             end = match.end()
         try:
             self._pattern = pattern.compile(expression + pattern.escape(text[end:]) + r"\Z")
