@@ -155,8 +155,8 @@ try:
 	@build/$(AS)/bin/pytest -m 'not slow and not engine and not images' $(PYTEST_ARGS)
 
 .PHONY: docs
-docs: $(STAMP) ## Generate the grammar of container options, the reference of the site's files, and the tables of reasons
-	@$(BIN)/python -m tests.options.grammar
+docs: $(STAMP) ## Generate the grammar of options and registrations, the reference of the site's files, and the tables of reasons
+	@$(BIN)/python -m tests.support.grammar
 	@$(BIN)/python -m reconciler schema --docs docs/site-reference.md
 	@$(BIN)/python -m tests.support.reasons
 

@@ -113,7 +113,7 @@ class Job:
 class Registration:
     """Something another system should know: a database, a user, an endpoint. `fields` may hold secret tokens."""
 
-    kind: str  # "mariadb", "rabbitmq", "keystone"
+    kind: str  # its registrar: "mariadb", "rabbitmq", "keystone"; of several of one kind "mariadb@NAME"
     type: str  # "database", "user", "grant", "vhost", "permission", "service", "endpoint", "project", "role", "role_assignment"
     key: str  # identity within kind and type, for example "keystone" or "nova/internal/RegionOne"
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Registrar:
-    """Where registrations of one kind go. `connection` may hold secret tokens; needs these containers healthy."""
+    """Where the registrations go that name it as their kind. `connection` may hold secret tokens; needs these containers healthy."""
 
     kind: str
     connection: Mapping[str, Any]
@@ -139,7 +139,7 @@ class Registrar:
 class Check:
     """A probe that this host makes: exactly one of `http`, `tcp`, `command`, `script` and `login`.
 
-    `login` is a kind of registrar ("mariadb", "rabbitmq", "keystone"); `connection`, which may hold secret tokens, is what a
+    `login` is a registrar ("mariadb", "keystone", "mariadb@cell2" …); `connection`, which may hold secret tokens, is what a
     new client of it would have. `service` is who answers.
     """
 
@@ -157,7 +157,7 @@ class Check:
     timeout: float = 10.0  # seconds
     verify: bool = True  # the server's certificate
     send: str = ""  # a text that tcp begins with
-    credentials: str = ""  # a kind of registrar: http asks as its administrator, whose `connection` this then has
+    credentials: str = ""  # a registrar: http asks as its administrator, whose `connection` this then has
     client: str = ""  # the service that logs in; "": whoever rests on `service` is concerned
     advice: str = ""  # what to do when it fails
     watches: tuple[str, ...] = ()  # services it sees from without: it fails because of them

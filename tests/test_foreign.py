@@ -19,8 +19,9 @@ from reconciler.engine import faults, health, logs
 from reconciler.forge.client import Answer
 from reconciler.model import Action, CheckResult, Condition, Difference, Held, JobResult, Outcome, Verb
 from reconciler.reasons import Reason
-from reconciler.registrations.failures import Connection, denied, not_yet, of_status, refused, unreachable
-from reconciler.registrations.mariadb import MariaDB
+from reconciler.registrations.failures import denied, not_yet, of_status, refused, unreachable
+from reconciler.registrations.mariadb.backend import MariaDB
+from reconciler.registrations.protocol import Connection
 from reconciler.secret import Secret, keep, known
 from reconciler.system import run
 

@@ -15,7 +15,7 @@ from reconciler.node import policy
 from reconciler.node.target import Target, make_target
 from reconciler.plan import rotation
 from reconciler.reasons import Reason
-from reconciler.registrations import Registry
+from reconciler.registrations.registry import Registry
 from reconciler.render import digest, tokens
 from reconciler.secrets import sops
 from reconciler.settings import Settings

@@ -15,7 +15,7 @@ from reconciler.node import health_gate, host, probe
 from reconciler.node.aims import Aims
 from reconciler.node.findings import Findings
 from reconciler.node.target import Target
-from reconciler.registrations import Registry
+from reconciler.registrations.registry import Registry
 from reconciler.render import tokens
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory

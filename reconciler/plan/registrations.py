@@ -5,18 +5,8 @@ from collections.abc import Mapping
 from reconciler.model import Action, Container, Difference, Held, Registration, Verb
 from reconciler.plan.draft import Draft
 from reconciler.reasons import Reason
-
-_DATA_TYPES = frozenset({"database", "vhost"})  # never removed: they hold data
-# What has to be registered first within one kind: (kind, type) → types.
-_EARLIER: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("mariadb", "user"): ("database",),
-    ("mariadb", "grant"): ("database", "user"),
-    ("rabbitmq", "permission"): ("vhost", "user"),
-    ("keystone", "project"): ("domain",),
-    ("keystone", "user"): ("domain", "project"),
-    ("keystone", "endpoint"): ("service",),
-    ("keystone", "role_assignment"): ("user", "project", "role"),
-}
+from reconciler.registrations import kinds
+from reconciler.registrations.protocol import Type
 
 
 def plan_registrations(draft: Draft) -> None:
@@ -51,10 +41,16 @@ def plan_registrations(draft: Draft) -> None:
     _unregister(draft, {r.id for r in draft.desired.registrations})
 
 
+def _type(registration: Registration) -> Type:
+    """What another program registered and this one does not know may hold data."""
+    kind = kinds.of(registration.kind)
+    return (kind and kind.types.get(registration.type)) or Type(holds_data=True)
+
+
 def _needs(draft: Draft, registration: Registration, registrars: Mapping[str, object]) -> tuple[str, ...]:
     from_registrar = getattr(registrars.get(registration.kind), "needs", ())
     stand_in = Container(name="", image="", depends_on=from_registrar)
-    kind_order = _EARLIER.get((registration.kind, registration.type), ())
+    kind_order = _type(registration).after
     earlier = [
         f"{Verb.REGISTER}:{other.id}"
         for other in draft.desired.registrations
@@ -97,7 +93,7 @@ def _unregister(draft: Draft, wanted: set[str]) -> None:
     unwanted = [registration for registration in draft.memory.registered if registration.id not in wanted]
     spared = _spared(draft)
     for registration in unwanted:
-        if registration.type in _DATA_TYPES:
+        if _type(registration).holds_data:
             draft.held.append(Held(registration.id, Reason.HoldsData, "no longer wanted; it holds data, so it stays"))
         elif registration.kind not in available or not draft.actual.deep:
             continue
@@ -113,8 +109,7 @@ def _unregister(draft: Draft, wanted: set[str]) -> None:
                     tuple(
                         f"{Verb.UNREGISTER}:{other.id}"
                         for other in unwanted
-                        if other.kind == registration.kind
-                        and registration.type in _EARLIER.get((other.kind, other.type), ())
+                        if other.kind == registration.kind and registration.type in _type(other).after
                     ),
                     service=registration.service,
                     risks=("deletion",),

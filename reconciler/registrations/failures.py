@@ -1,67 +1,9 @@
-"""The three reasons for which a registration fails, and what a backend is."""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+"""The three reasons for which a registration fails."""
 
 from reconciler.errors import ReconcilerError, Terminal, Transient
 from reconciler.foreign import line
 from reconciler.model import Registration
 from reconciler.reasons import Reason
-
-CONNECT_SECONDS: Final = 3.0
-READ_SECONDS: Final = 15.0
-DIFFERS: Final = "<differs>"  # stands for a secret that is not the desired one
-
-Observed = Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """Where a registrar is, with secrets bound."""
-
-    values: Mapping[str, Any]
-
-    def text(self, *names: str, default: str = "") -> str:
-        """The first of these values that is set, as text."""
-        for name in names:
-            value = self.values.get(name)
-            if value not in (None, ""):
-                return str(value)
-        return default
-
-    @property
-    def user(self) -> str:
-        return self.text("username", "user")
-
-    @property
-    def password(self) -> str:
-        return self.text("password")
-
-    @property
-    def verify(self) -> bool | str:
-        """As requests takes it: the CA file, or whether certificates are checked at all (`verify: false`)."""
-        if str(self.values.get("verify", True)).lower() in ("false", "no", "0"):
-            return False
-        return self.text("ca_file") or True
-
-
-class Backend(Protocol):
-    """A registrar. Registrations come with secrets bound. Every method may raise Transient or Terminal."""
-
-    @property
-    def target(self) -> str:
-        """What a message calls it: kind and address."""
-
-    def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
-        """Registration.id → its fields as they are; the desired value itself where both mean the same."""
-
-    def log_in(self) -> None:
-        """Be let in anew with the connection's own credentials, as a new client would."""
-
-    def converge(self, registration: Registration) -> None: ...
-    def withdraw(self, registration: Registration) -> None: ...
-    def close(self) -> None: ...
 
 
 def unreachable(target: str, why: str, retry_after: float | None = None) -> Transient:

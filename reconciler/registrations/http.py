@@ -5,7 +5,8 @@ from typing import Any
 import requests
 
 from reconciler.errors import ReconcilerError
-from reconciler.registrations.failures import CONNECT_SECONDS, READ_SECONDS, Connection, refused, unreachable
+from reconciler.registrations.failures import refused, unreachable
+from reconciler.registrations.protocol import CONNECT_SECONDS, READ_SECONDS, Connection
 from reconciler.system.answers import Bounded
 from reconciler.system.sessions import Session
 

@@ -1,4 +1,4 @@
-"""The registry: which backend takes a registration, secrets bound on the way in, tokens put back on the way out."""
+"""The registry: which back end takes a registration, secrets bound on the way in, tokens put back on the way out."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,39 +14,15 @@ from reconciler.errors import ReconcilerError, Terminal, Transient
 from reconciler.log import frames
 from reconciler.model import Actual, Check, Registrar, Registration, State
 from reconciler.reasons import Reason
-from reconciler.registrations.failures import DIFFERS, Backend, Connection, Observed, unreachable
+from reconciler.registrations import kinds
+from reconciler.registrations.failures import unreachable
 from reconciler.registrations.proofs import PROOFS, Proofs
+from reconciler.registrations.protocol import DIFFERS, Backend, Connection, Observed
 from reconciler.secret import Secret
 
 log = structlog.get_logger()
 
 PATIENCE: Final = 60.0  # seconds: the load balancer may need a moment to notice a service that just started
-
-
-# Each client is imported with its first use: most hosts register nothing, and their daemons stay small.
-def _mariadb(connection: Connection, _: Proofs) -> Backend:
-    from reconciler.registrations.mariadb import MariaDB
-
-    return MariaDB(connection)
-
-
-def _rabbitmq(connection: Connection, _: Proofs) -> Backend:
-    from reconciler.registrations.rabbitmq import RabbitMQ
-
-    return RabbitMQ(connection)
-
-
-def _keystone(connection: Connection, proofs: Proofs) -> Backend:
-    from reconciler.registrations.keystone import Keystone
-
-    return Keystone(connection, proofs)
-
-
-_BACKENDS: Final[Mapping[str, Callable[[Connection, Proofs], Backend]]] = {
-    "mariadb": _mariadb,
-    "rabbitmq": _rabbitmq,
-    "keystone": _keystone,
-}
 
 
 class Registry:
@@ -151,7 +127,7 @@ class Registry:
     def log_in(self, check: Check) -> None:
         """Be let in as a new client with what `check` says. Raises as `converge` does, without trying again."""
         values = self._bound_value(dict(check.connection))
-        backend = _BACKENDS[check.login](Connection(values), self._proofs)
+        backend = self._made(check.login, values)
         try:
             with self._understood(check.login, backend):
                 backend.log_in()
@@ -195,14 +171,17 @@ class Registry:
         with self._lock:
             if kind not in self._backends:
                 registrar = self._registrars.get(kind)
-                if registrar is None or kind not in _BACKENDS:
-                    raise Terminal(
-                        f"no service of this site takes {kind} registrations (one has to say `provides: {kind}`)",
-                        reason=Reason.RegistrarRefused,
-                    )
-                values = self._bound_value(dict(registrar.connection))
-                self._backends[kind] = _BACKENDS[kind](Connection(values), self._proofs)
+                if registrar is None:
+                    raise _not_taken(kind)
+                self._backends[kind] = self._made(kind, self._bound_value(dict(registrar.connection)))
             return self._backends[kind]
+
+    def _made(self, kind: str, values: Mapping[str, Any]) -> Backend:
+        """A back end of its own, with these values bound."""
+        found = kinds.of(kind)
+        if found is None:
+            raise _not_taken(kind)
+        return found.backend(Connection(values), self._proofs)
 
     def _bound(self, registration: Registration) -> Registration:
         return replace(registration, fields=self._bound_value(dict(registration.fields)))
@@ -218,6 +197,13 @@ class Registry:
         if text != value:
             self._secrets.add(Secret(text))  # as long as it lives, it is taken out of what the registrar says
         return text
+
+
+def _not_taken(kind: str) -> Terminal:
+    return Terminal(
+        f"no service of this site takes {kind} registrations (one has to say `provides: {kind}`)",
+        reason=Reason.RegistrarRefused,
+    )
 
 
 def _unreachable(error: BaseException) -> bool:

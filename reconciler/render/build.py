@@ -4,7 +4,7 @@ import dataclasses
 import graphlib
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with
 from reconciler.options import rules
+from reconciler.registrations import kinds
 from reconciler.render import checks, containers, files, jobs, logins, placement, register, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
@@ -76,11 +77,12 @@ class _Builder:
         for parts in every:
             self._jobs(parts)
         made = self._ordered(every)
-        registrations, registrars = self._registrations(every)
+        providers = self._providers(every)
+        registrations, registrars = self._registrations(every, providers)
         self._circles(made, every, registrations, registrars)
         secrets = self._secrets(registrations, registrars)
-        new_clients = {check.name: check for check in self._logins(every)}
-        probes = tuple(sorted((*self._checks(every), *new_clients.values()), key=lambda check: check.name))
+        new_clients = {check.name: check for check in self._logins(every, providers)}
+        probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         host = self.site.hosts[self.host]
@@ -156,8 +158,7 @@ class _Builder:
             spec = dataclasses.replace(spec, validation=files.validation(fields, owner))
             parts.specs[name] = self._configured(spec, fields, fields.each("permissions"), owner, made)
 
-    def _checks(self, every: list[_Parts]) -> Iterator[Check]:
-        providers = self._providers(every)
+    def _checks(self, every: list[_Parts], providers: Mapping[str, checks.Provider]) -> Iterator[Check]:
         for parts in every:
 
             def script(part: Fields, service: str = parts.service.name) -> str:
@@ -171,25 +172,29 @@ class _Builder:
                     yield made
 
     def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
-        """How a new client reaches each kind of registrar."""
+        """How a new client reaches each registrar, by its name."""
         found: dict[str, checks.Provider] = {}
         for parts in every:
-            for kind, raw in parts.service.section("provides").items():
-                connection = logins.provider(self._fields(parts.service, raw, ("provides", kind)))
-                if connection is not None:
-                    found[kind] = (parts.service.name, connection)
+            for name, raw in parts.service.section("provides").items():
+                part = self._fields(parts.service, raw, ("provides", name))
+                connection = logins.provider(part)
+                if connection is None:
+                    continue
+                if name in found:
+                    hint = f"call one of them {name}{kinds.NAMED}NAME, here and where it is meant"
+                    part.problem(None, f"{found[name][0]} provides {name} as well", hint)
+                found[name] = (parts.service.name, connection)
         return found
 
-    def _logins(self, every: list[_Parts]) -> Iterator[Check]:
+    def _logins(self, every: list[_Parts], providers: Mapping[str, checks.Provider]) -> Iterator[Check]:
         """Of the services that have containers on this host."""
-        providers = self._providers(every)
         here = {parts.service.name for parts in every if parts.specs}
-        for kind, (service, connection) in providers.items():
+        for name, (service, connection) in providers.items():
             if service in here:
-                yield logins.administrator(kind, service, connection)
+                yield logins.administrator(name, service, connection)
         for parts in every:
             if parts.specs and parts.service.section("registrations"):
-                yield from logins.users(iter(self._registered(parts)), providers)
+                yield from logins.users(iter(self._registered(parts, providers)), providers)
 
     def _members(self, fields: Fields) -> Iterable[str]:
         """The hosts of its groups; all where it says none."""
@@ -356,13 +361,15 @@ class _Builder:
 
     # --- registrations ---------------------------------------------------------------------------------------------
 
-    def _registrations(self, every: list[_Parts]) -> tuple[list[Registration], list[Registrar]]:
+    def _registrations(
+        self, every: list[_Parts], providers: Collection[str]
+    ) -> tuple[list[Registration], list[Registrar]]:
         """What this host registers, and where that goes. The same thing may be asked for by several services."""
         present = {name for parts in every for name in parts.specs}
         found: dict[str, Registration] = {}
         for parts in every:
             if parts.service.section("registrations"):
-                for item in self._registered(parts):
+                for item in self._registered(parts, providers):
                     first = found.setdefault(item.id, item)
                     if first.fields != item.fields:
                         place = parts.service.document.place(("registrations", item.kind))
@@ -371,27 +378,28 @@ class _Builder:
                     waiting = tuple(dict.fromkeys((*first.before, *item.before)))
                     found[item.id] = dataclasses.replace(first, before=waiting)
         made = [item for item in found.values() if item.owner == self.host]
-        kinds = {registration.kind for registration in made}
+        asked = {registration.kind for registration in made}
         registrars = []
         for parts in every:
-            for kind, raw in parts.service.section("provides").items():
-                if kind in kinds or parts.specs:
-                    registrar = register.registrar(self._fields(parts.service, raw, ("provides", kind)), kind, present)
+            for name, raw in parts.service.section("provides").items():
+                if name in asked or parts.specs:
+                    registrar = register.registrar(self._fields(parts.service, raw, ("provides", name)), name, present)
                     registrars += [registrar] if registrar else []
         return made, registrars
 
-    def _registered(self, parts: _Parts) -> list[Registration]:
+    def _registered(self, parts: _Parts, providers: Collection[str]) -> list[Registration]:
         service, owner = parts.service, self._owner(parts.service)
         section = self._fields(service, service.section("registrations"), ("registrations",))
         waiting = (*parts.specs, *(job.name for job in parts.jobs))
         region = self._variable("openstack_region_name", _REGION)
-        made: list[Registration] = []
-        for kind in register.KINDS:
-            before = waiting if kind in register.EARLY and kind not in service.section("provides") else ()
-            made += register.registrations(
-                section, kind, service=service.name, owner=owner, before=before, region=region
-            )
-        return made
+        provided = service.section("provides")
+
+        def before(registrar: str) -> tuple[str, ...]:
+            kind = kinds.of(registrar)
+            return waiting if kind and kind.early and registrar not in provided else ()
+
+        made = register.registrations(section, providers, service=service.name, owner=owner, region=region)
+        return [dataclasses.replace(item, before=before(item.kind)) for item in made]
 
     def _owner(self, service: Service) -> str:
         """The host that converges a service's registrations: the first one that has its first container that anybody has."""

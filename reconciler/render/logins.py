@@ -1,25 +1,17 @@
 """Checks that follow from what a service registers: whether a new client would be let in, with the service's own credentials.
 
 Nothing has to be written for them: whoever registers a user with a password logs in as that user, and whoever provides a
-registrar is logged in to as its administrator. `provides.<kind>.clients` says where clients reach it, if not where the node does.
+registrar is logged in to as its administrator. `provides.<name>.clients` says where clients reach it, if not where the node does.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.model import Check, Registration
+from reconciler.registrations import kinds
+from reconciler.registrations.protocol import CONFIDENTIAL
 from reconciler.render import register
 from reconciler.render.fields import Fields
-
-_OF_THE_ADMINISTRATOR = (
-    "username",
-    "password",
-    "project",
-    "project_name",
-    "project_domain",
-    "system_scope",
-    "user_domain",
-)
 
 
 def provider(part: Fields) -> Mapping[str, Any] | None:
@@ -38,22 +30,15 @@ def administrator(kind: str, service: str, connection: Mapping[str, Any]) -> Che
 def users(
     registrations: Iterator[Registration], providers: Mapping[str, tuple[str, Mapping[str, Any]]]
 ) -> Iterator[Check]:
-    """That each registered user with a password would be let in. `providers`: kind → (service, connection)."""
+    """That each registered user with a password would be let in. `providers`: registrar → (service, connection)."""
     for item in registrations:
-        if item.type == "user" and item.fields.get("password") and item.kind in providers:
+        kind = kinds.of(item.kind)
+        if item.type == "user" and item.fields.get(CONFIDENTIAL) and item.kind in providers and kind:
             service, connection = providers[item.kind]
-            own = {key: value for key, value in connection.items() if key not in _OF_THE_ADMINISTRATOR}
-            domain = {"user_domain": item.fields["domain"]} if "domain" in item.fields else {}
             yield Check(
                 f"{item.kind} login of {item.fields['name']}",
                 service,
                 login=item.kind,
                 client=item.service,
-                connection={
-                    **own,
-                    **domain,
-                    "username": item.fields["name"],
-                    "password": item.fields["password"],
-                    "unscoped": True,
-                },
+                connection=kind.as_user(connection, item.fields),
             )

@@ -12,9 +12,9 @@ from reconciler.options import inspected, requests
 from reconciler.options.normal import digest, normal
 from reconciler.options.table import REFUSED, TABLE, Change, Kind, Options
 from tests.engine.test_options import CASES
-from tests.options import grammar
 from tests.render.sites import container, rendered
 from tests.render.test_build import problems
+from tests.support import grammar
 
 SERVICE = """
     containers:

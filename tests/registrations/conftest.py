@@ -16,7 +16,8 @@ import requests
 from docker.models.containers import Container
 
 from reconciler.model import Actual, Registrar, Registration
-from reconciler.registrations import Proofs, Registry
+from reconciler.registrations.proofs import Proofs
+from reconciler.registrations.registry import Registry
 from tests.conftest import LABEL, PREFIX
 
 START_SECONDS = 180.0  # of a busy machine; 12 s when it is not

@@ -10,7 +10,8 @@ import pytest
 
 from reconciler import errors
 from reconciler.model import Actual, Container, Registrar, Registration, Running, State
-from reconciler.registrations import Proofs, Registry
+from reconciler.registrations.proofs import Proofs
+from reconciler.registrations.registry import Registry
 from tests.registrations.conftest import NOTHING, Secrets, Server, Site, free_port
 
 KINDS = ("mariadb", "rabbitmq", "keystone")

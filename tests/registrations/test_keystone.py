@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from reconciler import errors
 from reconciler.model import Registration
-from reconciler.registrations import Proofs, Registry
+from reconciler.registrations.proofs import Proofs
+from reconciler.registrations.registry import Registry
 from tests.registrations.conftest import NOTHING, Site
 
 pytestmark = [pytest.mark.engine, pytest.mark.images]

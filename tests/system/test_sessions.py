@@ -14,7 +14,7 @@ from reconciler.engine.connection import Connection as EngineConnection
 from reconciler.model import Check
 from reconciler.node import probe
 from reconciler.registrations import http as registrar_http
-from reconciler.registrations.failures import Connection
+from reconciler.registrations.protocol import Connection
 from reconciler.system.sessions import PROXY, Session
 
 SOURCES = sorted(Path("reconciler").rglob("*.py"))

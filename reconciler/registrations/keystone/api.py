@@ -12,7 +12,8 @@ from keystoneauth1.session import Session
 from reconciler.errors import ReconcilerError
 from reconciler.foreign import said
 from reconciler.registrations import http
-from reconciler.registrations.failures import Connection, denied, of_status, refused, unreachable
+from reconciler.registrations.failures import denied, of_status, refused, unreachable
+from reconciler.registrations.protocol import Connection
 
 Item = Mapping[str, Any]
 

@@ -7,17 +7,12 @@ from typing import Any, Final
 import structlog
 
 from reconciler.model import Registration
-from reconciler.registrations import keys
-from reconciler.registrations.failures import (
-    DIFFERS,
-    Connection,
-    Observed,
-    not_yet,
-    refused,
-    unknown_type,
-)
-from reconciler.registrations.keystone_api import Api, Item
+from reconciler.registrations.failures import not_yet, refused, unknown_type
+from reconciler.registrations.keys import name as name_of
+from reconciler.registrations.keystone import keys
+from reconciler.registrations.keystone.api import Api, Item
 from reconciler.registrations.proofs import Proofs
+from reconciler.registrations.protocol import DIFFERS, Connection, Observed
 
 log = structlog.get_logger()
 
@@ -109,11 +104,11 @@ class Keystone:
             domain, name = keys.in_domain(wanted)
             return self._in_domain(_COLLECTION[wanted.type], domain, name)
         if wanted.type == "service":
-            return self._service(keys.name(wanted), _type(wanted))
+            return self._service(name_of(wanted), _type(wanted))
         if wanted.type == "domain":
-            return self._domain(keys.name(wanted))
+            return self._domain(name_of(wanted))
         if wanted.type == "role":
-            return _pick(self._api.list("roles", name=keys.name(wanted)), keys.name(wanted))
+            return _pick(self._api.list("roles", name=name_of(wanted)), name_of(wanted))
         raise unknown_type(wanted)
 
     def _in_domain(self, collection: str, domain: str, name: str) -> Item | None:
@@ -184,7 +179,7 @@ class Keystone:
                 raise not_yet(self.target, f"the domain {domain!r} of {wanted.key!r} does not exist")
             body["domain_id"] = where["id"]
         else:
-            body["name"] = keys.name(wanted)
+            body["name"] = name_of(wanted)
             if wanted.type == "service" and not _type(wanted):
                 raise refused(self.target, f"the service {wanted.key!r} has no type")
         if wanted.fields.get("password"):

@@ -17,20 +17,10 @@ from pymysql.constants import CR, ER
 from reconciler.errors import ReconcilerError
 from reconciler.foreign import said
 from reconciler.model import Registration
-from reconciler.registrations import grants, keys
-from reconciler.registrations.failures import (
-    CONNECT_SECONDS,
-    DIFFERS,
-    READ_SECONDS,
-    Connection,
-    Observed,
-    denied,
-    holds_data,
-    not_yet,
-    refused,
-    unknown_type,
-    unreachable,
-)
+from reconciler.registrations.failures import denied, holds_data, not_yet, refused, unknown_type, unreachable
+from reconciler.registrations.keys import name as name_of
+from reconciler.registrations.mariadb import grants, keys
+from reconciler.registrations.protocol import CONNECT_SECONDS, DIFFERS, READ_SECONDS, Connection, Observed
 
 # NO_AUTO_CREATE_USER: a grant to a user that is not there must fail, not make one without a password.
 _INIT: Final = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER', sql_quote_show_create = 1"
@@ -108,9 +98,9 @@ class MariaDB:
             observed: dict[str, Observed] = {}
             for wanted in registrations:
                 if wanted.type == "database":
-                    observed[wanted.id] = _database(wanted, databases.get(keys.name(wanted)))
+                    observed[wanted.id] = _database(wanted, databases.get(name_of(wanted)))
                 elif wanted.type == "user":
-                    observed[wanted.id] = self._user(wanted, users.get(_account(*keys.mariadb_user(wanted))))
+                    observed[wanted.id] = self._user(wanted, users.get(_account(*keys.user(wanted))))
                 elif wanted.type == "grant":
                     observed[wanted.id] = self._grant(wanted, users)
                 else:
@@ -135,12 +125,12 @@ class MariaDB:
             raise holds_data(registration)
         with self._lock:
             if registration.type == "user":
-                name, host = keys.mariadb_user(registration)
+                name, host = keys.user(registration)
                 if name == self._connection.user:
                     raise refused(self.target, f"user {name!r} is the one this program works as; it stays")
                 self._run("DROP USER IF EXISTS %s@%s", name, host)
             elif registration.type == "grant":
-                name, host, database = keys.mariadb_grant(registration)
+                name, host, database = keys.grant(registration)
                 for scope, have in self._grants(name, host, database).items():
                     self._revoke(name, host, scope, have)
             else:
@@ -155,7 +145,7 @@ class MariaDB:
         return {name: (charset, collation) for name, charset, collation in rows}
 
     def _converge_database(self, wanted: Registration) -> None:
-        name = keys.name(wanted)
+        name = name_of(wanted)
         found = _database(wanted, self._databases().get(name))
         options = ""
         for field, option in (
@@ -193,7 +183,7 @@ class MariaDB:
         return {"password": password if _is_hash_of(row[1], password) else DIFFERS}
 
     def _converge_user(self, wanted: Registration) -> None:
-        name, host = keys.mariadb_user(wanted)
+        name, host = keys.user(wanted)
         password = wanted.fields.get("password")
         row = self._users().get(_account(name, host))
         if password is None:
@@ -210,7 +200,7 @@ class MariaDB:
     # --- grants ------------------------------------------------------------------------------------------------------
 
     def _grant(self, wanted: Registration, users: Mapping[tuple[str, str], object]) -> Observed:
-        name, host, database = keys.mariadb_grant(wanted)
+        name, host, database = keys.grant(wanted)
         if _account(name, host) not in users:
             return None
         have = self._grants(name, host, database)
@@ -245,7 +235,7 @@ class MariaDB:
         return asked | {grants.OPTION} if wanted.fields.get("grant_option") else asked
 
     def _converge_grant(self, wanted: Registration) -> None:
-        name, host, database = keys.mariadb_grant(wanted)
+        name, host, database = keys.grant(wanted)
         asked = self._asked(wanted)
         have = self._grants(name, host, database)
         found = frozenset().union(*have.values())

@@ -14,19 +14,11 @@ from reconciler.errors import Terminal
 from reconciler.foreign import said
 from reconciler.model import Registration
 from reconciler.reasons import Reason
-from reconciler.registrations import http, keys
-from reconciler.registrations.failures import (
-    DIFFERS,
-    Connection,
-    Observed,
-    denied,
-    holds_data,
-    not_yet,
-    of_status,
-    refused,
-    unknown_type,
-    unreachable,
-)
+from reconciler.registrations import http
+from reconciler.registrations.failures import denied, holds_data, not_yet, of_status, refused, unknown_type, unreachable
+from reconciler.registrations.keys import name as name_of
+from reconciler.registrations.protocol import DIFFERS, Connection, Observed
+from reconciler.registrations.rabbitmq import keys
 
 _HASHES: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "rabbit_password_hashing_sha256": lambda data: hashlib.sha256(data).digest(),
@@ -77,11 +69,11 @@ class RabbitMQ:
         observed: dict[str, Observed] = {}
         for wanted in registrations:
             if wanted.type == "vhost":
-                observed[wanted.id] = {} if keys.name(wanted) in vhosts else None
+                observed[wanted.id] = {} if name_of(wanted) in vhosts else None
             elif wanted.type == "user":
-                observed[wanted.id] = _user(wanted, users.get(keys.name(wanted)))
+                observed[wanted.id] = _user(wanted, users.get(name_of(wanted)))
             elif wanted.type == "permission":
-                item = permissions.get(keys.rabbitmq_permission(wanted))
+                item = permissions.get(keys.permission(wanted))
                 observed[wanted.id] = item and {right: item[right] for right in _RIGHTS}
             else:
                 raise unknown_type(wanted)
@@ -91,7 +83,7 @@ class RabbitMQ:
         """See Backend."""
         with self._lock:
             if registration.type == "vhost":
-                self._converge_vhost(keys.name(registration))
+                self._converge_vhost(name_of(registration))
             elif registration.type == "user":
                 self._converge_user(registration)
             elif registration.type == "permission":
@@ -105,12 +97,12 @@ class RabbitMQ:
             raise holds_data(registration)
         with self._lock:
             if registration.type == "user":
-                name = keys.name(registration)
+                name = name_of(registration)
                 if name == self._connection.user:
                     raise refused(self.target, f"user {name!r} is the one this program works as; it stays")
                 self._request("DELETE", _path("users", name))
             elif registration.type == "permission":
-                user, vhost = keys.rabbitmq_permission(registration)
+                user, vhost = keys.permission(registration)
                 self._request("DELETE", _path("permissions", vhost, user))
             else:
                 raise unknown_type(registration)
@@ -120,7 +112,7 @@ class RabbitMQ:
             self._request("PUT", _path("vhosts", name), {})
 
     def _converge_user(self, wanted: Registration) -> None:
-        path = _path("users", keys.name(wanted))
+        path = _path("users", name_of(wanted))
         item = self._request("GET", path)
         found = _user(wanted, item)
         if found is not None and all(
@@ -133,12 +125,12 @@ class RabbitMQ:
             body |= {"password_hash": item["password_hash"], "hashing_algorithm": item["hashing_algorithm"]}
         else:
             if not wanted.fields.get("password"):
-                raise refused(self.target, f"user {keys.name(wanted)!r} has no password to be made with")
+                raise refused(self.target, f"user {name_of(wanted)!r} has no password to be made with")
             body["password"] = wanted.fields["password"]
         self._request("PUT", path, body)
 
     def _converge_permission(self, wanted: Registration) -> None:
-        user, vhost = keys.rabbitmq_permission(wanted)
+        user, vhost = keys.permission(wanted)
         path = _path("permissions", vhost, user)
         rights = {right: str(wanted.fields.get(right, "")) for right in _RIGHTS}
         found = self._request("GET", path)

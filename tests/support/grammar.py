@@ -1,4 +1,4 @@
-"""The part of schemas/service.schema.json that follows from the table of options. `make docs` writes it."""
+"""The parts of schemas/service.schema.json that follow from the table of options and the kinds of registrar. `make docs` writes them."""
 
 import json
 from typing import Any
@@ -6,12 +6,28 @@ from typing import Any
 from reconciler import data
 from reconciler.options import schema
 from reconciler.options.table import TABLE
+from reconciler.registrations.kinds import KINDS, NAMED
 
 
 def wanted(grammar: dict[str, Any]) -> dict[str, Any]:
-    """`grammar` with its containers, jobs and dimensions as the table has them; what steers stays as it is."""
-    result = json.loads(json.dumps(grammar))
-    parts = result["$defs"]
+    """`grammar` with its options as the table has them, and its registrations as the kinds do; the rest stays as it is."""
+    result: dict[str, Any] = json.loads(json.dumps(grammar))
+    _options(result["$defs"])
+    _registrations(result)
+    return result
+
+
+def _registrations(grammar: dict[str, Any]) -> None:
+    for kind in KINDS.values():
+        grammar["$defs"][kind.name] = json.loads(json.dumps(kind.grammar))
+    for section, of in (("registrations", "{}"), ("provides", "provider")):
+        part = grammar["properties"][section]
+        part["properties"] = {name: {"$ref": f"#/$defs/{of.format(name)}"} for name in KINDS}
+        named = {f"^{name}{NAMED}[a-z0-9][a-z0-9_-]*$": content for name, content in part["properties"].items()}
+        part["patternProperties"] = named
+
+
+def _options(parts: dict[str, Any]) -> None:
     options = {row.key for row in TABLE.values()}
     for name, found in (("container", schema.container()), ("job", schema.job()), ("dimensions", schema.dimensions())):
         properties = parts[name]["properties"]
@@ -23,7 +39,6 @@ def wanted(grammar: dict[str, Any]) -> dict[str, Any]:
         parts[name]["properties"] = {key: found.get(key, kept.get(key)) for key in order}
     for name in ("container", "job"):
         parts[name]["x-instead"] = schema.instead()
-    return result
 
 
 def main() -> None:

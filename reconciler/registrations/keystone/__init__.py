@@ -1,0 +1,104 @@
+"""Keystone: its catalogue, and who may do what where.
+
+    type             key                       fields
+    domain           name                      name, description?
+    service          name                      name, type, description
+    endpoint         service/interface/region  service, type, interface, region, url
+    project          domain/name               name, domain, description?
+    role             name                      name
+    user             domain/name               name, domain, password?, email?
+    role_assignment  domain/user/target/role   user, domain, role, and project or system: "all"
+
+In the key of a role on the system, `system` stands for the project. Fields with `?` are there only when the service gives
+them; what is withdrawn may have its key only.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from reconciler.registrations.keystone.grammar import GRAMMAR
+from reconciler.registrations.proofs import Proofs
+from reconciler.registrations.protocol import (
+    Backend,
+    Connection,
+    Item,
+    Kind,
+    Section,
+    Type,
+    enabled,
+    given,
+    own_credentials,
+)
+
+_SCOPE: Final = frozenset(("project", "project_name", "project_domain", "system_scope", "user_domain"))
+
+
+def _read(part: Section, region: str) -> Iterator[Item]:
+    region = part.text("region", region)
+    for entry, name in enabled(part, "domains"):
+        yield "domain", name, {"name": name, **given(entry, "description")}
+    for entry, name in enabled(part, "services"):
+        yield from _service(entry, name, region)
+    for entry, name in enabled(part, "projects"):
+        domain = entry.text("domain", "default")
+        yield "project", f"{domain}/{name}", {"name": name, "domain": domain, **given(entry, "description")}
+    for _, name in enabled(part, "roles"):
+        yield "role", name, {"name": name}
+    for entry, name in enabled(part, "users"):
+        domain = entry.text("domain", "default")
+        yield "user", f"{domain}/{name}", {"name": name, "domain": domain, **given(entry, "password", "email")}
+        yield from _assignments(entry, name, domain)
+
+
+def _service(entry: Section, name: str, region: str) -> Iterator[Item]:
+    type_ = entry.text("type")
+    yield "service", name, {"name": name, "type": type_, "description": entry.text("description")}
+    region = entry.text("region", region)
+    for interface, url in entry.mapping("endpoints").items():
+        if url:
+            fields = {"service": name, "type": type_, "interface": interface, "region": region, "url": str(url)}
+            yield "endpoint", f"{name}/{interface}/{region}", fields
+
+
+def _assignments(entry: Section, name: str, domain: str) -> Iterator[Item]:
+    project = entry.text("project")
+    if entry.texts("roles") and not project:
+        entry.problem(
+            "roles", f"the user {name} has roles and no project to have them in", "name a project, or use system_roles"
+        )
+    for role in entry.texts("roles"):
+        fields = {"user": name, "domain": domain, "role": role, "project": project}
+        yield "role_assignment", f"{domain}/{name}/{project}/{role}", fields
+    for role in entry.texts("system_roles"):
+        fields = {"user": name, "domain": domain, "role": role, "system": "all"}
+        yield "role_assignment", f"{domain}/{name}/system/{role}", fields
+
+
+def _as_user(connection: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a scope: that the user is let in is all that is asked."""
+    own = {key: value for key, value in connection.items() if key not in _SCOPE}
+    return {**own_credentials(own, fields), "user_domain": fields["domain"], "unscoped": True}
+
+
+def _backend(connection: Connection, proofs: Proofs) -> Backend:
+    from reconciler.registrations.keystone.backend import Keystone
+
+    return Keystone(connection, proofs)
+
+
+KIND: Final = Kind(
+    name="keystone",
+    types={
+        "domain": Type(),
+        "service": Type(),
+        "role": Type(),
+        "project": Type(after=("domain",)),
+        "user": Type(after=("domain", "project")),
+        "endpoint": Type(after=("service",)),
+        "role_assignment": Type(after=("user", "project", "role")),
+    },
+    grammar=GRAMMAR,
+    read=_read,
+    backend=_backend,
+    as_user=_as_user,
+)

@@ -1,0 +1,128 @@
+"""What a registrar is to the rest of the program: a kind, which says what can be registered, and a back end, which does it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from reconciler.model import Registration
+
+if TYPE_CHECKING:
+    from reconciler.registrations.proofs import Proofs
+
+CONNECT_SECONDS: Final = 3.0
+READ_SECONDS: Final = 15.0
+DIFFERS: Final = "<differs>"  # stands for a secret that is not the desired one
+CONFIDENTIAL: Final = "password"  # the one field that may hold a secret: no message, plan or report has it
+
+Observed = Mapping[str, Any] | None
+Item = tuple[str, str, dict[str, Any]]  # type, key, fields
+
+
+class Section(Protocol):
+    """A mapping of service.yml, its values evaluated (`render/fields.py`)."""
+
+    def value(self, key: str, default: Any = None, *, secret: bool = False) -> Any: ...
+    def text(self, key: str, default: str = "", *, secret: bool = False) -> str: ...
+    def texts(self, key: str) -> tuple[str, ...]: ...
+    def flag(self, key: str, default: bool = False) -> bool: ...
+    def mapping(self, key: str) -> dict[str, Any]: ...
+    def each(self, key: str) -> Sequence["Section"]: ...
+    def problem(self, key: str | None, message: str, hint: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where a registrar is, with secrets bound."""
+
+    values: Mapping[str, Any]
+
+    def text(self, *names: str, default: str = "") -> str:
+        """The first of these values that is set, as text."""
+        for name in names:
+            value = self.values.get(name)
+            if value not in (None, ""):
+                return str(value)
+        return default
+
+    @property
+    def user(self) -> str:
+        return self.text("username", "user")
+
+    @property
+    def password(self) -> str:
+        return self.text("password")
+
+    @property
+    def verify(self) -> bool | str:
+        """As requests takes it: the CA file, or whether certificates are checked at all (`verify: false`)."""
+        if str(self.values.get("verify", True)).lower() in ("false", "no", "0"):
+            return False
+        return self.text("ca_file") or True
+
+
+class Backend(Protocol):
+    """A registrar. Registrations come with secrets bound. Every method may raise Transient or Terminal."""
+
+    @property
+    def target(self) -> str:
+        """What a message calls it: kind and address."""
+
+    def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
+        """Registration.id → its fields as they are; the desired value itself where both mean the same."""
+
+    def log_in(self) -> None:
+        """Be let in anew with the connection's own credentials, as a new client would."""
+
+    def converge(self, registration: Registration) -> None: ...
+    def withdraw(self, registration: Registration) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """One type of what a kind registers: the types that have to be there before it; and whether it holds data, and stays."""
+
+    after: tuple[str, ...] = ()
+    holds_data: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of registrar, by the name that service.yml has for it. Without I/O: `backend` alone opens connections.
+
+    `grammar` is the schema of its part of `registrations`. `read` makes registrations of that part, given the site's region.
+    `early`: jobs and containers of a service count on what it registered. `backend` imports its client when it is called: most
+    hosts register nothing, and their daemons stay small. `as_user` is the connection of a new client that is a registered user, given
+    the administrator's and the fields of the registration.
+    """
+
+    name: str
+    types: Mapping[str, Type]
+    grammar: Mapping[str, Any]
+    read: Callable[[Section, str], Iterator[Item]]
+    backend: Callable[[Connection, "Proofs"], Backend]
+    early: bool = False
+    as_user: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+
+
+def own_credentials(connection: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """For `Kind.as_user`: the same place, the user's name and password."""
+    return {**connection, "username": fields["name"], CONFIDENTIAL: fields[CONFIDENTIAL]}
+
+
+def enabled(part: Section, key: str) -> Iterator[tuple[Section, str]]:
+    """The entries of a list that are not switched off, each with its name."""
+    for entry in part.each(key):
+        if entry.flag("enabled", True):
+            name = entry.text("name")
+            if not name:
+                entry.problem(None, f"an entry of {key} has no name")
+                continue
+            yield entry, name
+
+
+def given(entry: Section, *keys: str) -> dict[str, Any]:
+    """Those of the keys that are said, as text."""
+    return {
+        key: entry.text(key, secret=key == CONFIDENTIAL) for key in keys if entry.value(key, secret=True) is not None
+    }
