@@ -180,18 +180,6 @@ class Forge(Protocol):
         to last (some hundred deployments). Empty elsewhere than on GitLab."""
 
 
-def connect(settings: ForgeSettings) -> Forge:
-    """The client for `settings.kind`. Opens no connection and reads no file yet."""
-    from reconciler.forge import gitea, github, gitlab
-
-    makers: dict[str, type[gitlab.GitLab] | type[github.GitHub] | type[gitea.Gitea]] = {
-        "gitlab": gitlab.GitLab,
-        "github": github.GitHub,
-        "gitea": gitea.Gitea,
-    }
-    return makers[settings.kind](settings)
-
-
 def misconfigured(message: str) -> errors.Terminal:
     """A Terminal ForgeMisconfigured to raise."""
     return errors.Terminal(message, reason=Reason.ForgeMisconfigured)

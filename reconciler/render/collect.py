@@ -1,16 +1,14 @@
 """What templates see of all services at once: load-balancer frontends, Prometheus targets, log inputs."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from reconciler.catalogue import Service
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import placement
 from reconciler.render.ansible import to_bool
 from reconciler.render.faults import FilterError
-
-if TYPE_CHECKING:
-    from reconciler.render.evaluate import World
+from reconciler.render.view import World
 
 NAMES: Final = ("frontends", "scrape_targets", "log_inputs")
 _SECTIONS: Final = {"frontends": "frontends", "scrape_targets": "scrape", "log_inputs": "logs"}
@@ -18,7 +16,7 @@ _SECTIONS: Final = {"frontends": "frontends", "scrape_targets": "scrape", "log_i
 Entry = dict[str, Any]
 
 
-def collect(world: "World", host: str, name: str) -> list[Entry]:
+def collect(world: World, host: str, name: str) -> list[Entry]:
     """The value of one of NAMES on a host, sorted by name. Raises SiteInvalid with all problems of all entries.
 
     Every entry is what its service says, evaluated on `host`, plus `name` and `service`, and:
@@ -44,7 +42,7 @@ def collect(world: "World", host: str, name: str) -> list[Entry]:
     return sorted(result, key=lambda entry: str(entry["name"]))
 
 
-def _entries(world: "World", host: str, section: str) -> Iterator[tuple[Service, str, Any]]:
+def _entries(world: World, host: str, section: str) -> Iterator[tuple[Service, str, Any]]:
     for service in world.site.catalogue.services.values():
         content = service.section(section)
         if content and placement.enabled(world, host, service):
@@ -52,7 +50,7 @@ def _entries(world: "World", host: str, section: str) -> Iterator[tuple[Service,
                 yield service, key, raw
 
 
-def _frontend(world: "World", host: str, service: Service, entry: Entry) -> Entry:
+def _frontend(world: World, host: str, service: Service, entry: Entry) -> Entry:
     entry = {"mode": "http", "listen_port": entry.get("port"), **entry}
     for key in ("external", "active_passive", "tls_backend"):
         entry[key] = bool(to_bool(entry.get(key, False)))
@@ -64,17 +62,17 @@ def _frontend(world: "World", host: str, service: Service, entry: Entry) -> Entr
     return {**entry, "members": members}
 
 
-def _scrape(world: "World", host: str, service: Service, entry: Entry) -> Entry:
+def _scrape(world: World, host: str, service: Service, entry: Entry) -> Entry:
     members = _members(world, service, ("scrape",), entry, entry.get("port"))
     return {"path": "/metrics", "scheme": "http", **entry, "members": members}
 
 
-def _log(world: "World", host: str, service: Service, entry: Entry) -> Entry | None:
+def _log(world: World, host: str, service: Service, entry: Entry) -> Entry | None:
     groups = placement.listed(entry["group"]) if "group" in entry else placement.groups_of(world, host, service)
     return entry if any(host in world.groups.get(group, ()) for group in groups) else None
 
 
-def _members(world: "World", service: Service, path: tuple[str, ...], entry: Entry, port: Any) -> list[Entry]:
+def _members(world: World, service: Service, path: tuple[str, ...], entry: Entry, port: Any) -> list[Entry]:
     if "hosts" in entry:
         names = list(entry["hosts"])
     elif "group" in entry:

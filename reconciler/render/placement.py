@@ -1,14 +1,12 @@
 """Which hosts have a service and its containers: those of their groups on which they are enabled, as each of them sees it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reconciler.catalogue import Service
 from reconciler.document.keywords import is_expression
 from reconciler.render.ansible import to_bool
-
-if TYPE_CHECKING:
-    from reconciler.render.evaluate import World
+from reconciler.render.view import World
 
 
 def listed(group: Any) -> list[str]:
@@ -21,7 +19,7 @@ def union(groups: Mapping[str, Sequence[str]], names: Iterable[str]) -> list[str
     return list(dict.fromkeys(host for name in names for host in groups.get(name, ())))
 
 
-def enabled(world: "World", host: str, service: Service) -> bool:
+def enabled(world: World, host: str, service: Service) -> bool:
     """Whether a service is switched on, as `host` sees it, and has a host to run on.
 
     One whose groups are all empty is not part of the site: it registers nothing, and nothing has to be set for it.
@@ -36,7 +34,7 @@ def enabled(world: "World", host: str, service: Service) -> bool:
     return found
 
 
-def _is_enabled(world: "World", host: str, service: Service) -> bool:
+def _is_enabled(world: World, host: str, service: Service) -> bool:
     data = service.document.data
     raw = data.get("enabled", True) if isinstance(data, dict) else True
     if not to_bool(world.evaluated(host, service, ("enabled",), raw)):
@@ -46,13 +44,13 @@ def _is_enabled(world: "World", host: str, service: Service) -> bool:
     return not groups or any(world.groups.get(name, [host]) for name in groups)
 
 
-def groups_of(world: "World", host: str, service: Service) -> list[str]:
+def groups_of(world: World, host: str, service: Service) -> list[str]:
     """The groups of all containers of a service, as `host` sees them. Raises SiteInvalid."""
     found = [_groups(world, host, service, name) for name in service.section("containers")]
     return list(dict.fromkeys(group for groups in found for group in groups))
 
 
-def has(world: "World", host: str, service: Service, container: str) -> bool:
+def has(world: World, host: str, service: Service, container: str) -> bool:
     """Whether `host` has a container, in its own eyes. Raises SiteInvalid."""
     if host not in union(world.groups, _groups(world, host, service, container)):
         return False
@@ -61,7 +59,7 @@ def has(world: "World", host: str, service: Service, container: str) -> bool:
     return bool(to_bool(world.evaluated(host, service, path, raw))) and enabled(world, host, service)
 
 
-def first(world: "World", service: Service, container: str) -> str:
+def first(world: World, service: Service, container: str) -> str:
     """The first host that has a container, the same one whoever asks; empty when nobody has it. Raises SiteInvalid.
 
     The order is that of the groups, and where they are an expression, which hosts may see differently, that of the inventory.
@@ -79,7 +77,7 @@ def first(world: "World", service: Service, container: str) -> str:
     return found
 
 
-def _groups(world: "World", host: str, service: Service, container: str) -> list[str]:
+def _groups(world: World, host: str, service: Service, container: str) -> list[str]:
     raw = service.section("containers")[container]
     group = raw.get("group", "all") if isinstance(raw, dict) else "all"
     return listed(world.evaluated(host, service, ("containers", container, "group"), group))

@@ -1,0 +1,32 @@
+"""What the stages of evaluating a variable may ask of the whole site, which `evaluate.World` answers."""
+
+from typing import Any, Protocol
+
+from reconciler.catalogue import Service
+from reconciler.render.meter import Cost, Meter
+from reconciler.site import Site
+
+
+class Variables(Protocol):
+    """The variables of one host; each is evaluated when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def address(self, network: str) -> str:
+        """The host's address on a network. Raises FilterError when the inventory declares none that would do."""
+
+
+class World(Protocol):
+    """One site while it is rendered. `groups` are inventory groups with their hosts in order."""
+
+    site: Site
+    meter: Meter
+    groups: dict[str, list[str]]
+    enabled: dict[tuple[str, str], tuple[bool, Cost]]
+    first: dict[tuple[str, str], tuple[str, Cost]]
+
+    def variables(self, host: str) -> Variables:
+        """The variables of a host. Raises KeyError for a host that the inventory does not have."""
+
+    def evaluated(self, host: str, service: Service, path: tuple[str, ...], raw: Any) -> Any:
+        """A value of a service's service.yml, where it stands at `path`, as `host` sees it. Raises SiteInvalid."""
