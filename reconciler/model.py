@@ -407,7 +407,7 @@ class Action:
     drift: bool = False
     differences: tuple[Difference, ...] = ()
     diff: str = ""  # unified diff of a file, redacted
-    risks: tuple[str, ...] = ()  # "data-plane", "stateful", "deletion", "migration", "image", "secret"
+    risks: tuple[str, ...] = ()  # "data-plane", "stateful", "deletion", "prune", "migration", "image", "secret"
 
     def __post_init__(self) -> None:
         _clean(self, "cause")
@@ -433,6 +433,7 @@ class Held:
     message: str
     differences: tuple[Difference, ...] = ()
     drift: bool = False
+    acknowledge: tuple[str, ...] = ()  # the containers that reconciler.yml would have to acknowledge, all of them
 
     def __post_init__(self) -> None:
         _clean(self, "message")

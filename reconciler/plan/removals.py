@@ -1,8 +1,10 @@
 """What is ours and no longer wanted."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reconciler.model import ASIDE, VALIDATING, Action, Difference, Held, Running, Verb
+from reconciler.plan.acknowledged import covered, entries, line
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import delete_files
 from reconciler.reasons import Reason
@@ -15,8 +17,9 @@ def plan_removals(draft: Draft) -> None:
         for name, running in sorted(draft.actual.containers.items())
         if running.owned and name not in draft.wanted and not _belongs(draft, name)
     ]
+    above = len(doomed) > _limit(draft)
     if held := _spared(draft, doomed):
-        draft.held += [Held(running.spec.name, *held) for running in doomed]
+        draft.held += [replace(held, target=running.spec.name) for running in doomed]
         doomed = []
     good = draft.memory.last_good
     directories = {c.name: c.config_directory for c in good.containers} if good else {}
@@ -29,7 +32,7 @@ def plan_removals(draft: Draft) -> None:
             container=name,
             service=running.spec.service,
             differences=(Difference("state", "absent", running.state.value),),
-            risks=("deletion", *draft.felt(Verb.REMOVE, running.spec)),
+            risks=("deletion", *(("prune",) if above else ()), *draft.felt(Verb.REMOVE, running.spec)),
         )
         if draft.add(action):
             delete_files(draft, name, directories.get(name, ""), running.spec.service, (action.id,))
@@ -53,22 +56,48 @@ def plan_unseen(draft: Draft) -> None:
             draft.held.append(Held(target, Reason.Unknown, f"{kind} {target} cannot be looked at: {why}"))
 
 
-def _spared(draft: Draft, doomed: Sequence[Running]) -> tuple[Reason, str] | None:
-    """Why none of these is removed: (reason, message)."""
+def _spared(draft: Draft, doomed: Sequence[Running]) -> Held | None:
+    """Why none of these is removed."""
     prune = draft.desired.policy.get("prune", {})
     if prune.get("mode") == "report":
-        return Reason.PruneReported, "no longer part of the site, and left alone (prune.mode is report)"
-    limit = int(prune.get("max", 5)) if draft.desired.containers else 0
-    if len(doomed) <= limit:
-        return None
-    if not draft.desired.containers:
-        return Reason.PruneGuard, (
+        return Held("", Reason.PruneReported, "no longer part of the site, and left alone (prune.mode is report)")
+    if not draft.desired.containers and doomed:
+        return Held(
+            "",
+            Reason.PruneGuard,
             "the site describes no container at all for this host, so those that run stay, whatever `prune.max` says; put the host "
-            "back into its groups or, if it is to run nothing, remove them on it by hand (`docker rm --force NAME`)"
+            "back into its groups or, if it is to run nothing, remove them on it by hand (`docker rm --force NAME`)",
         )
-    return Reason.PruneGuard, (
-        f"{len(doomed)} containers are no longer wanted, more than the {limit} that one change may remove; raise "
-        "`prune.max` in reconciler.yml if that is meant"
+    if len(doomed) <= _limit(draft) or _acknowledged(draft, doomed):
+        return None
+    why = f"{len(doomed)} containers are no longer wanted, more than the {_limit(draft)} that one change may remove"
+    good = draft.memory.last_good
+    if good is None:
+        return Held("", Reason.PruneGuard, f"{why}; raise `prune.max` in reconciler.yml if that is meant")
+    names = tuple(running.spec.name for running in doomed)
+    entry = line(good.revision, names, [draft.desired.host])
+    advice = (
+        f"if that is meant, acknowledge exactly these, once: add `{entry}` to the list `acknowledge:` in reconciler.yml"
+    )
+    return Held("", Reason.PruneGuard, f"{why}; {advice}", acknowledge=names)
+
+
+def _limit(draft: Draft) -> int:
+    return int(draft.desired.policy.get("prune", {}).get("max", 5))
+
+
+def _acknowledged(draft: Draft, doomed: Sequence[Running]) -> bool:
+    """Whether the commit names exactly these. Where nothing was ever carried out there is no telling what was used up."""
+    good = draft.memory.last_good
+    if good is None:
+        return False
+    before = {container.name for container in good.containers} | draft.basis.touched
+    there = draft.actual.containers.keys() | {item.partition(":")[2] for item in draft.actual.unknown}
+    return covered(
+        entries(draft.desired.policy, draft.desired.host),
+        entries(good.policy, good.host),
+        [running.spec.name for running in doomed],
+        before - there - draft.wanted,
     )
 
 

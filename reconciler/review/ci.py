@@ -20,6 +20,7 @@ from reconciler.model import Difference
 from reconciler.reasons import Reason
 from reconciler.review import Review, gate
 from reconciler.review.grouping import Row, join
+from reconciler.review.types import Acknowledgement
 from reconciler.source import prepare
 from reconciler.source.prepare import workers
 from reconciler.system import run, walls
@@ -87,6 +88,10 @@ class _Answer:
     groups: tuple[Row, ...]
     rotated: Mapping[str, tuple[str, ...]]
     lighter: Mapping[str, tuple[str, ...]]
+    acknowledged: tuple[tuple[str, tuple[str, ...], str], ...]  # base, containers, host where it counts
+    acknowledge: tuple[
+        tuple[str, tuple[str, ...], tuple[str, ...], bool], ...
+    ]  # base, containers, hosts, whether it is new
     policy: tuple[Difference, ...]
     warnings: tuple[Problem, ...]
     problems: tuple[Problem, ...]
@@ -204,10 +209,23 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         groups=join((answer.groups for answer in answers), order),
         rotated=_gathered((answer.rotated for answer in answers), order),
         lighter=_gathered((answer.lighter for answer in answers), order),
+        acknowledgements=_acknowledgements(answers),
+        base_commit=base.commit if base else "",
         policy=first.policy,
         warnings=_sorted(first.warnings),
         problems=_sorted(problem for answer in answers for problem in answer.problems),
         base_problems=_sorted(problem for answer in answers for problem in answer.base_problems),
+    )
+
+
+def _acknowledgements(answers: Sequence[_Answer]) -> tuple[Acknowledgement, ...]:
+    used: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for answer in answers:
+        for base, names, host in answer.acknowledged:
+            used.setdefault((base, names), []).append(host)
+    return tuple(
+        Acknowledgement(base, names, hosts, tuple(h for h in hosts if h in used.get((base, names), ())), new)
+        for base, names, hosts, new in answers[0].acknowledge
     )
 
 

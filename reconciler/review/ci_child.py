@@ -14,6 +14,7 @@ from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference, to_json
 from reconciler.plan import preview, rotation
+from reconciler.plan.acknowledged import entries
 from reconciler.reasons import Reason
 from reconciler.render import World, bind, render
 from reconciler.render.digest import part_digest
@@ -99,6 +100,7 @@ class _Child:
         self.groups = Collector()
         self.rotated: dict[str, list[str]] = {}
         self.lighter: dict[str, list[str]] = {}
+        self.acknowledged: list[list[Any]] = []
         self.slow = False
 
     def plan_share(self) -> None:
@@ -126,7 +128,8 @@ class _Child:
             after = self._render(self.head, host, "head", self.problems)
             before = None
             if self.base is not None and host in self.base.hosts:
-                before = self._render(self.base, host, "base", self.base_problems)
+                made = self._render(self.base, host, "base", self.base_problems)
+                before = replace(made, revision=self.argument["base"]["commit"]) if made else None
             if after is not None and not self.base_problems:
                 self._plan(host, before, after)
         self.slow = alarm.rang
@@ -146,6 +149,9 @@ class _Child:
         for name, digest in before.secrets.items() if before else ():
             if after.secrets.get(name, digest) != digest:
                 self.rotated.setdefault(name, []).append(host)
+        going = frozenset(action.target for action in plan.actions if "prune" in action.risks)
+        if going:
+            self.acknowledged += [[*entry, host] for entry in entries(after.policy, host) if entry[1] == going]
         for name in _lighter(before, after):
             self.lighter.setdefault(name, []).append(host)
         self.problems += rotations(before, after)
@@ -163,6 +169,8 @@ class _Child:
             "groups": to_json(self.groups.rows),
             "rotated": self.rotated,
             "lighter": self.lighter,
+            "acknowledged": [[base, sorted(names), host] for base, names, host in self.acknowledged],
+            "acknowledge": [_entry(entry, head, base) for entry in head.policy["acknowledge"]] if head else [],
             "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],
             "warnings": to_json(head.warnings) if head else [],
             "problems": to_json(self.problems[:_MAX_PROBLEMS]),
@@ -182,6 +190,12 @@ def _strays(desired: Desired) -> list[Problem]:
         for file in desired.files
         if file.path.startswith("/") or {"", ".", ".."} & set(file.path.split("/"))
     ]
+
+
+def _entry(entry: Mapping[str, Any], head: Site, base: Site | None) -> list[Any]:
+    """An acknowledgement of the head: its base, containers and hosts, and whether it is new."""
+    old = base.policy["acknowledge"] if base else []
+    return [entry["base"], sorted(entry["remove"]), entry["hosts"] or list(head.hosts), entry not in old]
 
 
 def _lighter(before: Desired | None, after: Desired) -> list[str]:

@@ -31,6 +31,7 @@ def as_json(review: Review) -> dict[str, Any]:
                 "kind": risk.kind,
                 "title": risk.title,
                 "grave": risk.grave,
+                "lines": list(risk.lines),
                 "items": [{"text": i.text, "hosts": list(i.hosts), "detail": i.detail} for i in risk.items],
             }
             for risk in risks(review)

@@ -146,6 +146,9 @@ def _risk(risk: Risk, elsewhere: str) -> list[str]:
         lines.append(f"  - {escape.code(item.text)}{where}{detail}")
     if len(risk.items) > _ITEMS:
         lines.append(f"  - *{_more(risk.items[_ITEMS:])}; {elsewhere}*")
+    if risk.lines:
+        lines += ["", "  If it is meant, in reconciler.yml:", ""]
+        lines += [f"  {line}" for line in escape.fence("\n".join(risk.lines), "yaml")]
     return lines
 
 

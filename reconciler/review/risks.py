@@ -1,11 +1,12 @@
 """What a reviewer should look at first, and the whole in one line."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.model import Action, Held, Verb
 from reconciler.phrases import count
+from reconciler.plan.acknowledged import line
 from reconciler.reasons import Reason
 from reconciler.review.types import Change, Review, changes
 
@@ -21,16 +22,18 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """One kind of risk with everything that runs it. `kind` is a word for filters, `grave` tells warnings from notices."""
+    """One kind of risk with everything that runs it. `kind` is a word for filters, `grave` tells warnings from notices; `lines` are
+    what to write into reconciler.yml if it is meant."""
 
     kind: str
     title: str
     why: str
     items: tuple[Item, ...]
     grave: bool = True
+    lines: tuple[str, ...] = ()
 
 
-# Every kind that a site may demand a second pair of eyes for; `held` is none, for nothing is done about what is held back.
+# Every kind that a site may demand a second pair of eyes for; `held` and `acknowledged` are none: they do nothing.
 KINDS: Final = (
     "prune", "deletion", "data-plane", "stateful", "migration", "job", "secret", "inventory", "policy", "program", "image",
 )  # fmt: skip
@@ -51,13 +54,13 @@ _RULES: tuple[tuple[str, str, str, Callable[[Action], bool], bool], ...] = (
 def risks(review: Review) -> list[Risk]:
     """Everything worth a warning, the gravest kind first."""
     every = changes(review)
-    found = [_prune_guard(review)]
+    found = [_prune_guard(review, every)]
     for kind, title, why, matches, grave in _RULES:
         items = tuple(_item(change) for change in every if matches(change.action))
         found.append(Risk(kind, title, why, items, grave))
     rotated = tuple(Item(name, hosts) for name, hosts in sorted(review.rotated.items()))
     found.append(Risk("secret", "Rotated secrets", "what uses them changes at the same moment", rotated))
-    found += [_inventory(review), *_policy(review), _held(review), _images(every)]
+    found += [_inventory(review), *_policy(review), _leftovers(review), _held(review), _images(every)]
     return [risk for risk in found if risk.items]
 
 
@@ -138,11 +141,35 @@ def _gathered(review: Review, wanted: Callable[[Held], bool]) -> tuple[Item, ...
     return tuple(Item(target, tuple(hosts), message) for (target, message), hosts in found.items())
 
 
-def _prune_guard(review: Review) -> Risk:
+def _prune_guard(review: Review, every: Iterable[Change]) -> Risk:
+    """Removals above `prune.max`: held back, with what acknowledges them, or acknowledged by this change."""
     items = _gathered(review, lambda held: held.reason == Reason.PruneGuard)
-    return Risk(
-        "prune", "More removals than the guard allows", "these containers stay until `prune.max` allows it", items
+    items += tuple(replace(_item(c), detail="acknowledged") for c in every if "prune" in c.action.risks)
+    asked: dict[tuple[str, ...], list[str]] = {}
+    for group in review.groups:
+        for names in dict.fromkeys(held.acknowledge for held in group.plan.held if held.acknowledge):
+            asked.setdefault(names, []).extend(group.hosts)
+    entries = [line(review.base_commit, names, hosts) for names, hosts in asked.items()]
+    lines = ("acknowledge:", *(f"  {entry}" for entry in entries)) if entries else ()
+    why = "containers stay until the commit acknowledges exactly these"
+    return Risk("prune", "More removals than the guard allows", why, items, lines=lines)
+
+
+def _leftovers(review: Review) -> Risk:
+    """Acknowledgements that acknowledge nothing."""
+    items = tuple(
+        Item(
+            ", ".join(entry.remove),
+            entry.hosts,
+            "no host is to lose exactly these, so nothing is acknowledged"
+            if entry.new
+            else "left over: it counts no more, take it out",
+        )
+        for entry in review.acknowledgements
+        if not entry.used
     )
+    grave = any(entry.new and not entry.used for entry in review.acknowledgements)
+    return Risk("acknowledged", "Acknowledgements", "each counts once, for exactly what it names", items, grave=grave)
 
 
 def _held(review: Review) -> Risk:
@@ -161,7 +188,8 @@ def _inventory(review: Review) -> Risk:
 
 def _policy(review: Review) -> list[Risk]:
     def items(of_program: bool) -> tuple[Item, ...]:
-        found = (d for d in review.policy if (d.field == _PROGRAM) is of_program)
+        # An acknowledgement is a risk of its own kind, and no rule for anything else.
+        found = (d for d in review.policy if (d.field == _PROGRAM) is of_program and d.field != "acknowledge")
         return tuple(Item(d.field, (), f"{d.actual} → {d.desired}") for d in found)
 
     lighter = tuple(Item(name, hosts, "true → false") for name, hosts in sorted(review.lighter.items()))

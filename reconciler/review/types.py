@@ -34,6 +34,18 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """An entry of `acknowledge:`: the containers, the hosts that it is for and those where it counts now, and whether this change
+    brings it."""
+
+    base: str
+    remove: tuple[str, ...]
+    hosts: tuple[str, ...]
+    used: tuple[str, ...]
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """What a branch would do.
 
@@ -53,6 +65,8 @@ class Review:
     groups: tuple[Group, ...] = ()
     rotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lighter: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    acknowledgements: tuple[Acknowledgement, ...] = ()
+    base_commit: str = ""
     policy: tuple[Difference, ...] = ()
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()

@@ -387,10 +387,12 @@ def test_an_empty_render_never_means_remove_all() -> None:
 
 
 def test_raising_prune_max_as_the_guard_says_helps() -> None:
+    """Where nothing was ever carried out here there is nothing that an acknowledgement could be told from."""
     head = replace(SITE, containers=(DB,), files=(), revision="r2", policy={"prune": {"max": 1}})
-    assert all("raise `prune.max`" in held.message for held in diff(head, *converged(), basis(head)).held)
+    actual, memory = converged(last_good=None)
+    assert all("raise `prune.max`" in held.message for held in diff(head, actual, memory, basis(head)).held)
     raised = replace(head, policy={"prune": {"max": 2}})
-    plan = diff(raised, *converged(), basis(raised))
+    plan = diff(raised, actual, memory, basis(raised))
     assert not plan.held and not plan.empty
 
 

@@ -18,7 +18,7 @@ def test_every_risk_can_be_asked_for() -> None:
     known = set(data.schema("reconciler")["properties"]["review"]["properties"]["require"]["properties"])
     assert known == set(review.KINDS)
     shown = data.schema("plan")["properties"]["risks"]["items"]["properties"]["kind"]["enum"]
-    assert set(shown) == {*review.KINDS, "held"}
+    assert set(shown) == {*review.KINDS, "held", "acknowledged"}
 
 
 def test_a_rule_for_each_risk() -> None:

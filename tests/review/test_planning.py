@@ -9,7 +9,7 @@ import pytest
 from reconciler import errors
 from reconciler.model import Verb
 from reconciler.report.text import plan_text
-from reconciler.review import Review, changes, ci, headline, risks
+from reconciler.review import Review, changes, ci, headline, note, risks
 
 from . import sites
 from .conftest import Job
@@ -34,7 +34,7 @@ def test_a_changed_variable_is_planned_on_every_host(repository: sites.Repositor
     assert page.hosts == ("web1", "web2", "web3", "web4", "web5")
     assert not page.exact
     assert "-Hello from web1\n+Bye from web1" in page.action.diff
-    assert [risk.kind for risk in risks(found)] == ["deletion", "data-plane"]
+    assert [risk.kind for risk in risks(found)] == ["deletion", "data-plane", "stateful"]
 
 
 def test_a_change_of_nothing_is_empty(repository: sites.Repository) -> None:
@@ -127,6 +127,37 @@ def test_a_container_that_counts_for_less_is_a_change_of_policy(repository: site
     assert not found.changed and found.lighter == {"web: data_plane": ("web1", "web2", "web3")}
     (risk,) = [risk for risk in risks(found) if risk.kind == "policy"]
     assert [(item.text, item.detail) for item in risk.items] == [("web: data_plane", "true → false")]
+
+
+def test_removals_above_the_guard_and_what_acknowledges_them(repository: sites.Repository) -> None:
+    """The note's lines, written as they are, let the containers go; later the review says that they are left over."""
+    first = {**sites.small(), "reconciler.yml": "name: small\nprune: {max: 0}\nreview: {require: {prune: approval}}\n"}
+    repository.commit(first)
+    off = {**first, "globals.yml": first["globals.yml"] + "enable_store: false\n"}
+    repository.commit(off)
+    found = plan(repository)
+    assert not found.changed
+    (guard,) = [risk for risk in risks(found) if risk.kind == "prune"]
+    base = repository.commits[-2][:12]
+    assert guard.lines == (
+        "acknowledge:", f'  - {{base: "{base}", hosts: ["web1", "web2", "web3"], remove: ["store"]}}',
+    )  # fmt: skip
+    text = note(found)
+    assert "\n  ".join(guard.lines) in text
+    acknowledged = {**off, "reconciler.yml": off["reconciler.yml"] + "\n".join(guard.lines) + "\n"}
+    repository.commit(acknowledged)
+    found = plan(repository, base=repository.commits[0])
+    assert [action.id for group in found.groups for action in group.plan.actions] == ["remove:store"]
+    kinds = [risk.kind for risk in risks(found)]
+    assert "prune" in kinds and "deletion" in kinds and "acknowledged" not in kinds and "policy" not in kinds
+    # A typing mistake is said before it is merged, a left-over entry afterwards.
+    repository.commit({**off, "reconciler.yml": acknowledged["reconciler.yml"].replace('["store"]', '["stare"]')})
+    (wrong,) = [risk for risk in risks(plan(repository, base=repository.commits[0])) if risk.kind == "acknowledged"]
+    assert wrong.grave and "no host is to lose exactly these" in wrong.items[0].detail
+    repository.commit(acknowledged)
+    repository.commit({**acknowledged, "groups/web.yml": "web_greeting: Bye\n"})
+    (left,) = [risk for risk in risks(plan(repository)) if risk.kind == "acknowledged"]
+    assert not left.grave and "left over" in left.items[0].detail
 
 
 def test_the_plan_is_that_of_the_plan_verb(repository: sites.Repository, reconciler: Job) -> None:
