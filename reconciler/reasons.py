@@ -118,7 +118,7 @@ class Reason(StrEnum):
     NotStalled = "NotStalled", Chapter.STATE, Again.NOTHING, "nothing waits for a commit or for you", "nothing", Standing.WELL
     Active = "Active", Chapter.STATE, Again.NOTHING, "not suspended", "nothing", Standing.WELL
     Suspended = "Suspended", Chapter.STATE, Again.YES, "an operator suspended this node", "`reconciler resume`", Standing.WAITING
-    ReportOnly = "ReportOnly", Chapter.STATE, Again.YES, "the settings say `mode = report`: nothing is changed", 'set `mode = "apply"` to change things'
+    ReportOnly = "ReportOnly", Chapter.STATE, Again.YES, "the settings say `mode = report`: nothing is changed", 'set `mode = "apply"` to change things', Standing.WAITING
     Branch = "Branch", Chapter.STATE, Again.NOTHING, "the revision is from the branch", "nothing", Standing.WELL
     TestingBranch = "TestingBranch", Chapter.STATE, Again.NOTHING, "this host tries its testing branch", "merge it, or delete the branch", Standing.WELL
     TestingBranchBehind = "TestingBranchBehind", Chapter.STATE, Again.NO, "the testing branch does not contain the accepted commit, so it is not tried", "rebase it"

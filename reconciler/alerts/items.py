@@ -7,7 +7,7 @@ from typing import Literal
 
 from reconciler.model import Condition, Difference, Outcome
 from reconciler.reasons import Reason
-from reconciler.report import Report
+from reconciler.report import Report, State, verdict
 
 Kind = Literal["failing", "drift", "refused", "source", "stalled", "suspended"]
 Severity = Literal["critical", "high", "medium", "low", "info"]  # GitLab's words
@@ -46,7 +46,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Coverage:
     """Which items a report can speak for: only of these does "not among the alerts" mean that all is well again."""
 
     plan: bool  # containers, files, registrations and jobs
@@ -75,14 +75,14 @@ def alerts_of(report: Report, now: datetime, rules: Rules = Rules()) -> tuple[Al
     return tuple(found[item] for item in sorted(found))
 
 
-def verdict(report: Report) -> Verdict:
+def coverage(report: Report) -> Coverage:
     """What `report` can speak for: what could not be read, or was left undone, is neither well nor ill."""
     planned = report.plan is not None and report.failure is None
     held = report.plan.held if report.plan else ()
     unknown = {h.target for h in held if h.reason == Reason.Unknown}
     unknown |= {_item(o) for o in report.outcomes if o.result == "skipped"}
     unknown |= {o.action.target for o in report.outcomes if o.result == "skipped"}
-    return Verdict(planned, report.deep, report.source.ok, planned, frozenset(unknown))
+    return Coverage(planned, report.deep, report.source.ok, planned, frozenset(unknown))
 
 
 def _failing(report: Report, rules: Rules) -> Iterator[Alert]:
@@ -109,11 +109,10 @@ def _failing(report: Report, rules: Rules) -> Iterator[Alert]:
 
 def _drift(report: Report) -> Iterator[Alert]:
     """Drift that is still there: held back, or with an action that did not succeed (then `_failing` was first)."""
-    for held in report.drift:
-        # Whoever suspends a node to work on it knows that it differs.
-        if held.reason != Reason.Suspended:
-            text = _details(held.message, held.differences)
-            yield _alert(report, "drift", held.target, held.reason, f"{held.target} drifted", text, "medium")
+    # Whoever suspends a node to work on it knows that it differs.
+    for held in () if verdict(report).reason is Reason.Suspended else report.drift:
+        text = _details(held.message, held.differences)
+        yield _alert(report, "drift", held.target, held.reason, f"{held.target} drifted", text, "medium")
 
 
 def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
@@ -142,9 +141,9 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
         )
         yield _alert(report, "suspended", SUSPENSION, Reason.Suspended, "still suspended", text, "low")
     stalled = conditions.get("Stalled")
-    cause = report.cause
+    found = verdict(report)
     alone = {*map(_item, report.failed), *(held.target for held in report.quarantined)}
-    told = (cause is not None and cause.root.item in alone) or (report.failure is None and report.plan is None)
+    told = (found.cause is not None and found.cause.root.item in alone) or found.state is State.NOTHING
     if stalled and not told and _lasts(stalled, True, now, rules.failing_after):
         yield _alert(report, "stalled", NODE, stalled.reason, "the node does not converge", stalled.message, "high")
 
@@ -169,7 +168,7 @@ def _alert(
     target: str = "",
     patience: float = 0.0,
 ) -> Alert:
-    explained, cause = report.explained, report.cause
+    explained, cause = report.explained, verdict(report).cause
     if cause and item in {symptom.item for symptom in cause.because}:
         text = f"Because of something else: {cause.root.text}\n{text}"
     return Alert(

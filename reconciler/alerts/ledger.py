@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from reconciler.alerts.items import Alert, Verdict
+from reconciler.alerts.items import Alert, Coverage
 
 Status = Literal["firing", "resolved"]
 _RANK = {"critical": 0, "high": 1, "medium": 2, "low": 3, "info": 4}
@@ -77,7 +77,7 @@ def fingerprint(identity: str, item: str) -> str:
 
 
 def observe(
-    ledger: Ledger, alerts: Collection[Alert], seen: Verdict, now: datetime, *, identity: str, deep: bool
+    ledger: Ledger, alerts: Collection[Alert], seen: Coverage, now: datetime, *, identity: str, deep: bool
 ) -> Ledger:
     """Take in what a report says. `deep`: whether that pass was a deep one. The same object when nothing is new."""
     entries = {}

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from reconciler import errors
 from reconciler.alerts import ledger, messages
-from reconciler.alerts.items import Alert, Rules, Verdict, alerts_of, verdict
+from reconciler.alerts.items import Alert, Coverage, Rules, alerts_of, coverage
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
 from reconciler.model import from_json, to_json
 from reconciler.reasons import Reason
@@ -53,7 +53,7 @@ class Statistics:
 @dataclass(frozen=True, slots=True)
 class _Observation:
     alerts: tuple[Alert, ...]
-    seen: Verdict
+    seen: Coverage
     at: datetime
     deep: bool
 
@@ -106,7 +106,7 @@ class Teller:
     def take(self, report: Report) -> None:
         """Take a report with its conditions in; returns at once."""
         now = self._clock()
-        seen = _Observation(alerts_of(report, now, self._rules), verdict(report), now, report.deep)
+        seen = _Observation(alerts_of(report, now, self._rules), coverage(report), now, report.deep)
         with self._changed:
             if self._closed:
                 return

@@ -51,12 +51,12 @@ def reconcile(deep: bool | None, no_poll: bool, report_only: bool, wait: float, 
 
     Look for a new revision, observe, plan, apply, report.
 
-    Exits with 0 when the node is as the accepted revision says, or was suspended; 1 otherwise.
+    Exits with 0 when the node is as the accepted revision says and works, or was suspended; 1 otherwise.
     """
     from dataclasses import replace
 
     from reconciler.node.node import Node
-    from reconciler.report import as_json
+    from reconciler.report import as_json, verdict
 
     settings = load_settings()
     node = Node(replace(settings, mode="report") if report_only else settings)
@@ -68,7 +68,8 @@ def reconcile(deep: bool | None, no_poll: bool, report_only: bool, wait: float, 
         output.as_json(as_json(report))
     else:
         show(report)
-    return 0 if report.converged or report.suspended or report_only else 1
+    found = verdict(report)
+    return 0 if found.ready or found.reason is Reason.Suspended or report_only else 1
 
 
 def show(report: "Report") -> None:

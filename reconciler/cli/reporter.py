@@ -109,7 +109,7 @@ def _show(found: "Round") -> None:
         output.line(f"refused {found.refusal.commit[:12]}: {found.refusal.message} [{found.refusal.reason}]", "fail")
     if not found.source.ok:
         output.line(f"source: {found.source.message} [{found.source.reason}]", "warn")
-    if found.fleet is None or found.verdict is None:
+    if found.fleet is None or found.whole is None:
         output.line("no commit was accepted yet: nothing is known of any host", "warn")
         return
     output.line(f"{found.fleet.site} at {found.head[:12]} {found.subject}")
@@ -127,5 +127,5 @@ def _show(found: "Round") -> None:
             for v in found.views
         ],
     )
-    style = {"success": "ok", "failed": "fail"}.get(found.verdict.state, "warn")
-    output.line(f"{found.verdict.text} ({found.seconds:.1f} s)", style)
+    style = {"success": "ok", "failed": "fail"}.get(found.whole.state, "warn")
+    output.line(f"{found.whole.text} ({found.seconds:.1f} s)", style)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.fleet.inventory import Fleet
-from reconciler.fleet.judge import View, overdue, verdict, worst
+from reconciler.fleet.judge import View, aggregate, overdue, worst
 from reconciler.fleet.memory import Said
+from reconciler.phrases import count
 from reconciler.report import StatusText
 
 MOST_GROUPS = 12  # with more of them, the summary alone is posted
@@ -42,12 +43,12 @@ def announcements(fleet: Fleet, head: str, views: Sequence[View], now: datetime,
     # With many hosts the site as a whole is deployed: a deployment per host would be a request per host.
     environment = fleet.site if fleet.aggregated else ""
     summary = _summary(head, views, groups, now, patience)
-    found = [Announcement(base, environment, summary, verdict(views, now, patience).steady)]
+    found = [Announcement(base, environment, summary, aggregate(views, now, patience).steady)]
     if not fleet.aggregated:
         return found + [said for one in views if (said := _host(base, fleet.site, head, one, now, patience))]
     if len(groups) <= MOST_GROUPS:
         for group, members in groups.items():
-            whole = verdict(members, now, patience)
+            whole = aggregate(members, now, patience)
             if whole.state != "pending":
                 text = StatusText(head, whole.state, whole.text, whole.key)
                 name = f"group/{group}"
@@ -58,10 +59,10 @@ def announcements(fleet: Fleet, head: str, views: Sequence[View], now: datetime,
 def _summary(
     head: str, views: Sequence[View], groups: Mapping[str, Sequence[View]], now: datetime, patience: float
 ) -> StatusText:
-    whole = verdict(views, now, patience)
+    whole = aggregate(views, now, patience)
     if whole.state == "pending":
         # GitLab never changes the text of a pending status: it has to stay true until there is a result.
-        text = f"{len(views)} host{'' if len(views) == 1 else 's'} to converge"
+        text = f"{count(len(views), 'host')} to converge"
         return StatusText(head, "pending", text, "pending")
     where = worst(groups) if len(groups) > 1 else ""
     return StatusText(head, whole.state, f"{whole.text} ({where})" if where else whole.text, whole.key)

@@ -31,17 +31,17 @@ def fleet_document(found: Round | None, site: str = "") -> dict[str, Any]:
         return document
     document["at"] = found.at.isoformat(timespec="seconds")
     document["problem"] = _problem(found)
-    if found.fleet is None or found.verdict is None:
+    if found.fleet is None or found.whole is None:
         return document
-    verdict = found.verdict
-    state = {"success": "converged", "failed": "failed", "pending": "waiting"}[verdict.state]
+    whole = found.whole
+    state = {"success": "converged", "failed": "failed", "pending": "waiting"}[whole.state]
     document |= {
         "site": found.fleet.site,
-        "summary": verdict.text,
+        "summary": whole.text,
         "state": state,
         "headline": _cut(found.subject),
         "revision": {"commit": found.head, "subject": _cut(found.subject)},
-        "counts": dict(verdict.counts),
+        "counts": dict(whole.counts),
         "stale": sum(1 for one in found.views if one.stale),
         "mode": "one status per group" if found.fleet.aggregated else "one status per host",
         "hosts": [_host(one) for one in sorted(found.views, key=lambda one: _ORDER.index(one.state))],

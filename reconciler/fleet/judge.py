@@ -6,13 +6,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
+from reconciler import report
 from reconciler.fleet.inventory import Member
 from reconciler.reasons import Reason
-from reconciler.report import StatusText
+from reconciler.report import StatusText, read_status
 from reconciler.report.signed import Statement
 
 State = Literal["converged", "waiting", "failed", "unknown"]
 STATES: Final[tuple[State, ...]] = ("converged", "waiting", "failed", "unknown")
+# A host that drifted is one of those that failed: somebody has to look at it.
+_STATES: Final[Mapping[report.State, State]] = {
+    report.State.CONVERGED: "converged",
+    report.State.WAITING: "waiting",
+    report.State.DRIFTED: "failed",
+    report.State.FAILED: "failed",
+}
 AHEAD = 120.0  # seconds that a host's clock may be ahead of ours
 
 
@@ -41,7 +49,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Aggregate:
     """What several hosts are together. `steady`: no host is unknown that may be back in a moment."""
 
     counts: Mapping[State, int]
@@ -86,13 +94,10 @@ def _at_head(said: Statement, head: str) -> View:
             Reason.Progressing if said.busy or said.reason == Reason.Converged else said.reason or Reason.NoRevision
         )
         return View(nobody, "waiting", reason, f"{where}, a pass is under way" if said.busy else where)
-    if status.state == "failed":
-        return View(nobody, "failed", said.reason, status.description, status=status)
-    if status.state == "pending" or said.busy or said.commit != head:
-        if status.state == "success":
-            return View(nobody, "waiting", Reason.Progressing, "a pass is under way", status=None)
-        return View(nobody, "waiting", said.reason, status.description, status=status)
-    return View(nobody, "converged", said.reason, status.description, status=status)
+    state = _STATES[read_status(status.state, status.description)]
+    if state == "converged" and (said.busy or said.commit != head):
+        return View(nobody, "waiting", Reason.Progressing, "a pass is under way", status=None)
+    return View(nobody, state, status.reason or said.reason, status.description, status=status)
 
 
 def overdue(found: View, now: datetime, patience: float) -> bool:
@@ -100,7 +105,7 @@ def overdue(found: View, now: datetime, patience: float) -> bool:
     return found.state == "unknown" and found.since is not None and (now - found.since).total_seconds() >= patience
 
 
-def verdict(views: Sequence[View], now: datetime, patience: float) -> Verdict:
+def aggregate(views: Sequence[View], now: datetime, patience: float) -> Aggregate:
     """What the hosts are together."""
     tally = Counter(found.state for found in views)
     counts = {state: tally[state] for state in STATES}
@@ -110,7 +115,7 @@ def verdict(views: Sequence[View], now: datetime, patience: float) -> Verdict:
         state = "failed"
     elif views and counts["converged"] == len(views):
         state = "success"
-    return Verdict(counts, state, text(counts), steady=counts["unknown"] == late)
+    return Aggregate(counts, state, text(counts), steady=counts["unknown"] == late)
 
 
 def text(counts: Mapping[State, int]) -> str:

@@ -66,7 +66,7 @@ class Metrics:
             self.source.set(ended)
         elif not found.source.ok:
             self.errors.labels("git", found.source.reason).inc()
-        counts = found.verdict.counts if found.verdict else {}
+        counts = found.whole.counts if found.whole else {}
         for state in STATES:
             self.hosts.labels(state).set(counts.get(state, 0))
         self.missing.clear()

@@ -15,7 +15,7 @@ from reconciler import errors
 from reconciler.fleet import inventory, judge, poll
 from reconciler.fleet.announce import Announcement, Announcer, announcements
 from reconciler.fleet.inventory import Fleet, Member
-from reconciler.fleet.judge import Answer, Verdict, View
+from reconciler.fleet.judge import Aggregate, Answer, View
 from reconciler.fleet.memory import Store
 from reconciler.forge import Deployments, ForgeSettings, Status, Statuses, StatusReporter, connect
 from reconciler.git import tree
@@ -44,11 +44,11 @@ class Round:
     head: str = ""
     subject: str = ""
     views: tuple[View, ...] = ()
-    verdict: Verdict | None = None
+    whole: Aggregate | None = None
 
     @property
     def converged(self) -> bool:
-        return self.verdict is not None and self.verdict.state == "success"
+        return self.whole is not None and self.whole.state == "success"
 
 
 class Reporter:
@@ -125,10 +125,10 @@ class Reporter:
         head = found.source.head or fleet.commit
         now = self._clock()
         views = self._views(fleet.members, answers, head, now)
-        verdict = judge.verdict(views, now, self.own.patience)
+        whole = judge.aggregate(views, now, self.own.patience)
         self._say(fleet, head, views, now)
         self.store.save()
-        return replace(found, at=now, fleet=fleet, head=head, subject=self._subject(head), views=views, verdict=verdict)
+        return replace(found, at=now, fleet=fleet, head=head, subject=self._subject(head), views=views, whole=whole)
 
     def _believed(self, fleet: Fleet) -> Path:
         """The file that says whose reports are believed; also for `ssh-keygen -Y verify` by hand."""

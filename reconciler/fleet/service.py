@@ -119,7 +119,7 @@ class Service:
             log.info("source.backoff", reason=found.source.reason, failures=self._git.failures, seconds=round(pause, 1))
         self._newest = found
         self.metrics.take(found)
-        text = found.verdict.text if found.verdict else found.source.message or "no commit accepted yet"
+        text = found.whole.text if found.whole else found.source.message or "no commit accepted yet"
         self._notify.status(f"{found.head[:12]}: {text}")
         log.info("round.finished", head=found.head[:12], seconds=round(found.seconds, 3), hosts=text)
 

@@ -1,9 +1,11 @@
 """What the node says about itself: the report of a cycle, its conditions, summaries and views."""
 
 from reconciler.report.cause import Cause, Symptom, sick
-from reconciler.report.cycle import Refusal, Report, Source, as_json, conditions
+from reconciler.report.conditions import conditions
+from reconciler.report.cycle import Refusal, Report, Source
 from reconciler.report.graph import Graph, beneath, graph
-from reconciler.report.summary import StatusText, history_entry, is_repetition, status_text
+from reconciler.report.summary import StatusText, as_json, history_entry, is_repetition, read_status, status_text
+from reconciler.report.verdict import State, Verdict, verdict
 
 __all__ = [
     "Cause",
@@ -11,14 +13,18 @@ __all__ = [
     "Refusal",
     "Report",
     "Source",
+    "State",
     "StatusText",
     "Symptom",
+    "Verdict",
     "as_json",
     "beneath",
     "conditions",
     "graph",
     "history_entry",
     "is_repetition",
+    "read_status",
     "sick",
     "status_text",
+    "verdict",
 ]

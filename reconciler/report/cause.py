@@ -20,11 +20,13 @@ _LOOP: Final = 2  # starts by the engine that are no chance
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One thing that is wrong. `item` is its name in the graph, `text` says what is wrong in one line that names it."""
+    """One thing that is wrong. `item` is its name in the graph, `text` says what is wrong in one line that names it. `meant`: it is
+    left so on purpose."""
 
     item: str
     reason: Reason
     text: str
+    meant: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,13 @@
-"""The report of one cycle, and the conditions that follow from it. Pure."""
+"""The report of one cycle: what was found and done. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from reconciler.model import CheckResult, Condition, Held, Outcome, Plan, Verb, to_json
-from reconciler.phrases import count
+from reconciler.model import CheckResult, Condition, Held, Outcome, Plan, Verb
 from reconciler.reasons import Reason, Standing
-from reconciler.report.cause import Cause, Symptom, find
-from reconciler.report.graph import CHECK, REGISTRAR, Graph
+from reconciler.report.cause import Symptom
+from reconciler.report.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +83,9 @@ class Report:
 
     @property
     def waiting(self) -> tuple[Held, ...]:
-        """What the revision asks for and a maintenance window has to open for."""
+        """What the revision asks for and is not done yet, on purpose: a maintenance window has to open, the node only reports."""
         held = self.plan.held if self.plan else ()
-        return tuple(h for h in held if h.reason == Reason.OutsideWindow and not h.drift)
+        return tuple(h for h in held if h.reason.standing is Standing.WAITING and not h.drift)
 
     @property
     def quarantined(self) -> tuple[Held, ...]:
@@ -102,11 +100,6 @@ class Report:
     def not_answering(self) -> tuple[CheckResult, ...]:
         """Checks that failed: everything is as the commit says, and does not answer."""
         return tuple(check for check in self.checks if not check.ok)
-
-    @property
-    def cause(self) -> Cause | None:
-        """What is wrong, by what is the cause of what; None when nothing is, or nothing could be looked at."""
-        return find(_symptoms(self), self.graph, self.wrong) if self.plan and not self.failure else None
 
     @property
     def converged(self) -> bool:
@@ -128,121 +121,3 @@ class Report:
         skipped = any(outcome.result == "skipped" for outcome in self.outcomes)
         waiting = any(not held.reason.harmless for held in (self.plan.held if self.plan else ()))
         return skipped or waiting
-
-
-def as_json(report: Report) -> dict[str, Any]:
-    """A report for the disk and for programs: without the graph, and with what is wrong in this pass, as the next one wants it."""
-    told: dict[str, Any] = to_json(replace(report, graph={}, wrong=report.cause.items if report.cause else ()))
-    return told
-
-
-def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
-    """Ready, Stalled, Drifted, Suspended, Testing and SourceReady; `since` is kept while a condition's status does not change."""
-    since = {c.type: ((c.status, c.reason == Reason.Unknown), c.since) for c in previous}
-
-    def condition(type_: str, status: bool, reason: Reason, message: str) -> Condition:
-        before = since.get(type_)
-        lasts = before is not None and before[0] == (status, reason == Reason.Unknown)
-        return Condition(type_, status, reason, message, before[1] if before and lasts else now, report.revision)
-
-    ready, reason, message = _readiness(report)
-    drifted = _drifted(report)
-    stalled = not ready and reason.standing is Standing.WRONG
-    return (
-        condition("Ready", ready, reason, message),
-        condition("Stalled", stalled, reason if stalled else Reason.NotStalled, message if stalled else ""),
-        condition("Drifted", *drifted),
-        condition(
-            "Suspended",
-            bool(report.suspended),
-            Reason.Suspended if report.suspended else Reason.Active,
-            report.suspended,
-        ),
-        condition(
-            "Testing",
-            bool(report.testing),
-            Reason.TestingBranch if report.testing else Reason.Branch,
-            f"{report.testing} at {report.revision[:12]}" if report.testing else "",
-        ),
-        condition(
-            "SourceReady",
-            report.source.ok and report.refusal is None,
-            report.refusal.reason if report.refusal else report.source.reason or Reason.UpToDate,
-            report.refusal.message if report.refusal else report.source.message,
-        ),
-    )
-
-
-def _drifted(report: Report) -> tuple[bool, Reason, str]:
-    """First match wins. What could not be looked at is not in step."""
-    if drift := report.drift:
-        return True, Reason.Drift, _first_of(drift)
-    if report.plan is None and report.revision:
-        return (
-            False,
-            Reason.Unknown,
-            f"nothing could be looked at: {report.failure[1] if report.failure else 'no plan'}",
-        )
-    if unknown := report.unknown:
-        return False, Reason.Unknown, _first_of(unknown)
-    return False, Reason.InStep, "no unhealed drift"
-
-
-def _first_of(held: Sequence[Held]) -> str:
-    more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-    return f"{about(held[0].target, held[0].message)}{more}"
-
-
-def _readiness(report: Report) -> tuple[bool, Reason, str]:
-    """First match wins."""
-    if report.failure:
-        return False, report.failure[0], report.failure[1]
-
-    if report.plan is None:
-        reason = report.refusal.reason if report.refusal else report.source.reason or Reason.NoRevision
-        return False, reason, report.refusal.message if report.refusal else report.source.message
-    if report.suspended and not report.failed:
-        return False, Reason.Suspended, report.suspended
-    if cause := report.cause:
-        return False, cause.root.reason, cause.text
-    if waiting := report.waiting:
-        return False, Reason.OutsideWindow, f"{count(len(waiting), 'change')} waiting {report.window}"
-    if any(outcome.result == "skipped" for outcome in report.outcomes):
-        return False, Reason.Interrupted, "stopped before everything was done; the next cycle goes on"
-    return True, Reason.Converged, f"{report.containers} containers as wanted"
-
-
-def _symptoms(report: Report) -> Iterator[Symptom]:
-    """What is wrong, by weight: what was tried and failed, what is held back, what does not answer or does not work."""
-    for outcome in report.failed:
-        action = outcome.action
-        text = f"{action.target}: {first_line(outcome.message).removeprefix(f'{action.target}: ')}"
-        yield Symptom(action.container or action.target, outcome.reason or Reason.ActionFailed, text)
-    for held in report.plan.held if report.plan else ():
-        if not held.reason.harmless and held not in report.waiting:
-            yield _held(held, report.graph)
-    yield from (found for found in report.sick if found.reason != Reason.Unhealthy)
-    for check in report.not_answering:
-        yield Symptom(f"{CHECK}{check.name}", Reason.NotAnswering, f"check {check.name}: {first_line(check.message)}")
-    # A check in the container says more than that its health check fails.
-    yield from (found for found in report.sick if found.reason == Reason.Unhealthy)
-    for stuck in report.not_achievable:
-        yield Symptom(stuck.target, Reason.NotAchievable, f"{stuck.target}: {stuck.message}")
-
-
-def _held(held: Held, graph: Graph) -> Symptom:
-    """All registrations of a registrar that does not answer are one symptom."""
-    registrar = next((item for item in graph.get(held.target, ()) if item.endswith(REGISTRAR)), "")
-    if held.reason == Reason.Unknown and registrar:
-        return Symptom(registrar, held.reason, f"{registrar} cannot be looked at: {first_line(held.message)}")
-    return Symptom(held.target, held.reason, about(held.target, first_line(held.message)))
-
-
-def about(target: str, text: str) -> str:
-    """What a text is about, unless it begins with that anyway."""
-    return text if text.startswith((f"{target}:", f"{target} ")) else f"{target}: {text}"
-
-
-def first_line(text: str) -> str:
-    """Up to the end of its first line."""
-    return text.partition("\n")[0]

@@ -195,7 +195,7 @@ def _cut(status: StatusText) -> StatusText:
     def short(text: str) -> str:
         return printable(" ".join(text.split()), limit=_TEXT)
 
-    return StatusText(status.commit, status.state, short(status.description), short(status.key), short(status.branch))
+    return replace(status, description=short(status.description), key=short(status.key), branch=short(status.branch))
 
 
 def _malformed(what: str) -> errors.Terminal:

@@ -3,12 +3,17 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from reconciler.model import Outcome
-from reconciler.report.cause import Cause
-from reconciler.report.cycle import Report, about
+from reconciler.model import Outcome, to_json
+from reconciler.phrases import count
+from reconciler.reasons import Reason
+from reconciler.report.cycle import Report
+from reconciler.report.verdict import State, Verdict, about, verdict
 from reconciler.text import printable
+
+DRIFT: Final = "drift: "  # begins the description of a status that is failed for drift alone
+_TESTING: Final = re.compile(r"^testing branch [^:]*: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +25,21 @@ class StatusText:
     description: str
     key: str
     branch: str = ""  # the testing branch that the commit is on; "": the branch
+    reason: Reason | None = None  # None: changes are being made, or a version before this one said it
 
 
 def status_text(report: Report) -> tuple[StatusText, ...]:
     """The statuses that a report asks for: one for the enforced revision, one more for a refused commit."""
     texts = []
-    if report.refusal:
-        description = f"refused: {_line(report.refusal.message)}"
+    if refusal := report.refusal:
+        description = f"refused: {_line(refusal.message)}"
         texts.append(
             StatusText(
-                report.refusal.commit, "failed", description, f"refused {report.refusal.reason}", report.refusal.branch
+                refusal.commit, "failed", description, f"refused {refusal.reason}", refusal.branch, refusal.reason
             )
         )
-    if report.revision and (text := _enforced(report)):
+    if report.revision and (text := _enforced(report, found := verdict(report))):
+        text = replace(text, reason=found.reason)
         if report.testing:
             text = replace(
                 text, description=f"testing branch {report.testing}: {text.description}", branch=report.testing
@@ -41,49 +48,75 @@ def status_text(report: Report) -> tuple[StatusText, ...]:
     return tuple(texts)
 
 
-def pending(report_revision: str, changes: int, testing: str = "") -> StatusText:
+def pending(revision: str, changes: int, testing: str = "") -> StatusText:
     """Said before applying begins. `testing`: the testing branch that the revision is from."""
-    plural = "" if changes == 1 else "s"
     where = f"testing branch {testing}: " if testing else ""
-    description = f"{where}applying {changes} change{plural}"
-    return StatusText(report_revision, "pending", description, f"applying {changes}", testing)
+    description = f"{where}applying {count(changes, 'change')}"
+    return StatusText(revision, "pending", description, f"applying {changes}", testing)
 
 
-def _enforced(report: Report) -> StatusText | None:
-    """First match wins; None when the cycle has nothing to say about the revision."""
+def read_status(state: str, description: str) -> State:
+    """What a node was that posted a status: a forge keeps no more of it than these two texts. `state` is GitLab's word."""
+    if state == "success":
+        return State.CONVERGED
+    if state in ("pending", "running"):
+        return State.WAITING
+    return State.DRIFTED if _TESTING.sub("", description).startswith(DRIFT) else State.FAILED
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """A report for the disk and for programs: without the graph, and with what is wrong in this pass, as the next one wants it."""
+    cause = verdict(report).cause
+    told: dict[str, Any] = to_json(replace(report, graph={}, wrong=cause.items if cause else ()))
+    return told
+
+
+def _enforced(report: Report, found: Verdict) -> StatusText | None:
+    """What the verdict is in the words of a commit status; None when there is nothing to say about the revision."""
     commit = report.revision
-    if report.failure:
-        reason, message = report.failure
-        return StatusText(commit, "failed", _line(message), f"failed {reason}")
-    if report.plan is None:
-        return None
-    if report.suspended and not report.failed:
-        return StatusText(commit, "pending", f"suspended: {_line(report.suspended)}", "suspended")
-    if cause := report.cause:
-        return _wrong(report, cause)
-    if report.waiting:
-        return StatusText(commit, "pending", f"waiting {report.window}", f"waiting {report.window}")
-    if not report.converged:
-        return None
-    healed = sum(1 for outcome in report.changed if outcome.action.drift)
-    changed = len(report.changed)
-    what = f"{healed} drifted healed" if healed and healed == changed else f"{changed} changed"
-    description = f"{report.containers} containers, {what} in {report.seconds:.1f} s"
-    # A pass that changed nothing says no more than the success before it.
-    return StatusText(commit, "success", description, "converged")
+    match found.state:
+        case State.NOTHING:
+            return None
+        case State.CONVERGED:
+            healed = sum(1 for outcome in report.changed if outcome.action.drift)
+            changed = len(report.changed)
+            what = f"{healed} drifted healed" if healed and healed == changed else f"{changed} changed"
+            description = f"{report.containers} containers, {what} in {report.seconds:.1f} s"
+            # A pass that changed nothing says no more than the success before it.
+            return StatusText(commit, "success", description, "converged")
+        case State.WAITING:
+            return _waiting(report, found)
+        case State.DRIFTED:
+            return _drift(report, found)
+        case State.FAILED:
+            return _wrong(report, found)
 
 
-def _wrong(report: Report, cause: Cause) -> StatusText:
-    root = cause.root
-    for outcome in report.failed:
-        if root.item in (outcome.action.container, outcome.action.target):
+def _waiting(report: Report, found: Verdict) -> StatusText:
+    match found.reason:
+        case Reason.Suspended:
+            return StatusText(report.revision, "pending", f"suspended: {_line(found.message)}", "suspended")
+        case Reason.OutsideWindow:
+            return StatusText(report.revision, "pending", f"waiting {report.window}", f"waiting {report.window}")
+    return StatusText(report.revision, "pending", _line(found.message), f"waiting {found.reason}")
+
+
+def _wrong(report: Report, found: Verdict) -> StatusText:
+    """The action that failed says more than the cause's one line."""
+    item = found.cause.root.item if found.cause else ""
+    for outcome in report.failed if item else ():
+        if item in (outcome.action.container, outcome.action.target):
             return _failure(report, outcome)
-    drifted = sorted({held.target for held in report.drift})
-    if root.item in drifted:
-        names = ", ".join(drifted[:3])
-        message = next(held.message for held in report.drift if held.target == root.item)
-        return StatusText(report.revision, "failed", f"drift: {names}: {_line(message)}", f"drift {names}")
-    return StatusText(report.revision, "failed", cause.text, f"failed {root.item} {root.reason}")
+    return StatusText(
+        report.revision, "failed", _line(found.message), " ".join(filter(None, ("failed", item, found.reason)))
+    )
+
+
+def _drift(report: Report, found: Verdict) -> StatusText:
+    drifted = {held.target: held.message for held in report.drift}
+    names = ", ".join(sorted(drifted)[:3])
+    message = drifted[found.cause.root.item] if found.cause else found.message
+    return StatusText(report.revision, "failed", f"{DRIFT}{names}: {_line(message)}", f"drift {names}")
 
 
 def _failure(report: Report, first: Outcome) -> StatusText:
@@ -137,7 +170,7 @@ def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None
 
 def _cause_of_failures(report: Report) -> str:
     """What is behind the actions that failed; "" when nothing failed, or nothing but itself is behind it."""
-    cause = report.cause
+    cause = verdict(report).cause
     if cause is None or not report.failed:
         return ""
     failed = {name for outcome in report.failed for name in (outcome.action.container, outcome.action.target)}

@@ -2,24 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from reconciler.forge import ForgeSettings
 from reconciler.forge.client import Client
+from reconciler.report import State, read_status
 from reconciler.review.escape import clean
 from reconciler.review.ranges import compact
 from reconciler.text import printable
 
-State = Literal["converged", "drifted", "failed", "working", "silent"]
-_WORST = ("failed", "drifted", "working", "silent", "converged")
+SILENT: Final = "silent"  # what a host is that said nothing; all else is the verdict on its report
+_WORST: Final = (State.FAILED, State.DRIFTED, State.WAITING, SILENT)
+_BAD: Final = (State.FAILED, State.DRIFTED)
 _TITLES = {
-    "failed": "failed",
-    "drifted": "drifted",
-    "working": "at work, waiting or suspended",
-    "silent": "no report for this commit yet",
-    "converged": "converged",
+    State.FAILED: "failed",
+    State.DRIFTED: "drifted",
+    State.WAITING: "at work, waiting or suspended",
+    SILENT: "no report for this commit yet",
 }
 
 
@@ -28,7 +29,7 @@ class Report:
     """What one host, or one group in the aggregate mode, said last."""
 
     host: str
-    state: State
+    state: str  # a `State`, or SILENT
     message: str = ""
 
 
@@ -43,7 +44,7 @@ class Summary:
     @property
     def well(self) -> bool:
         """Whether no host drifted or failed. A silent host may be about to report: metrics tell since when."""
-        return all(report.state not in ("failed", "drifted") for report in self.reports)
+        return all(report.state not in _BAD for report in self.reports)
 
 
 def collect(settings: ForgeSettings, commit: str, site: str, hosts: Sequence[str]) -> Summary:
@@ -58,7 +59,8 @@ def collect(settings: ForgeSettings, commit: str, site: str, hosts: Sequence[str
         name = str(row.get("name") or "")
         if name.startswith(prefix):
             host = name.removeprefix(prefix)
-            said[host] = Report(host, *_state(str(row.get("status")), clean(str(row.get("description") or ""), 255)))
+            description = clean(str(row.get("description") or ""), 255)
+            said[host] = Report(host, read_status(str(row.get("status")), description), description)
     return summarise(site, commit, hosts, said)
 
 
@@ -66,23 +68,15 @@ def summarise(site: str, commit: str, hosts: Sequence[str], said: dict[str, Repo
     """Every host with its report; in the aggregate mode, where groups report, the groups instead."""
     if said and not any(host in said for host in hosts):
         return Summary(site, commit, tuple(said[name] for name in sorted(said)))
-    return Summary(site, commit, tuple(said.get(host, Report(host, "silent")) for host in hosts))
-
-
-def _state(status: str, description: str) -> tuple[State, str]:
-    if status == "success":
-        return "converged", description
-    if status in ("pending", "running"):
-        return "working", description
-    return ("drifted" if description.startswith("drift") else "failed"), description
+    return Summary(site, commit, tuple(said.get(host, Report(host, SILENT)) for host in hosts))
 
 
 def text(summary: Summary) -> str:
     """A few lines: how many are well, then what each of the others says."""
     total = len(summary.reports)
-    well = [report.host for report in summary.reports if report.state == "converged"]
+    well = [report.host for report in summary.reports if report.state == State.CONVERGED]
     lines = [f"{summary.site} at {summary.commit[:12]}: {len(well)} of {total} hosts converged"]
-    for state in _WORST[:-1]:
+    for state in _WORST:
         found = [report for report in summary.reports if report.state == state]
         if found:
             lines.append(f"  {len(found)} {_TITLES[state]}: {compact(report.host for report in found)}")
@@ -98,7 +92,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
 
 def junit(summary: Summary) -> str:
     """One test case per host, so that the pipeline's test tab says who is well."""
-    bad = [report for report in summary.reports if report.state in ("failed", "drifted")]
+    bad = [report for report in summary.reports if report.state in _BAD]
     suite = ElementTree.Element(
         "testsuite", name="reconciler hosts", tests=str(len(summary.reports)), failures=str(len(bad))
     )
@@ -106,7 +100,7 @@ def junit(summary: Summary) -> str:
         case = ElementTree.SubElement(suite, "testcase", classname=printable(summary.site), name=printable(report.host))
         if report in bad:
             ElementTree.SubElement(case, "failure", message=report.message or report.state)
-        elif report.state in ("silent", "working"):
+        elif report.state in (SILENT, State.WAITING):
             ElementTree.SubElement(case, "skipped", message=report.message or _TITLES[report.state])
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.model import Action, Difference, Held, Outcome
-from reconciler.report import Cause, Report, text
+from reconciler.report import Cause, Report, text, verdict
 from reconciler.text import printable
 
 VERSION = 1
@@ -21,6 +21,7 @@ def node_document(
         return document
     plan = report.plan
     outcomes = {outcome.action.id: outcome for outcome in report.outcomes}
+    found = verdict(report)
     document |= {
         "host": report.host,
         "site": report.site,
@@ -28,7 +29,7 @@ def node_document(
         "seconds": round(report.seconds, 3),
         "trigger": report.trigger,
         "deep": report.deep,
-        "converged": report.converged,
+        "state": found.state,
         "containers": report.containers,
         "revision": {
             "commit": report.revision,
@@ -51,7 +52,7 @@ def node_document(
         if report.refusal
         else None,
         "failure": {"reason": report.failure[0], "message": _cut(report.failure[1])} if report.failure else None,
-        "cause": _cause(report.cause) if report.cause else None,
+        "cause": _cause(found.cause) if found.cause else None,
         "suspended": _cut(report.suspended),
         "window": report.window,
         "warnings": [_cut(warning) for warning in report.warnings[:50]],

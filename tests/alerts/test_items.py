@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.alerts import Alert, Rules, alerts_of
-from reconciler.alerts.items import NODE, REVISION, SOURCE, SUSPENSION, verdict
+from reconciler.alerts.items import NODE, REVISION, SOURCE, SUSPENSION, coverage
 from reconciler.model import Verb
 from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report
@@ -110,13 +110,13 @@ def test_thresholds_are_settings() -> None:
 
 
 def test_a_cycle_that_could_not_plan_speaks_for_no_container() -> None:
-    seen = verdict(report(failure=(Reason.EngineUnreachable, "down")))
+    seen = coverage(report(failure=(Reason.EngineUnreachable, "down")))
     assert not seen.covers("keystone", deep_only=False) and not seen.covers(SUSPENSION, deep_only=False)
     assert seen.covers(SOURCE, deep_only=False) and seen.covers(NODE, deep_only=False)
 
 
 def test_what_was_not_read_or_left_undone_is_not_well() -> None:
-    seen = verdict(
+    seen = coverage(
         report(held("nova", Reason.Unknown, drift=False), outcomes=[outcome("a/b.conf", "skipped", container="a")])
     )
     assert [seen.covers(item, deep_only=False) for item in ("nova", "a", "a/b.conf", "keystone")] == [
@@ -129,13 +129,13 @@ def test_what_was_not_read_or_left_undone_is_not_well() -> None:
 
 def test_only_a_deep_pass_speaks_for_what_only_deep_passes_see() -> None:
     item = "mariadb:database:keystone"
-    assert not verdict(report()).covers(item, deep_only=True)
-    assert verdict(report(deep=True)).covers(item, deep_only=True)
-    assert verdict(report()).covers("keystone", deep_only=False)
+    assert not coverage(report()).covers(item, deep_only=True)
+    assert coverage(report(deep=True)).covers(item, deep_only=True)
+    assert coverage(report()).covers("keystone", deep_only=False)
 
 
 def test_a_source_that_fails_says_nothing_about_a_refused_commit() -> None:
-    assert not verdict(report(source=AWAY)).covers(REVISION, deep_only=False)
+    assert not coverage(report(source=AWAY)).covers(REVISION, deep_only=False)
 
 
 def test_an_alert_says_what_it_is_because_of() -> None:

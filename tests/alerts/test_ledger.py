@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.alerts import alerts_of, ledger
-from reconciler.alerts.items import verdict
+from reconciler.alerts.items import coverage
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
 from reconciler.model import from_json, to_json
 from reconciler.reasons import Reason
@@ -30,7 +30,9 @@ class Told:
 
     def cycle(self, seen: Report, now: datetime) -> list[tuple[str, str, int]]:
         """One report, and what is said because of it or because time went by."""
-        self.book = ledger.observe(self.book, alerts_of(seen, now), verdict(seen), now, identity="here", deep=seen.deep)
+        self.book = ledger.observe(
+            self.book, alerts_of(seen, now), coverage(seen), now, identity="here", deep=seen.deep
+        )
         return self.tell(now)
 
     def tell(self, now: datetime) -> list[tuple[str, str, int]]:
@@ -184,7 +186,7 @@ def test_whatever_happens_a_target_ends_up_knowing_how_things_are(
 
 
 def test_what_was_not_tried_is_taken_back() -> None:
-    book = ledger.observe(Ledger(), alerts_of(DRIFT, START), verdict(DRIFT), START, identity="", deep=False)
+    book = ledger.observe(Ledger(), alerts_of(DRIFT, START), coverage(DRIFT), START, identity="", deep=False)
     due: tuple[Delivery, ...] = ledger.due(book, "t", START, PACE)
     announced = ledger.told(book, "t", due, START, sure=False)
     assert not announced.entries["keystone"].told["t"].sure

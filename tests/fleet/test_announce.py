@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.fleet.announce import MOST_GROUPS, Announcer, announcements
 from reconciler.fleet.inventory import Fleet, Member
-from reconciler.fleet.judge import State, View, text, verdict
+from reconciler.fleet.judge import State, View, aggregate, text
 from reconciler.reasons import Reason
 from reconciler.report import StatusText
 
@@ -49,7 +49,7 @@ def test_the_words() -> None:
 def test_what_hosts_are_together(states: list[State], late: bool, expected: str) -> None:
     since = NOW - timedelta(seconds=PATIENCE if late else PATIENCE - 1)
     views = [view(member(n), state, since=since) for n, state in enumerate(states)]
-    assert verdict(views, NOW, PATIENCE).state == expected
+    assert aggregate(views, NOW, PATIENCE).state == expected
 
 
 def test_hosts_up_to_the_threshold_groups_from_it_on() -> None:

@@ -238,7 +238,7 @@ def test_what_a_host_does_with_a_connection(make_fleet: Make) -> None:
         assert view.message.isprintable() and len(view.message) < 300, (what, view)
     asked = hosts.asked
     assert asked == len(hosts.all)  # nobody was asked because another one said so
-    summary = found.verdict
+    summary = found.whole
     assert summary is not None and summary.text == f"1/{len(hosts.all)} converged, {len(WIRES)} unknown"
 
 

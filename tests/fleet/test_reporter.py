@@ -28,7 +28,7 @@ def test_a_rollout(make_fleet: Make) -> None:
     for host in hosts.all:
         host.say("", reason=Reason.NoRevision)
     found = fleet.look()
-    assert (found.head, found.verdict.text) == (first, "0/4 converged, 4 waiting")  # type: ignore[union-attr]
+    assert (found.head, found.whole.text) == (first, "0/4 converged, 4 waiting")  # type: ignore[union-attr]
     assert fleet.rows(SUMMARY, first) == [("pending", "4 hosts to converge")]
     for host in hosts.all[:2]:
         host.say(first, converged(first))
@@ -80,7 +80,7 @@ def test_nobody_speaks_for_another(make_fleet: Make) -> None:
         "ReportMalformed", "ReportMalformed",
     ]  # fmt: skip
     assert list(fleet.states(found).values()) == ["converged"] + ["unknown"] * 8
-    assert found.verdict and found.verdict.text == "1/9 converged, 8 unknown" and not found.converged
+    assert found.whole and found.whole.text == "1/9 converged, 8 unknown" and not found.converged
     assert hosts[0].answer == good
 
 

@@ -19,7 +19,7 @@ def test_a_commit_costs_less_than_fifty_requests(make_fleet: Callable[..., Fleet
     fleet.place.write(stale_after=7200)  # here hosts speak only when they have something to say
     head = fleet.place.push(hosts.site("reporting: {deployments: true}\n"))
     found = fleet.look()
-    assert found.verdict and found.verdict.text == "0/1000 converged, 1000 unknown"
+    assert found.whole and found.whole.text == "0/1000 converged, 1000 unknown"
     assert hosts.asked == 1000
     assert fleet.rows(SUMMARY, head) == [("pending", "1000 hosts to converge")]
     fleet.restart()

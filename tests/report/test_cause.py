@@ -23,7 +23,7 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.reasons import Reason
-from reconciler.report import Report, Source, Symptom, conditions, graph, history_entry, sick, status_text
+from reconciler.report import Report, Source, Symptom, conditions, graph, history_entry, sick, status_text, verdict
 from reconciler.report.cause import find
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -174,9 +174,10 @@ def test_everybody_is_told_the_same() -> None:
 def test_what_waits_on_purpose_is_no_cause() -> None:
     waits = Held("keystone", Reason.OutsideWindow, "waits until 22:00")
     found = report(plan=Plan("ctl1", "r1", held=(waits,)), window="until 22:00")
-    assert found.cause is None and status_text(found)[0].state == "pending"
+    assert verdict(found).cause is None and status_text(found)[0].state == "pending"
     broken = replace(found, checks=(CheckResult("mariadb", "mariadb", False, "vip:3306 does not answer"),))
-    assert broken.cause is not None and broken.cause.root.item == "check mariadb"
+    cause = verdict(broken).cause
+    assert cause is not None and cause.root.item == "check mariadb"
     assert status_text(broken)[0].state == "failed"
 
 
@@ -229,7 +230,7 @@ def test_a_restart_loop_is_the_headline_in_every_pass_of_it() -> None:
         report(sick=(loop,), checks=(CheckResult("keystone_api", "keystone", False, "502"),), plan=unknown),
     ):
         seen = replace(seen, wrong=before)
-        cause = seen.cause
+        cause = verdict(seen).cause
         assert status_text(seen)[0].key == "failed mariadb RestartLoop", "posted once"
         assert cause is not None and cause.root.item == "mariadb", cause
         before = cause.items

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.fleet.document import fleet_document
 from reconciler.fleet.inventory import Fleet, Member
-from reconciler.fleet.judge import State, View, verdict
+from reconciler.fleet.judge import State, View, aggregate
 from reconciler.fleet.reporter import Round
 from reconciler.fleet.reviews.document import reviews_document
 from reconciler.fleet.reviews.queue import Reviewed
@@ -64,7 +64,15 @@ def sample(hosts: int = 42) -> Round:
     views = tuple(view(member) for member in members)
     fleet = Fleet("cloud-north", COMMIT, members, threshold=100)
     return Round(
-        now, 0.4, Source(True, COMMIT), None, fleet, COMMIT, "nova: more API workers", views, verdict(views, now, 900.0)
+        now,
+        0.4,
+        Source(True, COMMIT),
+        None,
+        fleet,
+        COMMIT,
+        "nova: more API workers",
+        views,
+        aggregate(views, now, 900.0),
     )
 
 
@@ -204,7 +212,7 @@ def test_the_document(state: str) -> None:
     found = sample()
     if state == "converged":
         views = tuple(replace(view, state="converged", stale=False) for view in found.views)
-        found = replace(found, views=views, verdict=verdict(views, found.at, 900.0))
+        found = replace(found, views=views, whole=aggregate(views, found.at, 900.0))
     document = fleet_document(replace(found, refusal=Refusal("b" * 40, Reason.SiteInvalid, "globals.yml:1:1: no")))
     assert (document["state"], document["problem"]["reason"]) == (
         state,
