@@ -440,6 +440,16 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class InFlight:
+    """An action that is under way: on what, what it is at ("waiting for keystone to become healthy"), and since when."""
+
+    target: str
+    text: str
+    since: datetime
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Actions in an order in which they could be carried out one by one, and what is held back."""
 

@@ -122,7 +122,10 @@ class Reason(StrEnum):
     Branch = "Branch", Chapter.STATE, Again.NOTHING, "the revision is from the branch", "nothing", Standing.WELL
     TestingBranch = "TestingBranch", Chapter.STATE, Again.NOTHING, "this host tries its testing branch", "merge it, or delete the branch", Standing.WELL
     TestingBranchBehind = "TestingBranchBehind", Chapter.STATE, Again.NO, "the testing branch does not contain the accepted commit, so it is not tried", "rebase it"
-    Progressing = "Progressing", Chapter.STATE, Again.YES, "seen by a reporter: the host does not have the newest commit yet, or a pass is under way", "nothing", Standing.WAITING
+    Progressing = "Progressing", Chapter.STATE, Again.YES, "something is in flight: a container is being proved, a job runs, an image is pulled; the message says what is waited for and for how long. Seen by a reporter: the host does not have the newest commit yet, or a pass is under way", "nothing", Standing.WAITING
+    Idle = "Idle", Chapter.STATE, Again.NOTHING, "nothing is in flight", "nothing", Standing.WELL
+    InFlight = "InFlight", Chapter.STATE, Again.YES, "this is being changed or proved already, or needs something that is; drift elsewhere is healed meanwhile, and a newer commit takes over", "nothing: it goes on when that has ended", Standing.WAITING
+    Superseded = "Superseded", Chapter.STATE, Again.YES, "a newer commit took over before this was begun, or before it had proved itself", "nothing: the newer commit is carried out"
     OutsideWindow = "OutsideWindow", Chapter.STATE, Again.YES, "changes wait for a maintenance window, or for the end of a freeze; the message says until when", "nothing, or change `windows:` in reconciler.yml", Standing.WAITING
     Drift = "Drift", Chapter.STATE, Again.YES, "something drifted and was not healed", "`reconciler drift`"
     NotAnswering = "NotAnswering", Chapter.STATE, Again.YES, "a check of a service fails (after a change it had 30 s), or, as the outcome of an action, what answered before a change did not after it", "the message names the check, what it says, and what to do; what is only because of it comes after it", Blame.CONFIGURATION
@@ -136,7 +139,7 @@ class Reason(StrEnum):
     NotOwned = "NotOwned", Chapter.STATE, Again.NO, "a container of this name was made by another tool, and differs or the site says `adoption: never`; or it, or a volume, belongs to another installation of this program", "remove it, or set `adoption`; the message says what else", Blame.HOST
     PolicyDenied = "PolicyDenied", Chapter.STATE, Again.NO, "the commit asks for what this host's settings do not allow", "change the commit, or `[policy]` in the node's settings", Blame.HOST
     NoRevision = "NoRevision", Chapter.STATE, Again.YES, "no commit was ever accepted here", "see the source's reason beside it; `reconciler reconcile`"
-    Interrupted = "Interrupted", Chapter.STATE, Again.YES, "the program was asked to end before everything was done", "nothing: the next cycle goes on", Blame.HOST
+    Interrupted = "Interrupted", Chapter.STATE, Again.YES, "the program was asked to end before everything was done; a container that was being proved stays as it is", "nothing: the next start goes on", Blame.HOST
     DependencyFailed = "DependencyFailed", Chapter.STATE, Again.YES, "something it needs failed", "see the reason of that", Blame.SERVICE
     Busy = "Busy", Chapter.STATE, Again.YES, "another cycle, or another process of this program, is at it", "wait"
     Unknown = "Unknown", Chapter.STATE, Again.YES, "something could not be observed, so nothing is done about it, and nobody can say that it is well: the node is not ready, and `Drifted` is unknown", "see its message"

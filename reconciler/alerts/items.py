@@ -62,7 +62,7 @@ class Coverage:
         if item == SUSPENSION:
             return self.suspension
         if item in _OURS:
-            return True
+            return item not in self.unknown
         return self.plan and item not in self.unknown and (self.deep or not deep_only)
 
 
@@ -79,7 +79,8 @@ def coverage(report: Report) -> Coverage:
     """What `report` can speak for: what could not be read, or was left undone, is neither well nor ill."""
     planned = report.plan is not None and report.failure is None
     held = report.plan.held if report.plan else ()
-    unknown = {h.target for h in held if h.reason == Reason.Unknown}
+    unknown = {h.target for h in held if h.reason in (Reason.Unknown, Reason.InFlight)}
+    unknown |= {item.target for item in report.in_flight} | ({NODE} if report.under_way else set())
     unknown |= {_item(o) for o in report.outcomes if o.result == "skipped"}
     unknown |= {o.action.target for o in report.outcomes if o.result == "skipped"}
     return Coverage(planned, report.deep, report.source.ok, planned, frozenset(unknown))

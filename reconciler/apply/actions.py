@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconciler import errors
 from reconciler.apply import blame
-from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Registrations, Store, Units
+from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Progress, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.validate import Validator, failure
 from reconciler.apply.walk import Slots
@@ -43,6 +43,7 @@ class Actions:
 
     `contents` are the final bytes of the files by path; `who` says who has a port that a message about a container names; `slots` are
     those of the walk. It may be killed at any point: each method takes its steps in such an order that the next plan can go on.
+    A gate that `progress` cuts short leaves everything as a kill at that point would.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Actions:
         units: Units,
         validator: Validator,
         gate: Gate,
+        progress: Progress,
         slots: Slots | None = None,
         who: Callable[[str, Container], str] = lambda message, container: "",
     ) -> None:
@@ -73,7 +75,7 @@ class Actions:
         self._contents, self._files_digest, self._part_digest = contents, files_digest, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
         self._units, self._slots, self._validator = units, slots, validator
-        self._gate, self._who = gate, who
+        self._gate, self._progress, self._who = gate, progress, who
         # Files of one container are kept together, as they were before the first of them changes; those of a container
         # that nothing of this plan puts to the test are not kept, because nothing would tell that they work.
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
@@ -192,7 +194,7 @@ class Actions:
         # Nothing of this name ran before, so nothing is at risk: others may be made while this one proves itself. Whatever
         # replaces or restarts what works keeps its place until it is healthy, so that few are down at the same time.
         with self._slots.lent() if self._slots else contextlib.nullcontext():
-            health = self._engine.wait_healthy(container)
+            health = self._wait(container)
         return self._proved(action, container) if health.ok else self._failed(action, container, health)
 
     def _start(self, action: Action) -> Outcome:
@@ -334,10 +336,13 @@ class Actions:
         return self._wait(container)
 
     def _wait(self, container: Container) -> Healthy:
-        health = self._engine.wait_healthy(container)
+        name = container.name
+        self._progress.at(name, f"waiting for {name} to become healthy")
+        health = self._engine.wait_healthy(container, stop=self._progress.cut(name))
         if health.reason in _NO_VERDICT:
-            raise errors.Transient(f"{container.name} {health.message}", reason=health.reason)
-        if health.ok and self._gate.is_open(container.name):
+            raise errors.Transient(f"{name} {health.message}", reason=health.reason)
+        if health.ok and self._gate.is_open(name):
+            self._progress.at(name, f"waiting for what answered before {name} was changed to answer again")
             return self._gate.after(container)
         return health
 
@@ -370,6 +375,7 @@ class Actions:
         return Health(False, health.reason, f"{health.message}; {who}") if who else health
 
     def _put_back(self, action: Action, container: Container, health: Healthy, back: Callable[[], None]) -> Outcome:
+        self._progress.at(container.name, f"putting {container.name} back")
         health = self._with_holder(container, health)
         failure = self._failed(action, container, health)
         migrated = container.service in self._basis.migrated
@@ -394,8 +400,9 @@ class Actions:
                 action, "failed", failure.reason, f"{failure.message}\nputting the old one back failed: {error}"
             )
         self._rollback.forget(container.name)
-        after = self._engine.wait_healthy(container) if self._engine.exists(container.name) else None
-        if after and not after.ok:
+        cut = self._progress.cut(container.name)
+        after = self._engine.wait_healthy(container, stop=cut) if self._engine.exists(container.name) else None
+        if after and not after.ok and after.reason != Reason.Interrupted:
             if container.name not in self._basis.worked and blame.of(health.reason) is Blame.CONFIGURATION:
                 # What worked before fails in the same way: something else changed.
                 self._give_up(container, health, Blame.SERVICE)
@@ -442,8 +449,8 @@ _GATED = frozenset({Verb.REPLACE, Verb.RESTART, Verb.RELOAD})
 # Verbs that change a container which is there already; ADOPT is what makes one ours, jobs see to theirs.
 _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 
-# Somebody removed the container meanwhile, or nobody can tell what became of it.
-_NO_VERDICT = frozenset({Reason.ContainerMissing, Reason.EngineTimeout, Reason.EngineUnreachable})
+# Somebody removed the container meanwhile, nobody can tell what became of it, or nobody needs to know any more.
+_NO_VERDICT = frozenset({Reason.ContainerMissing, Reason.EngineTimeout, Reason.EngineUnreachable, Reason.Interrupted})
 
 # Failures of the service itself, whose own log says more than the engine does.
 _ASK_THE_SERVICE = frozenset(

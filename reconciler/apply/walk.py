@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Event, Semaphore
+from typing import Literal
 
 from reconciler import errors
 from reconciler.model import Action, Outcome, Plan
@@ -44,19 +45,25 @@ def walk(
     stop: Event,
     parallel: int = 4,
     slots: Slots | None = None,
+    on_begin: Callable[[Action], None] = lambda action: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> tuple[Outcome, ...]:
     """Carry out every action of the plan, each after what it needs. Returns outcomes in the order of their end.
 
     As many actions are at work at the same time as there are `slots` (default: `parallel`). When `stop` is set no further
-    action begins; those under way are ended, not abandoned. Errors of the hierarchy become failed outcomes; any other
-    exception does too, with the reason InternalError.
+    action begins; those under way are ended, not abandoned. `on_begin` is called in the action's thread, `on_outcome` in the caller's.
+    Errors of the hierarchy become failed outcomes, and skipped ones when the action was interrupted; any other exception becomes a
+    failed one, with the reason InternalError.
     """
     places = slots or Slots(parallel)
     most = places.count * _WAITING
     outcomes: dict[str, Outcome] = {}
     waiting = {action.id: action for action in plan.actions}
     running: dict[Future[Outcome], Action] = {}
+
+    def begun(action: Action) -> Outcome:
+        on_begin(action)
+        return perform(action)
 
     def finish(outcome: Outcome) -> None:
         outcomes[outcome.action.id] = outcome
@@ -71,7 +78,7 @@ def walk(
                     message = f"{culprit.action.id} {culprit.result}"
                     finish(Outcome(waiting.pop(action.id), "skipped", Reason.DependencyFailed, message))
                 elif all(need in outcomes for need in action.needs) and len(running) < most:
-                    running[pool.submit(_guarded, perform, places, stop, waiting.pop(action.id))] = action
+                    running[pool.submit(_guarded, begun, places, stop, waiting.pop(action.id))] = action
             if running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -81,7 +88,7 @@ def walk(
 
 
 def _interrupted(action: Action) -> Outcome:
-    return Outcome(action, "skipped", Reason.Interrupted, "the program was asked to stop")
+    return Outcome(action, "skipped", Reason.Interrupted, "it was not begun")
 
 
 def _failed_need(action: Action, outcomes: dict[str, Outcome]) -> Outcome | None:
@@ -97,7 +104,8 @@ def _guarded(perform: Perform, places: Slots, stop: Event, action: Action) -> Ou
             started = time.monotonic()
             return perform(action)
     except errors.ReconcilerError as error:
-        return Outcome(action, "failed", error.reason, str(error), time.monotonic() - started)
+        result: Literal["failed", "skipped"] = "skipped" if error.reason == Reason.Interrupted else "failed"
+        return Outcome(action, result, error.reason, str(error), time.monotonic() - started)
     except Exception as error:
         # A defect in one action must not stop the others; only its type is shown, its text may hold anything.
         message = f"{type(error).__name__} in {action.id}; see the log with --debug"

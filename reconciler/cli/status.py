@@ -206,6 +206,8 @@ def _show(
         output.line(f"mode      {mode}", "warn")
     output.line()
     rows = [[name, _is(name, c, hangs), _for(c["since"]), c["reason"], c["message"]] for name, c in conditions.items()]
+    for found in report.get("in_flight", ()):
+        output.line(f"in flight {found['text']} ({_for(found['since'])})", "warn")
     output.table(["CONDITION", "IS", "FOR", "REASON", "MESSAGE"], rows)
     explained = report.get("explained", {})
     for target, text in explained.items():

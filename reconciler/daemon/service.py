@@ -1,7 +1,8 @@
-"""The main loop: waits for a wish, runs one cycle, tells everybody how it went.
+"""The main loop: waits for a wish, runs one pass, tells everybody how it went.
 
-Cycles run here, in the main thread, one at a time. Other threads only put wishes in: the clock (APScheduler), the engine's
-events, the file watch. So when a cycle hangs, so does the sign of life that systemd waits for.
+Passes run here, in the main thread, one at a time, and wait for nothing long: what they begin goes on in flight beside those that
+follow. Other threads only put wishes in: the clock (APScheduler), the engine's events, the file watch, a flight that has ended. So
+when a pass hangs, so does the sign of life that systemd waits for.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from reconciler.engine import Event
 from reconciler.log import frames
 from reconciler.model import ASIDE
 from reconciler.node import cycle
+from reconciler.node.flight import Flight
 from reconciler.node.node import Node
 from reconciler.node.target import Target
 from reconciler.reasons import Reason
@@ -43,6 +45,9 @@ from reconciler.web import Answer, Handler, Hooks, NodePage, Request, Server, ha
 log = structlog.get_logger()
 
 _BUSY_SECONDS = 1.0
+_PATIENCE = 2.0  # seconds that a pass waits for what it began; what takes longer goes on in flight
+_QUICK = 0.3  # seconds that it waits for it whatever else happens: most of what is healed is done by then
+_NOTICE = timedelta(seconds=1)  # in which a change of a file is told
 _IDLE_SECONDS = 3600.0  # without a watchdog nothing needs the main loop to come round
 
 
@@ -55,10 +60,11 @@ class Daemon:
         self.metrics = Metrics()
         self.page = NodePage(settings, self.node.state)
         self.happenings = Happenings()
+        self.node.flights.landed = lambda: self._triggers.put("landed")
         self.node.explain, self.node.happened = self.happenings.explain, self.happenings.happened
         self._triggers = triggers.Triggers()
         self._watch = FileWatch(self._file_changed)
-        self._notify = Notifier(cycle_seconds)
+        self._notify, self._cycle_seconds = Notifier(cycle_seconds), cycle_seconds
         self._git = Backoff(settings.daemon.interval)
         self._applying = Backoff(settings.daemon.interval)
         self._ours: frozenset[str] = frozenset()
@@ -93,7 +99,8 @@ class Daemon:
 
     def _loop(self) -> None:
         while not self.node.stop.is_set():
-            self._notify.alive()
+            if not self.node.flights.overdue(self._cycle_seconds):
+                self._notify.alive()
             self.metrics.queued.labels("trigger").set(self._triggers.waiting)
             trigger = self._triggers.next(self._notify.period or _IDLE_SECONDS)
             if trigger is None or trigger.kind == "stop":
@@ -118,10 +125,10 @@ class Daemon:
         poll = trigger.polls and (self._git.is_due(now) or not patient)
         if patient and not self._applying.is_due(now) and not (poll and self._has_news()):
             return
-        name = {"file": "event"}.get(trigger.kind, trigger.kind)
+        name = {"file": "event", "landed": "event"}.get(trigger.kind, trigger.kind)
         try:
             with self._notify.working(), self.page.working(), self.metrics.working(), self._working():
-                report = cycle.reconcile(self.node, trigger=name, poll=poll)
+                report = cycle.reconcile(self.node, trigger=name, poll=poll, attend=self._attend)
         except errors.Transient as error:
             if error.reason != Reason.Busy:
                 raise
@@ -131,6 +138,10 @@ class Daemon:
         if self._presence and not (report.failure and report.failure[0] in STATE_FAULTS):
             self._presence.renew()
         self._after(report, poll=poll)
+
+    def _attend(self, flight: Flight) -> None:
+        if not flight.ended.wait(_QUICK):
+            self._triggers.wait(flight.ended, _PATIENCE)
 
     def _working(self) -> contextlib.AbstractContextManager[None]:
         return self._presence.working() if self._presence else contextlib.nullcontext()
@@ -155,11 +166,12 @@ class Daemon:
         if report.failed or report.failure:
             pause = self._applying.failed(ended)
             log.info("cycle.backoff", failures=self._applying.failures, seconds=round(pause, 1))
-        else:
+        elif not report.under_way:  # what is in flight may fail yet
             self._applying.succeeded()
-        touched = {o.action.target for o in report.outcomes} | {o.action.container for o in report.outcomes}
-        until = datetime.now(UTC)
-        self.happenings.forget(touched - {""}, report.started_at, until)
+        if report.outcomes:
+            touched = {o.action.target for o in report.outcomes} | {o.action.container for o in report.outcomes}
+            self.happenings.forget(touched - {""}, report.started_at, datetime.now(UTC))
+            self._triggers.put("event")  # of what we did ourselves the engine's events wake nobody: look at it closely
         self._follow()
         self._tell(report)
 
@@ -294,12 +306,16 @@ class Daemon:
             {event.name, event.attributes.get("oldName", "").lstrip("/")} & self._ours
         ):
             return
+        if self.node.flights.did(event.name.removeprefix(ASIDE), event.time):
+            return
         self.happenings.heard(event)
         if event.action in WAKING or event.action == "health_status: unhealthy":
             log.debug("engine.event", container=event.name, action=event.action)
             self._triggers.put("event")
 
     def _file_changed(self, path: str) -> None:
+        if self.node.flights.did(path, datetime.now(UTC) - _NOTICE):
+            return
         self.happenings.touched(path)
         log.debug("file.changed", path=path)
         self._triggers.put("file")

@@ -2,14 +2,15 @@
 
 import contextlib
 import queue
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["stop", "hangup", "start", "retry", "webhook", "interval", "file", "event"]
+Kind = Literal["stop", "hangup", "start", "retry", "webhook", "interval", "landed", "file", "event"]
 # The first of these that is among the wishes gives the pass its name.
-_RANK: Final[tuple[Kind, ...]] = ("stop", "hangup", "start", "retry", "webhook", "interval", "file", "event")
+_RANK: Final[tuple[Kind, ...]] = ("stop", "hangup", "start", "retry", "webhook", "interval", "landed", "file", "event")
 _POLLS: Final = frozenset({"hangup", "start", "retry", "webhook", "interval"})
 _NOISY: Final = frozenset({"file", "event"})
 
@@ -65,6 +66,17 @@ class Triggers:
         if kinds <= _NOISY:
             self._granted -= 1
         return Trigger(next(kind for kind in _RANK if kind in kinds), bool(kinds & _POLLS))
+
+    def wait(self, ended: threading.Event, timeout: float) -> None:
+        """Within a pass: wait until `ended` is set, for `timeout` seconds at most, or until somebody wishes for another pass."""
+        deadline, before = self._clock() + timeout, frozenset(self._pending)
+        # Whoever sets `ended` puts a wish in right after. What came too often before waits on for its turn.
+        while self._pending == before and (left := deadline - self._clock()) > 0:
+            with contextlib.suppress(queue.Empty):
+                self._pending.add(self._queue.get(timeout=left))
+        if ended.is_set():
+            self._drain()
+            self._pending.discard("landed")
 
     def _gather(self) -> None:
         """Wait for the end of a burst of events."""

@@ -1,6 +1,7 @@
 """The Docker Engine: what it has, and one method per thing it may be asked to do. docker-py lives only here."""
 
 import contextlib
+import copy
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -79,6 +80,12 @@ class Engine:
         """The folder where the engine keeps images and volumes."""
         return self._connection.facts().data_root
 
+    def admitting(self, admit: Admit) -> "Engine":
+        """This engine, over the same connections, with a judge of its own."""
+        view = copy.copy(self)
+        view.admit = admit
+        return view
+
     def close(self) -> None:
         """Close the connections; the next use connects again."""
         self._connection.close()
@@ -152,9 +159,11 @@ class Engine:
         name: str | None = None,
         timeout: float | None = None,
         stability: float | None = None,
+        stop: threading.Event | None = None,
     ) -> Health:
-        """Wait until the container is healthy and stays so. Seconds default to its `start_timeout` and `stability`."""
-        waiter = Waiter(self._connection, container, name or container.name)
+        """Wait until the container is healthy and stays so, or `stop` is set. Seconds default to its `start_timeout` and
+        `stability`."""
+        waiter = Waiter(self._connection, container, name or container.name, stop)
         return waiter.wait(
             container.start_timeout if timeout is None else timeout,
             container.stability if stability is None else stability,

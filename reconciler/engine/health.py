@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 from reconciler import errors
@@ -17,6 +18,7 @@ from reconciler.reasons import Reason
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
 _PROBE_EVERY = 1.0
+_PROBE_PATIENCE = 30.0  # seconds; what takes longer is no answer
 _SETTLED = timedelta(seconds=10)
 _TOLERATED_RESTARTS = 2  # a service may stumble once over another that is not quite there
 # What of a service's own last words says that the host is at fault.
@@ -28,7 +30,8 @@ _OF_THE_HOST = {
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`reason` is None when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse, DiskFull or ContainerMissing.
+    """`reason` is None when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse, DiskFull, ContainerMissing
+    or Interrupted.
 
     `message` is one line without the container's name; `log` holds its last output lines, `seconds` how long it took.
     """
@@ -46,10 +49,12 @@ class Waiter:
     Healthy is: running, with the health check passed if it has one, and both still so `stability` seconds later, without
     a restart in between. The engine makes its first check only after a whole interval (30 s by default), so the same
     command is also run from here, every second, until it succeeds once. Up to two restarts by the engine are forgiven.
+    When `stop` is set the wait ends, and everything stays as it is.
     """
 
-    def __init__(self, connection: Connection, container: Container, name: str) -> None:
+    def __init__(self, connection: Connection, container: Container, name: str, stop: Event | None = None) -> None:
         self._connection, self._container, self._name = connection, container, name
+        self._stop = stop or Event()
         self._began = time.monotonic()
         self._next_probe = self._began
         self._passed = False
@@ -79,7 +84,8 @@ class Waiter:
                 good_since = None
             if now - self._began > timeout + stability:
                 return self._end(Reason.StartTimeout, f"did not become healthy within {timeout:g} s ({_state(data)})")
-            time.sleep(min(pause, max(good_since + stability - now, 0.01)) if good_since else pause)
+            if self._stop.wait(min(pause, max(good_since + stability - now, 0.01)) if good_since else pause):
+                return Health(False, Reason.Interrupted, "was not waited for to the end", now - self._began)
             pause = min(pause * 1.5, _SLOWEST_LOOK)
 
     def _failure(self, found: Running) -> Health | None:
@@ -117,7 +123,7 @@ class Waiter:
             return False
         command = words if kind == "CMD" else [*(data["Config"].get("Shell") or ("/bin/sh", "-c")), *words]
         try:
-            return execute(self._connection, self._name, command)[0] == 0
+            return execute(self._connection, self._name, command, seconds=_PROBE_PATIENCE, stop=self._stop)[0] == 0
         except errors.ReconcilerError:
             return False
 

@@ -22,6 +22,7 @@ _T = TypeVar("_T")
 _SAME, _CHANGED = 0, 1
 _PARSED = ("Id", "Name", "Image", "Config", "HostConfig", "RestartCount")
 _HEADER = 8
+_GLANCE = 0.2  # seconds between two looks whether anybody still waits for an output
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,21 +268,28 @@ class Observer:
 
 
 def execute(
-    connection: Connection, name: str, command: Iterable[str], *, user: str = "", limit: int = 64 << 10
+    connection: Connection,
+    name: str,
+    command: Iterable[str],
+    *,
+    user: str = "",
+    limit: int = 64 << 10,
+    seconds: float | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[int, str]:
     """Run a command inside a running container: its exit code and the last `limit` bytes of both outputs as text.
 
-    Raises errors.Transient (EngineTimeout) when it has not ended after the connection's timeout: it may still run; and
-    errors.Terminal (ExecFailed) when the engine refuses.
+    Raises errors.Transient (EngineTimeout) when it has not ended after `seconds` (default: the connection's timeout), or `stop`
+    was set before: it may still run; and errors.Terminal (ExecFailed) when the engine refuses.
     """
-    deadline = time.monotonic() + connection.timeout
+    deadline = time.monotonic() + (connection.timeout if seconds is None else seconds)
     words = list(command)
     api: Any = connection.api
     with connection.asking(f"run {words[0]} in {name}", fallback=Reason.ExecFailed):
         created = api.exec_create(name, words, user=user)
         stream = api.exec_start(created["Id"], socket=True)
         try:
-            output = _read_frames(getattr(stream, "_sock", stream), deadline, limit)
+            output = _read_frames(getattr(stream, "_sock", stream), deadline, limit, stop or threading.Event())
         finally:
             stream.close()
         code = api.exec_inspect(created["Id"])["ExitCode"]
@@ -290,15 +298,18 @@ def execute(
     return int(code), said(whole_lines(output, limit))
 
 
-def _read_frames(stream: Any, deadline: float, limit: int) -> bytes:
+def _read_frames(stream: Any, deadline: float, limit: int, stop: threading.Event) -> bytes:
     """Both outputs, from the engine's framed stream: eight bytes of header, of which the last four are the length."""
     pending, output = b"", b""
     while True:
         left = deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or stop.is_set():
             raise TimeoutError
-        stream.settimeout(left)
-        piece = stream.recv(64 << 10)
+        stream.settimeout(min(left, _GLANCE))
+        try:
+            piece = stream.recv(64 << 10)
+        except TimeoutError:
+            continue
         if not piece:
             return output
         pending += piece

@@ -1,6 +1,6 @@
 """Carrying a plan out on this node: what an apply needs is put together, and what it did is looked at once more."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -11,13 +11,15 @@ import structlog
 from reconciler import apply, errors, plan
 from reconciler.apply import FILE_VERBS, Rollback, blame
 from reconciler.engine import Engine
-from reconciler.model import Action, Actual, Container, Desired, Memory, Outcome, Plan, Verb
-from reconciler.node import health_gate, listeners, manifest
+from reconciler.model import Action, Actual, Check, CheckResult, Container, Desired, Memory, Outcome, Plan, Verb
+from reconciler.node import health_gate, listeners, manifest, probe
 from reconciler.node.admission import Admission
+from reconciler.node.flight import Flight, Flights, Landed
 from reconciler.node.observing import Observer, with_previous_files
 from reconciler.node.target import Target
 from reconciler.reasons import Reason
 from reconciler.render import digest
+from reconciler.report import Report
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
 from reconciler.system import files
@@ -25,24 +27,38 @@ from reconciler.system import files
 log = structlog.get_logger()
 
 
+# Seconds that services have to answer after a change: load balancers take a backend back in their own time.
+_SETTLE = health_gate.PATIENCE
+
+
 class Executor:
-    """Carries plans out, one at a time."""
+    """Carries plans out, each as a flight. Its methods are for the passes' thread; what they begin touches nothing but what is safe
+    from several."""
 
     def __init__(
-        self, settings: Settings, state: StateDirectory, engine: Engine, observer: Observer, stop: Event
+        self, settings: Settings, state: StateDirectory, engine: Engine, observer: Observer, flights: Flights
     ) -> None:
         self._settings, self._state, self._engine = settings, state, engine
-        self._observer, self._stop = observer, stop
+        self._observer, self._flights = observer, flights
         self._validator = apply.Validator()
         self._tidied = False
 
-    def apply(
-        self, target: Target, wanted: Plan, actual: Actual, memory: Memory, admission: Admission
-    ) -> tuple[Outcome, ...]:
-        """Carry out the plan that was made of `actual` and `memory`; every outcome is logged as it comes."""
+    def begin(
+        self,
+        target: Target,
+        wanted: Plan,
+        actual: Actual,
+        memory: Memory,
+        admission: Admission,
+        about: Report,
+        *,
+        apart: bool,
+    ) -> Flight | None:
+        """Begin to carry out the plan that was made of `actual` and `memory`; every outcome is logged as it comes. None when there is
+        nothing to do. `about` is the report of the pass, `apart` as in `Flights.begin`."""
         self._tidy(target, memory)
         if wanted.empty:
-            return ()
+            return None
         root = target.desired.config_root
         if any(action.verb in FILE_VERBS for action in wanted.actions):
             _require_safe_root(root)
@@ -50,26 +66,44 @@ class Executor:
         ours = manifest.before_writing(ours, wanted, target.contents, actual)
         self._state.note_written(root, ours)
         self._engine.site = f"{target.desired.site}/{target.desired.host}"
-        self._engine.admit = admission.require
         if target.desired.revision != self._state.memory().revision:
             changes = [action for action in wanted.actions if not action.drift]
             touches = {name for action in changes for name in (action.target, action.container) if name}
             self._state.begin(target.desired.revision, touches)
-        slots = apply.Slots(self._settings.engine.parallel)
+        flight = Flight(target, wanted, replace(about, plan=wanted))
+        basis = replace(_apply_basis(target, actual, memory), written=ours)
+        self._flights.begin(flight, self._carrying_out(flight, basis, memory, admission), apart=apart)
+        return flight
+
+    def _carrying_out(
+        self, flight: Flight, basis: apply.Basis, memory: Memory, admission: Admission
+    ) -> Callable[[Flight], Landed]:
+        """What carries out a flight, in whatever thread."""
+        target, wanted, parallel = flight.target, flight.plan, self._settings.engine.parallel
+        slots = apply.Slots(min(parallel, self._flights.slots or parallel))
+        engine, registry = self._engine.admitting(admission.require), self._observer.registry(target)
+        beside = self._observer.checks_beside(target, self._flights.items())
+        settles = not any(not held.reason.harmless for held in wanted.held)
+
+        def make(checks: Sequence[Check], patience: float, stop: Event) -> tuple[CheckResult, ...]:
+            return probe.make(checks, self._engine, registry, patience=patience, stop=stop)
+
+        changed = [action.container for action in wanted.actions if action.container]
         actions = apply.Actions(
             wanted,
             target.desired,
-            replace(_apply_basis(target, actual, memory), written=ours),
+            basis,
             contents=target.contents,
             files_digest=target.files_digest,
             part_digest=target.part_digest,
-            engine=self._engine,
-            registrations=self._observer.registry(target),
+            engine=engine,
+            registrations=registry,
             store=self._state,
             rollback=kept_files(self._state, target),
             units=apply.Systemd(),
             validator=self._validator,
-            gate=self._gate(target, wanted, memory),
+            gate=health_gate.Gate(target.desired, memory, changed, make, self._state.answered, flight.cut),
+            progress=flight,
             slots=slots,
             who=self._holders,
         )
@@ -78,16 +112,22 @@ class Executor:
             self._state.require_same()  # what cannot be remembered is not done
             return actions(action)
 
-        touched = files_touched(wanted, target.desired)
-        self._state.plain(memory.plain - touched)
-        outcomes = apply.walk(wanted, perform, stop=self._stop, slots=slots, on_outcome=_log_outcome)
-        self._state.plain((memory.plain - touched) | files_plain(outcomes, target.desired, memory))
-        return outcomes
+        def ended(outcome: Outcome) -> None:
+            flight.end(outcome)
+            _log_outcome(outcome)
 
-    def _gate(self, target: Target, wanted: Plan, memory: Memory) -> health_gate.Gate:
-        changed = [action.container for action in wanted.actions if action.container]
-        make = _probing(self._observer, target)
-        return health_gate.Gate(target.desired, memory, changed, make, self._state.answered)
+        def carry_out(flight: Flight) -> Landed:
+            self._state.plain(no_more=files_touched(wanted, target.desired))
+            outcomes = apply.walk(
+                wanted, perform, stop=flight.stop, slots=slots, on_begin=flight.begin, on_outcome=ended
+            )
+            self._state.plain(now=files_plain(outcomes, target.desired, memory))
+            if not settles or any(outcome.result != "done" for outcome in outcomes):
+                return Landed(outcomes)
+            checks = make(beside, _SETTLE, flight.stop)
+            return Landed(outcomes, None if flight.stop.is_set() else checks)
+
+        return carry_out
 
     def _holders(self, message: str, container: Container) -> str:
         """Who has the ports that a message names."""
@@ -113,10 +153,6 @@ def kept_files(state: StateDirectory, target: Target) -> Rollback:
     """The previous files of containers that have not proved themselves yet."""
     root = target.desired.config_root
     return Rollback(state.rollback, Path(root), state.written(root) or {})
-
-
-def _probing(observer: Observer, target: Target) -> health_gate.Make:
-    return lambda checks, patience: observer.probe(target, checks, patience)
 
 
 def _require_safe_root(root: str) -> None:

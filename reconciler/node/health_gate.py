@@ -7,7 +7,7 @@ before does not blame the change, nor does what fails because something beneath 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from threading import Lock
+from threading import Event, Lock
 
 from reconciler import errors
 from reconciler.apply import Health
@@ -17,13 +17,14 @@ from reconciler.reasons import Reason
 PATIENCE = 30.0  # seconds: load balancers take a backend back in their own time
 _SAMPLE_SECONDS = 3.0  # of one check before the change: what hangs does not answer
 
-# Checks and seconds of patience → their results.
-Make = Callable[[Sequence[Check], float], Sequence[CheckResult]]
+# Checks, seconds of patience, and what ends it sooner → their results.
+Make = Callable[[Sequence[Check], float, Event], Sequence[CheckResult]]
 
 
 class Gate:
     """The gate of one apply. `changed` are the containers that it changes, `note` remembers on the disk which checks answered
-    before a container was changed (None: no longer of interest). Safe to use from several threads."""
+    before a container was changed (None: no longer of interest), `cut` is what ends the wait for a container's. Safe to use from
+    several threads."""
 
     def __init__(
         self,
@@ -32,12 +33,13 @@ class Gate:
         changed: Iterable[str],
         make: Make,
         note: Callable[[str, Iterable[str] | None], None],
+        cut: Callable[[str], Event],
     ) -> None:
-        self._desired, self._make, self._note = desired, make, note
+        self._desired, self._make, self._note, self._cut = desired, make, note, cut
         self._answered = dict(memory.answered)
         services = {container.name: container.service for container in desired.containers}
         self._changed = {services[name] for name in changed if name in services}
-        self._below = _services_below(desired.containers)
+        self._below = services_below(desired.containers)
         self._sample: frozenset[str] | None = None
         self._lock = Lock()
 
@@ -49,7 +51,7 @@ class Gate:
         with self._lock:
             if self._sample is None:
                 quick = [replace(check, timeout=min(check.timeout, _SAMPLE_SECONDS)) for check in self._desired.checks]
-                self._sample = frozenset(result.name for result in self._make(quick, 0.0) if result.ok)
+                self._sample = frozenset(result.name for result in self._make(quick, 0.0, Event()) if result.ok)
             self._answered[container.name] = tuple(check.name for check in due if check.name in self._sample)
         self._note(container.name, self._answered[container.name])
 
@@ -59,17 +61,20 @@ class Gate:
 
     def after(self, container: Container) -> Health:
         """Whether all of that answers again. Raises errors.Transient (DependencyNotAnswering) when something beneath the
-        container does not answer either: then nothing can be said of the change."""
+        container does not answer either, and (Interrupted) when it was cut short: then nothing can be said of the change."""
         names = self._answered.get(container.name, ())
         due = [check for check in self._desired.checks if check.name in names]
         if not due:
             return Health(True)
-        wrong = [result for result in self._make(due, PATIENCE) if not result.ok]
+        cut = self._cut(container.name)
+        wrong = [result for result in self._make(due, PATIENCE, cut) if not result.ok]
         if not wrong:
             return Health(True)
+        if cut.is_set():
+            raise errors.Transient(f"{container.name} was not waited for to the end", reason=Reason.Interrupted)
         said = f"{wrong[0].name}: {wrong[0].message}"
         beneath = [check for check in self._desired.checks if self._explains(check, container)]
-        if down := [result for result in self._make(beneath, 0.0) if not result.ok]:
+        if down := [result for result in self._make(beneath, 0.0, cut) if not result.ok]:
             raise errors.Transient(
                 f"{container.name} cannot be judged: {said}; but {down[0].name}: {down[0].message}",
                 reason=Reason.DependencyNotAnswering,
@@ -100,7 +105,7 @@ class Gate:
         return [check for check in self._desired.checks if check.service in above | {own}]
 
 
-def _services_below(containers: Sequence[Container]) -> dict[str, frozenset[str]]:
+def services_below(containers: Sequence[Container]) -> dict[str, frozenset[str]]:
     """Service → every other service that it rests on, by what its containers wait for."""
     service = {container.name: container.service for container in containers}
     direct: dict[str, set[str]] = {}

@@ -7,6 +7,7 @@ what has to be done (`planning.py`), doing it (`applying.py`), what is kept of i
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event
 
@@ -17,8 +18,10 @@ from reconciler.engine import Engine
 from reconciler.git import clone
 from reconciler.git.commits import CommitInfo
 from reconciler.model import Actual, Held, Memory, Outcome, Plan
+from reconciler.node import landing
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.applying import Executor
+from reconciler.node.flight import Flight, Flights, Landed
 from reconciler.node.observing import Observer
 from reconciler.node.planning import Planner
 from reconciler.node.reporting import Reporter
@@ -46,9 +49,10 @@ class Node:
         self.engine = engine or Engine(settings.engine.url, owner="", timeout=settings.engine.timeout)
         self.follower = Follower(settings, self.state, self._validate, self._require_never_here)
         self.aims = Aims(settings, self.state, self._now)
-        self.observer = Observer(settings, self.state, self.engine, self.aims, self._now, self.stop)
-        self.planner = Planner(settings, self.state, self.engine)
-        self.executor = Executor(settings, self.state, self.engine, self.observer, self.stop)
+        self.flights = Flights(self.state.cycle)
+        self.observer = Observer(settings, self.state, self.engine, self.aims, self.flights, self._now, self.stop)
+        self.planner = Planner(settings, self.state, self.engine, self.flights)
+        self.executor = Executor(settings, self.state, self.engine, self.observer, self.flights)
         self.reporter = Reporter(settings, self.state, self.hold, lambda: self.aims.site, forge=forge)
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
@@ -109,11 +113,27 @@ class Node:
 
     def close(self) -> None:
         """Let go of connections; waits a moment for statuses and alerts that are still to be sent."""
+        self._end_flights()
         self.follower.poller.close()
         self.observer.close()
         self.engine.close()
         self.state.let_go()
         self.reporter.close()
+
+    def _end_flights(self) -> None:
+        """The program ends: what is in flight ends at a safe point, and what became of it is told."""
+        self.flights.end()
+        revision, _ = self.in_force if self.flights.flying else ("", "")
+        for flight in self.flights.collect():
+            try:
+                if flight.revision != revision:
+                    landing.record(flight, self.state)
+                    continue
+                landed, seconds = flight.landed, (datetime.now(UTC) - flight.began).total_seconds()
+                told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=seconds)
+                self.reporter.conclude(told)
+            except errors.ReconcilerError as error:
+                log.error("cycle.failed", reason=error.reason, message=str(error))
 
     # --- source: poll, fetch, trust, validate, anchor ------------------------------------------------------------
 
@@ -166,20 +186,32 @@ class Node:
         revision, _ = self.in_force
         return self.aims.aim(revision) if revision else None
 
-    def apply(self, aim: Aim, wanted: Plan, actual: Actual, memory: Memory) -> tuple[Outcome, ...]:
-        """Carry out the plan that was made of `actual` and `memory`."""
+    def take_over(self, aim: Aim) -> None:
+        """See `landing.take_over`."""
+        landing.take_over(self.flights, aim, self.reporter)
+
+    def collect(self, aim: Aim, told: Report) -> tuple[Report, Landed]:
+        """See `landing.collect`."""
+        return landing.collect(self.flights, aim.target, told, self.state)
+
+    def begin(
+        self, aim: Aim, wanted: Plan, actual: Actual, memory: Memory, told: Report, *, apart: bool
+    ) -> Flight | None:
+        """Begin to carry out the plan that was made of `actual` and `memory`; None when there is nothing to do. `apart`: it goes on
+        beside this thread, else all is done when this returns."""
         revision, testing = self.in_force
-        if not wanted.empty and aim.target.desired.revision == revision:
+        if not wanted.empty and aim.target.desired.revision == revision and not self.flights.flying:
             self.reporter.say(pending(revision, len(wanted.actions), testing), aim.target.desired.site)
-        return self.executor.apply(aim.target, wanted, actual, memory, self.planner.admission(aim.target, actual))
+        admission = self.planner.admission(aim.target, actual)
+        return self.executor.begin(aim.target, wanted, actual, memory, admission, told, apart=apart)
 
     def look_again(self, aim: Aim, outcomes: Sequence[Outcome]) -> tuple[Held, ...]:
         """Whether what was done put right what it should have: what did not is remembered, and not acted upon again."""
         if not second_look.looks_again(outcomes):
             return ()
-        memory = self.observer.memory(aim.target)
+        in_flight, memory = self.flights.items(), self.observer.memory(aim.target)
         actual = self.observer.observe(aim.target, memory, deep=second_look.looks_deep(outcomes))
-        again = self.planner.plan(aim, actual, memory)
+        again = self.planner.plan(aim, actual, memory, in_flight)
         found = second_look.stayed(outcomes, again)
         self.state.unachieved(found)
         return second_look.held(again, found)

@@ -1,7 +1,7 @@
 """What is there: the engine, the disk, registrars and checks, looked at as closely as is due."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -14,14 +14,12 @@ from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, 
 from reconciler.node import health_gate, host, probe
 from reconciler.node.aims import Aims
 from reconciler.node.findings import Findings
+from reconciler.node.flight import Flights
 from reconciler.node.target import Target
 from reconciler.registrations.registry import Registry
 from reconciler.render import tokens
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
-
-# Seconds that services have to answer after a change: load balancers take a backend back in their own time.
-_SETTLE = health_gate.PATIENCE
 
 
 class Observer:
@@ -33,12 +31,13 @@ class Observer:
         state: StateDirectory,
         engine: Engine,
         aims: Aims,
+        flights: Flights,
         clock: Callable[[], datetime],
         stop: Event,
     ) -> None:
         self._settings, self._state, self._engine = settings, state, engine
-        self._aims, self._clock, self._stop = aims, clock, stop
-        self._registry: tuple[Target, Registry] | None = None
+        self._aims, self._flights, self._clock, self._stop = aims, flights, clock, stop
+        self._registries: tuple[tuple[Target, Registry], ...] = ()  # of the targets that are in use
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
         self._deep_revision = ""
@@ -97,7 +96,9 @@ class Observer:
     def wants_deep(self, revision: str, memory: Memory) -> tuple[bool, bool]:
         """Whether this pass should be a deep one, and whether that should look into containers: both for a new revision and
         after a pass that did something; else each at its own interval, for a look into a container starts a program there.
-        Whatever did not let itself be looked at is asked in every pass."""
+        Whatever did not let itself be looked at is asked in every pass. Beside what is in flight no pass takes the time."""
+        if self._flights.flying:
+            return False, False
         now, daemon = time.monotonic(), self._settings.daemon
         new = self._deep_revision != revision and memory.revision != revision
         unseen = self._found is not None and bool(self._found.unseen)
@@ -117,37 +118,54 @@ class Observer:
         """Begin anew: the state is another one."""
         self._found = None
 
-    def sick(self, target: Target, actual: Actual, planned: Plan) -> tuple[report.Symptom, ...]:
-        """Containers that run, do not work, and that nothing is done about in this pass."""
-        touched, now = {action.container for action in planned.actions}, self._clock()
+    def sick(
+        self, target: Target, actual: Actual, planned: Plan, in_flight: Iterable[str]
+    ) -> tuple[report.Symptom, ...]:
+        """Containers that run, do not work, and that nothing is done about in this pass, nor in what is in flight."""
+        touched, now = {action.container for action in planned.actions} | {*in_flight}, self._clock()
         seen = [(c, actual.containers.get(c.name)) for c in target.desired.containers if c.name not in touched]
         return tuple(found for container, running in seen if (found := report.sick(container, running, now)))
 
-    def check(self, target: Target, *, deep: bool, changed: bool) -> tuple[CheckResult, ...]:
-        """Whether this host's services answer. All checks are made in a deep pass and, with time to settle, when a change has
-        converged; else those that failed the last time."""
-        due = [c for c in target.desired.checks if deep or changed or c.name in self._failing]
-        results = self.probe(target, due, _SETTLE if changed else 0.0)
-        self._failing = frozenset(result.name for result in results if not result.ok)
+    def check(
+        self, target: Target, settled: Iterable[CheckResult], in_flight: Iterable[str], *, deep: bool
+    ) -> tuple[CheckResult, ...]:
+        """Whether this host's services answer. All checks are made in a deep pass; else those that failed the last time. Those that
+        were made, with time to settle, at the end of what was in flight are `settled`. What rests on something in flight is not
+        asked."""
+        beside = self.checks_beside(target, in_flight)
+        made = {result.name: result for result in settled}
+        due = [c for c in beside if c.name not in made and (deep or c.name in self._failing)]
+        asked = probe.make(due, self._engine, self.registry(target), patience=0.0, stop=self._stop)
+        results = (*(made[c.name] for c in beside if c.name in made), *asked)
+        unasked = self._failing - {result.name for result in results}
+        self._failing = frozenset({*unasked, *(result.name for result in results if not result.ok)})
         return results
 
-    def probe(self, target: Target, checks: Sequence[Check], patience: float) -> tuple[CheckResult, ...]:
-        """Make these checks; `patience` in seconds."""
-        return probe.make(checks, self._engine, self.registry(target), patience=patience, stop=self._stop)
+    def checks_beside(self, target: Target, in_flight: Iterable[str]) -> list[Check]:
+        """The checks that say something while `in_flight` is being changed: of what does not rest on it."""
+        flying = frozenset(in_flight)
+        services = {c.service for c in target.desired.containers if c.name in flying}
+        below = health_gate.services_below(target.desired.containers)
+        return [c for c in target.desired.checks if services.isdisjoint({c.service, *below.get(c.service, ())})]
 
     def registry(self, target: Target) -> Registry:
-        """The registrars of a target; connections are kept as long as the target is the same."""
-        if self._registry is None or self._registry[0] is not target:
-            self.close()
+        """The registrars of a target; connections are kept as long as it, or what is in flight for it, is in use."""
+        used = [target, *(flight.target for flight in self._flights.flying)]
+        kept = [pair for pair in self._registries if any(pair[0] is one for one in used)]
+        for pair in self._registries:
+            if pair not in kept:
+                pair[1].close()
+        if not any(one is target for one, _ in kept):
             bind = partial(tokens.bind, secrets=target.prepared.secrets)
-            self._registry = (target, Registry(target.desired.registrars, bind))
-        return self._registry[1]
+            kept.append((target, Registry(target.desired.registrars, bind)))
+        self._registries = tuple(kept)
+        return next(registry for one, registry in kept if one is target)
 
     def close(self) -> None:
         """Let go of the registrars' connections."""
-        if self._registry:
-            self._registry[1].close()
-        self._registry = None
+        for _, registry in self._registries:
+            registry.close()
+        self._registries = ()
 
 
 def with_previous_files(desired: Desired, memory: Memory) -> Desired:

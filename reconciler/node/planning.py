@@ -1,15 +1,19 @@
 """What has to be done here: desired and actual state, and what this node knows besides, handed to the planner."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from reconciler import plan
 from reconciler.engine import Engine
+from reconciler.gates import Hold
 from reconciler.model import Actual, Memory, Plan
 from reconciler.node import manifest
 from reconciler.node.admission import Admission
 from reconciler.node.aims import Aim
 from reconciler.node.applying import kept_files
+from reconciler.node.flight import Flights
 from reconciler.node.target import Target, host_policy
+from reconciler.reasons import Reason
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
 
@@ -17,13 +21,16 @@ from reconciler.state import StateDirectory
 class Planner:
     """Makes the basis of a plan, once, and the plan."""
 
-    def __init__(self, settings: Settings, state: StateDirectory, engine: Engine) -> None:
-        self._settings, self._state, self._engine = settings, state, engine
+    def __init__(self, settings: Settings, state: StateDirectory, engine: Engine, flights: Flights) -> None:
+        self._settings, self._state, self._engine, self._flights = settings, state, engine, flights
         self._rules = host_policy(settings)
 
-    def plan(self, aim: Aim, actual: Actual, memory: Memory) -> Plan:
-        """What this node would do now, and what it holds back and why."""
-        target = aim.target
+    def plan(self, aim: Aim, actual: Actual, memory: Memory, in_flight: Mapping[str, str] | None = None) -> Plan:
+        """What this node would do now, and what it holds back and why. `in_flight`: see `plan.Basis`, as it was before `actual` was
+        looked at."""
+        target, holds = aim.target, aim.holds
+        if in_flight and self._flights.full:
+            holds = (*holds, Hold(Reason.InFlight, "waits until something of what is in flight has ended"))
         kept = kept_files(self._state, target).kept()
         proved = {applied.id for applied in memory.applied.values()}
         unproved = kept | {name for name, running in actual.containers.items() if running.id not in proved}
@@ -37,7 +44,8 @@ class Planner:
             denied=self.admission(target, actual).denied(target.desired),
             written=manifest.known(self._state.written(root), root, actual, memory),
             touched=self._state.touched,
-            holds=aim.holds,
+            holds=holds,
+            in_flight=in_flight or {},
         )
         if aim.as_before:
             memory = replace(memory, revision=target.desired.revision)

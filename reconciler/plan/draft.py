@@ -25,6 +25,7 @@ from reconciler.model import (
 )
 from reconciler.options import normal
 from reconciler.plan.differences import differences
+from reconciler.plan.in_flight import base, grounded
 from reconciler.plan.order import ordered
 from reconciler.plan.recall import Stale, in_force, quarantined, staleness
 from reconciler.plan.second_look import not_achievable
@@ -47,7 +48,8 @@ class Basis:
     `written` maps a path to the digests (SHA-256) of what this program ever wrote there: nothing else is deleted.
     `unproved` names containers that run and were never seen healthy, `kept` those whose previous files are still kept:
     what an interrupted apply leaves to be done. `touched` names what a revision that was not carried out completely may have changed
-    already: containers, files, registrations.
+    already: containers, files, registrations. `in_flight` maps what is being changed already (container, file, image, job,
+    registration) to what that is at: it is left to whoever is at it.
     """
 
     contents: Mapping[str, bytes] = field(repr=False)
@@ -59,6 +61,7 @@ class Basis:
     kept: frozenset[str] = frozenset()
     written: Mapping[str, Collection[str]] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
+    in_flight: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all_waits(self) -> Hold | None:
@@ -283,7 +286,11 @@ class Draft:
             first = pulls if action.verb in _DISRUPTIVE and not action.drift else ()
             return (*first, *(() if checked else checkers.get(action.service, ())))
 
-        return ordered(
+        whole = [
             replace(action, needs=(*action.needs, *waits(action)))
             for action in sorted(self.actions, key=lambda action: action.verb is not Verb.PULL)
-        )
+        ]
+        if self.basis.in_flight:
+            whole, held = grounded(whole, self.basis.in_flight)
+            self.held = [*(h for h in self.held if base(h.target) not in self.basis.in_flight), *held]
+        return ordered(whole)

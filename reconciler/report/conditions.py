@@ -6,11 +6,11 @@ from datetime import datetime
 from reconciler.model import Condition, Held
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
-from reconciler.report.verdict import about, verdict
+from reconciler.report.verdict import about, doing, verdict
 
 
 def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> tuple[Condition, ...]:
-    """Ready, Stalled, Drifted, Suspended, Testing and SourceReady; `since` is kept while a condition's status does not change."""
+    """Ready, Reconciling, Stalled, Drifted, Suspended, Testing and SourceReady; `since` is kept while a condition's status does not change."""
     since = {c.type: ((c.status, c.reason == Reason.Unknown), c.since) for c in previous}
 
     def condition(type_: str, status: bool, reason: Reason, message: str) -> Condition:
@@ -20,8 +20,10 @@ def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> 
 
     found = verdict(report)
     stalled = (found.reason, found.message) if found.stalled else (Reason.NotStalled, "")
+    under_way = (Reason.Progressing, doing(report, report.ended_at)) if report.under_way else (Reason.Idle, "")
     return (
         condition("Ready", found.ready, found.reason, found.message),
+        condition("Reconciling", report.under_way, *under_way),
         condition("Stalled", found.stalled, *stalled),
         condition("Drifted", *_drifted(report)),
         condition(

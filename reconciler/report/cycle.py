@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from reconciler.model import CheckResult, Condition, Held, Outcome, Plan, Verb
+from reconciler.model import CheckResult, Condition, Held, InFlight, Outcome, Plan, Verb
 from reconciler.reasons import Reason, Standing
 from reconciler.report.cause import Symptom
 from reconciler.report.graph import Graph
@@ -62,6 +62,12 @@ class Report:
     sick: tuple[Symptom, ...] = ()  # containers that run and do not work
     graph: Graph = field(default_factory=dict)  # what rests on what
     wrong: tuple[str, ...] = ()  # Cause.items of the pass before
+    in_flight: tuple[InFlight, ...] = ()  # what goes on beside the passes, the longest first
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the pass ended."""
+        return self.started_at + timedelta(seconds=self.seconds)
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -102,8 +108,16 @@ class Report:
         return tuple(check for check in self.checks if not check.ok)
 
     @property
+    def under_way(self) -> bool:
+        """Whether something is in flight, or waits for what is."""
+        held = self.plan.held if self.plan else ()
+        return bool(self.in_flight) or any(item.reason == Reason.InFlight for item in held)
+
+    @property
     def converged(self) -> bool:
         """Whether the node is now as the accepted commit says."""
+        if self.under_way:
+            return False
         return self.plan is not None and not self.failed and not self._open and self.failure is None
 
     @property
@@ -111,7 +125,12 @@ class Report:
         """Whether all that the accepted commit changes is done: what is not as it says is drift that is left on purpose."""
         if self.converged:
             return True
-        undone = self.failed or self.failure or any(outcome.result == "skipped" for outcome in self.outcomes)
+        undone = (
+            self.under_way
+            or self.failed
+            or self.failure
+            or any(outcome.result == "skipped" for outcome in self.outcomes)
+        )
         held = self.plan.held if self.plan else ()
         left = all(h.reason.harmless or (h.drift and h.reason == Reason.DriftReported) for h in held)
         return self.plan is not None and not undone and left

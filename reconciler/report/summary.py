@@ -9,7 +9,7 @@ from reconciler.model import Outcome, to_json
 from reconciler.phrases import count
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
-from reconciler.report.verdict import State, Verdict, about, verdict
+from reconciler.report.verdict import State, Verdict, about, doing, verdict
 from reconciler.text import printable
 
 DRIFT: Final = "drift: "  # begins the description of a status that is failed for drift alone
@@ -21,7 +21,7 @@ class StatusText:
     """What a commit status says. `key` is equal when nothing new is said, so that it is not posted again."""
 
     commit: str
-    state: Literal["pending", "success", "failed"]
+    state: Literal["pending", "success", "failed", "canceled"]
     description: str
     key: str
     branch: str = ""  # the testing branch that the commit is on; "": the branch
@@ -53,6 +53,13 @@ def pending(revision: str, changes: int, testing: str = "") -> StatusText:
     where = f"testing branch {testing}: " if testing else ""
     description = f"{where}applying {count(changes, 'change')}"
     return StatusText(revision, "pending", description, f"applying {changes}", testing)
+
+
+def superseded(commit: str, by: str, testing: str = "") -> StatusText:
+    """The last word on a commit that a newer one took the place of while it was carried out."""
+    where = f"testing branch {testing}: " if testing else ""
+    description = f"{where}{by[:12]} took its place before it was carried out completely"
+    return StatusText(commit, "canceled", description, f"superseded by {by}", testing)
 
 
 def read_status(state: str, description: str) -> State:
@@ -96,6 +103,8 @@ def _waiting(report: Report, found: Verdict) -> StatusText:
     match found.reason:
         case Reason.Suspended:
             return StatusText(report.revision, "pending", f"suspended: {_line(found.message)}", "suspended")
+        case Reason.Progressing:
+            return StatusText(report.revision, "pending", doing(report), f"in flight: {doing(report)}")
         case Reason.OutsideWindow:
             return StatusText(report.revision, "pending", f"waiting {report.window}", f"waiting {report.window}")
     return StatusText(report.revision, "pending", _line(found.message), f"waiting {found.reason}")
@@ -137,7 +146,7 @@ def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None
     """The history line of a cycle, None when nothing happened that anybody would look for. `new`: its revision is another than
     that of the cycle before."""
     something = report.outcomes or report.refusal or report.failure or report.happened
-    if not something and not (new and report.revision):
+    if not something and not (new and report.revision and not report.under_way):
         return None
     return {
         "at": report.started_at.isoformat(timespec="seconds"),

@@ -5,6 +5,7 @@ Conditions, commit statuses, alerts, the summary of a site's hosts and the repor
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from reconciler.model import Held
@@ -61,6 +62,8 @@ def verdict(report: Report) -> Verdict:
     if cause := find(symptoms, report.graph, report.wrong):
         state = State.DRIFTED if all(symptom.meant for symptom in symptoms) else State.FAILED
         return Verdict(state, cause.root.reason, cause.text, cause)
+    if report.under_way:
+        return Verdict(State.WAITING, Reason.Progressing, doing(report, report.ended_at))
     if waiting := report.waiting:
         first = waiting[0]
         until = f" {report.window}" if first.reason is Reason.OutsideWindow else f": {first_line(first.message)}"
@@ -95,6 +98,17 @@ def _held(held: Held, graph: Graph) -> Symptom:
         return Symptom(registrar, held.reason, f"{registrar} cannot be looked at: {first_line(held.message)}")
     meant = held.drift and held.reason.standing is Standing.WAITING
     return Symptom(held.target, held.reason, about(held.target, first_line(held.message)), meant)
+
+
+def doing(report: Report, now: datetime | None = None) -> str:
+    """What is in flight, in one line; with `now`, for how long. "" when nothing is."""
+    if not report.under_way:
+        return ""
+    if not report.in_flight:
+        return "what was in flight has just ended; the next pass goes on"
+    first, more = report.in_flight[0], len(report.in_flight) - 1
+    passed = f", {max((now - first.since).total_seconds(), 0):.0f} s" if now else ""
+    return f"{first.text}{passed}" + (f" (and {more} more under way)" if more else "")
 
 
 def about(target: str, text: str) -> str:

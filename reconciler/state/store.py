@@ -353,10 +353,13 @@ class StateDirectory:
     def unregistered(self, registration_id: str) -> None:
         self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
 
-    def plain(self, paths: Iterable[str]) -> None:
-        """These files, and no others, hold nothing that this node wrote with a secret."""
-        if (wanted := frozenset(paths)) != self.memory().plain:
-            self._change(lambda m: replace(m, plain=wanted))
+    def plain(self, *, now: Iterable[str] = (), no_more: Iterable[str] = ()) -> None:
+        """These files hold nothing that this node wrote with a secret, and those may do so from now on."""
+        added, gone = frozenset(now), frozenset(no_more)
+        with self._guard:
+            before = (self._read("memory.json", Memory) or Memory()).plain
+            if (before - gone) | added != before:
+                self._change(lambda m: replace(m, plain=(m.plain - gone) | added))
 
     @property
     def begun(self) -> str:

@@ -49,8 +49,8 @@ function differences(rows) {
 
 // --- one node --------------------------------------------------------------------------------------------------------
 
-const GOOD = { Ready: true, Stalled: false, Drifted: false, Suspended: false, Testing: false, SourceReady: true };
-const MILD = new Set(["Suspended", "Testing"]);
+const GOOD = { Ready: true, Reconciling: false, Stalled: false, Drifted: false, Suspended: false, Testing: false, SourceReady: true };
+const MILD = new Set(["Reconciling", "Suspended", "Testing"]);
 const RESULTS = { done: "good", failed: "bad", "rolled-back": "bad", unknown: "bad", skipped: "mild" };
 
 function moodOf(condition) {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -31,9 +32,17 @@ class Bed:
         self.down: set[str] = set()
         self.made: list[list[str]] = []
         self.noted: dict[str, object] = {}
-        self.gate = Gate(replace(SITE, checks=checks), memory or Memory(), changed, self.make, self.noted.__setitem__)
+        self.cut = Event()
+        self.gate = Gate(
+            replace(SITE, checks=checks),
+            memory or Memory(),
+            changed,
+            self.make,
+            self.noted.__setitem__,
+            lambda name: self.cut,
+        )
 
-    def make(self, checks: Sequence[Check], patience: float) -> list[CheckResult]:
+    def make(self, checks: Sequence[Check], patience: float, stop: Event) -> list[CheckResult]:
         self.made.append([check.name for check in checks])
         return [CheckResult(c.name, c.service, c.name not in self.down, "it says no") for c in checks]
 
@@ -49,6 +58,16 @@ def test_what_answered_before_has_to_answer_after() -> None:
     assert verdict.message == "is healthy, and what answered before does not any more: identity login: it says no"
     bed.gate.settled("identity")
     assert bed.noted["identity"] is None and not bed.gate.is_open("identity")
+
+
+def test_cut_short_it_says_nothing_and_what_answered_before_stays_noted() -> None:
+    bed = Bed(["identity"])
+    bed.gate.before(IDENTITY)
+    bed.down = {"identity api"}
+    bed.cut.set()
+    with pytest.raises(errors.Transient) as caught:
+        bed.gate.after(IDENTITY)
+    assert caught.value.reason == "Interrupted" and bed.noted["identity"] and bed.gate.is_open("identity")
 
 
 def test_what_did_not_answer_before_blames_nobody() -> None:

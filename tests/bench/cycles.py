@@ -87,7 +87,7 @@ def _converge(context: Context, count: int, stability: float) -> Iterator[Row]:
         folder = context.folder / f"{number}-{stability:g}"
         with bed(folder, context.engine_url, count, converge=False, stability=stability) as lab:
             parallel = lab.node.settings.engine.parallel
-            with watch.on({"apply": (lab.node, "apply")}), watch.lap():
+            with watch.on({"apply": (lab.node, "begin")}), watch.lap():
                 report = reconcile(lab.node, trigger="start")
             assert report.converged, lines(report)
             target = lab.target()
@@ -144,7 +144,7 @@ def change(context: Context) -> Iterator[Row]:
             "prepare": (aims, "prepare"),
             "observe": (node.observer, "observe"),
             "plan": (node.planner, "plan"),
-            "apply": (node, "apply"),
+            "apply": (node, "begin"),
         }
         for number in range(runs):
             lab.write({"config/bench/rt-bench-00.conf": f"[DEFAULT]\nround = {number + 1}\n"})

@@ -168,6 +168,15 @@ class Running:
         wait_for(lambda: len(self.events(name)) >= count, f"{count} × {name}", seconds)
         return self.events(name)
 
+    def settled(self, seconds: float = 20.0) -> list[dict[str, Any]]:
+        """Wait for a pass after which nothing is in flight any more; returns all such passes."""
+
+        def done() -> list[dict[str, Any]]:
+            return [row for row in self.events("cycle.finished") if row["reason"] != "Progressing"]
+
+        wait_for(done, "a pass with nothing in flight", seconds)
+        return done()
+
     def hangup(self) -> None:
         self.process.send_signal(signal.SIGHUP)
 

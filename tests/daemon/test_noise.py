@@ -79,7 +79,7 @@ def test_an_accepted_commit_that_changes_nothing_is_one_line(node: TestNode) -> 
 def test_only_news_is_logged(node: TestNode) -> None:
     node.push_site(node.name("web"))
     with node.daemon() as daemon:
-        daemon.wait("cycle.finished")
+        daemon.settled()
         for _ in range(3):
             passes = len(daemon.events("cycle.finished"))
             daemon.hangup()
@@ -101,7 +101,7 @@ def test_a_restart_by_hand_is_told_though_it_leaves_nothing_to_do(
     name = node.name("web")
     node.push_site(name)
     with node.daemon() as daemon:
-        daemon.wait("cycle.finished")
+        daemon.settled()
         time.sleep(1.0)  # our own start is no news
         docker_client.containers.get(name).restart(timeout=1)
         wait_for(lambda: f"{name} was restarted by hand at " in node.run("history").stdout, "the history", 30)

@@ -77,7 +77,7 @@ def test_a_real_node_and_a_real_reporter(node: TestNode, tmp_path: Path) -> None
         "message": "", "at": "",
     }  # fmt: skip
     with node.daemon() as daemon:
-        daemon.wait("cycle.finished")
+        daemon.settled()
         address = f"http://127.0.0.1:{port}"
         wait_for(lambda: requests.get(f"{address}/report", timeout=10).status_code == 200, "the report")
         # Nothing else is given away there, and beside the metrics it is as well.

@@ -54,6 +54,7 @@ def conditions(now: datetime) -> tuple[Condition, ...]:
 
     return (
         Condition("Ready", False, Reason.DriftReported, "glance-api: the site reports drift of glance", since(hours=5)),
+        Condition("Reconciling", False, Reason.Idle, "", since(hours=5)),
         Condition("Stalled", False, Reason.NotStalled, "", since(days=12)),
         Condition("Drifted", True, Reason.Drift, "glance-api differs", since(hours=5)),
         Condition("Suspended", False, Reason.Active, "", since(days=12)),

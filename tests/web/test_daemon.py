@@ -20,8 +20,10 @@ def test_the_page_and_a_hook(node: TestNode) -> None:
     first = node.push_site(name)
     with node.daemon() as daemon:
         url = f"http://127.0.0.1:{daemon.wait('daemon.started')[0]['metrics']}"
-        daemon.wait("cycle.finished")
-        wait_for(lambda: requests.get(f"{url}/status.json", timeout=5).json().get("revision"), "the report on the page")
+        daemon.settled()
+        wait_for(
+            lambda: requests.get(f"{url}/status.json", timeout=5).json().get("converged"), "the report on the page"
+        )
         status = requests.get(f"{url}/status.json", timeout=5).json()
         assert status["revision"]["commit"] == first
         assert [c["status"] for c in status["conditions"] if c["type"] == "Ready"] == [True]

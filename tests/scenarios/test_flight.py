@@ -1,0 +1,167 @@
+"""While a change is being proved nothing else waits: drift is healed, and a newer commit takes over. With the real daemon."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.support.lab import HOST, Lab, wait_for
+
+pytestmark = pytest.mark.engine
+
+ADDRESS = "127.0.0.73"
+SLOW, LATER, SIDE = "rt-flight-slow", "rt-flight-later", "rt-flight-side"
+
+_SERVICE = """\
+description: One that proves itself slowly, one that waits for it, and one beside both
+groups: {flight: []}
+containers:
+  rt-flight-slow:
+    @
+    start_timeout: 120
+    healthcheck: {test: ["CMD-SHELL", "grep -q good /etc/slow.conf"], interval: 1, timeout: 2, retries: 100, start_period: 0}
+    files: [{name: slow.conf, content: "{{ word }}\\n", destination: /etc/slow.conf, mode: "0644"}]
+  rt-flight-later:
+    @
+    depends_on: [rt-flight-slow]
+    files: [{name: later.conf, content: "{{ word }}\\n", destination: /etc/later.conf, mode: "0644"}]
+  rt-flight-side:
+    @
+    files: [{name: side.conf, content: "the same\\n", destination: /etc/side.conf, mode: "0644"}]
+"""
+_PLAIN = """\
+group: flight
+    kolla: false
+    image: reconciler-test/busybox:1
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+    stop_timeout: 1
+    stability: 0.2\
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
+    with Lab(tmp_path / "lab", engine_url, name="flight", tls=False) as lab:
+        with lab.config.open("a") as config:
+            config.write('[log]\nformat = "json"\nlevel = "debug"\n')
+        lab.write(
+            {
+                "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: {ADDRESS}}}\n    groups: [flight]\n",
+                "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {ADDRESS}\n",
+                "hosts/ctl1.yml": "word: good\n",
+                "reconciler.yml": f"name: {lab.name}\n",
+                "services/flight/service.yml": _SERVICE.replace("@", _PLAIN),
+                "services/flight/variables.yml": "word: {description: What differs., type: string, default: good}\n",
+            }
+        )
+        yield lab
+
+
+def say(lab: Lab, word: str) -> str:
+    """Push the commit that changes one word."""
+    lab.write({"hosts/ctl1.yml": f"word: {word}\n"})
+    return lab.push(f"it says {word}")
+
+
+def told(lab: Lab) -> dict[str, Any]:
+    """The newest report that is on the disk."""
+    path = lab.state / "report.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def ready(lab: Lab) -> tuple[str, str]:
+    found = next((c for c in told(lab).get("conditions", ()) if c["type"] == "Ready"), {})
+    return found.get("reason", ""), found.get("message", "")
+
+
+def converged(lab: Lab, commit: str) -> Callable[[], bool]:
+    return lambda: told(lab).get("revision") == commit and ready(lab)[0] == "Converged"
+
+
+def being_proved(lab: Lab, commit: str) -> Callable[[], bool]:
+    def found() -> bool:
+        reason, message = ready(lab)
+        return told(lab).get("revision") == commit and reason == "Progressing" and f"waiting for {SLOW}" in message
+
+    return found
+
+
+def test_what_waits_keeps_nothing_waiting(lab: Lab) -> None:
+    with contextlib.closing(docker.DockerClient(base_url=lab.engine_url)) as client, lab.daemon() as process:
+        first = say(lab, "good")
+        wait_for("the site is there", converged(lab, first), 60)
+        before = lab.identities()
+        wrong = say(lab, "bad")
+        wait_for("the change is being proved", being_proved(lab, wrong), 60)
+        assert ready(lab)[1].startswith(f"waiting for {SLOW} to become healthy, ")
+        conditions = {c["type"]: c["status"] for c in told(lab)["conditions"]}
+        assert conditions["Reconciling"] and not conditions["Stalled"] and not conditions["Drifted"]
+
+        # Drift elsewhere is healed meanwhile, and so is what a file's owner does by hand.
+        client.containers.get(SIDE).kill()
+        wait_for("it runs again", lambda: client.containers.get(SIDE).status == "running")
+        side = lab.config_root / SIDE / "side.conf"
+        side.write_text("by hand\n")
+        wait_for("the file is as it was", lambda: side.read_text() == "the same\n")
+        assert being_proved(lab, wrong)(), "the change is proved all the while"
+        assert lab.identities()[SLOW] != before[SLOW] and lab.identities()[LATER] == before[LATER]
+
+        # A newer commit takes over: the gate is cut short, and what was not begun never is.
+        mended = say(lab, "good again")
+        wait_for("the newer commit is carried out", converged(lab, mended), 60)
+        assert (lab.config_root / SLOW / "slow.conf").read_text() == "good again\n"
+        wait_for("the last words", lambda: lab.statuses(wrong)[-1:] and lab.statuses(wrong)[-1][0] == "canceled")
+        wait_for("it is said", lambda: lab.statuses(mended)[-1:] and lab.statuses(mended)[-1][0] == "success")
+        assert f"{mended[:12]} took its place" in lab.statuses(wrong)[-1][1]
+        history = [json.loads(line) for line in (lab.state / "history.jsonl").read_text().splitlines()]
+        of_wrong = {
+            a["line"].split()[0] + ":" + a["line"].split()[1]: a
+            for e in history
+            if e["revision"] == wrong
+            for a in e["actions"]
+            if not a["drift"]
+        }
+        assert of_wrong[f"restart:{SLOW}"]["reason"] == "Superseded"
+        assert of_wrong[f"restart:{LATER}"]["reason"] == "Superseded"
+        restarts = [
+            a
+            for e in history
+            for a in e["actions"]
+            if a["line"].startswith(f"restart    {LATER}") and a["result"] == "done"
+        ]
+        assert len(restarts) == 1, "it was restarted for the newer commit alone"
+        healed = [a["line"] for e in history for a in e["actions"] if a["drift"] and a["result"] == "done"]
+        assert any(line.startswith(f"start      {SIDE}") for line in healed)
+        assert not list((lab.state / "rollback").glob("*")) and not lab.node.state.begun
+        assert process.poll() is None
+    assert lab.reconcile(deep=True).plan.empty  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
+def test_it_may_end_while_something_is_in_flight(lab: Lab, number: int) -> None:
+    """With a gate that was just cut, and while drift beside it is healed: the next start goes on."""
+    with contextlib.closing(docker.DockerClient(base_url=lab.engine_url)) as client:
+        with lab.daemon() as process:
+            wait_for("the site is there", converged(lab, say(lab, "good")), 60)
+            wrong = say(lab, "bad")
+            wait_for("the change is being proved", being_proved(lab, wrong), 60)
+            started = client.containers.get(SLOW).attrs["State"]["StartedAt"]
+            mended = say(lab, "good again")
+            client.containers.get(SIDE).kill()
+            wait_for("the newer commit takes over", lambda: "flight.superseded" in lab.log(), 30)
+            os.kill(process.pid, number)
+            process.wait(20)
+        left = client.containers.get(SLOW)
+        assert left.status == "running" and (left.attrs["State"]["StartedAt"] == started or number == signal.SIGTERM)
+        report = lab.reconcile()
+        assert report.revision == mended and report.converged, f"{report.plan} {report.outcomes}"
+        assert client.containers.get(SIDE).status == "running"
+        assert (lab.config_root / SLOW / "slow.conf").read_text() == "good again\n"
+        assert lab.reconcile(deep=True).plan.empty  # type: ignore[union-attr]
+        assert not list((lab.state / "rollback").glob("*"))
