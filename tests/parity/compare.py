@@ -1,5 +1,6 @@
 """Both renders as keys and values, and the comparison of the two."""
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -161,8 +162,9 @@ def theirs(rendered: Render, root: str = "/etc/kolla") -> Side:
                 role = written.role.replace("_", "-") if _collected(path) else folders[host, folder]
             else:
                 thing, role = f"host file {path}", written.role.replace("_", "-")
-            keys = {"(mode)": f"{written.mode:04o}", **meaning.read(path, written.text)}
-            side.add(host, thing, keys, role or "common")
+            if written.text.strip():  # one that says nothing is none
+                keys = {"(mode)": f"{written.mode:04o}", **meaning.read(path, written.text)}
+                side.add(host, thing, keys, role or "common")
     return side
 
 
@@ -226,9 +228,10 @@ def ours(converted: Converted, secrets: Mapping[str, Any]) -> Side:
             side.add(host, f"container {container.name}", _our_container(container), container.service)
         bound = bind_tree(desired, secrets)
         for file in desired.files:
-            if file.container not in jobs:
+            text = bound[file.path].decode()
+            if file.container not in jobs and text.strip():
                 path = f"{desired.config_root}/{file.path}"
-                keys = {"(mode)": f"{file.mode:04o}", **meaning.read(path, bound[file.path].decode())}
+                keys = {"(mode)": f"{file.mode:04o}", **meaning.read(path, text)}
                 side.add(host, f"file {file.path}", keys, _about(path) or file.service)
         _our_registrations(desired, secrets, side)
     return side
@@ -379,7 +382,7 @@ def table(found: Iterable[Found]) -> str:
 
 def listing(found: Iterable[Found], explained: bool = False) -> Iterator[str]:
     """Every difference: where it is, theirs and ours. What is the same on several hosts is said once."""
-    merged: dict[tuple[str, ...], list[str]] = {}
+    merged: dict[tuple[str, str, str, str, str | None, str | None, str], list[str]] = {}
     for entry in found:
         if entry.verdict == "equal" or (entry.verdict == "explained" and not explained):
             continue
@@ -389,14 +392,16 @@ def listing(found: Iterable[Found], explained: bool = False) -> Iterator[str]:
             entry.item.thing,
             entry.item.key,
             entry.verdict,
-            _shown(entry.theirs),
-            _shown(entry.ours),
+            entry.theirs,
+            entry.ours,
             why,
         )
         merged.setdefault(said, []).append(entry.item.host)
     alone = {(said[1], said[3]) for said in merged if said[2] == WHOLE}
     last = ("", "")
-    for (service, thing, key, verdict, left, right, why), hosts in sorted(merged.items()):
+    for (service, thing, key, verdict, left, right, why), hosts in sorted(
+        merged.items(), key=lambda pair: [str(word) for word in pair[0]]
+    ):
         if key != WHOLE and (thing, verdict) in alone:
             continue
         if (service, thing) != last:
@@ -404,9 +409,19 @@ def listing(found: Iterable[Found], explained: bool = False) -> Iterator[str]:
             last = (service, thing)
         where = f"  [{', '.join(hosts)}]" if hosts != [""] else ""
         yield f"  {verdict:<9} {key}{where}{why}"
-        if key != WHOLE:
-            yield f"            theirs: {left}"
-            yield f"            ours:   {right}"
+        if key == meaning.PROGRAM:
+            yield from _changed(left, right)
+        elif key != WHOLE:
+            yield f"            theirs: {_shown(left)}"
+            yield f"            ours:   {_shown(right)}"
+
+
+def _changed(left: str | None, right: str | None) -> Iterator[str]:
+    """The lines of a program that differ: `-` theirs, `+` ours."""
+    lines = difflib.unified_diff((left or "").splitlines(), (right or "").splitlines(), lineterm="", n=0)
+    for line in lines:
+        if not line.startswith(("---", "+++", "@@")):
+            yield f"            {line[0]} {line[1:]}"
 
 
 def _shown(value: str | None) -> str:

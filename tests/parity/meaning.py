@@ -6,6 +6,7 @@ tags     Apache's and fluentd's `<Tag arg>`, likewise   lines        anything el
 """
 
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 import yaml
 
 Keys = dict[str, str]
+PROGRAM = "(program)"
 
 _HAPROXY = re.compile(r"^(global|defaults|frontend|backend|listen|userlist|peers|resolvers|program)\b", re.MULTILINE)
-_TAG = re.compile(r"^\s*<(/?)([A-Za-z][\w.]*)\s*([^>]*)>\s*$")
+_TAG = re.compile(r"^\s*<(/?)([A-Za-z][\w.]*)\s*(.*)>\s*$")
 _IDENTITY = (
     "dest",
+    "schemaname",
     "name",
     "path",
     "user",
@@ -52,13 +55,15 @@ def _kind(path: str, text: str) -> str:
         return "yaml"
     if (name.endswith(".cfg") and "haproxy" in path) or name == "haproxy.cfg":
         return "haproxy"
-    if text.startswith("#!") or name.endswith((".sh", ".py", ".rc")):
-        return "lines"
+    if text.startswith("#!") or name.endswith((".sh", ".rc")):
+        return "program"
+    if name == "advanced.config":
+        return "erlang"
     if re.fullmatch(r"\[[^\]]+\]", first):
         return "ini"
     if first.startswith("<") or re.search(r"(?m)^\s*<(VirtualHost|source|match|filter)\b", text):
         return "tags"
-    if re.search(r"(?m)^[\w ]+\{\s*$", text) and name.startswith("keepalived"):
+    if re.search(r"(?m)^[^#{}]+\{\s*$", text) and name.startswith(("keepalived", "logrotate")):
         return "blocks"
     if name.endswith((".conf", ".env")) and re.fullmatch(r"[\w.]+\s*=.*", first):
         return "ini"
@@ -110,7 +115,12 @@ def _separator(line: str) -> str:
 
 
 def _json(text: str) -> Keys:
-    return dict(_flat(json.loads(text), ""))
+    content = json.loads(text)
+    if isinstance(content, dict) and "config_files" in content:
+        # kolla_set_configs takes a path with and without a slash too many for the same.
+        for entry in (*content["config_files"], *content.get("permissions", ())):
+            entry.update({key: posixpath.normpath(entry[key]) for key in ("source", "dest", "path") if key in entry})
+    return dict(_flat(content, ""))
 
 
 def _yaml(text: str) -> Keys:
@@ -161,7 +171,7 @@ def _haproxy(text: str) -> Keys:
 def _blocks(text: str) -> Keys:
     found = _Keys()
     outer: list[str] = []
-    for line in text.splitlines():
+    for line in re.sub(r"\s*\n\s*\{", " {", text).splitlines():
         bare = re.sub(r"(^|\s)[#!].*", "", line).strip()
         if bare == "}":
             outer = outer[:-1]
@@ -215,13 +225,28 @@ def _walk(members: list[Any], path: str, found: _Keys) -> None:
         _walk(rest, f"{path}{name}/", found)
 
 
-def _lines(text: str) -> Keys:
-    found: dict[str, int] = {}
+def _bare(text: str) -> Iterator[str]:
+    """The lines that say something, without what only lays them out."""
     for line in text.splitlines():
         bare = " ".join(line.split())
         if bare and not (bare.startswith("#") and not bare.startswith("#!")):
-            found[bare] = found.get(bare, 0) + 1
+            yield bare
+
+
+def _lines(text: str) -> Keys:
+    found: dict[str, int] = {}
+    for line in _bare(text):
+        found[line] = found.get(line, 0) + 1
     return {line: str(count) for line, count in found.items()}
+
+
+def _program(text: str) -> Keys:
+    joined = re.sub(r"\\\n\s*", "", text)  # a line that goes on is one
+    return {PROGRAM: "\n".join(_bare(re.sub(r"(?m)(\d?>>?) +(?=/)", r"\1", joined)))}
+
+
+def _erlang(text: str) -> Keys:
+    return _lines(re.sub(r"\s*([,\[\]{}])[ \t]*", r"\1", re.sub(r"%.*", "", text)))
 
 
 KINDS: Mapping[str, Callable[[str], Keys]] = {
@@ -231,5 +256,7 @@ KINDS: Mapping[str, Callable[[str], Keys]] = {
     "haproxy": _haproxy,
     "blocks": _blocks,
     "tags": _tags,
+    "program": _program,
+    "erlang": _erlang,
     "lines": _lines,
 }

@@ -71,12 +71,11 @@ class Render:
 
 def render(site: Site) -> Render:
     """The oracle's render of a site, from the cache if nothing that it depends on changed."""
-    kept = paths.cache("parity", "renders") / f"{site.name}-{site.release}-{_digest(site)}.json.gz"
-    with environment.locked(kept.with_name(f"{site.name}-{site.release}")):
+    name = f"{site.name}-{site.release}-{_digest(site)}"
+    kept = paths.cache("parity", "renders") / f"{name}.json.gz"
+    with environment.locked(kept.with_name(name)):
         if not kept.exists():
-            made = _run(site)
-            for old in kept.parent.glob(f"{site.name}-{site.release}-*.json.gz"):
-                old.unlink()
+            made = _run(site, paths.cache("parity", "logs") / f"{name}.log")
             part = kept.with_suffix(".part")
             part.write_bytes(gzip.compress(json.dumps(made).encode(), 6))
             part.rename(kept)
@@ -100,14 +99,13 @@ def _digest(site: Site) -> str:
     return made.hexdigest()[:16]
 
 
-def _run(site: Site) -> dict[str, Any]:
+def _run(site: Site, log: Path) -> dict[str, Any]:
     folder, plays = environment.prepare(site.release)
     scratch = Path(tempfile.mkdtemp(prefix="parity-", dir=os.environ.get("TMPDIR") or "/tmp"))
     print(f"kolla-ansible renders {site.name} ({site.release}): this takes minutes, once", file=sys.stderr, flush=True)
     started = time.monotonic()
     try:
         given = _inputs(site, folder, plays, scratch)
-        log = paths.cache("parity", "logs") / f"{site.name}-{site.release}.log"
         _play(folder, plays, scratch, log)
         return {**given, **_outcome(scratch), "seconds": round(time.monotonic() - started, 1)}
     finally:
@@ -317,11 +315,10 @@ def _outcome(scratch: Path) -> dict[str, Any]:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 content[name] = (path.read_bytes().decode(errors="replace"), mode, roles.get((host.name, name), ""))
         files[host.name] = content
-    asked = [line for line in journal if line["module"] not in ("copy", "lineinfile", "blockinfile")]
+    others = ("copy", "lineinfile", "blockinfile", "incomplete")
+    asked = [line for line in journal if line["module"] not in others]
     incomplete = [
-        f"{line['host']}: {line['task']}: {line['args']['_raw_params'].removeprefix('incomplete ')}"
-        for line in asked
-        if str(line["args"].get("_raw_params")).startswith("incomplete ")
+        f"{line['host']}: {line['task']}: {line['args']['said']}" for line in journal if line["module"] == "incomplete"
     ]
     return {"files": files, "journal": asked, "incomplete": sorted(set(incomplete))}
 

@@ -75,7 +75,8 @@ def test_what_means_the_same_has_the_same_keys(path: str) -> None:
             "permissions[/a]/recurse",
         ),
         ("a.yaml", "a: {b: yes}\n", "a: {b: 'yes'}\n", "a/b"),
-        ("run.sh", "a\na\n", "a\n", "a"),
+        ("run.sh", "a\na\n", "a\n", meaning.PROGRAM),
+        ("crontab", "a\na\n", "a\n", "a"),
     ],
 )
 def test_what_differs_is_said_by_its_key(path: str, text: str, changed: str, key: str) -> None:
