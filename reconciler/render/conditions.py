@@ -1,7 +1,7 @@
 """The tests of templates (`is …`): Jinja's own, and Ansible's where Kolla sites use them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from jinja2.runtime import LoopContext, Macro
@@ -9,7 +9,8 @@ from jinja2.utils import Joiner
 
 from reconciler.document import pattern
 from reconciler.document.numbers import plain
-from reconciler.render import meter, methods, values
+from reconciler.render import lookups, meter, methods, values
+from reconciler.render.faults import UnheardError
 from reconciler.render.operations import FILTERS, TESTS, Anything, Flag, Items, Number, Text, Value
 
 
@@ -18,8 +19,18 @@ def is_defined(value: Any) -> bool:
     if isinstance(value, jinja2.Undefined):
         if isinstance(value._undefined_hint, Exception):
             str(value)
+        _heard_of(value)
         return False
     return True
+
+
+def _heard_of(value: jinja2.Undefined) -> None:
+    """Raise UnheardError for a variable of a host (`hostvars[…]`) that nothing defines anywhere."""
+    name = value._undefined_name
+    if isinstance(value._undefined_obj, values.Lazy) and isinstance(name, str):
+        hint = cast(lookups.Sources, meter.current().names).unheard(name)
+        if hint is not None:
+            raise UnheardError(name, 1, hint)
 
 
 @TESTS.add("defined", carries=True)

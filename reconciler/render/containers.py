@@ -1,5 +1,6 @@
 """A container of service.yml → model.Container, read the way kolla-ansible reads its own."""
 
+import ast
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 _VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _DIMENSIONS: Final = "dimensions."
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
+_MAX_LISTED: Final = 10_000  # characters of a health check that is a list as text
 _STRATEGIES: Final = ("COPY_ALWAYS", "COPY_ONCE")
 _KINDS_OF_TEST: Final = ("CMD", "CMD-SHELL", "NONE")
 
@@ -150,11 +152,11 @@ def healthcheck(fields: Fields, kolla: bool) -> Healthcheck | None:
     unknown = sorted(part.raw.keys() - _HEALTHCHECK)
     if unknown:
         part.problem(unknown[0], f"unknown key {unknown[0]!r} of a health check")
-    value = part.value("test")
+    value = _unlisted(part.value("test"))
     off = value in (None, "", [], "NONE", ["NONE"])
     if off:
         return None if kolla else Healthcheck(test=("NONE",))
-    words = part.texts("test")
+    words = tuple(str(item) for item in value if item not in (None, "")) if isinstance(value, list) else ()
     if isinstance(value, list) and words and words[0] not in _KINDS_OF_TEST:
         part.problem("test", f"a test begins with CMD or CMD-SHELL, not with {words[0]!r}", "or write it as one text")
     return Healthcheck(
@@ -164,6 +166,18 @@ def healthcheck(fields: Fields, kolla: bool) -> Healthcheck | None:
         retries=part.integer("retries", 3) or 0,
         start_period=part.duration("start_period", 5.0),
     )
+
+
+def _unlisted(value: Any) -> Any:
+    """A list that was made text, as `{% if … %}{{ test }}{% else %}NONE{% endif %}` of kolla-ansible's defaults makes it."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not (text.startswith("[") and text.endswith("]") and len(text) <= _MAX_LISTED):
+        return value
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+    return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else value
 
 
 def dimensions(fields: Fields) -> dict[str, Any]:

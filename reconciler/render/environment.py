@@ -12,7 +12,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jinja2
 from jinja2 import nodes
@@ -23,8 +23,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from reconciler.errors import SiteInvalid
-from reconciler.render import ansible, formatting, header, meter, methods, tokens, values  # noqa: F401  # ansible fills the table
-from reconciler.render.faults import FilterError, Refused
+from reconciler.render import (  # noqa: F401  # these fill the tables
+    addresses,
+    ansible,
+    formatting,
+    header,
+    identifiers,
+    lookups,
+    meter,
+    methods,
+    tokens,
+    values,
+)
+from reconciler.render.faults import FilterError, Refused, UnheardError
 from reconciler.render.filters import add
 from reconciler.render.methods import StrictUndefined
 from reconciler.render.operations import FILTERS, TESTS, Table
@@ -460,6 +471,7 @@ class Compiled:
     template: jinja2.Template
     expression: bool
     size: int
+    asked: tuple[tuple[str, int], ...] = ()  # names of which it asks whether they are defined, each with its line
 
     def run(self, names: Mapping[str, Any], payer: meter.Meter) -> Any:
         """The text, or the value of the expression. `names` answers every name.
@@ -467,6 +479,10 @@ class Compiled:
         Raises what evaluating raises: jinja2.TemplateError and its like, SiteInvalid of a variable, meter.Exhausted.
         """
         payer.source(self.source, self.size)
+        for name, line in self.asked:
+            payer.spend(1)
+            if name not in names and (hint := cast(lookups.Sources, names).unheard(name)) is not None:
+                raise UnheardError(name, line, hint)
         context = self.template.new_context(names, shared=True)  # type: ignore[arg-type]  # any mapping will do
         with meter.Running(meter.Run(payer, names)):
             if self.expression:
@@ -514,15 +530,31 @@ def _compile(source: str, native: bool, options: header.Options) -> Compiled:
     whole = native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")
     tree = environment.parse(source.strip() if whole else source)
     size = 1 + sum(1 for _ in tree.find_all(nodes.Node))
+    asked = _asked(tree)
     output = tree.body[0] if whole and len(tree.body) == 1 else None
     expression = output.nodes[0] if isinstance(output, nodes.Output) and len(output.nodes) == 1 else None
     if expression is None or isinstance(expression, nodes.TemplateData):
         tree = environment.parse(source) if whole else tree
-        return Compiled(source, environment.from_string(tree), False, size)
+        return Compiled(source, environment.from_string(tree), False, size, asked)
     target = nodes.Name("result", "store", lineno=expression.lineno)
     body = nodes.Template([nodes.Assign(target, expression, lineno=expression.lineno)], lineno=1)
     body.set_environment(environment)
-    return Compiled(source, environment.from_string(body), True, size)
+    return Compiled(source, environment.from_string(body), True, size, asked)
+
+
+def _asked(tree: nodes.Template) -> tuple[tuple[str, int], ...]:
+    """The names of which a text asks whether they are defined, or what to take instead, and that it does not make itself."""
+    parts: list[nodes.Test | nodes.Filter] = [test for test in tree.find_all(nodes.Test) if test.name in _ASKING]
+    parts += [part for part in tree.find_all(nodes.Filter) if part.name in _ASKING]
+    names = {part.node.name: part.lineno for part in parts if isinstance(part.node, nodes.Name)}
+    if names:
+        made = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+        names = {name: line for name, line in names.items() if name not in made and name not in _IMPLIED}
+    return tuple(names.items())
+
+
+_ASKING: Final = frozenset(("defined", "undefined", "default", "d"))
+_IMPLIED: Final = frozenset(("loop", "caller", "varargs", "kwargs", "omit"))
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import collect, environment, header, methods, paths, tokens, values
-from reconciler.render.faults import FilterError, Refused
+from reconciler.render.faults import FilterError, Refused, UnheardError
 from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
@@ -57,6 +57,12 @@ class World:
         self.first: dict[tuple[str, str], tuple[str, Cost]] = {}  # (service, container), kept by placement
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Every name that has a value on some host, or could be given one. `site_…` is known when the site says it anywhere."""
+        networks = {f"{network}_interface_address" for host in self.site.hosts.values() for network in host.addresses}
+        return frozenset((*self.site.catalogue.variables, *self.passwords, *self.site.names(), *networks))
 
     def begin(self, host: str) -> None:
         """Start to render a host: it pays from now on."""
@@ -246,6 +252,10 @@ class Variables(Lazy):
             )
         return value
 
+    def known(self) -> frozenset[str]:
+        """Every name that has a value on some host, or could be given one."""
+        return self._world.known
+
     def site(self) -> Site:
         """The site that the host belongs to."""
         return self._world.site
@@ -288,6 +298,15 @@ class Scope(Lazy):
         yield from dict.fromkeys((*self.own, *self.variables, *_GLOBALS))
 
     # What `lookups.Sources` asks for.
+
+    def unheard(self, name: str) -> str | None:
+        """None when a name has a value on some host, or might have one; else what to do about it."""
+        if name in self or name in self.variables.known():
+            return None
+        return (
+            suggest(name, {*self, *self.variables.known()})
+            or "declare it in the variables.yml of a service, or call it site_…"
+        )
 
     def template(self, name: str, more: Mapping[str, Any]) -> str:
         """The rendered template of the present service, or of `common`. Raises FilterError when neither has it."""
@@ -394,7 +413,9 @@ def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
 def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: int) -> NoReturn:
     """Raise `error` as SiteInvalid with its place in the text that begins at `first_line` of `file`."""
     line, message, hint = _line(error), str(error), ""
-    if isinstance(error, jinja2.UndefinedError):
+    if isinstance(error, UnheardError):
+        hint = error.hint
+    elif isinstance(error, jinja2.UndefinedError):
         match = _UNDEFINED.fullmatch(message)
         if match:
             message, hint = _not_defined(match[1], scope)
@@ -416,7 +437,7 @@ def _not_defined(name: str, scope: Scope) -> tuple[str, str]:
 
 def _line(error: Exception) -> int:
     """The line of the innermost template that an error came through, counted from 1."""
-    if isinstance(error, jinja2.TemplateSyntaxError):
+    if isinstance(error, jinja2.TemplateSyntaxError | UnheardError):
         return error.lineno
     line = 1
     trace = error.__traceback__

@@ -7,3 +7,12 @@ class Refused(Exception):
 
 class FilterError(Exception):
     """An operation cannot do anything with what it was given."""
+
+
+class UnheardError(FilterError):
+    """A text asks whether something is defined that nothing defines anywhere: most likely it is misspelt, or was renamed."""
+
+    def __init__(self, name: str, line: int, hint: str) -> None:
+        super().__init__(f"the name {name[:60]!r} is known nowhere, so that it is never defined")
+        self.lineno = line
+        self.hint = hint

@@ -26,6 +26,9 @@ class Sources(Protocol):
     def overrides(self, patterns: list[str]) -> list[str]:
         """The paths below config/ that are there, in the order of the patterns."""
 
+    def unheard(self, name: str) -> str | None:
+        """None when a name has a value on some host, or might have one; else what to do about it."""
+
 
 def template(name: Any, **more: Any) -> str:
     """Another template of this service (or of `common`), rendered; `more` are names that it sees beside the file's own."""

@@ -106,6 +106,11 @@ class Site:
                 result[name] = Layered(name, layer.value, layer.place, (*below, layer))
         return result
 
+    def names(self) -> frozenset[str]:
+        """Every variable and secret that has a value on some host."""
+        layers = (self._base, *self._groups.values(), *self._hosts.values(), self.passwords)
+        return frozenset(name for layer in layers for name in layer)
+
     def secrets(self, host: str) -> Mapping[str, SecretName]:
         """The secrets that a host uses: passwords.yml, then its groups' from outer to inner, then its own."""
         result: dict[str, SecretName] = {}

@@ -155,6 +155,13 @@ def test_every_option_of_a_container() -> None:
         ("{}", False, Healthcheck(("NONE",))),
         ("{test: [NONE]}", False, Healthcheck(("NONE",))),
         ("{test: NONE, interval: 1, retries: 1, timeout: 1, start_period: 1}", True, None),
+        # as kolla-ansible's own defaults make it, where a list becomes text
+        (
+            "{test: \"{% if true %}{{ ['CMD-SHELL', 'x \\\\'y\\\\''] }}{% else %}NONE{% endif %}\"}",
+            True,
+            Healthcheck(("CMD-SHELL", "x 'y'")),
+        ),
+        ("{test: '[not a list]'}", True, Healthcheck(("CMD-SHELL", "[not a list]"))),
         ("{test: true-thing}", True, Healthcheck(("CMD-SHELL", "true-thing"))),
         (
             "\"{{ {'test': ['CMD-SHELL', 'x'], 'interval': '7'} }}\"",

@@ -126,7 +126,7 @@ def test_a_branch_not_taken_does_no_harm(whole: site.Site) -> None:
 
 def test_a_test_for_definedness_does_not_hide_errors(whole: site.Site) -> None:
     scope = Scope(World(whole).variables("ctl1"))
-    assert render_text("{{ nosuch is defined }} {{ nosuch | default('d') }}", scope, "t") == "False d"
+    assert render_text("{{ must is defined }} {{ must | default('d') }}", scope, "t") == "False d"
     for text in ("{{ bad_name is defined }}", "{{ bad_name | default('d') }}", "{{ bad_name is none }}"):
         with pytest.raises(SiteInvalid, match="'prot' is not defined"):
             render_text(text, scope, "t")
@@ -290,3 +290,48 @@ def test_explain_shows_the_layers(whole: site.Site) -> None:
 def test_explain_knows_what_is_not_there(whole: site.Site, host: str, name: str, words: str) -> None:
     with pytest.raises(SiteInvalid, match=words):
         explain(whole, host, name)
+
+
+# --- names that nobody knows -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{% if site_gpuu is defined %}x{% endif %}", "did you mean 'site_gpu'?"),
+        (
+            "{% if nothing is not defined %}x{% endif %}",
+            "declare it in the variables.yml of a service, or call it site_…",
+        ),
+        ("{{ site_gpuu | default('x') }}", "did you mean 'site_gpu'?"),
+        ("{{ site_gpuu | d('x') }}", "did you mean 'site_gpu'?"),
+        ("{% if false %}{{ site_gpuu is undefined }}{% endif %}", "did you mean 'site_gpu'?"),
+        ("{{ hostvars['ctl2'].site_gpuu is defined }}", "did you mean 'site_gpu'?"),
+        ("{{ hostvars['ctl2']['site_gpuu'] | default('x') }}", "did you mean 'site_gpu'?"),
+    ],
+)
+def test_a_question_about_a_name_that_nobody_knows_is_a_problem(text: str, hint: str) -> None:
+    site = make_site({}, {"hosts/cmp1.yml": "site_gpu: a100"})
+    with pytest.raises(SiteInvalid) as caught:
+        render_text(f"a\n{text}", Scope(World(site).variables("ctl1")), "t.j2")
+    (found,) = caught.value.problems
+    assert "is known nowhere, so that it is never defined" in found.message
+    assert found.hint == hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% if site_gpu is defined %}{{ site_gpu }}{% endif %}",  # another host has it
+        "{{ hostvars['ctl2'].site_gpu | default('') }}",
+        "{% if false %}{% set made = 1 %}{% endif %}{{ 'x' if made is defined }}",
+        "{% for item in [] %}{% else %}{{ 'x' if item is defined }}{% endfor %}",
+        "{% macro m(a) %}{{ '' if a is defined }}{% endmacro %}{{ m() }}",
+        "{{ {}.gone | default('') }}{{ '' if ansible_facts.gone is undefined }}",
+    ],
+)
+def test_a_question_about_a_name_that_somebody_has_is_none(text: str) -> None:
+    site = make_site({}, {"hosts/cmp1.yml": "site_gpu: a100"})
+    assert render_text(text, Scope(World(site).variables("ctl1")), "t.j2") in ("", "x")
+    if "site_gpu is" in text:
+        assert render_text(text, Scope(World(site).variables("cmp1")), "t.j2") == "a100"
