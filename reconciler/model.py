@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from reconciler.foreign import said
 from reconciler.options.table import Options
@@ -382,6 +382,13 @@ class Verb(StrEnum):
     UNREGISTER = "unregister"
 
 
+RUNNING_CONFIGURATION: Final = (
+    "running configuration"  # the field that differs when what runs has not got what its files say
+)
+# What is felt, or cannot be undone, when an action is carried out.
+Hazard = Literal["data-plane", "stateful", "deletion", "prune", "migration", "image", "secret"]
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One field that differs. Values are printable: secrets are shown as tokens."""
@@ -392,6 +399,11 @@ class Difference:
 
     def __post_init__(self) -> None:
         _clean(self, "actual")
+
+    @property
+    def inside(self) -> bool:
+        """Whether only a look into the container shows it."""
+        return self.field == RUNNING_CONFIGURATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +419,8 @@ class Action:
     drift: bool = False
     differences: tuple[Difference, ...] = ()
     diff: str = ""  # unified diff of a file, redacted
-    risks: tuple[str, ...] = ()  # "data-plane", "stateful", "deletion", "prune", "migration", "image", "secret"
+    risks: tuple[Hazard, ...] = ()
+    disables: str = ""  # the systemd unit of another tool that would start the container as well
 
     def __post_init__(self) -> None:
         _clean(self, "cause")

@@ -309,8 +309,8 @@ class Actions:
             raise errors.Transient(
                 f"{action.target} was made anew by another tool while this cycle looked at it", reason=Reason.NotOwned
             )
-        for unit in (d.actual for d in action.differences if d.field == "unit"):
-            self._units.disable(unit)
+        if action.disables:
+            self._units.disable(action.disables)
         self._store.applied(action.target, Applied(identity, started_at, ""))
         self._owned.add(identity)
         return Outcome(action, "done")

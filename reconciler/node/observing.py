@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from threading import Event
 
-from reconciler import plan, report
+from reconciler import report
 from reconciler.apply import blame
 from reconciler.engine import Engine
 from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, Verb
@@ -89,7 +89,7 @@ class Observer:
         """Whether a plan of a pass that did not look everywhere does something for what was found before: look again first."""
         return any(
             action.verb in (Verb.REGISTER, Verb.UNREGISTER)
-            or any(difference.field == plan.INSIDE for difference in action.differences)
+            or any(difference.inside for difference in action.differences)
             for action in planned.actions
         )
 

@@ -5,6 +5,5 @@ from reconciler.plan.draft import Basis
 from reconciler.plan.in_flight import superseded
 from reconciler.plan.preview import as_actual, preview
 from reconciler.plan.recall import in_force, migrated, quarantined
-from reconciler.plan.second_look import INSIDE
 
-__all__ = ["INSIDE", "Basis", "as_actual", "diff", "in_force", "migrated", "preview", "quarantined", "superseded"]
+__all__ = ["Basis", "as_actual", "diff", "in_force", "migrated", "preview", "quarantined", "superseded"]

@@ -1,13 +1,25 @@
 """Containers: adopt, make, replace, or the smallest thing that does it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from reconciler.model import Container, Difference, Failure, File, Held, Running, State, Verb, aside
+from reconciler.model import (
+    RUNNING_CONFIGURATION,
+    Container,
+    Difference,
+    Failure,
+    File,
+    Hazard,
+    Held,
+    Running,
+    State,
+    Verb,
+    aside,
+)
 from reconciler.phrases import few
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
-from reconciler.plan.second_look import INSIDE
 from reconciler.plan.validation import plan_validation
 from reconciler.reasons import Blame, Reason
 
@@ -19,7 +31,7 @@ def plan_container(draft: Draft, container: Container) -> None:
         draft.held.append(Held(name, Reason.PolicyDenied, draft.basis.denied[name]))
         return
     for item in (f"container:{name}", f"container:{aside(name)}", f"image:{container.image}"):
-        if reason := draft.actual.unknown.get(item):
+        if reason := draft.why_unknown(item):
             draft.held.append(Held(name, Reason.Unknown, f"cannot be observed: {reason}"))
             return
     running = draft.actual.containers.get(name)
@@ -126,7 +138,7 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
         )
         draft.held.append(Held(name, Reason.NotOwned, message, found))
         return False
-    if reason := draft.actual.unknown.get("units"):
+    if reason := draft.why_unknown("units"):
         draft.held.append(Held(name, Reason.Unknown, f"cannot tell whether another tool's unit starts it: {reason}"))
         return False
     if not fits:
@@ -135,11 +147,16 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
         cause = "made by another tool, and it need not be made anew"
     else:
         cause = "made by another tool, and just as it should be"
-    unit: tuple[Difference, ...] = ()
+    action = draft.action(Verb.ADOPT, name, cause, container)
     if name in draft.actual.units:
-        cause += f"; disables kolla-{name}-container.service, which would start it as well"
-        unit = (Difference("unit", "disabled", f"kolla-{name}-container.service"),)
-    draft.add(draft.action(Verb.ADOPT, name, cause, container, found=unit))
+        unit = f"kolla-{name}-container.service"
+        action = replace(
+            action,
+            cause=f"{cause}; disables {unit}, which would start it as well",
+            differences=(Difference("unit", "disabled", unit),),
+            disables=unit,
+        )
+    draft.add(action)
     return True
 
 
@@ -178,7 +195,7 @@ def _replace(
     else:
         cause = "its files changed and it copies them only when made"
     draft.pull(container)
-    risks = ("image",) if any(d.field == "image" for d in found) else ()
+    risks: tuple[Hazard, ...] = ("image",) if any(d.field == "image" for d in found) else ()
     draft.add(draft.action(Verb.REPLACE, container.name, cause, container, needs, found, drift=drift, risks=risks))
 
 
@@ -217,14 +234,14 @@ def _inside(draft: Draft, name: str) -> tuple[Difference, ...]:
     """That what runs has not got what its files say. What a restart did not put right is said in every pass, also in those
     that do not look inside."""
     item = f"container:{name}"
-    if why := draft.actual.unknown.get(f"stale:{name}"):
+    if why := draft.why_unknown(f"stale:{name}"):
         message = f"whether it runs with what its files say cannot be told: {why}"
         draft.held.append(Held(name, Reason.Unknown, message))
         return ()
     if said := draft.actual.stale.get(name):
-        return draft.achievable(item, (Difference(INSIDE, "as in its files", said),))
+        return draft.achievable(item, (Difference(RUNNING_CONFIGURATION, "as in its files", said),))
     if not draft.actual.deep:
-        draft.achievable(item, tuple(d for d in draft.memory.unachieved.get(item, ()) if d.field == INSIDE))
+        draft.achievable(item, tuple(d for d in draft.memory.unachieved.get(item, ()) if d.inside))
     return ()
 
 

@@ -16,6 +16,7 @@ from reconciler.model import (
     Desired,
     Difference,
     File,
+    Hazard,
     Held,
     Memory,
     Registration,
@@ -105,6 +106,7 @@ class Draft:
         self.desired, self.actual, self.memory, self.basis = desired, actual, memory, basis
         self.actions: list[Action] = []
         self.held: list[Held] = []
+        self.named: set[str] = set()  # items of `actual.unknown` that something held says are so
         self.files: dict[str, list[File]] = {}
         for file in desired.files:
             self.files.setdefault(file.container, []).append(file)
@@ -131,6 +133,13 @@ class Draft:
                 return False
         self.actions.append(action)
         return True
+
+    def why_unknown(self, item: str) -> str:
+        """Why an item could not be looked at, for whoever is about to say so; "" when it was."""
+        why = self.actual.unknown.get(item, "")
+        if why:
+            self.named.add(item)
+        return why
 
     def unchanged(self, *parts: Container | File | Registration) -> bool:
         """Whether a difference in these is drift: what is asked of them is what was last carried out here, whatever else a new
@@ -252,7 +261,7 @@ class Draft:
         found: tuple[Difference, ...] = (),
         *,
         drift: bool = False,
-        risks: tuple[str, ...] = (),
+        risks: tuple[Hazard, ...] = (),
     ) -> Action:
         more = self.felt(verb, container)
         pull = (
@@ -262,13 +271,16 @@ class Draft:
             verb, target, cause, (*needs, *pull), container.name, container.service, drift, found, "", (*risks, *more)
         )
 
-    def felt(self, verb: Verb, container: Container) -> tuple[str, ...]:
+    def felt(self, verb: Verb, container: Container) -> tuple[Hazard, ...]:
         """The risks of interrupting a container. What it was before counts as well: a change cannot declare itself harmless."""
         if verb not in (Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE):
             return ()
         good = self.memory.last_good
         both = [container, *(c for c in (good.containers if good else ()) if c.name == container.name)]
-        weights = (("data-plane", any(c.data_plane for c in both)), ("stateful", any(c.stateful for c in both)))
+        weights: tuple[tuple[Hazard, bool], ...] = (
+            ("data-plane", any(c.data_plane for c in both)),
+            ("stateful", any(c.stateful for c in both)),
+        )
         return tuple(risk for risk, has in weights if has)
 
     def finish(self) -> tuple[Action, ...]:

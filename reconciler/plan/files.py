@@ -1,6 +1,7 @@
 """Files of containers and jobs: content, mode, what should not be there."""
 
 import json
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from reconciler.model import Action, Container, Difference, File, Held, Verb
@@ -36,7 +37,7 @@ def plan_files(
 
 
 def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]) -> Action | None:
-    if reason := draft.actual.unknown.get(f"file:{file.path}"):
+    if reason := draft.why_unknown(f"file:{file.path}"):
         draft.held.append(Held(file.path, Reason.Unknown, f"cannot be read: {reason}"))
         return None
     state = draft.actual.files.get(file.path)
@@ -51,9 +52,12 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
         difference = Difference("content", "present", found)
         return _write(draft, file, container, needs, cause, difference, drift, None)
     if state.content != wanted:
-        cause = _content_cause(draft, file, state.content)
         difference = Difference("content", "as rendered", "different")
-        return _write(draft, file, container, needs, cause, difference, draft.unchanged(file), state.content)
+        drift, rotated = draft.unchanged(file), _rotated(draft, file)
+        cause = f"a secret rotated: {', '.join(rotated)}" if rotated else "content changed"
+        cause = "drift: edited on the node" if drift else cause
+        write = _write(draft, file, container, needs, cause, difference, drift, state.content)
+        return replace(write, risks=("secret",)) if rotated and not drift else write
     found_mode = (state.mode, state.owner, state.group)
     if found_mode != (file.mode, file.owner, file.group):
         difference = Difference("mode", _mode(file.mode, file.owner, file.group), _mode(*found_mode))
@@ -73,14 +77,12 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
     return None
 
 
-def _content_cause(draft: Draft, file: File, found: bytes | None) -> str:
-    if draft.unchanged(file):
-        return "drift: edited on the node"
+def _rotated(draft: Draft, file: File) -> list[str]:
+    """The secrets in a file that have other values than when it was last written, when nothing else in it changed."""
     previous, good = draft.previous.get(file.path), draft.memory.last_good
     if good is None or previous is None or previous.content != file.content:
-        return "content changed"
-    rotated = [name for name in file.secrets if draft.desired.secrets.get(name) != good.secrets.get(name)]
-    return "a secret rotated: " + ", ".join(rotated) if rotated else "content changed"
+        return []
+    return [name for name in file.secrets if draft.desired.secrets.get(name) != good.secrets.get(name)]
 
 
 def _write(
@@ -96,7 +98,6 @@ def _write(
     known = draft.previous.get(file.path)
     plain = file.path in draft.memory.plain
     text = file_diff(file, draft.basis.contents[file.path], found, known, plain=plain)
-    risks = ("secret",) if "rotated" in cause else ()
     return Action(
         Verb.WRITE,
         file.path,
@@ -107,7 +108,6 @@ def _write(
         drift,
         (difference,),
         text,
-        risks,
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconciler.model import Held, Job, Verb
+from reconciler.model import Hazard, Held, Job, Verb
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
 from reconciler.reasons import Reason
@@ -29,7 +29,7 @@ def plan_job(draft: Draft, job: Job) -> None:
         draft.held.append(Held(job.name, Reason.NotOwned, message))
         return
     for item in (f"job:{job.name}", f"container:{job.name}", f"image:{job.container.image}"):
-        if reason := draft.actual.unknown.get(item):
+        if reason := draft.why_unknown(item):
             draft.held.append(Held(job.name, Reason.Unknown, f"cannot tell whether it was run, or with what: {reason}"))
             return
     if last and not last.succeeded and last.inputs == job.inputs:
@@ -41,5 +41,5 @@ def plan_job(draft: Draft, job: Job) -> None:
     _, before = plan_files(draft, job.name, named, tuple(needs))
     draft.pull(job.container)
     needs += before
-    risks = ("migration",) if job.migration else ()
+    risks: tuple[Hazard, ...] = ("migration",) if job.migration else ()
     draft.add(draft.action(Verb.RUN, job.name, cause, job.container, tuple(needs), risks=risks))

@@ -36,7 +36,7 @@ def plan_registrations(draft: Draft) -> None:
                 )
             )
         else:
-            why = draft.actual.unknown.get(f"registrar:{registration.kind}", "it was not observed")
+            why = draft.why_unknown(f"registrar:{registration.kind}") or "it was not observed"
             draft.held.append(Held(registration.id, Reason.Unknown, why))
     _unregister(draft, {r.id for r in draft.desired.registrations})
 

@@ -44,7 +44,6 @@ def plan_removals(draft: Draft) -> None:
 
 def plan_unseen(draft: Draft) -> None:
     """After everything else: name what could not be looked at and nobody missed so far, so that it is not taken for well."""
-    said = " ".join(held.message for held in draft.held)
     # A registrar that is about to be started is converged to without having been looked at.
     begun = {action.target.partition(":")[0] for action in draft.actions if action.verb is Verb.REGISTER}
     for item, why in draft.actual.unknown.items():
@@ -52,7 +51,7 @@ def plan_unseen(draft: Draft) -> None:
         if kind == "registrar" and target in begun:
             continue
         named = any(held.target == target and held.reason == Reason.Unknown for held in draft.held)
-        if kind in ("container", "file") and not named and why not in said:
+        if kind in ("container", "file") and not named and item not in draft.named:
             draft.held.append(Held(target, Reason.Unknown, f"{kind} {target} cannot be looked at: {why}"))
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from reconciler.model import Action, Actual, Difference, Held, Memory, Outcome, Plan, Verb
 from reconciler.reasons import Reason
 
-INSIDE = "running configuration"  # the field that differs when what runs has not got what its files say
 # Verbs that say how the whole thing is to be: whatever differs right after them is not what somebody else did.
 _WHOLE = frozenset({Verb.CREATE, Verb.REPLACE, Verb.WRITE, Verb.REGISTER})
 _KINDS: Mapping[Verb, str] = {
@@ -36,7 +35,7 @@ def looks_again(outcomes: Iterable[Outcome]) -> bool:
 def looks_deep(outcomes: Iterable[Outcome]) -> bool:
     """Whether only a deep look can tell."""
     return any(
-        outcome.action.verb is Verb.REGISTER or any(d.field == INSIDE for d in outcome.action.differences)
+        outcome.action.verb is Verb.REGISTER or any(d.inside for d in outcome.action.differences)
         for outcome in outcomes
         if outcome.result == "done"
     )
@@ -56,9 +55,7 @@ def stayed(outcomes: Iterable[Outcome], again: Plan) -> Differences:
             whole = any(earlier.verb in _WHOLE for earlier in before)
             asked = {difference for earlier in before for difference in earlier.differences}
             left = tuple(
-                d
-                for d in action.differences
-                if d.field not in _LIVELY and (d in asked or (whole and d.field != INSIDE))
+                d for d in action.differences if d.field not in _LIVELY and (d in asked or (whole and not d.inside))
             )
             if left:
                 found[key] = (*found.get(key, ()), *left)
@@ -91,7 +88,7 @@ def overcome(memory: Memory, actual: Actual, plan: Plan) -> tuple[str, ...]:
 
 
 def _is_deep(differences: tuple[Difference, ...]) -> bool:
-    return any(difference.field == INSIDE for difference in differences)
+    return any(difference.inside for difference in differences)
 
 
 def _key(action: Action) -> str:

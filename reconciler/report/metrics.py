@@ -21,7 +21,6 @@ from reconciler.text import printable
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 _FILES = frozenset({Verb.WRITE, Verb.CHMOD, Verb.DELETE})
 _REGISTRATIONS = frozenset({Verb.REGISTER, Verb.UNREGISTER})
-RUNNING_CONFIGURATION = "running configuration"  # the field of a container that does not run with what its files say
 
 
 class Metrics:
@@ -189,12 +188,12 @@ class Metrics:
         for action in report.plan.actions:
             if action.drift and action.id not in healed:
                 found[action.target] = (_kind(action.verb), action.service)
-                inside |= {action.target for d in action.differences if d.field == RUNNING_CONFIGURATION}
+                inside |= {action.target for d in action.differences if d.inside}
         for held in report.drift:
             kind = "registration" if ":" in held.target else "file" if "/" in held.target else "container"
             owner = held.target.partition("/")[0]
             found[held.target] = (kind, services.get(owner, ""))
-            inside |= {held.target for d in held.differences if d.field == RUNNING_CONFIGURATION}
+            inside |= {held.target for d in held.differences if d.inside}
         if report.deep:
             self._deep = {t: item for t, item in found.items() if item[0] == "registration" or t in inside}
         self.drifted.clear()

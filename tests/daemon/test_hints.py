@@ -11,9 +11,8 @@ import pytest
 from reconciler import errors, settings
 from reconciler.cli.plan import _when
 from reconciler.engine import Engine
-from reconciler.model import Action, Difference, Verb
+from reconciler.model import RUNNING_CONFIGURATION, Action, Difference, Verb
 from reconciler.node import doctor, listeners
-from reconciler.plan import INSIDE
 from reconciler.reasons import Reason
 from tests.daemon.node import TestNode
 from tests.git import servers
@@ -47,7 +46,15 @@ def test_an_engine_that_hangs_is_not_to_be_started(node: TestNode, monkeypatch: 
     [
         (Action(Verb.START, "web", "it stopped"), False),
         (Action(Verb.REGISTER, "mariadb:user:a", "drift"), True),
-        (Action(Verb.RESTART, "web", "drift", differences=(Difference(INSIDE, "as in its files", "other"),)), True),
+        (
+            Action(
+                Verb.RESTART,
+                "web",
+                "drift",
+                differences=(Difference(RUNNING_CONFIGURATION, "as in its files", "other"),),
+            ),
+            True,
+        ),
     ],
 )
 def test_when_something_is_put_right(node: TestNode, action: Action, deep: bool) -> None:

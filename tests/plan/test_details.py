@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.gates import Hold
-from reconciler.model import File, Memory, Mount, Plan, Registrar, Registration, Running, State, aside
+from reconciler.model import File, Memory, Mount, Plan, Registrar, Registration, Running, State, Verb, aside
 from reconciler.node.findings import Findings
 from reconciler.plan import diff
 from reconciler.plan.redact import file_diff
@@ -297,3 +297,39 @@ def test_a_rotated_password_is_a_change_of_what_uses_it() -> None:
     plan = diff(head, gone, memory, basis(head))
     assert {action.target for action in plan.actions} == {user.id, wrapped.id}
     assert [held.target for held in plan.held] == [other.id]
+
+
+@pytest.mark.parametrize("drift", [False, True])
+def test_the_risk_of_a_rotated_secret_follows_from_the_secret_and_not_from_the_words(drift: bool) -> None:
+    """A file may be called whatever it likes, and who edited it on the node rotated nothing."""
+    file = File(
+        "keystone/rotated.conf", "a = <<secret:one>>\n", container="keystone", service="keystone", secrets=("one",)
+    )
+    base = replace(SITE, files=(file,), secrets={"one": "c1"})
+    head = base if drift else replace(base, secrets={"one": "c2"}, revision="r2")
+    actual, memory = converged(replace(base, files=(replace(file, content="a = x\n"),)))
+    contents = replace(basis(replace(head, files=())), contents={file.path: b"a = y\n"})
+    (write, *_) = diff(head, actual, replace(memory, last_good=base), contents).actions
+    assert (write.id, write.risks) == ("write:keystone/rotated.conf", () if drift else ("secret",))
+    assert write.cause == ("drift: edited on the node" if drift else "a secret rotated: one")
+
+
+def test_everything_that_cannot_be_seen_is_named_even_for_the_same_reason() -> None:
+    """What was said of one item says nothing of another, in whatever words."""
+    actual, memory = converged()
+    unseen = {"file:keystone/a.conf": "Permission denied", "file:keystone/b.conf": "Permission denied"}
+    plan = diff(SITE, replace(actual, unknown=unseen), memory, basis(SITE))
+    found = {held.target: held.message for held in plan.held if held.reason is Reason.Unknown}
+    assert found == {
+        path.partition(":")[2]: f"{path.replace(':', ' ')} cannot be looked at: Permission denied" for path in unseen
+    }
+
+
+def test_the_unit_that_adopting_disables_is_a_field() -> None:
+    actual, memory = converged()
+    theirs = replace(actual.containers["keystone"], owned=False)
+    actual = replace(actual, containers={**actual.containers, "keystone": theirs}, units=frozenset({"keystone"}))
+    adopt = next(
+        a for a in diff(SITE, actual, replace(memory, applied={}), basis(SITE)).actions if a.verb is Verb.ADOPT
+    )
+    assert adopt.disables == "kolla-keystone-container.service" and adopt.disables in adopt.cause

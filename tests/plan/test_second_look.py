@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.model import (
+    RUNNING_CONFIGURATION,
     Action,
     Actual,
     Container,
@@ -22,7 +23,7 @@ from reconciler.model import (
     State,
     Verb,
 )
-from reconciler.plan import INSIDE, Basis, diff, second_look
+from reconciler.plan import Basis, diff, second_look
 
 THEN = datetime(2000, 1, 1, tzinfo=UTC)
 WEB = Container("web", "img:1", hostname="a", cpu_shares=512, service="web", config_directory="web", kolla=True)
@@ -112,4 +113,6 @@ def test_looking_deep_only_where_only_that_can_tell() -> None:
     assert not second_look.looks_again(done(Action(Verb.START, "web", "")))
     assert not second_look.looks_deep(done(Action(Verb.CREATE, "web", "")))
     assert second_look.looks_deep(done(Action(Verb.REGISTER, USER.id, "new")))
-    assert second_look.looks_deep(done(Action(Verb.RESTART, "web", "", differences=(Difference(INSIDE, "", ""),))))
+    assert second_look.looks_deep(
+        done(Action(Verb.RESTART, "web", "", differences=(Difference(RUNNING_CONFIGURATION, "", ""),)))
+    )
