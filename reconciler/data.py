@@ -1,6 +1,7 @@
 """Where the program's own data lies (schemas, the catalogue, systemd units, CI files of a site): in the wheel, or beside a checkout."""
 
 import functools
+import hashlib
 import importlib.resources
 import json
 from collections.abc import Mapping
@@ -41,6 +42,18 @@ def services() -> dict[str, bytes]:
         for entry in sorted(folder.rglob("*"))
         if entry.is_file() and not any(part.startswith((".", "__")) for part in entry.relative_to(folder).parts)
     }
+
+
+@functools.cache
+def catalogue_digest() -> str:
+    """SHA-256 of what the services of `services()` say, hexadecimal: equal digests render alike. What only people read in them does
+    not count."""
+    found = hashlib.sha256()
+    for name, content in services().items():
+        inside = name.partition("/")[2]
+        if inside in ("service.yml", "variables.yml") or inside.startswith("templates/"):
+            found.update(f"{name}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()
 
 
 @functools.cache

@@ -165,7 +165,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What should be on one host: a pure function of (commit, host)."""
+    """What should be on one host: a pure function of (commit, host, catalogue).
+
+    `revision`, `program` and `catalogue` say of which: a commit, a version of this program, and the digest of what its catalogue
+    says (SHA-256, hexadecimal).
+    """
 
     site: str
     host: str
@@ -183,6 +187,13 @@ class Desired:
     fixed: Mapping[str, str] = field(default_factory=dict)  # of these, what a commit cannot change → what to do instead
     groups: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
+    program: str = ""
+    catalogue: str = ""
+
+    @property
+    def origin(self) -> tuple[str, str, str]:
+        """What it was made of: equal origins make equal desired states."""
+        return self.revision, self.program, self.catalogue
 
 
 def shared_with(container: Container) -> tuple[str, ...]:
@@ -421,6 +432,7 @@ class Action:
     diff: str = ""  # unified diff of a file, redacted
     risks: tuple[Hazard, ...] = ()
     disables: str = ""  # the systemd unit of another tool that would start the container as well
+    origin: str = ""  # another program that asks for this change: "reconciler 0.3.1 → 0.3.2"; "": a commit does
 
     def __post_init__(self) -> None:
         _clean(self, "cause")
@@ -434,7 +446,8 @@ class Action:
     @property
     def line(self) -> str:
         """The one line that the CLI, the log, the merge-request note and the tests all show."""
-        return printable(f"{self.verb:<10} {self.target}  ({self.cause})")
+        cause = f"{self.origin}: {self.cause}" if self.origin else self.cause
+        return printable(f"{self.verb:<10} {self.target}  ({cause})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,6 +484,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     held: tuple[Held, ...] = ()
     leftovers: tuple[str, ...] = ()  # volumes that nothing uses any more; never removed
+    program: str = ""  # how the program is another one than what was carried out last, or the base, was made by
 
     @property
     def empty(self) -> bool:

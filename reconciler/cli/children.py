@@ -173,7 +173,7 @@ def _base_site(source: Mapping[str, str] | None, gathered: Gathered) -> Site | N
     if source is None:
         return None
     try:
-        return load(files(gathered, "base"))
+        return load(files(gathered, "base"), pinned=False)
     except errors.SiteInvalid as error:
         raise errors.Terminal(
             f"the revision to compare with ({source.get('commit', '')[:12]}) is not valid itself: {error} (give another "

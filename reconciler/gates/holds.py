@@ -31,12 +31,14 @@ class Hold:
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What gates look at. `policy` is the accepted reconciler.yml with its defaults, `mode` the node's own setting, `suspension` what
-    an operator gave as the reason (None: nobody suspended it), `now` a moment with its time zone."""
+    an operator gave as the reason (None: nobody suspended it), `now` a moment with its time zone. `unmade` is why this program
+    cannot make desired state of what is accepted, reason and message (None: it can)."""
 
     policy: Mapping[str, Any]
     mode: str
     suspension: str | None
     now: datetime
+    unmade: tuple[Reason, str] | None = None
 
 
 Gate = Callable[[Situation], Hold | None]
@@ -52,6 +54,15 @@ def report_only(situation: Situation) -> Hold | None:
     return Hold(Reason.ReportOnly, "this node's settings say mode = report") if situation.mode == "report" else None
 
 
+def program_unfit(situation: Situation) -> Hold | None:
+    """The site is pinned to another version of this program, or this one cannot make of it what its nodes are to be."""
+    if situation.unmade is None:
+        return None
+    reason, message = situation.unmade
+    until = message.removeprefix("waits ") if reason is Reason.ProgramPinned else ""
+    return Hold(reason, message, drift=False, keeps_up=True, until=until)
+
+
 def outside_window(situation: Situation) -> Hold | None:
     """The site's changes wait for a maintenance window, or for the end of a freeze."""
     closed = windows.closed(situation.policy, situation.now)
@@ -60,7 +71,7 @@ def outside_window(situation: Situation) -> Hold | None:
     return Hold(Reason.OutsideWindow, f"waits {closed}", drift=closed.drift, keeps_up=True, until=str(closed))
 
 
-GATES: tuple[Gate, ...] = (suspended, report_only, outside_window)
+GATES: tuple[Gate, ...] = (suspended, report_only, program_unfit, outside_window)
 
 
 def holds(situation: Situation) -> tuple[Hold, ...]:

@@ -1,29 +1,34 @@
 """What this node is to be: commits made concrete and judged by this host, and which of them a pass keeps up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from reconciler import errors, gates, plan
+from reconciler import __version__, data, errors, gates, plan
 from reconciler.gates import Hold
-from reconciler.model import Action, Check, Held
-from reconciler.node import policy
+from reconciler.model import Action, Check, Desired, Held
+from reconciler.node import policy as host_rules
 from reconciler.node.target import Target, make_target
 from reconciler.plan import rotation
 from reconciler.reasons import Reason
 from reconciler.registrations.registry import Registry
 from reconciler.render import digest, tokens
+from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.settings import Settings
-from reconciler.source.prepare import prepare
-from reconciler.state import OURS, StateDirectory
+from reconciler.source.prepare import Prepared, prepare, unlock
+from reconciler.state import OURS, Carried, StateDirectory
 from reconciler.system import files
 
 log = structlog.get_logger()
+
+Origin = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +36,22 @@ class Aim:
     """What one pass aims at.
 
     `target` is the accepted revision, or what was last carried out while something holds the accepted one back; then `waiting` is
-    what the accepted one would change. `as_before`: the accepted revision asks for nothing else than what was last carried out, so
-    what differs is drift.
+    what the accepted one would change. `between` as in `plan.Basis`. `program` and `catalogue` are of the program that runs,
+    `change` says how it differs from the one of what was last carried out.
     """
 
     target: Target
     holds: tuple[Hold, ...] = ()
     waiting: tuple[Held, ...] = ()
-    as_before: bool = False
+    between: Desired | None = None
+    program: str = __version__
+    catalogue: str = ""
+    change: str = ""
+
+    @property
+    def waits(self) -> str:
+        """For what, or until when, what is accepted waits; "" when it does not."""
+        return next((hold.until for hold in self.holds if hold.keeps_up), "")
 
     def held_by(self, reason: Reason) -> Hold:
         """The hold of that reason; one without words when there is none."""
@@ -51,7 +64,9 @@ class Aims:
     def __init__(self, settings: Settings, state: StateDirectory, clock: Callable[[], datetime]) -> None:
         self._settings, self._state, self._clock = settings, state, clock
         self._targets: dict[str, Target] = {}  # by commit: those that are in use
-        self._previewed: tuple[tuple[str, str], tuple[Action, ...]] | None = None
+        self._kept: tuple[Carried, Target] | None = None  # what was last carried out, made concrete
+        self._between: tuple[tuple[str, str], Desired | None] | None = None
+        self._previewed: tuple[tuple[Origin, Origin], tuple[Action, ...]] | None = None
 
     @property
     def site(self) -> str:
@@ -60,19 +75,52 @@ class Aims:
 
     def forget(self) -> None:
         """Begin anew: the state is another one."""
-        self._targets = {}
+        self._targets, self._kept = {}, None
 
     def aim(self, revision: str) -> Aim:
         """What to aim at while `revision` is accepted. Raises errors.ReconcilerError."""
-        accepted = self.of(revision)
-        holds = self.holds(accepted)
+        try:
+            accepted = self.of(revision)
+        except errors.Terminal as error:
+            return self._without(revision, error)
+        holds = self.holds(accepted.desired.policy)
         keeps = next((hold for hold in holds if hold.keeps_up), None)
         before = self._before(accepted) if keeps else None
-        waiting = self._changes(before, accepted, keeps) if keeps and before else ()
-        target = before if before and waiting else accepted
-        self._targets = {t.desired.revision: t for t in (accepted, target)}
-        # A commit that changes nothing here need not wait, and what differs all the same is drift.
-        return Aim(target, holds, waiting, as_before=before is not None and not waiting)
+        between = self._rendered_anew(accepted)
+        waiting = self._changes(before, accepted, keeps, between) if keeps and before else ()
+        self._targets = {revision: accepted}
+        if not waiting:
+            # What asks for nothing else here need not wait, and what differs all the same is drift.
+            self._kept = None
+            return self._aim(accepted, accepted, holds, between=between)
+        assert before
+        return self._aim(before, accepted, holds, waiting=waiting)
+
+    def _aim(self, target: Target, accepted: Target, holds: tuple[Hold, ...], **more: Any) -> Aim:
+        made, good = accepted.desired, self._state.memory().last_good
+        change = plan.program_change(good, made)
+        if change and good and good.revision != made.revision:
+            change = f"{change}, and a commit"
+        return Aim(target, holds, program=made.program, catalogue=made.catalogue, change=change, **more)
+
+    def _without(self, revision: str, error: errors.Terminal) -> Aim:
+        """The aim while this program cannot make of the accepted revision what this host is to be: what was last carried out.
+
+        Raises the error itself when that is not known, or was another host's.
+        """
+        carried = self._state.carried
+        if carried is None or carried.desired.host != self._settings.host:
+            raise error
+        try:
+            target = self._remembered(carried, None)
+        except errors.ReconcilerError:
+            raise error from None
+        unmade = error.reason, str(error)
+        holds = self.holds(target.desired.policy, unmade)
+        waiting = tuple(
+            Held(f"commit {revision[:12]}", hold.reason, hold.message) for hold in holds if hold.reason is error.reason
+        )
+        return Aim(target, holds, waiting, catalogue=data.catalogue_digest())
 
     def of(self, commit: str) -> Target:
         """The target of a commit. Raises errors.ReconcilerError."""
@@ -80,42 +128,91 @@ class Aims:
             self._targets[commit] = self._make(commit)
         return self._targets[commit]
 
-    def holds(self, accepted: Target) -> tuple[Hold, ...]:
-        """What holds back what an accepted target asks for, as of now."""
+    def holds(self, policy: Mapping[str, Any], unmade: tuple[Reason, str] | None = None) -> tuple[Hold, ...]:
+        """What holds back what is accepted, as of now. `policy` and `unmade` as in `gates.Situation`."""
         suspension = self._state.suspension
         return gates.holds(
             gates.Situation(
-                policy=accepted.desired.policy,
+                policy=policy,
                 mode=self._settings.mode,
                 suspension=suspension.reason if suspension else None,
                 now=self._clock(),
+                unmade=unmade,
             )
         )
 
     def _before(self, accepted: Target) -> Target | None:
-        """The last revision carried out completely, when nothing was begun since; None: there is none to keep up."""
-        revision = self._state.memory().revision
-        if not revision or revision == accepted.desired.revision or self._state.begun:
+        """What was last carried out completely, when nothing was begun since; None: there is nothing else to keep up."""
+        carried = self._state.carried
+        if carried is None or carried.desired.origin == accepted.desired.origin or self._state.begun:
             return None
         try:
-            return self.of(revision)
+            return self._remembered(carried, accepted)
         except errors.ReconcilerError as error:
-            # Its commit may be gone with a clone that had to be made anew, a key may have changed since.
+            # A key may have changed since, a folder may no longer be allowed.
+            revision = carried.desired.revision
             log.warning("previous.unavailable", revision=revision, reason=error.reason, message=str(error))
             return None
 
-    def _changes(self, before: Target, accepted: Target, hold: Hold) -> tuple[Held, ...]:
+    def _remembered(self, carried: Carried, accepted: Target | None) -> Target:
+        """What was last carried out, made concrete: from memory, whatever its commit would mean to the present program."""
+        if self._kept is None or self._kept[0] is not carried:
+            self.require_root(carried.desired.config_root)
+            secrets = self._secrets(carried, accepted)
+            self._kept = (carried, make_target(Prepared(carried.desired, secrets, locked=carried.locked)))
+        return self._kept[1]
+
+    def _secrets(self, carried: Carried, accepted: Target | None) -> Mapping[str, Secret]:
+        """The values of the secrets that were last carried out."""
+        wanted = carried.desired.secrets.items()
+        if accepted and all(accepted.desired.secrets.get(name) == digest for name, digest in wanted):
+            return accepted.prepared.secrets
+        if carried.locked:
+            return unlock(carried.locked, carried.desired, self._keys)
+        return self.of(carried.desired.revision).prepared.secrets  # a state that did not keep the ciphertexts
+
+    def _rendered_anew(self, accepted: Target) -> Desired | None:
+        """The commit that was carried out last as the present program renders it, where both are others now."""
+        good = self._state.memory().last_good
+        if (
+            good is None
+            or good.revision == accepted.desired.revision
+            or not plan.program_change(good, accepted.desired)
+        ):
+            return None
+        pair = (good.revision, accepted.desired.revision)
+        if self._between is None or self._between[0] != pair:
+            self._between = (pair, None)
+            with suppress(errors.ReconcilerError):  # its commit may be gone, or mean nothing to this program
+                self._between = (pair, self.of(good.revision).desired)
+        return self._between[1]
+
+    def _changes(self, before: Target, accepted: Target, hold: Hold, between: Desired | None) -> tuple[Held, ...]:
         """What the accepted revision asks for and the one before did not."""
-        pair = (before.desired.revision, accepted.desired.revision)
+        pair = (before.desired.origin, accepted.desired.origin)
         if self._previewed is None or self._previewed[0] != pair:
-            found = plan.preview(before.desired, accepted.desired, bind=tokens.bind, part_digest=digest.part_digest)
+            found = plan.preview(
+                before.desired, accepted.desired, bind=tokens.bind, part_digest=digest.part_digest, between=between
+            )
             self._previewed = (pair, found.actions)
-        return tuple(Held(a.target, hold.reason, hold.message, a.differences) for a in self._previewed[1])
+        return tuple(
+            Held(
+                action.target,
+                hold.reason,
+                f"{action.origin}: {hold.message}" if action.origin else hold.message,
+                action.differences,
+            )
+            for action in self._previewed[1]
+        )
+
+    @property
+    def _keys(self) -> sops.Keys:
+        own = self._settings.secrets
+        return sops.Keys(own.age_key_file, own.ssh_key_file, own.program)
 
     def _make(self, commit: str) -> Target:
         own = self._settings
-        keys = sops.Keys(own.secrets.age_key_file, own.secrets.ssh_key_file, own.secrets.program)
-        prepared = prepare(self._state.repository, commit, own.git.path, own.host, keys)
+        prepared = prepare(self._state.repository, commit, own.git.path, own.host, self._keys)
         self.require_root(prepared.desired.config_root)
         if ours := next((f.path for f in prepared.desired.files if f.path.startswith(OURS)), ""):
             raise errors.Terminal(
@@ -129,7 +226,7 @@ class Aims:
     def require_root(self, root: str) -> None:
         """Raises errors.Terminal (PolicyDenied): the folder for files, which a commit chooses, is not one of this host's."""
         allowed = self._settings.policy.config_roots
-        if denied := policy.root_denied(root, allowed, map(str, self._settings.kept_apart())):
+        if denied := host_rules.root_denied(root, allowed, map(str, self._settings.kept_apart())):
             raise errors.Terminal(denied, reason=Reason.PolicyDenied)
         if not any(files.leads_to(Path(path), Path(root)) for path in allowed):
             raise errors.Terminal(
@@ -144,13 +241,16 @@ class Aims:
         memory = self._state.memory()
         refused = rotation.refused(memory.last_good, target.desired) if memory.last_good else {}
         for name, instead in refused.items():
-            if not self._is_same(name, memory.revision, target) and (why := _denied(name, target)):
+            if not self._is_same(name, target) and (why := _denied(name, target)):
                 raise errors.Terminal(f"{rotation.message(name, instead)} ({why})", reason=Reason.RotationRefused)
 
-    def _is_same(self, name: str, revision: str, target: Target) -> bool:
+    def _is_same(self, name: str, target: Target) -> bool:
         """Whether a secret was only encrypted anew."""
+        carried = self._state.carried
+        if carried is None:
+            return False
         try:
-            before = self.of(revision).prepared.secrets.get(name)
+            before = self._secrets(carried, target).get(name)
         except errors.ReconcilerError:  # its commit, or the key for it, may be gone
             return False
         return before is not None and before == target.prepared.secrets.get(name)

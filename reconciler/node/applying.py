@@ -66,7 +66,8 @@ class Executor:
         ours = manifest.before_writing(ours, wanted, target.contents, actual)
         self._state.note_written(root, ours)
         self._engine.site = f"{target.desired.site}/{target.desired.host}"
-        if target.desired.revision != self._state.memory().revision:
+        good = memory.last_good
+        if good is None or good.origin != target.desired.origin:
             changes = [action for action in wanted.actions if not action.drift]
             touches = {name for action in changes for name in (action.target, action.container) if name}
             self._state.begin(target.desired.revision, touches)

@@ -61,7 +61,10 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
             site=target.desired.site,
             containers=len(target.desired.containers),
             suspended=aim.held_by(Reason.Suspended).message,
-            window=aim.held_by(Reason.OutsideWindow).until,
+            window=aim.waits,
+            kept=target.desired.revision,
+            program=aim.program,
+            catalogue=aim.catalogue,
             warnings=target.prepared.warnings,
             subject=commit.subject,
             author=commit.author,
@@ -71,7 +74,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         report, landed = node.collect(aim, report)
         again = node.look_again(aim, landed.outcomes)
         in_flight, memory = node.flights.items(), observer.memory(target)
-        deep, inside = observer.wants_deep(target.desired.revision, memory) if deep is None else (deep, deep)
+        deep, inside = observer.wants_deep(target.desired, memory) if deep is None else (deep, deep)
         actual = observer.observe(target, memory, deep=deep, inside=inside)
         plan = planner.plan(aim, actual, memory, in_flight)
         if not (deep and inside) and observer.acts_on_hearsay(plan):

@@ -9,11 +9,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from reconciler import DISTRIBUTION, errors
+from reconciler import __version__, errors
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -65,7 +64,7 @@ def names() -> tuple[str, ...]:
 
 
 def _versions(settings: Settings) -> Iterator[Check]:
-    yield Check("versions", "ok", f"reconciler {version(DISTRIBUTION)}, Python {'.'.join(map(str, _python()))}")
+    yield Check("versions", "ok", f"reconciler {__version__}, Python {'.'.join(map(str, _python()))}")
     try:
         program = sops.find_program(settings.secrets.program)
         yield Check("versions", "ok", f"sops is {program}")

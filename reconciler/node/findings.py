@@ -12,17 +12,17 @@ from reconciler.model import Actual
 class Findings:
     """What a deep pass found. Passes that do not look that far repeat it, so that what is reported stays reported."""
 
-    revision: str
+    origin: tuple[str, str, str]  # of the desired state that was compared with
     stale: Mapping[str, tuple[str, datetime | None, str]]  # container → id, start, what was said
     registrations: Mapping[str, Mapping[str, Any] | None]
     unknown: Mapping[str, str]  # registrars that did not answer
     unseen: Mapping[str, tuple[str, datetime | None, str]]  # container that could not be looked into → id, start, why
 
     @classmethod
-    def of(cls, revision: str, actual: Actual) -> "Findings":
+    def of(cls, origin: tuple[str, str, str], actual: Actual) -> "Findings":
         found = {name: actual.containers[name] for name in actual.stale if name in actual.containers}
         return cls(
-            revision,
+            origin,
             {name: (running.id, running.started_at, actual.stale[name]) for name, running in found.items()},
             actual.registrations,
             {item: why for item, why in actual.unknown.items() if item.startswith("registrar:")},

@@ -40,7 +40,7 @@ class Observer:
         self._registries: tuple[tuple[Target, Registry], ...] = ()  # of the targets that are in use
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
-        self._deep_revision = ""
+        self._deep_origin = ("", "", "")  # of the desired state that was looked at in depth
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
         self._restless = False  # the last cycle did something: the next looks closely
@@ -53,7 +53,7 @@ class Observer:
             self._engine.also = owner.also  # an operator may have claimed another's meanwhile
         wanted = with_previous_files(target.desired, memory)
         # Adopted containers carry no label of ours, so they are looked for by name as long as we know of them.
-        found = self._found if self._found and self._found.revision == target.desired.revision else None
+        found = self._found if self._found and self._found.origin == target.desired.origin else None
         inside = deep and (inside or found is None)
         actual = host.observe(self._engine, wanted, deep=inside, extra_names=memory.applied)
         adopted = {applied.id for applied in memory.applied.values()}
@@ -68,9 +68,9 @@ class Observer:
             mine = [r for r in target.desired.registrations if r.owner == target.desired.host]
             observed, unknown = self.registry(target).observe(mine, actual)
             actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
-            self._looked, self._deep_revision = time.monotonic(), target.desired.revision
+            self._looked, self._deep_origin = time.monotonic(), target.desired.origin
             self._looked_inside = self._looked if inside else self._looked_inside
-            self._found = Findings.of(target.desired.revision, actual)
+            self._found = Findings.of(target.desired.origin, actual)
             return actual
         return found.added_to(actual) if found else actual
 
@@ -93,14 +93,15 @@ class Observer:
             for action in planned.actions
         )
 
-    def wants_deep(self, revision: str, memory: Memory) -> tuple[bool, bool]:
-        """Whether this pass should be a deep one, and whether that should look into containers: both for a new revision and
+    def wants_deep(self, desired: Desired, memory: Memory) -> tuple[bool, bool]:
+        """Whether this pass should be a deep one, and whether that should look into containers: both for a new desired state and
         after a pass that did something; else each at its own interval, for a look into a container starts a program there.
         Whatever did not let itself be looked at is asked in every pass. Beside what is in flight no pass takes the time."""
         if self._flights.flying:
             return False, False
         now, daemon = time.monotonic(), self._settings.daemon
-        new = self._deep_revision != revision and memory.revision != revision
+        good = memory.last_good
+        new = self._deep_origin != desired.origin and (good is None or good.origin != desired.origin)
         unseen = self._found is not None and bool(self._found.unseen)
         again = daemon.interval if unseen else daemon.deep_interval
         inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= again

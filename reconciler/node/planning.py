@@ -45,12 +45,11 @@ class Planner:
             written=manifest.known(self._state.written(root), root, actual, memory),
             touched=self._state.touched,
             holds=holds,
+            between=aim.between,
             in_flight=in_flight or {},
         )
-        if aim.as_before:
-            memory = replace(memory, revision=target.desired.revision)
         found = plan.diff(target.desired, actual, memory, basis)
-        return replace(found, held=(*found.held, *aim.waiting))
+        return replace(found, held=(*found.held, *aim.waiting), program=aim.change)
 
     def admission(self, target: Target, actual: Actual) -> Admission:
         """The host's word on the containers of `target`, as this pass found the engine."""

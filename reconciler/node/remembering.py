@@ -13,9 +13,9 @@ def remember(state: StateDirectory, target: Target, done: Plan, actual: Actual, 
     And of containers that somebody else started, and that need nothing: with which files they run.
     """
     root = target.desired.config_root
-    known = memory.last_good == target.desired and memory.revision == target.desired.revision
+    known = memory.last_good == target.desired
     if not known or state.begun or state.written(root) is None:
-        state.converged(target.desired, also=[held.target for held in done.held])
+        state.converged(target.desired, target.prepared.locked, [held.target for held in done.held])
         before = manifest.known(state.written(root), root, actual, memory)
         state.note_written(root, manifest.after_converging(before, done, target.contents))
     changed = {action.container for action in done.actions} | {held.target for held in done.held if held.drift}

@@ -41,7 +41,8 @@ class Reporter:
         if self._keeps(finished):
             if news:
                 self._state.save_report(told)
-            new = finished.failure is None and finished.revision != previous.get("revision")
+            made = (previous.get("revision"), previous.get("program", finished.program))
+            new = finished.failure is None and (finished.revision, finished.program) != made
             if entry := report.history_entry(finished, new=new):
                 self._state.record(entry, report.is_repetition)
             self._note_witness()

@@ -3,7 +3,18 @@
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
 from reconciler.plan.in_flight import superseded
+from reconciler.plan.origins import program_change
 from reconciler.plan.preview import as_actual, preview
 from reconciler.plan.recall import in_force, migrated, quarantined
 
-__all__ = ["Basis", "as_actual", "diff", "in_force", "migrated", "preview", "quarantined", "superseded"]
+__all__ = [
+    "Basis",
+    "as_actual",
+    "diff",
+    "in_force",
+    "migrated",
+    "preview",
+    "program_change",
+    "quarantined",
+    "superseded",
+]

@@ -8,6 +8,7 @@ from reconciler.plan.containers import plan_container
 from reconciler.plan.draft import Basis, Draft
 from reconciler.plan.jobs import plan_job
 from reconciler.plan.namespaces import plan_guests
+from reconciler.plan.origins import program_change
 from reconciler.plan.registrations import plan_registrations
 from reconciler.plan.removals import leftovers, plan_removals, plan_unseen
 
@@ -34,4 +35,5 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         actions=actions,
         held=tuple(draft.held),
         leftovers=leftovers(draft),
+        program=program_change(memory.last_good, desired),
     )

@@ -24,10 +24,10 @@ from reconciler.model import (
     Verb,
     shared_with,
 )
-from reconciler.options import normal
 from reconciler.plan.differences import differences
 from reconciler.plan.in_flight import base, grounded
 from reconciler.plan.order import ordered
+from reconciler.plan.origins import by_program, name_of, words, words_of
 from reconciler.plan.recall import Stale, in_force, quarantined, staleness
 from reconciler.plan.second_look import not_achievable
 from reconciler.reasons import Reason
@@ -51,6 +51,8 @@ class Basis:
     what an interrupted apply leaves to be done. `touched` names what a revision that was not carried out completely may have changed
     already: containers, files, registrations. `in_flight` maps what is being changed already (container, file, image, job,
     registration) to what that is at: it is left to whoever is at it.
+    `between` is the commit that was carried out last as the present program renders it, where both the commit and the program are
+    others now: it tells whose a change is.
     """
 
     contents: Mapping[str, bytes] = field(repr=False)
@@ -63,6 +65,7 @@ class Basis:
     written: Mapping[str, Collection[str]] = field(default_factory=dict)
     touched: frozenset[str] = frozenset()
     in_flight: Mapping[str, str] = field(default_factory=dict)
+    between: Desired | None = None
 
     @property
     def all_waits(self) -> Hold | None:
@@ -81,24 +84,6 @@ _ANOTHERS = (
 )
 
 
-def _name(part: Container | File | Registration) -> str:
-    return part.name if isinstance(part, Container) else part.path if isinstance(part, File) else part.id
-
-
-def _words(part: Container | File | Registration) -> object:
-    """What is asked of it, in a form to be compared."""
-    if isinstance(part, Container):
-        return normal.digest(part)
-    return (part.content, part.mode, part.owner, part.group) if isinstance(part, File) else part.fields
-
-
-def _carried_out(good: Desired | None) -> dict[str, object]:
-    if good is None:
-        return {}
-    parts: list[Container | File | Registration] = [*good.containers, *good.files, *good.registrations]
-    return {_name(part): _words(part) for part in parts}
-
-
 class Draft:
     """A plan in the making: what it is made from, what has been gathered, and the one place where policy is applied."""
 
@@ -112,8 +97,8 @@ class Draft:
             self.files.setdefault(file.container, []).append(file)
         good = memory.last_good
         self.previous = {file.path: file for file in good.files} if good else {}
-        self.same_revision = memory.revision == desired.revision
-        self._carried = _carried_out(good)
+        self._carried = words(good)
+        self._origins = by_program(good, desired, basis.between)
         self._rotated = {n for n, digest in desired.secrets.items() if not good or good.secrets.get(n) != digest}
         self.wanted = {container.name for container in desired.containers}
         self.failed = quarantined(desired, memory, basis.part_digest)
@@ -121,6 +106,8 @@ class Draft:
 
     def add(self, action: Action) -> bool:
         """Take an action into the plan, or hold it back by policy. Returns whether it was taken."""
+        if not action.drift and (origin := self._origin(action)):
+            action = replace(action, origin=origin)
         if (wait := self.basis.changes_wait) and not self.mends(action):
             self.hold(action, wait.reason, wait.message)
             return False
@@ -141,14 +128,18 @@ class Draft:
             self.named.add(item)
         return why
 
+    def _origin(self, action: Action) -> str:
+        """Which other program asks for a change; "" when none does."""
+        return self._origins.get(action.target) or self._origins.get(action.container, "")
+
     def unchanged(self, *parts: Container | File | Registration) -> bool:
         """Whether a difference in these is drift: what is asked of them is what was last carried out here, whatever else a new
-        revision asks for."""
-        return self.same_revision or all(self._is_as_before(part) for part in parts)
+        revision or another program asks for."""
+        return all(self._is_as_before(part) for part in parts)
 
     def _is_as_before(self, part: Container | File | Registration) -> bool:
-        name = _name(part)
-        if name in self.basis.touched or self._carried.get(name) != _words(part):
+        name = name_of(part)
+        if name in self.basis.touched or self._carried.get(name) != words_of(part):
             return False
         if isinstance(part, File):
             return self._rotated.isdisjoint(part.secrets)
@@ -168,7 +159,7 @@ class Draft:
         if action.container in self.failed:
             return True  # the last configuration that worked
         if action.verb is Verb.PULL:
-            return self.same_revision or bool(self.memory.applied)  # disturbs nothing, and what is gone may need it
+            return bool(self.memory.applied or self.memory.last_good)  # disturbs nothing, and what is gone may need it
         if action.verb is Verb.START:
             return True
         # A half-carried-out commit: bring back what is gone, unless it would start with files of the commit before.
@@ -177,6 +168,7 @@ class Draft:
         return action.verb is Verb.CREATE and action.target in self.memory.applied and not waiting & files
 
     def hold(self, action: Action, reason: Reason, message: str) -> None:
+        message = f"{action.origin}: {message}" if action.origin else message
         self.held.append(Held(action.target, reason, message, action.differences, action.drift))
 
     def drift_mode(self, action: Action) -> str:

@@ -28,7 +28,7 @@ def plan_files(
         if not draft.wrote(path):
             _foreign(draft, owner, container, path)
             continue
-        drift = draft.same_revision or (path not in draft.previous and path not in draft.basis.touched)
+        drift = path not in draft.previous and path not in draft.basis.touched
         cause = "drift: it is back" if drift else "no longer part of the configuration"
         action = Action(Verb.DELETE, path, cause, needs, container.name, container.service, drift=drift)
         if draft.add(action):

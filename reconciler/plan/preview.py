@@ -17,10 +17,17 @@ _THEN = datetime(2000, 1, 1, tzinfo=UTC)
 Bind = Callable[[str, Mapping[str, str]], str]
 
 
-def preview(base: Desired | None, head: Desired, *, bind: Bind, part_digest: Callable[[Desired, str], str]) -> Plan:
+def preview(
+    base: Desired | None,
+    head: Desired,
+    *,
+    bind: Bind,
+    part_digest: Callable[[Desired, str], str],
+    between: Desired | None = None,
+) -> Plan:
     """What the host would do when the site goes from `base` (None: nothing yet) to `head`.
 
-    `bind` replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
+    `between` is the base's commit as the head's program renders it, where another program made `base`. `bind` replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
     """
     return diff(
         head,
@@ -30,6 +37,7 @@ def preview(base: Desired | None, head: Desired, *, bind: Bind, part_digest: Cal
             contents=_contents(head, bind),
             part_digest={container.name: part_digest(head, container.name) for container in head.containers},
             written=_written(base, bind) if base else {},
+            between=between,
         ),
     )
 

@@ -50,7 +50,7 @@ class Report:
     failure: tuple[Reason, str] | None = None  # (reason, message) of what kept the cycle from planning
     containers: int = 0  # desired on this host
     suspended: str = ""  # the operator's reason
-    window: str = ""  # until when changes wait, and why; "" while they need not
+    window: str = ""  # until when, or for what, changes wait, and why; "" while they need not
     testing: str = ""  # the testing branch that the revision is from; "": the branch
     warnings: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -62,6 +62,9 @@ class Report:
     sick: tuple[Symptom, ...] = ()  # containers that run and do not work
     graph: Graph = field(default_factory=dict)  # what rests on what
     wrong: tuple[str, ...] = ()  # Cause.items of the pass before
+    program: str = ""  # the version of this program that runs, and
+    catalogue: str = ""  # the digest of its catalogue
+    kept: str = ""  # the revision that is kept up: the accepted one, or the one before while that waits
     in_flight: tuple[InFlight, ...] = ()  # what goes on beside the passes, the longest first
 
     @property
@@ -92,6 +95,11 @@ class Report:
         """What the revision asks for and is not done yet, on purpose: a maintenance window has to open, the node only reports."""
         held = self.plan.held if self.plan else ()
         return tuple(h for h in held if h.reason.standing is Standing.WAITING and not h.drift)
+
+    @property
+    def change(self) -> str:
+        """The change of the program as the beginning of a sentence, "" when there is none: "reconciler 0.3.1 → 0.3.2: "."""
+        return f"{self.plan.program}: " if self.plan and self.plan.program else ""
 
     @property
     def quarantined(self) -> tuple[Held, ...]:

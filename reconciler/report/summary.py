@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from reconciler.model import Outcome, to_json
 from reconciler.phrases import count
 from reconciler.reasons import Reason
-from reconciler.report.cycle import Report
+from reconciler.report.cycle import Refusal, Report
 from reconciler.report.verdict import State, Verdict, about, doing, verdict
 from reconciler.text import printable
 
@@ -31,13 +31,8 @@ class StatusText:
 def status_text(report: Report) -> tuple[StatusText, ...]:
     """The statuses that a report asks for: one for the enforced revision, one more for a refused commit."""
     texts = []
-    if refusal := report.refusal:
-        description = f"refused: {_line(refusal.message)}"
-        texts.append(
-            StatusText(
-                refusal.commit, "failed", description, f"refused {refusal.reason}", refusal.branch, refusal.reason
-            )
-        )
+    if report.refusal:
+        texts.append(_refused(report.refusal))
     if report.revision and (text := _enforced(report, found := verdict(report))):
         text = replace(text, reason=found.reason)
         if report.testing:
@@ -46,6 +41,15 @@ def status_text(report: Report) -> tuple[StatusText, ...]:
             )
         texts.append(text)
     return tuple(texts)
+
+
+def _refused(refusal: Refusal) -> StatusText:
+    """What is only for another version of this program is not wrong: it waits."""
+    key = f"refused {refusal.reason}"
+    if refusal.reason == Reason.ProgramPinned:
+        return StatusText(refusal.commit, "pending", _line(refusal.message), key, refusal.branch, refusal.reason)
+    description = f"refused: {_line(refusal.message)}"
+    return StatusText(refusal.commit, "failed", description, key, refusal.branch, refusal.reason)
 
 
 def pending(revision: str, changes: int, testing: str = "") -> StatusText:
@@ -88,9 +92,9 @@ def _enforced(report: Report, found: Verdict) -> StatusText | None:
             healed = sum(1 for outcome in report.changed if outcome.action.drift)
             changed = len(report.changed)
             what = f"{healed} drifted healed" if healed and healed == changed else f"{changed} changed"
-            description = f"{report.containers} containers, {what} in {report.seconds:.1f} s"
-            # A pass that changed nothing says no more than the success before it.
-            return StatusText(commit, "success", description, "converged")
+            description = f"{report.change}{report.containers} containers, {what} in {report.seconds:.1f} s"
+            # A pass that changed nothing says no more than the success before it, unless another program made it so.
+            return StatusText(commit, "success", description, f"{report.change}converged" if changed else "converged")
         case State.WAITING:
             return _waiting(report, found)
         case State.DRIFTED:
@@ -105,8 +109,12 @@ def _waiting(report: Report, found: Verdict) -> StatusText:
             return StatusText(report.revision, "pending", f"suspended: {_line(found.message)}", "suspended")
         case Reason.Progressing:
             return StatusText(report.revision, "pending", doing(report), f"in flight: {doing(report)}")
-        case Reason.OutsideWindow:
-            return StatusText(report.revision, "pending", f"waiting {report.window}", f"waiting {report.window}")
+        case Reason.OutsideWindow | Reason.ProgramPinned:
+            text = f"{report.change}waiting {report.window}"
+            if report.kept == report.revision:  # it has its result: what waits is this program
+                description = f"{report.containers} containers as wanted; {text}"
+                return StatusText(report.revision, "success", description, text)
+            return StatusText(report.revision, "pending", text, text)
     return StatusText(report.revision, "pending", _line(found.message), f"waiting {found.reason}")
 
 
@@ -137,8 +145,9 @@ def _failure(report: Report, first: Outcome) -> StatusText:
     if len(lines) > 1:
         text = f"{text[:110]} | {lines[-1].strip()[:110]}"
     target = first.action.container or first.action.target
+    by = f"{first.action.origin}: " if first.action.origin else ""
     return StatusText(
-        report.revision, "failed", f"{about(target, text)}{back}{more}", f"failed {target} {first.reason}"
+        report.revision, "failed", f"{by}{about(target, text)}{back}{more}", f"failed {target} {first.reason}"
     )
 
 
@@ -154,6 +163,8 @@ def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None
         "subject": report.subject,
         "author": report.author,
         "testing": report.testing,
+        "program": report.program,
+        "change": report.plan.program if report.plan else "",
         "trigger": report.trigger,
         "seconds": round(report.seconds, 2),
         "refused": {"commit": report.refusal.commit, "reason": report.refusal.reason, "message": report.refusal.message}

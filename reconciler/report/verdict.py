@@ -66,8 +66,9 @@ def verdict(report: Report) -> Verdict:
         return Verdict(State.WAITING, Reason.Progressing, doing(report, report.ended_at))
     if waiting := report.waiting:
         first = waiting[0]
-        until = f" {report.window}" if first.reason is Reason.OutsideWindow else f": {first_line(first.message)}"
-        return Verdict(State.WAITING, first.reason, f"{count(len(waiting), 'change')} waiting{until}")
+        timed = first.reason in (Reason.OutsideWindow, Reason.ProgramPinned)
+        until = f" {report.window}" if timed else f": {first_line(first.message)}"
+        return Verdict(State.WAITING, first.reason, f"{report.change}{count(len(waiting), 'change')} waiting{until}")
     if any(outcome.result == "skipped" for outcome in report.outcomes):
         return Verdict(State.WAITING, Reason.Interrupted, "stopped before everything was done; the next cycle goes on")
     return Verdict(State.CONVERGED, Reason.Converged, f"{report.containers} containers as wanted")

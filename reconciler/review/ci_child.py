@@ -46,7 +46,7 @@ def plan(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, 
         return child.answer()
     if argument["base"]:
         try:
-            child.base = site_child.load(site_child.files(gathered, "base"), argument["load_seconds"])
+            child.base = site_child.load(site_child.files(gathered, "base"), argument["load_seconds"], pinned=False)
         except SiteInvalid as error:
             child.base_problems += error.problems
     child.plan_share()
@@ -136,7 +136,7 @@ class _Child:
 
     def _render(self, site: Site, host: str, revision: str, problems: list[Problem]) -> Desired | None:
         try:
-            made = render(site, host, revision, self.worlds.setdefault(revision, World(site)))
+            made = prepare.stamped(render(site, host, revision, self.worlds.setdefault(revision, World(site))))
         except SiteInvalid as error:
             problems += error.problems
             return None

@@ -11,6 +11,7 @@ from reconciler.document.grammar import Grammar, defaults, suggest
 from reconciler.document.yaml import Document
 from reconciler.errors import MAX_PROBLEMS, Problem, SiteInvalid
 from reconciler.model import Container
+from reconciler.site import pin
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
 _FIELDS: Final = frozenset(
@@ -62,6 +63,9 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue) -> 
         if name not in fixed:
             message = f"{name!r} in changed_by_hand is no secret that a commit cannot change"
             yield document.place(("changed_by_hand", index)).problem(message, suggest(name, fixed) or "leave it out")
+    if policy["requires"] and pin.specifiers(policy["requires"]) is None:
+        message = f"{policy['requires']!r} names no versions of this program"
+        yield document.place(("requires",)).problem(message, "write for example '>=0.3,<0.4', or one version")
     yield from _times(document, policy)
 
 

@@ -7,17 +7,18 @@ Nothing else of the program touches what a stranger wrote into a repository, and
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler import data, errors
+from reconciler import __version__, data, errors
 from reconciler.git import content
 from reconciler.model import Desired
 from reconciler.reasons import Reason
 from reconciler.secret import Secret
 from reconciler.secrets import sops
+from reconciler.secrets.locked import Locked
 from reconciler.system import run, walls
 from reconciler.text import encodable
 
@@ -35,20 +36,12 @@ _HOSTS_PER_CHILD = 12
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Desired state of a host, and the values of the secrets it uses, by the names its tokens have."""
+    """Desired state of a host, and the values of the secrets it uses, by the names its tokens have; `locked` is what they are in."""
 
     desired: Desired
     secrets: Mapping[str, Secret]
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """An encrypted file: its name, its bytes (base64), and for whom it says that it is encrypted."""
-
-    name: str
-    content: str
-    recipients: tuple[str, ...] = ()
+    locked: tuple[Locked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,7 @@ def prepare_source(source: content.Given, revision: str, host: str, keys: sops.K
     )
     if answer.desired.host != host or answer.desired.revision != revision:
         raise errors.Terminal("the child process answers for another host or revision", reason=Reason.ChildFailed)
-    return Prepared(answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings)
+    return Prepared(answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings, answer.locked)
 
 
 def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[str, Secret]:
@@ -109,6 +102,11 @@ def shipped() -> "Catalogue":
     from reconciler import catalogue
 
     return catalogue.load(data.services(), "catalogue")
+
+
+def stamped(desired: Desired) -> Desired:
+    """With what made it, besides the commit: this program, and the catalogue that ships with it."""
+    return replace(desired, program=__version__, catalogue=data.catalogue_digest())
 
 
 def load(content: Mapping[str, bytes]) -> "Site":

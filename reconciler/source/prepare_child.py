@@ -8,9 +8,10 @@ from reconciler import errors
 from reconciler.model import Desired, to_json
 from reconciler.reasons import Reason
 from reconciler.secrets import sops
+from reconciler.secrets.locked import Locked
 from reconciler.site import Site
 from reconciler.source import site_child
-from reconciler.source.prepare import Answer, Locked
+from reconciler.source.prepare import Answer
 from reconciler.source.site_child import Content, gather, warm
 
 __all__ = ["desired", "gather", "locked", "warm"]

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
-from reconciler import data
+from reconciler import __version__, data
 from reconciler.errors import SiteInvalid
 from reconciler.git import tree
 from reconciler.model import Desired
 from reconciler.render import World
 from reconciler.render import render as render_host
-from reconciler.site import Site
+from reconciler.site import Site, pin
 from reconciler.source import prepare
 from reconciler.source.prepare import HOST_SECONDS, LOAD_SECONDS
 from reconciler.system.alarm import Alarm
@@ -45,6 +45,7 @@ def warm(_: str) -> None:
         codecs.lookup(name)
     prepare.shipped()
     data.time_zones()
+    data.catalogue_digest()
     for path in data.path("schemas").glob("*.schema.json"):
         data.schema(path.name.removesuffix(".schema.json"))
     with_a_problem: Content = {"inventory.yml": b"hosts: {a: {addresses: {network: x}, grups: []}}\n"}
@@ -72,14 +73,17 @@ def files(gathered: Mapping[str, Content | SiteInvalid], name: str) -> Content:
     return found
 
 
-def load(files: Content, seconds: float = LOAD_SECONDS) -> Site:
-    """Validate a site's files. Raises errors.SiteInvalid, errors.Terminal (LimitExceeded)."""
+def load(files: Content, seconds: float = LOAD_SECONDS, *, pinned: bool = True) -> Site:
+    """Validate a site's files. Raises errors.SiteInvalid, errors.Terminal (LimitExceeded; ProgramPinned, unless `pinned` is false:
+    for what is only compared with)."""
     more = _PER_FILE * len(files) + _PER_MIB * min(sum(map(len, files.values())) / (1 << 20), 1.0)
     with Alarm(seconds + more, "reading and validating the site"):
+        if pinned:
+            pin.require(files, __version__)
         return prepare.load(files)
 
 
 def render(site: Site, host: str, revision: str, world: World | None = None, seconds: float = HOST_SECONDS) -> Desired:
     """Desired state of a host. Raises errors.SiteInvalid, errors.Terminal (LimitExceeded)."""
     with Alarm(seconds, f"the host {host}"):
-        return render_host(site, host, revision, world)
+        return prepare.stamped(render_host(site, host, revision, world))

@@ -1,12 +1,13 @@
 """What the node must remember between cycles, crash-safe."""
 
 from reconciler.state.hold import OURS, STATE_FAULTS, Hold, Witness
-from reconciler.state.store import Anchor, Owner, StateDirectory, Suspension, Trial
+from reconciler.state.store import Anchor, Carried, Owner, StateDirectory, Suspension, Trial
 
 __all__ = [
     "OURS",
     "STATE_FAULTS",
     "Anchor",
+    "Carried",
     "Hold",
     "Owner",
     "StateDirectory",

@@ -6,7 +6,7 @@
     testing.json     present while a testing branch is tried: its commit
     begun.json       present while a revision is carried out in part: the revision, and what it may have changed
     memory.json      what was applied, jobs run, quarantine, registrations made
-    last-good.json   desired state of the last complete apply; holds no secret
+    last-good.json   desired state of the last complete apply, and the ciphertexts of its secrets; holds no secret
     report.json      what the last cycle found and did
     suspend.json     present while suspended
     posted.json      commit statuses posted (kept by forge/)
@@ -36,6 +36,7 @@ from filelock import FileLock, Timeout
 from reconciler import errors
 from reconciler.model import Applied, Desired, Difference, Failure, JobResult, Memory, Registration, from_json, to_json
 from reconciler.reasons import Reason
+from reconciler.secrets.locked import Locked
 from reconciler.system import files
 
 T = TypeVar("T")
@@ -81,6 +82,15 @@ class Trial:
 @dataclass(frozen=True, slots=True)
 class _Written:
     roots: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)  # config root → path → digests
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What was last carried out here: desired state, and the ciphertexts of the secrets it uses. It holds no secret, and needs
+    neither the commit nor the catalogue that it was made of to be kept up."""
+
+    desired: Desired
+    locked: tuple[Locked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +220,8 @@ class StateDirectory:
 
     def _labels_before(self) -> tuple[str, ...]:
         """The label that versions without a key gave to the containers of this very memory: `<site>/<host>`."""
-        good = self._read("last-good.json", Desired)
-        if good is not None:
-            return (f"{good.site}/{good.host}",)
+        if carried := self.carried:
+            return (f"{carried.desired.site}/{carried.desired.host}",)
         if self._json("memory.json") is None:
             return ()
         told = self._json("report.json") or {}
@@ -298,7 +307,13 @@ class StateDirectory:
         """Everything planning needs to know. Raises errors.Terminal (StateCorrupt)."""
         with self._guard:
             memory = self._read("memory.json", Memory) or Memory()
-            return replace(memory, last_good=self._read("last-good.json", Desired))
+            carried = self.carried
+            return replace(memory, last_good=carried.desired if carried else None)
+
+    @property
+    def carried(self) -> Carried | None:
+        """The last complete apply; None when there was none. Raises errors.Terminal (StateCorrupt)."""
+        return self._read("last-good.json", Carried)
 
     def applied(self, container: str, applied: Applied) -> None:
         self._change(lambda m: replace(m, applied={**m.applied, container: applied}))
@@ -374,19 +389,19 @@ class StateDirectory:
         return frozenset(begun.touched) if begun else frozenset()
 
     def begin(self, revision: str, touches: Iterable[str]) -> None:
-        """Remember that the node is between two revisions, until `converged`, and what is about to be changed."""
+        """Remember that the node is between two desired states, until `converged`, and what is about to be changed."""
         now = _Begun(revision, tuple(sorted(self.touched | frozenset(touches))))
         if self._read("begun.json", _Begun) != now:
             self._write("begun.json", to_json(now))
 
-    def converged(self, desired: Desired, also: Iterable[str] = ()) -> None:
+    def converged(self, desired: Desired, locked: Iterable[Locked] = (), also: Iterable[str] = ()) -> None:
         """Remember a complete apply: what it made is from now on what drift is measured against.
 
-        `also` names containers that are not wanted and are there all the same.
+        `locked` are the encrypted files that its secrets are in, `also` containers that are not wanted and are there all the same.
         """
         with self._guard:
             names = {container.name for container in desired.containers} | set(also)
-            self._write("last-good.json", to_json(desired))
+            self._write("last-good.json", to_json(Carried(desired, tuple(locked))))
             self._change(
                 lambda m: replace(
                     m,
@@ -470,6 +485,8 @@ class StateDirectory:
         data = self._json(name)
         if data is None:
             return None
+        if kind is Carried and "desired" not in data:
+            data = {"desired": data}  # as versions wrote it that did not keep the ciphertexts
         try:
             return from_json(kind, data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -93,7 +93,7 @@ def test_when_a_pass_looks_how_far(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     started, wanted = now, []
     for passed in (1, daemon.look_interval - 1, daemon.look_interval, daemon.deep_interval):
         now = started + passed
-        wanted.append(node.observer.wants_deep(target.desired.revision, memory))
+        wanted.append(node.observer.wants_deep(target.desired, memory))
     assert wanted == [(False, False), (False, False), (True, False), (True, True)]
     now = started + daemon.interval
     found = node.observer._found
@@ -103,7 +103,7 @@ def test_when_a_pass_looks_how_far(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         ({"unseen": {"x": ("", None, "")}}, (True, True)),
     ):
         monkeypatch.setattr(node.observer, "_found", replace(found, **{"unknown": {}, "unseen": {}, **blind}))
-        assert node.observer.wants_deep(target.desired.revision, memory) == expected
+        assert node.observer.wants_deep(target.desired, memory) == expected
 
 
 def policy(lab: Lab, mode: str) -> None:
