@@ -232,4 +232,9 @@ def _join(services: Iterable[Service], problems: list[Problem]) -> dict[str, Var
                 other = passwords[name].document.place(("passwords", name), key=True)
                 problems.append(variable.place.problem(f"{name!r} is a password too", f"declared at {other}"))
             result.setdefault(name, variable)
+    for service in services:
+        for name in service.section("collects"):
+            if name in result or name in passwords or name in RESERVED:
+                place = service.document.place(("collects", name), key=True)
+                problems.append(place.problem(f"templates call something else {name!r}", "rename what is collected"))
     return dict(sorted(result.items()))

@@ -12,7 +12,13 @@ from reconciler.document.yaml import Path, Place
 from reconciler.errors import Problem
 
 # Sections whose names are shared by all services, and what one entry is called in messages.
-_UNIQUE: Final = {"containers": "container", "jobs": "job", "frontends": "frontend", "scrape": "scrape target"}
+_UNIQUE: Final = {
+    "containers": "container",
+    "jobs": "job",
+    "frontends": "frontend",
+    "scrape": "scrape target",
+    "collects": "collection",
+}
 _GROUPED: Final = ("containers", "frontends", "scrape", "logs", "checks")
 _COMMON: Final = "common"
 _INCLUDED: Final = re.compile(r"""['"]([^'"\n]+)['"]""")
@@ -32,6 +38,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _jobs(service, world)
         problems += _needs(service, world)
         problems += _templates(service, world)
+        problems += _contributions(service, catalogue)
     return list(dict.fromkeys(problems))  # what several containers share is reported once
 
 
@@ -174,6 +181,17 @@ def _needs(service: Service, world: _World) -> list[Problem]:
         for kind, provider in _entries(service, "provides")
         for index, name in _texts(provider.get("needs"))
         if name not in world.containers
+    ]
+
+
+def _contributions(service: Service, catalogue: Catalogue) -> list[Problem]:
+    known = catalogue.collections()
+    return [
+        service.document.place(("contributes", name), key=True).problem(
+            f"no service collects {name!r}", suggest(name, known) or "one that does says so under collects:"
+        )
+        for name in service.section("contributes")
+        if name not in known
     ]
 
 

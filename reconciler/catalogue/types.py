@@ -93,6 +93,11 @@ class Catalogue:
                     result[name] = parents
         return result
 
+    def collections(self) -> dict[str, Mapping[str, Any]]:
+        """What services gather from all others: its name → what `collects` says of it."""
+        found = (item for service in self.services.values() for item in service.section("collects").items())
+        return {name: said if isinstance(said, dict) else {} for name, said in found}
+
     def override_patterns(self) -> tuple[OverridePattern, ...]:
         """Every path below config/ that some file reads, by pattern."""
         return tuple(pattern for service in self.services.values() for pattern in _patterns(service))

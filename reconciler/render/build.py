@@ -15,7 +15,7 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with
 from reconciler.options import rules
 from reconciler.registrations import kinds
-from reconciler.render import checks, containers, files, jobs, logins, placement, register, tokens
+from reconciler.render import checks, containers, files, jobs, logins, placement, register, repeat, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
@@ -58,6 +58,7 @@ class _Parts:
     specs: dict[str, Container] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     implicit: set[str] = field(default_factory=set)  # jobs that say nothing of `before`
+    named: dict[str, list[str]] = field(default_factory=dict)  # key of a repeated entry → those on this host
 
 
 class _Builder:
@@ -113,7 +114,15 @@ class _Builder:
             self.problems += error.problems
             return False
 
-    def _fields(self, service: Service, raw: Any, path: tuple[str, ...], **names: str) -> Fields:
+    def _repeated(self, service: Service, section: str) -> Iterator[repeat.Instance]:
+        """What the entries of a section stand for; those that cannot be told are reported."""
+        for key, raw in service.section(section).items():
+            try:
+                yield from repeat.instances(self.world, self.host, service, (section, key), raw)
+            except SiteInvalid as error:
+                self.problems += error.problems
+
+    def _fields(self, service: Service, raw: Any, path: tuple[str, ...], **names: Any) -> Fields:
         scope = Scope(self.world.variables(self.host), {"service": service.name, **names})
         return Fields(raw, scope, service.document, path, self.problems)
 
@@ -146,11 +155,15 @@ class _Builder:
 
     def _containers(self, parts: _Parts) -> None:
         service = parts.service
-        for name, raw in service.section("containers").items():
-            fields = self._fields(service, raw, ("containers", name), container=name)
+        for one in self._repeated(service, "containers"):
+            name = one.name
+            fields = self._fields(service, one.raw, ("containers", one.key), container=name, **one.names)
+            if name in parts.specs or (name != one.key and name in service.section("containers")):
+                fields.problem(None, f"the container {name!r} is there twice", "give them names that differ")
             if not fields.flag("enabled", True) or self.host not in self._members(fields):
                 continue
             parts.containers[name] = fields
+            parts.named.setdefault(one.key, []).append(name)
             spec = containers.container(fields, name, service.name)
             directory = containers.directory(fields, name)
             owner = files.Owner(name, directory, service.name, spec.kolla, (name,), self.site, self.host)
@@ -164,8 +177,9 @@ class _Builder:
             def script(part: Fields, service: str = parts.service.name) -> str:
                 return files.script_of(part, self.site, service)
 
-            for name, raw in parts.service.section("checks").items():
-                fields = self._fields(parts.service, raw, ("checks", name))
+            for one in self._repeated(parts.service, "checks"):
+                name = one.name
+                fields = self._fields(parts.service, one.raw, ("checks", one.key), **one.names)
                 if self.host not in self._members(fields):
                     continue
                 if made := checks.check(fields, name, parts.service.name, script, providers):
@@ -250,12 +264,18 @@ class _Builder:
 
     def _jobs(self, parts: _Parts) -> None:
         service = parts.service
-        for name, raw in service.section("jobs").items():
+        for one in self._repeated(service, "jobs"):
+            name, raw = one.name, one.raw
             target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
-            fields = self._fields(service, raw, ("jobs", name), container=target, job=name)
+            fields = self._fields(service, raw, ("jobs", one.key), container=target, job=name, **one.names)
+            if name != one.key or one.names:
+                parts.named.setdefault(one.key, []).append(name)
             if target not in service.section("containers"):
                 hint = suggest(target, service.section("containers"))
                 fields.problem("container", f"the service has no container {target!r}", hint)
+            elif "each" in service.section("containers")[target]:
+                hint = "write a container of its own for it, which may be switched off, or one that is not repeated"
+                fields.problem("container", f"{target} is repeated, so that it is not clear which one is meant", hint)
             elif not fields.flag("enabled", True):
                 continue
             elif target in parts.containers:
@@ -307,6 +327,12 @@ class _Builder:
     def _ordered(self, every: list[_Parts]) -> list[Container]:
         """The containers with what they wait for, and the jobs likewise; only what is on this host."""
         present = {name for parts in every for name in parts.specs}
+        named = {key: names for parts in every for key, names in parts.named.items()}
+
+        def spelt(names: Iterable[str]) -> tuple[str, ...]:
+            """The names, those of what is repeated in the place of its key."""
+            return tuple(one for name in names for one in named.get(name, [name]))
+
         everything = present | {job.name for parts in every for job in parts.jobs}
         by_service = {parts.service.name: tuple(parts.specs) for parts in every}
         result = []
@@ -314,7 +340,7 @@ class _Builder:
             section = self._fields(parts.service, parts.service.document.data, ())
             required = [name for service in section.texts("requires") for name in by_service.get(service, ())]
             for name, spec in parts.specs.items():
-                wanted = (*required, *parts.containers[name].texts("depends_on"))
+                wanted = (*required, *spelt(parts.containers[name].texts("depends_on")))
                 needs = jobs.existing(tuple(other for other in wanted if other != name), present)
                 fields = parts.containers[name]
                 for key, message, hint in rules.guests(present, spec, shared_with(spec)):
@@ -323,8 +349,10 @@ class _Builder:
             parts.jobs = [
                 dataclasses.replace(
                     job,
-                    before=tuple(parts.specs) if job.name in parts.implicit else jobs.existing(job.before, everything),
-                    after=jobs.existing((*required, *job.after), everything),
+                    before=tuple(parts.specs)
+                    if job.name in parts.implicit
+                    else jobs.existing(spelt(job.before), everything),
+                    after=jobs.existing((*required, *spelt(job.after)), everything),
                 )
                 for job in parts.jobs
             ]

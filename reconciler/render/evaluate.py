@@ -48,6 +48,7 @@ class World:
         self.meter = Meter()
         self.exhausted: Problem | None = None
         self.passwords = site.catalogue.passwords()
+        self.collected = collect.names(site.catalogue)
         self.groups = {name: list(hosts) for name, hosts in site.groups.items()}
         self.hostvars = Hostvars(self)
         self.active: list[tuple[str, str]] = []
@@ -75,13 +76,15 @@ class World:
             self._hosts[host] = Variables(self, self.site.hosts[host])
         return self._hosts[host]
 
-    def evaluated(self, host: str, service: Service, path: tuple[str, ...], raw: Any) -> Any:
-        """A value of a service's service.yml, where it stands at `path`, as `host` sees it. Raises SiteInvalid."""
+    def evaluated(
+        self, host: str, service: Service, path: tuple[str, ...], raw: Any, names: Mapping[str, Any] | None = None
+    ) -> Any:
+        """A value of a service's service.yml, where it stands at `path`, as `host` sees it; `names` are seen besides. Raises SiteInvalid."""
         source = Source(Place(service.document.name), service.document, path)
-        names = {"service": service.name}
+        own = {"service": service.name, **(names or {})}
         if path[0] == "containers":
-            names["container"] = path[1]
-        return evaluate(raw, Scope(self.variables(host), names), source)
+            own.setdefault("container", path[1])
+        return evaluate(raw, Scope(self.variables(host), own), source)
 
     def grammar(self, name: str, schema: Mapping[str, Any]) -> Grammar:
         """The schema of a variable, ready to check."""
@@ -152,13 +155,13 @@ class Variables(Lazy):
             or name in self._special
             or name in self._secrets
             or name in self._world.passwords
-            or name in collect.NAMES
+            or name in self._world.collected
             or self._interface_address(name) is not None
         )
 
     def __iter__(self) -> Iterator[str]:
         yield from dict.fromkeys(
-            (*self._special, *collect.NAMES, *self._layers, *self._secrets, *self._world.passwords)
+            (*self._special, *self._world.collected, *self._layers, *self._secrets, *self._world.passwords)
         )
 
     def address(self, network: str) -> str:
@@ -186,7 +189,7 @@ class Variables(Lazy):
             return tokens.SecretRef(name)
         if name in self._layers:
             return self._evaluate(name)
-        if name in collect.NAMES:
+        if name in self._world.collected:
             return self._guard(name, lambda: collect.collect(self._world, self._host, name))
         network = self._interface_address(name)
         if network is not None:

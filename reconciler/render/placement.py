@@ -5,6 +5,7 @@ from typing import Any
 
 from reconciler.catalogue import Service
 from reconciler.document.keywords import is_expression
+from reconciler.render import repeat
 from reconciler.render.ansible import to_bool
 from reconciler.render.view import World
 
@@ -46,17 +47,23 @@ def _is_enabled(world: World, host: str, service: Service) -> bool:
 
 def groups_of(world: World, host: str, service: Service) -> list[str]:
     """The groups of all containers of a service, as `host` sees them. Raises SiteInvalid."""
-    found = [_groups(world, host, service, name) for name in service.section("containers")]
+    found = [
+        _groups(world, host, service, one)
+        for key, raw in service.section("containers").items()
+        for one in repeat.instances(world, host, service, ("containers", key), raw)
+    ]
     return list(dict.fromkeys(group for groups in found for group in groups))
 
 
 def has(world: World, host: str, service: Service, container: str) -> bool:
-    """Whether `host` has a container, in its own eyes. Raises SiteInvalid."""
-    if host not in union(world.groups, _groups(world, host, service, container)):
-        return False
-    raw = service.section("containers")[container].get("enabled", True)
-    path = ("containers", container, "enabled")
-    return bool(to_bool(world.evaluated(host, service, path, raw))) and enabled(world, host, service)
+    """Whether `host` has a container (one of them, where it is repeated), in its own eyes. Raises SiteInvalid."""
+    raw = service.section("containers")[container]
+    for one in repeat.instances(world, host, service, ("containers", container), raw):
+        if host in union(world.groups, _groups(world, host, service, one)):
+            path = ("containers", container, "enabled")
+            if to_bool(world.evaluated(host, service, path, one.raw.get("enabled", True), _names(one))):
+                return enabled(world, host, service)
+    return False
 
 
 def first(world: World, service: Service, container: str) -> str:
@@ -68,7 +75,7 @@ def first(world: World, service: Service, container: str) -> str:
     if key not in world.first:
         with world.meter.record() as cost:
             group = service.section("containers")[container].get("group", "all")
-            fixed = not any(map(is_expression, listed(group)))
+            fixed = not any(map(is_expression, listed(group)))  # and so alike for all that are repeated
             hosts = union(world.groups, listed(group)) if fixed else list(world.site.hosts)
             found = next((host for host in hosts if has(world, host, service, container)), "")
         world.first[key] = found, cost
@@ -77,7 +84,10 @@ def first(world: World, service: Service, container: str) -> str:
     return found
 
 
-def _groups(world: World, host: str, service: Service, container: str) -> list[str]:
-    raw = service.section("containers")[container]
-    group = raw.get("group", "all") if isinstance(raw, dict) else "all"
-    return listed(world.evaluated(host, service, ("containers", container, "group"), group))
+def _groups(world: World, host: str, service: Service, one: repeat.Instance) -> list[str]:
+    group = one.raw.get("group", "all") if isinstance(one.raw, dict) else "all"
+    return listed(world.evaluated(host, service, ("containers", one.key, "group"), group, _names(one)))
+
+
+def _names(one: repeat.Instance) -> dict[str, Any]:
+    return {"container": one.name, **one.names}

@@ -1,8 +1,10 @@
 """What the stages of evaluating a variable may ask of the whole site, which `evaluate.World` answers."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from reconciler.catalogue import Service
+from reconciler.document.grammar import Grammar
 from reconciler.render.meter import Cost, Meter
 from reconciler.site import Site
 
@@ -17,16 +19,22 @@ class Variables(Protocol):
 
 
 class World(Protocol):
-    """One site while it is rendered. `groups` are inventory groups with their hosts in order."""
+    """One site while it is rendered. `groups` are inventory groups with their hosts in order, `collected` what is gathered of all services."""
 
     site: Site
     meter: Meter
     groups: dict[str, list[str]]
+    collected: dict[str, Mapping[str, Any]]
     enabled: dict[tuple[str, str], tuple[bool, Cost]]
     first: dict[tuple[str, str], tuple[str, Cost]]
 
     def variables(self, host: str) -> Variables:
         """The variables of a host. Raises KeyError for a host that the inventory does not have."""
 
-    def evaluated(self, host: str, service: Service, path: tuple[str, ...], raw: Any) -> Any:
-        """A value of a service's service.yml, where it stands at `path`, as `host` sees it. Raises SiteInvalid."""
+    def evaluated(
+        self, host: str, service: Service, path: tuple[str, ...], raw: Any, names: Mapping[str, Any] | None = None
+    ) -> Any:
+        """A value of a service's service.yml, where it stands at `path`, as `host` sees it; `names` are seen besides. Raises SiteInvalid."""
+
+    def grammar(self, name: str, schema: Mapping[str, Any]) -> Grammar:
+        """A schema, ready to check; kept by its name."""
