@@ -1,5 +1,6 @@
 """Where the program's own data lies (schemas, the catalogue, systemd units, CI files of a site): in the wheel, or beside a checkout."""
 
+import base64
 import functools
 import hashlib
 import importlib.resources
@@ -54,6 +55,21 @@ def catalogue_digest() -> str:
         if inside in ("service.yml", "variables.yml") or inside.startswith("templates/"):
             found.update(f"{name}\0{len(content)}\0".encode() + content)
     return found.hexdigest()
+
+
+@functools.cache
+def asset(package: str, name: str) -> str:
+    """The text of a file that lies beside the code of a package: a style, a script, a template of a page."""
+    return importlib.resources.files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def only_these(style: str, script: str) -> str:
+    """The directives of a Content-Security-Policy that let this very style and script run, and no other."""
+    return f"style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'"
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @functools.cache

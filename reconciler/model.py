@@ -220,6 +220,15 @@ def _clean(value: Any, *fields: str) -> None:
         object.__setattr__(value, name, said(getattr(value, name)))
 
 
+class _Told:
+    """What has a `message` that may hold what others said."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
+
 # --- actual state ----------------------------------------------------------------------------------------------
 
 
@@ -313,16 +322,13 @@ class Actual:
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult:
+class JobResult(_Told):
     """What the node remembers of a job's last run."""
 
     inputs: str
     succeeded: bool
     finished_at: datetime
     message: str = ""
-
-    def __post_init__(self) -> None:
-        _clean(self, "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +341,7 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(_Told):
     """Why a container did not take a change. `again`: when to try once more at the latest."""
 
     reason: Reason
@@ -343,9 +349,6 @@ class Failure:
     blames: Blame
     again: datetime
     tries: int = 1
-
-    def __post_init__(self) -> None:
-        _clean(self, "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,7 +454,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Held(_Told):
     """Something that differs and that nothing will be done about, and why."""
 
     target: str
@@ -460,9 +463,6 @@ class Held:
     differences: tuple[Difference, ...] = ()
     drift: bool = False
     acknowledge: tuple[str, ...] = ()  # the containers that reconciler.yml would have to acknowledge, all of them
-
-    def __post_init__(self) -> None:
-        _clean(self, "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,7 +495,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(_Told):
     """What became of one action."""
 
     action: Action
@@ -504,12 +504,9 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
 
-    def __post_init__(self) -> None:
-        _clean(self, "message")
-
 
 @dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(_Told):
     """How a check went; `message` says what was wrong."""
 
     name: str
@@ -517,12 +514,9 @@ class CheckResult:
     ok: bool
     message: str = ""
 
-    def __post_init__(self) -> None:
-        _clean(self, "message")
-
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(_Told):
     """What the node says about itself. `type` is Ready, Reconciling, Stalled, Drifted or Suspended."""
 
     type: str
@@ -531,9 +525,6 @@ class Condition:
     message: str
     since: datetime
     revision: str = ""
-
-    def __post_init__(self) -> None:
-        _clean(self, "message")
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------

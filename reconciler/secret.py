@@ -216,11 +216,6 @@ def keep(secrets: Iterable[Secret]) -> None:
     _KNOWN.keep(secrets)
 
 
-def keyed_digest(key: bytes, data: bytes) -> str:
-    """HMAC-SHA256 as 64 hex digits: says whether secret content changed, to nobody without the key."""
-    return hmac.new(key, data, hashlib.sha256).hexdigest()
-
-
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 

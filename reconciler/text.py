@@ -35,7 +35,17 @@ def printable(text: str, *, keep_newlines: bool = False, limit: int | None = Non
     part = text if limit is None else text[: limit + 1]
     if not (part.isprintable() and (part.isascii() or not _INVISIBLE.search(part))):
         part = part.translate(_BLOCK if keep_newlines else _LINE)
-    return part if limit is None or len(part) <= limit else part[: limit - 1] + "…"
+    return part if limit is None else cut(part, limit)
+
+
+def one_line(text: str, *, limit: int | None = None) -> str:
+    """`text` as one printable line in which line ends and runs of blanks are single blanks."""
+    return printable(" ".join(text.split()), limit=limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """`text` with at most `limit` characters, the last one "…" where it was longer."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def encodable(text: str) -> bool:

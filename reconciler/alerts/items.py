@@ -8,6 +8,7 @@ from typing import Literal
 from reconciler.model import Condition, Difference, Outcome
 from reconciler.reasons import Reason
 from reconciler.report import Report, State, verdict
+from reconciler.text import cut
 
 Kind = Literal["failing", "drift", "refused", "source", "stalled", "suspended"]
 Severity = Literal["critical", "high", "medium", "low", "info"]  # GitLab's words
@@ -189,11 +190,7 @@ def _alert(
 
 def _details(message: str, differences: Iterable[Difference]) -> str:
     shown = [*differences]
-    lines = [f"{d.field}: is {_short(d.actual)}, should be {_short(d.desired)}" for d in shown[:_DIFFERENCES]]
+    lines = [f"{d.field}: is {cut(d.actual, _VALUE)}, should be {cut(d.desired, _VALUE)}" for d in shown[:_DIFFERENCES]]
     if len(shown) > _DIFFERENCES:
         lines.append(f"and {len(shown) - _DIFFERENCES} more fields")
     return "\n".join((message, *lines))
-
-
-def _short(value: str) -> str:
-    return value if len(value) <= _VALUE else value[: _VALUE - 1] + "…"

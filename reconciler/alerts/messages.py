@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.alerts.ledger import Delivery
-from reconciler.text import printable
+from reconciler.text import cut, printable
 
 GROUP = 50  # alerts in one message
 _TITLE, _DESCRIPTION, _SERVICE = 200, 1000, 100  # characters that GitLab keeps
@@ -23,11 +23,11 @@ def gitlab(delivery: Delivery, runbook: str) -> dict[str, Any]:
     """One alert for GitLab's endpoint; `end_time` resolves the one with the same fingerprint."""
     alert, entry = delivery.entry.alert, delivery.entry
     content = {
-        "title": _cut(_line(alert.title), _TITLE),
+        "title": cut(_line(alert.title), _TITLE),
         # As code: what a branch or an engine wrote must not mention people or give commands.
-        "description": _cut("\n".join(f"    {_line(line)}" for line in _lines(delivery, runbook)), _DESCRIPTION),
+        "description": cut("\n".join(f"    {_line(line)}" for line in _lines(delivery, runbook)), _DESCRIPTION),
         "start_time": _time(entry.since),
-        "service": _cut(_line(alert.item), _SERVICE),
+        "service": cut(_line(alert.item), _SERVICE),
         "monitoring_tool": "reconciler",
         "hosts": [alert.host],
         "severity": alert.severity,
@@ -62,7 +62,7 @@ def text(deliveries: Sequence[Delivery], runbook: str) -> dict[str, str]:
             "\n".join([f"{resolved}{_line(delivery.entry.alert.title)}", *map(_line, _lines(delivery, runbook))])
         )
     return {
-        "title": _cut(f"[reconciler] {head}{_line(first.entry.alert.title)}{more}", _TITLE),
+        "title": cut(f"[reconciler] {head}{_line(first.entry.alert.title)}{more}", _TITLE),
         "body": "\n\n".join(parts),
         "type": "success" if not firing else "failure" if _serious(firing) else "warning",
     }
@@ -117,7 +117,3 @@ def _time(moment: datetime) -> str:
 
 def _line(text: str) -> str:
     return printable(text.expandtabs()).rstrip()
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

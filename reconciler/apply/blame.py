@@ -13,8 +13,9 @@ from pathlib import Path
 
 from reconciler.model import Container, Failure
 from reconciler.reasons import Blame, Reason
+from reconciler.system.pacing import doubled
 
-_FIRST, _LAST = timedelta(minutes=1), timedelta(hours=1)  # between two tries
+_FIRST, _LAST = 60.0, 3600.0  # seconds between two tries
 _ENOUGH = 1 << 30  # bytes free
 _PORT = re.compile(r":(\d{1,5})\b")
 _PROGRAM = re.compile(r'exec: "([^"]+)": executable file not found')
@@ -27,8 +28,7 @@ def of(reason: Reason | None) -> Blame:
 
 def again(tries: int, now: datetime) -> datetime:
     """When to try once more after `tries` times in vain."""
-    pause: timedelta = min(_FIRST * (1 << min(tries - 1, 10)), _LAST)
-    return now + pause
+    return now + timedelta(seconds=doubled(_FIRST, tries, _LAST))
 
 
 def is_due(failure: Failure, container: Container, data_root: str, now: datetime) -> bool:

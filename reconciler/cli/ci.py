@@ -14,6 +14,7 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output, problems, token
 from reconciler.cli.options import json_option
+from reconciler.phrases import count
 from reconciler.reasons import Reason
 from reconciler.text import json_text
 
@@ -160,7 +161,7 @@ def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem
         output.line(str(problem), err=True)
     if found:
         called = source.label if source.label.startswith(revision) else f"{revision} ({source.label})"
-        counted = f"{len(found)} problem{'' if len(found) == 1 else 's'}"
+        counted = count(len(found), "problem")
         output.line(f"error: the site at {called} has {counted}: nothing to compare [{reason}]", err=True)
 
 

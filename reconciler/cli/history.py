@@ -11,6 +11,7 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.phrases import count
 
 if TYPE_CHECKING:
     from reconciler.forge import MergeRequest
@@ -82,7 +83,7 @@ def _show(entry: dict[str, Any], changes: dict[str, _Change], actions: bool) -> 
         output.line(f"    {cause}")
     if again := entry.get("again"):
         last = f"{datetime.fromisoformat(entry['last']).astimezone():%Y-%m-%d %H:%M:%S}"
-        output.line(f"    again, {again} time{'' if again == 1 else 's'} since, the last at {last}")
+        output.line(f"    again, {count(again, 'time')} since, the last at {last}")
     for action in entry["actions"] if actions else ():
         mark = "" if action["result"] == "done" else f"  {action['result']}: {action['message']} [{action['reason']}]"
         output.line(f"    {action['line']}{mark}")

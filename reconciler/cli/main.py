@@ -18,6 +18,7 @@ import click
 
 from reconciler import __version__, errors
 from reconciler.cli import output, token
+from reconciler.phrases import count
 from reconciler.system import run
 
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
@@ -115,8 +116,7 @@ def _show(error: errors.ReconcilerError) -> None:
     if isinstance(error, errors.SiteInvalid):
         for problem in error.problems:
             output.line(str(problem), err=True)
-        count = len(error.problems)
-        output.line(f"error: the site has {count} problem{'' if count == 1 else 's'} (SiteInvalid)", err=True)
+        output.line(f"error: the site has {count(len(error.problems), 'problem')} (SiteInvalid)", err=True)
         return
     again = " Trying again may help." if isinstance(error, errors.Transient) else ""
     output.line(f"error: {error} [{error.reason}]{again}", err=True)

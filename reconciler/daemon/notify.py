@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from reconciler.text import printable
+from reconciler.text import one_line
 
 CYCLE_SECONDS = 3600.0  # pulling a control plane's images over a slow line takes long; a cycle longer than this hangs
 _SEND_SECONDS = 5.0  # a busy systemd lets a message wait
@@ -29,10 +29,10 @@ class Notifier:
         self.period = int(microseconds) / 3e6 if ours and microseconds.isdigit() and int(microseconds) else None
 
     def ready(self, status: str) -> None:
-        self._say(f"READY=1\nSTATUS={_line(status)}")
+        self._say(f"READY=1\nSTATUS={one_line(status, limit=200)}")
 
     def status(self, text: str) -> None:
-        self._say(f"STATUS={_line(text)}")
+        self._say(f"STATUS={one_line(text, limit=200)}")
 
     def stopping(self) -> None:
         self._say("STOPPING=1")
@@ -68,7 +68,3 @@ class Notifier:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
                 out.settimeout(_SEND_SECONDS)
                 out.sendto(text.encode(errors="replace"), self._address)
-
-
-def _line(text: str) -> str:
-    return printable(" ".join(text.split()), limit=200)

@@ -21,7 +21,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.daemon import triggers
-from reconciler.daemon.backoff import Backoff, phase
+from reconciler.daemon.backoff import backoff, phase
 from reconciler.daemon.events import WAKING, Happenings
 from reconciler.daemon.notify import CYCLE_SECONDS, Notifier
 from reconciler.daemon.presence import Presence
@@ -65,8 +65,8 @@ class Daemon:
         self._triggers = triggers.Triggers()
         self._watch = FileWatch(self._file_changed)
         self._notify, self._cycle_seconds = Notifier(cycle_seconds), cycle_seconds
-        self._git = Backoff(settings.daemon.interval)
-        self._applying = Backoff(settings.daemon.interval)
+        self._git = backoff(settings.daemon.interval)
+        self._applying = backoff(settings.daemon.interval)
         self._ours: frozenset[str] = frozenset()
         self._services: dict[str, str] = {}
         self._read: Target | None = None  # whose certificates were looked at

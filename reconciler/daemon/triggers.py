@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from reconciler.system.pacing import Bucket
+
 Kind = Literal["stop", "hangup", "start", "retry", "webhook", "interval", "landed", "file", "event"]
 # The first of these that is among the wishes gives the pass its name.
 _RANK: Final[tuple[Kind, ...]] = ("stop", "hangup", "start", "retry", "webhook", "interval", "landed", "file", "event")
@@ -34,7 +36,7 @@ class Triggers:
         self._queue: queue.SimpleQueue[Kind] = queue.SimpleQueue()
         self._clock = clock
         self._pending: set[Kind] = set()  # taken out, and not granted a pass yet
-        self._granted, self._since = float(_BURSTS), clock()
+        self._granted = Bucket(_BURSTS, _REFILL, clock())
 
     def put(self, kind: Kind) -> None:
         """Wish for a pass. Never blocks."""
@@ -56,15 +58,15 @@ class Triggers:
             except queue.Empty:
                 return None
             self._gather()
-        if self._is_noise() and (wait := self._wait()) > 0:
+        if self._is_noise() and (wait := self._granted.wait(self._clock())) > 0:
             with contextlib.suppress(queue.Empty):
                 self._pending.add(self._queue.get(timeout=min(wait, timeout)))
-            if self._is_noise() and self._wait() > 0:
+            if self._is_noise() and self._granted.wait(self._clock()) > 0:
                 return None
         self._drain()
         kinds, self._pending = self._pending, set()
         if kinds <= _NOISY:
-            self._granted -= 1
+            self._granted.take()
         return Trigger(next(kind for kind in _RANK if kind in kinds), bool(kinds & _POLLS))
 
     def wait(self, ended: threading.Event, timeout: float) -> None:
@@ -94,10 +96,3 @@ class Triggers:
 
     def _is_noise(self) -> bool:
         return self._pending <= _NOISY
-
-    def _wait(self) -> float:
-        """Seconds until another pass for events alone is granted."""
-        now = self._clock()
-        self._granted = min(self._granted + (now - self._since) / _REFILL, _BURSTS)
-        self._since = now
-        return max(0.0, (1 - self._granted) * _REFILL)

@@ -15,6 +15,7 @@ from reconciler.fleet.judge import View, aggregate, overdue, worst
 from reconciler.fleet.memory import Said
 from reconciler.phrases import count
 from reconciler.report import StatusText
+from reconciler.system.pacing import doubled
 
 MOST_GROUPS = 12  # with more of them, the summary alone is posted
 _FIRST_GAP, _LONGEST_GAP = 60.0, 3600.0  # seconds
@@ -113,7 +114,7 @@ class Announcer:
             return False
         if before.results == 0:
             return True
-        gap = min(_FIRST_GAP * 2.0 ** min(before.results - 1, 10), _LONGEST_GAP)
+        gap = doubled(_FIRST_GAP, before.results, _LONGEST_GAP)
         free = before.state != one.text.state and before.flips == 0
         if one.shared and not free and self._spent(one.text.commit) >= _ALLOWANCE:
             gap = _SPENT_GAP

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from reconciler import errors
-from reconciler.daemon.backoff import Backoff
+from reconciler.daemon.backoff import backoff
 from reconciler.daemon.notify import Notifier
 from reconciler.daemon.presence import Presence
 from reconciler.daemon.triggers import Triggers
@@ -49,7 +49,7 @@ class Service:
         self._newest: Round | None = None
         self._triggers = Triggers()
         self._notify = Notifier(_ROUND_SECONDS)
-        self._git = Backoff(self.own.interval)
+        self._git = backoff(self.own.interval)
         self._server: Server | None = None
 
     def run(self) -> int:

@@ -301,59 +301,6 @@ def descends(repo: pygit2.Repository, ancestor: str, descendant: str, name: Path
         raise objects.corrupt(repo, descendant, f"has a history that cannot be read: {error}") from None
 
 
-def changed_paths(repository: Path, old: str, new: str, path: str = "") -> list[str]:
-    """The files under `path`, relative to it and sorted, that two commits do not have in common (content or mode).
-
-    Where one of them has no such directory, every file of the other counts. Raises errors.SiteInvalid for a tree that
-    `read` refuses, errors.Terminal as `read` does when neither commit has `path`.
-    """
-    reading = _Reading(Budget())
-    changed: list[str] = []
-    with objects.opened(repository) as repo, contextlib.suppress(_Exhausted):
-        trees: list[str | None] = []
-        missing: errors.Terminal | None = None
-        for commit in (old, new):
-            try:
-                trees.append(_descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit))
-            except errors.Terminal as error:
-                if error.reason != Reason.SitePathMissing:
-                    raise
-                missing = error
-                trees.append(None)
-        if missing and trees == [None, None]:
-            raise missing
-        _compare(repo, trees[0], trees[1], "", 0, reading, changed)
-    reading.result()
-    return sorted(changed)
-
-
-def _compare(
-    repo: pygit2.Repository,
-    old: str | None,
-    new: str | None,
-    prefix: str,
-    depth: int,
-    reading: _Reading,
-    changed: list[str],
-) -> None:
-    if old == new or not reading.enter(prefix.rstrip("/"), depth):
-        return
-    before, after = (
-        {name: entry for entry, name in _checked(repo, tree, prefix, reading)} if tree else {} for tree in (old, new)
-    )
-    for name in sorted(before.keys() | after.keys()):
-        path = f"{prefix}{name}"
-        was, now = before.get(name), after.get(name)
-        if was == now:
-            continue
-        reading.count_entry(path)
-        if (was and not was.is_tree) or (now and not now.is_tree):
-            changed.append(path)
-        subtrees = [entry.oid if entry and entry.is_tree else None for entry in (was, now)]
-        if any(subtrees):
-            _compare(repo, subtrees[0], subtrees[1], f"{path}/", depth + 1, reading, changed)
-
-
 # --- a plain directory ----------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model import File
+from reconciler.text import cut
 
+_WIDE = 400  # characters of one line
 HIDDEN = "<hidden>"
 _CONTEXT = 2  # lines around a change
 _MOST = 4_000_000  # lines that differ on the one side, times those on the other
@@ -33,7 +35,7 @@ def file_diff(file: File, wanted: bytes, found: bytes | None, previous: File | N
         before = found.decode(errors="replace").splitlines()
     else:
         before = _redacted(found, _harmless(file, wanted, previous), _keys(file, previous))
-    return "\n".join(_clip(line) for line in _unified(before, file.content.splitlines(), file.path))
+    return "\n".join(cut(line, _WIDE) for line in _unified(before, file.content.splitlines(), file.path))
 
 
 def _unified(before: Sequence[str], after: Sequence[str], path: str) -> Iterable[str]:
@@ -97,7 +99,3 @@ def _redacted(found: bytes, known: Mapping[bytes, str], keys: frozenset[bytes]) 
             shown = (key[1].decode() if key is not None and named else "") + HIDDEN
         lines.append(shown)
     return lines
-
-
-def _clip(line: str, width: int = 400) -> str:
-    return line if len(line) <= width else line[: width - 1] + "…"

@@ -24,7 +24,7 @@ from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
 from reconciler.report.summary import StatusText, status_text
 from reconciler.system import run
-from reconciler.text import printable
+from reconciler.text import one_line, printable
 
 NAMESPACE = "reconciler-report"
 MAX_BYTES = 64 << 10  # of an answer
@@ -192,10 +192,8 @@ def _shown(status: StatusText) -> StatusText:
 
 
 def _cut(status: StatusText) -> StatusText:
-    def short(text: str) -> str:
-        return printable(" ".join(text.split()), limit=_TEXT)
-
-    return replace(status, description=short(status.description), key=short(status.key), branch=short(status.branch))
+    description, key, branch = (one_line(text, limit=_TEXT) for text in (status.description, status.key, status.branch))
+    return replace(status, description=description, key=key, branch=branch)
 
 
 def _malformed(what: str) -> errors.Terminal:

@@ -10,7 +10,7 @@ from reconciler.phrases import count
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Refusal, Report
 from reconciler.report.verdict import State, Verdict, about, doing, verdict
-from reconciler.text import printable
+from reconciler.text import one_line
 
 DRIFT: Final = "drift: "  # begins the description of a status that is failed for drift alone
 _TESTING: Final = re.compile(r"^testing branch [^:]*: ")
@@ -47,8 +47,8 @@ def _refused(refusal: Refusal) -> StatusText:
     """What is only for another version of this program is not wrong: it waits."""
     key = f"refused {refusal.reason}"
     if refusal.reason == Reason.ProgramPinned:
-        return StatusText(refusal.commit, "pending", _line(refusal.message), key, refusal.branch, refusal.reason)
-    description = f"refused: {_line(refusal.message)}"
+        return StatusText(refusal.commit, "pending", one_line(refusal.message), key, refusal.branch, refusal.reason)
+    description = f"refused: {one_line(refusal.message)}"
     return StatusText(refusal.commit, "failed", description, key, refusal.branch, refusal.reason)
 
 
@@ -106,7 +106,7 @@ def _enforced(report: Report, found: Verdict) -> StatusText | None:
 def _waiting(report: Report, found: Verdict) -> StatusText:
     match found.reason:
         case Reason.Suspended:
-            return StatusText(report.revision, "pending", f"suspended: {_line(found.message)}", "suspended")
+            return StatusText(report.revision, "pending", f"suspended: {one_line(found.message)}", "suspended")
         case Reason.Progressing:
             return StatusText(report.revision, "pending", doing(report), f"in flight: {doing(report)}")
         case Reason.OutsideWindow | Reason.ProgramPinned:
@@ -115,7 +115,7 @@ def _waiting(report: Report, found: Verdict) -> StatusText:
                 description = f"{report.containers} containers as wanted; {text}"
                 return StatusText(report.revision, "success", description, text)
             return StatusText(report.revision, "pending", text, text)
-    return StatusText(report.revision, "pending", _line(found.message), f"waiting {found.reason}")
+    return StatusText(report.revision, "pending", one_line(found.message), f"waiting {found.reason}")
 
 
 def _wrong(report: Report, found: Verdict) -> StatusText:
@@ -125,7 +125,7 @@ def _wrong(report: Report, found: Verdict) -> StatusText:
         if item in (outcome.action.container, outcome.action.target):
             return _failure(report, outcome)
     return StatusText(
-        report.revision, "failed", _line(found.message), " ".join(filter(None, ("failed", item, found.reason)))
+        report.revision, "failed", one_line(found.message), " ".join(filter(None, ("failed", item, found.reason)))
     )
 
 
@@ -133,7 +133,7 @@ def _drift(report: Report, found: Verdict) -> StatusText:
     drifted = {held.target: held.message for held in report.drift}
     names = ", ".join(sorted(drifted)[:3])
     message = drifted[found.cause.root.item] if found.cause else found.message
-    return StatusText(report.revision, "failed", f"{DRIFT}{names}: {_line(message)}", f"drift {names}")
+    return StatusText(report.revision, "failed", f"{DRIFT}{names}: {one_line(message)}", f"drift {names}")
 
 
 def _failure(report: Report, first: Outcome) -> StatusText:
@@ -222,7 +222,3 @@ def _what(entry: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _gist(message: str) -> str:
     return _NUMBERS.sub("#", message.partition("\n")[0])
-
-
-def _line(text: str) -> str:
-    return printable(" ".join(text.split()))

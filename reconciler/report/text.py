@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reconciler.model import Action, Difference, Held, Plan, Verb
+from reconciler.phrases import count
 from reconciler.text import printable
 
 _SHOWN_HOSTS = 4
@@ -57,8 +58,8 @@ def plans_markdown(plans: Sequence[Plan], *, title: str = "Plan", limit: int = 6
     """The same for a note: a heading, one folded block per kind of host. Cut at `limit` characters, saying so."""
     changed = sum(1 for plan in plans if plan.actions)
     held = sum(1 for plan in plans if plan.held and not plan.actions)
-    count = f"{changed} of {len(plans)} host{'' if len(plans) == 1 else 's'} would change"
-    parts = [f"### {title}", "", f"**{count}**" + (f", {held} more held back" if held else ""), ""]
+    counted = f"{changed} of {count(len(plans), 'host')} would change"
+    parts = [f"### {title}", "", f"**{counted}**" + (f", {held} more held back" if held else ""), ""]
     for hosts, plan in grouped(plans):
         risks = sorted({risk for action in plan.actions for risk in action.risks})
         warning = f" — ⚠ {', '.join(risks)}" if risks else ""

@@ -3,12 +3,9 @@
 Everything is on the page from the start; the script only hides what does not match the filters. Without it all is readable.
 """
 
-import base64
-import hashlib
 from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib.resources import files
 
+from reconciler.data import asset, only_these
 from reconciler.model import Action, Difference
 from reconciler.phrases import count
 from reconciler.review.escape import clean
@@ -25,11 +22,8 @@ GRAVE = frozenset({"deletion", "data-plane", "stateful", "migration", "secret"})
 
 def page(review: Review) -> str:
     """The whole file."""
-    style, script = _asset("page.css"), _asset("page.js")
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{_hash(style)}'; script-src 'sha256-{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    style, script = asset(__package__, "page.css"), asset(__package__, "page.js")
+    policy = f"default-src 'none'; {only_these(style, script)}; base-uri 'none'; form-action 'none'"
     title = f"{review.site}: {headline(review)}"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -44,15 +38,6 @@ def page(review: Review) -> str:
         f"<script>{script}</script></body></html>\n",
     ]
     return "\n".join(parts)
-
-
-@cache
-def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _header(review: Review) -> str:

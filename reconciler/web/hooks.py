@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from reconciler.system.pacing import Bucket
 from reconciler.web.message import Answer, Handler, Request
 
 log = structlog.get_logger()
@@ -23,22 +24,6 @@ _SHORTEST = 16  # characters of a secret
 _MOST = 8 << 10  # bytes of the file
 
 _Proof = Callable[[Mapping[str, str], bytes, bytes], bool]  # headers, body, secret
-
-
-class Bucket:
-    """Grants `size` at once, and one more every `refill` seconds."""
-
-    def __init__(self, size: float, refill: float, now: float) -> None:
-        self._size, self._refill, self._left, self._since = size, refill, size, now
-
-    def wait(self, now: float) -> float:
-        """Seconds until the next is granted; 0 when it is now."""
-        self._left = min(self._left + (now - self._since) / self._refill, self._size)
-        self._since = now
-        return max(0.0, (1.0 - self._left) * self._refill)
-
-    def take(self) -> None:
-        self._left -= 1.0
 
 
 class Hooks:

@@ -3,13 +3,11 @@
 The script puts values into the page as text only, and the policy lets nothing but this very style and script run.
 """
 
-import base64
-import hashlib
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from reconciler.data import asset, only_these
 from reconciler.text import json_text
 from reconciler.web.message import Answer, Handler, Request
 
@@ -17,12 +15,12 @@ from reconciler.web.message import Answer, Handler, Request
 @cache
 def page() -> tuple[bytes, str]:
     """The file, and its Content-Security-Policy."""
-    style, script = _asset("status.css"), _asset("status.js")
+    style, script = asset(__package__, "status.css"), asset(__package__, "status.js")
     policy = (
-        f"default-src 'none'; style-src 'sha256-{_hash(style)}'; script-src 'sha256-{_hash(script)}'; "
+        f"default-src 'none'; {only_these(style, script)}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    content = _asset("status.html").replace("/*style*/", style).replace("/*script*/", script)
+    content = asset(__package__, "status.html").replace("/*style*/", style).replace("/*script*/", script)
     return content.encode(), policy
 
 
@@ -37,12 +35,3 @@ def handlers(document: Callable[[], Mapping[str, Any]]) -> dict[str, Handler]:
         return Answer(200, json_text(document()).encode() + b"\n", "application/json", tagged=True)
 
     return {"/": html, "/status.json": data}
-
-
-@cache
-def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

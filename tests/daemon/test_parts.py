@@ -12,7 +12,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.daemon import presence, triggers
-from reconciler.daemon.backoff import Backoff, phase
+from reconciler.daemon.backoff import phase
 from reconciler.daemon.events import Happenings
 from reconciler.daemon.notify import Notifier
 from reconciler.daemon.watch import FileWatch
@@ -21,6 +21,7 @@ from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan,
 from reconciler.reasons import Reason
 from reconciler.report import Report, Source
 from reconciler.report.metrics import Metrics
+from reconciler.system.pacing import Backoff, Bucket, doubled
 from reconciler.web import Server
 from tests.daemon.node import notify_socket, wait_for
 
@@ -97,7 +98,7 @@ def test_what_happens_all_the_time_is_followed_ever_more_slowly_and_never_lost()
 
 
 def test_pauses_double_up_to_ten_intervals() -> None:
-    backoff = Backoff(60.0, Random(1))
+    backoff = Backoff(60.0, 600.0, random=Random(1))
     pauses = [backoff.failed(0.0) for _ in range(8)]
     for pause, full in zip(pauses, (60, 120, 240, 480, 600, 600, 600, 600), strict=True):
         assert 0.8 * full <= pause <= full
@@ -106,6 +107,22 @@ def test_pauses_double_up_to_ten_intervals() -> None:
     backoff.succeeded()
     assert backoff.is_due(0.0)
     assert backoff.failed(0.0, retry_after=1000.0) == 1000.0
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    assert [doubled(5.0, failures, 60.0) for failures in (0, 1, 2, 3, 4, 5, 10_000)] == [5, 5, 10, 20, 40, 60, 60]
+
+
+def test_a_bucket_grants_a_few_at_once_and_then_one_by_one() -> None:
+    bucket = Bucket(2, 5.0, 0.0)
+    for _ in range(2):
+        assert bucket.wait(0.0) == 0.0
+        bucket.take()
+    assert [bucket.wait(now) for now in (0.0, 4.0, 6.0)] == pytest.approx([5.0, 1.0, 0.0])
+    assert bucket.wait(1000.0) == 0.0
+    bucket.take()
+    bucket.take()
+    assert bucket.wait(1000.0) == 5.0, "what was not used does not add up beyond its size"
 
 
 def test_hosts_have_turns_of_their_own_within_the_splay() -> None:

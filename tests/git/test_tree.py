@@ -230,8 +230,6 @@ def test_a_tree_bomb_ends_soon(repo: Path) -> None:
         inner = servers.raw_tree(repo, [(DIR, b"%d" % number, inner) for number in range(10)])
     head = servers.commit_tree(repo, inner, "10^16 empty directories")
     assert any("more than 20000" in problem for problem in _refused(tree.read, repo, head).values())
-    empty = servers.commit(repo, {"a": "1"}, "one", parents=[])
-    assert any("more than 20000" in problem for problem in _refused(tree.changed_paths, repo, empty, head).values())
 
 
 def test_altered_and_missing_objects(repo: Path) -> None:
@@ -309,18 +307,6 @@ def test_ancestry_and_resolve(repo: Path) -> None:
     assert tree.resolve(repo, "main~1") == second
     for revision in ("nope", "", "1" * 40, "main:a", "main^9", f"{merge}^{{tree}}"):
         _fails("RevisionUnknown", tree.resolve, repo, revision)
-
-
-def test_changed_paths(repo: Path) -> None:
-    first = servers.commit(repo, {"s/a": "1", "s/b/c": "1", "s/b/d": "1", "s/gone": "1", "x": "1"}, "one")
-    second = servers.commit(repo, {"s/b/c": "2", "s/gone": None, "s/new/e": "1", "x": "2"}, "two")
-    assert tree.changed_paths(repo, first, second, "s") == ["b/c", "gone", "new/e"]
-    assert tree.changed_paths(repo, first, second) == ["s/b/c", "s/gone", "s/new/e", "x"]
-    assert tree.changed_paths(repo, first, first) == []
-    swapped = servers.commit(repo, {"s/a": None, "s/a/deep": "1"}, "a file becomes a directory")
-    assert tree.changed_paths(repo, second, swapped, "s") == ["a", "a/deep"]
-    assert tree.changed_paths(repo, second, servers.commit(repo, {"t/y": "1"}, "new"), "t") == ["y"]
-    _fails("SitePathMissing", tree.changed_paths, repo, first, second, "nope")
 
 
 # --- a plain directory ----------------------------------------------------------------------------------------------

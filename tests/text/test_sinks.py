@@ -15,7 +15,6 @@ from reconciler import errors, log, review
 from reconciler.cli import output
 from reconciler.cli import problems as formats
 from reconciler.cli.main import program
-from reconciler.daemon.notify import _line as status_line
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.forge.api import shorten
 from reconciler.model import Action, Difference, Held, Outcome, Plan, Verb
@@ -32,6 +31,7 @@ from reconciler.review.ci_summary import text as summary_text
 from reconciler.review.types import Group, Review
 from reconciler.settings import Log
 from reconciler.text import json_text
+from reconciler.text import one_line as as_one_line
 from reconciler.web.document import node_document
 from tests.text.test_text import raw, texts
 
@@ -118,7 +118,7 @@ def test_reports(text: str) -> None:
     _, report, _ = made(text)
     for status in status_text(report):
         one_line(shorten(status.description, 255))
-    one_line(status_line(text))
+    one_line(as_one_line(text, limit=200))
     line = signed.encode(signed.statement(report, None))
     assert line.count(b"\n") == 1
     json.loads(line)

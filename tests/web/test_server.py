@@ -13,8 +13,8 @@ import pytest
 import requests
 import structlog
 
+from reconciler.system.pacing import Bucket
 from reconciler.web import Answer, Hooks, Request, Server
-from reconciler.web.hooks import Bucket
 from reconciler.web.server import MAX_BODY
 from tests.support.lab import wait_for
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from reconciler import errors
-from reconciler.daemon.backoff import Backoff
+from reconciler.daemon.backoff import backoff
 from reconciler.fleet.reviews.document import reviews_document
 from reconciler.fleet.reviews.metrics import Metrics
 from reconciler.fleet.reviews.reviewer import Reviewer
@@ -50,7 +50,7 @@ class Loop:
     def __init__(self, reviewer: Reviewer, metrics: Metrics, count: Callable[[Reason], None]) -> None:
         self.reviewer, self.metrics, self._count = reviewer, metrics, count
         self.problem = ("", "")  # reason and message of the last round, as long as it failed
-        self._backoff = Backoff(reviewer.own.interval)
+        self._backoff = backoff(reviewer.own.interval)
         self._random = Random()  # noqa: S311 - spreads requests, hides nothing
         self._wake = threading.Event()
         # A daemon thread: a review under way ends with the process, and its children with it.

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from reconciler.forge import OpenRequest
 from reconciler.reasons import Reason
+from reconciler.system.pacing import doubled
 
 State = Literal["valid", "invalid", "failed", "waiting"]
 STATES: Final[tuple[State, ...]] = ("valid", "invalid", "failed", "waiting")
@@ -85,4 +86,4 @@ def in_order(
 
 def pause(interval: float, failures: int, share: float) -> float:
     """Seconds until what failed is tried again: doubled each time, an hour at most, less up to a fifth by `share` (0 to 1)."""
-    return min(interval * 2.0 ** min(failures, 12), _LONGEST_PAUSE) * (1.0 - 0.2 * share)
+    return doubled(2 * interval, failures, _LONGEST_PAUSE) * (1.0 - 0.2 * share)
