@@ -352,6 +352,14 @@ class Failure(_Told):
 
 
 @dataclass(frozen=True, slots=True)
+class Interruption:
+    """How long a container did not answer when it was restarted or replaced on one host: the median of the last `times` times."""
+
+    seconds: float
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the node remembers between cycles, as planning needs it."""
 
@@ -368,6 +376,8 @@ class Memory:
     revision: str = ""  # revision of the last complete apply; tells drift from change
     # Files that this node has written whole, and never with a secret since: what is on the disk may be shown.
     plain: frozenset[str] = frozenset()
+    # Container → seconds from when it was stopped until it answered, of its last restarts and replacements, the newest last.
+    interruptions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 # --- plan ------------------------------------------------------------------------------------------------------

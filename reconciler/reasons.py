@@ -189,6 +189,7 @@ class Reason(StrEnum):
     AnswerInvalid = "AnswerInvalid", Chapter.SITE, Again.NO, "an answer to `reconciler init` cannot be used", "its message says how to write it; nothing was made"
     GitFailed = "GitFailed", Chapter.SITE, Again.NO, "`reconciler init --git` made the site, and git would not commit it", "its message; commit it yourself"
     FileUnwritable = "FileUnwritable", Chapter.SITE, Again.NO, "a report of a CI job cannot be written", "the path and its permissions"
+    FileUnreadable = "FileUnreadable", Chapter.SITE, Again.NO, "a file that a CI job is given cannot be read, or is not what it should be", "the path and its permissions; what wrote it"
 
     SopsNoKey = "SopsNoKey", Chapter.SECRETS, Again.YES, "no key on this node decrypts the file", "add the node as recipient (`sops updatekeys`), or put its key in place"
     SopsTampered = "SopsTampered", Chapter.SECRETS, Again.NO, "a value was altered after it was encrypted", "treat as an attack until explained; restore it from history"

@@ -33,6 +33,7 @@ from reconciler.reasons import Blame, Reason
 from reconciler.system import files
 
 DIRECTORY_MODE = 0o770  # kolla's
+_AT_ONCE = 2.0  # seconds in which checks are made that answer
 # Verbs after which a container has shown that it works with its present files.
 _PROVING = frozenset({Verb.CREATE, Verb.REPLACE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START})
 FILE_VERBS = frozenset({Verb.WRITE, Verb.DELETE, Verb.CHMOD})
@@ -209,7 +210,9 @@ class Actions:
 
     def _restart(self, action: Action) -> Outcome:
         container = self._containers[action.target]
-        health = self._attempt(lambda: self._engine.restart(container.name, container.stop_timeout), container)
+        health = self._attempt(
+            lambda: self._engine.restart(container.name, container.stop_timeout), container, interrupts=not action.drift
+        )
         if health.ok:
             return self._proved(action, container)
         return self._put_back(action, container, health, lambda: self._engine.restart(container.name, 5))
@@ -240,7 +243,8 @@ class Actions:
         """Rename away, create, stop the old, start the new, prove, remove the old; on failure all the way back."""
         container = self._containers[action.target]
         name, spare = container.name, aside(container.name)
-        if not self._engine.exists(spare):
+        resumed = self._engine.exists(spare)
+        if not resumed:
             if self._engine.exists(name):
                 self._engine.rename(name, spare)
         elif self._engine.exists(name):
@@ -253,7 +257,8 @@ class Actions:
                 self._engine.stop(spare, container.stop_timeout)
             self._engine.start(name)
 
-        return self._succeed(action, container, self._attempt(change, container))
+        interrupts = has_old and not resumed and not action.drift  # how long one that is gone on with took nobody saw
+        return self._succeed(action, container, self._attempt(change, container, interrupts=interrupts))
 
     def _succeed(self, action: Action, container: Container, health: Healthy) -> Outcome:
         """The end of a replace: the old one goes, or it comes back."""
@@ -317,12 +322,14 @@ class Actions:
 
     # --- the health gate -------------------------------------------------------------------------------------------
 
-    def _attempt(self, change: Callable[[], None], container: Container) -> Healthy:
-        """Make the change and wait for health; a refusal by the engine is bad health, so that it is undone as well.
+    def _attempt(self, change: Callable[[], None], container: Container, *, interrupts: bool = False) -> Healthy:
+        """Make the change and wait for health; a refusal by the engine is bad health, so that it is undone as well. With
+        `interrupts` it is remembered for how long what worked did not answer.
 
         Raises errors.Transient when what happened says nothing about the change: everything is left as it is, for the next
         cycle to look at and go on.
         """
+        began = time.monotonic()
         try:
             change()
         except errors.Transient as error:
@@ -333,17 +340,24 @@ class Actions:
             return Health(False, reason, str(error))
         except errors.ReconcilerError as error:
             return Health(False, error.reason, str(error))
-        return self._wait(container)
+        changed = time.monotonic() - began
+        health = self._wait(container)
+        if interrupts and health.ok:
+            self._store.interrupted(container.name, changed + health.seconds)
+        return health
 
     def _wait(self, container: Container) -> Healthy:
-        name = container.name
+        name, began = container.name, time.monotonic()
         self._progress.at(name, f"waiting for {name} to become healthy")
         health = self._engine.wait_healthy(container, stop=self._progress.cut(name))
         if health.reason in _NO_VERDICT:
             raise errors.Transient(f"{name} {health.message}", reason=health.reason)
         if health.ok and self._gate.is_open(name):
             self._progress.at(name, f"waiting for what answered before {name} was changed to answer again")
-            return self._gate.after(container)
+            asked = time.monotonic()
+            answer, now = self._gate.after(container), time.monotonic()
+            # What does not answer at once did not while the container settled either, as far as anybody knows.
+            return replace(answer, seconds=health.seconds if now - asked < _AT_ONCE else now - began)
         return health
 
     def _proved(self, action: Action, container: Container) -> Outcome:

@@ -1,10 +1,11 @@
 """`ci review`, `ci summary` and `diff`: what a change would do, on a merge request or between two revisions."""
 
 import contextlib
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +21,13 @@ from reconciler.text import json_text
 
 if TYPE_CHECKING:
     from reconciler.forge import ForgeSettings
+    from reconciler.model import Interruption
     from reconciler.review import Review
     from reconciler.review.ci import Limits, Source
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _SITE = click.Path(file_okay=False, path_type=Path)
+_MOST_INTERRUPTIONS = 16 << 20  # bytes
 _EVERY = 5.0  # seconds between signs of life in a job's log
 
 
@@ -42,6 +45,11 @@ def ci() -> None:
 @click.option("--json", "json_", type=_FILE, help="Write the same for tools here (schemas/plan.schema.json).")
 @click.option("--junit", type=_FILE, help="Write validation problems here as a JUnit report.")
 @click.option("--codequality", type=_FILE, help="Write them here as GitLab's Code Quality report.")
+@click.option(
+    "--interruptions",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="How long restarts were felt before: /interruptions.json of a reporter.",
+)
 @click.option("--time-limit", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds in all.")
 @click.option("--host-limit", type=click.FloatRange(min=0.1), default=1.0, show_default=True,
               help="Seconds of processor time for one host.")  # fmt: skip
@@ -54,6 +62,7 @@ def review(
     json_: Path | None,
     junit: Path | None,
     codequality: Path | None,
+    interruptions: Path | None,
     time_limit: float,
     host_limit: float,
 ) -> int:
@@ -69,6 +78,8 @@ def review(
 
     held = token.take()
     found, before = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
+    if interruptions:
+        found = replace(found, measured=_measured(interruptions))
     asks = ci_gate.asked(found, before)
     text = views.note(found, frame=views.Frame(remarks=asks.remarks))
     if html:
@@ -181,6 +192,24 @@ def _review(
     name = os.environ.get("CI_PROJECT_NAME", "site")
     with _progress() as progress:
         return planning.told(before, source, label, site=name, limits=limits, progress=progress), before
+
+
+def _measured(file: Path) -> "Mapping[str, Mapping[str, Interruption]]":
+    """What a reporter gave. Raises errors.Terminal (FileUnreadable)."""
+    from reconciler.model import Interruption, from_json
+
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_MOST_INTERRUPTIONS + 1)
+        if len(content) > _MOST_INTERRUPTIONS:
+            raise ValueError("it is too large")
+        return from_json(dict[str, dict[str, Interruption]], json.loads(content))
+    except OSError as error:
+        raise errors.Terminal(f"cannot read {file}: {error.strerror}", reason=Reason.FileUnreadable) from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise errors.Terminal(
+            f"{file} is not what a reporter answers at /interruptions.json: {error}", reason=Reason.FileUnreadable
+        ) from None
 
 
 def _failure(found: "Review") -> list[errors.Problem]:

@@ -257,7 +257,7 @@ class Daemon:
         """The port of the metrics, None when there is none."""
         own = self.settings.daemon
         hooks = own.webhook and Hooks(own.webhook.secret_file, own.webhook.kinds, lambda: self._triggers.put("webhook"))
-        report = report_handlers(Signer(self.settings.report.key_file, self.page.spoken))
+        report = report_handlers(Signer(self.settings.report.key_file, self.page.spoken, self.node.state.interruptions))
         get = {"/metrics": self._metrics, **handlers(self.page.document), **report}
         port = self._listen_on(own.metrics, get, hooks.handlers() if hooks else {})
         # What a reporter reaches from elsewhere is the signed report, and nothing else.

@@ -33,7 +33,8 @@ class Health:
     """`reason` is None when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse, DiskFull, ContainerMissing
     or Interrupted.
 
-    `message` is one line without the container's name; `log` holds its last output lines, `seconds` how long it took.
+    `message` is one line without the container's name; `log` holds its last output lines, `seconds` how long it
+    took: until it was healthy, without the time in which it had to stay so.
     """
 
     ok: bool
@@ -79,7 +80,7 @@ class Waiter:
             if self._is_healthy(found, data):
                 good_since = good_since or now
                 if now - good_since >= stability:
-                    return Health(True, seconds=now - self._began)
+                    return Health(True, seconds=good_since - self._began)
             else:
                 good_since = None
             if now - self._began > timeout + stability:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from reconciler import errors
-from reconciler.model import from_json, to_json
+from reconciler.model import Interruption, from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.system import files
 
@@ -30,11 +30,12 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Memory:
     """`seen`: host → time of its newest report that counted. `said`: context → what was said. `deployed`: environment →
-    commit and state."""
+    commit and state. `interruptions`: host → container → how long restarts of it were felt, as its newest report says."""
 
     seen: dict[str, datetime] = field(default_factory=dict)
     said: dict[str, Said] = field(default_factory=dict)
     deployed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    interruptions: dict[str, dict[str, Interruption]] = field(default_factory=dict)
 
 
 class Store:

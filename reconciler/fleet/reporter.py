@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from reconciler.fleet.memory import Store
 from reconciler.forge import Deployments, ForgeSettings, Status, Statuses, StatusReporter, connect
 from reconciler.git import tree
 from reconciler.log import frames
+from reconciler.model import Interruption
 from reconciler.reasons import Reason
 from reconciler.report import Refusal, Source, signed
 from reconciler.settings import Settings
@@ -108,6 +109,10 @@ class Reporter:
             self._fleets = {accepted: self._fleet_at(accepted)}
         return replace(found, seconds=time.monotonic() - began)
 
+    def interruptions(self) -> Mapping[str, Mapping[str, Interruption]]:
+        """Host → container → how long restarts of it were felt. May be asked by another thread."""
+        return self.store.memory.interruptions
+
     def _fleet_at(self, commit: str) -> Fleet:
         if commit not in self._fleets:
             path, network = self.settings.git.path, self.own.network
@@ -165,6 +170,7 @@ class Reporter:
         self, members: Sequence[Member], answers: Sequence[Answer], head: str, now: datetime
     ) -> tuple[View, ...]:
         seen, found = dict(self.store.memory.seen), []
+        felt = dict(self.store.memory.interruptions)
         unknown: dict[str, datetime] = {}
         for member, answer in zip(members, answers, strict=True):
             one = self._view(member, answer, seen.get(member.host), head, now)
@@ -173,12 +179,18 @@ class Reporter:
                 one = replace(one, since=unknown[member.host])
             elif one.at is not None:
                 seen[member.host] = one.at
+                if answer.said is not None:
+                    felt[member.host] = dict(answer.said.interruptions)
             if one.state == "unknown" and member.host not in self._unknown:
                 log.warning("report.missing", host=member.host, reason=one.reason, message=one.message)
             found.append(one)
         self._unknown = unknown
         names = {member.host for member in members}
-        self.store.memory = replace(self.store.memory, seen={host: at for host, at in seen.items() if host in names})
+        self.store.memory = replace(
+            self.store.memory,
+            seen={host: at for host, at in seen.items() if host in names},
+            interruptions={host: one for host, one in felt.items() if host in names and one},
+        )
         return tuple(found)
 
     def _view(self, member: Member, answer: Answer, seen: datetime | None, head: str, now: datetime) -> View:

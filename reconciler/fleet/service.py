@@ -19,8 +19,10 @@ from reconciler.fleet.reporter import Reporter, Round
 from reconciler.fleet.reviews.loop import Loop, reviewer_of
 from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
 from reconciler.log import frames
+from reconciler.model import to_json
 from reconciler.reasons import Reason
 from reconciler.settings import Settings
+from reconciler.text import json_text
 from reconciler.web import Answer, Request, Server, handlers
 
 log = structlog.get_logger()
@@ -36,7 +38,7 @@ class Service:
         self.reporter = Reporter(settings)
         self.own = settings.reporter
         self.metrics = Metrics()
-        reviewer = reviewer_of(settings)
+        reviewer = reviewer_of(settings, self.reporter.interruptions)
         self.reviews = (
             Loop(
                 reviewer,
@@ -135,7 +137,7 @@ class Service:
         try:
             # People may come through a proxy that has a name of its own.
             name = urlsplit(self.own.url).hostname or "localhost"
-            table = {"/metrics": self._metrics, **handlers(self.document)}
+            table = {"/metrics": self._metrics, "/interruptions.json": self._interruptions, **handlers(self.document)}
             self._server = Server(self.own.listen, table, names={name, *self.own.names})
         except errors.Terminal as error:
             log.error("metrics.failed", reason=error.reason, message=str(error))
@@ -146,6 +148,10 @@ class Service:
         self._outgoing()
         text, content_type = self.metrics.text(request.headers.get("accept", ""))
         return Answer(200, text, content_type)
+
+    def _interruptions(self, request: Request) -> Answer:
+        """For `ci review --interruptions`."""
+        return Answer(200, json_text(to_json(self.reporter.interruptions())).encode() + b"\n", "application/json")
 
     def _end(self, number: int, _: FrameType | None) -> None:
         self.reporter.stop.set()

@@ -2,7 +2,8 @@
 
 The answer is one line of JSON and, below it, an armored SSH signature (SSHSIG) of that line with its line end:
 `ssh-keygen -Y verify -n reconciler-report` checks it as well as we do. It says who speaks (site and host), as of when, and
-the commit statuses that the node would have posted itself: a reporter needs no more, and learns no more.
+the commit statuses that the node would have posted itself, and how long restarts of its containers were felt: a reporter needs no
+more, and learns no more.
 
 Reasons raised, all errors.Terminal: ReportMalformed, ReportForged (not signed with the key that the site declares for the
 host), ReportMismatch (signed by that host, and about another one or another site), ReportKeyUnusable (on the node).
@@ -11,15 +12,15 @@ host), ReportMismatch (signed by that host, and about another one or another sit
 import json
 import re
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from reconciler import errors
 from reconciler.git import trust
-from reconciler.model import from_json, to_json
+from reconciler.model import Interruption, from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
 from reconciler.report.summary import StatusText, status_text
@@ -35,6 +36,9 @@ _NAME = 255  # characters of a site's or a host's name
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FIRST, _LAST = 2020, 2999  # years
 _STATUSES = 4
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_INTERRUPTIONS = 300  # containers
+_LONGEST, _MOST_TIMES = 86_400.0, 1000  # seconds of an interruption; times that one was measured
 _ARMOR = b"-----BEGIN SSH SIGNATURE-----"
 _STATES = ("pending", "success", "failed")
 
@@ -50,20 +54,25 @@ class Statement:
     statuses: tuple[StatusText, ...] = ()
     reason: Reason | None = None  # of the condition Ready
     busy: bool = False
+    interruptions: Mapping[str, Interruption] = field(default_factory=dict)  # by container: how long one is felt
 
     def status(self, commit: str) -> StatusText | None:
         """What the host says about a commit."""
         return next((status for status in self.statuses if status.commit == commit), None)
 
 
-def statement(report: Report, busy_at: datetime | None = None) -> Statement:
-    """The statement that a report makes. `busy_at`: now, when the pass after it is under way for long: the main loop
+def statement(
+    report: Report, busy_at: datetime | None = None, interruptions: Mapping[str, Interruption] | None = None
+) -> Statement:
+    """The statement that a report makes, with what is known of interruptions by container. `busy_at`: now, when the pass after it is under way for long: the main loop
     signs for itself that it lives, so what it is busy with is as fresh as that."""
     ended = report.started_at + timedelta(seconds=report.seconds)
     ready = next((c for c in report.conditions if c.type == "Ready"), None)
     texts = tuple(_cut(text) for text in status_text(report))[:_STATUSES]
     reason = ready.reason if ready else None
-    return Statement(report.site, report.host, busy_at or ended, report.revision, texts, reason, busy_at is not None)
+    felt = dict(sorted((interruptions or {}).items())[:_INTERRUPTIONS])
+    busy = busy_at is not None
+    return Statement(report.site, report.host, busy_at or ended, report.revision, texts, reason, busy, felt)
 
 
 def encode(said: Statement) -> bytes:
@@ -128,11 +137,17 @@ def decode(line: bytes) -> Statement:
 class Signer:
     """Signs what a node says when somebody asks, once for each thing it says, and one thing at a time.
 
-    `last` gives the newest report of this process (None: none yet) and, while a pass is under way for long, the time now.
+    `last` gives the newest report of this process (None: none yet) and, while a pass is under way for long, the time now;
+    `interruptions` what the node knows of how long its containers' restarts were felt.
     """
 
-    def __init__(self, key_file: Path, last: Callable[[], tuple[Report | None, datetime | None]]) -> None:
-        self._key_file, self._last = key_file, last
+    def __init__(
+        self,
+        key_file: Path,
+        last: Callable[[], tuple[Report | None, datetime | None]],
+        interruptions: Callable[[], Mapping[str, Interruption]] = dict,
+    ) -> None:
+        self._key_file, self._last, self._interruptions = key_file, last, interruptions
         self._guard = threading.Lock()
         self._made: tuple[bytes, bytes] = (b"", b"")
 
@@ -142,7 +157,7 @@ class Signer:
             report, busy_at = self._last()
             if report is None:
                 return None
-            line = encode(statement(report, busy_at))
+            line = encode(statement(report, busy_at, self._interruptions()))
             if self._made[0] != line:
                 self._made = (line, sign(line, self._key_file))
             return self._made[1]
@@ -171,11 +186,20 @@ def _unsound(said: Statement) -> str:
         return "its time has no zone, or is no time at which this program ran"
     if len(said.statuses) > _STATUSES or not all(_is_status(status) for status in said.statuses):
         return "a status in it is of another shape"
+    if len(said.interruptions) > _INTERRUPTIONS or not all(
+        _is_interruption(*one) for one in said.interruptions.items()
+    ):
+        return "what it says of interruptions is of another shape"
     return ""
 
 
 def _is_commit(text: str) -> bool:
     return text == "" or _COMMIT.fullmatch(text) is not None
+
+
+def _is_interruption(container: Any, found: Any) -> bool:
+    named = isinstance(container, str) and _CONTAINER.fullmatch(container) is not None
+    return named and 0 <= found.seconds <= _LONGEST and 1 <= found.times <= _MOST_TIMES
 
 
 def _is_status(status: Any) -> bool:

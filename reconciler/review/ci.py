@@ -88,6 +88,8 @@ class _Answer:
     groups: tuple[Row, ...]
     rotated: Mapping[str, tuple[str, ...]]
     lighter: Mapping[str, tuple[str, ...]]
+    backends: Mapping[str, tuple[str, ...]]
+    haproxy: bool
     acknowledged: tuple[tuple[str, tuple[str, ...], str], ...]  # base, containers, host where it counts
     acknowledge: tuple[
         tuple[str, tuple[str, ...], tuple[str, ...], bool], ...
@@ -209,6 +211,9 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         groups=join((answer.groups for answer in answers), order),
         rotated=_gathered((answer.rotated for answer in answers), order),
         lighter=_gathered((answer.lighter for answer in answers), order),
+        backends={name: hosts for answer in answers for name, hosts in answer.backends.items()}
+        if any(answer.haproxy for answer in answers)
+        else {},
         acknowledgements=_acknowledgements(answers),
         base_commit=base.commit if base else "",
         policy=first.policy,

@@ -17,6 +17,7 @@ from reconciler.plan import preview, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.reasons import Reason
 from reconciler.render import World, bind, render
+from reconciler.render.collect import collect
 from reconciler.render.digest import part_digest
 from reconciler.review import gate
 from reconciler.review.grouping import Collector
@@ -101,6 +102,9 @@ class _Child:
         self.rotated: dict[str, list[str]] = {}
         self.lighter: dict[str, list[str]] = {}
         self.acknowledged: list[list[Any]] = []
+        self.frontends: list[dict[str, Any]] | None = None
+        self.backends: dict[str, list[str]] = {}
+        self.haproxy = False
         self.slow = False
 
     def plan_share(self) -> None:
@@ -132,6 +136,7 @@ class _Child:
                 before = replace(made, revision=self.argument["base"]["commit"]) if made else None
             if after is not None and not self.base_problems:
                 self._plan(host, before, after)
+                self._note_backends(host, after)
         self.slow = alarm.rang
 
     def _render(self, site: Site, host: str, revision: str, problems: list[Problem]) -> Desired | None:
@@ -157,6 +162,22 @@ class _Child:
         self.problems += rotations(before, after)
         self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
 
+    def _note_backends(self, host: str, after: Desired) -> None:
+        """Which containers of a host answer behind haproxy. A frontend is called like its container, as in keystone_internal; one
+        with standbys breaks connections and is left out."""
+        if self.frontends is None:
+            try:
+                self.frontends = collect(self.worlds["head"], host, "frontends")
+            except SiteInvalid:  # no template asked for them here, and so nobody said that they are wrong
+                return
+        self.haproxy |= any(container.name == "haproxy" for container in after.containers)
+        for entry in self.frontends:
+            own = [
+                c.name for c in after.containers if c.service == entry["service"] and entry["name"].startswith(c.name)
+            ]
+            if own and not entry["active_passive"]:
+                self.backends.setdefault(max(own, key=len), [member["host"] for member in entry["members"]])
+
     def answer(self) -> dict[str, Any]:
         head, base = self.head, self.base
         old, new = (list(base.hosts) if base else []), (list(head.hosts) if head else [])
@@ -169,6 +190,8 @@ class _Child:
             "groups": to_json(self.groups.rows),
             "rotated": self.rotated,
             "lighter": self.lighter,
+            "backends": self.backends,
+            "haproxy": self.haproxy,
             "acknowledged": [[base, sorted(names), host] for base, names, host in self.acknowledged],
             "acknowledge": [_entry(entry, head, base) for entry in head.policy["acknowledge"]] if head else [],
             "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],

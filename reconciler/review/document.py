@@ -4,6 +4,7 @@ from typing import Any
 
 from reconciler.errors import Problem
 from reconciler.model import Difference, to_json
+from reconciler.review.felt import Felt, felt
 from reconciler.review.risks import headline, risks
 from reconciler.review.types import Group, Review
 
@@ -36,6 +37,7 @@ def as_json(review: Review) -> dict[str, Any]:
             }
             for risk in risks(review)
         ],
+        "felt": [_felt(one) for one in felt(review)],
         "groups": [_group(group) for group in review.groups],
         "rotated_secrets": {name: list(hosts) for name, hosts in sorted(review.rotated.items())},
         "policy": [_difference(found) for found in review.policy],
@@ -44,6 +46,11 @@ def as_json(review: Review) -> dict[str, Any]:
         "base_problems": [_problem(problem) for problem in review.base_problems],
         "failure": review.failure,
     }
+
+
+def _felt(one: Felt) -> dict[str, Any]:
+    measured = {"seconds": one.seconds, "times": one.times, "elsewhere": one.elsewhere}
+    return {"container": one.container, "hosts": list(one.hosts), **measured, "text": one.words}
 
 
 def _group(group: Group) -> dict[str, Any]:

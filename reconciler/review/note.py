@@ -12,6 +12,7 @@ from reconciler.model import Action, Verb
 from reconciler.phrases import count
 from reconciler.report.text import difference, plan_text
 from reconciler.review import escape
+from reconciler.review.felt import felt
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
@@ -61,6 +62,7 @@ def note(review: Review, *, limit: int = LIMIT, frame: Frame = Frame()) -> str:
         page.add(escape.fence(_listed(review.base_problems[:5])))
     else:
         _risks(page, review)
+        _felt(page, review)
         _table(page, review)
         _plans(page, review)
         _services(page, review)
@@ -161,6 +163,26 @@ def hosts(names: Sequence[str]) -> str:
     """Host names as code, compacted; how many where it is not plain to see."""
     text = compact(names)
     return escape.code(text, _NAMES) + (f" ({len(names)} hosts)" if len(names) > 3 else "")
+
+
+# --- what is felt ---------------------------------------------------------------------------------------------------
+
+
+def _felt(page: _Page, review: Review) -> None:
+    """What takes longest first; what nobody measured in one line."""
+    found = felt(review)
+    known = [one for one in found if one.seconds is not None or one.behind]
+    unknown = [one for one in found if one not in known]
+    lines = [f"- {escape.code(one.container)} on {hosts(one.hosts)}: {one.words}" for one in known[:_ITEMS]]
+    if len(known) > _ITEMS:
+        lines.append(f"- *and {len(known) - _ITEMS} more that take less; {page.frame.elsewhere}*")
+    if unknown:
+        names = ", ".join(escape.code(one.container) for one in unknown[:_ITEMS])
+        lines.append(
+            f"- not measured yet: {names}" + (f" and {len(unknown) - _ITEMS} more" if len(unknown) > _ITEMS else "")
+        )
+    if lines:
+        page.add(["#### What will be felt", "", *lines, ""])
 
 
 # --- groups ---------------------------------------------------------------------------------------------------------

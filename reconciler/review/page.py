@@ -10,6 +10,7 @@ from reconciler.model import Action, Difference
 from reconciler.phrases import count
 from reconciler.review.escape import clean
 from reconciler.review.escape import markup as e
+from reconciler.review.felt import Felt, felt
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
@@ -76,7 +77,7 @@ def _problems(review: Review) -> list[str]:
 
 def _content(review: Review) -> list[str]:
     every = changes(review)
-    parts = ['<main class="first">', *_risks(risks(review)), "</main>"]
+    parts = ['<main class="first">', *_risks(risks(review)), *_felt(felt(review)), "</main>"]
     if not review.groups:
         return [*parts, '<main><p class="card empty">Nothing to do on any host.</p></main>']
     parts += [_filters(every), "<main>", *_groups(review), *_services(every)]
@@ -91,6 +92,17 @@ def _risks(found: Sequence[Risk]) -> list[str]:
     if not found:
         return []
     return ["<h2>Look at these first</h2>", '<div class="risks">', *map(_risk, found), "</div>"]
+
+
+def _felt(found: Sequence[Felt]) -> list[str]:
+    if not found:
+        return []
+    rows = "".join(
+        f"<li><code>{e(one.container)}</code><small>on {_hosts(one.hosts)} · {e(one.words)}</small></li>"
+        for one in found
+    )
+    title = "<h3>What will be felt</h3><p>by how long it did not answer when it was restarted before</p>"
+    return [f'<div class="risks"><section class="card risk">{title}<ul>{rows}</ul></section></div>']
 
 
 def _risk(risk: Risk) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.errors import Problem
-from reconciler.model import Action, Difference, Plan
+from reconciler.model import Action, Difference, Interruption, Plan
 from reconciler.reasons import Reason
 
 
@@ -53,6 +53,8 @@ class Review:
     hold something back. `problems` are what is wrong with the head (then nothing is planned), `base_problems` why there is
     nothing to compare with. `rotated` maps a secret to the hosts that use it,
     `lighter` what no longer counts as data plane or stateful (`web: data_plane`) to the hosts that have it.
+    `measured` maps a host to how long restarts of its containers were felt there, as it reported; `backends` a container that answers
+    behind haproxy to the hosts that haproxy may choose from.
     """
 
     site: str
@@ -65,6 +67,8 @@ class Review:
     groups: tuple[Group, ...] = ()
     rotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lighter: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    measured: Mapping[str, Mapping[str, Interruption]] = field(default_factory=dict)
+    backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     acknowledgements: tuple[Acknowledgement, ...] = ()
     base_commit: str = ""
     policy: tuple[Difference, ...] = ()

@@ -28,13 +28,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import median
 from threading import RLock
 from typing import Any, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
 from reconciler import errors
-from reconciler.model import Applied, Desired, Difference, Failure, JobResult, Memory, Registration, from_json, to_json
+from reconciler.model import (
+    Applied,
+    Desired,
+    Difference,
+    Failure,
+    Interruption,
+    JobResult,
+    Memory,
+    Registration,
+    from_json,
+    to_json,
+)
 from reconciler.reasons import Reason
 from reconciler.secrets.locked import Locked
 from reconciler.system import files
@@ -43,6 +55,7 @@ T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
 HISTORY_KEPT = 2_000  # lines
 LEFTOVER_AGE = 60.0  # seconds
+_INTERRUPTIONS = 5  # of one container: the last few say what the next one will be like
 _DIGESTS_KEPT = 8  # of one file: what worked last, and what was tried since
 
 
@@ -353,6 +366,23 @@ class StateDirectory:
             )
         )
 
+    def interrupted(self, container: str, seconds: float) -> None:
+        """Remember for how long a container did not answer because it was restarted or replaced."""
+
+        def noted(m: Memory) -> Memory:
+            last = (*m.interruptions.get(container, ()), round(seconds, 1))[-_INTERRUPTIONS:]
+            return replace(m, interruptions={**m.interruptions, container: last})
+
+        self._change(noted)
+
+    def interruptions(self) -> dict[str, Interruption]:
+        """Container → what is remembered of its restarts and replacements; nothing where the memory cannot be read, which others
+        say."""
+        with suppress(errors.ReconcilerError):
+            found = self.memory().interruptions.items()
+            return {name: Interruption(median(last), len(last)) for name, last in found if last}
+        return {}
+
     def unachieved(self, found: Mapping[str, tuple[Difference, ...]]) -> None:
         """What still differed right after the action that should have put it right, by `kind:target`; () forgets one."""
         if not found:
@@ -407,6 +437,7 @@ class StateDirectory:
                     m,
                     revision=desired.revision,
                     applied={k: v for k, v in m.applied.items() if k in names},
+                    interruptions={k: v for k, v in m.interruptions.items() if k in names},
                     answered={},
                 )
             )

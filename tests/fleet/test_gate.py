@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.model import Interruption
 from tests.fleet.desk import Desk, desk, greeting
 from tests.forge.gitlab_server import GitLab
 from tests.forge.gitlab_state import MergeRequest
@@ -34,7 +35,9 @@ def says(office: Desk, request: MergeRequest) -> tuple[str, str]:
 def test_an_approval(office: Desk) -> None:
     ana = office.person("ana")
     one = office.open("bye", greeting("Bye"))
+    office.reviewer._interruptions = lambda: {"web2": {"web": Interruption(3.4, 2)}}
     found = office.round()
+    assert "- `web` on `web[1-2]`: about 3 s (measured 2 times)" in office.note(one)
     assert found[1].state == "valid"  # the branch is; the gate is another matter
     assert says(office, one) == ("failed", f"{NEEDS} (data-plane)")
     note = office.note(one)

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler import errors, settings
 from reconciler.fleet.reporter import Reporter
+from reconciler.model import Interruption
 from reconciler.reasons import Reason
 from reconciler.report import StatusText
 from reconciler.report.signed import encode
@@ -297,3 +298,23 @@ def test_two_hosts_cannot_have_one_key(make_fleet: Make) -> None:
     found = fleet.look()
     assert found.fleet is None and found.refusal
     assert any("'n0' has the same report_key" in problem for problem in found.refusal.problems)
+
+
+def test_how_long_restarts_were_felt_is_kept(make_fleet: Make) -> None:
+    """For the review: what a host said last stays known while it is silent, and goes with it."""
+    fleet = make_fleet(2)
+    hosts, place = fleet.hosts, fleet.place
+    first = place.push(hosts.site())
+    for host, seconds in zip(hosts.all, (9.0, 11.0), strict=True):
+        host.say(first, converged(first), interruptions={"web": Interruption(seconds, 2)})
+    fleet.look()
+    known = {"n0": {"web": Interruption(9.0, 2)}, "n1": {"web": Interruption(11.0, 2)}}
+    assert fleet.reporter.interruptions() == known
+    hosts[1].answer = None
+    fleet.restart()
+    fleet.look()
+    assert fleet.reporter.interruptions() == known
+    hosts.all.pop()
+    place.push(hosts.site())
+    fleet.look()
+    assert fleet.reporter.interruptions() == {"n0": known["n0"]}

@@ -119,6 +119,7 @@ def test_the_daemon(make_fleet: Callable[..., Fleet], tmp_path: Path) -> None:
             assert requests.get(page, headers={"Host": host}, timeout=10).status_code == code
         wait_for(lambda: len(fleet.contexts()) == 4, "the statuses")
         assert fleet.project and fleet.project.rows[0].target_url == "https://fleet.example.org/"
+        assert requests.get(f"{page}/interruptions.json", timeout=10).json() == {}
         metrics = requests.get(f"{page}/metrics", timeout=10).text
         assert 'reconciler_fleet_hosts{state="converged"} 3.0' in metrics
         # SIGHUP asks now, and what cannot be read is said.

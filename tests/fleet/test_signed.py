@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import errors
-from reconciler.model import Action, Condition, Outcome, Plan, Verb
+from reconciler.model import Action, Condition, Interruption, Outcome, Plan, Verb
 from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report, Source, StatusText, signed
 from reconciler.web import Request, report_handlers
@@ -40,6 +40,24 @@ def allowed(tmp_path: Path, key: Path) -> Path:
     public = " ".join((tmp_path / "key.pub").read_text().split()[:2])
     file.write_text(f'n0 namespaces="{signed.NAMESPACE}" {public}\n')
     return file
+
+
+def test_how_long_restarts_were_felt(key: Path, allowed: Path) -> None:
+    """By container, bounded: whoever reads it shows it among what others say."""
+    felt = {f"c{number}": Interruption(9.5, 3) for number in range(400)}
+    said = signed.statement(report(), None, felt)
+    assert len(said.interruptions) == 300
+    answer = signed.sign(signed.encode(said), key)
+    assert len(answer) < signed.MAX_BYTES and signed.verify(answer, "north", "n0", allowed) == said
+    for name, found in (
+        ("a b", felt["c1"]),
+        ("c1", Interruption(-1.0, 1)),
+        ("c1", Interruption(1e9, 1)),
+        ("c1", Interruption(1.0, 0)),
+    ):
+        with pytest.raises(errors.Terminal) as caught:
+            signed.decode(signed.encode(replace(said, interruptions={name: found})))
+        assert caught.value.reason == Reason.ReportMalformed
 
 
 def test_what_a_report_says() -> None:

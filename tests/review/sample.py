@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem
-from reconciler.model import Container, Desired, Difference, File, Job, Plan, Registrar, Registration
+from reconciler.model import Container, Desired, Difference, File, Interruption, Job, Plan, Registrar, Registration
 from reconciler.plan import preview
 from reconciler.render import bind
 from reconciler.render.digest import part_digest
@@ -126,6 +126,11 @@ def review(change: Callable[[str], Desired] = after) -> Review:
         groups=join([collector.rows], {name: number for number, name in enumerate(HOSTS)}),
         rotated={"glance_database_password": CONTROLLERS},
         policy=(Difference("prune.max", "10", "5"),),
+        measured={
+            "ctl1": {"keystone": Interruption(9.2, 3), "mariadb": Interruption(31.0, 1)},
+            "ctl2": {"keystone": Interruption(8.6, 2)},
+        },
+        backends={"keystone": ("ctl1", "ctl2", "ctl3"), "glance_api": ("ctl1", "ctl2", "ctl3", "ctl4")},
         warnings=(Problem("globals.yml", 12, 1, "'enable_memcached' is about to be renamed", "", "warning"),),
     )
 

@@ -73,6 +73,11 @@ def test_one_option_restarts_one_container(lab: Lab) -> None:
     after = lab.identities()
     assert after["rt-web"][0] == before["rt-web"][0] and after["rt-web"][1] != before["rt-web"][1]
     assert after["rt-side"] == before["rt-side"] and after["rt-after"] == before["rt-after"]
+    # How long that was felt is remembered, for reviews of the next change: less than it took, which had to prove that it stays.
+    (felt,) = lab.node.state.interruptions().items()
+    assert (
+        felt[0] == "rt-web" and felt[1].times == 1 and 0 < felt[1].seconds <= results(report)["restart:rt-web"].seconds
+    )
 
 
 def test_a_configuration_that_does_not_work_comes_back(lab: Lab) -> None:

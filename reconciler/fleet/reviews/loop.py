@@ -13,7 +13,7 @@ from reconciler import errors
 from reconciler.daemon.backoff import backoff
 from reconciler.fleet.reviews.document import reviews_document
 from reconciler.fleet.reviews.metrics import Metrics
-from reconciler.fleet.reviews.reviewer import Reviewer
+from reconciler.fleet.reviews.reviewer import Interruptions, Reviewer
 from reconciler.forge import ForgeSettings, connect
 from reconciler.forge.changes import project_of
 from reconciler.log import frames
@@ -25,8 +25,8 @@ log = structlog.get_logger()
 _SPLAY = 0.1  # share of the interval
 
 
-def reviewer_of(settings: Settings) -> Reviewer | None:
-    """The reviewer that the settings ask for. Raises errors.Terminal (SettingsInvalid) when it has nowhere to tell anything."""
+def reviewer_of(settings: Settings, interruptions: Interruptions = dict) -> Reviewer | None:
+    """The reviewer that the settings ask for; `interruptions` is what hosts reported of how long restarts were felt. Raises errors.Terminal (SettingsInvalid) when it has nowhere to tell anything."""
     if not settings.review.enabled:
         return None
     if settings.forge is None:
@@ -35,7 +35,7 @@ def reviewer_of(settings: Settings) -> Reviewer | None:
             "review.enabled to false)",
             reason=Reason.SettingsInvalid,
         )
-    return Reviewer(settings, connect(ForgeSettings.of(settings.forge)))
+    return Reviewer(settings, connect(ForgeSettings.of(settings.forge)), interruptions=interruptions)
 
 
 def link_of(settings: Settings) -> Callable[[int], str]:

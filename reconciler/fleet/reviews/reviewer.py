@@ -6,7 +6,7 @@ Planning is that of `ci review`, in the same limited children; the note is the s
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from reconciler.fleet.reviews.queue import Outcome, Reviewed, State
 from reconciler.forge import Forge, OpenRequest
 from reconciler.git.remote import Remote
 from reconciler.log import frames
+from reconciler.model import Interruption
 from reconciler.reasons import Reason
 from reconciler.review import Review, ci
 from reconciler.review import gate as rules_of
@@ -36,6 +37,10 @@ _ITS_OWN = (Reason.LimitExceeded, Reason.GitObjectCorrupt, Reason.CommitMalforme
 _AGAIN = (Reason.GitTimeout, Reason.ChildFailed, Reason.DeadlineExceeded)
 _PREPARED = 20  # notes kept in memory while the forge takes none
 _SPARE = 400  # characters of a note that its marker may have
+
+
+# Host → container → how long restarts of it were felt.
+Interruptions = Callable[[], Mapping[str, Mapping[str, Interruption]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Reviewer:
         *,
         clock: Callable[[], float] = time.time,
         random: Random | None = None,
+        interruptions: Interruptions = dict,
         done: Callable[[State, float], None] = lambda state, seconds: None,
     ) -> None:
         self.settings, self.forge, self.own = settings, forge, settings.review
@@ -94,7 +100,7 @@ class Reviewer:
         self.gate = Gate(forge, settings.reporter.url, lambda: self._clock())
         self.stop = threading.Event()  # set: no further review begins
         self.overview = Overview()
-        self.done = done
+        self.done, self._interruptions = done, interruptions
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - spreads requests, hides nothing
         self._prepared: dict[int, _Prepared] = {}
@@ -280,6 +286,7 @@ class Reviewer:
             elsewhere=f"`git fetch origin {request.ref} && {command}{site}` in a clone",
             remarks=(*_remarks(seen, unsure), *rules_of.remarks(rules_of.demands(rules_of.kinds(found), asked), asked)),
         )
+        found = replace(found, measured=self._interruptions())
         limit = min(review.LIMIT, self.forge.note_limit - _SPARE)
         text = review.note(found, limit=limit, frame=frame)
         return _Prepared(head, base, target, self._made_by(asked), found, text, unsure)
