@@ -63,6 +63,14 @@ _PULL: Sequence[Rule] = (
 )
 _CONTAINER: Sequence[Rule] = (
     *_ANY,
+    # What an engine says that is asked to end, or has just begun.
+    Rule(
+        "failed to update store for object type|client connection is closing|transport is closing|ttrpc: closed|"
+        "error while dialing|daemon is shutting down|context canceled",
+        Reason.EngineUnreachable,
+        "the engine ends or begins; it is tried again by itself",
+        True,
+    ),
     Rule("container name .* is already in use", Reason.NameInUse, "remove or rename the other container"),
     Rule("No such image", Reason.ImageNotFound, "pull it first"),
     Rule("port is already allocated|address already in use", Reason.PortInUse, "end what listens there, or take another port", True),

@@ -16,6 +16,9 @@ from reconciler.foreign import said, whole_lines
 from reconciler.model import ASIDE, Container, Desired, Image, Running, State, Volume
 from reconciler.reasons import Reason
 
+_ENDED = "ended with exit code"
+_KILLED = f"{_ENDED} 137"
+_SETTLES = 3.0  # seconds
 CHECK = ("/usr/local/bin/kolla_set_configs", "--check")
 
 _T = TypeVar("_T")
@@ -178,6 +181,15 @@ class Observer:
                 except (KeyError, TypeError, ValueError) as error:
                     unknown[f"container:{name}"] = f"the engine's description cannot be read: {error!r}"
             stale = self._stale(pool, containers, wanted, unknown) if deep else {}
+            for name in [n for n in containers if f"stale:{n}" in unknown]:
+                before = containers[name]
+                seen = self._again(before.id, patience=_SETTLES if _KILLED in unknown[f"stale:{name}"] else 0.0)
+                own = images.get(seen["Image"]) if seen else None
+                now = self._parse(seen, own, wanted.get(name), facts, by_id) if seen else None
+                if now is None or (now.state, now.started_at) != (before.state, before.started_at):
+                    # It was killed while it was asked: that is what there is to tell.
+                    del unknown[f"stale:{name}"], containers[name]
+                    containers |= {name: now} if now else {}
         self._cache.retain(data, images)
         return EngineView(
             containers=containers,
@@ -219,6 +231,15 @@ class Observer:
         data = _essence(found)
         self._cache.keep(identity, data, mark)
         return data
+
+    def _again(self, identity: str, patience: float) -> Mapping[str, Any] | None:
+        """A container as it is now. The engine needs a moment to notice that one is dead: so many seconds it gets."""
+        deadline = time.monotonic() + patience
+        while (
+            (found := self._connection.inspect(identity)) and found["State"]["Running"] and time.monotonic() < deadline
+        ):
+            time.sleep(0.1)
+        return _essence(found) if found else None
 
     def _images(
         self, pool: ThreadPoolExecutor, references: set[str], ids: set[str], unknown: dict[str, str]
@@ -263,7 +284,7 @@ class Observer:
                 lines = answer[1].strip().splitlines()
                 stale[name] = lines[-1][-300:] if lines else "its configuration changed"
             elif answer[0] != _SAME:
-                unknown[f"stale:{name}"] = f"kolla_set_configs --check ended with exit code {answer[0]}"
+                unknown[f"stale:{name}"] = f"kolla_set_configs --check {_ENDED} {answer[0]}"
         return stale
 
 

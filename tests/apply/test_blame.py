@@ -37,6 +37,10 @@ def test_what_nobody_knows_is_the_hosts() -> None:
         ("error setting rlimit type 7: operation not permitted", "UlimitRefused"),
         ("network backend not found", "HostFailed"),
         ("unknown or invalid runtime name: kata", "HostFailed"),
+        # while it is stopped
+        ("failed to update store for object type *libnetwork.endpoint: open : no such file", "EngineUnreachable"),
+        ("grpc: the client connection is closing: unknown", "EngineUnreachable"),
+        ("failed to create shim task: ttrpc: closed: unknown", "EngineUnreachable"),
     ],
 )
 def test_the_engines_words_tell_the_host_from_the_configuration(words: str, reason: str) -> None:

@@ -11,9 +11,11 @@ import docker
 import pytest
 
 from reconciler.engine import Engine, Event, parse
+from reconciler.engine.observe import CHECK
 from reconciler.model import Container, Healthcheck, Mount, State, Ulimit, aside
 from reconciler.plan.differences import differences
 from tests.engine.conftest import PREFIX, compare, desired, look
+from tests.support.lab import wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -169,7 +171,13 @@ def test_a_spare_is_compared_with_what_it_stands_in_for(engine: Engine, busybox_
     ],
 )
 def test_stale_configuration(
-    engine: Engine, busybox_image: str, name: str, script: str, stale: str | None, unknown: bool
+    engine: Engine,
+    docker_client: docker.DockerClient,
+    busybox_image: str,
+    name: str,
+    script: str,
+    stale: str | None,
+    unknown: bool,
 ) -> None:
     """The check is the image's own program; here one that answers as it does."""
     put = f"mkdir -p /usr/local/bin; printf '#!/bin/sh\\n{script.replace(chr(39), chr(34))}\\n' > /usr/local/bin/kolla_set_configs"
@@ -177,11 +185,35 @@ def test_stale_configuration(
     container = Container(name, busybox_image, command=command, kolla=True)
     engine.create(container)
     engine.start(name)
-    time.sleep(0.3)
+    there = docker_client.containers.get(name)
+    wait_for("its program is there", lambda: there.exec_run(["test", "-x", CHECK[0]]).exit_code == 0)
     view = engine.observe(desired(container), deep=True)
     assert view.stale.get(name) == stale
     assert (f"stale:{name}" in view.unknown) is unknown
     assert not engine.observe(desired(container), deep=False).stale
+
+
+def test_one_that_is_killed_while_it_is_asked_is_seen_as_killed(
+    engine: Engine, docker_client: docker.DockerClient, busybox_image: str, name: str
+) -> None:
+    """Not as one of which nothing can be told: that would hide what happened."""
+    put = "mkdir -p /usr/local/bin; printf '#!/bin/sh\\ntouch /asked; sleep 60\\n' > /usr/local/bin/kolla_set_configs"
+    command = ("sh", "-c", f"{put}; chmod 755 /usr/local/bin/kolla_set_configs; exec sleep 3600")
+    container = Container(name, busybox_image, command=command, kolla=True)
+    engine.create(container)
+    engine.start(name)
+    there = docker_client.containers.get(name)
+    wait_for("its program is there", lambda: there.exec_run(["test", "-x", CHECK[0]]).exit_code == 0)
+
+    def kill() -> None:
+        wait_for("the check is under way", lambda: there.exec_run(["test", "-e", "/asked"]).exit_code == 0)
+        there.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    view = engine.observe(desired(container), deep=True)
+    killer.join()
+    assert view.containers[name].state is not State.RUNNING and view.unknown == {}
 
 
 def test_a_container_that_kolla_ansible_made(engine: Engine, engine_url: str, busybox_image: str, name: str) -> None:
