@@ -9,7 +9,7 @@ from jinja2.utils import Joiner
 
 from reconciler.document import pattern
 from reconciler.document.numbers import plain
-from reconciler.render import lookups, meter, methods, values
+from reconciler.render import lookups, meter, methods, releases, values
 from reconciler.render.faults import UnheardError
 from reconciler.render.operations import FILTERS, TESTS, Anything, Flag, Items, Number, Text, Value
 
@@ -51,6 +51,11 @@ def _filter(name: Text) -> bool:
 @TESTS.add("test")
 def _test(name: Text) -> bool:
     return name in TESTS
+
+
+@TESTS.add("release")
+def _release(value: Text, specifier: Text) -> bool:
+    return releases.is_within(value, specifier)
 
 
 @TESTS.add("odd")

@@ -4,6 +4,7 @@
 throughout: passwords.yml is made up of the names that the catalogue declares.
 """
 
+import difflib
 import json
 import shutil
 import sys
@@ -60,9 +61,32 @@ def load(
     return site.load({**read(folder), **(files or {}), "passwords.yml": sealed.text(secrets).encode()}, shipped)
 
 
-def desired(case: str, host: str) -> Desired:
-    """The desired state of a host of a case."""
-    return render(load(HERE / case / "site"), host, "0" * 40)
+# Release → the one before, which its golden is the difference from: what differs between releases is said, and reviewed, once.
+RELEASES: Mapping[str, str] = {"2026.1": "2025.1"}
+RELEASED = ("one_node", "aio")
+
+
+def desired(case: str, host: str, release: str = "") -> Desired:
+    """The desired state of a host of a case; `release`: of another release of OpenStack than the catalogue's default."""
+    site = HERE / case / "site"
+    said = (site / "globals.yml").read_bytes() + f'openstack_release: "{release}"\n'.encode()
+    return render(load(site, {"globals.yml": said} if release else None), host, "0" * 40)
+
+
+def between(before: str, after: str) -> str:
+    """What one release changes of the other, as a unified diff of everything that is rendered."""
+    case, host = RELEASED
+    old, new = (dict(outcome(desired(case, host, release), None)) for release in (before, after))
+    lines: list[str] = []
+    for path in sorted({*old, *new}):
+        texts = [content.splitlines() for content in (old.get(path, ""), new.get(path, ""))]
+        lines += difflib.unified_diff(*texts, f"{before}/{path}", f"{after}/{path}", lineterm="", n=1)
+    return "\n".join(lines) + "\n"
+
+
+def released(release: str) -> Path:
+    """Where the golden of a release is."""
+    return HERE / RELEASED[0] / f"{release}.diff"
 
 
 def outcome(found: Desired, folders: tuple[str, ...] | None) -> Iterator[tuple[str, str]]:
@@ -103,6 +127,8 @@ def main() -> None:
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 (target / path).write_text(content)
             print(target.relative_to(HERE), file=sys.stderr)
+    for release, before in RELEASES.items():
+        released(release).write_text(between(before, release))
 
 
 if __name__ == "__main__":

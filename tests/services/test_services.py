@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from reconciler import catalogue
+from reconciler import catalogue, errors
 from reconciler.catalogue import Catalogue
 from reconciler.model import Container, Desired
-from reconciler.render import render, tokens
+from reconciler.render import releases, render, tokens
+from reconciler.render.faults import Refused
 from tests.services import golden
 
 ALL = [(case, host) for case, hosts in golden.CASES.items() for host in hosts]
@@ -42,6 +43,55 @@ def test_golden(case: str, host: str) -> None:
         lines = difflib.unified_diff(old.splitlines(), new.splitlines(), f"expected {path}", "found", lineterm="", n=1)
         differences += [*lines] or ([f"{path}: in one of both only"] if (path in expected) != (path in found) else [])
     assert not differences, "\n".join([*differences, "python -m tests.services.golden writes them anew"])
+
+
+@pytest.mark.parametrize("release", golden.RELEASES)
+def test_golden_of_a_release(release: str) -> None:
+    found, expected = golden.between(golden.RELEASES[release], release), golden.released(release).read_text()
+    lines = difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="", n=1)
+    assert found == expected, "\n".join([*lines, "python -m tests.services.golden writes them anew"])
+
+
+def test_every_release_that_a_site_may_name_has_a_golden_and_every_one_that_is_compared_with_is_known() -> None:
+    known = shipped().variables["openstack_release"].schema["enum"]
+    assert known == sorted({shipped().variables["openstack_release"].default, *golden.RELEASES})
+    texts = [content.decode() for content in golden.read(golden.SHIPPED).values()]
+    named = {release for text in texts for release in re.findall(r"is release\('[<>=]+([0-9.]+)'\)", text)}
+    assert named and named <= set(known), "a release that no site can have never comes true"
+    assert sum(text.count("is release(") for text in texts) == sum(
+        len(re.findall(r"is release\('[<>=]+[0-9.]+'\)", text)) for text in texts
+    )
+
+
+def test_an_unknown_release_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(errors.SiteInvalid) as caught:
+        golden.desired("one_node", "aio", "2024.2")
+    assert [(p.file, p.line) for p in caught.value.problems] == [("globals.yml", 5)]
+    assert "2025.1" in caught.value.problems[0].text and "2026.1" in caught.value.problems[0].text
+
+
+@pytest.mark.parametrize(
+    ("release", "specifier", "expected"),
+    [
+        ("2025.1", ">=2026.1", False),
+        ("2026.1", ">=2026.1", True),
+        ("2025.2", ">2025.1,<2026.1", True),
+        ("2026.1", "==2026.1", True),
+        ("2030.1", "<2026.1", False),
+        ("2026.1", "<=2025.2", False),
+    ],
+)
+def test_releases_have_their_order(release: str, specifier: str, expected: bool) -> None:
+    assert releases.is_within(release, specifier) is expected
+
+
+@pytest.mark.parametrize(
+    ("release", "specifier"),
+    [("master", ">=2026.1"), ("2026.1", "2026.1"), ("2026.1", "~=2026.1"), ("2026.1", ""), ("2026.10", ">2026.1")],
+)
+def test_what_is_no_release_or_no_comparison_is_refused(release: str, specifier: str) -> None:
+    with pytest.raises(Refused):
+        releases.is_within(release, specifier)
 
 
 @pytest.mark.parametrize("host", ["ctl-a", "ctl-b", "ctl-c", "lb-1", "lb-2", "cmp-1"])

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Starts Apache once there is a fernet key to make tokens with.
+# Starts the API once there is a fernet key to make tokens with.
 set -o errexit -o pipefail
 
 for ((waited = 0; ; waited += 5)); do
