@@ -30,14 +30,14 @@ class Sources(Protocol):
         """None when a name has a value on some host, or might have one; else what to do about it."""
 
 
-def template(name: Any, **more: Any) -> str:
+def template(name: Any, /, **more: Any) -> str:
     """Another template of this service (or of `common`), rendered; `more` are names that it sees beside the file's own."""
     wanted = _text("template", name)
     names = {key: values.demand(value) for key, value in more.items()}
     return _nested("template", lambda: _sources().template(wanted, names))
 
 
-def override(path: Any) -> str:
+def override(path: Any, /) -> str:
     """A file of the site's config/ folder, rendered."""
     wanted = _text("override", path)
     return _nested("override", lambda: _sources().override(wanted))

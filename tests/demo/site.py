@@ -19,7 +19,7 @@ _CHANGES = {
     "globals.yml": {
         "10.0.0.250": VIP,
         "enable_keepalived: true": "enable_keepalived: false",
-        "enable_glance: true": "enable_glance: false",
+        "enable_glance: true": "enable_openstack_core: false\nenable_keystone: true",
     },
     "reconciler.yml": {"name: example": f"name: {NAME}"},
 }

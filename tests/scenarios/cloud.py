@@ -15,6 +15,8 @@ GLOBALS = """\
 kolla_base_distro: debian
 kolla_internal_vip_address: {VIP}
 enable_keepalived: false
+enable_openstack_core: false
+enable_keystone: true
 enable_glance: false
 
 # The machine grants fewer open files than Kolla's default asks for.

@@ -25,6 +25,7 @@ EXAMPLE = HERE.parents[1] / "site-example"
 # Case → the hosts whose render is kept, each with the folders of the config root that are (None: all).
 CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "one_node": {"aio": None},
+    "keys": {"aio": ("barbican-api", "barbican-keystone-listener", "placement-api"), "hsm": ("barbican-worker",)},
     "three_nodes": {
         "ctl-a": (
             "mariadb",
@@ -112,7 +113,8 @@ def outcome(found: Desired, folders: tuple[str, ...] | None) -> Iterator[tuple[s
         for file in found.files
         if file.container not in jobs and (folders is None or file.path.split("/")[0] in folders)
     }
-    for name in ("secrets", "policy", "site", "revision"):
+    # The groups of a host are those of the whole catalogue.
+    for name in ("secrets", "policy", "site", "revision", "groups"):
         state.pop(name, None)
     yield "state.yml", yaml.safe_dump(state, sort_keys=False, width=120, allow_unicode=True)
 
