@@ -158,7 +158,8 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     base = _base_site(argument["base"], gathered)
     plans, problems = [], []
     for host in argument["hosts"]:
-        before = render_host(base, host, "base") if base is not None and host in base.hosts else None
+        start = str((argument["base"] or {}).get("commit") or "base")
+        before = render_host(base, host, start) if base is not None and host in base.hosts else None
         after = render_host(site, host, argument["revision"])
         plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest)))
         problems += rotations(before, after)

@@ -33,10 +33,10 @@ def asked(found: Review, base: "Source | None") -> Asked:
     """By the rules of the target branch where the clone has it, else by those of the base, which that branch had."""
     from reconciler.review import ci as planning
 
-    if base is None or not found.valid:
+    if base is None:
         return Asked(Rules(), {})
     rules = planning.rules(_target(base), os.environ.get("CI_PROJECT_NAME", "site"))
-    return Asked(rules, gate.demands(gate.kinds(found), rules))
+    return Asked(rules, gate.demands(gate.kinds(found), rules) if found.valid else {})
 
 
 def settle(found: Review, asks: Asked, settings: "ForgeSettings | None", number: int) -> bool:

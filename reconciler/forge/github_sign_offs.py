@@ -90,6 +90,8 @@ class _People:
             return "", "the forge does not say whose it is"
         if number_of(self._client, user, "id") == self._mine:
             return "", "given by the reviewer itself"
+        if not self._request.author:
+            return "", "the forge does not say who the author is"
         if user.get("type") == "Bot":
             return "", "given by a bot"
         if self._many:

@@ -111,6 +111,8 @@ def _person(
     number, name = number_of(client, user, "id"), text_of(user, "username")
     if number == mine:
         return "", "given by the reviewer itself"
+    if not request.author:
+        return "", "the forge does not say who the author is"
     about = client.once("GET", f"/users/{number}", right="the scope read_api or read_user").body
     names = {name, text_of(about, "name"), text_of(about, "public_email")} - {""}
     part = (

@@ -4,11 +4,14 @@ An entry of `acknowledge:` counts on a host from the commit that brings it until
 stay in the file after that, and counts no more: `base` tells the next acknowledgement of the same containers from it.
 """
 
+import hashlib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from reconciler.text import json_text
 
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 Acknowledged = tuple[str, frozenset[str]]  # base, containers
 
 
@@ -31,5 +34,8 @@ def covered(
 
 
 def line(base: str, remove: Collection[str], hosts: Collection[str]) -> str:
-    """The entry to write under `acknowledge:`, in one line of YAML."""
+    """The entry to write under `acknowledge:`, in one line of YAML. Where `base` is no commit, a work tree for example, a digest of
+    the names stands for it: that tells the entry from others as well."""
+    if not _COMMIT.fullmatch(base):
+        base = hashlib.sha256("\n".join(sorted(remove)).encode()).hexdigest()
     return f"- {{base: {json_text(base[:12])}, hosts: {json_text(list(hosts))}, remove: {json_text(sorted(remove))}}}"

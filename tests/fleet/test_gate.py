@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.model import Interruption
+from reconciler.review import gate
 from tests.fleet.desk import Desk, desk, greeting
 from tests.forge.gitlab_server import GitLab
 from tests.forge.gitlab_state import MergeRequest
@@ -121,6 +122,16 @@ def test_what_cannot_be_read_counts_as_missing(office: Desk) -> None:
     assert state == "failed" and "cannot be read, so nobody counts [ForgeForbidden]" in text
     office.round()
     assert says(office, one)[0] == "success"
+    # A machine that was too busy to read the rules is asked again; until then every risk counts.
+    real, busy = office.reviewer.clone.asked, gate.unreadable("small", "took too long [DeadlineExceeded]")
+    office.reviewer.store.memory.rules = (office.reviewer.store.memory.rules[0], busy)
+    office.reviewer.clone.asked = lambda name: (real(name)[0], busy)  # type: ignore[method-assign]
+    office.project.unapprove(one, office.person("ana"))
+    office.round()
+    assert "rules cannot be read: took too long" in says(office, one)[1]
+    office.reviewer.clone.asked = real  # type: ignore[method-assign]
+    office.round()
+    assert says(office, one)[1] == f"{NEEDS} (data-plane)"
 
 
 def test_a_status_that_cannot_be_posted_is_shown(office: Desk) -> None:

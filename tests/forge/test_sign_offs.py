@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -117,6 +118,14 @@ def test_a_label(room: Room) -> None:
     for _ in range(120):  # more than one page
         room.project.label(room.it, ana, "other", "remove")
     assert room.read("seen") == {"ana": "given before the last push: give it again"}
+
+
+def test_an_author_that_is_not_told(room: Room) -> None:
+    """Then anybody may be the author."""
+    room.project.approve(room.it, room.person("ana", 51))
+    nobody = replace(room.forge.request(1), author="")
+    (found,) = room.forge.sign_offs(nobody, approvals=True, labels=(), seen=SEEN)
+    assert found.flaw == "the forge does not say who the author is"
 
 
 @pytest.mark.parametrize("what", ["approvals", "versions", "notes", "users"])

@@ -60,6 +60,14 @@ def test_the_advice_helps_once() -> None:
     assert removed(world.converge(site("f" * 40, entries=first + second))) == set(NAMES)
 
 
+def test_the_advice_of_a_base_that_is_no_commit_helps_as_well() -> None:
+    """As `reconciler plan` may have it, from another program's files for example."""
+    world = World()
+    world.converge(replace(site(BASE, *NAMES), revision="base"))
+    entry = advice(world.plan(site("b" * 40)))
+    assert removed(world.converge(site("c" * 40, entries=entry))) == set(NAMES)
+
+
 def test_it_may_come_with_the_removal_itself() -> None:
     entry = f"  - {{base: {BASE}, remove: [{', '.join(NAMES)}]}}\n"
     assert removed(node(*NAMES).converge(site("b" * 40, entries=entry))) == set(NAMES)

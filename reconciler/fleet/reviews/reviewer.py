@@ -178,8 +178,9 @@ class Reviewer:
         return target
 
     def _asked(self, target: str) -> Rules:
-        """What the target branch asks of merge requests: read anew when it moved."""
-        if self.store.memory.rules[0] != target:
+        """What the target branch asks of merge requests: read anew when it moved, and while something keeps it from being read."""
+        known, found = self.store.memory.rules
+        if known != target or found.problem:
             self.store.memory.rules = self.clone.asked(self._name())
         return self.store.memory.rules[1]
 
