@@ -262,6 +262,13 @@ class Running:
     owned: bool = False  # carries this installation's key
     owner: str = ""  # the key on its label, whoever's; "": it carries none
     explicit: frozenset[str] = frozenset()  # environment keys that the container has and its image does not
+    out_of_memory: bool = False  # the kernel ended it, because it had used up what it may
+
+    @property
+    def ended(self) -> str:
+        """With which code its process ended, and why where the engine knows."""
+        why = ": the kernel killed it, because it had used up its memory (`mem_limit`)" if self.out_of_memory else ""
+        return f"code {self.exit_code}{why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ class Happenings:
         when, signal = self._killed.pop(name, (None, ""))
         if when is not None and event.time - when < _SAME:
             return f"killed by hand (signal {signal})"
+        if any(h.target == name and h.text == _PLAIN["oom"] and event.time - h.time < _SAME for h in self._kept):
+            return "the kernel killed it, because it had used up its memory"
         code = event.attributes.get("exitCode", "?")
         if code == "137":
             return "its process was killed (signal 9), not through the engine"

@@ -97,11 +97,11 @@ class Waiter:
             self._restarts = found.restart_count if settled else 0
         restarts = found.restart_count - self._restarts
         if restarts > _TOLERATED_RESTARTS:
-            code = f" with exit code {found.exit_code}" if found.state is not State.RUNNING else ""
+            code = f" with exit {found.ended}" if found.state is not State.RUNNING else ""
             return self._end(Reason.RestartLoop, f"ended{code} and was started again {restarts} times")
         if found.state in (State.EXITED, State.DEAD):
             why = f": {said(found.error)}" if found.error else ""
-            return self._end(Reason.ExitedEarly, f"exited with code {found.exit_code}{why}")
+            return self._end(Reason.ExitedEarly, f"exited with {found.ended}{why}")
         if found.health == "unhealthy":
             return self._end(Reason.Unhealthy, "its health check fails")
         return None

@@ -91,6 +91,7 @@ def running(
         restart_count=int(data.get("RestartCount") or 0),
         owned=is_ours(labels, owner, also),
         owner=labels.get(options.OWNER, ""),
+        out_of_memory=bool(state.get("OOMKilled")),
         explicit=frozenset(name for name, value in environment.items() if base.environment.get(name) != value),
     )
 

@@ -268,8 +268,9 @@ def _works(running: Running) -> bool:
 
 def _why_down(running: Running) -> str:
     if running.state is State.EXITED:
-        return f"it stopped with exit code {running.exit_code}"
-    return f"it is {running.state.value}"
+        return f"it stopped with exit {running.ended}"
+    why = f", after it ended with {running.ended}" if running.out_of_memory else ""
+    return f"it is {running.state.value}{why}"
 
 
 def _copies_once(container: Container) -> bool:

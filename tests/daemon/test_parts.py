@@ -148,6 +148,10 @@ def _drift(target: str) -> Plan:
     [
         ([_event("kill", signal="9"), _event("die", 0.1, exitCode="137")], "killed by hand (signal 9)"),
         ([_event("die", exitCode="137")], "its process was killed (signal 9), not through the engine"),
+        (
+            [_event("oom"), _event("die", 0.1, exitCode="137")],
+            "the kernel killed it, because it had used up its memory",
+        ),
         ([_event("die", exitCode="3")], "ended by itself (exit code 3)"),
         ([_event("kill", signal="15"), _event("die", 1, exitCode="0"), _event("stop", 1)], "stopped by hand"),
         ([_event("kill", signal="9"), _event("die", 1, exitCode="137"), _event("destroy", 2)], "removed by hand"),

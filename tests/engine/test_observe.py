@@ -216,6 +216,21 @@ def test_one_that_is_killed_while_it_is_asked_is_seen_as_killed(
     assert view.containers[name].state is not State.RUNNING and view.unknown == {}
 
 
+def test_one_that_used_up_its_memory_is_told_so(
+    engine: Engine, docker_client: docker.DockerClient, busybox_image: str, name: str
+) -> None:
+    fill = ("dd", "if=/dev/zero", "of=/dev/null", "bs=64M")
+    container = Container(
+        name, busybox_image, command=fill, mem_limit=24 << 20, memswap_limit=24 << 20, restart_policy="no"
+    )
+    engine.create(container)
+    engine.start(name)
+    there = docker_client.containers.get(name)
+    wait_for("the kernel ends it", lambda: (there.reload(), there.status)[1] == "exited", 30)
+    running = look(engine, container).containers[name]
+    assert running.out_of_memory and "used up its memory (`mem_limit`)" in running.ended
+
+
 def test_a_container_that_kolla_ansible_made(engine: Engine, engine_url: str, busybox_image: str, name: str) -> None:
     """Made by Docker's own command line with the options that kolla-ansible gives; ours to adopt, no field differs."""
     arguments = [

@@ -92,6 +92,8 @@ class Bed(Watched):
         self.set_daemon()
         cloud.first(self)
         self.edit("globals.yml", VIP, ADDRESS_TO_LOSE)
+        limits = "memcached_dimensions: {mem_limit: 32m, memswap_limit: 32m}\n"
+        self.write({"globals.yml": (self.site / "globals.yml").read_text() + limits})
         self.push("the first commit")
 
     def docker(self, verb: str, name: str, **options: Any) -> None:

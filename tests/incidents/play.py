@@ -113,7 +113,7 @@ def _headline(shown: dict[str, Any]) -> tuple[str, str]:
     """Reason and message of what is wrong; nothing when all is well."""
     for kind in ("Ready", "SourceReady"):
         for condition in shown.get("conditions", ()):
-            if condition["type"] == kind and condition["status"] is not True:
+            if condition["type"] == kind and condition["status"] is not True and condition["reason"] != "Progressing":
                 return condition["reason"], condition["message"]
     if shown.get("source") and not shown["source"]["ok"]:
         return shown["source"]["reason"], shown["source"]["message"]
@@ -129,7 +129,8 @@ def _hangs(shown: dict[str, Any]) -> float:
 
 
 def _is_well(shown: dict[str, Any]) -> bool:
-    return bool(shown.get("conditions")) and _headline(shown) == ("", "")
+    ready = next((c for c in shown.get("conditions", ()) if c["type"] == "Ready"), None)
+    return bool(ready and ready["status"] is True) and _headline(shown) == ("", "")
 
 
 def _line(action: dict[str, Any]) -> str:
