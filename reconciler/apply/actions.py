@@ -201,6 +201,9 @@ class Actions:
     def _start(self, action: Action) -> Outcome:
         container = self._containers[action.target]
         health = self._attempt(lambda: self._engine.start(container.name), container)
+        if not health.ok and self._engine.exists(aside(container.name)):
+            # A replace was interrupted while this container proved itself: what it replaced is still there.
+            return self._succeed(action, container, health)
         if health.ok:
             return self._proved(action, container)
         if container.name not in self._rollback.kept():

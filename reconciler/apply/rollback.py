@@ -46,6 +46,10 @@ class Rollback:
         if not missing:
             return
         for path in missing:
+            # A link in the place of a file is as good as any other content: what worked before worked with it.
+            if (target := files.read_link(self._root, path)) is not None:
+                manifest[path] = {"link": target}
+                continue
             try:
                 content, status = files.read_nofollow(self._root, path)
             except FileNotFoundError:
@@ -74,6 +78,9 @@ class Rollback:
             if kept is None:
                 with suppress(errors.Terminal):  # somebody put another one there meanwhile: it stays
                     files.remove(self._root, path, only=self._written.get(path, ()))
+                continue
+            if "link" in kept:
+                files.write_link(self._root, path, kept["link"])
                 continue
             content = (place / kept["copy"]).read_bytes()
             files.write_under(self._root, path, content, mode=kept["mode"], uid=kept["uid"], gid=kept["gid"])

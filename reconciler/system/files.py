@@ -85,6 +85,33 @@ def read_nofollow(root: Path, relative: str) -> tuple[bytes, os.stat_result]:
             os.close(handle)
 
 
+def read_link(root: Path, relative: str) -> str | None:
+    """Where the link root/relative leads; None when there is something else, or nothing. Raises as `read_nofollow`."""
+    with (
+        contextlib.suppress(FileNotFoundError),
+        _answer(root, relative, reading=True),
+        _parent(root, relative) as found,
+    ):
+        directory, name = found
+        if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            return os.readlink(name, dir_fd=directory)
+    return None
+
+
+def write_link(root: Path, relative: str, target: str) -> None:
+    """Make root/relative a link to `target`, in the place of the file that is there. Raises as `write_under`."""
+    with _answer(root, relative), _parent(root, relative) as (directory, name):
+        temporary = f".{secrets.token_hex(8)}{LEFTOVER_SUFFIX}"
+        os.symlink(target, temporary, dir_fd=directory)
+        try:
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=directory)
+            raise
+        os.fsync(directory)
+
+
 def make_dirs(root: Path, relative: str, mode: int, uid: int | None = None, gid: int | None = None) -> None:
     """Make root/relative and what is missing above it; all that is made, and the last one always, gets owner and mode.
 

@@ -35,6 +35,25 @@ def test_content_mode_and_absence_come_back(place: tuple[Rollback, Path]) -> Non
     assert not rollback.kept() and not rollback.restore("web")
 
 
+def test_a_link_in_the_place_of_a_file_comes_back_as_a_link(place: tuple[Rollback, Path], tmp_path: Path) -> None:
+    """Somebody linked the file away, and the container worked with that: a write over it has to be undone as well."""
+    rollback, root = place
+    (root / "web/linked.conf").symlink_to(tmp_path / "elsewhere")
+    (root / "web/hanging.conf").symlink_to("../nowhere")
+    rollback.keep("web", ["web/linked.conf", "web/hanging.conf"])
+    for name in ("linked", "hanging"):
+        files.remove(root, f"web/{name}.conf")
+        files.write_under(root, f"web/{name}.conf", b"new", mode=0o600)
+    for _ in range(2):  # killed in the middle, it is done again
+        assert rollback.restore("web")
+        assert (root / "web/linked.conf").readlink() == tmp_path / "elsewhere"
+        assert (root / "web/hanging.conf").readlink() == Path("../nowhere")
+    assert not [path for path in (root / "web").iterdir() if files.is_leftover(path.name)]
+    (root / "web/folder.conf").mkdir()
+    with pytest.raises(errors.Terminal):
+        rollback.keep("web", ["web/folder.conf"])
+
+
 def test_the_older_good_files_win_over_a_second_attempt(place: tuple[Rollback, Path]) -> None:
     """Killed after writing; a later apply writes again, and more, before anything proved itself."""
     rollback, root = place
@@ -73,9 +92,12 @@ def test_a_link_is_never_followed(place: tuple[Rollback, Path], tmp_path: Path) 
     secret.write_text("not ours")
     os.unlink(root / "web/a.conf")
     os.symlink(secret, root / "web/a.conf")
-    with pytest.raises(errors.Terminal) as caught:
-        rollback.keep("web", ["web/a.conf"])
-    assert caught.value.reason == "FileUnsafe"
+    rollback.keep("web", ["web/a.conf"])
+    assert "not ours" not in "".join(path.read_text() for path in (tmp_path / "state/rollback/web").iterdir())
+    files.remove(root, "web/a.conf")
+    files.write_under(root, "web/a.conf", b"new", mode=0o600)
+    assert rollback.restore("web") and secret.read_text() == "not ours"
+    assert (root / "web/a.conf").readlink() == secret
 
 
 def test_files_of_one_container_written_at_the_same_time(place: tuple[Rollback, Path]) -> None:
