@@ -18,6 +18,7 @@ from reconciler.errors import Problem
 from reconciler.reasons import Reason
 
 METADATA: Final = "sops"
+CONTENT: Final = "data"  # the one key of a file that sops encrypted as a whole
 _NOT_ENCRYPTED: Final = Reason.SopsNotEncrypted
 _FAILED: Final = Reason.SopsFailed
 _REMOTE: Final = Reason.SopsRemoteKey
@@ -93,6 +94,11 @@ def read(document: Document) -> Sealed:
             message, hint, reason = flaw
             flaws.append(Flaw(place.problem(f"the value of {dotted} {message}", hint.format(file=name)), reason))
     return Sealed(tuple(found), tuple(_recipients(metadata)), tuple(flaws))
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether this looks like a file that sops encrypted as a whole (`sops encrypt` of anything but YAML, JSON, ini and dotenv)."""
+    return content.lstrip()[:1] == b"{" and b'"data": "ENC[' in content[:4096] and b'"sops": {' in content
 
 
 def is_recipient(text: str) -> bool:

@@ -478,7 +478,8 @@ class _Builder:
     def _require_opened(self) -> None:
         """Report password files that this host has to open and, by the key that the inventory declares for it, cannot."""
         key = self.site.hosts[self.host].report_key
-        for name, recipients in self.site.recipients(self.host).items():
+        sealed = self.site.sealed_for(name for file in self.files for name in file.secrets)
+        for name, recipients in {**self.site.recipients(self.host), **sealed}.items():
             if key and not passwords.opens(recipients, key):
                 message = (
                     f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"

@@ -153,8 +153,7 @@ class Variables(Lazy):
         return (
             name in self._layers
             or name in self._special
-            or name in self._secrets
-            or name in self._world.passwords
+            or self._is_secret(name)
             or name in self._world.collected
             or self._interface_address(name) is not None
         )
@@ -184,7 +183,7 @@ class Variables(Lazy):
     def _find(self, name: str) -> Any:
         if name in self._special:
             return self._special[name]
-        if name in self._secrets or name in self._world.passwords:
+        if self._is_secret(name):
             self._require_own(name)
             return tokens.SecretRef(name)
         if name in self._layers:
@@ -195,6 +194,13 @@ class Variables(Lazy):
         if network is not None:
             return self.address(network)
         raise KeyError(name)
+
+    def _is_secret(self, name: object) -> bool:
+        """Whether a secret of that name has a value here, or will get one. An operator fills a `blank` one, or does not want it."""
+        declared = self._world.passwords.get(name) if isinstance(name, str) else None
+        if declared is not None and declared.get("kind") == "blank":
+            return name in self._secrets and self._secrets[str(name)].size > 0
+        return name in self._secrets or declared is not None
 
     def _require_own(self, name: str) -> None:
         """A token means the value of the host whose file it is in, so another host's value has none."""
@@ -329,6 +335,8 @@ class Scope(Lazy):
         if path not in files:
             raise FilterError(f"the site has no config/{path[:200]}: ask first_override() whether it is there")
         self.variables.reading(path)
+        if path in self.variables.site().sealed:
+            return tokens.SecretRef(self.variables.site().sealed[path].name)
         name = f"config/{path}"
         return render_text(text_of(files[path], name), self, name)
 
@@ -433,6 +441,8 @@ def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: i
 
 
 def _not_defined(name: str, scope: Scope) -> tuple[str, str]:
+    if name in scope.variables.site().catalogue.passwords():
+        return f"the secret {name!r} has no value on this host", f"write `{name}: …` with `sops edit passwords.yml`"
     if name in scope.variables.declared():
         return f"the variable {name!r} has no default and no value", "set it in globals.yml"
     return f"the variable {name!r} is not defined", suggest(name, scope)

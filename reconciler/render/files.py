@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from reconciler.catalogue.load import PREFIX
 from reconciler.document.content import text as text_of
 from reconciler.document.grammar import suggest
+from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
 from reconciler.render import formats, merge, paths, syntax, tokens
@@ -172,7 +173,7 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
                 on_change=cast(OnChange, entry.choice("on_change", "restart", ("restart", "reload", "none"))),
                 secrets=tuple(sorted(tokens.names(text))),
                 sources=(*sources, *entry.scope.variables.read_files()),
-                format=kind or formats.of_name(path, merged),
+                format="text" if isinstance(text, tokens.SecretRef) else kind or formats.of_name(path, merged),
             )
         )
         if destination and not owner.kolla:
@@ -259,6 +260,12 @@ def _merged(
             sources.append((f"config/{path}", _override(path, owner, scope, verbatim)))
         except SiteInvalid as error:
             problems += error.problems
+    if how in ("ini", "yaml"):
+        hint = "encrypt single values in passwords.yml instead, and name them here"
+        encrypted = [path for path in found if path in owner.site.sealed]
+        problems += [
+            Place(f"config/{path}").problem("is encrypted, and cannot be merged key by key", hint) for path in encrypted
+        ]
     if problems:
         raise SiteInvalid(problems)
     names = tuple(name for name, _ in sources)
@@ -268,12 +275,16 @@ def _merged(
     if how == "yaml":
         return merge.yaml_text(sources, extend_lists=entry.flag("extend_lists")), names
     source, text = sources[-1]
+    if isinstance(text, tokens.SecretRef):
+        return text, names  # the whole file is a secret
     syntax.check(declared or formats.of_name(name, how), text, source)
     return text, names
 
 
 def _override(path: str, owner: Owner, scope: Scope, verbatim: bool) -> str:
     name = f"config/{path}"
+    if path in owner.site.sealed:
+        return tokens.SecretRef(owner.site.sealed[path].name)
     text = text_of(owner.site.overrides[path], name)
     return text if verbatim else render_text(text, scope, name)
 

@@ -115,8 +115,10 @@ def examine(content: bytes, *, name: str) -> Examined:
     return Examined(document.text, document.recipients)
 
 
-def unlock(text: bytes, *, name: str, recipients: Sequence[str], keys: Keys, seconds: float = 30.0) -> dict[str, Any]:
-    """`decrypt` of what `examine` gave, maybe elsewhere: here nothing of the content is looked at.
+def unlock(
+    text: bytes, *, name: str, recipients: Sequence[str], keys: Keys, seconds: float = 30.0, exact: bool = False
+) -> dict[str, Any]:
+    """`decrypt` of what `examine` gave, maybe elsewhere: here nothing of the content is looked at. With `exact` values keep a last line end.
 
     sops has no network and reads its key and standard input. Raises errors.Terminal: SopsNoKey, SopsTampered (a value was
     altered), SopsMacMismatch (a value was removed, moved or added), SopsFailed, ProgramMissing, WallMissing; errors.Transient:
@@ -129,7 +131,8 @@ def unlock(text: bytes, *, name: str, recipients: Sequence[str], keys: Keys, sec
     done = _run(command, text, keys, cwd=Path("/"), seconds=seconds)
     if done.code != 0:
         raise _failure(done, document, name, keys)
-    values = conceal(_trimmed(json.loads(done.stdout)))
+    found = json.loads(done.stdout)
+    values = conceal(found if exact else _trimmed(found))
     assert isinstance(values, dict)
     return values
 

@@ -39,6 +39,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
     rules = policy.load(documents.get("reconciler.yml"), catalogue, problems)
     layers = variables.load(documents, hosts, known, catalogue, problems)
     secrets = passwords.load(documents, known, catalogue, problems)
+    sealed = passwords.load_sealed(layout.overrides, secrets, problems)
     overrides.check(layout.overrides, known, catalogue, problems)
 
     if any(problem.severity == "error" for problem in problems):
@@ -52,6 +53,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
         catalogue=catalogue,
         passwords={name: secret for part in secrets.secrets.values() for name, secret in part.items()},
         warnings=tuple(sorted(problems)),
+        sealed=sealed,
         _base=layers.base,
         _groups=layers.groups,
         _hosts=layers.hosts,

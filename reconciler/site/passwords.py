@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.catalogue import Catalogue
-from reconciler.document import sealed
+from reconciler.document import sealed, yaml
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Document, Path, Place
-from reconciler.errors import Problem
+from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
 from reconciler.site.types import SecretName
 
@@ -37,6 +38,38 @@ def load(documents: Mapping[str, Document], known: Known, catalogue: Catalogue, 
             _check_owner(path, document, known, problems)
             result.secrets[path], result.recipients[path] = _read(document, names, problems)
     return result
+
+
+def load_sealed(files: Mapping[str, bytes], result: Files, problems: list[Problem]) -> dict[str, SecretName]:
+    """The files below config/ that are encrypted as a whole: path → the secret that each is. Whatever a node would refuse is a problem."""
+    found: dict[str, SecretName] = {}
+    for path, content in files.items():
+        name = f"config/{path}"
+        if not sealed.is_whole(content):
+            if b"ENC[AES256_GCM,data:" in content:  # it would be delivered as it is
+                hint = "encrypt the whole file with `sops encrypt --input-type binary`, or name secrets of passwords.yml in it"
+                problems.append(Place(name, 1, 1).problem("is encrypted value by value", hint))
+            continue
+        try:
+            document = yaml.load(content, name)
+        except SiteInvalid as error:
+            problems += error.problems
+            continue
+        read = sealed.read(document)
+        problems += [flaw.problem for flaw in read.flaws]
+        if set(document.data) != {sealed.CONTENT, sealed.METADATA}:
+            hint = "encrypt it with `sops encrypt --input-type binary`"
+            problems.append(document.place().problem("is not encrypted as a whole", hint))
+        value = document.data.get(sealed.CONTENT)
+        digest = hashlib.sha256(json.dumps(value).encode()).hexdigest()
+        result.recipients[name] = read.recipients
+        found[path] = SecretName(_secret_name(path), document.place((sealed.CONTENT,)), digest, _size(value))
+    return found
+
+
+def _secret_name(path: str) -> str:
+    """A name for the secret that a file is: readable, and no other file's."""
+    return f"config_{re.sub('[^A-Za-z0-9]+', '_', path)}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
 
 
 def opens(recipients: tuple[str, ...], key: str) -> bool:

@@ -26,7 +26,7 @@ missing here is refused by `reconciler validate`, with the nearest name that exi
 | `groups/<group>.yml` | variables of the hosts of a group |
 | `hosts/<host>.yml` | variables of one host |
 | `passwords.yml`, `passwords/<group>.yml`, `hosts/<host>.passwords.yml` | secrets, encrypted with SOPS |
-| `config/…` | overrides of config files; only the paths listed under each service are read |
+| `config/…` | overrides of config files; only the paths listed under each service are read. One that sops encrypted as a whole is a secret file |
 | `services/<name>/` | the site's own services |
 | `reconciler.yml` | the site's policy |
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,9 @@ class Site:
     catalogue: Catalogue
     passwords: Mapping[str, SecretName]
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    sealed: Mapping[str, SecretName] = field(
+        default_factory=dict
+    )  # encrypted files below config/: path → the secret that each is
     _base: Mapping[str, Layered] = field(default_factory=dict, repr=False)  # catalogue and globals
     _groups: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _hosts: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
@@ -116,7 +119,14 @@ class Site:
         result: dict[str, SecretName] = {}
         for name in self._password_files(host):
             result.update(self._secrets.get(name, {}))
+        result.update({secret.name: secret for secret in self.sealed.values()})
         return result
+
+    def sealed_for(self, secrets: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """The encrypted files of config/ among these secrets, as `config/…`, each with its recipients."""
+        used = set(secrets)
+        names = {f"config/{path}": secret.name for path, secret in self.sealed.items()}
+        return {path: self._recipients[path] for path, name in names.items() if name in used}
 
     def recipients(self, host: str) -> Mapping[str, tuple[str, ...]]:
         """The password files that a host has to open, those that hold nothing left out, each with its recipients."""

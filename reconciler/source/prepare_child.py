@@ -43,4 +43,9 @@ def locked(whole: Site, content: Content, desired: Desired) -> tuple[Locked, ...
     for name in whole.recipients(desired.host):
         examined = sops.examine(content[name], name=name)
         found.append(Locked(name, base64.b64encode(examined.text).decode(), examined.recipients))
+    for path, secret in whole.sealed.items():
+        if secret.name in desired.secrets:
+            name = f"config/{path}"
+            examined = sops.examine(content[name], name=name)
+            found.append(Locked(name, base64.b64encode(examined.text).decode(), examined.recipients, secret.name))
     return tuple(found)
