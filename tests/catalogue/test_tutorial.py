@@ -18,7 +18,9 @@ def test_the_service_of_the_guide_renders_on_the_shipped_catalogue() -> None:
     ]
     services["placement/templates/placement-api-wsgi.conf.j2"] = b"Listen {{ placement_api_listen_port }}\n"
     files = {"config/placement/placement-api.conf": b"[api]\nauth_strategy = keystone\n"}
-    site = golden.load(golden.HERE / "one_node" / "site", files, services)
+    folder = golden.HERE / "one_node" / "site"
+    files["globals.yml"] = folder.joinpath("globals.yml").read_bytes() + b"enable_placement: true\n"
+    site = golden.load(folder, files, services)
     desired = render(site, "aio", "r")
     made = container(desired, "placement_api")
     assert made.image == "quay.io/openstack.kolla/placement-api:2025.1-debian-bookworm"

@@ -52,9 +52,11 @@ def load(
 ) -> site.Site:
     """The site in a folder, over the catalogue that ships, with a ciphertext for every secret that can be generated.
 
-    `files` are put over those of the site, `services` over those of the catalogue.
+    `files` are put over those of the site, `services` are whole folders, in the place of the catalogue's.
     """
-    shipped = catalogue.load({**read(SHIPPED), **(services or {})}, "catalogue")
+    replaced = {path.partition("/")[0] for path in services or {}}
+    kept = {path: content for path, content in read(SHIPPED).items() if path.partition("/")[0] not in replaced}
+    shipped = catalogue.load({**kept, **(services or {})}, "catalogue")
     secrets: dict[str, Any] = {}
     for name, declared in sorted(shipped.passwords().items()):
         pair = {"private_key": "private", "public_key": "public"}
