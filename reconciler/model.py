@@ -569,9 +569,14 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def from_json(kind: type[T], data: Any) -> T:
-    """The inverse of `to_json`. Raises KeyError, TypeError or ValueError on data of another shape."""
-    return cast(T, _build(kind, data))
+def from_json(kind: type[T], data: Any, lost: list[str] | None = None) -> T:
+    """The inverse of `to_json`. Raises KeyError, TypeError or ValueError on data of another shape.
+
+    With `lost`, for what another version of this program may have written: fields that nobody knows are left out, values that cannot
+    be read become the field's default or leave their list or mapping, and each is named there (`desired.containers[3].image`). What
+    nothing can stand in for raises as above.
+    """
+    return cast(T, _build(kind, data, lost, ""))
 
 
 def _is_default(item: "dataclasses.Field[Any]", content: Any) -> bool:
@@ -587,19 +592,25 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _build(kind: Any, data: Any) -> Any:
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+_ABSENT = object()
+
+
+def _build(kind: Any, data: Any, lost: list[str] | None, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        hints = _hints(cast(type, kind))
-        return cast(type, kind)(**{name: _build(hints[name], content) for name, content in _a(dict, data).items()})
+        return _build_fields(cast(type, kind), _a(dict, data), lost, where)
     if origin in (types.UnionType, typing.Union):
-        return _build_one(arguments, data)
+        return _build_one(arguments, data, lost, where)
     if origin is tuple and arguments[-1] is not Ellipsis:
-        return tuple(_build(part, content) for part, content in zip(arguments, _a(list, data), strict=True))
+        parts = zip(arguments, _a(list, data), strict=True)
+        return tuple(_build(part, content, lost, f"{where}[{n}]") for n, (part, content) in enumerate(parts))
     if origin in (tuple, list, frozenset):
-        return origin(_build(arguments[0], content) for content in _a(list, data))
+        found = (_part(arguments[0], content, lost, f"{where}[{n}]") for n, content in enumerate(_a(list, data)))
+        return origin(item for item in found if item is not _ABSENT)
     if origin in (Mapping, dict):
-        return {key: _build(arguments[1], content) for key, content in _a(dict, data).items()}
+        pairs = ((key, _part(arguments[1], value, lost, f"{where}.{key}")) for key, value in _a(dict, data).items())
+        return {key: value for key, value in pairs if value is not _ABSENT}
     if origin is typing.Literal:
         if data not in arguments:
             raise ValueError(f"{data!r:.60} is none of {arguments}")
@@ -613,17 +624,46 @@ def _build(kind: Any, data: Any) -> Any:
     return _a(kind, data) if kind in (str, int, bool, float, dict, list) else data
 
 
-def _build_one(kinds: tuple[Any, ...], data: Any) -> Any:
+def _build_fields(kind: type, data: dict[str, Any], lost: list[str] | None, where: str) -> Any:
+    hints, built = _hints(kind), {}
+    optional = {f.name for f in dataclasses.fields(kind) if not _is_required(f)} if lost is not None else ()
+    for name, content in data.items():
+        place = f"{where}.{name}" if where else name
+        if name not in hints and lost is not None:
+            lost.append(place)
+            continue
+        value = _part(hints[name], content, lost if name in optional else None, place, nested=lost)
+        if value is not _ABSENT:
+            built[name] = value
+    return kind(**built)
+
+
+def _part(kind: Any, data: Any, lost: list[str] | None, where: str, *, nested: list[str] | None = None) -> Any:
+    """A value that can be done without when there is a `lost`: then it is named there, and absent. `nested` is that of its parts."""
+    try:
+        return _build(kind, data, lost if lost is not None else nested, where)
+    except _UNREADABLE:
+        if lost is None:
+            raise
+        lost.append(where)
+        return _ABSENT
+
+
+def _is_required(item: "dataclasses.Field[Any]") -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _build_one(kinds: tuple[Any, ...], data: Any, lost: list[str] | None, where: str) -> Any:
     """`data` as the first of several types that fits."""
     if data is None and types.NoneType in kinds:
         return None
     found = [kind for kind in kinds if kind is not types.NoneType]
     for kind in found[:-1]:
         try:
-            return _build(kind, data)
-        except (KeyError, TypeError, ValueError):
+            return _build(kind, data, None, where)
+        except _UNREADABLE:
             continue
-    return _build(found[-1], data)
+    return _build(found[-1], data, lost, where)
 
 
 def _a(kind: type[T], data: Any) -> T:

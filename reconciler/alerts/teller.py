@@ -276,7 +276,7 @@ class Teller:
         if self._unsaved is not None:
             return self._unsaved
         try:
-            return from_json(Ledger, json.loads(self._store.read_bytes()))
+            return from_json(Ledger, json.loads(self._store.read_bytes()), [])
         except FileNotFoundError:
             return Ledger()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -56,7 +56,7 @@ class Store:
     def _load(self) -> Memory:
         try:
             content, _ = files.read_nofollow(self._folder, self._name)
-            return from_json(Memory, json.loads(content))
+            return from_json(Memory, json.loads(content), [])
         except FileNotFoundError:
             return Memory()
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -23,7 +23,7 @@ from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.settings import Settings
 from reconciler.source.prepare import Prepared, prepare, unlock
-from reconciler.state import OURS, Carried, StateDirectory
+from reconciler.state import LAST_GOOD, OURS, Carried, StateDirectory
 from reconciler.system import files
 
 log = structlog.get_logger()
@@ -109,7 +109,7 @@ class Aims:
         Raises the error itself when that is not known, or was another host's.
         """
         carried = self._state.carried
-        if carried is None or carried.desired.host != self._settings.host:
+        if carried is None or carried.desired.host != self._settings.host or LAST_GOOD in self._state.lost:
             raise error
         try:
             target = self._remembered(carried, None)
@@ -146,6 +146,8 @@ class Aims:
         carried = self._state.carried
         if carried is None or carried.desired.origin == accepted.desired.origin or self._state.begun:
             return None
+        if LAST_GOOD in self._state.lost:
+            return None  # what it is without what could not be read is not what was carried out
         try:
             return self._remembered(carried, accepted)
         except errors.ReconcilerError as error:

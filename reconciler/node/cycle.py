@@ -65,7 +65,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
             kept=target.desired.revision,
             program=aim.program,
             catalogue=aim.catalogue,
-            warnings=target.prepared.warnings,
+            warnings=(*target.prepared.warnings, *node.state.lost.values()),
             subject=commit.subject,
             author=commit.author,
         )

@@ -33,7 +33,7 @@ class Reporter:
     def conclude(self, finished: Report) -> Report:
         """Give the report its conditions, and hand it to everything that wants to know."""
         previous = self._previous(finished)
-        before = [from_json(Condition, c) for c in previous.get("conditions", ())]
+        before = [from_json(Condition, c, []) for c in previous.get("conditions", ())]
         finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
         told = report.as_json(finished)

@@ -1,9 +1,10 @@
 """What the node must remember between cycles, crash-safe."""
 
 from reconciler.state.hold import OURS, STATE_FAULTS, Hold, Witness
-from reconciler.state.store import Anchor, Carried, Owner, StateDirectory, Suspension, Trial
+from reconciler.state.store import LAST_GOOD, Anchor, Carried, Owner, StateDirectory, Suspension, Trial
 
 __all__ = [
+    "LAST_GOOD",
     "OURS",
     "STATE_FAULTS",
     "Anchor",

@@ -135,7 +135,7 @@ class Hold:
         with suppress(FileNotFoundError, NotADirectoryError):
             content, _ = files.read_nofollow(root, self._name)
         try:
-            return from_json(Witness, json.loads(content)) if content else None
+            return from_json(Witness, json.loads(content), []) if content else None
         except (ValueError, KeyError, TypeError):
             raise errors.Terminal(
                 f"{root / self._name}, which says what this node accepted last, cannot be read: remove it when "

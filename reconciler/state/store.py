@@ -16,14 +16,15 @@
     repository/      the bare clone, site.git, and what is made beside it: all that a child which fetches may write
     lock             held during a cycle
 
-A file that cannot be read is an error, never the same as no file.
+A file that cannot be read is an error, never the same as no file. Each says which version wrote it, in which form: what an older
+program does not know of a newer one's file it leaves out and names (`lost`), and what it would misunderstand it refuses.
 """
 
 import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -32,9 +33,10 @@ from statistics import median
 from threading import RLock
 from typing import Any, TypeVar, cast
 
+import structlog
 from filelock import FileLock, Timeout
 
-from reconciler import errors
+from reconciler import __version__, errors
 from reconciler.model import (
     Applied,
     Desired,
@@ -47,12 +49,20 @@ from reconciler.model import (
     from_json,
     to_json,
 )
+from reconciler.phrases import few
 from reconciler.reasons import Reason
 from reconciler.secrets.locked import Locked
 from reconciler.system import files
 
+log = structlog.get_logger()
+
 T = TypeVar("T")
 _Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
+# The form of the files: one more whenever a field changes its meaning, and the oldest form whose programs understand what is
+# written now. A field more needs neither: who does not know it leaves it out and says so.
+FORMAT, READS = 1, 1
+_WRITER = "written_by"
+LAST_GOOD = "last-good.json"
 HISTORY_KEPT = 2_000  # lines
 LEFTOVER_AGE = 60.0  # seconds
 _INTERRUPTIONS = 5  # of one container: the last few say what the next one will be like
@@ -136,6 +146,7 @@ class StateDirectory:
         self.after: datetime | None = None  # when an anchor was accepted that this directory has lost
         # File → (which file it was, what it held): a file is only ever replaced whole, so it is not parsed twice.
         self._parsed: dict[str, tuple[_Identity, Any]] = {}
+        self.lost: dict[str, str] = {}  # file → what of it, as another version wrote it, could not be read
 
     def create(self) -> None:
         """Make the directory, readable by its owner only."""
@@ -309,7 +320,10 @@ class StateDirectory:
 
     @property
     def report(self) -> dict[str, Any] | None:
-        return self._json("report.json")
+        told = self._json("report.json")
+        if told is not None:
+            self._require_readable("report.json", told)
+        return told
 
     def save_report(self, report: dict[str, Any]) -> None:
         self._write("report.json", report)
@@ -326,7 +340,7 @@ class StateDirectory:
     @property
     def carried(self) -> Carried | None:
         """The last complete apply; None when there was none. Raises errors.Terminal (StateCorrupt)."""
-        return self._read("last-good.json", Carried)
+        return self._read(LAST_GOOD, Carried)
 
     def applied(self, container: str, applied: Applied) -> None:
         self._change(lambda m: replace(m, applied={**m.applied, container: applied}))
@@ -431,7 +445,7 @@ class StateDirectory:
         """
         with self._guard:
             names = {container.name for container in desired.containers} | set(also)
-            self._write("last-good.json", to_json(Carried(desired, tuple(locked))))
+            self._write(LAST_GOOD, to_json(Carried(desired, tuple(locked))))
             self._change(
                 lambda m: replace(
                     m,
@@ -516,16 +530,41 @@ class StateDirectory:
         data = self._json(name)
         if data is None:
             return None
+        writer = self._require_readable(name, data)
         if kind is Carried and "desired" not in data:
             data = {"desired": data}  # as versions wrote it that did not keep the ciphertexts
+        lost: list[str] = []
         try:
-            return from_json(kind, data)
+            value = from_json(kind, data, lost)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise errors.Terminal(
                 f"{self.path / name} was written by another version or altered ({error})", reason=Reason.StateCorrupt
             ) from None
+        self._note_lost(name, lost, writer)
+        return value
+
+    def _require_readable(self, name: str, data: dict[str, Any]) -> Mapping[str, Any]:
+        """Takes out of a file who wrote it. Raises errors.Terminal (StateCorrupt): that one says that this program cannot understand it."""
+        writer = data.pop(_WRITER, None)
+        writer = writer if isinstance(writer, dict) else {}
+        if isinstance(oldest := writer.get("reads"), int) and oldest > FORMAT:
+            raise errors.Terminal(
+                f"{self.path / name} was written by reconciler {writer.get('program')}, in a form that {__version__} does not know: install "
+                "that version again, or a newer one",
+                reason=Reason.StateCorrupt,
+            )
+        return writer
+
+    def _note_lost(self, name: str, lost: Sequence[str], writer: Mapping[str, Any]) -> None:
+        if lost:
+            by = writer.get("program", "another version")
+            self.lost[name] = f"{name}, written by reconciler {by}, has what {__version__} does not know: {few(lost)}"
+            log.warning("state.lost", file=name, program=by, lost=list(lost)[:20])
+        else:
+            self.lost.pop(name, None)
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
         with self._guard:
             self.require_same()
-            files.write_atomic(self.path / name, json.dumps(data, indent=1).encode(), mode=0o600)
+            stamped = {_WRITER: {"format": FORMAT, "reads": READS, "program": __version__}, **data}
+            files.write_atomic(self.path / name, json.dumps(stamped, indent=1).encode(), mode=0o600)
