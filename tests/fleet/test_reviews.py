@@ -303,7 +303,7 @@ def test_pushed_to_while_it_is_fetched(office: Desk, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(clone, "fetch", race)
         assert office.round()[1].reason == "RevisionUnknown"
-    assert one.notes == []
+    assert office.ours(one) == []
     assert office.round()[1].state == "valid" and "+Two" in office.note(one)
 
 
