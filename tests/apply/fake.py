@@ -82,7 +82,7 @@ class FakeEngine:
         running = self._require(name)
         return running.id, running.started_at
 
-    def wait_healthy(self, container: Container, *, stop: Event | None = None) -> Health:
+    def wait_healthy(self, container: Container, *, stop: Event | None = None, usual: float | None = None) -> Health:
         running = self.containers.get(container.name)
         if running is None:
             return Health(False, Reason.ContainerMissing, "is gone")
