@@ -68,6 +68,8 @@ class _Builder:
         self.host = host
         self.problems: list[Problem] = []
         self.files: list[File] = []
+        self.taken: dict[str, File] = {}  # these by path
+        self.folders: set[str] = set()  # and the folders they are in
         self.config_root = self._config_root()
 
     def desired(self, revision: str) -> Desired:
@@ -219,9 +221,15 @@ class _Builder:
         return placement.union(self.site.groups, names)
 
     def _configured(
-        self, spec: Container, fields: Fields, permissions: list[Fields], owner: files.Owner, made: files.Made
+        self,
+        spec: Container,
+        fields: Fields,
+        permissions: list[Fields],
+        owner: files.Owner,
+        made: files.Made,
+        take: bool = True,
     ) -> Container:
-        """The container with its config directory: the files themselves, config.json, and the binds."""
+        """The container with its config directory: the files themselves (unless another host has them), config.json, and the binds."""
         if spec.kolla:
             command = containers.config_command(fields)
             text = files.config_json(command, made.entries, permissions)
@@ -242,23 +250,24 @@ class _Builder:
             )
         else:
             own = tuple(Mount(f"{self.config_root}/{path}", target, "ro") for path, target in made.binds)
-        self._take(made.files, fields)
+        if take:  # only the owner of a job needs its files, and the secrets in them
+            self._take(made.files, fields)
         directory = owner.directory if made.files else ""
         return dataclasses.replace(spec, mounts=(*own, *spec.mounts), config_directory=directory)
 
     def _take(self, made: list[File], fields: Fields) -> None:
-        taken = {file.path: file for file in self.files}
         for file in made:
-            if file.path in taken:
-                other = taken[file.path].container
-                fields.problem(None, f"the file {file.path} is also made for {other}", "give one another name")
-            taken[file.path] = file
+            path = file.path
+            if path in self.taken:
+                other = self.taken[path].container
+                fields.problem(None, f"the file {path} is also made for {other}", "give one another name")
+            above = [path[: at.start()] for at in re.finditer("/", path)]
+            clash = path if path in self.folders else next((folder for folder in above if folder in self.taken), "")
+            if clash:
+                fields.problem(None, f"{clash} is a file and a folder of other files", "give one another name")
+            self.taken[path] = file
+            self.folders.update(above)
             self.files.append(file)
-        folders = {path[: at.start()] for path in taken for at in re.finditer("/", path)}
-        mine = {file.path for file in made}
-        for path in sorted(taken.keys() & folders):
-            if path in mine or any(other.startswith(f"{path}/") for other in mine):
-                fields.problem(None, f"{path} is a file and a folder of other files", "give one another name")
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
@@ -315,10 +324,7 @@ class _Builder:
         made = files.make([*inherited, *own], owner)
         permissions = (fields if "permissions" in fields else below).each("permissions")
         runs_on = self.host if fields.text("once", "cluster") == "host" else self._first(service, target)
-        before = len(self.files)
-        spec = self._configured(spec, combined, permissions, owner, made)
-        if runs_on != self.host:
-            del self.files[before:]  # only its owner needs them, and the secrets in them
+        spec = self._configured(spec, combined, permissions, owner, made, take=runs_on == self.host)
         command = containers.config_command(combined) if spec.kolla else ""
         return jobs.job(fields, name, spec, command, runs_on, service.name, self.site.secrets(self.host))
 

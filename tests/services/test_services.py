@@ -66,7 +66,7 @@ def test_every_release_that_a_site_may_name_has_a_golden_and_every_one_that_is_c
 def test_an_unknown_release_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(errors.SiteInvalid) as caught:
         golden.desired("one_node", "aio", "2024.2")
-    assert [(p.file, p.line) for p in caught.value.problems] == [("globals.yml", 5)]
+    assert [p.file for p in caught.value.problems] == ["globals.yml"]
     assert "2025.1" in caught.value.problems[0].text and "2026.1" in caught.value.problems[0].text
 
 
