@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler import errors
+from reconciler import errors, service_log
 from reconciler.apply import blame
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Progress, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
@@ -379,22 +379,24 @@ class Actions:
         self._store.applied(container.name, Applied(identity, started_at, digest))
 
     def _failed(self, action: Action, container: Container, health: Healthy) -> Outcome:
-        health = self._with_holder(container, health)
-        words = self._engine.last_words(container) if health.reason in _ASK_THE_SERVICE else ""
-        message = f"{container.name}: {health.message}" + (f"\n{words}" if words else "")
-        return Outcome(action, "failed", health.reason, message)
+        return _outcome(action, container, self._explained(container, health))
 
-    def _with_holder(self, container: Container, health: Healthy) -> Healthy:
-        """Of a port that is taken, by whom."""
-        if health.reason != Reason.PortInUse or "is held by" in health.message:
-            return health
-        who = self._who(health.message, container)
-        return Health(False, health.reason, f"{health.message}; {who}") if who else health
+    def _explained(self, container: Container, health: Healthy) -> Health:
+        """The same with the cause first: what the service itself says is wrong, and of a port that is taken, who has it."""
+        log, message = tuple(health.log), health.message
+        if not log and health.reason in _ASK_THE_SERVICE:
+            log = tuple(self._engine.last_words(container).splitlines())
+        if health.reason == Reason.PortInUse and (who := self._who(message, container)):
+            message = f"{message}; {who}"
+        headline = service_log.headline(log)[:_MOST_OF_A_LINE] if health.reason in _SILENT else ""
+        if headline and headline not in message:
+            message = f"{headline} ({message})"
+        return Health(False, health.reason, message, log)
 
     def _put_back(self, action: Action, container: Container, health: Healthy, back: Callable[[], None]) -> Outcome:
         self._progress.at(container.name, f"putting {container.name} back")
-        health = self._with_holder(container, health)
-        failure = self._failed(action, container, health)
+        health = self._explained(container, health)
+        failure = _outcome(action, container, health)
         migrated = container.service in self._basis.migrated
         if container.rollback == "never" or migrated:
             why = "a schema was migrated" if migrated else "its service says rollback: never"
@@ -443,7 +445,7 @@ class Actions:
     def _run(self, action: Action) -> Outcome:
         job: Job = self._jobs[action.target]
         code, output = self._engine.run_once(job)
-        message = "" if code == 0 else f"{job.name} ended with exit code {code}: {output.strip()[-1500:]}"
+        message = "" if code == 0 else _job_failed(job.name, code, output)
         self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300]))
         return Outcome(action, "done") if code == 0 else Outcome(action, "failed", Reason.JobFailed, message)
 
@@ -469,6 +471,10 @@ _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 # Somebody removed the container meanwhile, nobody can tell what became of it, or nobody needs to know any more.
 _NO_VERDICT = frozenset({Reason.ContainerMissing, Reason.EngineTimeout, Reason.EngineUnreachable, Reason.Interrupted})
 
+_MOST_OF_A_LINE = 200  # characters of what a service says that begin a message
+# Failures of which only the service's own log can tell the cause.
+_SILENT = frozenset({Reason.Unhealthy, Reason.ExitedEarly, Reason.RestartLoop, Reason.StartTimeout})
+
 # Failures of the service itself, whose own log says more than the engine does.
 _ASK_THE_SERVICE = frozenset(
     {
@@ -481,3 +487,14 @@ _ASK_THE_SERVICE = frozenset(
         Reason.NotAnswering,
     }
 )
+
+
+def _job_failed(name: str, code: int, output: str) -> str:
+    """The cause first, then the end of what the job wrote."""
+    headline = service_log.headline(output.splitlines())[:_MOST_OF_A_LINE]
+    said_first = f"{name}: {headline} (exit code {code})" if headline else f"{name} ended with exit code {code}"
+    return f"{said_first}\n{output.strip()[-1500:]}" if output.strip() else said_first
+
+
+def _outcome(action: Action, container: Container, health: Health) -> Outcome:
+    return Outcome(action, "failed", health.reason, "\n".join((f"{container.name}: {health.message}", *health.log)))

@@ -12,12 +12,14 @@ from reconciler.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What waiting for a container to become healthy ended with. `seconds`: until it was, and answered."""
+    """What waiting for a container to become healthy ended with. `seconds`: until it was, and answered. `log` is what the service itself
+    said."""
 
     ok: bool
     reason: Reason | None = None
     message: str = ""
     seconds: float = 0.0
+    log: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Healthy(Protocol):
     def message(self) -> str: ...
     @property
     def seconds(self) -> float: ...
+    @property
+    def log(self) -> Sequence[str]: ...
 
 
 class Engine(Protocol):

@@ -61,6 +61,7 @@ class Waiter:
         self._passed = False
         self._restarts: int | None = None  # what the engine had counted before this wait
         self._started_at: datetime | None = None
+        self._first_start: datetime | None = None  # since this wait began
 
     def wait(self, timeout: float, stability: float) -> Health:
         """Both in seconds; `stability` counts from the moment it became healthy. Raises errors of the engine itself."""
@@ -71,6 +72,7 @@ class Waiter:
             if data is None:
                 return self._end(Reason.ContainerMissing, "was removed while it started")
             found = parse.running(data, Image(id=""), owner="", engine=parse.Facts())
+            self._first_start = self._first_start or found.started_at
             failure = self._failure(found)
             if failure is not None:
                 return failure
@@ -129,7 +131,7 @@ class Waiter:
             return False
 
     def _end(self, reason: Reason, message: str) -> Health:
-        text = logs.last_words(self._connection, self._container, self._name)
+        text = logs.last_words(self._connection, self._container, self._name, since=self._first_start)
         if reason in (Reason.ExitedEarly, Reason.RestartLoop, Reason.Unhealthy, Reason.StartTimeout):
             said = (
                 (word, line) for word, words in _OF_THE_HOST.items() for line in text.splitlines() if words.search(line)

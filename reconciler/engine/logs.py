@@ -9,21 +9,28 @@ import posixpath
 import stat
 import tarfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from reconciler import errors
+from reconciler import errors, service_log
+from reconciler.engine import parse
 from reconciler.engine.connection import Connection
 from reconciler.foreign import said, whole_lines
 from reconciler.model import Container
 
 _TAIL_BYTES = 64 << 10
+_LOOKED_AT = 2000  # lines of each part
+_SLACK = 1.0  # seconds that the time of a file or a line may be before the start that it belongs to
 _ARCHIVE_BYTES = 8 << 20  # of a file that only the engine can reach, and that has to be read from its beginning
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def last_words(connection: Connection, container: Container, name: str, lines: int = 20) -> str:
-    """The last lines of the container's log files and of the engine's log, each part under its own heading.
+def last_words(
+    connection: Connection, container: Container, name: str, lines: int = 20, *, since: datetime | None = None
+) -> str:
+    """What the container's log files and the engine's log say since a moment (default: the container's start): of each `lines` lines
+    at most, what is an error first, each once, under its own heading; the part with the worst line first.
 
     Files that hold nothing are left out. Never raises: it explains a failure and must not become one.
     """
@@ -31,39 +38,55 @@ def last_words(connection: Connection, container: Container, name: str, lines: i
         data = connection.inspect(name)
         if data is None:
             return ""
-        parts = [(pattern, _file(connection, data, pattern, lines)) for pattern in container.log_files]
-        parts.append(("container output", output(connection, name, lines)))
+        since = since or parse.moment(data["State"].get("StartedAt"))
+        parts = [(pattern, _file(connection, data, pattern, since)) for pattern in container.log_files]
+        parts.append(("container output", output(connection, name, _LOOKED_AT, since=since)))
     except errors.ReconcilerError:
         return ""
-    found = [(title, text) for title, text in parts if text.strip()]
+    told = [(title, service_log.telling(text.splitlines(), lines)) for title, text in parts]
+    found = sorted((part for part in told if part[1]), key=lambda part: min(map(service_log.rank, part[1])))
     if len(found) == 1:
-        return found[0][1]
-    return "\n".join(f"{title}:\n{text}" for title, text in found)
+        return "\n".join(found[0][1])
+    return "\n".join("\n".join((f"{title}:", *rows)) for title, rows in found)
 
 
-def output(connection: Connection, name: str, lines: int = 20) -> str:
+def output(connection: Connection, name: str, lines: int = 20, *, since: datetime | None = None) -> str:
     """The last lines in the engine's log, both streams; "" when the log driver cannot be read."""
+    after = {"since": since.timestamp() - _SLACK} if since else {}
     try:
         with connection.asking(f"read the log of {name}"):
-            text = connection.api.logs(name, stdout=True, stderr=True, tail=lines, stream=False)
+            api: Any = connection.api
+            text = api.logs(name, stdout=True, stderr=True, tail=lines, stream=False, **after)
     except errors.ReconcilerError:
         return ""
     return said(whole_lines(bytes(text), _TAIL_BYTES)).strip()
 
 
-def _file(connection: Connection, data: Mapping[str, Any], pattern: str, lines: int) -> str:
+def _file(connection: Connection, data: Mapping[str, Any], pattern: str, since: datetime | None) -> str:
+    """What a file says since a moment."""
+    content, modified = _content(connection, data, pattern)
+    text = _last(content, _LOOKED_AT)
+    if since is None:
+        return text
+    new = service_log.of_this_start(text, since)
+    # Without a time in any line only the file's own can tell.
+    return new if new is not None else text if modified >= since.timestamp() - _SLACK else ""
+
+
+def _content(connection: Connection, data: Mapping[str, Any], pattern: str) -> tuple[bytes, float]:
+    """The end of the newest file that matches, and when it was written."""
     folder, glob = posixpath.split(posixpath.normpath(pattern))
     for mount in sorted(data.get("Mounts") or (), key=lambda m: -len(m["Destination"])):
         target = mount["Destination"].rstrip("/")
         if mount.get("Source") and (folder == target or folder.startswith(target + "/")):
-            content = _from_host(Path(mount["Source"]), folder[len(target) :].strip("/"), glob)
-            if content is not None:
-                return _last(content, lines)
-    return _last(_from_archive(connection, str(data["Id"]), folder, glob), lines)
+            found = _from_host(Path(mount["Source"]), folder[len(target) :].strip("/"), glob)
+            if found is not None:
+                return found
+    return _from_archive(connection, str(data["Id"]), folder, glob)
 
 
-def _from_host(root: Path, folder: str, glob: str) -> bytes | None:
-    """The end of the newest file that matches; None when the folder cannot be read here.
+def _from_host(root: Path, folder: str, glob: str) -> tuple[bytes, float] | None:
+    """The end of the newest file that matches and its time; None when the folder cannot be read here.
 
     What is in a volume was put there by a container, and a bind's folder may have been exchanged by one since: no link is
     followed anywhere on the way, and behind one there is nothing.
@@ -84,14 +107,14 @@ def _from_host(root: Path, folder: str, glob: str) -> bytes | None:
                     if stat.S_ISREG(found.st_mode) and (newest is None or found.st_mtime > newest[0]):
                         newest = (found.st_mtime, file, found.st_size)
             if newest is None:
-                return b""
-            return os.pread(newest[1], _TAIL_BYTES, max(newest[2] - _TAIL_BYTES, 0))
+                return b"", 0.0
+            return os.pread(newest[1], _TAIL_BYTES, max(newest[2] - _TAIL_BYTES, 0)), newest[0]
         except OSError as error:
             # The engine would follow the link, so it is not asked either.
-            return b"" if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
+            return (b"", 0.0) if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
 
 
-def _from_archive(connection: Connection, identity: str, folder: str, glob: str) -> bytes:
+def _from_archive(connection: Connection, identity: str, folder: str, glob: str) -> tuple[bytes, float]:
     """The newest file that matches, out of the container's own file system; works on stopped ones too."""
     path = folder if any(mark in glob for mark in "*?[") else posixpath.join(folder, glob)
     data = bytearray()
@@ -103,8 +126,8 @@ def _from_archive(connection: Connection, identity: str, folder: str, glob: str)
                 if len(data) > _ARCHIVE_BYTES:
                     break
     except errors.ReconcilerError:
-        return b""
-    newest, content = -1.0, b""
+        return b"", 0.0
+    newest, content = 0.0, b""
     with (
         contextlib.suppress(tarfile.TarError, EOFError, OSError),
         tarfile.open(fileobj=io.BytesIO(bytes(data))) as archive,
@@ -114,7 +137,7 @@ def _from_archive(connection: Connection, identity: str, folder: str, glob: str)
                 source = archive.extractfile(member)
                 content = source.read()[-_TAIL_BYTES:] if source else b""
                 newest = member.mtime
-    return content
+    return content, newest
 
 
 def _last(content: bytes, lines: int) -> str:

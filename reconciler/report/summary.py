@@ -139,11 +139,7 @@ def _drift(report: Report, found: Verdict) -> StatusText:
 def _failure(report: Report, first: Outcome) -> StatusText:
     back = " (rolled back)" if first.result == "rolled-back" else ""
     more = f", {len(report.failed) - 1} more failed" if len(report.failed) > 1 else ""
-    # The service's own last line explains more than the engine's "unhealthy".
-    lines = [line for line in first.message.splitlines() if line.strip()]
-    text = lines[0] if lines else f"{first.action.verb} failed"
-    if len(lines) > 1:
-        text = f"{text[:110]} | {lines[-1].strip()[:110]}"
+    text = next((line for line in first.message.splitlines() if line.strip()), f"{first.action.verb} failed")
     target = first.action.container or first.action.target
     by = f"{first.action.origin}: " if first.action.origin else ""
     return StatusText(
