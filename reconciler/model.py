@@ -381,6 +381,8 @@ class Memory:
     # Container → the checks that answered before the change that it has to prove itself after.
     answered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     revision: str = ""  # revision of the last complete apply; tells drift from change
+    # Container → seconds that it took to become healthy, the longest of late.
+    took: Mapping[str, float] = field(default_factory=dict)
     # Files that this node has written whole, and never with a secret since: what is on the disk may be shown.
     plain: frozenset[str] = frozenset()
     # Container → seconds from when it was stopped until it answered, of its last restarts and replacements, the newest last.

@@ -38,20 +38,29 @@ _KINDS: Sequence[re.Pattern[str]] = (
     ),
     re.compile(r"\bWARN(?:ING)?\b|\[warn(?:ing)?\]|:warn\]"),
 )
-_PLAIN = len(_KINDS)
-# Lines that only lead to the cause: frames of a trace, the shell's own trace, what announces that something follows.
+_WARNING = len(_KINDS) - 1
+_NEVER = datetime.max  # noqa: DTZ901 - compared with times that have lost theirs
+# Lines that only lead to the cause, or that a service says whenever it starts: frames of a trace, what announces that something follows.
 _NOISE = re.compile(
-    r"^\+{1,4} |\bINFO\b|\bDEBUG\b|^\s*File \"|^\s{4,}|^Traceback |\bTraceback \(most recent|^During handling of|^The above exception|"
-    r"cannot be loaded as Python module|Exception occurred processing|^\s*[~^]+\s*$|\b(?:Unhandled|Uncaught) (?:error|exception)\s*:?\s*$"
+    r"^\s*File \"|^\s{3,}|^Traceback |^During handling of|^The above exception|^\s*[~^]+\s*$|^\W*$|^AH\d{5}: |^(?:INFO|DEBUG)\b"
+    r"|cannot be loaded as Python module|Failed to exec Python script file|Exception occurred processing"
+    r"|^(?:Unhandled|Uncaught) (?:error|exception)\s*:?\s*$"
 )
-# What comes before what is said: times, process and thread, level, logger, request.
-_PREFIX = re.compile(
+_SHELL = re.compile(r"^\++ ")  # its own trace
+_HEADING = re.compile(r"^(?:/\S+|container output):$")
+# What comes before what is said: a time, then process and thread, level, logger, request.
+_TIME = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\s?(?:Z|[+-]\d\d:?\d\d)?\]?"
-    r"|\[\w{3} \w{3} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)? \d{4}\]"
-    r"|\[[\w.-]*:(?:emerg|alert|crit|error|warn|notice|info|debug)\]|\[pid \d+(?::tid \d+)?\]|\[(?:remote|client) [^\]]*\]"
-    r"|\[(?:error|warning|warn|crit|critical|emerg|alert|fatal|notice|info|ERROR|WARNING|Warning|Note)\]|<[\d.]+>"
-    r"|(?:CRITICAL|FATAL|ERROR|WARNING|WARN)(?=[\s:])|\[-\]|\[(?:None )?req-[^\]]*\]|\[None [^\]]*\]|\[[^\]]{0,40} - - - - -\]"
-    r"|mod_wsgi \(pid=\d+\):|\d+(?=\s)|[a-z_][\w]*(?:\.[\w-]+)+(?=\s+\[)|[a-z_]+(?=\s+\[(?:-|None|req-))|:|-(?=\s))\s*"
+    r"|\[\w{3} \w{3} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)? \d{4}\])[ \t]?"
+)
+_LEVEL = re.compile(
+    r"^(?:\[(?:[\w.-]*:)?(?:emerg|alert|crit|critical|fatal|error|warning|warn|notice|note|info|debug)\](?:\s+\(\d+\))?"
+    r"|(?:CRITICAL|FATAL|ERROR|WARNING|WARN)(?=[\s:]))\s*:?\s*",
+    re.IGNORECASE,
+)
+_ORIGIN = re.compile(
+    r"^(?:\[pid \d+(?::tid \d+)?\]|\[(?:remote|client) [^\]]*\]|\[-\]|\[(?:None )?req-[^\]]*\]|<[\d.]+>|mod_wsgi \(pid=\d+\):|\d+(?=\s)"
+    r"|[a-z_]\w*(?:\.[\w-]+)*(?=\s+\[(?:-|None|req-)))\s*"
 )
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}(?:-[0-9a-f]+)*\b|\d+", re.IGNORECASE)
 
@@ -78,40 +87,57 @@ def of_this_start(text: str, since: datetime, zone: tzinfo | None = None) -> str
 
 def telling(lines: Iterable[str], most: int) -> list[str]:
     """At most `most` of the lines: what is an error first, in the order it was written, then the last of the others; each once,
-    whatever numbers it bears."""
+    whatever numbers it bears. The shell's own trace is left out."""
     seen: dict[str, str] = {}
     for line in lines:
-        if line.strip():
-            seen.setdefault(_VARYING.sub("#", gist(line)), line)
-    ranked = [(rank(line), line) for line in seen.values()]
-    errors = [line for kind, line in ranked if kind < _PLAIN - 1]
-    others = [line for kind, line in ranked if kind >= _PLAIN - 1]
+        if line.strip() and not _SHELL.match(line):
+            seen.setdefault(essence(line), line)
+    errors = [line for line in seen.values() if rank(line) < _WARNING]
+    others = [line for line in seen.values() if rank(line) >= _WARNING]
     room = max(most - len(errors), 0)
     return [*errors[:most], *(others[-room:] if room else ())]
 
 
 def headline(lines: Iterable[str]) -> str:
-    """The one line that says best what is wrong, without its time, level and logger; "" when none does."""
-    best, kind = "", _PLAIN
+    """The one line that says best what is wrong, without its time, level and logger; "" when none does. That is the first error that
+    was written: what follows is mostly because of it."""
+    candidates: list[tuple[datetime, str]] = []
+    latest = _NEVER
     for line in lines:
-        if (found := rank(line)) < kind and gist(line):
-            best, kind = line, found
-    return gist(best)
+        if _HEADING.match(line):
+            latest = _NEVER
+        elif found := _moment(line):
+            latest = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+        if rank(line) < _WARNING and gist(line):
+            candidates.append((latest, gist(line)))
+    return min(candidates, key=lambda candidate: candidate[0])[1] if candidates else ""
 
 
 def rank(line: str) -> int:
     """How much a line says of what is wrong: 0 is most, what only leads there is last."""
-    if _NOISE.search(line) and not _KINDS[0].search(line):
-        return _PLAIN + 1
-    return next((number for number, kind in enumerate(_KINDS) if kind.search(line)), _PLAIN)
+    if _HEADING.match(line) or _SHELL.match(line) or _NOISE.search(_rest(line)):
+        return len(_KINDS) + 1
+    return next((number for number, kind in enumerate(_KINDS) if kind.search(line)), len(_KINDS))
 
 
 def gist(line: str) -> str:
     """What a line says, without its time, process, level and logger."""
-    rest = line.strip()
-    while (found := _PREFIX.match(rest)) and found.end():
-        rest = rest[found.end() :]
-    return rest.strip()
+    return _rest(line).strip()
+
+
+def _rest(line: str) -> str:
+    """The same, indented as it is."""
+    rest, cut = line.rstrip(), False
+    while found := _TIME.match(rest) or _LEVEL.match(rest) or (_ORIGIN.match(rest) if cut else None):
+        rest, cut = rest[found.end() :], True
+    return rest
+
+
+def essence(line: str) -> str:
+    """The same for two lines that say the same thing of different times, processes or requests."""
+    said = gist(line)
+    without = _VARYING.sub("#", said)
+    return without if any(char.isalpha() for char in without) else said
 
 
 def _moment(line: str) -> datetime | None:

@@ -352,9 +352,11 @@ class Actions:
     def _wait(self, container: Container) -> Healthy:
         name, began = container.name, time.monotonic()
         self._progress.at(name, f"waiting for {name} to become healthy")
-        health = self._engine.wait_healthy(container, stop=self._progress.cut(name))
+        health = self._engine.wait_healthy(container, stop=self._progress.cut(name), usual=self._usual(container))
         if health.reason in _NO_VERDICT:
             raise errors.Transient(f"{name} {health.message}", reason=health.reason)
+        if health.took is not None:
+            self._store.took(name, health.took)
         if health.ok and self._gate.is_open(name):
             self._progress.at(name, f"waiting for what answered before {name} was changed to answer again")
             asked = time.monotonic()
@@ -362,6 +364,16 @@ class Actions:
             # What does not answer at once did not while the container settled either, as far as anybody knows.
             return replace(answer, seconds=health.seconds if now - asked < _AT_ONCE else now - began)
         return health
+
+    def _usual(self, container: Container) -> float | None:
+        """Seconds that it takes to become healthy; None when there is nothing that could be put back sooner for knowing it."""
+        name = container.name
+        stays = container.rollback == "never" or container.service in self._basis.migrated
+        return (
+            None
+            if stays or name in self._basis.worked or name not in self._basis.proved
+            else self._basis.took.get(name)
+        )
 
     def _proved(self, action: Action, container: Container) -> Outcome:
         self._remember(container)
@@ -391,7 +403,7 @@ class Actions:
         headline = service_log.headline(log)[:_MOST_OF_A_LINE] if health.reason in _SILENT else ""
         if headline and headline not in message:
             message = f"{headline} ({message})"
-        return Health(False, health.reason, message, log)
+        return Health(False, health.reason, message, log=log)
 
     def _put_back(self, action: Action, container: Container, health: Healthy, back: Callable[[], None]) -> Outcome:
         self._progress.at(container.name, f"putting {container.name} back")

@@ -13,13 +13,14 @@ from reconciler.reasons import Reason
 @dataclass(frozen=True, slots=True)
 class Health:
     """What waiting for a container to become healthy ended with. `seconds`: until it was, and answered. `log` is what the service itself
-    said."""
+    said, `took` as in `Healthy`."""
 
     ok: bool
     reason: Reason | None = None
     message: str = ""
     seconds: float = 0.0
     log: tuple[str, ...] = ()
+    took: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Basis:
     every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made.
     `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
     `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here.
-    `failures` is why what was tried before was taken back.
+    `failures` is why what was tried before was taken back. `took` maps a container to the seconds that it took to become healthy.
     """
 
     in_force: Mapping[str, Container] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Basis:
     worked: frozenset[str] = frozenset()
     proved: frozenset[str] = frozenset()
     failures: Mapping[str, Failure] = field(default_factory=dict)
+    took: Mapping[str, float] = field(default_factory=dict)
     observed: Mapping[str, str] = field(default_factory=dict)
     owned: frozenset[str] = frozenset()
     registered: Mapping[str, Registration] = field(default_factory=dict)
@@ -59,6 +61,10 @@ class Healthy(Protocol):
     def seconds(self) -> float: ...
     @property
     def log(self) -> Sequence[str]: ...
+    @property
+    def took(self) -> float | None:
+        """Seconds from its start until it was healthy; None: not known."""
+        ...
 
 
 class Engine(Protocol):
@@ -76,7 +82,9 @@ class Engine(Protocol):
     def signal(self, name: str, signal: str) -> None: ...
     def execute(self, name: str, command: Sequence[str], timeout: float = 60.0) -> tuple[int, str]: ...
     def run_once(self, job: Job) -> tuple[int, str]: ...
-    def wait_healthy(self, container: Container, *, stop: Event | None = None) -> Healthy: ...
+    def wait_healthy(
+        self, container: Container, *, stop: Event | None = None, usual: float | None = None
+    ) -> Healthy: ...
     def last_words(self, container: Container, lines: int = 20) -> str: ...
     def identity(self, name: str) -> tuple[str, datetime | None]: ...
 
@@ -92,6 +100,7 @@ class Store(Protocol):
     """What the node remembers; every call is on the disk when it returns."""
 
     def applied(self, container: str, applied: Applied) -> None: ...
+    def took(self, container: str, seconds: float) -> None: ...
     def job_done(self, job: str, result: JobResult) -> None: ...
     def quarantine(self, container: str, digest: str, failure: Failure) -> None: ...
     def recovered(self, container: str) -> None: ...

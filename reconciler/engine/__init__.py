@@ -160,10 +160,11 @@ class Engine:
         timeout: float | None = None,
         stability: float | None = None,
         stop: threading.Event | None = None,
+        usual: float | None = None,
     ) -> Health:
         """Wait until the container is healthy and stays so, or `stop` is set. Seconds default to its `start_timeout` and
-        `stability`."""
-        waiter = Waiter(self._connection, container, name or container.name, stop)
+        `stability`; `usual` are those that it took before, as far as that is known."""
+        waiter = Waiter(self._connection, container, name or container.name, stop, usual)
         return waiter.wait(
             container.start_timeout if timeout is None else timeout,
             container.stability if stability is None else stability,

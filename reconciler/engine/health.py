@@ -1,5 +1,6 @@
 """Waiting until a container that was just started has proved itself, or has shown why not."""
 
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -8,16 +9,19 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
 
-from reconciler import errors
+from reconciler import errors, service_log
 from reconciler.engine import logs, parse
 from reconciler.engine.connection import Connection
+from reconciler.engine.evidence import Evidence
 from reconciler.engine.observe import execute
+from reconciler.engine.pressure import stalled
 from reconciler.foreign import said
 from reconciler.model import Container, Image, Running, State
 from reconciler.reasons import Reason
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
 _PROBE_EVERY = 1.0
+_FROM_ITS_START = 3.0  # seconds that a wait may begin after the start
 _PROBE_PATIENCE = 30.0  # seconds; what takes longer is no answer
 _SETTLED = timedelta(seconds=10)
 _TOLERATED_RESTARTS = 2  # a service may stumble once over another that is not quite there
@@ -33,8 +37,8 @@ class Health:
     """`reason` is None when ok, else ExitedEarly, RestartLoop, Unhealthy, StartTimeout, PortInUse, DiskFull, ContainerMissing
     or Interrupted.
 
-    `message` is one line without the container's name; `log` holds its last output lines, `seconds` how long it
-    took: until it was healthy, without the time in which it had to stay so.
+    `message` is one line without the container's name; `log` holds what it said, `seconds` how long it took: until it was healthy,
+    without the time in which it had to stay so; `took` how long after its start that was (None: not known).
     """
 
     ok: bool
@@ -42,6 +46,7 @@ class Health:
     message: str = ""
     seconds: float = 0.0
     log: tuple[str, ...] = ()
+    took: float | None = None
 
 
 class Waiter:
@@ -53,12 +58,21 @@ class Waiter:
     When `stop` is set the wait ends, and everything stays as it is.
     """
 
-    def __init__(self, connection: Connection, container: Container, name: str, stop: Event | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        container: Container,
+        name: str,
+        stop: Event | None = None,
+        usual: float | None = None,
+    ) -> None:
         self._connection, self._container, self._name = connection, container, name
         self._stop = stop or Event()
         self._began = time.monotonic()
+        self._evidence = Evidence(usual, self._began)
         self._next_probe = self._began
         self._passed = False
+        self._next_look = 0.0  # at its log
         self._restarts: int | None = None  # what the engine had counted before this wait
         self._started_at: datetime | None = None
         self._first_start: datetime | None = None  # since this wait began
@@ -78,11 +92,14 @@ class Waiter:
                 return failure
             if found.started_at != self._started_at:
                 self._started_at, self._passed, good_since = found.started_at, False, None
+                self._evidence.begin(time.monotonic(), stalled())
             now = time.monotonic()
             if self._is_healthy(found, data):
                 good_since = good_since or now
                 if now - good_since >= stability:
-                    return Health(True, seconds=good_since - self._began)
+                    return Health(True, seconds=good_since - self._began, took=self._took(now - good_since))
+            elif self._failed_for_good():
+                return self._end(Reason.Unhealthy, self._verdict(now))
             else:
                 good_since = None
             if now - self._began > timeout + stability:
@@ -125,10 +142,32 @@ class Waiter:
         if kind not in ("CMD", "CMD-SHELL") or not words:
             return False
         command = words if kind == "CMD" else [*(data["Config"].get("Shell") or ("/bin/sh", "-c")), *words]
-        try:
-            return execute(self._connection, self._name, command, seconds=_PROBE_PATIENCE, stop=self._stop)[0] == 0
-        except errors.ReconcilerError:
+        code: int | None = None
+        with contextlib.suppress(errors.ReconcilerError):
+            code, _ = execute(self._connection, self._name, command, seconds=_PROBE_PATIENCE, stop=self._stop)
+        if code != 0:
+            self._evidence.failed(code, time.monotonic(), stalled())
+        return code == 0
+
+    def _failed_for_good(self) -> bool:
+        """Whether the failures of its check, with what it took before, are evidence enough."""
+        if not self._evidence.asks_the_log or time.monotonic() < self._next_look:
             return False
+        self._next_look = time.monotonic() + _PROBE_EVERY
+        text = logs.last_words(self._connection, self._container, self._name, since=self._first_start)
+        lines = text.splitlines()
+        self._evidence.read({service_log.essence(line) for line in lines})
+        return self._evidence.decides(named=bool(service_log.headline(lines)))
+
+    def _verdict(self, now: float) -> str:
+        usual = self._evidence.usual or 0.0
+        return f"its health check has failed for {now - self._began:.0f} s, and before it was healthy after {max(usual, 1):.0f} s"
+
+    def _took(self, stable: float) -> float | None:
+        """Seconds from its start until it became healthy; None when it had been up before this wait."""
+        up = (datetime.now(UTC) - self._started_at).total_seconds() if self._started_at else 0.0
+        waited = time.monotonic() - self._began
+        return max(up - stable, 0.0) if self._started_at and up < waited + _FROM_ITS_START else None
 
     def _end(self, reason: Reason, message: str) -> Health:
         text = logs.last_words(self._connection, self._container, self._name, since=self._first_start)

@@ -19,8 +19,8 @@ from reconciler.engine.connection import Connection
 from reconciler.foreign import said, whole_lines
 from reconciler.model import Container
 
-_TAIL_BYTES = 64 << 10
-_LOOKED_AT = 2000  # lines of each part
+_TAIL_BYTES = 1 << 20  # of each part: what failed first may be followed by much
+_LOOKED_AT = 10_000  # lines
 _SLACK = 1.0  # seconds that the time of a file or a line may be before the start that it belongs to
 _ARCHIVE_BYTES = 8 << 20  # of a file that only the engine can reach, and that has to be read from its beginning
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

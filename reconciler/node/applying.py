@@ -173,6 +173,7 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
         worked=frozenset(name for name, part in before.items() if part == target.part_digest.get(name)),
         proved=frozenset(memory.applied),
         failures=memory.failures,
+        took=memory.took,
         in_force=plan.in_force(target.desired, memory, failed),
         quarantined=failed,
         migrated=plan.migrated(target.desired, memory),

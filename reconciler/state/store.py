@@ -345,6 +345,12 @@ class StateDirectory:
     def applied(self, container: str, applied: Applied) -> None:
         self._change(lambda m: replace(m, applied={**m.applied, container: applied}))
 
+    def took(self, container: str, seconds: float) -> None:
+        """How long a container took to become healthy. A long time is forgotten little by little: one start may be quick by chance."""
+        self._change(
+            lambda m: replace(m, took={**m.took, container: round(max(seconds, m.took.get(container, 0.0) * 0.8), 1)})
+        )
+
     def job_done(self, job: str, result: JobResult) -> None:
         self._change(lambda m: replace(m, jobs={**m.jobs, job: result}))
 
@@ -452,6 +458,7 @@ class StateDirectory:
                     revision=desired.revision,
                     applied={k: v for k, v in m.applied.items() if k in names},
                     interruptions={k: v for k, v in m.interruptions.items() if k in names},
+                    took={k: v for k, v in m.took.items() if k in names},
                     answered={},
                 )
             )

@@ -10,7 +10,7 @@ import docker
 from reconciler import report as reporting
 from reconciler.model import Action, Outcome, Verb
 from reconciler.reasons import Reason
-from reconciler.report.cycle import about
+from reconciler.report.verdict import about
 from reconciler.state import StateDirectory
 from tests.alerts import reports
 from tests.daemon.node import TestNode, service, wait_for

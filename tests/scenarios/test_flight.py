@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ containers:
   rt-flight-slow:
     @
     start_timeout: 120
-    healthcheck: {test: ["CMD-SHELL", "grep -q good /etc/slow.conf"], interval: 1, timeout: 2, retries: 100, start_period: 0}
+    healthcheck: {test: [CMD, sh, -c, @CHECK], interval: 1, timeout: 2, retries: 100, start_period: 0}
     files: [{name: slow.conf, content: "{{ word }}\\n", destination: /etc/slow.conf, mode: "0644"}]
   rt-flight-later:
     @
@@ -35,11 +36,16 @@ containers:
     @
     files: [{name: side.conf, content: "the same\\n", destination: /etc/side.conf, mode: "0644"}]
 """
+# good: at once; quick and slow: some seconds after its start; anything else: never.
+_CHECK = (
+    "read word < /etc/slow.conf; up=$(( $(date +%s) - $(stat -c %Y /tmp/began) )); "
+    "case $word in good*) ;; quick*) [ $up -ge 6 ];; slow*) [ $up -ge 16 ];; *) false;; esac"
+)
 _PLAIN = """\
 group: flight
     kolla: false
     image: reconciler-test/busybox:1
-    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+    command: [sh, -c, "touch /tmp/began; grep -s broken /etc/slow.conf && echo 'ERROR Could not load nosuch'; trap 'exit 0' TERM; while :; do sleep 0.1; done"]
     stop_timeout: 1
     stability: 0.2\
 """
@@ -56,7 +62,7 @@ def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
                 "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {ADDRESS}\n",
                 "hosts/ctl1.yml": "word: good\n",
                 "reconciler.yml": f"name: {lab.name}\n",
-                "services/flight/service.yml": _SERVICE.replace("@", _PLAIN),
+                "services/flight/service.yml": _SERVICE.replace("@CHECK", json.dumps(_CHECK)).replace("@", _PLAIN),
                 "services/flight/variables.yml": "word: {description: What differs., type: string, default: good}\n",
             }
         )
@@ -165,3 +171,31 @@ def test_it_may_end_while_something_is_in_flight(lab: Lab, number: int) -> None:
         assert (lab.config_root / SLOW / "slow.conf").read_text() == "good again\n"
         assert lab.reconcile(deep=True).plan.empty  # type: ignore[union-attr]
         assert not list((lab.state / "rollback").glob("*"))
+
+
+@pytest.mark.slow
+def test_a_gate_decides_by_evidence(lab: Lab) -> None:
+    """The engine's own verdict would take a hundred failures, a hundred seconds."""
+    with lab.daemon():
+        never = say(lab, "broken from the beginning")
+        wait_for("it is being proved", being_proved(lab, never), 60)
+        time.sleep(35)
+        assert being_proved(lab, never)(), "what was never healthy here keeps the long patience"
+        quick = say(lab, "quick")
+        wait_for("what takes six seconds", converged(lab, quick), 90)
+        assert 5 < lab.node.state.memory().took[SLOW] < 30
+
+        broken = say(lab, "broken")
+        wait_for("it is being proved", being_proved(lab, broken), 60)
+        wait_for("it is taken back", lambda: (lab.statuses(broken) or [("", "")])[-1][0] == "failed", 80)
+        assert lab.statuses(broken)[-1][1].startswith(
+            f"{SLOW}: Could not load nosuch (its health check has failed for "
+        )
+        wait_for("the old one is back", lambda: (lab.config_root / SLOW / "slow.conf").read_text() == "quick\n")
+        assert ready(lab)[0] == "Quarantined" and "Could not load nosuch" in ready(lab)[1]
+        history = [json.loads(line) for line in (lab.state / "history.jsonl").read_text().splitlines()]
+        taken = next(a for e in history for a in e["actions"] if a["result"] == "rolled-back")
+        assert taken["seconds"] < 60, "15 s of evidence, on a busy machine twice as many, and the way back"
+
+        slow = say(lab, "slow")
+        wait_for("what is nearly three times as slow as before gets there", converged(lab, slow), 90)
