@@ -294,8 +294,9 @@ def test_pull_with_the_registry_down(engine: Engine) -> None:
 
 
 def test_healthy_without_a_check(engine: Engine, sleeper: Container) -> None:
+    began = time.monotonic()
     health = engine.wait_healthy(sleeper, stability=0.5)
-    assert health.ok and health.seconds >= 0.5
+    assert health.ok and time.monotonic() - began >= 0.5 > health.seconds
 
 
 def test_healthy_before_the_engine_says_so(engine: Engine, busybox_image: str, name: str) -> None:
