@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.gates import Hold
 from reconciler.model import (
+    ASIDE,
     Action,
     Container,
     Desired,
@@ -243,6 +244,37 @@ def test_killed_anywhere_it_is_finished(situation: tuple[World, Desired], data: 
 
 
 @quick(150)
+@given(situations(), sites("r3"), st.data())
+def test_passes_beside_a_flight_touch_nothing_of_it(
+    situation: tuple[World, Desired], later: Desired, data: st.DataObject
+) -> None:
+    """And wherever the flight is cut short, or killed, and the healing beside it too: a newer commit takes over, and ends it all."""
+    world, desired = situation
+    flight = world.plan(desired)
+    count = data.draw(st.integers(0, len(flight.actions)), label="actions done in flight")
+    for action in flight.actions[:count]:
+        world.perform(action, desired, flight)
+    left = flight.actions[count:]
+    if left:
+        world.perform(left[0], desired, flight, data.draw(st.integers(0, 5), label="steps done in flight"))
+    flying = {name for action in left for name in (action.target.removeprefix(ASIDE), action.container) if name}
+    beside = world.plan(desired, in_flight=dict.fromkeys(flying, "under way"))
+    for action in beside.actions:
+        assert flying.isdisjoint({action.target.removeprefix(ASIDE), action.container}), action.line
+        if not action.drift:
+            assert flying.isdisjoint(need.partition(":")[2] for need in action.needs), action.line
+    count = data.draw(st.integers(0, len(beside.actions)), label="actions done beside")
+    for action in beside.actions[:count]:
+        world.perform(action, desired, beside)
+    if count < len(beside.actions):
+        world.perform(beside.actions[count], desired, beside, data.draw(st.integers(0, 5), label="steps done beside"))
+    newest = data.draw(st.sampled_from([later, desired]), label="newest")
+    finished = world.converge(newest)
+    again = world.plan(newest)
+    assert again.empty, f"{lines(again)}\nafter {lines(finished)}\nbeside {lines(beside)}\nof {lines(flight)}"
+
+
+@quick(150)
 @given(situations())
 def test_the_unowned_is_never_a_target(situation: tuple[World, Desired]) -> None:
     world, desired = situation
@@ -333,6 +365,7 @@ def test_a_plan_is_in_order_the_same_twice_and_held_back_whole(situation: tuple[
     [
         (test_after_convergence_the_plan_is_empty, [situations()]),
         (test_killed_anywhere_it_is_finished, [situations(), st.data()]),
+        (test_passes_beside_a_flight_touch_nothing_of_it, [situations(), sites("r3"), st.data()]),
         (test_the_unowned_is_never_a_target, [situations()]),
         (test_only_what_was_written_is_deleted, [situations(), sites("r3")]),
         (test_the_unknown_is_never_acted_upon, [situations(), some_names(), st.data()]),
