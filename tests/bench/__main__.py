@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from rich.console import Console
 
-from tests.bench import cycles, polling, resident, sites, table
+from tests.bench import cycles, polling, resident, sites, table, trials
 from tests.bench.measure import Context, Figure, Row
 from tests.support import engine
 from tests.support.paths import CHECKOUT
@@ -30,6 +30,7 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "drift": resident.drift,
     "idle": resident.idle,
     "recovery": resident.recovery,
+    "flight": trials.flight,
     "validate": sites.validate,
     "render": sites.render,
     "plan": sites.plan,
