@@ -171,7 +171,9 @@ class Daemon:
         if report.outcomes:
             touched = {o.action.target for o in report.outcomes} | {o.action.container for o in report.outcomes}
             self.happenings.forget(touched - {""}, report.started_at, datetime.now(UTC))
-            self._triggers.put("event")  # of what we did ourselves the engine's events wake nobody: look at it closely
+            if not any(outcome.result == "failed" for outcome in report.outcomes):
+                # Of what we did ourselves the engine's events wake nobody: look at it closely. What failed waits for its turn.
+                self._triggers.put("event")
         self._follow()
         self._tell(report)
 

@@ -75,6 +75,7 @@ def node_document(
         }
         if plan
         else None,
+        "in_flight": [{"text": _cut(item.text), "since": item.since.isoformat()} for item in report.in_flight[:50]],
         "explained": {target: _cut(why) for target, why in report.explained.items()},
     }
     return document

@@ -76,6 +76,7 @@ function node(doc) {
   if (doc.revision && doc.revision.testing) chips.push(el("li", "mild", "tries " + doc.revision.testing));
   if (doc.containers) chips.push(el("li", "", counted(doc.containers, "container")));
   if (doc.at) chips.push(el("li", "", since(doc.at, "last news ", " ago"), " (" + doc.trigger + ", " + doc.seconds.toFixed(1) + " s)"));
+  for (const f of doc.in_flight || []) chips.push(el("li", "mild", f.text + " ", since(f.since, "", "")));
   if (doc.mode === "report") chips.push(el("li", "mild", "only reports, changes nothing"));
   document.getElementById("chips").replaceChildren(...chips);
 

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.alerts import Alert, Rules, alerts_of
 from reconciler.alerts.items import NODE, REVISION, SOURCE, SUSPENSION, coverage
-from reconciler.model import Verb
+from reconciler.model import InFlight, Verb
 from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report
 from tests.alerts import reports
@@ -144,3 +144,13 @@ def test_an_alert_says_what_it_is_because_of() -> None:
     alone, consequence = sorted(alerts_of(broken, START), key=lambda alert: alert.item, reverse=True)
     assert alone.item == "mariadb" and "Because of" not in alone.text
     assert consequence.text.startswith("Because of something else: mariadb: no such file\n")
+
+
+def test_what_is_in_flight_is_neither_well_nor_ill() -> None:
+    """An alert about it lasts until it has ended; one about something else may end."""
+    flying = InFlight("keystone", "waiting for keystone to become healthy", START)
+    waits = held("horizon", Reason.InFlight, "needs keystone, which is in flight", drift=False)
+    found = coverage(dataclasses.replace(report(waits), in_flight=(flying,)))
+    assert not any(found.covers(item, deep_only=False) for item in ("keystone", "horizon", NODE))
+    assert found.covers("memcached", deep_only=False)
+    assert alerts_of(report(waits), START) == ()

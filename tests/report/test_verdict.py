@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reconciler.alerts.items import alerts_of
 from reconciler.fleet import judge
 from reconciler.fleet.inventory import Member
-from reconciler.model import Action, CheckResult, Condition, Held, Outcome, Plan, Verb
+from reconciler.model import Action, CheckResult, Condition, Held, InFlight, Outcome, Plan, Verb
 from reconciler.reasons import Reason, Standing
 from reconciler.report import Refusal, Report, Source, State, Symptom, conditions, read_status, status_text, verdict
 from reconciler.report.signed import decode, encode, statement
@@ -37,6 +37,7 @@ HELD = [  # one for each way in which something is held back
     Held("db", Reason.PolicyDenied, "privileged", drift=True),
     Held("mariadb:user:x", Reason.Unknown, "cannot be looked at"),
     Held("many", Reason.PruneGuard, "6 would go"),
+    Held("app", Reason.InFlight, "waiting for app to become healthy"),
 ]
 
 
@@ -52,6 +53,7 @@ OUTCOMES = [
     outcome("rolled-back", Reason.Unhealthy),
     outcome("unknown", Reason.EngineTimeout),
 ]
+FLYING = (InFlight("app", "waiting for app to become healthy", NOW),)
 CHECKS = [CheckResult("login", "app", True), CheckResult("api", "app", False, "502")]
 SICK = [Symptom("app", Reason.RestartLoop, "app: it ends again and again")]
 REFUSALS = [None, Refusal("b" * 40, Reason.SiteInvalid, "globals.yml:1:1: no")]
@@ -133,6 +135,9 @@ def agree(given: Report) -> State:
         ({"held": HELD[7]}, State.DRIFTED, Reason.DriftReported),
         ({"held": HELD[9]}, State.FAILED, Reason.PolicyDenied),
         ({"held": HELD[10]}, State.FAILED, Reason.Unknown),
+        ({"held": HELD[-1]}, State.WAITING, Reason.Progressing),
+        ({"held": HELD[3], "in_flight": FLYING}, State.WAITING, Reason.Progressing),
+        ({"held": HELD[8], "in_flight": FLYING}, State.FAILED, Reason.Quarantined),
         ({"outcome": OUTCOMES[3]}, State.FAILED, Reason.ActionFailed),
         ({"outcome": OUTCOMES[4]}, State.FAILED, Reason.Unhealthy),
         ({"checks": (CHECKS[1],)}, State.FAILED, Reason.NotAnswering),
