@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.model import ASIDE, VALIDATING, Action, Difference, Held, Running, Verb
+from reconciler.phrases import count
 from reconciler.plan.acknowledged import covered, entries, line
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import delete_files
@@ -69,7 +70,7 @@ def _spared(draft: Draft, doomed: Sequence[Running]) -> Held | None:
         )
     if len(doomed) <= _limit(draft) or _acknowledged(draft, doomed):
         return None
-    why = f"{len(doomed)} containers are no longer wanted, more than the {_limit(draft)} that one change may remove"
+    why = f"{count(len(doomed), 'container')} would go, more than the {_limit(draft)} that one change may remove"
     good = draft.memory.last_good
     if good is None:
         return Held("", Reason.PruneGuard, f"{why}; raise `prune.max` in reconciler.yml if that is meant")

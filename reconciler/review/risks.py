@@ -143,7 +143,10 @@ def _gathered(review: Review, wanted: Callable[[Held], bool]) -> tuple[Item, ...
 
 def _prune_guard(review: Review, every: Iterable[Change]) -> Risk:
     """Removals above `prune.max`: held back, with what acknowledges them, or acknowledged by this change."""
-    items = _gathered(review, lambda held: held.reason == Reason.PruneGuard)
+    held_back = _gathered(review, lambda held: held.reason == Reason.PruneGuard)
+    # What its message advises for one host is in `lines` for all of them.
+    asked_for = {name for group in review.groups for held in group.plan.held for name in held.acknowledge}
+    items = tuple(replace(item, detail="") if item.text in asked_for else item for item in held_back)
     items += tuple(replace(_item(c), detail="acknowledged") for c in every if "prune" in c.action.risks)
     asked: dict[tuple[str, ...], list[str]] = {}
     for group in review.groups:

@@ -142,6 +142,7 @@ def test_removals_above_the_guard_and_what_acknowledges_them(repository: sites.R
     assert guard.lines == (
         "acknowledge:", f'  - {{base: "{base}", hosts: ["web1", "web2", "web3"], remove: ["store"]}}',
     )  # fmt: skip
+    assert [(item.text, item.detail) for item in guard.items] == [("store", "")]
     text = note(found)
     assert "\n  ".join(guard.lines) in text
     acknowledged = {**off, "reconciler.yml": off["reconciler.yml"] + "\n".join(guard.lines) + "\n"}
