@@ -245,7 +245,7 @@ class Reason(StrEnum):
     FileBusy = "FileBusy", Chapter.FILES, Again.NO, "another process edits the same secrets file", "wait, try again"
     FileChanged = "FileChanged", Chapter.FILES, Again.NO, "it was changed while we were about to", "try again"
     StateLost = "StateLost", Chapter.FILES, Again.YES, "the state directory is gone, was exchanged, is another host's or an older copy. Nothing is changed", "put it back, or `reconciler anchor accept`; see [A lost state](#a-lost-state)", Blame.HOST
-    StateReadOnly = "StateReadOnly", Chapter.FILES, Again.YES, "the state directory cannot be written to, so nothing that is done could be remembered. Nothing is changed", "its file system: `dmesg`, `mount`"
+    StateReadOnly = "StateReadOnly", Chapter.FILES, Again.YES, "the state directory cannot be written to, or has no room left, so nothing that is done could be remembered. Nothing is changed", "its file system: `df`, `dmesg`, `mount`"
     StateCopied = "StateCopied", Chapter.FILES, Again.NO, "the state directory is a copy of another that is still there", "remove one of the two; see [Whose files, whose containers](#whose-files-whose-containers)"
     StateCorrupt = "StateCorrupt", Chapter.FILES, Again.NO, "a file of the state directory cannot be read", "see [State](#state)"
 

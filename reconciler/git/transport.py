@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -57,6 +59,18 @@ def fetch(argument: dict[str, Any]) -> dict[str, str]:
             return _replace(clone, remote, refs)
     except filelock.Timeout:
         raise failure(Reason.GitTimeout, remote.url, f"another fetch holds {clone}.lock") from None
+    except (pygit2.GitError, OSError) as error:
+        _require_room(error, clone)
+        raise libgit2(remote.url, str(error)) from None
+
+
+def _require_room(error: Exception, clone: Path) -> None:
+    """Raises errors.Transient (DiskFull) when that is why: the clone is not damaged, and the server not to blame."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    if getattr(error, "errno", None) in numbers or any(os.strerror(number) in str(error) for number in numbers):
+        raise errors.Transient(
+            f"no space left to fetch into {clone} (make room on its file system)", reason=Reason.DiskFull
+        ) from None
 
 
 class _Damaged(Exception):
@@ -151,6 +165,7 @@ def _translated(remote: Remote, callbacks: _Callbacks | None = None, *, sending:
             host, port = host_and_port(remote.url)
             what = f"the key that {host} (port {port}) shows is not the one in {remote.known_hosts}"
             raise failure(Reason.GitHostKeyChanged, remote.url, what) from None
+        _require_room(error, Path("the clone"))
         raise libgit2(remote.url, str(error), sending=sending) from None
 
 
@@ -195,6 +210,7 @@ def _into(clone: Path, remote: Remote, refs: Sequence[str], *, suspect: bool) ->
             raise _Damaged from None
         raise
     except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+        _require_room(error, clone)
         if suspect:
             raise _Damaged from None
         raise libgit2(remote.url, str(error)) from None

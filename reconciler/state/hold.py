@@ -30,6 +30,15 @@ _ADVICE = (
 )
 
 
+_LEAST_ROOM = 1 << 20  # bytes: what a pass writes down is less
+
+
+def _room(folder: Path) -> int:
+    """Bytes that root can still write on a folder's file system; none when it has no room for another file."""
+    found = os.statvfs(folder)
+    return 0 if found.f_files and not found.f_ffree else found.f_bfree * found.f_frsize
+
+
 @dataclass(frozen=True, slots=True)
 class Witness:
     """What the state directory said when it was last this node's."""
@@ -72,6 +81,12 @@ class Hold:
         if known and anchor and anchor.accepted_at < known.accepted_at:
             said = f"accepted {anchor.commit[:12]} last, and this node had accepted {known.commit[:12]} since"
             raise self._lost(f"is an older copy: it {said}", known)
+        if self._state.path.exists() and (room := _room(self._state.path)) < _LEAST_ROOM:
+            raise errors.Transient(
+                f"no space is left for {self._state.path} ({room >> 10} KiB), so nothing that is done could be remembered: nothing is "
+                "changed until there is (make room on its file system)",
+                reason=Reason.StateReadOnly,
+            )
         if not os.access(self._state.path, os.W_OK):
             raise errors.Transient(
                 f"{self._state.path} cannot be written to, so nothing that is done could be remembered: nothing is changed until "
