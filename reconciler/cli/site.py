@@ -73,7 +73,8 @@ def source(site: Path) -> dict[str, str]:
 def validate(site: Path, format_: str, json_: bool, all_hosts: bool) -> int:
     """Check a site, report every problem at once.
 
-    Looks at every file in the folder SITE, and renders one host of each kind. Reports problems as file:line:column. Exits with 0 when there is none (warnings do not count), 1 when there
+    Looks at every file in the folder SITE, and renders one host of each kind. Reports problems as file:line:column.
+    Exits with 0 when there is none (warnings do not count), 1 when there
     are some, 2 when the check could not run.
     """
     with output.progress("validating"):

@@ -172,7 +172,8 @@ def normalise(value: Any, schema: Mapping[str, Any] | bool) -> Any:
     """A value in the type that its schema asks for, where Kolla's spellings stand for one.
 
     "yes", "no", "true", "false", "on", "off" in any case for a boolean and "8080" for a number, also below lists and
-    mappings. A number keeps its spelling unless a number is asked for. Everything else, expressions too, is returned as it is; nothing is changed in place.
+    mappings. A number keeps its spelling unless a number is asked for. Everything else, expressions too, is returned
+    as it is; nothing is changed in place.
     """
     if isinstance(schema, bool):
         return value

@@ -1,7 +1,8 @@
 """Strict YAML: plain data with the place of every value, and every problem of the text at once.
 
 Strict means: UTF-8, one document, string keys that can be seen, no key twice, no anchors, aliases, merge keys or tags,
-bounded size, depth, number of values and size of numbers. Scalars are those of YAML 1.2's core schema, so `yes`, `on` and `22:22` are text and `0777` is the number 777, which
+bounded size, depth, number of values and size of numbers. Scalars are those of YAML 1.2's core schema, so `yes`, `on`
+and `22:22` are text and `0777` is the number 777, which
 keeps its spelling (`document/numbers.py`). The parser is libyaml's; values are made here, because PyYAML's own are YAML 1.1.
 """
 

@@ -45,7 +45,8 @@ class Engine:
     `url` is a DOCKER_HOST value, None for the engine's default; `owner` is the installation's key, the value of the ownership
     label, `also` are keys that count as its own; `site` (`<site>/<host>`) goes into a label for people. `admit` judges every
     container right before it is made or started, given the engine's volumes, and says what its paths are: when they are others
-    right afterwards, the container goes. `timeout` in seconds is for one request. Safe to use from up to eight threads. Every method raises errors.Transient
+    right afterwards, the container goes. `timeout` in seconds is for one request. Safe to use from up to eight
+    threads. Every method raises errors.Transient
     (EngineUnreachable, EngineTimeout) besides what it names. A change whose answer does not come in time is looked for
     before it counts as EngineTimeout.
     """

@@ -80,7 +80,11 @@ _CONTAINER: Sequence[Rule] = (
         Reason.MountMissing,
         "make the folder or mount it, or correct the volume",
     ),
-    Rule("unknown capability|unable to apply caps|invalid CapAdd|invalid CapDrop", Reason.CapabilityRefused, "ask for a capability that this host has"),
+    Rule(
+        "unknown capability|unable to apply caps|invalid CapAdd|invalid CapDrop",
+        Reason.CapabilityRefused,
+        "ask for a capability that this host has",
+    ),
     Rule("setting rlimit|invalid ulimit|ulimit", Reason.UlimitRefused, "lower the ulimit, or raise the engine's own"),
     Rule(
         "error gathering device information|no such device|not a device node|could not select device driver",

@@ -69,7 +69,8 @@ def running(
 ) -> Running:
     """From a container's inspect JSON. Raises KeyError or TypeError on JSON of another shape.
 
-    `owner` is this installation's key, `also` are those it took over. `own_image` is what the container was made from, None when the engine has lost it. `wanted` is the desired container of
+    `owner` is this installation's key, `also` are those it took over. `own_image` is what the container was made
+    from, None when the engine has lost it. `wanted` is the desired container of
     that name: an option it leaves to the engine is reported as left to the engine, unless the container was made with it
     set. `names` maps ids to names, for namespaces shared with another container.
     """

@@ -27,7 +27,8 @@ def preview(
 ) -> Plan:
     """What the host would do when the site goes from `base` (None: nothing yet) to `head`.
 
-    `between` is the base's commit as the head's program renders it, where another program made `base`. `bind` replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
+    `between` is the base's commit as the head's program renders it, where another program made `base`. `bind`
+    replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
     """
     return diff(
         head,

@@ -230,7 +230,8 @@ def _change(change: Change) -> str:
     action = change.action
     body = _diff(action.diff) if action.diff else _fields(action.differences)
     return (
-        f'<section class="change" {_data("change", change.hosts, [action])}><h3><span class="{action.verb}">{action.verb}</span> <code>{e(action.target)}</code></h3>'
+        f'<section class="change" {_data("change", change.hosts, [action])}>'
+        f'<h3><span class="{action.verb}">{action.verb}</span> <code>{e(action.target)}</code></h3>'
         f"<p>{e(action.cause, 400)}; on {_hosts(change.hosts)}</p>{_alike(change.exact, change.hosts)}{body}</section>"
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def kinds(found: tuple[Alert, ...]) -> list[tuple[str, str, str]]:
     return [(alert.kind, alert.item, alert.reason) for alert in found]
 
 
-def later(first: Report, minutes: float, **changes: object) -> Report:
+def later(first: Report, minutes: float, **changes: Any) -> Report:
     """The same again, `minutes` later: conditions keep their time."""
     return report(*changes.pop("held", ()), now=START + minutes * MINUTE, before=first.conditions, **changes)  # type: ignore[arg-type,misc]
 

@@ -41,8 +41,8 @@ def test_two_cheap_figures(tmp_path: Path, engine_url: str) -> None:
 
 def test_a_pass_with_nothing_to_do_writes_nothing(tmp_path: Path, engine_url: str) -> None:
     with bed(tmp_path / "lab", engine_url, 3) as lab, warm(lab) as node:
-        assert node.statuses is not None
-        statuses = node.statuses
+        assert node.reporter.statuses is not None
+        statuses = node.reporter.statuses
         wait_for("statuses posted", lambda: statuses.statistics.queued == 0)
         lab.reconcile(deep=True)
         before, identities, since = _files(lab), lab.identities(), time.time()

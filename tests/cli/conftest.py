@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -43,7 +44,7 @@ containers:
 def cli() -> Callable[..., Result]:
     """Run a verb as `cli("validate", site)`."""
 
-    def run(*words: str | Path, **options: object) -> Result:
+    def run(*words: str | Path, **options: Any) -> Result:
         return CliRunner().invoke(program, [str(word) for word in words], **options)  # type: ignore[arg-type]
 
     return run

@@ -66,7 +66,7 @@ def test_the_operators_verbs(node: TestNode, docker_client: docker.DockerClient)
     assert json.loads(node.run("history", "--json").stdout)[0]["actions"][0]["drift"] is True
 
     words = [PROGRAM, "events", "--follow", "--config", node.settings_file]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follow:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follow:  # type: ignore[arg-type]
         assert follow.stdout is not None
         assert follow.stderr is not None
         assert follow.stderr.readline() == "engine connected\n"

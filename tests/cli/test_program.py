@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 PROGRAM = Path(sys.executable).with_name("reconciler")
 
 
-def _run(*words: str | Path, **options: object) -> "subprocess.CompletedProcess[str]":
+def _run(*words: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([str(PROGRAM), *map(str, words)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 

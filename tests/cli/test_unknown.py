@@ -12,6 +12,7 @@ from reconciler.cli.main import program
 from reconciler.daemon import presence
 from reconciler.model import Held, Plan, to_json
 from reconciler.reasons import Reason
+from reconciler.report import Report
 from reconciler.report.metrics import Metrics
 from reconciler.state import StateDirectory
 from tests.alerts import reports
@@ -63,7 +64,7 @@ def test_drift(
 def test_conditions_and_metrics() -> None:
     metrics = Metrics()
 
-    def told(report: reports.Report) -> tuple[str, str, float]:
+    def told(report: Report) -> tuple[str, str, float]:
         metrics.report(report)
         drifted = {condition.type: condition for condition in report.conditions}["Drifted"]
         value = metrics.registry.get_sample_value("reconciler_condition", {"type": "Drifted"})

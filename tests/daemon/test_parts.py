@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -281,7 +282,7 @@ def test_a_watchdog_meant_for_another_process_is_not_ours(monkeypatch: pytest.Mo
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def _report(**fields: object) -> Report:
+def _report(**fields: Any) -> Report:
     values = {
         "site": "s", "host": "h", "revision": "abc", "started_at": NOW, "seconds": 1.5, "trigger": "interval",
         "deep": False, "source": Source(True, "abc"), **fields,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import docker
 import pytest
@@ -41,7 +42,7 @@ def name() -> str:
     return f"{PREFIX}one"
 
 
-def desired(*containers: Container, **fields: object) -> Desired:
+def desired(*containers: Container, **fields: Any) -> Desired:
     """Desired state of the test's host."""
     return Desired(OWNER_SITE, OWNER_HOST, "0" * 40, "/nonexistent/kolla", containers, **fields)  # type: ignore[arg-type]
 
@@ -50,7 +51,7 @@ def look(engine: Engine, *containers: Container, deep: bool = False) -> Actual:
     """Observe, with nothing unknown."""
     view = engine.observe(desired(*containers), deep=deep)
     assert not view.unknown
-    return Actual(view.containers, view.images, {}, frozenset(view.volumes), view.stale, deep=deep)
+    return Actual(view.containers, view.images, {}, frozenset(view.volumes), view.stale, deep=deep)  # type: ignore[arg-type]
 
 
 def compare(engine: Engine, container: Container) -> tuple[Difference, ...]:

@@ -89,7 +89,7 @@ def test_update_changes_limits_in_place(engine: Engine, busybox_image: str, name
     engine.start(name)
     before = engine.identity(name)
     limits = {"mem_limit": 64 << 20, "cpu_shares": 512, "pids_limit": 50, "cpu_quota": 20_000, "restart_policy": "no"}
-    wanted = replace(plain, **limits)
+    wanted = replace(plain, **limits)  # type: ignore[arg-type]
     found = compare(engine, wanted)
     assert {d.field for d in found} == set(limits) and all(is_mutable(d) for d in found)
     engine.update(wanted)
@@ -141,8 +141,8 @@ def test_a_number_of_cpus_that_somebody_gave_by_hand_is_a_quota(
     engine.create(plain)
     engine.start(name)
     before = engine.identity(name)
-    update, data = docker_client.api._url("/containers/{0}/update", name), {"NanoCpus": 500_000_000}
-    docker_client.api._post_json(update, data=data).raise_for_status()
+    update, data = docker_client.api._url("/containers/{0}/update", name), {"NanoCpus": 500_000_000}  # type: ignore[attr-defined]
+    docker_client.api._post_json(update, data=data).raise_for_status()  # type: ignore[attr-defined]
     assert [(d.field, d.actual, is_mutable(d)) for d in compare(engine, plain)] == [("cpu_quota", "50000", True)]
     for wanted in (plain, replace(plain, cpu_quota=33_333), replace(plain, cpu_quota=70_000, cpu_shares=512), plain):
         engine.update(wanted)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine import Engine
-from reconciler.model import Container, Desired, File, Job
+from reconciler.model import LEFTOVER_SUFFIX, Container, Desired, File, Job
 from reconciler.node import host
-from reconciler.system.files import LEFTOVER_SUFFIX
 from tests.engine.conftest import OWNER_HOST, OWNER_SITE, PREFIX
 
 

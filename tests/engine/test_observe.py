@@ -142,7 +142,7 @@ def test_a_live_watch_shows_an_image_s_new_name(
             assert look(engine, container).images[reference].id == image.id
     finally:
         docker_client.images.remove(reference)
-        docker_client.images.remove(other.id, force=True)
+        docker_client.images.remove(other.id, force=True)  # type: ignore[arg-type]
     heard.wait(lambda e: e.kind == "image" and e.action in ("untag", "delete"))
     time.sleep(0.2)
     assert reference not in look(engine, container).images

@@ -231,7 +231,7 @@ def test_another_image_under_the_same_name(
         engine.remove(name)
         other.remove()
         for entry in reversed(made):
-            docker_client.images.remove(entry.id, force=True)
+            docker_client.images.remove(entry.id, force=True)  # type: ignore[arg-type]
 
 
 def test_what_the_image_sets_is_inherited(
@@ -252,17 +252,17 @@ def test_what_the_image_sets_is_inherited(
     }  # fmt: skip
     try:
         opened = Container(name, f"{PREFIX}full:1")
-        for made in (opened, replace(opened, **spelt)):
+        for made in (opened, replace(opened, **spelt)):  # type: ignore[arg-type]
             engine.create(made)
             assert compare(engine, opened) == ()
-            assert compare(engine, replace(opened, **spelt)) == ()
+            assert compare(engine, replace(opened, **spelt)) == ()  # type: ignore[arg-type]
             engine.remove(name)
         over = {
             "environment": {"KEEP": "2"}, "user": "0", "working_dir": "/", "stop_signal": "SIGTERM", "labels": {"made": "x"},
             "healthcheck": Healthcheck(("NONE",)), "command": ("61",),
         }  # fmt: skip
-        engine.create(replace(opened, **over))
-        assert compare(engine, replace(opened, **over)) == ()
+        engine.create(replace(opened, **over))  # type: ignore[arg-type]
+        assert compare(engine, replace(opened, **over)) == ()  # type: ignore[arg-type]
         expected = {"environment.KEEP", "user", "working_dir", "stop_signal", "labels.made", "healthcheck", "command"}
         assert {d.field for d in compare(engine, opened)} == expected
         engine.remove(name)
@@ -277,7 +277,7 @@ def test_what_the_image_sets_is_inherited(
     finally:
         engine.remove(name)
         base.remove()
-        docker_client.images.remove(image.id, force=True)
+        docker_client.images.remove(image.id, force=True)  # type: ignore[arg-type]
 
 
 def test_nothing_reaches_the_engine_but_the_named_options() -> None:

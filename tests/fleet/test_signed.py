@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ COMMIT = "a" * 40
 NOW = datetime(2026, 11, 3, 3, 0, tzinfo=UTC)
 
 
-def report(**changes: object) -> Report:
+def report(**changes: Any) -> Report:
     ready = Condition("Ready", True, Reason.Converged, "1 container as wanted", NOW)
     plan = Plan("n0", COMMIT, (), (), ())
     values = {"plan": plan, "containers": 1, "conditions": (ready,), "seconds": 2.0, **changes}

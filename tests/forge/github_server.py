@@ -170,7 +170,7 @@ class Gitea(GitHub):
     """Gitea's and Forgejo's differences: paths, words, one pull request per commit, comments in one piece."""
 
     api, scheme, size_parameter, state_key = "/api/v1", "token ", "limit", "status"
-    states = ("error", "failure", "pending", "success", "warning")
+    states = ("error", "failure", "pending", "success", "warning")  # type: ignore[assignment]
     description_limit = 100_000
 
     @route("GET", "/api/v1/repos/owner/site/commits/{sha}/pull")

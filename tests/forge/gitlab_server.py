@@ -294,7 +294,7 @@ class GitLab(StandIn):
         self._user(request, state.DEVELOPER)
         found, it = self._request(project, iid)
         event = request.json.get("state_event")
-        it.state = {"close": "closed", "reopen": "opened"}.get(event, it.state)
+        it.state = {"close": "closed", "reopen": "opened"}.get(event, it.state)  # type: ignore[arg-type]
         it.title = request.json.get("title", it.title)
         return Reply(200, self._merge_request(found, it))
 

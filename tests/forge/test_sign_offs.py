@@ -223,7 +223,7 @@ def test_reviews(pull: Pull) -> None:
 
 def test_reviews_of_those_who_may_not(pull: Pull) -> None:
     """On a public repository anybody may approve."""
-    pull.review("stranger", **({"official": False} if pull.gitea else {}))
+    pull.review("stranger", **({"official": False} if pull.gitea else {}))  # type: ignore[arg-type]
     found = pull.read()["stranger"]
     assert found == (
         "not official, as the forge has it" if pull.gitea else "given by somebody who may not write to the repository"

@@ -121,7 +121,7 @@ def test_command_line(tmp_path: Path, token_file: Path, token: str) -> None:
         "--repo",
         tmp_path / "site.git",
     ]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])  # type: ignore[arg-type]
     try:
         assert server.stdout
         url = server.stdout.readline().strip()

@@ -43,7 +43,7 @@ json.dump(result, sys.stdout)
 """
 
 
-def sites():
+def sites():  # type: ignore[no-untyped-def]
     """The example, the sites whose renderings are kept, and one with every harmless habit, as (name, files)."""
     from reconciler.git import tree
     from tests.review.sites import example

@@ -29,7 +29,7 @@ from reconciler.model import Actual, Desired, Memory, from_json, to_json
 from reconciler.node.admission import Admission
 from reconciler.node.policy import HostPolicy
 from reconciler.node.target import make_target
-from reconciler.plan import diff
+from reconciler.plan import Basis, diff
 from reconciler.render import World, explain, render
 from reconciler.report.text import plan_text
 from reconciler.review import ci, ci_child
@@ -131,7 +131,8 @@ def _on_the_node(desired: Desired) -> None:
         json.dumps(options.create(spec, owner="site/host"))
     for moment in (datetime(2026, 3, 29, 1, 30, tzinfo=UTC), datetime(2026, 12, 24, tzinfo=UTC)):
         windows.closed(desired.policy, moment)
-    _whole(plan_text(diff(desired, Actual({}, {}, {}), Memory(), target.basis)))
+    basis = Basis(target.contents, files_digest=target.files_digest, part_digest=target.part_digest)
+    _whole(plan_text(diff(desired, Actual({}, {}, {}), Memory(), basis)))
 
 
 def _argument() -> dict[str, Any]:

@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -122,7 +123,7 @@ def commit_tree(
 
 
 def force_push(
-    repo: Path, files: Mapping[str, str | bytes | None], message: str, *, branch: str = "main", **more: object
+    repo: Path, files: Mapping[str, str | bytes | None], message: str, *, branch: str = "main", **more: Any
 ) -> str:
     """Rewrite `branch`: its tip becomes a commit without parents; returns the oid."""
     return commit(repo, files, message, branch=branch, parents=[], **more)  # type: ignore[arg-type]

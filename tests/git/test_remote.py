@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ class Site:
     remote: Remote
     head: str
 
-    def via(self, proxy: FaultProxy, **more: object) -> Remote:
+    def via(self, proxy: FaultProxy, **more: Any) -> Remote:
         return replace(self.remote, url=proxy.url("site.git"), timeout=0.7, deadline=10.0, **more)
 
 
@@ -68,7 +69,7 @@ def ssh(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshSer
         yield server
 
 
-def _ssh_remote(ssh: SshServer, name: str = "site.git", **more: object) -> Remote:
+def _ssh_remote(ssh: SshServer, name: str = "site.git", **more: Any) -> Remote:
     return replace(Remote(ssh.url(name), ssh_key=ssh.key, known_hosts=ssh.known_hosts, deadline=30), **more)
 
 

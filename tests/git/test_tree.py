@@ -50,9 +50,10 @@ def test_files_are_read_below_the_site_path(repo: Path) -> None:
         "clouds/prod/hosts/n1.yml": b"\xff\x00",
         "clouds/ü/x": "é",
     }
-    head = servers.commit(repo, files, "site")
+    head = servers.commit(repo, files, "site")  # type: ignore[arg-type]
     assert tree.read(repo, head) == {
-        name: data if isinstance(data, bytes) else data.encode() for name, data in files.items()
+        name: data if isinstance(data, bytes) else data.encode()  # type: ignore[attr-defined]
+        for name, data in files.items()  # type: ignore[attr-defined]
     }
     assert list(tree.read(repo, head)) == sorted(files)
     below = {"globals.yml": b"a: 1\n", "hosts/n1.yml": b"\xff\x00"}

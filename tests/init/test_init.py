@@ -133,7 +133,12 @@ def test_at_a_real_terminal(tmp_path: Path) -> None:
     words = [PROGRAM, "init", tmp_path / "site", "--json"]
     with (
         subprocess.Popen(
-            words, stdin=slave, stderr=slave, stdout=subprocess.PIPE, env=environment, text=True
+            words,  # type: ignore[arg-type]
+            stdin=slave,
+            stderr=slave,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,  # type: ignore[arg-type]
         ) as process,
         contextlib.ExitStack() as ending,
     ):
@@ -192,7 +197,7 @@ def test_another_host_is_let_in_as_the_comments_say(made: Made, tmp_path: Path, 
     rules.write_text(rules.read_text().rstrip() + f",\n      {public}\n")
     words = [sops.find_program(), "updatekeys", "--yes", "passwords.yml"]
     environment = {"PATH": os.environ["PATH"], "SOPS_AGE_KEY_FILE": str(made.key)}
-    done = subprocess.run(words, cwd=site, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=site, env=environment, capture_output=True, text=True, check=False)  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr
     assert f"  export SOPS_AGE_KEY_FILE={made.key}   # for sops edit passwords.yml\n" in made.result.stdout
     content = (site / "passwords.yml").read_bytes()
@@ -314,7 +319,7 @@ def test_the_folder_one_stands_in_and_nobody_known_to_git(tmp_path: Path) -> Non
     site.mkdir(mode=0o755)
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "GIT_COMMITTER_EMAIL": ""}
     words = [PROGRAM, "init", "--yes", "--git"]
-    done = subprocess.run(words, cwd=site, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=site, env=environment, capture_output=True, text=True, check=False)  # type: ignore[arg-type]
     assert done.returncode == 1
     assert done.stderr.startswith("error: the site is made, and not committed: git commit: ")
     assert "[GitFailed]" in done.stderr

@@ -38,7 +38,7 @@ def test_a_site_made_by_the_installed_wheel(wheel: Path, tmp_path: Path) -> None
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     install = [sys.executable, "-m", "pip", "--python", venv / "bin/python", "install", "--no-deps", "--no-index"]
-    subprocess.run([*install, "--quiet", "--disable-pip-version-check", wheel], check=True)
+    subprocess.run([*install, "--quiet", "--disable-pip-version-check", wheel], check=True)  # type: ignore[list-item]
     # Dependencies from where the tests have theirs. A folder named in a .pth file comes last, and its own .pth files (the
     # checkout's, which is installed as editable) do not count.
     own = next((venv / "lib").glob("python3*/site-packages"))

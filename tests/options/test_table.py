@@ -27,7 +27,7 @@ SERVICE = """
 
 def test_the_grammar_is_the_table_s() -> None:
     found = data.schema("service")
-    assert found == grammar.wanted(found), "`make docs` writes it anew"
+    assert found == grammar.wanted(found), "`make docs` writes it anew"  # type: ignore[arg-type]
 
 
 def test_every_field_is_an_option_or_the_name() -> None:

@@ -67,8 +67,8 @@ def _sites(asked: list[str], release: str) -> Iterator[oracle.Site]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make parity", description=__doc__)
     words = {"type": lambda text: [word for word in text.split(",") if word], "default": []}
-    parser.add_argument("--site", **words, help="only these; a folder elsewhere has a / in it")
-    parser.add_argument("--service", **words, help="only these services or roles of kolla-ansible's")
+    parser.add_argument("--site", **words, help="only these; a folder elsewhere has a / in it")  # type: ignore[arg-type]
+    parser.add_argument("--service", **words, help="only these services or roles of kolla-ansible's")  # type: ignore[arg-type]
     parser.add_argument("--release", default="2025.1", choices=environment.RELEASES)
     parser.add_argument("--explained", action="store_true", help="list the explained differences, too")
     return parser.parse_args()

@@ -103,7 +103,7 @@ def _our_container(made: Container) -> dict[str, str]:
     keys |= {f"ulimit/{limit.name}": f"{limit.soft} {limit.hard}" for limit in made.ulimits}
     shown = to_json(made)
     limits = ("mem_limit", "mem_reservation", "memswap_limit", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus")
-    limits += (
+    limits += (  # type: ignore[assignment]
         "cpuset_mems",
         "kernel_memory",
         "blkio_weight",
@@ -113,7 +113,7 @@ def _our_container(made: Container) -> dict[str, str]:
         "cap_drop",
         "sysctls",
     )
-    limits += ("ports", "user", "entrypoint", "working_dir", "hostname", "dns", "extra_hosts", "init", "read_only")
+    limits += ("ports", "user", "entrypoint", "working_dir", "hostname", "dns", "extra_hosts", "init", "read_only")  # type: ignore[assignment]
     keys |= {f"limit/{name}": str(shown[name]) for name in limits if shown.get(name)}
     if made.network_mode != "host":
         keys["network_mode"] = made.network_mode
@@ -314,7 +314,7 @@ def load_reasons(path: Path) -> list[Reason]:
                     )
                 sites = tuple(entry.get("sites", ()))
                 values = [str(entry.get(name, "*")) for name in ("theirs", "ours")]
-                reasons.append(Reason(service, entry["thing"], str(key), entry["why"], entry["reason"], *values, sites))
+                reasons.append(Reason(service, entry["thing"], str(key), entry["why"], entry["reason"], *values, sites))  # type: ignore[arg-type, call-arg]
     return reasons
 
 
@@ -373,7 +373,7 @@ def table(found: Iterable[Found]) -> str:
         row[entry.verdict] += 1
     total = {verdict: sum(row[verdict] for row in counts.values()) for verdict in VERDICTS}
     lines = [f"{'service':<24}" + "".join(f"{verdict:>11}" for verdict in VERDICTS) + f"{'agreed':>9}"]
-    for name, row in [*sorted(counts.items()), ("total", total)]:
+    for name, row in [*sorted(counts.items()), ("total", total)]:  # type: ignore[assignment]
         whole = sum(row.values())
         share = 100 * (row["equal"] + row["explained"]) / whole if whole else 100.0
         lines.append(f"{name:<24}" + "".join(f"{row[verdict]:>11}" for verdict in VERDICTS) + f"{share:>8.2f}%")

@@ -55,9 +55,9 @@ class _Converter:
         }
         for name, content in self._group_variables():
             files[name] = self._yaml(content)
-        for path, content in self._given.files():
+        for path, content in self._given.files():  # type: ignore[assignment]
             if path.startswith("config/") and path not in files:
-                files[path] = self._override(content)
+                files[path] = self._override(content)  # type: ignore[arg-type]
         return Converted(self._load(files), tuple(self._left))
 
     def _load(self, files: dict[str, bytes]) -> site.Site:

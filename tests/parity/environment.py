@@ -58,7 +58,7 @@ def prepare(release: str) -> tuple[Path, Path]:
             print(f"installing kolla-ansible for {release}", file=sys.stderr, flush=True)
             _run([sys.executable, "-m", "venv", "--clear", folder])
             pip = [folder / "bin" / "pip", "--disable-pip-version-check", "--quiet", "install"]
-            _run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock])
+            _run([*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock])  # type: ignore[list-item]
             (folder / ".installed").touch()
         patched = folder / f"plays-{name}"
         if not patched.exists():

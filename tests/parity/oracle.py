@@ -88,7 +88,7 @@ def _load(data: Mapping[str, Any]) -> Render:
     }
     rest = {name: data[name] for name in ("inventory", "passwords", "seconds")}
     lists = {name: tuple(data[name]) for name in ("journal", "incomplete")}
-    return Render(files=files, known=frozenset(data["known"]), **lists, **rest)
+    return Render(files=files, known=frozenset(data["known"]), **lists, **rest)  # type: ignore[arg-type]
 
 
 def _digest(site: Site) -> str:

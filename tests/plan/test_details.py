@@ -250,7 +250,7 @@ def test_what_could_not_be_looked_at_is_named_once() -> None:
 
 def test_what_a_pass_that_looked_deep_could_not_see_is_not_well_in_the_next() -> None:
     actual, memory = converged()
-    found = Findings.of(SITE.revision, replace(actual, unknown={"stale:keystone": "exit code 7"}))
+    found = Findings.of(SITE.revision, replace(actual, unknown={"stale:keystone": "exit code 7"}))  # type: ignore[arg-type]
     later = replace(actual, deep=False)
     assert unknown(diff(SITE, found.added_to(later), memory, basis(SITE))).keys() == {"keystone"}
     restarted = with_container(later, "keystone", started_at=THEN.replace(year=2001))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -67,14 +68,14 @@ SITE = Desired(
 )
 
 
-def basis(desired: Desired, **more: object) -> Basis:
+def basis(desired: Desired, **more: Any) -> Basis:
     contents = {file.path: tokens.bind(file.content, SECRETS).encode() for file in desired.files}
     digests = {c.name: f"{c.name}@{hash(c.image)}" for c in desired.containers}
     written = {file.path: (files.digest(tokens.bind(file.content, SECRETS).encode()),) for file in FILES}
     return Basis(contents, part_digest=digests, **{"written": written, **more})  # type: ignore[arg-type]
 
 
-def converged(desired: Desired = SITE, **memory: object) -> tuple[Actual, Memory]:
+def converged(desired: Desired = SITE, **memory: Any) -> tuple[Actual, Memory]:
     """A node that has just converged to `desired`."""
     actual = as_actual(desired, lambda text, _: tokens.bind(text, SECRETS))
     remembered = Memory(
@@ -87,7 +88,7 @@ def converged(desired: Desired = SITE, **memory: object) -> tuple[Actual, Memory
     return actual, replace(remembered, **memory)  # type: ignore[arg-type]
 
 
-def lines(desired: Desired, actual: Actual, memory: Memory, **more: object) -> list[str]:
+def lines(desired: Desired, actual: Actual, memory: Memory, **more: Any) -> list[str]:
     return [action.line for action in diff(desired, actual, memory, basis(desired, **more)).actions]
 
 
@@ -100,7 +101,7 @@ def without(actual: Actual, name: str) -> Actual:
     return replace(actual, containers={k: v for k, v in actual.containers.items() if k != name})
 
 
-def with_container(actual: Actual, name: str, **changes: object) -> Actual:
+def with_container(actual: Actual, name: str, **changes: Any) -> Actual:
     running = replace(actual.containers[name], **changes)  # type: ignore[arg-type]
     return replace(actual, containers={**actual.containers, name: running})
 
@@ -557,4 +558,4 @@ def test_preview_of_an_unchanged_site_is_empty() -> None:
 
 def test_preview_of_a_new_host_creates_everything() -> None:
     verbs = [a.verb for a in preview(None, SITE, bind=tokens.bind, part_digest=digest).actions]
-    assert verbs.count("create") == 3 and verbs.count("write") == 3
+    assert verbs.count("create") == 3 and verbs.count("write") == 3  # type: ignore[arg-type]

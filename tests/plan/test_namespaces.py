@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ SIDE = Container("side", "img:1", pid_mode="container:app", service="app")
 SITE = Desired("example", "ctl1", "r1", "/etc/kolla", containers=(SIDE, APP, VPN))
 
 
-def running(container: Container, seconds: int, **fields: object) -> Running:
+def running(container: Container, seconds: int, **fields: Any) -> Running:
     at = THEN + timedelta(seconds=seconds)
     return replace(Running(container, container.name, "img", State.RUNNING, at, owned=True), **fields)  # type: ignore[arg-type]
 

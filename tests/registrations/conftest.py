@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import docker
 import pymysql
@@ -38,9 +39,9 @@ class Server:
     port: int
     admin: str = field(repr=False)
 
-    def registrar(self, **changes: object) -> Registrar:
+    def registrar(self, **changes: Any) -> Registrar:
         """The registrar that leads here; its password is the token of `admin`."""
-        where: dict[str, object] = {
+        where: dict[str, object] = {  # type: ignore[assignment]
             "mariadb": {"host": "127.0.0.1", "port": self.port, "username": "root"},
             "rabbitmq": {"url": f"http://127.0.0.1:{self.port}", "username": "admin"},
             "keystone": {"url": f"http://127.0.0.1:{self.port}", "username": "admin", "project": "admin"},
@@ -79,7 +80,7 @@ class Site:
         observed, unknown = self.registry.observe(registrations, NOTHING)
         assert not unknown
         assert set(observed) == {registration.id for registration in registrations}
-        return observed
+        return observed  # type: ignore[return-value]
 
     def differing(self, *registrations: Registration) -> dict[str, object]:
         """What planning would see as different: id → None, or field → value."""

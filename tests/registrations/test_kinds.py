@@ -13,6 +13,7 @@ import pytest
 from reconciler.errors import SiteInvalid, Terminal
 from reconciler.model import Actual, Check, Container, Registrar, Registration, Running, State
 from reconciler.plan import diff
+from reconciler.reasons import Reason
 from reconciler.registrations import kinds
 from reconciler.registrations.kinds import KINDS
 from reconciler.registrations.proofs import Proofs
@@ -133,7 +134,7 @@ class Shelf:
 
     def log_in(self) -> None:
         if self.connection.password != "right":
-            raise Terminal("no", reason="RegistrarDenied")
+            raise Terminal("no", reason=Reason.RegistrarDenied)
 
     def converge(self, registration: Registration) -> None:
         self.content[registration.key] = dict(registration.fields)

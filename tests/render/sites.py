@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from textwrap import dedent
+from typing import Any
 
 from reconciler import catalogue, site
 from reconciler.model import Container, Desired, File, Job
@@ -41,7 +42,7 @@ def make_site(
     return site.load({path: dedent(text).encode() for path, text in content.items()}, loaded)
 
 
-def one_service(body: str, files: Mapping[str, str] | None = None, **more: object) -> site.Site:
+def one_service(body: str, files: Mapping[str, str] | None = None, **more: Any) -> site.Site:
     """A site with one service, `app`, whose service.yml is `body`."""
     templates = more.pop("templates", {})
     assert isinstance(templates, Mapping)
@@ -50,7 +51,7 @@ def one_service(body: str, files: Mapping[str, str] | None = None, **more: objec
     return make_site(services, files, **more)  # type: ignore[arg-type]
 
 
-def rendered(body: str, files: Mapping[str, str] | None = None, host: str = "ctl1", **more: object) -> Desired:
+def rendered(body: str, files: Mapping[str, str] | None = None, host: str = "ctl1", **more: Any) -> Desired:
     """The desired state of a host of such a site."""
     return render(one_service(body, files, **more), host, "0" * 40)
 

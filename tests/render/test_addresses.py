@@ -40,7 +40,7 @@ QUERIES = {
 
 @pytest.mark.parametrize("address", QUERIES)
 def test_ipaddr_answers_as_ansible_does(address: str, world: World) -> None:
-    for query, expected in QUERIES[address].items():
+    for query, expected in QUERIES[address].items():  # type: ignore[attr-defined]
         for name in ("ipaddr", "ansible.utils.ipaddr", "ansible.netcommon.ipaddr"):
             assert value(f"'{address}' | {name}('{query}')", world) == expected, query
 

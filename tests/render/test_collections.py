@@ -190,7 +190,7 @@ def test_members_have_the_ports_that_they_see_themselves() -> None:
 def test_what_nobody_could_use_is_said(path: str, change: tuple[str, str], message: str) -> None:
     assert change[0] in USERS[path]
     with pytest.raises(SiteInvalid) as caught:
-        proxied(**{path: USERS[path].replace(*change)})
+        proxied(**{path: USERS[path].replace(*change)})  # type: ignore[arg-type]
     assert any(message in str(problem) for problem in caught.value.problems)
 
 

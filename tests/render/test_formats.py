@@ -37,7 +37,8 @@ NASTY = [
 ]  # fmt: skip
 BROKEN = ["s3\nauth_url = x", "a\r\nb", "a\x00b", "a\x1bb", "a\u2028b", "a\x85b"]
 VALUES = st.sampled_from([*NASTY, *BROKEN]) | st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0"), max_size=30
+    st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0"),  # type: ignore[arg-type]
+    max_size=30,  # type: ignore[arg-type]
 )
 
 

@@ -88,7 +88,7 @@ def test_registrations_belong_to_the_first_host_of_the_first_container_that_anyb
 def test_one_world_for_all_hosts_finds_the_same_owner_at_the_same_cost() -> None:
     site = agents("group: all, enabled: \"{{ 'compute' in group_names }}\"", SYNC)
     world, costs = World(site), {}
-    for host in reversed(site.hosts):
+    for host in reversed(site.hosts):  # type: ignore[arg-type]
         shared = render(site, host, "r", world)
         costs[host] = world.meter.steps
         alone = World(site)

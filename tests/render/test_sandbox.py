@@ -34,7 +34,7 @@ def message(text: str, world: World) -> str:
     with pytest.raises((SiteInvalid, Exhausted)) as caught:
         run(text, world)
     error = caught.value
-    (problem,) = error.problems if isinstance(error, SiteInvalid) else (error.problem,)
+    (problem,) = error.problems if isinstance(error, SiteInvalid) else (error.problem,)  # type: ignore[attr-defined]
     assert problem.file == "t.j2"
     return problem.message
 

@@ -1,6 +1,7 @@
 """What is delivered must be what its name, its format or its merge says: a file of another kind is refused by its name."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ FOREIGN = {
 }
 
 
-def said(files: dict[str, str], **more: object) -> str:
+def said(files: dict[str, str], **more: Any) -> str:
     with pytest.raises(SiteInvalid) as caught:
         rendered(BODY, files, templates=TEMPLATES, **more)
     return "\n".join(map(str, caught.value.problems))

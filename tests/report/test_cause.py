@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -135,13 +136,13 @@ def test_a_circle_has_a_headline() -> None:
     assert found is not None and found.root.item in ("a", "b") and len(found.because) == 2
 
 
-def report(**changes: object) -> Report:
+def report(**changes: Any) -> Report:
     made = Report("s", "ctl1", "r1" * 20, NOW, 1.0, "interval", True, Source(True), Plan("ctl1", "r1"), graph=GRAPH)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def held(target: str, reason: Reason = Reason.Unknown, message: str = "it answers 500", **more: bool) -> Held:
-    return Held(target, reason, message, **more)
+    return Held(target, reason, message, **more)  # type: ignore[arg-type]
 
 
 def test_everybody_is_told_the_same() -> None:
@@ -189,7 +190,7 @@ def test_an_operator_who_suspended_the_node_knows() -> None:
     assert (ready.reason, ready.message) == ("Suspended", "maintenance")
 
 
-def running(**changes: object) -> Running:
+def running(**changes: Any) -> Running:
     made = Running(ID, "id", "image", State.RUNNING, NOW - timedelta(hours=1), health="healthy")
     return replace(made, **changes)  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem
@@ -34,12 +35,12 @@ def host(name: str) -> Host:
     return Host(name, addresses, {"network": "bond0"}, ("all",), {"hostname": name}, Place("inventory.yml"))
 
 
-def container(name: str, image: str, service: str, tag: str = "2025.1", **more: object) -> Container:
+def container(name: str, image: str, service: str, tag: str = "2025.1", **more: Any) -> Container:
     values = {"kolla": True, "config_directory": name.replace("_", "-"), "service": service, **more}
     return Container(name=name, image=f"{REGISTRY}/{image}:{tag}", **values)  # type: ignore[arg-type]
 
 
-def file(owner: Container, name: str, content: str, **more: object) -> File:
+def file(owner: Container, name: str, content: str, **more: Any) -> File:
     path = f"{owner.config_directory}/{name}"
     return File(path=path, content=content, container=owner.name, service=owner.service, **more)  # type: ignore[arg-type]
 

@@ -161,7 +161,7 @@ def test_nothing_of_a_branch_runs(window: Browser, tmp_path: Path) -> None:
     attacks = [text for text in attacks if text.strip() and text.isprintable()]
     groups = []
     for number, text in enumerate(attacks):
-        action = Action(Verb.WRITE, text, text, service=text, container=text, diff=f"+{text}\n-{text}", risks=(text,))
+        action = Action(Verb.WRITE, text, text, service=text, container=text, diff=f"+{text}\n-{text}", risks=(text,))  # type: ignore[arg-type]
         groups.append(Group((f"{text}{number}",), Plan(text, "", (action,)), (str(number),), (True,)))
     hosts = tuple(host for group in groups for host in group.hosts)
     found = replace(sample.review(), site=attacks[-4], path=attacks[-4], hosts=hosts, groups=tuple(groups), rotated={})

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from . import sites
 from .conftest import Job
 
 
-def plan(repository: sites.Repository, base: str | None = None, head: str | None = None, **more: object) -> Review:
+def plan(repository: sites.Repository, base: str | None = None, head: str | None = None, **more: Any) -> Review:
     """The review of the last commit from the one before it, or as said."""
     base, head = base or repository.commits[-2], head or repository.commits[-1]
     sources = (ci.Source(repository.root, commit, repository.path) for commit in (base, head))
@@ -266,8 +267,8 @@ def test_five_hundred_hosts_within_the_budget(repository: sites.Repository) -> N
     own = {name: text for name, text in sites.small().items() if name.startswith("services/")}
     own["services/web/service.yml"] = own["services/web/service.yml"].replace("{web: []}", "{web: [compute]}")
     site = {**make_site(500), **own, "passwords.yml": sites.passwords()}
-    repository.commit(site)
-    repository.commit({**site, "groups/compute.yml": "web_greeting: Bye\n"})
+    repository.commit(site)  # type: ignore[arg-type]
+    repository.commit({**site, "groups/compute.yml": "web_greeting: Bye\n"})  # type: ignore[dict-item]
     seen: list[tuple[int, int]] = []
     started = time.monotonic()
     found = plan(repository, progress=lambda done, total, _: seen.append((done, total)))

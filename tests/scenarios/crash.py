@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from reconciler.system import files
+from reconciler.model import LEFTOVER_SUFFIX
 from tests.support.lab import CHECKOUT, HOST, Lab
 
 ADDRESS = "127.0.0.72"
@@ -167,11 +167,11 @@ def _finished(log: str) -> frozenset[str]:
 
 def leftovers(lab: Lab) -> list[str]:
     """Files that nobody needs: half-written ones below the config root, previous ones of what has proved itself."""
-    half = [path for root in (lab.config_root, lab.state) for path in root.rglob(f"*{files.LEFTOVER_SUFFIX}")]
+    half = [path for root in (lab.config_root, lab.state) for path in root.rglob(f"*{LEFTOVER_SUFFIX}")]
     return sorted(str(path.relative_to(lab.root)) for path in [*half, *(lab.state / "rollback").glob("*")])
 
 
 def age(lab: Lab) -> None:
     """As if what a killed process left had been there for an hour: else it might be another's that still writes."""
-    for path in lab.state.glob(f"*{files.LEFTOVER_SUFFIX}"):
+    for path in lab.state.glob(f"*{LEFTOVER_SUFFIX}"):
         os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 3600))

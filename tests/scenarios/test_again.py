@@ -102,7 +102,7 @@ def test_when_a_pass_looks_how_far(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         ({"unknown": {"registrar:x": "down"}}, (True, False)),
         ({"unseen": {"x": ("", None, "")}}, (True, True)),
     ):
-        monkeypatch.setattr(node.observer, "_found", replace(found, **{"unknown": {}, "unseen": {}, **blind}))
+        monkeypatch.setattr(node.observer, "_found", replace(found, **{"unknown": {}, "unseen": {}, **blind}))  # type: ignore[arg-type]
         assert node.observer.wants_deep(target.desired, memory) == expected
 
 

@@ -51,7 +51,7 @@ def loaded(lab: Lab, name: str, file: str) -> str:
     """What the process in the container read when it started or was reloaded."""
     client = docker.DockerClient(base_url=lab.engine_url)
     try:
-        text: bytes = client.containers.get(name).exec_run(["cat", f"/tmp/{file}"]).output
+        text: bytes = client.containers.get(name).exec_run(["cat", f"/tmp/{file}"]).output  # type: ignore[assignment]
         return text.decode().strip()
     finally:
         client.close()

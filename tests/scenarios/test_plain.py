@@ -363,7 +363,7 @@ def test_a_forge_that_hangs_delays_nothing(lab: Lab) -> None:
 
     lab.write({"config/web.conf": "[DEFAULT]\ncolour = red\n"})
     lab.push("while the forge sleeps")
-    lab.forge.fail("POST", "/statuses/", Fault(503), Fault(503))
+    lab.forge.fail("POST", "/statuses/", Fault(503), Fault(503))  # type: ignore[arg-type]
     started = time.monotonic()
     assert lab.reconcile().converged
     assert time.monotonic() - started < 60

@@ -141,7 +141,7 @@ def by_hand(world: World, what: str, name: str, head: Desired) -> None:
             world.containers["postgres"] = stranger(world, Container("postgres", "image:9"))
         case "edited" | "chmod" | "linked" if paths:
             state = world.files[paths[0]]
-            content: dict[str, Any] = {"edited": {"content": b"mine"}, "chmod": {"mode": 0o666}}.get(
+            content: dict[str, Any] = {"edited": {"content": b"mine"}, "chmod": {"mode": 0o666}}.get(  # type: ignore[assignment]
                 what, {"content": None, "kind": "symlink"}
             )
             world.files[paths[0]] = replace(

@@ -263,7 +263,7 @@ def test_a_file_edited_meanwhile_is_not_overwritten(tmp_path: Path, ssh_key: Key
     _write(path, "a: old\n", ssh_key)
     other = _write(tmp_path / "other.yml", "a: edited\n", ssh_key)
     with pytest.raises(errors.Transient) as caught:
-        generate(path, CHEAP, keys=ssh_key.keys, on_progress=lambda *_: path.write_bytes(other) and None)
+        generate(path, CHEAP, keys=ssh_key.keys, on_progress=lambda *_: path.write_bytes(other) and None)  # type: ignore[arg-type]
     assert caught.value.reason == "FileChanged" and path.read_bytes() == other
 
 

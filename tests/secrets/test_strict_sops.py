@@ -213,7 +213,7 @@ def test_a_number_is_refused_with_advice_that_helps(tmp_path: Path, age_key: Key
     def encrypt(text: str) -> bytes:
         command = [sops.find_program(), "encrypt", "--input-type", "yaml", "--output-type", "yaml"]
         command += ["--filename-override", "p.yml", "--age", age_key.recipient]
-        return subprocess.run(command, input=text.encode(), cwd=tmp_path, capture_output=True, check=True).stdout
+        return subprocess.run(command, input=text.encode(), cwd=tmp_path, capture_output=True, check=True).stdout  # type: ignore[arg-type]
 
     content = encrypt(f"pin: {number}\n")
     if reader.read(load(content, "p.yml")).flaws:

@@ -67,7 +67,7 @@ def holder(docker_client: docker.DockerClient, kolla_images: dict[str, str], tmp
 
 def run(container: Container, command: str) -> tuple[int, str]:
     code, output = container.exec_run(["bash", "-c", command], user="root")
-    return code, output.decode()
+    return code, output.decode()  # type: ignore[return-value]
 
 
 def check(container: Container) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -49,7 +50,7 @@ def members(docker_client: docker.DockerClient, kolla_images: dict[str, str], tm
     """Hosts of one namespace; each script has a data folder and a log folder of its own."""
     with ExitStack() as stack:
 
-        def start(image: str, words: list[str], **options: object) -> Container:
+        def start(image: str, words: list[str], **options: Any) -> Container:
             found = docker_client.containers.run(image, words, detach=True, labels={"reconciler-test": "1"}, **options)  # type: ignore[call-overload]
             stack.callback(found.remove, force=True, v=True)
             assert isinstance(found, Container)

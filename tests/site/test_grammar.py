@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.document.grammar import Grammar, defaults, is_expression, nearest, normalise, seconds, show, suggest
+from reconciler.document.grammar import Grammar, defaults, nearest, normalise, seconds, show, suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document
 
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import docker
 import filelock
@@ -56,7 +57,7 @@ class Lab:
         self._alone = filelock.FileLock(paths.cache() / f"lab-{name}-{host}.lock", timeout=1800)
         self._node: Node | None = None
 
-    def __enter__(self) -> "Lab":
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
             # Two labs of one name would take each other's containers away: the second waits.
             undo.enter_context(self._alone)

@@ -17,7 +17,7 @@ def main() -> None:
     if request["denied"]:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         seccomp.deny(request["denied"])
-    wall = walls.Wall(**{k: tuple(v) if isinstance(v, list) else v for k, v in request["wall"].items()})
+    wall = walls.Wall(**{k: tuple(v) if isinstance(v, list) else v for k, v in request["wall"].items()})  # type: ignore[arg-type]
     found: dict[str, Any]
     try:
         limits = run.Limits(**request["limits"])

@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import UTC, datetime
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler import errors, log, review
-from reconciler.cli import output
 from reconciler.cli import problems as formats
 from reconciler.cli.main import program
 from reconciler.errors import Problem, SiteInvalid
@@ -30,7 +30,7 @@ from reconciler.review.ci_summary import junit as summary_junit
 from reconciler.review.ci_summary import text as summary_text
 from reconciler.review.types import Group, Review
 from reconciler.settings import Log
-from reconciler.text import json_text
+from reconciler.text import json_text, printable
 from reconciler.text import one_line as as_one_line
 from reconciler.web.document import node_document
 from tests.text.test_text import raw, texts
@@ -102,7 +102,7 @@ def test_plans_and_reviews(text: str) -> None:
     assert len(lines) == len(plan_text(made("x")[0]).split("\n")) + 3 * text.count("\n")  # a diff has lines of its own
     for said in ("\n".join(lines), plans_text([plan]), plans_markdown([plan]), review_text.groups_text(whole)):
         block(said)
-    for changed in (whole, Review(**{**_fields(whole), "problems": (Problem(text, 1, 1, text),), "failure": text})):
+    for changed in (whole, Review(**{**_fields(whole), "problems": (Problem(text, 1, 1, text),), "failure": text})):  # type: ignore[arg-type]
         block(review.note(changed))
         block(review.page(changed))
         as_json(json_text(review.as_json(changed)))
@@ -133,7 +133,7 @@ def test_reports(text: str) -> None:
     assert list(text_string_to_metric_families(exposed))
     summary = Summary(text, "a" * 40, (HostReport(text, "failed", shorten(text, 255)),))
     block_of = summary_text(summary)
-    block(output.printable(block_of, keep_newlines=True))
+    block(printable(block_of, keep_newlines=True))
     ElementTree.fromstring(summary_junit(summary).encode())
 
 
@@ -158,7 +158,7 @@ def test_the_log(text: str) -> None:
 
 
 def test_what_nobody_foresaw_is_said_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object, **__: object) -> None:
+    def fails(*_: object, **__: Any) -> None:
         raise ZeroDivisionError("what it holds is nobody's business")
 
     monkeypatch.setattr("reconciler.cli.site.in_child", fails)

@@ -23,7 +23,7 @@ def report(**changes: Any) -> Report:
     write = Action(Verb.WRITE, "nova-api/nova.conf", "nova.conf changed", container="nova-api", service="nova",
                    differences=(Difference("content", "1.2 kB", "1.1 kB"),))  # fmt: skip
     restart = Action(Verb.RESTART, "nova-api", "nova.conf changed", container="nova-api", service="nova",
-                     risks=("restart",))  # fmt: skip
+                     risks=("restart",))  # type: ignore[arg-type]  # fmt: skip
     differs = (Difference("image", "quay.example.org/kolla/glance-api:2025.1@sha256:77c1…", "quay.example.org/kolla/glance-api:2024.2@sha256:09ab…"),
                Difference("environment.OS_DEBUG", "unset", "1"))  # fmt: skip
     drifted = Held("glance-api", Reason.DriftReported, "the site reports drift of glance and does not heal it", differs, drift=True)  # fmt: skip

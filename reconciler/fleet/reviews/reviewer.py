@@ -33,7 +33,15 @@ log = structlog.get_logger()
 
 _TRIES = 3  # of what a busy machine or a slow server may have caused
 # What a branch itself may cause: its note says so, and the others go on.
-_ITS_OWN = (Reason.LimitExceeded, Reason.GitObjectCorrupt, Reason.CommitMalformed, Reason.SitePathMissing, Reason.GitTimeout, Reason.ChildFailed, Reason.DeadlineExceeded)  # fmt: skip
+_ITS_OWN = (
+    Reason.LimitExceeded,
+    Reason.GitObjectCorrupt,
+    Reason.CommitMalformed,
+    Reason.SitePathMissing,
+    Reason.GitTimeout,
+    Reason.ChildFailed,
+    Reason.DeadlineExceeded,
+)
 _AGAIN = (Reason.GitTimeout, Reason.ChildFailed, Reason.DeadlineExceeded)
 _PREPARED = 20  # notes kept in memory while the forge takes none
 _SPARE = 400  # characters of a note that its marker may have
