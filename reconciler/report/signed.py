@@ -64,7 +64,8 @@ class Statement:
 def statement(
     report: Report, busy_at: datetime | None = None, interruptions: Mapping[str, Interruption] | None = None
 ) -> Statement:
-    """The statement that a report makes, with what is known of interruptions by container. `busy_at`: now, when the pass after it is under way for long: the main loop
+    """The statement that a report makes, with what is known of interruptions by container. `busy_at`: now, when the
+    pass after it is under way for long: the main loop
     signs for itself that it lives, so what it is busy with is as fresh as that."""
     ended = report.started_at + timedelta(seconds=report.seconds)
     ready = next((c for c in report.conditions if c.type == "Ready"), None)

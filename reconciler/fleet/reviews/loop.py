@@ -26,7 +26,8 @@ _SPLAY = 0.1  # share of the interval
 
 
 def reviewer_of(settings: Settings, interruptions: Interruptions = dict) -> Reviewer | None:
-    """The reviewer that the settings ask for; `interruptions` is what hosts reported of how long restarts were felt. Raises errors.Terminal (SettingsInvalid) when it has nowhere to tell anything."""
+    """The reviewer that the settings ask for; `interruptions` is what hosts reported of how long restarts were
+    felt. Raises errors.Terminal (SettingsInvalid) when it has nowhere to tell anything."""
     if not settings.review.enabled:
         return None
     if settings.forge is None:
