@@ -16,7 +16,7 @@ from tests.alerts import reports
 from tests.daemon.node import TestNode, service, wait_for
 
 
-def failed(message: str, seconds: float = 1.0) -> reports.Report:
+def failed(message: str, seconds: float = 1.0) -> reports.Report:  # type: ignore[name-defined]
     write = Outcome(Action(Verb.WRITE, "web/web.conf", "content changed", container="web"), "done", seconds=seconds)
     start = Outcome(Action(Verb.RESTART, "web", "web.conf changed"), "failed", Reason.StartTimeout, message, seconds)
     return reports.report(outcomes=(write, start))

@@ -83,7 +83,7 @@ def between(before: str, after: str) -> str:
     lines: list[str] = []
     for path in sorted({*old, *new}):
         texts = [content.splitlines() for content in (old.get(path, ""), new.get(path, ""))]
-        lines += difflib.unified_diff(*texts, f"{before}/{path}", f"{after}/{path}", lineterm="", n=1)
+        lines += difflib.unified_diff(*texts, f"{before}/{path}", f"{after}/{path}", lineterm="", n=1)  # type: ignore[arg-type, call-arg]
     return "\n".join(lines) + "\n"
 
 
