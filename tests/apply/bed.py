@@ -13,6 +13,7 @@ from typing import Any
 
 from reconciler import apply, errors, plan
 from reconciler.apply import Actions, Rollback, Validator
+from reconciler.apply.ports import Progress
 from reconciler.model import Actual, Applied, Container, Desired, FileState, Memory, Outcome, Plan, Running
 from reconciler.node import applying, host, manifest, remembering
 from reconciler.node.observing import with_previous_files
@@ -110,6 +111,7 @@ class Node:
         self.registrars = FakeRegistrars(self.faults, dict(world.registrations))
         self.units, self._present_units = NoUnits(), frozenset(world.units)
         self.state = StateDirectory(place / "state")
+        self.progress: Progress = Unhurried()
         self.state.create()
         self._remember(world)
 
@@ -209,7 +211,7 @@ class Node:
             units=self.units,
             validator=Validator(),
             gate=NoGate(),
-            progress=Unhurried(),
+            progress=self.progress,
         )
         done: dict[str, Outcome] = {}
         for action in wanted.actions:

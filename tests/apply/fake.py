@@ -83,6 +83,8 @@ class FakeEngine:
         return running.id, running.started_at
 
     def wait_healthy(self, container: Container, *, stop: Event | None = None, usual: float | None = None) -> Health:
+        if stop is not None and stop.is_set():
+            return Health(False, Reason.Interrupted, "was not waited for to the end")
         running = self.containers.get(container.name)
         if running is None:
             return Health(False, Reason.ContainerMissing, "is gone")

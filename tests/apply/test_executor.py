@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from reconciler.model import ASIDE, Container, Desired, File, Image, Running, State, aside
 from reconciler.plan import in_force, quarantined
 from reconciler.plan.differences import differences
-from tests.apply.bed import Node, of_model
+from reconciler.reasons import Reason
+from tests.apply.bed import Node, Unhurried, of_model
 from tests.apply.fake import Fault, Killed
-from tests.scenarios.test_properties import Draw, lines, quick, sites, situations
+from tests.scenarios.test_properties import Draw, lines, quick, sites, situations, some_names
 from tests.scenarios.world import World
 
 MEMORY = "/dev/shm"
@@ -52,6 +54,37 @@ def test_the_executor_does_what_the_model_says(situation: tuple[World, Desired])
         assert lines(ours) == lines(theirs)
         assert [(o.action.line, o.message) for o in outcomes if o.result != "done"] == []
         assert different(real.summary(*sites), of_model(world, *sites)) == {}, lines(ours)
+
+
+class Hurried:
+    """Cuts the gates of some containers short."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def at(self, container: str, text: str) -> None:
+        pass
+
+    def cut(self, container: str) -> Event:
+        event = Event()
+        if container in self._names:
+            event.set()
+        return event
+
+
+@quick(40)
+@given(situations(), sites("r3"), some_names())
+def test_where_a_gate_is_cut_short_a_newer_commit_goes_on(
+    situation: tuple[World, Desired], later: Desired, names: set[str]
+) -> None:
+    world, desired = situation
+    with node(world) as real:
+        real.progress = Hurried(names)
+        _, outcomes = real.converge(desired)
+        assert {o.reason for o in outcomes if o.result == "failed"} <= {Reason.Interrupted}
+        real.progress = Unhurried()
+        finish(real, later)
+        assert real.plan(later).empty and not real.rollback.kept()
 
 
 # --- what fails ------------------------------------------------------------------------------------------------------
