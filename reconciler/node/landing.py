@@ -33,6 +33,7 @@ def take_over(flights: Flights, aim: Aim, reporter: Reporter) -> None:
     target = aim.target
     revision = target.desired.revision
     others = [flight for flight in flights.flying if flight.revision != revision]
+    cut: set[str] = set()
     for flight in others:
         changed = plan.superseded(flight.containers, flight.target.part_digest, target.part_digest)
         flight.drop(Reason.Superseded, f"{revision[:12]} came before it was done")
@@ -40,8 +41,9 @@ def take_over(flights: Flights, aim: Aim, reporter: Reporter) -> None:
         if not flight.superseded:
             reporter.say(superseded(flight.revision, revision, flight.report.testing), target.desired.site)
             log.info("flight.superseded", revision=flight.revision[:12], by=revision[:12], cut=sorted(changed))
+        cut |= changed if flight.superseded != revision else set()
         flight.superseded = revision
-        wait_for(others, changed, _CUT_SECONDS)
+    wait_for(others, cut, _CUT_SECONDS)
 
 
 def collect(flights: Flights, target: Target, told: Report, state: StateDirectory) -> tuple[Report, Landed]:
