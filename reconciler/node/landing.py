@@ -20,9 +20,10 @@ log = structlog.get_logger()
 _CUT_SECONDS = 2.0  # for which a pass waits until what it cut short has ended
 
 
-def take_over(flights: Flights, aim: Aim, reporter: Reporter) -> None:
+def take_over(flights: Flights, aim: Aim, reporter: Reporter, carried_out: str) -> None:
     """See that what is in flight for another revision ends where that of `aim` takes its place: what was not begun is dropped, what
-    it changes is not awaited any more. Nothing takes its place while nothing may be changed."""
+    it changes is not awaited any more. Nothing takes its place while nothing may be changed. `carried_out` is the revision that was
+    last carried out completely."""
     if not flights.flying:
         return
     if any(hold.reason == Reason.Suspended for hold in aim.holds):
@@ -39,7 +40,8 @@ def take_over(flights: Flights, aim: Aim, reporter: Reporter) -> None:
         flight.drop(Reason.Superseded, f"{revision[:12]} came before it was done")
         flight.shorten(changed)
         if not flight.superseded:
-            reporter.say(superseded(flight.revision, revision, flight.report.testing), target.desired.site)
+            whole = flight.revision == carried_out
+            reporter.say(superseded(flight.revision, revision, flight.report.testing, whole=whole), target.desired.site)
             log.info("flight.superseded", revision=flight.revision[:12], by=revision[:12], cut=sorted(changed))
         cut |= changed if flight.superseded != revision else set()
         flight.superseded = revision

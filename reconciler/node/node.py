@@ -188,7 +188,7 @@ class Node:
 
     def take_over(self, aim: Aim) -> None:
         """See `landing.take_over`."""
-        landing.take_over(self.flights, aim, self.reporter)
+        landing.take_over(self.flights, aim, self.reporter, self.state.memory().revision)
 
     def collect(self, aim: Aim, told: Report) -> tuple[Report, Landed]:
         """See `landing.collect`."""

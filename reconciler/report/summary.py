@@ -59,11 +59,13 @@ def pending(revision: str, changes: int, testing: str = "") -> StatusText:
     return StatusText(revision, "pending", description, f"applying {changes}", testing)
 
 
-def superseded(commit: str, by: str, testing: str = "") -> StatusText:
-    """The last word on a commit that a newer one took the place of while it was carried out."""
+def superseded(commit: str, by: str, testing: str = "", *, whole: bool) -> StatusText:
+    """The last word on a commit that a newer one took the place of while something was in flight for it. `whole`: it had been carried out
+    completely before, so what was in flight was drift."""
     where = f"testing branch {testing}: " if testing else ""
-    description = f"{where}{by[:12]} took its place before it was carried out completely"
-    return StatusText(commit, "canceled", description, f"superseded by {by}", testing)
+    when = "after it was carried out" if whole else "before it was carried out completely"
+    state: Literal["success", "canceled"] = "success" if whole else "canceled"
+    return StatusText(commit, state, f"{where}{by[:12]} took its place {when}", f"superseded by {by}", testing)
 
 
 def read_status(state: str, description: str) -> State:
