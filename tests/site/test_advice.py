@@ -46,9 +46,9 @@ def own_names(name: str, more: str = "") -> str:
 
 ROWS = {
     "a number for a text": Row(
-        {"globals.yml": GLOBALS + "openstack_release: 2025.10\n"},
-        ("must be a text", 'quote it: "2025.10"'),
-        {"globals.yml": GLOBALS + 'openstack_release: "2025.10"\n'},
+        {"globals.yml": GLOBALS + "kolla_base_distro_version: 24.10\n"},
+        ("must be a text", 'quote it: "24.10"'),
+        {"globals.yml": GLOBALS + 'kolla_base_distro_version: "24.10"\n'},
     ),
     "a number beyond all bounds": Row(
         {"globals.yml": GLOBALS + "site_commit: 1e400\n"},
@@ -101,7 +101,7 @@ ROWS = {
     ),
     "a password that nothing generates": Row(
         {"globals.yml": GLOBALS + "kolla_enable_tls_external: true\n"},
-        (f"{BLANK!r} is missing", "nothing generates it", "`sops edit passwords.yml`"),
+        (f"{BLANK!r} has no value on this host", f"write `{BLANK}: …` with `sops edit passwords.yml`"),
         {"passwords.yml": sealed.text({**GENERATED, BLANK: "pem"})},
     ),
     "a password that is generated": Row(
