@@ -39,6 +39,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _needs(service, world)
         problems += _templates(service, world)
         problems += _contributions(service, catalogue)
+        problems += _refusals(service, catalogue)
     return list(dict.fromkeys(problems))  # what several containers share is reported once
 
 
@@ -181,6 +182,16 @@ def _needs(service: Service, world: _World) -> list[Problem]:
         for kind, provider in _entries(service, "provides")
         for index, name in _texts(provider.get("needs"))
         if name not in world.containers
+    ]
+
+
+def _refusals(service: Service, catalogue: Catalogue) -> list[Problem]:
+    return [
+        service.document.place(("refuses", name), key=True).problem(
+            f"{name!r} is a variable", f"declared at {catalogue.variables[name].place}"
+        )
+        for name in service.section("refuses")
+        if name in catalogue.variables
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from reconciler.document.yaml import Document, Path, Place
@@ -92,6 +93,15 @@ class Catalogue:
                 if parents or name not in result:
                     result[name] = parents
         return result
+
+    def refusal(self, name: str) -> str:
+        """What to do instead of setting a variable that kolla-ansible has and that has no place here; empty for every other name."""
+        tables = [service.section("refuses") for service in self.services.values()]
+        found = next((table[name] for table in tables if name in table), "")
+        if not found:
+            patterns = ((pattern, said) for table in tables for pattern, said in table.items() if "*" in pattern)
+            found = next((said for pattern, said in patterns if fnmatchcase(name, pattern)), "")
+        return str(found)
 
     def collections(self) -> dict[str, Mapping[str, Any]]:
         """What services gather from all others: its name → what `collects` says of it."""

@@ -312,6 +312,8 @@ class Scope(Lazy):
         """None when a name has a value on some host, or might have one; else what to do about it."""
         if name in self or name in self.variables.known():
             return None
+        if refusal := self.variables.site().catalogue.refusal(name):
+            return refusal
         return (
             suggest(name, {*self, *self.variables.known()})
             or "declare it in the variables.yml of a service, or call it site_…"
@@ -445,7 +447,8 @@ def _not_defined(name: str, scope: Scope) -> tuple[str, str]:
         return f"the secret {name!r} has no value on this host", f"write `{name}: …` with `sops edit passwords.yml`"
     if name in scope.variables.declared():
         return f"the variable {name!r} has no default and no value", "set it in globals.yml"
-    return f"the variable {name!r} is not defined", suggest(name, scope)
+    refusal = scope.variables.site().catalogue.refusal(name)
+    return f"the variable {name!r} is not defined", refusal or suggest(name, scope)
 
 
 def _line(error: Exception) -> int:

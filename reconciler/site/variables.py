@@ -120,6 +120,7 @@ def _base(document: Document | None, reader: "_Reader", catalogue: Catalogue) ->
 
 class _Reader:
     def __init__(self, catalogue: Catalogue, problems: list[Problem]) -> None:
+        self._catalogue = catalogue
         self._variables = catalogue.variables
         self._passwords = catalogue.passwords()
         self._services = frozenset(catalogue.services)
@@ -187,6 +188,9 @@ class _Reader:
         place = document.place(path, key=True)
         if name in self._passwords:
             self._problems.append(place.problem(f"{name!r} is a password", "it belongs in passwords.yml, encrypted"))
+            return
+        if refusal := self._catalogue.refusal(name):
+            self._problems.append(place.problem(f"kolla-ansible's {name!r} has no place here", refusal))
             return
         if name not in self._hints:  # the same mistake may be in the files of many hosts
             self._hints[name] = self._hint(name)
