@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from reconciler.engine import Event
 from reconciler.model import ASIDE, Plan
@@ -18,14 +19,14 @@ _SAME = timedelta(seconds=15)  # a kill and the death it caused
 WAKING = frozenset(
     {"die", "stop", "destroy", "pause", "unpause", "rename", "update", "oom", "create", "start", "restart"}
 )
-_PLAIN: Mapping[str, str] = {
+_BY_HAND: Mapping[str, str] = {
     "pause": "paused by hand",
     "unpause": "unpaused by hand",
     "update": "its limits were changed by hand",
     "create": "made by hand",
     "restart": "restarted by hand",
     "stop": "stopped by hand",
-    "oom": "ran out of memory",
+    "destroy": "removed by hand",
 }
 # `docker stop` and `docker rm -f` tell of a kill and a death first: what they were part of says more.
 _WHOLE = ("stop", "restart", "destroy")
@@ -33,11 +34,12 @@ _WHOLE = ("stop", "restart", "destroy")
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something that happened to a container or a file, in words."""
+    """Something that happened to a container or a file, in words, and how it came about."""
 
     time: datetime
     target: str
     text: str
+    how: Literal["by hand", "out of memory", "otherwise"] = "otherwise"
 
     def __str__(self) -> str:
         return f"{self.text} at {self.time.astimezone():%H:%M:%S}"
@@ -50,7 +52,7 @@ class Happenings:
         self._lock = threading.Lock()
         self._kept: deque[Happening] = deque(maxlen=_KEPT)
         self._killed: dict[str, tuple[datetime, str]] = {}
-        self._told = datetime.min.replace(tzinfo=UTC)
+        self._asked = datetime.min.replace(tzinfo=UTC)
         self._last: tuple[frozenset[str], datetime, datetime] | None = None  # what our last cycle touched, from, until
 
     def heard(self, event: Event) -> None:
@@ -60,11 +62,11 @@ class Happenings:
         name = event.attributes.get("oldName", event.name).lstrip("/") if event.action == "rename" else event.name
         with self._lock:
             if self._last and name in self._last[0] and self._last[1] <= event.time <= self._last[2]:
-                return  # told late
+                return  # the engine said it late
             if event.action == "kill":
                 self._killed[name] = (event.time, event.attributes.get("signal", "?"))
-            elif text := self._text(name, event):
-                self._kept.append(Happening(event.time, name, text))
+            elif happening := self._happening(name, event):
+                self._kept.append(happening)
 
     def touched(self, path: str) -> None:
         """Take note of a change of a file of ours."""
@@ -87,12 +89,12 @@ class Happenings:
     def happened(self, plan: Plan) -> tuple[dict[str, str], ...]:
         """What others did since the last time that this was asked and that left nothing to put right: `at`, `target`, `text`.
 
-        What explains drift is told with it; what a service did by itself shows in its health.
+        What explains drift is said with it; what a service did by itself shows in its health.
         """
         drifted = self.explain(plan)
         with self._lock:
-            new = [h for h in self._kept if h.time > self._told and "by hand" in h.text and h.target not in drifted]
-            self._told = max([self._told, *(h.time for h in self._kept)])
+            new = [h for h in self._kept if h.time > self._asked and h.how == "by hand" and h.target not in drifted]
+            self._asked = max([self._asked, *(h.time for h in self._kept)])
         return tuple({"at": h.time.isoformat(timespec="seconds"), "target": h.target, "text": str(h)} for h in new)
 
     def explain(self, plan: Plan) -> dict[str, str]:
@@ -108,29 +110,29 @@ class Happenings:
         with self._lock:
             return tuple(self._kept)
 
-    def _text(self, name: str, event: Event) -> str:
+    def _happening(self, name: str, event: Event) -> Happening | None:
         if event.action in _WHOLE:
-            # Its parts were told already.
+            # Its parts came before it.
             kept = [h for h in self._kept if h.target != name or event.time - h.time > _SAME]
             self._kept.clear()
             self._kept.extend(kept)
-        if event.action == "destroy":
-            return "removed by hand"
         if event.action == "rename":
-            return f"renamed by hand to {event.name}"
-        if event.action == "die":
-            return self._death(name, event)
+            return Happening(event.time, name, f"renamed by hand to {event.name}", "by hand")
+        if text := _BY_HAND.get(event.action):
+            return Happening(event.time, name, text, "by hand")
+        if event.action == "oom":
+            return Happening(event.time, name, "ran out of memory", "out of memory")
         if event.action == "health_status: unhealthy":
-            return "became unhealthy"
-        return _PLAIN.get(event.action, "")
+            return Happening(event.time, name, "became unhealthy")
+        return self._death(name, event) if event.action == "die" else None
 
-    def _death(self, name: str, event: Event) -> str:
+    def _death(self, name: str, event: Event) -> Happening:
         when, signal = self._killed.pop(name, (None, ""))
         if when is not None and event.time - when < _SAME:
-            return f"killed by hand (signal {signal})"
-        if any(h.target == name and h.text == _PLAIN["oom"] and event.time - h.time < _SAME for h in self._kept):
-            return "the kernel killed it, because it had used up its memory"
+            return Happening(event.time, name, f"killed by hand (signal {signal})", "by hand")
+        if any(h.target == name and h.how == "out of memory" and event.time - h.time < _SAME for h in self._kept):
+            return Happening(event.time, name, "the kernel killed it, because it had used up its memory")
         code = event.attributes.get("exitCode", "?")
         if code == "137":
-            return "its process was killed (signal 9), not through the engine"
-        return f"ended by itself (exit code {code})"
+            return Happening(event.time, name, "its process was killed (signal 9), not through the engine")
+        return Happening(event.time, name, f"ended by itself (exit code {code})")

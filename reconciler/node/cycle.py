@@ -77,11 +77,11 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         deep, inside = observer.wants_deep(target.desired, memory) if deep is None else (deep, deep)
         actual = observer.observe(target, memory, deep=deep, inside=inside)
         plan = planner.plan(aim, actual, memory, in_flight)
-        if not (deep and inside) and observer.acts_on_hearsay(plan):
+        if not (deep and inside) and observer.needs_deep_look(plan):
             deep, actual = True, observer.observe(target, memory, deep=True)
             plan = planner.plan(aim, actual, memory, in_flight)
         overcome(node.state, memory, actual, plan)
-        report = replace(report, graph=target.graph, sick=observer.sick(target, actual, plan, in_flight))
+        report = replace(report, graph=target.graph, not_working=observer.not_working(target, actual, plan, in_flight))
         explained = {**report.explained, **node.explain(plan)}
         report = replace(report, plan=plan, deep=deep, explained=explained, happened=node.happened(plan))
         flight = node.begin(aim, plan, actual, memory, report, apart=attend is not None)

@@ -43,7 +43,7 @@ class Observer:
         self._deep_origin = ("", "", "")  # of the desired state that was looked at in depth
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
-        self._restless = False  # the last cycle did something: the next looks closely
+        self._acted = False  # the last cycle did something: the next looks closely
 
     def observe(self, target: Target, memory: Memory, *, deep: bool, inside: bool = True) -> Actual:
         """Actual state: containers, images, volumes, files; with `deep` registrations and the insides of containers. Without
@@ -85,7 +85,7 @@ class Observer:
         }
         return replace(memory, quarantine={k: v for k, v in memory.quarantine.items() if k not in due})
 
-    def acts_on_hearsay(self, planned: Plan) -> bool:
+    def needs_deep_look(self, planned: Plan) -> bool:
         """Whether a plan of a pass that did not look everywhere does something for what was found before: look again first."""
         return any(
             action.verb in (Verb.REGISTER, Verb.UNREGISTER)
@@ -104,14 +104,14 @@ class Observer:
         new = self._deep_origin != desired.origin and (good is None or good.origin != desired.origin)
         unseen = self._found is not None and bool(self._found.unseen)
         again = daemon.interval if unseen else daemon.deep_interval
-        inside = new or self._restless or not self._looked_inside or now - self._looked_inside >= again
+        inside = new or self._acted or not self._looked_inside or now - self._looked_inside >= again
         blind = self._found is not None and bool(self._found.unknown)
         patience = daemon.interval if blind else min(daemon.look_interval, daemon.deep_interval)
         return inside or now - self._looked >= patience, inside
 
     def pass_ended(self, *, acted: bool) -> None:
         """After a pass that did something the next looks closely: at what was done, and at its neighbourhood."""
-        self._restless = acted
+        self._acted = acted
         if acted:
             self._found = None
 
@@ -119,13 +119,13 @@ class Observer:
         """Begin anew: the state is another one."""
         self._found = None
 
-    def sick(
+    def not_working(
         self, target: Target, actual: Actual, planned: Plan, in_flight: Iterable[str]
     ) -> tuple[report.Symptom, ...]:
         """Containers that run, do not work, and that nothing is done about in this pass, nor in what is in flight."""
         touched, now = {action.container for action in planned.actions} | {*in_flight}, self._clock()
         seen = [(c, actual.containers.get(c.name)) for c in target.desired.containers if c.name not in touched]
-        return tuple(found for container, running in seen if (found := report.sick(container, running, now)))
+        return tuple(found for container, running in seen if (found := report.symptom_of(container, running, now)))
 
     def check(
         self, target: Target, settled: Iterable[CheckResult], in_flight: Iterable[str], *, deep: bool

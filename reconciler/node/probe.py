@@ -94,7 +94,7 @@ def _http(check: Check, credentials: tuple[str, str] | None = None) -> str:
         return f"{check.http} does not answer: {errors.root_cause(error)}"
     if answer.status_code not in check.expect if check.expect else answer.status_code >= 400:
         wanted = f", not {' or '.join(map(str, check.expect))}" if check.expect else ""
-        return f"{check.http} answers {answer.status_code}{wanted}{_told(body)}"
+        return f"{check.http} answers {answer.status_code}{wanted}{_stated(body)}"
     if check.contains.encode() not in body:
         return f"{check.http} answers without {check.contains!r}"
     return ""
@@ -105,7 +105,7 @@ def _basic(credentials: tuple[str, str] | None) -> HTTPBasicAuth | None:
     return HTTPBasicAuth(credentials[0].encode(), credentials[1].encode()) if credentials else None
 
 
-def _told(body: bytes) -> str:
+def _stated(body: bytes) -> str:
     """What an answer in JSON says of itself: its reason, and the plain values of the lists beside it."""
     try:
         answer = json.loads(body)

@@ -27,7 +27,7 @@ class Reporter:
     ) -> None:
         self._settings, self._state, self._hold, self._site = settings, state, hold, site
         self.statuses = self._to_forge() if forge and settings.forge else None
-        self.alerts = self._teller() if forge and settings.alerts.targets else None
+        self.alerts = self._notifier() if forge and settings.alerts.targets else None
         self._last: Report | None = None  # kept for when the state has it no more
 
     def conclude(self, finished: Report) -> Report:
@@ -97,10 +97,10 @@ class Reporter:
         except errors.ReconcilerError as error:
             log.warning("witness.failed", reason=error.reason, message=str(error))
 
-    def _teller(self) -> alerts.Teller:
+    def _notifier(self) -> alerts.Notifier:
         own = self._settings
         identity = f"{own.git.url}#{own.git.path}@{own.host}"
-        return alerts.Teller(own.alerts, self._state.path / "alerts.json", identity)
+        return alerts.Notifier(own.alerts, self._state.path / "alerts.json", identity)
 
     def _to_forge(self) -> StatusReporter:
         forge = self._settings.forge

@@ -1,6 +1,6 @@
 """What the node says about itself: the report of a cycle, its conditions, summaries and views."""
 
-from reconciler.report.cause import Cause, Symptom, sick
+from reconciler.report.cause import Cause, Symptom, symptom_of
 from reconciler.report.conditions import conditions
 from reconciler.report.cycle import Refusal, Report, Source
 from reconciler.report.graph import Graph, beneath, graph
@@ -24,7 +24,7 @@ __all__ = [
     "history_entry",
     "is_repetition",
     "read_status",
-    "sick",
     "status_text",
+    "symptom_of",
     "verdict",
 ]

@@ -84,7 +84,7 @@ def _steady(first: str, roots: Sequence[str], wrong: Iterable[str], before: Sequ
     return first
 
 
-def sick(container: Container, running: Running | None, now: datetime) -> Symptom | None:
+def symptom_of(container: Container, running: Running | None, now: datetime) -> Symptom | None:
     """What is wrong with a container that runs; None when nothing is, or it does not run: then the plan speaks of it."""
     if running is None or running.state is not State.RUNNING or running.started_at is None:
         return None

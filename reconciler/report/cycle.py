@@ -59,7 +59,7 @@ class Report:
     explained: Mapping[str, str] = field(default_factory=dict)  # target → who or what caused its drift
     happened: tuple[Mapping[str, str], ...] = ()  # what others did that left nothing to put right: at, target, text
     checks: tuple[CheckResult, ...] = ()  # those that this pass made
-    sick: tuple[Symptom, ...] = ()  # containers that run and do not work
+    not_working: tuple[Symptom, ...] = ()  # containers that run and do not work
     graph: Graph = field(default_factory=dict)  # what rests on what
     wrong: tuple[str, ...] = ()  # Cause.items of the pass before
     program: str = ""  # the version of this program that runs, and

@@ -83,11 +83,11 @@ def _symptoms(report: Report) -> Iterator[Symptom]:
     for held in report.plan.held if report.plan else ():
         if not held.reason.harmless and held not in report.waiting:
             yield _held(held, report.graph)
-    yield from (found for found in report.sick if found.reason != Reason.Unhealthy)
+    yield from (found for found in report.not_working if found.reason != Reason.Unhealthy)
     for check in report.not_answering:
         yield Symptom(f"{CHECK}{check.name}", Reason.NotAnswering, f"check {check.name}: {first_line(check.message)}")
     # A check in the container says more than that its health check fails.
-    yield from (found for found in report.sick if found.reason == Reason.Unhealthy)
+    yield from (found for found in report.not_working if found.reason == Reason.Unhealthy)
     for stuck in report.not_achievable:
         yield Symptom(stuck.target, Reason.NotAchievable, f"{stuck.target}: {stuck.message}")
 

@@ -79,7 +79,7 @@ class Follower:
             self._try(wanted)
             self._heads = heads
         except errors.ReconcilerError as error:
-            reason, message = self._told(error)
+            reason, message = self._described(error)
             log.warning("source.failed", reason=reason, message=message)
             return Source(False, head, reason, message, getattr(error, "retry_after", None))
         except Exception as unforeseen:  # what is in force is kept up, whatever a commit or a server brings about
@@ -89,7 +89,7 @@ class Follower:
         tried = self.state.trial or self._trial_refusal
         return Source(True, wanted if tried and not self._refusal else head)
 
-    def _told(self, error: errors.ReconcilerError) -> tuple[Reason, str]:
+    def _described(self, error: errors.ReconcilerError) -> tuple[Reason, str]:
         """Reason and message; a branch that was there once was deleted."""
         anchor, branch = self.state.anchor, self.settings.git.branch
         if error.reason not in (Reason.GitEmptyRepository, Reason.GitBranchMissing) or anchor is None:

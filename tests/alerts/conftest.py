@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.alerts import Teller
+from reconciler.alerts import Notifier
 from reconciler.settings import Alerts, AlertTarget
 from reconciler.system import run
 from tests.alerts import receivers
@@ -72,11 +72,11 @@ def webhook_target(webhook: receivers.Webhook, key_file: Path) -> AlertTarget:
 
 
 @pytest.fixture
-def teller(tmp_path: Path, clock: Clock) -> Iterator[Make]:
-    """Makes tellers of one node, one after the other; each made one ends the one before."""
+def notifier(tmp_path: Path, clock: Clock) -> Iterator[Make]:
+    """Makes notifiers of one node, one after the other; each made one ends the one before."""
     store = tmp_path / "state" / "alerts.json"
     store.parent.mkdir()
-    made: list[Teller] = []
+    made: list[Notifier] = []
 
     @contextmanager
     def closing() -> Iterator[None]:
@@ -84,12 +84,12 @@ def teller(tmp_path: Path, clock: Clock) -> Iterator[Make]:
         for one in made:
             one.close(0)
 
-    def make(*targets: AlertTarget, seconds: float = 60.0, **settings: Any) -> Teller:
+    def make(*targets: AlertTarget, seconds: float = 60.0, **settings: Any) -> Notifier:
         for one in made:
             one.close(0)
         named = {f"t{number}": target for number, target in enumerate(targets)}
         limits = run.Limits(seconds=seconds, cpu_seconds=20, memory=1 << 30)
-        made.append(Teller(Alerts(targets=named, **settings), store, "ctl1", clock=clock, limits=limits))
+        made.append(Notifier(Alerts(targets=named, **settings), store, "ctl1", clock=clock, limits=limits))
         return made[-1]
 
     make.store = store  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.alerts import Teller
+from reconciler.alerts import Notifier
 from reconciler.model import to_json
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
@@ -22,16 +22,16 @@ from tests.support.paths import CHECKOUT
 
 PROCESS = """\
 import json, pathlib, sys
-from reconciler.alerts import Teller
+from reconciler.alerts import Notifier
 from reconciler.model import from_json
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
 target, store, report = json.load(sys.stdin)
 for name in ("key_file", "ca_file", "url_file"):
     target[name] = pathlib.Path(target[name]) if target[name] else None
-teller = Teller(Alerts(targets={"t": AlertTarget(**target)}), pathlib.Path(store), "ctl1")
-teller.take(from_json(Report, report))
-print(teller.flush(60), flush=True)
+notifier = Notifier(Alerts(targets={"t": AlertTarget(**target)}), pathlib.Path(store), "ctl1")
+notifier.take(from_json(Report, report))
+print(notifier.flush(60), flush=True)
 sys.stdin.read()
 import time
 time.sleep(60)
@@ -65,8 +65,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def teller(target: AlertTarget, store: Path) -> Teller:
-    return Teller(Alerts(targets={"t": target}, settle=0), store, "ctl1")
+def notifier(target: AlertTarget, store: Path) -> Notifier:
+    return Notifier(Alerts(targets={"t": target}, settle=0), store, "ctl1")
 
 
 def test_between_firing_and_resolving(gitlab: GitLab, gitlab_target: AlertTarget, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_between_firing_and_resolving(gitlab: GitLab, gitlab_target: AlertTarget
         assert process.stdout is not None and process.stdout.readline() == "True\n"
     finally:
         killed(process)
-    one = teller(gitlab_target, store)
+    one = notifier(gitlab_target, store)
     one.take(report(now=now()))
     assert one.flush(30)
     one.close(0)
@@ -98,7 +98,7 @@ def test_in_the_middle_of_telling(webhook: receivers.Webhook, webhook_target: Al
         killed(process)
     webhook.hang.clear()
     wait_for("the child of the one that was killed is through", lambda: len(webhook.messages) == 1)
-    one = teller(webhook_target, store)
+    one = notifier(webhook_target, store)
     one.take(report(held("a"), now=now()))
     wait_for("b is resolved", lambda: {(a["item"], a["status"]) for a in webhook.alerts} == {
         ("a", "firing"), ("b", "firing"), ("b", "resolved")

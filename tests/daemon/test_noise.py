@@ -10,13 +10,14 @@ import docker
 from reconciler import report as reporting
 from reconciler.model import Action, Outcome, Verb
 from reconciler.reasons import Reason
+from reconciler.report import Report
 from reconciler.report.verdict import about
 from reconciler.state import StateDirectory
 from tests.alerts import reports
 from tests.daemon.node import TestNode, service, wait_for
 
 
-def failed(message: str, seconds: float = 1.0) -> reports.Report:  # type: ignore[name-defined]
+def failed(message: str, seconds: float = 1.0) -> Report:
     write = Outcome(Action(Verb.WRITE, "web/web.conf", "content changed", container="web"), "done", seconds=seconds)
     start = Outcome(Action(Verb.RESTART, "web", "web.conf changed"), "failed", Reason.StartTimeout, message, seconds)
     return reports.report(outcomes=(write, start))

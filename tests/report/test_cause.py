@@ -24,7 +24,17 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.reasons import Reason
-from reconciler.report import Report, Source, Symptom, conditions, graph, history_entry, sick, status_text, verdict
+from reconciler.report import (
+    Report,
+    Source,
+    Symptom,
+    conditions,
+    graph,
+    history_entry,
+    status_text,
+    symptom_of,
+    verdict,
+)
 from reconciler.report.cause import find
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -211,14 +221,14 @@ def running(**changes: Any) -> Running:
     ],
 )
 def test_a_container_that_runs_and_does_not_work(seen: Running | None, reason: str) -> None:
-    found = sick(ID, seen, NOW)
+    found = symptom_of(ID, seen, NOW)
     assert (found.reason if found else "") == reason
     assert found is None or found.text.startswith("keystone: ")
 
 
 def test_a_restart_loop_is_the_headline_in_every_pass_of_it() -> None:
     """Docker says `restarting` in one pass and `running` in the next: the words about the rest change, the headline does not."""
-    loop = sick(DB, running(health="starting", started_at=NOW, restart_count=5), NOW)
+    loop = symptom_of(DB, running(health="starting", started_at=NOW, restart_count=5), NOW)
     assert loop is not None
     tried = Outcome(
         Action(Verb.START, "mariadb", "it is restarting", container="mariadb"), "failed", Reason.RestartLoop, "it ends"
@@ -226,9 +236,9 @@ def test_a_restart_loop_is_the_headline_in_every_pass_of_it() -> None:
     unknown = Plan("ctl1", "r1", held=(held("keystone:endpoint:glance/public/R"),))
     before: tuple[str, ...] = ()
     for seen in (
-        report(sick=(loop,), plan=unknown),
+        report(not_working=(loop,), plan=unknown),
         report(outcomes=(tried,)),
-        report(sick=(loop,), checks=(CheckResult("keystone_api", "keystone", False, "502"),), plan=unknown),
+        report(not_working=(loop,), checks=(CheckResult("keystone_api", "keystone", False, "502"),), plan=unknown),
     ):
         seen = replace(seen, wrong=before)
         cause = verdict(seen).cause

@@ -55,7 +55,7 @@ OUTCOMES = [
 ]
 FLYING = (InFlight("app", "waiting for app to become healthy", NOW),)
 CHECKS = [CheckResult("login", "app", True), CheckResult("api", "app", False, "502")]
-SICK = [Symptom("app", Reason.RestartLoop, "app: it ends again and again")]
+NOT_WORKING = [Symptom("app", Reason.RestartLoop, "app: it ends again and again")]
 REFUSALS = [None, Refusal("b" * 40, Reason.SiteInvalid, "globals.yml:1:1: no")]
 SOURCES = [Source(True, HEAD), Source(False, "", Reason.GitTimeout, "it hangs")]
 
@@ -141,7 +141,7 @@ def agree(given: Report) -> State:
         ({"outcome": OUTCOMES[3]}, State.FAILED, Reason.ActionFailed),
         ({"outcome": OUTCOMES[4]}, State.FAILED, Reason.Unhealthy),
         ({"checks": (CHECKS[1],)}, State.FAILED, Reason.NotAnswering),
-        ({"sick": tuple(SICK)}, State.FAILED, Reason.RestartLoop),
+        ({"not_working": tuple(NOT_WORKING)}, State.FAILED, Reason.RestartLoop),
         ({"suspended": "rack work", "held": HELD[7]}, State.WAITING, Reason.Suspended),
         ({"suspended": "rack work", "outcome": OUTCOMES[2]}, State.FAILED, Reason.StartFailed),
         ({"failure": (Reason.EngineUnreachable, "down")}, State.FAILED, Reason.EngineUnreachable),
@@ -184,7 +184,7 @@ def test_the_five_agree_on_every_pair() -> None:
     held=st.lists(st.sampled_from(HELD), max_size=4, unique_by=lambda h: (h.target, h.reason)),
     outcomes=st.lists(st.sampled_from(OUTCOMES), max_size=3),
     checks=st.lists(st.sampled_from(CHECKS), max_size=2, unique=True),
-    sick=st.lists(st.sampled_from(SICK), max_size=1),
+    not_working=st.lists(st.sampled_from(NOT_WORKING), max_size=1),
     suspended=st.sampled_from(["", "rack work"]),
     refusal=st.sampled_from(REFUSALS),
     source=st.sampled_from(SOURCES),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.alerts import Teller
+from reconciler.alerts import Notifier
 from reconciler.settings import AlertTarget
 from tests.alerts import receivers
 from tests.alerts.conftest import PROJECT, Clock
@@ -16,7 +16,7 @@ from tests.forge.gitlab_server import GitLab
 from tests.forge.gitlab_state import Alert
 from tests.forge.standin import Fault
 
-Make = Callable[..., Teller]
+Make = Callable[..., Notifier]
 DRIFT = report(held(), explained={"keystone": "stopped by hand at 03:12:00"})
 
 
@@ -25,14 +25,14 @@ def shown(gitlab: GitLab) -> list[Alert]:
         return list(gitlab.projects[PROJECT].alerts)
 
 
-def told(teller: Teller, *reports: object, seconds: float = 90) -> bool:
+def told(notifier: Notifier, *reports: object, seconds: float = 90) -> bool:
     for one in reports:
-        teller.take(one)  # type: ignore[arg-type]
-    return teller.flush(seconds)
+        notifier.take(one)  # type: ignore[arg-type]
+    return notifier.flush(seconds)
 
 
-def test_gitlab_fires_and_resolves(gitlab: GitLab, gitlab_target: AlertTarget, teller: Make, clock: Clock) -> None:
-    one = teller(gitlab_target, runbook="https://git.example.org/docs/operations.md")
+def test_gitlab_fires_and_resolves(gitlab: GitLab, gitlab_target: AlertTarget, notifier: Make, clock: Clock) -> None:
+    one = notifier(gitlab_target, runbook="https://git.example.org/docs/operations.md")
     assert told(one, DRIFT)
     (alert,) = shown(gitlab)
     assert (alert.status, alert.title, alert.payload["severity"]) == ("triggered", "ctl1: keystone drifted", "medium")
@@ -49,16 +49,18 @@ def test_gitlab_fires_and_resolves(gitlab: GitLab, gitlab_target: AlertTarget, t
     assert one.statistics.sent == 2 and one.statistics.failed == 0
 
 
-def test_what_a_service_says_cannot_act_in_gitlab(gitlab: GitLab, gitlab_target: AlertTarget, teller: Make) -> None:
+def test_what_a_service_says_cannot_act_in_gitlab(gitlab: GitLab, gitlab_target: AlertTarget, notifier: Make) -> None:
     evil = "/close\n@all look\r\n<img src=x>\u202e\x1b[31m" + "x" * 5000
-    assert told(teller(gitlab_target), report(outcomes=[outcome("keystone", "rolled-back", message=evil)]))
+    assert told(notifier(gitlab_target), report(outcomes=[outcome("keystone", "rolled-back", message=evil)]))
     text = shown(gitlab)[0].payload["description"]
     assert all(line.startswith("    ") for line in text.splitlines()), "all of it is code"
     assert len(text) <= 1000 and "\x1b" not in text and "\u202e" not in text and "\r" not in text
 
 
-def test_a_thousand_cycles_of_one_drift(gitlab: GitLab, gitlab_target: AlertTarget, teller: Make, clock: Clock) -> None:
-    one = teller(gitlab_target, repeat=14_400)
+def test_a_thousand_cycles_of_one_drift(
+    gitlab: GitLab, gitlab_target: AlertTarget, notifier: Make, clock: Clock
+) -> None:
+    one = notifier(gitlab_target, repeat=14_400)
     for _ in range(1000):
         assert told(one, DRIFT)
         clock.passes(minutes=1)
@@ -68,9 +70,9 @@ def test_a_thousand_cycles_of_one_drift(gitlab: GitLab, gitlab_target: AlertTarg
 
 
 def test_a_webhook_is_signed_and_grouped(
-    webhook: receivers.Webhook, webhook_target: AlertTarget, teller: Make, clock: Clock
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make, clock: Clock
 ) -> None:
-    one = teller(webhook_target)
+    one = notifier(webhook_target)
     assert told(one, report(*(held(f"c{n}") for n in range(8)), outcomes=[outcome("zzz", "rolled-back")]))
     (message,) = webhook.messages
     assert [a["item"] for a in message["alerts"]] == ["zzz", *(f"c{n}" for n in range(8))]
@@ -81,7 +83,7 @@ def test_a_webhook_is_signed_and_grouped(
     assert len(webhook.messages) == 2 and {a["status"] for a in webhook.messages[1]["alerts"]} == {"resolved"}
 
 
-def test_mail_through_apprise(tmp_path: Path, teller: Make) -> None:
+def test_mail_through_apprise(tmp_path: Path, notifier: Make) -> None:
     user, password = "oncall", secrets.token_hex(12)
     with receivers.mail_server(user, password) as mail:
         address = tmp_path / "mail.url"
@@ -89,7 +91,7 @@ def test_mail_through_apprise(tmp_path: Path, teller: Make) -> None:
             f"mailto://{user}:{password}@127.0.0.1:{mail.port}?from=reconciler@example.org&to=oncall@example.org"
             "&mode=insecure\n"
         )
-        assert told(teller(AlertTarget("apprise", url_file=address)), DRIFT)
+        assert told(notifier(AlertTarget("apprise", url_file=address)), DRIFT)
         (message,) = mail.messages
     assert message["Subject"] == "[reconciler] ctl1: keystone drifted" and "oncall@example.org" in str(message["To"])
     text = message.get_body(("plain", "html"))
@@ -99,7 +101,7 @@ def test_mail_through_apprise(tmp_path: Path, teller: Make) -> None:
 
 
 def test_a_wrong_mail_password_is_told_without_it(
-    tmp_path: Path, teller: Make, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, notifier: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
     password = secrets.token_hex(12)
     with receivers.mail_server("oncall", secrets.token_hex(12)) as mail:
@@ -107,7 +109,7 @@ def test_a_wrong_mail_password_is_told_without_it(
         address.write_text(
             f"mailto://oncall:{password}@127.0.0.1:{mail.port}?from=a@b.example&to=c@d.example&mode=insecure"
         )
-        one = teller(AlertTarget("apprise", url_file=address))
+        one = notifier(AlertTarget("apprise", url_file=address))
         assert not told(one, DRIFT)
         assert mail.refused and not mail.messages
     assert one.statistics.last_reason == "AlertTargetUnreachable" and one.statistics.waiting == 1
@@ -130,11 +132,11 @@ def test_a_target_that_refuses_is_tried_again_later(
     after: float,
     webhook: receivers.Webhook,
     webhook_target: AlertTarget,
-    teller: Make,
+    notifier: Make,
     clock: Clock,
 ) -> None:
     webhook.answers.append((status, {"Retry-After": "600"} if status == 429 else {}))
-    one = teller(webhook_target)
+    one = notifier(webhook_target)
     assert not told(one, DRIFT)
     assert (one.statistics.last_reason, one.statistics.waiting, webhook.requests) == (reason, 1, 1)
     told(one, DRIFT)
@@ -145,7 +147,7 @@ def test_a_target_that_refuses_is_tried_again_later(
 
 
 @pytest.mark.parametrize("kind", ["nobody listens", "no key", "empty key", "no such address"])
-def test_what_is_wrong_with_the_settings_is_said(kind: str, tmp_path: Path, key_file: Path, teller: Make) -> None:
+def test_what_is_wrong_with_the_settings_is_said(kind: str, tmp_path: Path, key_file: Path, notifier: Make) -> None:
     if kind == "empty key":
         key_file.write_text("\n")
     (tmp_path / "bad.url").write_text("nosuchthing://secret-word")
@@ -155,25 +157,25 @@ def test_what_is_wrong_with_the_settings_is_said(kind: str, tmp_path: Path, key_
         "empty key": AlertTarget("gitlab", url="http://127.0.0.1:9/", key_file=key_file),
         "no such address": AlertTarget("apprise", url_file=tmp_path / "bad.url"),
     }[kind]
-    one = teller(target)
+    one = notifier(target)
     assert not told(one, DRIFT)
     expected = "AlertTargetUnreachable" if kind == "nobody listens" else "AlertTargetMisconfigured"
     assert one.statistics.last_reason == expected
 
 
 def test_one_dead_target_does_not_silence_the_others(
-    webhook: receivers.Webhook, webhook_target: AlertTarget, teller: Make
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make
 ) -> None:
-    told(teller(AlertTarget("webhook", url="http://127.0.0.1:9/hook"), webhook_target), DRIFT)
+    told(notifier(AlertTarget("webhook", url="http://127.0.0.1:9/hook"), webhook_target), DRIFT)
     assert len(webhook.alerts) == 1
 
 
 def test_a_batch_that_fails_halfway_goes_on_where_it_stopped(
-    gitlab: GitLab, gitlab_target: AlertTarget, teller: Make, clock: Clock
+    gitlab: GitLab, gitlab_target: AlertTarget, notifier: Make, clock: Clock
 ) -> None:
     many = report(*(held(f"c{n}") for n in range(5)))
     gitlab.fail("POST", "/alerts/", Fault("status", 200, []), Fault("status", 200, []), Fault.answer(500, done=True))
-    one = teller(gitlab_target)
+    one = notifier(gitlab_target)
     assert not told(one, many)
     assert [a.title for a in shown(gitlab)] == ["ctl1: c2 drifted"], "it was taken, and the answer was lost"
     clock.passes(minutes=1)
@@ -187,10 +189,10 @@ def test_a_batch_that_fails_halfway_goes_on_where_it_stopped(
 
 
 def test_a_hanging_target_holds_up_neither_a_cycle_nor_the_end(
-    webhook: receivers.Webhook, webhook_target: AlertTarget, teller: Make
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make
 ) -> None:
     webhook.hang.set()
-    one = teller(webhook_target, seconds=60)
+    one = notifier(webhook_target, seconds=60)
     started = time.monotonic()
     for _ in range(200):
         one.take(DRIFT)
@@ -201,26 +203,26 @@ def test_a_hanging_target_holds_up_neither_a_cycle_nor_the_end(
 
 
 def test_a_child_that_never_ends_is_ended(
-    webhook: receivers.Webhook, webhook_target: AlertTarget, teller: Make, clock: Clock
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make, clock: Clock
 ) -> None:
     webhook.hang.set()
-    one = teller(webhook_target, seconds=2)
+    one = notifier(webhook_target, seconds=2)
     assert not told(one, DRIFT)
     assert one.statistics.last_reason == "DeadlineExceeded"
     webhook.hang.clear()
     clock.passes(minutes=1)
-    assert told(teller(webhook_target), DRIFT)
+    assert told(notifier(webhook_target), DRIFT)
     assert webhook.alerts[-1]["status"] == "firing"
 
 
 def test_a_restart_repeats_nothing_and_resolves_what_is_over(
-    gitlab: GitLab, gitlab_target: AlertTarget, teller: Make, clock: Clock
+    gitlab: GitLab, gitlab_target: AlertTarget, notifier: Make, clock: Clock
 ) -> None:
-    assert told(teller(gitlab_target), DRIFT)
+    assert told(notifier(gitlab_target), DRIFT)
     clock.passes(minutes=1)
-    assert told(teller(gitlab_target), DRIFT)
+    assert told(notifier(gitlab_target), DRIFT)
     assert shown(gitlab)[0].events == 1
-    two = teller(gitlab_target)
+    two = notifier(gitlab_target)
     told(two, report())
     clock.passes(minutes=3)
     assert told(two, report()) and shown(gitlab)[0].status == "resolved"
@@ -228,27 +230,29 @@ def test_a_restart_repeats_nothing_and_resolves_what_is_over(
     told(two, report())
     clock.passes(hours=2)
     told(two, report())
-    assert not teller.store.exists(), "nothing is left to remember"  # type: ignore[attr-defined]
+    assert not notifier.store.exists(), "nothing is left to remember"  # type: ignore[attr-defined]
 
 
-def test_without_a_word_to_say_nothing_is_written(webhook_target: AlertTarget, teller: Make) -> None:
-    one = teller(webhook_target)
+def test_without_a_word_to_say_nothing_is_written(webhook_target: AlertTarget, notifier: Make) -> None:
+    one = notifier(webhook_target)
     for _ in range(5):
         assert told(one, report())
-    assert not teller.store.exists()  # type: ignore[attr-defined]
+    assert not notifier.store.exists()  # type: ignore[attr-defined]
 
 
-def test_a_damaged_memory_is_begun_anew(webhook: receivers.Webhook, webhook_target: AlertTarget, teller: Make) -> None:
-    teller.store.write_text("{ half")  # type: ignore[attr-defined]
-    assert told(teller(webhook_target), DRIFT) and len(webhook.alerts) == 1
+def test_a_damaged_memory_is_begun_anew(
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make
+) -> None:
+    notifier.store.write_text("{ half")  # type: ignore[attr-defined]
+    assert told(notifier(webhook_target), DRIFT) and len(webhook.alerts) == 1
 
 
 def test_a_disk_that_takes_nothing_does_not_silence_us(
-    webhook: receivers.Webhook, webhook_target: AlertTarget, teller: Make, clock: Clock
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make, clock: Clock
 ) -> None:
-    store: Path = teller.store  # type: ignore[attr-defined]
+    store: Path = notifier.store  # type: ignore[attr-defined]
     store.mkdir()  # a file can no longer be put there
-    one = teller(webhook_target)
+    one = notifier(webhook_target)
     for _ in range(3):
         assert told(one, DRIFT)
         clock.passes(minutes=1)
@@ -256,13 +260,13 @@ def test_a_disk_that_takes_nothing_does_not_silence_us(
 
 
 def test_two_processes_of_one_node_tell_once(
-    webhook: receivers.Webhook, webhook_target: AlertTarget, teller: Make, tmp_path: Path, clock: Clock
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make, tmp_path: Path, clock: Clock
 ) -> None:
     """A cycle by hand beside the daemon."""
     from reconciler.settings import Alerts
 
-    one = teller(webhook_target)
-    other = Teller(Alerts(targets={"t0": webhook_target}), teller.store, "ctl1", clock=clock)  # type: ignore[attr-defined]
+    one = notifier(webhook_target)
+    other = Notifier(Alerts(targets={"t0": webhook_target}), notifier.store, "ctl1", clock=clock)  # type: ignore[attr-defined]
     one.take(DRIFT)
     other.take(DRIFT)
     assert one.flush(30) and other.flush(30)

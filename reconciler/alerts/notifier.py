@@ -67,7 +67,7 @@ class _Pause:
     said: str = field(default="")
 
 
-class Teller:
+class Notifier:
     """Tells the targets of `settings` what is wrong. `take` never blocks and never raises.
 
     `store` is the ledger's file; its directory must exist. `identity` names the node among all that share a target.
