@@ -1,6 +1,8 @@
 """What a node says when something is wrong helps when it is followed."""
 
 import os
+import re
+import shlex
 import socket
 import time
 from pathlib import Path
@@ -29,6 +31,39 @@ def test_a_branch_that_was_deleted_is_pushed_again(node: TestNode) -> None:
     assert advice in said
     servers.git(node.repository, "push", str(node.repository), f"{good}:refs/heads/main")
     assert "GitBranchMissing" not in node.run("reconcile").stdout
+
+
+def test_a_rewritten_branch_is_accepted_as_it_says(node: TestNode) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    node.run("reconcile")
+    tree = servers.git(node.repository, "rev-parse", "main^{tree}").strip()
+    other = servers.commit_tree(node.repository, tree, "another history")
+    said = node.run("reconcile", check=False).stdout
+    assert "HistoryRewritten" in said
+    advice = re.search(r"reconciler (anchor accept \w+ --reason '…')", said)
+    assert advice, said
+    node.run(*shlex.split(advice[1]))
+    assert "HistoryRewritten" not in node.run("reconcile").stdout and node.anchor() == other
+
+
+@pytest.mark.parametrize("way", ["removed", "replaced"])
+def test_a_container_of_another_tool_makes_room_as_it_says(
+    node: TestNode, docker_client: docker.DockerClient, way: str
+) -> None:
+    name = node.name("web")
+    labels = {"reconciler-test": "1"}
+    there = docker_client.containers.create(node.image, ["true"], name=name, labels=labels)
+    node.push_site(name)
+    said = node.run("reconcile", check=False).stdout
+    assert "NotOwned" in said and "remove it, or set `adoption: replace` in reconciler.yml" in said, said
+    if way == "removed":
+        there.remove()
+    else:
+        before = servers.git(node.repository, "show", "main:reconciler.yml")
+        node.push({"reconciler.yml": f"{before}\nadoption: replace\n"})
+    said = node.run("reconcile").stdout
+    assert "NotOwned" not in said and docker_client.containers.get(name).id != there.id, said
 
 
 def test_an_engine_that_hangs_is_not_to_be_started(node: TestNode, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,12 +28,13 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.incidents", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(mishap.name for mishap in MISHAPS))
     parser.add_argument("--out", type=Path, help="also write everything that was seen, as JSON")
-    parser.add_argument(
-        "--docs", type=Path, metavar="RESULT.json", help="put the table of an earlier run into docs/operations.md"
-    )
+    parser.add_argument("--docs", type=Path, nargs="+", metavar="RESULT.json", help="put the table of earlier runs into docs/operations.md; of an incident that is in several, the last counts")  # fmt: skip
     asked = parser.parse_args(words)
     if asked.docs:
-        table.into_docs([Played(**{**row, "did": tuple(row["did"])}) for row in json.loads(asked.docs.read_text())])
+        rows = {row["name"]: row for path in asked.docs for row in json.loads(path.read_text())}
+        table.into_docs(
+            [Played(**{**rows[m.name], "did": tuple(rows[m.name]["did"])}) for m in MISHAPS if m.name in rows]
+        )
         return 0
     if unknown := set(asked.names) - {mishap.name for mishap in MISHAPS}:
         parser.error(f"no such incident: {', '.join(sorted(unknown))}")

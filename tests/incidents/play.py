@@ -13,7 +13,7 @@ from tests.incidents.mishaps import Mishap
 _SECOND = 2.1  # the history tells times to the second
 _HANGS = 10.0  # seconds after which `reconciler status` no longer believes the last pass
 _PAUSE = 0.2  # seconds between two looks at the page
-_STEADY = 25.0  # seconds for which what is said is followed before somebody mends it
+_STEADY = 12.0  # seconds for which what is said is followed before somebody mends it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What was played, as text and as the table of docs/operations.md."""
 
+import re
 from collections.abc import Sequence
 
 from tests.incidents.bed import DEEP, INTERVAL, LOOK
@@ -51,6 +52,9 @@ def _by(trigger: str) -> str:
 
 def _cell(text: str) -> str:
     one = " ".join(text.split()).replace("|", "\\|")
+    one = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", one)
+    for place, shown in (("etc-kolla", "/etc/kolla"), ("disk/state", "/var/lib/reconciler")):
+        one = re.sub(rf"/[^ ]*/{place}\b", shown, one)  # where the lab has it
     return f"{one[:_WIDE]}{'…' if len(one) > _WIDE else ''}"
 
 
