@@ -1,11 +1,12 @@
 """Carries out a plan: order, parallelism, health gates, rollback. It decides nothing else."""
 
-from reconciler.apply.actions import FILE_VERBS, Actions
+from reconciler.apply.actions import Actions
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.units import Systemd
 from reconciler.apply.validate import Validator
 from reconciler.apply.walk import Slots, walk
+from reconciler.apply.writing import FILE_VERBS
 
 __all__ = [
     "FILE_VERBS",
