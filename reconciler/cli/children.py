@@ -20,13 +20,14 @@ from reconciler.review.ci_child import policy_changes, rotations
 from reconciler.secrets import sops
 from reconciler.site import Site
 from reconciler.site.overrides import unread
-from reconciler.source import prepare, prepare_child
+from reconciler.source import made, prepare, prepare_child
 from reconciler.source.site_child import Content, files, gather, load, warm
 from reconciler.source.site_child import render as render_host
 from reconciler.system.alarm import Alarm
 
 __all__ = [
     "desired",
+    "every",
     "explain",
     "gather",
     "hosts",
@@ -144,24 +145,43 @@ def desired(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     return found
 
 
+def every(argument: Mapping[str, Any], gathered: Gathered) -> list[Any]:
+    """{"source", "hosts": names, "revision"} → the desired state of each."""
+    site = load(files(gathered, "source"))
+    result = []
+    for host in argument["hosts"]:
+        _require_host(site, host)
+        result.append(to_json(render_host(site, host, argument["revision"])))
+    return result
+
+
 def hosts(argument: Mapping[str, Any], gathered: Gathered) -> list[str]:
     """{"source"} → the names of all hosts."""
     return list(load(files(gathered, "source")).hosts)
 
 
 def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
-    """{"source", "base": source or None, "hosts": names, "revision"} → {"plans": one per host, "policy": differences}.
+    """{"source", "base": source or None, "hosts": names, "revision", "made": place or None} → {"plans": one per host, "policy":
+    differences}.
 
-    A host that only the base has is planned as one that nothing is wanted of.
+    A host that only the base has is planned as one that nothing is wanted of. `made` is the base's desired state as another program
+    made it; a host that is not in it has the base's by this one.
     """
     site = load(files(gathered, "source"))
-    base = _base_site(argument["base"], gathered)
+    foreign = files(gathered, "made") if argument.get("made") else {}
+    base = None
+    try:
+        base = _base_site(argument["base"], gathered)
+    except errors.Terminal:
+        if not foreign:
+            raise  # to this program it may mean nothing, and there is what it meant to the other one
     plans, problems = [], []
     for host in argument["hosts"]:
         start = str((argument["base"] or {}).get("commit") or "base")
-        before = render_host(base, host, start) if base is not None and host in base.hosts else None
+        between = render_host(base, host, start) if base is not None and host in base.hosts else None
+        before = made.of(foreign, host, start) or between
         after = render_host(site, host, argument["revision"])
-        plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest)))
+        plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest, between=between)))
         problems += rotations(before, after)
     if problems:
         raise errors.SiteInvalid(sorted(set(problems)))

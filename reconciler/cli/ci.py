@@ -39,6 +39,8 @@ def ci() -> None:
 @ci.command(short_help="Keep one note on the merge request up to date.")
 @click.option("--site", type=_SITE, help="The folder with inventory.yml (default: CI_PROJECT_DIR, or this one).")
 @click.option("--base", help="Revision to compare with (default: the merge request's base), or `nothing`.")
+@click.option("--base-from", type=click.Path(exists=True, path_type=Path),
+              help="Compare with what another version of this program made of the base (`reconciler desired`).")  # fmt: skip
 @click.option("--head", help="Revision to review (default: CI_COMMIT_SHA, else the work tree).")
 @click.option("--dry-run", is_flag=True, help="Print the note instead of posting it.")
 @click.option("--html", type=_FILE, help="Write the page for people here.")
@@ -56,6 +58,7 @@ def ci() -> None:
 def review(
     site: Path | None,
     base: str | None,
+    base_from: Path | None,
     head: str | None,
     dry_run: bool,
     html: Path | None,
@@ -77,7 +80,7 @@ def review(
     from reconciler.review import ci as planning
 
     held = token.take()
-    found, before = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit))
+    found, before = _review(site, base, head, planning.Limits(seconds=time_limit, host_seconds=host_limit), base_from)
     if interruptions:
         found = replace(found, measured=_measured(interruptions))
     asks = ci_gate.asked(found, before)
@@ -180,7 +183,7 @@ def _say_invalid(revision: str, source: "Source", found: Sequence[errors.Problem
 
 
 def _review(
-    site: Path | None, base: str | None, head: str | None, limits: "Limits"
+    site: Path | None, base: str | None, head: str | None, limits: "Limits", made: Path | None = None
 ) -> tuple["Review", "Source | None"]:
     """The review, and what it compares with."""
     from reconciler.review import ci as planning
@@ -191,7 +194,7 @@ def _review(
     before = planning.Source(Path(start["repository"]), start["commit"], start["path"]) if start else None
     name = os.environ.get("CI_PROJECT_NAME", "site")
     with _progress() as progress:
-        return planning.told(before, source, label, site=name, limits=limits, progress=progress), before
+        return planning.told(before, source, label, site=name, limits=limits, progress=progress, made=made), before
 
 
 def _measured(file: Path) -> "Mapping[str, Mapping[str, Interruption]]":

@@ -27,6 +27,7 @@ _VERBS = {
     "validate": "site:validate",
     "explain": "site:explain",
     "render": "site:render",
+    "desired": "plan:desired",
     "plan": "plan:plan",
     "diff": "ci:diff",
     "ci": "ci:ci",
@@ -137,7 +138,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
 
-    For a site repository: init, validate, explain, render, plan, diff, ci, secrets, schema. On a node: the others.
+    For a site repository: init, validate, explain, render, desired, plan, diff, ci, secrets, schema. On a node: the others.
     """
     context.obj = {"config": config, "debug": debug}
 

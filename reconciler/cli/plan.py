@@ -1,29 +1,30 @@
 """`plan` and `drift`: what would be done, for hosts of a site or for this node."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from reconciler import errors
 from reconciler.cli import checkout, output
-from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.cli.options import config_option, json_option, load_settings, site_argument
 from reconciler.cli.site import in_child, source
 from reconciler.model import Difference, Plan
 from reconciler.phrases import few
 from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
-    from reconciler.model import Action, Difference, Held, Plan
+    from reconciler.model import Action, Desired, Difference, Held, Plan
     from reconciler.node.aims import Aim
     from reconciler.node.node import Node
     from reconciler.settings import Settings
 
+T = TypeVar("T")
 FORMATS = ("text", "json", "markdown")
 _SECONDS = 600.0
 _HOSTS_PER_CHILD = 8  # below that, another child costs more than it saves
@@ -41,6 +42,8 @@ class Planned:
 @click.argument("site", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
 @click.option("--base", help="Revision to compare the work tree with, or `nothing`.")
+@click.option("--base-from", type=click.Path(exists=True, path_type=Path),
+              help="Compare with what another version of this program made (`reconciler desired`): a folder, or one host's file.")  # fmt: skip
 @click.option("--against", type=click.Choice(["node"]), help="node: compare with this node's actual state.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--json", "json_", is_flag=True, help="The same as --format json.")
@@ -51,6 +54,7 @@ def plan(
     site: Path | None,
     hosts: tuple[str, ...],
     base: str | None,
+    base_from: Path | None,
     against: str | None,
     format_: str,
     json_: bool,
@@ -73,9 +77,45 @@ def plan(
     else:
         with output.progress("planning"):
             start, compared = checkout.base_of(site, base)
-            plans, policy = site_plans(site, hosts, start)
+            plans, policy = site_plans(site, hosts, start, base_from)
+        compared = f"{compared} as in {base_from}" if base_from else compared
     _print(plans, policy, "json" if json_ else format_, compared, diffs=not no_diffs)
     return 2 if detailed_exitcode and any(found.actions for found in plans) else 0
+
+
+@click.command()
+@site_argument
+@click.option("--host", "hosts", multiple=True, help="Only this host; may be repeated.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into.")
+@click.option(
+    "--revision",
+    default="",
+    help="The commit that the folder holds; says later what a commit changed, and what the program.",
+)
+@json_option
+def desired(site: Path, hosts: tuple[str, ...], out: Path, revision: str, json_: bool) -> None:
+    """Write what the hosts of a site are to be, as this program makes it: HOST.json each.
+
+    It holds no secret, and needs no key and no node. `reconciler plan SITE --base-from` and `reconciler ci review --base-from` of another
+    version of this program compare with it.
+    """
+    from reconciler.source import made
+
+    with output.progress("rendering"):
+        found = desired_of(site, hosts, revision)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            (out / f"{one.host}.json").write_bytes(made.encode(one))
+    except OSError as error:
+        raise errors.Terminal(f"cannot write below {out}: {error.strerror}", reason=Reason.FileUnwritable) from None
+    by = {"program": found[0].program, "catalogue": found[0].catalogue} if found else {}
+    if json_:
+        output.as_json({"hosts": [one.host for one in found], "revision": revision, **by})
+    else:
+        output.line(
+            f"desired state of {len(found)} hosts written to {out}{os.sep} (reconciler {by.get('program', '')})"
+        )
 
 
 @click.command()
@@ -143,30 +183,56 @@ def _by_message(unknown: Sequence["Held"]) -> list[tuple[str, str]]:
     return [(few(names), message) for message, names in targets.items()]
 
 
-def site_plans(site: Path, hosts: Sequence[str], base: Any) -> tuple[list[Plan], list[Difference]]:
+def site_plans(
+    site: Path, hosts: Sequence[str], base: Any, base_from: Path | None = None
+) -> tuple[list[Plan], list[Difference]]:
     """The plans of the hosts of a site (none named: all), in the inventory's order, and what differs in how they treat it.
 
-    Raises errors.SiteInvalid.
+    `base_from` is where the base's desired state lies as another program made it. Raises errors.SiteInvalid.
     """
+    made = str(base_from.resolve()) if base_from else None
+    chosen = _chosen(site, hosts)
+    argument = {"source": source(site), "base": base, "revision": "work tree", "made": made}
+    answers = _shared("plan", argument, chosen, Planned)
+    plans = {plan.host: plan for answer in answers for plan in answer.plans}
+    return _ordered(plans, chosen), list(answers[0].policy)
+
+
+def desired_of(site: Path, hosts: Sequence[str], revision: str) -> "list[Desired]":
+    """What the hosts of a site (none named: all) are to be, in the inventory's order. Raises errors.SiteInvalid."""
+    from reconciler.model import Desired
+
+    chosen = _chosen(site, hosts)
+    answers = _shared("every", {"source": source(site), "revision": revision}, chosen, tuple[Desired, ...])
+    return _ordered({made.host: made for answer in answers for made in answer}, chosen)
+
+
+def _chosen(site: Path, hosts: Sequence[str]) -> list[str]:
+    """The hosts to work on, in the inventory's order."""
     known = in_child("hosts", {"source": source(site)}, tuple[str, ...])
     if unknown := set(hosts) - set(known):
         raise errors.Terminal(
             f"inventory.yml has no host {', '.join(sorted(unknown))} (it has {', '.join(sorted(known)[:8])})",
             reason=Reason.HostUnknown,
         )
-    chosen = [host for host in known if not hosts or host in hosts]
-    count = max(1, min(os.cpu_count() or 1, len(chosen) // _HOSTS_PER_CHILD))
+    return [host for host in known if not hosts or host in hosts]
 
-    def work(part: list[str]) -> Planned:
-        argument = {"source": source(site), "base": base, "hosts": part, "revision": "work tree"}
-        return in_child("plan", argument, Planned, seconds=_SECONDS)
+
+def _shared(function: str, argument: dict[str, Any], hosts: list[str], answers: type[T]) -> list[T]:
+    """What children answer that share the hosts between them."""
+    count = max(1, min(os.cpu_count() or 1, len(hosts) // _HOSTS_PER_CHILD))
+
+    def work(part: list[str]) -> T:
+        return in_child(function, {**argument, "hosts": part}, answers, seconds=_SECONDS)
 
     with ThreadPoolExecutor(count) as pool:
-        answers = list(pool.map(work, [chosen[start::count] for start in range(count)]))
-    plans = {plan.host: plan for answer in answers for plan in answer.plans}
-    if plans.keys() != set(chosen):
+        return list(pool.map(work, [hosts[start::count] for start in range(count)]))
+
+
+def _ordered(found: Mapping[str, T], hosts: list[str]) -> list[T]:
+    if found.keys() != set(hosts):
         raise errors.Terminal("the child processes answer for other hosts than asked", reason=Reason.ChildFailed)
-    return [plans[host] for host in chosen], list(answers[0].policy)
+    return [found[host] for host in hosts]
 
 
 def node_plan(settings: "Settings") -> Plan:

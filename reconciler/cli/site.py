@@ -55,7 +55,9 @@ def in_child(function: str, argument: dict[str, Any], answers: type[T], *, secon
 
     # Of many hosts each takes its time; what one host may take is bounded within.
     limits = run.Limits(seconds, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=80.0)
-    wall = walls.Wall(read=content.places(argument["source"], argument.get("base")))
+    wall = walls.Wall(
+        read=(*content.places(argument["source"], argument.get("base")), *filter(None, [argument.get("made")]))
+    )
     found: T = run.python(f"reconciler.cli.children:{function}", argument, limits=limits, answers=answers, wall=wall)
     return found
 

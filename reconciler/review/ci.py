@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from reconciler import errors
+from reconciler import __version__, data, errors
 from reconciler.errors import Problem
 from reconciler.git import content
 from reconciler.git.content import WORK_TREE, Source
@@ -57,8 +58,10 @@ def review(
     limits: Limits | None = None,
     hosts: Sequence[str] = (),
     progress: Callable[[int, int, float], None] | None = None,
+    made: Path | None = None,
 ) -> Review:
-    """Plan all hosts (or `hosts`) of `head` from `base` (None: from nothing).
+    """Plan all hosts (or `hosts`) of `head` from `base` (None: from nothing). `made` is where the base's desired state lies as another
+    version of this program made it.
 
     `progress` is called a few times a second with the number of hosts done, of all, and the seconds gone. What is wrong with
     the site is in the result; raises errors.Terminal (LimitExceeded when a child ran into its limits, RevisionUnknown, HostUnknown …) and
@@ -68,6 +71,7 @@ def review(
         "base": base.to_json() if base else None,
         "head": head.to_json(),
         "hosts": list(hosts),
+        "made": str(made.resolve()) if made else None,
         "most": min(os.cpu_count() or 1, _MOST_WORKERS),
     }
     answers = _Children(argument, limits or Limits(), progress).work()
@@ -109,14 +113,16 @@ def told(
     limits: Limits | None = None,
     progress: Callable[[int, int, float], None] | None = None,
     also: Sequence[str] = (),
+    made: Path | None = None,
 ) -> Review:
     """As `review`, for a reader: `label` is what to call the base, `site` the site where it does not say its own name, and
     what ended planning early is in the result. Raises what concerns nobody but the caller, but for the reasons `also`.
     """
-    empty = Review(site=site, base=label, head=head.label, path=head.path)
+    program, catalogue = __version__, data.catalogue_digest()
+    empty = Review(site=site, base=label, head=head.label, path=head.path, program=program, catalogue=catalogue)
     try:
-        found = review(base, head, limits=limits, progress=progress)
-        return replace(found, base=label, site=found.site or site)
+        found = review(base, head, limits=limits, progress=progress, made=made)
+        return replace(found, base=label, site=found.site or site, program=program, catalogue=catalogue)
     except errors.SiteInvalid as error:
         return replace(empty, problems=error.problems)
     except errors.ReconcilerError as error:
@@ -143,7 +149,9 @@ class _Children:
             memory_per_byte=_PER_BYTE,
             cpu_per_mib=80.0,  # its hosts: four times what those of a good site take
         )
-        self.wall = walls.Wall(read=content.places(argument["head"], argument["base"]))
+        self.wall = walls.Wall(
+            read=(*content.places(argument["head"], argument["base"]), *filter(None, [argument["made"]]))
+        )
         self.progress = progress
         self.answers: list[Future[_Answer]] = []
         self.done, self.total = 0, b""

@@ -23,6 +23,7 @@ from reconciler.review import gate
 from reconciler.review.grouping import Collector
 from reconciler.review.shape import readable
 from reconciler.site import Site, policy
+from reconciler.source import made as prepared
 from reconciler.source import prepare, site_child
 from reconciler.source.prepare import workers
 from reconciler.source.site_child import gather, warm
@@ -50,6 +51,8 @@ def plan(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, 
             child.base = site_child.load(site_child.files(gathered, "base"), argument["load_seconds"], pinned=False)
         except SiteInvalid as error:
             child.base_problems += error.problems
+    if argument.get("made"):
+        child.made, child.base_problems = site_child.files(gathered, "made"), []
     child.plan_share()
     return child.answer()
 
@@ -106,6 +109,7 @@ class _Child:
         self.backends: dict[str, list[str]] = {}
         self.haproxy = False
         self.slow = False
+        self.made: Mapping[str, bytes] = {}  # the base as another program made it
 
     def plan_share(self) -> None:
         assert self.head is not None
@@ -134,8 +138,10 @@ class _Child:
             if self.base is not None and host in self.base.hosts:
                 made = self._render(self.base, host, "base", self.base_problems)
                 before = replace(made, revision=self.argument["base"]["commit"]) if made else None
+            start = (self.argument["base"] or {}).get("commit", "")
+            between, before = before, prepared.of(self.made, host, start) or before
             if after is not None and not self.base_problems:
-                self._plan(host, before, after)
+                self._plan(host, before, after, between)
                 self._note_backends(host, after)
         self.slow = alarm.rang
 
@@ -148,9 +154,10 @@ class _Child:
         problems += _strays(made)
         return made
 
-    def _plan(self, host: str, before: Desired | None, after: Desired) -> None:
+    def _plan(self, host: str, before: Desired | None, after: Desired, between: Desired | None) -> None:
         assert self.head is not None
-        plan = readable(preview(before, after, bind=bind, part_digest=part_digest), before, after)
+        found = preview(before, after, bind=bind, part_digest=part_digest, between=between)
+        plan = readable(found, before, after)
         for name, digest in before.secrets.items() if before else ():
             if after.secrets.get(name, digest) != digest:
                 self.rotated.setdefault(name, []).append(host)

@@ -19,6 +19,8 @@ def as_json(review: Review) -> dict[str, Any]:
         "path": review.path,
         "base": review.base,
         "head": review.head,
+        "program": review.program,
+        "catalogue": review.catalogue,
         "valid": review.valid,
         "headline": headline(review),
         "hosts": {

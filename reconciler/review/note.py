@@ -94,6 +94,12 @@ class _Page:
         return "\n".join([*self.lines, "", foot, ""])
 
 
+def _by(review: Review) -> str:
+    """With which program: nodes that run another one may do something else."""
+    catalogue = f" (catalogue {review.catalogue[:12]})" if review.catalogue else ""
+    return f" by reconciler {review.program}{catalogue}" if review.program else ""
+
+
 def _head(page: _Page, review: Review) -> None:
     mark = "❌ " if not review.valid else ""
     first, _, rest = headline(review).partition(" · ")
@@ -101,7 +107,11 @@ def _head(page: _Page, review: Review) -> None:
     page.add([f"### {mark}Plan for {where}: {first}", ""])
     base, head = escape.code(review.base, 40), escape.code(review.head, 40)
     page.add([f"**{rest}**", ""] if rest else [])
-    page.add([f"From {base} to {head}, planned for {count(len(review.hosts), 'host')}.", ""] if review.hosts else [])
+    page.add(
+        [f"From {base} to {head}, planned for {count(len(review.hosts), 'host')}{_by(review)}.", ""]
+        if review.hosts
+        else []
+    )
     for remark in page.frame.remarks:
         page.add([remark, ""])
 

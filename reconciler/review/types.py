@@ -75,6 +75,8 @@ class Review:
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     base_problems: tuple[Problem, ...] = ()
+    program: str = ""  # the version of this program that planned, and
+    catalogue: str = ""  # the digest of its catalogue
     failure: str = ""  # why planning ended early: a limit, most likely
     reason: Reason | None = None  # the failure's word
 

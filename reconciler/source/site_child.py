@@ -7,6 +7,7 @@ import codecs
 import contextlib
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 from reconciler import __version__, data
@@ -16,7 +17,7 @@ from reconciler.model import Desired
 from reconciler.render import World
 from reconciler.render import render as render_host
 from reconciler.site import Site, pin
-from reconciler.source import prepare
+from reconciler.source import made, prepare
 from reconciler.source.prepare import HOST_SECONDS, LOAD_SECONDS
 from reconciler.system.alarm import Alarm
 
@@ -54,8 +55,11 @@ def warm(_: str) -> None:
 
 
 def gather(argument: Mapping[str, Any]) -> dict[str, Content | SiteInvalid]:
-    """The files of the sources that an argument has as `source`, `head` and `base`, or what is wrong with their trees."""
+    """The files of the sources that an argument has as `source`, `head` and `base`, or what is wrong with their trees; and as `made`
+    what another program made."""
     found: dict[str, Content | SiteInvalid] = {}
+    if argument.get("made"):
+        found["made"] = made.read(Path(argument["made"]))
     for name in ("source", "head", "base"):
         if argument.get(name):
             try:

@@ -179,3 +179,38 @@ def test_no_secret_is_kept_with_what_was_carried_out(lab: Lab) -> None:
     assert value.startswith("first-")
     kept = (lab.state / "last-good.json").read_text()
     assert value not in kept and "<<secret:tiny_password>>" in kept and '"locked"' in kept
+
+
+def test_a_pinned_node_with_another_program_heals_and_changes_nothing_else(
+    lab: Lab, newer: Program, docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.write({"reconciler.yml": 'name: prog\nrequires: ">=0.3,<0.3.2"\n'})
+    pinned = lab.push("pinned, and without windows")
+    assert lab.reconcile().converged
+    before, text = lab.identities(), conf(lab).read_text()
+    upgrade(lab, newer, monkeypatch, 23, 12)
+    waits = "for reconciler >=0.3,<0.3.2, as reconciler.yml requires (0.3.2 is installed)"
+    report = lab.reconcile()
+    assert lines(report) == [] and lab.identities() == before
+    ready = next(condition for condition in report.conditions if condition.type == "Ready")
+    assert (ready.status, ready.reason) == (False, "ProgramPinned") and waits in ready.message
+    assert not next(condition for condition in report.conditions if condition.type == "Stalled").status
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
+    assert lab.statuses(pinned)[-1] == ("success", f"1 containers as wanted; waiting {waits}")
+    conf(lab).write_text("mine")
+    assert all(outcome.result == "done" for outcome in lab.reconcile().outcomes) and conf(lab).read_text() == text
+
+    # A commit for another program is not judged by this one: it is neither accepted nor wrong, and the one in force stays.
+    lab.write({"reconciler.yml": "name: prog\nrequires: ==0.3.1\n", "globals.yml": "nonsense: 5\n"})
+    other = lab.push("for another one")
+    report = lab.reconcile()
+    assert report.revision == pinned and report.refusal and report.refusal.reason == "ProgramPinned"
+    lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
+    assert [state for state, _ in lab.statuses(other)] == ["pending"]
+
+    head = f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {ADDRESS}\n"
+    lab.write({"reconciler.yml": 'name: prog\nrequires: ">=0.3.2"\n', "globals.yml": head})
+    lab.push("the pin moves")
+    report = lab.reconcile()
+    assert report.converged and "workers = 5" in conf(lab).read_text()
+    assert all(NEWER in line for line in lines(report)), lines(report)
