@@ -2,17 +2,17 @@
 
 A time alone cannot tell a failure from a slow start. So the patience is a multiple of what the container took before, longer when its own log
 names no error; and it begins anew whenever something moves: the check answers otherwise, or the log says something new. Time in which
-the machine kept everybody waiting counts half.
+the machine kept everybody waiting counts less: some of that is the container's own doing.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-_NAMED, _NAMED_LEAST = 2.5, 15.0  # times what it took, and seconds, when its log names an error
-_SILENT, _SILENT_LEAST = 3.0, 25.0  # when it does not
+_NAMED, _NAMED_LEAST = 2.0, 12.0  # times what it took, and seconds, when its log names an error
+_SILENT, _SILENT_LEAST = 2.75, 25.0  # when it does not
 STEADY = 5.0  # seconds in which nothing may have moved
 _FEWEST = 5  # failures of the check
-_BUSY = 0.5  # of the time in which the machine kept others waiting is not counted
+_BUSY = 0.3  # of the time in which the machine kept others waiting is not counted
 
 
 def patience(usual: float, *, named: bool) -> float:

@@ -21,14 +21,17 @@ def test_the_page_and_a_hook(node: TestNode) -> None:
     with node.daemon() as daemon:
         url = f"http://127.0.0.1:{daemon.wait('daemon.started')[0]['metrics']}"
         daemon.settled()
-        wait_for(
-            lambda: requests.get(f"{url}/status.json", timeout=5).json().get("converged"), "the report on the page"
-        )
+
+        def ready() -> bool:
+            shown = requests.get(f"{url}/status.json", timeout=5).json()
+            return any(c["type"] == "Ready" and c["status"] for c in shown.get("conditions", ()))
+
+        wait_for(ready, "the report on the page")
         status = requests.get(f"{url}/status.json", timeout=5).json()
         assert status["revision"]["commit"] == first
         assert [c["status"] for c in status["conditions"] if c["type"] == "Ready"] == [True]
-        assert any(name in action["line"] for action in status["plan"]["actions"])
         assert status["history"][0]["revision"] == first
+        assert any(name in action["line"] for action in status["history"][0]["actions"])
         assert requests.get(url, timeout=5).headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert "reconciler_condition" in requests.get(f"{url}/metrics", timeout=5).text
         second = node.push_site(name, text="hello again")
