@@ -190,7 +190,8 @@ class _Builder:
     def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
         """How a new client reaches each registrar, by its name."""
         found: dict[str, checks.Provider] = {}
-        for parts in every:
+        # The catalogue's first: what is there twice is said where the site can change it.
+        for parts in sorted(every, key=lambda parts: parts.service.origin != "catalogue"):
             for name, raw in parts.service.section("provides").items():
                 part = self._fields(parts.service, raw, ("provides", name))
                 connection = logins.provider(part)

@@ -108,6 +108,18 @@ def test_two_registrars_need_a_word_which_one_is_meant() -> None:
     assert "db0 provides mariadb@a as well" in found
 
 
+def test_what_is_there_twice_is_said_where_the_site_can_change_it() -> None:
+    own = {
+        f"services/{name}/service.yml": DATABASE.replace("NAME", name).replace("REGISTRAR", "mariadb") for name in "az"
+    }
+    shipped = {"m/service.yml": own["services/a/service.yml"].replace("a:", "m:", 1).replace("[a]", "[m]")}
+    for path, text in own.items():
+        with pytest.raises(SiteInvalid) as caught:
+            render(make_site(shipped, {path: text}), "ctl1", "0" * 40)
+        (found,) = map(str, caught.value.problems)
+        assert found.startswith(path) and "m provides mariadb as well" in found
+
+
 @pytest.mark.parametrize("name", ["mariadb@", "mariadb@A b", "mariadb@{{ x }}", "postgres", "postgres@a", "@a"])
 def test_names_that_are_none(name: str) -> None:
     for providers, said in (((f"'{name}'",), "mariadb"), (("mariadb",), f"'{name}'")):
