@@ -5,7 +5,7 @@ import uuid
 from random import Random
 from typing import Any, Final
 
-from reconciler.render import meter, values
+from reconciler.render import meter, tokens, values
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.operations import FILTERS, Anything, Items, Text, Value, Whole
 
@@ -14,6 +14,23 @@ _PREFIX: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,4}")
 _UNSEEDED: Final = (
     "needs seed=…: without one every rendering would give another result, and a site has to mean the same everywhere"
 )
+
+
+@FILTERS.add("password_hash", carries=True)
+def _password_hash(value: Text, hashtype: Text = "sha512", salt: Anything = None, rounds: Whole = 12) -> str:
+    """The hash of a password, which is made when the file is written: here the password is not known."""
+    if hashtype not in ("bcrypt", "blowfish"):
+        raise FilterError(f"makes bcrypt only, not {hashtype[:40]!r}: password_hash('bcrypt', salt=…)")
+    if salt is None:
+        raise Refused(
+            "needs salt=…: without one every rendering would give another hash (a password of the kind bcrypt_salt)"
+        )
+    if rounds not in tokens.BCRYPT_ROUNDS:
+        raise FilterError(f"takes 4 to 12 rounds, not {rounds}")
+    salted = values.demand(salt)
+    if not isinstance(salted, str) or "$" in salted:
+        raise FilterError("a salt is a text of 22 letters, digits, . and /")
+    return values.limited(tokens.wrap("bcrypt", f"{rounds}${salted}${value}"))
 
 
 @FILTERS.add("to_uuid")

@@ -26,11 +26,16 @@ from reconciler.secret import Secret
 MAX_BOUND: Final = 8 << 20  # bytes of one text with the values of its secrets
 MAX_SECRET: Final = 64 << 10  # bytes that a secret has at most where its length is not known
 HASHES: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+BCRYPT_ROUNDS: Final = range(4, 13)
+_BCRYPT_STEPS: Final = 100_000  # so that a host has twenty of them at most
+_SALT: Final = re.compile(r"[./A-Za-z0-9]{22}")
 _MAX_DEPTH: Final = 8
 
 TOKEN: Final = re.compile(
     r"<<(?:secret:(?P<name>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)"
-    r"|(?P<filter>b64encode|urlencode|to_json|quote|hash-(?:" + "|".join(HASHES) + r")):(?P<inner>[A-Za-z0-9_-]*))>>"
+    r"|(?P<filter>b64encode|urlencode|to_json|quote|bcrypt|hash-(?:"
+    + "|".join(HASHES)
+    + r")):(?P<inner>[A-Za-z0-9_-]*))>>"
 )
 
 
@@ -128,11 +133,36 @@ def _hash(algorithm: str, text: str) -> str:
     return hashlib.new(algorithm, text.encode()).hexdigest()
 
 
+def _bcrypt(text: str) -> str:
+    """`rounds$salt$password`, as `password_hash` of a template put it together."""
+    rounds, _, rest = text.partition("$")
+    salt, dollar, password = rest.partition("$")
+    if not (rounds.isdecimal() and int(rounds) in BCRYPT_ROUNDS and _SALT.fullmatch(salt) and dollar):
+        message = (
+            "bcrypt needs 4 to 12 rounds and a salt of 22 letters, digits, . and / (a password of the kind bcrypt_salt)"
+        )
+        raise Terminal(message, reason=Reason.SecretUnwritable)
+    kept = hashlib.sha256(text.encode()).digest()
+    if kept not in _HASHED:
+        import bcrypt  # a megabyte that few nodes need
+
+        if len(_HASHED) >= _MOST_HASHED:
+            _HASHED.clear()
+        _HASHED[kept] = bcrypt.hashpw(password.encode()[:72], f"$2b${int(rounds):02}${salt}".encode()).decode()
+    return _HASHED[kept]
+
+
+# By the digest of what they are of: one takes a quarter of a second, and files are compared in every pass.
+_HASHED: Final[dict[bytes, str]] = {}
+_MOST_HASHED: Final = 64
+
+
 _OPERATIONS: Final[Mapping[str, Callable[[str], str]]] = {
     "b64encode": lambda text: base64.b64encode(text.encode()).decode(),
     "urlencode": lambda text: quote(text, safe="/"),
     "to_json": quoted,
     "quote": shlex.quote,
+    "bcrypt": _bcrypt,
     **{f"hash-{name}": functools.partial(_hash, name) for name in HASHES},
 }
 
@@ -166,6 +196,7 @@ _GROWTH: Final[Mapping[str, Callable[[int], int]]] = {
     "urlencode": lambda size: 3 * size,
     "to_json": lambda size: 6 * size + 2,
     "quote": lambda size: 5 * size + 2,
+    "bcrypt": lambda _: 60,
     **{f"hash-{name}": lambda _: 128 for name in HASHES},
 }
 
@@ -177,7 +208,7 @@ def _bound_size(text: str, sizes: Mapping[str, int], depth: int) -> int:
     if depth > _MAX_DEPTH:
         raise Refused(f"secret tokens are nested deeper than {_MAX_DEPTH} levels")
     for match in TOKEN.finditer(text):
-        meter.spend(3)
+        meter.spend(_BCRYPT_STEPS if match["filter"] == "bcrypt" else 3)
         if match["name"]:
             total += sizes.get(match["name"], MAX_SECRET)
         else:

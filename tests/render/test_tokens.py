@@ -3,19 +3,22 @@
 import base64
 import hashlib
 import json
+import re
 import shlex
 from urllib.parse import quote
 
+import bcrypt
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.errors import Terminal
+from reconciler.errors import SiteInvalid, Terminal
 from reconciler.render import merge, tokens
 from reconciler.render.ansible import to_json
 from reconciler.render.faults import Refused
 from reconciler.secret import Secret
+from tests.render.sites import file, rendered
 
 values = st.text(max_size=60).filter(lambda text: "<<" not in text)
 # What YAML can hold at all; a password has no lone surrogates, since it comes out of a UTF-8 file.
@@ -128,3 +131,51 @@ def test_a_hand_made_token_binds_or_fails_cleanly() -> None:
         tokens.bound_size(by_hand, {})
     with pytest.raises(Terminal, match="nested deeper"):
         tokens.bind(by_hand, {"x": "1"})
+
+
+# --- bcrypt ------------------------------------------------------------------------------------------------------
+
+
+def hashed(template: str, **secrets: str) -> str:
+    """What a node writes for a template of a site."""
+    body = "passwords: {pw: {kind: random}, salt: {kind: bcrypt_salt}}\ncontainers: {app: {image: x, command: y, files: [{name: f, template: t}]}}"
+    desired = rendered(body, secrets={"pw": "x", "salt": "y"}, templates={"t": template})
+    return tokens.bind(file(desired, "app/f").content, secrets)
+
+
+def test_bcrypt_is_made_when_the_file_is_written() -> None:
+    text = hashed("{{ pw | password_hash('bcrypt', salt=salt, rounds=4) }}", pw="wörd", salt="gVsVnZYBUrHyDmCQrXvXQu")
+    assert text.startswith("$2b$04$gVsVnZYBUrHyDmCQrXvXQu")
+    assert bcrypt.checkpw("wörd".encode(), text.encode())
+    assert not bcrypt.checkpw(b"word", text.encode())
+    long = hashed(
+        "{{ pw | password_hash('bcrypt', salt=salt, rounds=4) }}", pw="x" * 100, salt="gVsVnZYBUrHyDmCQrXvXQu"
+    )
+    assert bcrypt.checkpw(b"x" * 72, long.encode())
+
+
+def test_a_salt_that_is_none_is_told_when_it_is_known() -> None:
+    with pytest.raises(Terminal, match="bcrypt needs 4 to 12 rounds and a salt of 22 letters"):
+        hashed("{{ pw | password_hash('bcrypt', salt=salt) }}", pw="x", salt="short")
+    with pytest.raises(Terminal, match="bcrypt needs 4 to 12 rounds"):
+        tokens.bind(tokens.wrap("bcrypt", "31$gVsVnZYBUrHyDmCQrXvXQu$<<secret:pw>>"), {"pw": "x"})
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ pw | password_hash('bcrypt') }}", "the filter password_hash: needs salt="),
+        ("{{ pw | password_hash('sha512', salt=salt) }}", "makes bcrypt only, not 'sha512'"),
+        ("{{ pw | password_hash('bcrypt', salt=salt, rounds=20) }}", "takes 4 to 12 rounds, not 20"),
+        ("{% for i in range(30) %}{{ (pw ~ i) | password_hash('bcrypt', salt=salt) }}\n{% endfor %}", "steps"),
+    ],
+)
+def test_what_bcrypt_cannot_do_is_told_without_the_secret(template: str, message: str) -> None:
+    with pytest.raises(SiteInvalid, match=re.escape(message)):
+        hashed(template)
+
+
+def test_a_host_writes_a_few_of_them_and_no_token_by_hand_goes_round_that() -> None:
+    token = tokens.wrap("bcrypt", "12$gVsVnZYBUrHyDmCQrXvXQu$<<secret:pw>>")
+    with pytest.raises(SiteInvalid, match="steps"):
+        hashed("\n".join([token] * 30))
