@@ -192,7 +192,8 @@ def test_a_gate_decides_by_evidence(lab: Lab) -> None:
             f"{SLOW}: Could not load nosuch (its health check has failed for "
         )
         wait_for("the old one is back", lambda: (lab.config_root / SLOW / "slow.conf").read_text() == "quick\n")
-        assert ready(lab)[0] == "Quarantined" and "Could not load nosuch" in ready(lab)[1]
+        wait_for("it is in quarantine", lambda: ready(lab)[0] == "Quarantined")
+        assert "Could not load nosuch" in ready(lab)[1]
         history = [json.loads(line) for line in (lab.state / "history.jsonl").read_text().splitlines()]
         taken = next(a for e in history for a in e["actions"] if a["result"] == "rolled-back")
         assert taken["seconds"] < 60, "15 s of evidence, on a busy machine twice as many, and the way back"
