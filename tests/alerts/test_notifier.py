@@ -143,7 +143,7 @@ def test_a_target_that_refuses_is_tried_again_later(
     assert webhook.requests == 1, "not at the next cycle"
     clock.passes(seconds=after)
     assert told(one, DRIFT) and len(webhook.alerts) == 1
-    assert one.statistics.last_reason == "" and one.statistics.waiting == 0
+    assert one.statistics.last_reason is None and one.statistics.waiting == 0
 
 
 @pytest.mark.parametrize("kind", ["nobody listens", "no key", "empty key", "no such address"])
