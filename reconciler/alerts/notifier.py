@@ -7,7 +7,6 @@ daemon.
 """
 
 import json
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +27,8 @@ from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
 from reconciler.system import files, run, walls
+from reconciler.system.background import Worker
+from reconciler.system.pacing import after_failure
 
 log = structlog.get_logger(__name__)
 
@@ -93,28 +94,23 @@ class Notifier:
         self._rules = Rules(settings.source_after, settings.failing_after, settings.suspended_after)
         self._pace = Pace(settings.repeat, settings.settle, settings.per_hour)
         self._lock = FileLock(store.with_suffix(".lock"), mode=0o600)
-        self._changed = threading.Condition()
+        self._worker = Worker("alerts", self._seconds, self._work)
+        self._changed = self._worker.changed
         self._observed: deque[_Observation] = deque(maxlen=_OBSERVATIONS)
         self._pauses: dict[str, _Pause] = {name: _Pause() for name in settings.targets}
         self._statistics = Statistics()
         self._unsaved: Ledger | None = None
         self._next: datetime | None = None
-        self._busy = False
-        self._closed = False
-        self._thread: threading.Thread | None = None
 
     def take(self, report: Report) -> None:
         """Take a report with its conditions in; returns at once."""
         now = self._clock()
         seen = _Observation(alerts_of(report, now, self._rules), coverage(report), now, report.deep)
         with self._changed:
-            if self._closed:
+            if self._worker.closed:
                 return
             self._observed.append(seen)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._worker.wake()
 
     @property
     def statistics(self) -> Statistics:
@@ -129,45 +125,34 @@ class Notifier:
 
     def close(self, timeout: float) -> bool:
         """Flush for at most `timeout` seconds and stop; what is under way is abandoned, and told by the next process."""
-        done = self.flush(timeout) if self._thread else True
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        done = self.flush(timeout) if self._worker.began else True
+        self._worker.close()
         return done
 
     def _idle(self) -> bool:
-        return not self._observed and not self._busy and (self._next is None or self._next > self._clock())
+        seconds = self._seconds()
+        return not self._worker.busy and (seconds is None or seconds > 0)
+
+    def _seconds(self) -> float | None:
+        """Until somebody is to be told something; None when nothing is known to come."""
+        if self._observed:
+            return 0.0
+        return (self._next - self._clock()).total_seconds() if self._next else None
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while self._wait():
-            try:
-                self._step()
-            except Exception as error:  # the thread must outlive whatever a disk or a child does
-                reason = getattr(error, "reason", Reason.InternalError)
-                text = str(error) if isinstance(error, errors.ReconcilerError) else type(error).__name__
-                log.warning("alerts.failed", reason=reason, message=text)
-                with self._changed:
-                    s = self._statistics
-                    self._statistics = replace(s, failed=s.failed + 1, last_reason=reason)
-                    self._next = self._clock() + timedelta(seconds=_FIRST_PAUSE)
-            finally:
-                with self._changed:
-                    self._busy = False
-                    self._changed.notify_all()
-
-    def _wait(self) -> bool:
-        """Wait until there is something to do; False at the end."""
-        with self._changed:
-            while not self._closed:
-                if not self._idle():
-                    self._busy = True
-                    return True
-                # An hour at most: the time of day may be set.
-                seconds = min((self._next - self._clock()).total_seconds(), 3600.0) if self._next else None
-                self._changed.wait(seconds)
-            return False
+        try:
+            self._step()
+        except Exception as error:  # the thread must outlive whatever a disk or a child does
+            reason, text = Reason.InternalError, type(error).__name__
+            if isinstance(error, errors.ReconcilerError):
+                reason, text = error.reason, str(error)
+            log.warning("alerts.failed", reason=reason, message=text)
+            with self._changed:
+                s = self._statistics
+                self._statistics = replace(s, failed=s.failed + 1, last_reason=reason)
+                self._next = self._clock() + timedelta(seconds=_FIRST_PAUSE)
 
     def _step(self) -> None:
         """Take in what was observed, then tell each target what it should hear, and see when to come back."""
@@ -183,7 +168,7 @@ class Notifier:
                         book, seen.alerts, seen.seen, seen.at, identity=self._identity, deep=seen.deep
                     )
                 for name, target in self._settings.targets.items():
-                    if not self._closed:
+                    if not self._worker.closed:
                         book = self._tell(name, target, book)
                 now = self._clock()
                 book = ledger.tidied(book, self._settings.targets.keys(), now, self._pace)
@@ -209,7 +194,7 @@ class Notifier:
     def _tell(self, name: str, target: AlertTarget, book: Ledger) -> Ledger:
         """Tell one target what is due; returns what is to be remembered."""
         pause = self._pauses[name]
-        while not self._closed and not (pause.until and pause.until > self._clock()):
+        while not self._worker.closed and not (pause.until and pause.until > self._clock()):
             now = self._clock()
             room = min(ledger.room(book, name, now, self._pace), _BATCH)
             size = 1 if target.kind in _SINGLE else messages.GROUP
@@ -258,12 +243,9 @@ class Notifier:
             pause.until, pause.failures, pause.said = None, 0, ""
             return
         pause.failures += 1
-        longest = min(_FIRST_PAUSE * 2.0 ** min(pause.failures - 1, 10), _LONGEST_PAUSE)
-        seconds = self._random.uniform(longest / 2, longest)
+        seconds = _REFUSED_PAUSE
         if isinstance(failure, errors.Transient):
-            seconds += failure.retry_after or 0.0
-        else:
-            seconds = _REFUSED_PAUSE
+            seconds = after_failure(_FIRST_PAUSE, pause.failures, _LONGEST_PAUSE, failure.retry_after, self._random)
         pause.until = self._clock() + timedelta(seconds=seconds)
         if pause.said != str(failure):
             pause.said = str(failure)

@@ -8,7 +8,6 @@ in between asks the forge by name before posting again, and so does who finds no
 import contextlib
 import json
 import re
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +22,8 @@ from reconciler import errors
 from reconciler.forge.api import Poster, State, Status
 from reconciler.reasons import Reason
 from reconciler.system import files
+from reconciler.system.background import Worker
+from reconciler.system.pacing import after_failure
 
 log = structlog.get_logger(__name__)
 
@@ -144,7 +145,8 @@ class StatusReporter:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - spreads requests, hides nothing
         self._jitter = jitter
-        self._changed = threading.Condition()
+        self._worker = Worker("status-reporter", self._seconds, self._step, longest=60.0)
+        self._changed = self._worker.changed
         # By context and commit: a refused commit and the one that is enforced each have something to say.
         self._queue: OrderedDict[tuple[str, str], _Item] = OrderedDict()
         self._statistics = Statistics()
@@ -152,8 +154,6 @@ class StatusReporter:
         self._failures = 0
         self._busy = False
         self._hurry = False
-        self._closed = False
-        self._thread: threading.Thread | None = None
 
     def submit(self, status: Status, ref: str, key: str | None = None) -> None:
         """Report `status` on branch `ref` when it is news; returns at once.
@@ -163,7 +163,7 @@ class StatusReporter:
         leave a pipeline running for ever, and GitLab does not change the text of a pending status.
         """
         with self._changed:
-            if self._closed:
+            if self._worker.closed:
                 return
             place = (status.context, status.commit)
             waiting = self._queue.get(place)
@@ -175,10 +175,7 @@ class StatusReporter:
                 return  # what waits says the same, and it was said first
             self._queue[place] = _Item(status, ref, same, due, held)
             self._drop_oldest(status.context)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="status-reporter", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._worker.wake()
 
     @property
     def statistics(self) -> Statistics:
@@ -200,9 +197,8 @@ class StatusReporter:
         """Flush for at most `timeout` seconds and stop. True when nothing is left. A request under way is abandoned."""
         done = self.flush(timeout)
         with self._changed:
-            self._closed = True
+            self._worker.close()
             self._queue.clear()
-            self._changed.notify_all()
         return done
 
     def _drop_oldest(self, context: str) -> None:
@@ -211,31 +207,28 @@ class StatusReporter:
         for place in waiting[:-_COMMITS_KEPT]:
             del self._queue[place]
 
-    def _run(self) -> None:
-        while (item := self._next()) is not None:
-            try:
-                posted = self._report(item)
-            except Exception as error:  # the thread must outlive whatever a forge or a disk does
-                self._failed(item, error)
-            else:
-                self._done(posted)
-
-    def _next(self) -> _Item | None:
-        """Wait for the first item that is due; None at the end."""
+    def _step(self) -> None:
         with self._changed:
-            while not self._closed:
-                now = self._clock()
-                if self._queue:
-                    place, item = min(self._queue.items(), key=lambda pair: self._due(pair[1]))
-                    due = max(self._hold_until, self._due(item))
-                    if due <= now:
-                        del self._queue[place]
-                        self._busy = True
-                        return item
-                    self._changed.wait(min(due - now, 60.0))
-                else:
-                    self._changed.wait()
+            if not self._queue:
+                return  # closed meanwhile
+            place = self._first()
+            item = self._queue.pop(place)
+            self._busy = True
+        try:
+            posted = self._report(item)
+        except Exception as error:  # the thread must outlive whatever a forge or a disk does
+            self._failed(item, error)
+        else:
+            self._done(posted)
+
+    def _seconds(self) -> float | None:
+        """Until the first item is due; None when nothing waits."""
+        if not self._queue:
             return None
+        return max(self._hold_until, self._due(self._queue[self._first()])) - self._clock()
+
+    def _first(self) -> tuple[str, str]:
+        return min(self._queue, key=lambda place: self._due(self._queue[place]))
 
     def _due(self, item: _Item) -> float:
         return item.due if item.held or not self._hurry else float("-inf")
@@ -303,7 +296,7 @@ class StatusReporter:
             if isinstance(error, errors.Transient) or reason in (Reason.ForgeForbidden, Reason.ForgeMisconfigured):
                 # The same would happen to every other context.
                 self._hold_until = self._clock() + pause
-            if reason != Reason.ForgeLimitReached and not self._closed:
+            if reason != Reason.ForgeLimitReached and not self._worker.closed:
                 item = self._queue.setdefault((item.status.context, item.status.commit), item)
                 item.due, item.held = self._clock() + pause, True
             self._changed.notify_all()
@@ -314,8 +307,7 @@ class StatusReporter:
         """Seconds until the next try after `error`."""
         if not isinstance(error, errors.Transient):
             return _REFUSED_PAUSE
-        longest = min(_FIRST_BACKOFF * 2.0 ** min(self._failures - 1, 10), _LONGEST_BACKOFF)
-        return (error.retry_after or 0.0) + self._random.uniform(longest / 2, longest)
+        return after_failure(_FIRST_BACKOFF, self._failures, _LONGEST_BACKOFF, error.retry_after, self._random)
 
 
 def _is_news(item: _Item, known: _Entry) -> bool:

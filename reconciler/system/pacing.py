@@ -8,6 +8,12 @@ def doubled(first: float, failures: int, longest: float) -> float:
     return min(first * 2.0 ** min(max(failures, 1) - 1, 40), longest)
 
 
+def after_failure(first: float, failures: int, longest: float, retry_after: float | None, random: Random) -> float:
+    """The pause that `doubled` says, less up to a half at random, on top of what the other side asked for."""
+    full = doubled(first, failures, longest)
+    return (retry_after or 0.0) + random.uniform(full / 2, full)
+
+
 class Backoff:
     """Doubles the pause with each failure in a row, from `first` seconds up to `longest`, less up to the share `spread` at random.
 
