@@ -312,11 +312,12 @@ def test_the_last_words_of_a_container_are_read_through_no_link(lab: Place, clie
     """What it binds became a link to the host's files while it ran; its log is quoted in reports."""
     for name in ("logs", "secret"):
         (lab.root / name).mkdir()
-    (lab.root / "secret/a.log").write_text("the host's own")
     lab.tighten(f'base = "kolla"\nbinds = ["{lab.root}/logs"]\n')
     (lab.root / "logs/real").mkdir()
-    (lab.root / "logs/real/a.log").write_text("fine")
     assert lab.ask(f"rt-word-a\nvolumes: ['{lab.root}/logs/real:/log']\nlog_files: [/log/*.log]").converged
+    # Only what was written since it was started counts.
+    (lab.root / "logs/real/a.log").write_text("fine")
+    (lab.root / "secret/a.log").write_text("the host's own")
     target = lab.target()
     container = target.desired.containers[0]
     assert "fine" in lab.node.engine.last_words(container)
