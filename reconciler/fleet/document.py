@@ -1,8 +1,9 @@
 """What the page of a fleet shows, as JSON-able values. Pure. It holds what hosts would post as commit statuses, and no more."""
 
+from collections.abc import Collection
 from typing import Any
 
-from reconciler.fleet.judge import STATES, View
+from reconciler.fleet.judge import STATES, View, differing
 from reconciler.fleet.reporter import Round
 from reconciler.text import printable
 
@@ -34,6 +35,7 @@ def fleet_document(found: Round | None, site: str = "") -> dict[str, Any]:
     if found.fleet is None or found.whole is None:
         return document
     whole = found.whole
+    others = {one.member.host for one in differing(found.views)}
     state = {"success": "converged", "failed": "failed", "pending": "waiting"}[whole.state]
     document |= {
         "site": found.fleet.site,
@@ -44,7 +46,7 @@ def fleet_document(found: Round | None, site: str = "") -> dict[str, Any]:
         "counts": dict(whole.counts),
         "stale": sum(1 for one in found.views if one.stale),
         "mode": "one status per group" if found.fleet.aggregated else "one status per host",
-        "hosts": [_host(one) for one in sorted(found.views, key=lambda one: _ORDER.index(one.state))],
+        "hosts": [_host(one, others) for one in sorted(found.views, key=lambda one: _ORDER.index(one.state))],
     }
     return document
 
@@ -63,8 +65,10 @@ def _problem(found: Round) -> dict[str, str] | None:
     return None
 
 
-def _host(one: View) -> dict[str, Any]:
+def _host(one: View, others: Collection[str]) -> dict[str, Any]:
+    """`others` run another program than most: theirs is named."""
     return {
+        "program": f"reconciler {one.program} ({one.catalogue[:12]})" if one.member.host in others else "",
         "host": one.member.host,
         "group": one.member.group,
         "state": one.state,

@@ -46,6 +46,8 @@ class View:
     stale: bool = False
     since: datetime | None = None
     status: StatusText | None = None
+    program: str = ""  # the version of this program that runs there, and
+    catalogue: str = ""  # the digest of its catalogue; "" where nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def view(member: Member, answer: Answer, seen: datetime | None, head: str, now: 
         message = f"its newest report is {_ago(age)} old: does a pass hang there?"
         return View(member, "unknown", Reason.ReportStale, message, said.commit, said.at, stale=True)
     found = _at_head(said, head)
-    return replace(found, member=member, commit=said.commit, at=said.at)
+    program, catalogue = said.program, said.catalogue
+    return replace(found, member=member, commit=said.commit, at=said.at, program=program, catalogue=catalogue)
 
 
 def _at_head(said: Statement, head: str) -> View:
@@ -98,6 +101,14 @@ def _at_head(said: Statement, head: str) -> View:
     if state == "converged" and (said.busy or said.commit != head):
         return View(nobody, "waiting", Reason.Progressing, "a pass is under way", status=None)
     return View(nobody, state, status.reason or said.reason, status.description, status=status)
+
+
+def differing(views: Iterable[View]) -> tuple[View, ...]:
+    """Hosts that run another version of this program, or another catalogue, than most that are known to."""
+    known = [found for found in views if found.program]
+    tally = Counter((found.program, found.catalogue) for found in known)
+    most = max(tally, key=lambda made: (tally[made], made), default=None)
+    return tuple(found for found in known if (found.program, found.catalogue) != most)
 
 
 def overdue(found: View, now: datetime, patience: float) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter as Tally
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
 
-from reconciler.fleet.judge import STATES
+from reconciler.fleet.judge import STATES, differing
 from reconciler.fleet.reporter import Round
 from reconciler.forge import StatusReporter
 from reconciler.reasons import Reason
@@ -31,6 +31,11 @@ class Metrics:
             "reconciler_fleet_unknown_hosts",
             "Hosts without a report that counts, by why.",
             ["reason"],
+            registry=registry,
+        )
+        self.differing = Gauge(
+            "reconciler_fleet_differing_hosts",
+            "Hosts that run another version of this program, or another catalogue, than most.",
             registry=registry,
         )
         self.seconds = Histogram(
@@ -69,6 +74,7 @@ class Metrics:
         counts = found.whole.counts if found.whole else {}
         for state in STATES:
             self.hosts.labels(state).set(counts.get(state, 0))
+        self.differing.set(len(differing(found.views)))
         self.missing.clear()
         for reason, count in Tally(one.reason for one in found.views if one.state == "unknown").items():
             self.missing.labels(reason or Reason.Unknown).set(count)

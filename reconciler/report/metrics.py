@@ -89,6 +89,12 @@ class Metrics:
         self.revision = Gauge(
             "reconciler_revision_info", "The revision in force.", ["site", "host", "revision"], registry=registry
         )
+        self.program = Gauge(
+            "reconciler_program_info",
+            "The version of this program, and the first digits of its catalogue's digest.",
+            ["site", "host", "version", "catalogue"],
+            registry=registry,
+        )
         self.errors = Counter("reconciler_errors", "Errors by where and why.", ["api", "reason"], registry=registry)
         self.actions = Counter("reconciler_actions", "Actions carried out.", ["verb", "result"], registry=registry)
         self.containers = Gauge("reconciler_managed_containers", "Containers wanted on this host.", registry=registry)
@@ -133,6 +139,10 @@ class Metrics:
         self.revision.clear()
         if report.revision:
             self.revision.labels(printable(report.site), printable(report.host), report.revision).set(1)
+        self.program.clear()
+        if report.program:
+            made = (report.program, report.catalogue[:12])
+            self.program.labels(printable(report.site), printable(report.host), *made).set(1)
         self.containers.set(report.containers)
         for outcome in report.outcomes:
             self.actions.labels(outcome.action.verb.value, outcome.result).inc()

@@ -13,7 +13,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FIRST, _LAST = 2020, 2999  # years
 _STATUSES = 4
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_PROGRAM, _CATALOGUE = re.compile(r"[0-9A-Za-z.+!_-]{0,64}"), re.compile(r"([0-9a-f]{64})?")
 _INTERRUPTIONS = 300  # containers
 _LONGEST, _MOST_TIMES = 86_400.0, 1000  # seconds of an interruption; times that one was measured
 _ARMOR = b"-----BEGIN SSH SIGNATURE-----"
@@ -55,10 +56,15 @@ class Statement:
     reason: Reason | None = None  # of the condition Ready
     busy: bool = False
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)  # by container: how long one is felt
+    program: str = ""  # the version of this program that runs there, and
+    catalogue: str = ""  # the digest of its catalogue
 
     def status(self, commit: str) -> StatusText | None:
         """What the host says about a commit."""
         return next((status for status in self.statuses if status.commit == commit), None)
+
+
+_FIELDS = frozenset(item.name for item in fields(Statement))
 
 
 def statement(
@@ -73,7 +79,18 @@ def statement(
     reason = ready.reason if ready else None
     felt = dict(sorted((interruptions or {}).items())[:_INTERRUPTIONS])
     busy = busy_at is not None
-    return Statement(report.site, report.host, busy_at or ended, report.revision, texts, reason, busy, felt)
+    return Statement(
+        report.site,
+        report.host,
+        busy_at or ended,
+        report.revision,
+        texts,
+        reason,
+        busy,
+        felt,
+        report.program,
+        report.catalogue,
+    )
 
 
 def encode(said: Statement) -> bytes:
@@ -126,7 +143,9 @@ def decode(line: bytes) -> Statement:
         if (kind, version) != (_KIND, _VERSION):
             other = printable(f"{kind!r}, version {version!r}", limit=80)
             raise _malformed(f"it is of kind {other}: that of another version of this program")
-        said = from_json(Statement, content)
+        # A newer version may say more: who does not know it need not.
+        known = {name: value for name, value in content.items() if name in _FIELDS}
+        said = from_json(Statement, known)
         wrong = _unsound(said)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise _malformed(f"its content is of another shape ({type(error).__name__})") from None
@@ -178,9 +197,11 @@ def _no_number(text: str) -> Any:
 
 def _unsound(said: Statement) -> str:
     """What is wrong with a statement; "" when nothing is. First match wins."""
-    names = (said.site, said.host, said.commit)
+    names = (said.site, said.host, said.commit, said.program, said.catalogue)
     if not all(isinstance(text, str) and len(text) <= _NAME for text in names) or not isinstance(said.busy, bool):
         return "a field of it is of another type, or too long"
+    if not _PROGRAM.fullmatch(said.program) or not _CATALOGUE.fullmatch(said.catalogue):
+        return "it names no version, or no catalogue"
     if not _is_commit(said.commit) or not isinstance(said.reason, Reason | None):
         return "it names no commit, or no reason"
     if not isinstance(said.at, datetime) or said.at.tzinfo is None or not _FIRST <= said.at.year <= _LAST:

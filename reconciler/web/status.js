@@ -169,10 +169,11 @@ function fleet(doc) {
   parts.push(bar(doc.counts), filters(doc));
   const rows = doc.hosts.map((h) => {
     const made = el("div", "row host", el("span", "mono", h.host),
-      el("span", "text", badge(h.state, MOODS[h.state] === "none" ? "" : MOODS[h.state]), h.stale ? [" ", badge("stale", "mild")] : null, " ",
+      el("span", "text", badge(h.state, MOODS[h.state] === "none" ? "" : MOODS[h.state]), h.stale ? [" ", badge("stale", "mild")] : null,
+        h.program ? [" ", badge(h.program, "mild")] : null, " ",
         h.commit ? el("span", "mono soft", short(h.commit)) : null, " ", el("span", "soft", h.message)),
       h.at ? since(h.at, "", " ago") : el("span", "", ""));
-    made.dataset.text = (h.host + " " + h.group + " " + h.message).toLowerCase();
+    made.dataset.text = (h.host + " " + h.group + " " + h.message + " " + h.program).toLowerCase();
     made.dataset.state = h.state;
     made.dataset.group = h.group;
     return made;

@@ -53,7 +53,6 @@ REFUSED: dict[str, dict[str, Any]] = {
     "nothing for a list": {"statuses": None},
     "nothing in a list": {"statuses": [None]},
     "many statuses": {"statuses": status() * 50},
-    "an unknown field": {"owned": True},
     "an unknown field of a status": {"statuses": status(owned=True)},
     "another state": {"statuses": status(state="owned")},
     "a list as a state": {"statuses": status(state=["success"])},
@@ -74,6 +73,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a list of names": {"host": ["n1"]},
     "nothing": {"host": None},
     "another kind": {"kind": {"a": ODD}},
+    "a version of lines": {"program": "0.3.1\nn1 converged"},
+    "a long version": {"program": "1" * 65},
+    "a number as a version": {"program": 1},
+    "no digest of a catalogue": {"catalogue": "../../etc"},
 }  # fmt: skip
 
 
@@ -84,6 +87,12 @@ def test_a_statement_that_is_none(what: str) -> None:
         signed.decode(line("n1", "a" * 40, **changes))
     assert caught.value.reason == "ReportMalformed"
     assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+
+
+def test_a_newer_host_may_say_more_than_this_program_knows() -> None:
+    """Hosts and reporters are not upgraded in one moment."""
+    said = signed.decode(line("n1", "a" * 40, owned=True, program="9.9.1.dev2+g1", catalogue="c" * 64))
+    assert (said.host, said.program, said.catalogue) == ("n1", "9.9.1.dev2+g1", "c" * 64)
 
 
 def test_other_encodings_are_not_guessed() -> None:

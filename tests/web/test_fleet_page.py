@@ -11,6 +11,7 @@ import pytest
 from reconciler.fleet.document import fleet_document
 from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import State, View, aggregate
+from reconciler.fleet.metrics import Metrics
 from reconciler.fleet.reporter import Round
 from reconciler.fleet.reviews.document import reviews_document
 from reconciler.fleet.reviews.queue import Reviewed
@@ -205,6 +206,21 @@ def test_a_reporter_that_knows_nothing_yet(window: Browser) -> None:
             wait_for("the page", lambda: "no commit yet" in window.run(TEXT))
             assert ("GitTimeout" in window.run(TEXT)) is (found is not None)
             assert window.log() == []
+
+
+def test_hosts_with_another_program_than_most_are_marked() -> None:
+    found, odd = sample(), {"ctl1": ("0.3.1", "a" * 64), "net1": ("0.3.2", "c" * 64)}
+    made = {view.member.host: odd.get(view.member.host, ("0.3.2", "b" * 64)) for view in found.views}
+    made["cmp12"] = ("", "")  # unknown is no difference
+    views = tuple(replace(v, program=made[v.member.host][0], catalogue=made[v.member.host][1]) for v in found.views)
+    hosts = {h["host"]: h["program"] for h in fleet_document(replace(found, views=views))["hosts"]}
+    assert {name: text for name, text in hosts.items() if text} == {
+        "ctl1": "reconciler 0.3.1 (aaaaaaaaaaaa)",
+        "net1": "reconciler 0.3.2 (cccccccccccc)",
+    }
+    metrics = Metrics()
+    metrics.take(replace(found, views=views))
+    assert metrics.registry.get_sample_value("reconciler_fleet_differing_hosts") == 2
 
 
 @pytest.mark.parametrize("state", ["converged", "failed"])
