@@ -95,6 +95,8 @@ def _seeded(seed: Any) -> Random:
     if seed is None:
         raise Refused(_UNSEEDED)
     seed = values.demand(seed)
+    if tokens.is_held(seed):
+        raise Refused("cannot be seeded with a secret, because its value is not known here")
     if not isinstance(seed, str | int | float):
         raise FilterError(f"a seed is a text or a number, not {values.kind(seed)}")
     return Random(seed if isinstance(seed, str) else values.bounded(seed))  # noqa: S311  # not for secrets
