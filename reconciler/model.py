@@ -110,6 +110,22 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """When a container or job of one host may change, as seen from the others. One node alone shows it and cannot hold it."""
+
+    name: str
+    after: tuple[str, ...] = ()  # containers and jobs that every host that has them must have finished with
+    at_once: int = 0  # hosts that may change it at the same time; 0: any number
+
+    @property
+    def words(self) -> str:
+        """For a cause."""
+        parts = [f"after {', '.join(self.after)} on every host"] if self.after else []
+        parts += [f"at most {self.at_once} host{'s' if self.at_once > 1 else ''} at once"] if self.at_once else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """Something another system should know: a database, a user, an endpoint. `fields` may hold secret tokens."""
 
@@ -181,6 +197,7 @@ class Desired:
     registrations: tuple[Registration, ...] = ()
     registrars: tuple[Registrar, ...] = ()
     checks: tuple[Check, ...] = ()
+    orders: tuple[Order, ...] = ()  # of containers and jobs of this host, by name
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)

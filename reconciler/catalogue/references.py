@@ -1,5 +1,6 @@
 """Whether services refer only to what exists: services, containers, jobs, groups, templates; and names taken twice."""
 
+import graphlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _needs(service, world)
         problems += _templates(service, world)
         problems += _contributions(service, catalogue)
+        problems += _rollouts(service, world)
         problems += _refusals(service, catalogue)
+    problems += _rollout_circle(catalogue, frozenset(names))
     return list(dict.fromkeys(problems))  # what several containers share is reported once
 
 
@@ -183,6 +186,43 @@ def _needs(service: Service, world: _World) -> list[Problem]:
         for index, name in _texts(provider.get("needs"))
         if name not in world.containers
     ]
+
+
+def _waits(service: Service) -> Iterator[tuple[str, str, Path]]:
+    """What containers and jobs wait for on other hosts: (who, for whom, where that is written)."""
+    for section in ("containers", "jobs"):
+        for name, entry in _entries(service, section):
+            part = entry.get("rollout")
+            for index, other in _texts(part.get("after") if isinstance(part, dict) else None):
+                yield name, other, (section, name, "rollout", "after", index)
+
+
+def _rollouts(service: Service, world: _World) -> list[Problem]:
+    known = world.containers | world.jobs
+    return [
+        _unknown(service, path, "container or job", other, known)
+        for _, other, path in _waits(service)
+        if other not in known
+    ]
+
+
+def _rollout_circle(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
+    """Containers and jobs whose hosts would wait for each other for ever, reported where one of the services `names` says so."""
+    waits: dict[str, set[str]] = {}
+    places: dict[str, tuple[str, Place]] = {}
+    for service in catalogue.services.values():
+        for name, other, path in _waits(service):
+            waits.setdefault(name, set()).add(other)
+            places.setdefault(name, (service.name, service.document.place(path)))
+    try:
+        graphlib.TopologicalSorter({name: sorted(others) for name, others in sorted(waits.items())}).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1]
+        involved = [places[name] for name in circle if name in places and places[name][0] in names]
+        if involved:
+            message = f"hosts would wait for each other for ever: {' → '.join(reversed(circle))}"
+            return [involved[0][1].problem(message, "take one of them out of a rollout's `after`")]
+    return []
 
 
 def _refusals(service: Service, catalogue: Catalogue) -> list[Problem]:

@@ -256,6 +256,9 @@ class Draft:
         risks: tuple[Hazard, ...] = (),
     ) -> Action:
         more = self.felt(verb, container)
+        order = next((order.words for order in self.desired.orders if order.name == container.name), "")
+        if order and not drift and verb in (Verb.CREATE, Verb.REPLACE, Verb.RESTART, Verb.RUN):
+            cause = f"{cause} ({order})"
         pull = (
             (f"{Verb.PULL}:{container.image}",) if verb in (Verb.CREATE, Verb.REPLACE, Verb.RUN, Verb.VALIDATE) else ()
         )

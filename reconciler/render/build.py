@@ -12,7 +12,7 @@ from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Check, Container, Desired, File, Job, Mount, Registrar, Registration, shared_with
+from reconciler.model import Check, Container, Desired, File, Job, Mount, Order, Registrar, Registration, shared_with
 from reconciler.options import rules
 from reconciler.registrations import kinds
 from reconciler.render import checks, containers, files, jobs, logins, placement, register, repeat, tokens
@@ -58,6 +58,7 @@ class _Parts:
     specs: dict[str, Container] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     implicit: set[str] = field(default_factory=set)  # jobs that say nothing of `before`
+    job_fields: dict[str, Fields] = field(default_factory=dict)  # of jobs on this host
     named: dict[str, list[str]] = field(default_factory=dict)  # key of a repeated entry → those on this host
 
 
@@ -100,6 +101,7 @@ class _Builder:
             registrations=tuple(sorted(registrations, key=lambda registration: registration.id)),
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
             checks=probes,
+            orders=self._orders(every),
             addresses=dict(host.addresses),
             secrets=secrets,
             fixed=self._fixed(secrets),
@@ -290,6 +292,7 @@ class _Builder:
                 continue
             elif target in parts.containers:
                 parts.jobs.append(self._job(parts, fields, name, target))
+                parts.job_fields[name] = fields
                 if "before" not in fields:
                     parts.implicit.add(name)
             elif not self._first(service, target):
@@ -328,6 +331,18 @@ class _Builder:
         spec = self._configured(spec, combined, permissions, owner, made, take=runs_on == self.host)
         command = containers.config_command(combined) if spec.kolla else ""
         return jobs.job(fields, name, spec, command, runs_on, service.name, self.site.secrets(self.host))
+
+    def _orders(self, every: list[_Parts]) -> tuple[Order, ...]:
+        """What containers and jobs of this host wait for on others, by name."""
+        found = []
+        for parts in every:
+            own = {**parts.containers, **{job.name: parts.job_fields[job.name] for job in parts.jobs}}
+            for name, fields in own.items():
+                part = fields.below("rollout")
+                order = Order(name, part.texts("after"), part.integer("at_once", 0) or 0)
+                if order.after or order.at_once:
+                    found.append(order)
+        return tuple(sorted(found, key=lambda order: order.name))
 
     # --- order -----------------------------------------------------------------------------------------------------
 

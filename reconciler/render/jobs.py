@@ -14,10 +14,10 @@ from reconciler.site import SecretName
 # What a job does not take from its container: they are about something that keeps running.
 _NOT_TAKEN: Final = (
     "enabled", "group", "healthcheck", "files", "permissions", "config_directory", "depends_on", "restart_policy", "reload", "validate",
-    "rollback", "stability", "start_timeout", "log_files", "labels", "ports",
+    "rollback", "rollout", "stability", "start_timeout", "log_files", "labels", "ports",
 )  # fmt: skip
 _ADDED: Final = ("environment",)
-_OWN: Final = ("enabled", "container", "files", "permissions", "inputs", "creates", "once", "before", "after", "migration",
+_OWN: Final = ("enabled", "rollout", "container", "files", "permissions", "inputs", "creates", "once", "before", "after", "migration",
                "timeout")  # fmt: skip
 
 

@@ -1,0 +1,60 @@
+"""Order across hosts: said in service.yml, checked, part of desired state, and shown beside the cause of a change."""
+
+import pytest
+
+from reconciler.errors import SiteInvalid
+from reconciler.model import Actual, Desired, Memory, Order, Verb
+from reconciler.plan import Basis, diff
+from tests.render.sites import rendered
+
+BODY = """
+groups: {control: [], compute: []}
+containers:
+  server: {image: x, command: y, group: control, rollout: {after: [expand], at_once: 1}}
+  agent: {image: x, command: y, group: compute, rollout: {after: [server]}}
+  plain: {image: x, command: y}
+jobs:
+  expand: {container: server, before: []}
+  contract: {container: server, before: [], rollout: {after: [server, agent]}}
+"""
+
+
+def test_the_order_is_part_of_desired_state() -> None:
+    assert rendered(BODY).orders == (Order("contract", ("server", "agent")), Order("server", ("expand",), 1))
+    assert rendered(BODY, host="cmp1").orders == (Order("agent", ("server",)),)
+
+
+def test_a_plan_shows_it_beside_the_cause() -> None:
+    desired: Desired = rendered(BODY)
+    basis = Basis(
+        {one.path: one.content.encode() for one in desired.files},
+        part_digest={one.name: one.image for one in desired.containers},
+    )
+    causes = {
+        action.target: action.cause
+        for action in diff(desired, Actual({}, {}, {}), Memory(), basis).actions
+        if action.verb in (Verb.CREATE, Verb.RUN)
+    }
+    assert causes["server"].endswith(" (after expand on every host, at most 1 host at once)")
+    assert causes["contract"].endswith(" (after server, agent on every host)")
+    assert "on every host" not in causes["plain"] + causes["expand"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("after: [server]}", "after: [servers]}"),
+            "6:67: unknown container or job 'servers' (did you mean 'server'?)",
+        ),
+        (("after: [expand], ", "after: [agent], "), "hosts would wait for each other for ever: "),
+        (("after: [expand], ", "after: [server], "), "hosts would wait for each other for ever: server → server"),
+        (("at_once: 1", "at_once: 0"), "must be at least 1, is 0"),
+        (("at_once: 1", "at_one: 1"), "unknown key 'at_one' (did you mean 'at_once'?)"),
+    ],
+)
+def test_what_could_never_be_held_is_said(change: tuple[str, str], message: str) -> None:
+    assert change[0] in BODY
+    with pytest.raises(SiteInvalid) as caught:
+        rendered(BODY.replace(*change))
+    assert any(message in str(problem) for problem in caught.value.problems), caught.value.problems
