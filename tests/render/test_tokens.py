@@ -7,7 +7,7 @@ import re
 import shlex
 from urllib.parse import quote
 
-import bcrypt  # type: ignore[import-not-found]
+import bcrypt
 import pytest
 import yaml
 from hypothesis import given, settings
