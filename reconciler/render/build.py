@@ -322,7 +322,7 @@ class _Builder:
         spec = dataclasses.replace(spec, mounts=(*taken, *added.values()), healthcheck=None)
         directory = name.replace("_", "-")
         owner = files.Owner(name, directory, service.name, spec.kolla, (target, name), self.site, self.host)
-        own = fields.each("files")
+        own = [*fields.each("files"), *jobs.secret_environment(fields, combined)]
         names = {entry.text("name") for entry in own}
         inherited = [entry for entry in below.each("files") if entry.text("name") not in names]
         made = files.make([*inherited, *own], owner)

@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
+from reconciler.document.keywords import is_expression
 from reconciler.model import Container, Job, to_json
 from reconciler.render import tokens
 from reconciler.render.fields import Fields
@@ -16,8 +18,12 @@ _NOT_TAKEN: Final = (
     "enabled", "group", "healthcheck", "files", "permissions", "config_directory", "depends_on", "restart_policy", "reload", "validate",
     "rollback", "rollout", "stability", "start_timeout", "log_files", "labels", "ports",
 )  # fmt: skip
+_ENVIRONMENT: Final = "/run/reconciler/environment"
+_READING: Final = f'. {_ENVIRONMENT} && exec "$@"'
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDED: Final = ("environment",)
-_OWN: Final = ("enabled", "rollout", "container", "files", "permissions", "inputs", "creates", "once", "before", "after", "migration",
+_OWN: Final = ("enabled", "rollout", "secret_environment", "container", "files", "permissions", "inputs", "creates", "once",
+               "before", "after", "migration",
                "timeout")  # fmt: skip
 
 
@@ -35,6 +41,37 @@ def combined(job: Fields, container: Fields) -> Fields:
         else:
             raw[key] = value
     return Fields(raw, job.scope, job.document, job.path, job.problems)
+
+
+def secret_environment(job: Fields, combined: Fields) -> list[Fields]:
+    """The file with the variables that hold secrets, which the job's command reads before it starts; none where it has none.
+
+    What is in `environment` the engine shows to everybody who may ask it.
+    """
+    if "secret_environment" not in job:
+        return []
+    part = job.below("secret_environment")
+    variables, lines = part.below("variables"), []
+    for name in variables.raw:
+        value = variables.text(name, secret=True)
+        if not _NAME.fullmatch(name) or is_expression(value):
+            variables.problem(name, f"{name} is not a variable of an environment", "a name of letters, digits and _")
+            continue
+        lines.append(f"export {name}={tokens.apply('quote', value)}\n")
+    command = combined.words("command")
+    if command:
+        combined.raw = {**combined.raw, "command": ["bash", "-c", _READING, "--", *command]}
+    else:
+        part.problem(None, "secrets reach a job through its command, and it says none", "say its `command`")
+    entry = {
+        "name": "secret-environment",
+        "content": "".join(lines),
+        "destination": _ENVIRONMENT,
+        "owner": part.text("owner", "root"),
+        "perm": "0600",
+        "format": "text",
+    }
+    return [Fields(entry, job.scope, job.document, part.path, job.problems, True)]
 
 
 def inputs_digest(spec: Container, command: str, inputs: list[Any], secrets: Mapping[str, SecretName]) -> str:

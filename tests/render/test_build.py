@@ -1,6 +1,7 @@
 """Desired state out of small services: containers, files, jobs, registrations, frontends, and every problem at once."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from reconciler.errors import SiteInvalid
 from reconciler.model import Desired, Healthcheck, Mount, Reload, Ulimit, from_json, to_json
-from reconciler.render import World, bind_tree, digest, render, render_tree
+from reconciler.render import World, bind_tree, digest, render, render_tree, tokens
 from tests.render.sites import container, file, job, make_site, one_service, rendered
 from tests.support import sealed
 
@@ -466,6 +467,50 @@ def test_only_the_owner_has_the_files_of_a_cluster_job() -> None:
     assert job(desired, "app_first").owner == "ctl2"
     assert not [path for path in render_tree(desired) if path.startswith("app-db-sync/")]
     assert not render(jobs_site(), "cmp1", "r").jobs
+
+
+def test_secrets_reach_a_job_through_a_file() -> None:
+    body = """
+    passwords: {pw: {kind: random}}
+    containers: {app: {image: x, command: y, environment: {A: "1"}}}
+    jobs:
+      sync:
+        container: app
+        command: openstack user list --name 'a b'
+        secret_environment: {owner: app, variables: {OS_PASSWORD: "{{ pw }}", OS_NAME: "it's", PORT: 5000}}
+    """
+    desired = rendered(body, secrets={"pw": "x"})
+    made = file(desired, "sync/secret-environment")
+    assert tokens.bind(made.content, {"pw": "a'b $c"}) == (
+        "export OS_PASSWORD='a'\"'\"'b $c'\nexport OS_NAME='it'\"'\"'s'\nexport PORT=5000\n"
+    )
+    assert made.secrets == ("pw",)
+    config = json.loads(file(desired, "sync/config.json").content)
+    assert shlex.split(config["command"]) == [
+        *("bash", "-c", '. /run/reconciler/environment && exec "$@"', "--"),
+        *("openstack", "user", "list", "--name", "a b"),
+    ]
+    (entry,) = config["config_files"]
+    assert (entry["dest"], entry["owner"], entry["perm"]) == ("/run/reconciler/environment", "app", "0600")
+    assert "OS_PASSWORD" not in job(desired, "sync").container.environment
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("OS_PASSWORD", "OS-PASSWORD"), "OS-PASSWORD is not a variable of an environment"),
+        (("command: z, ", "command: '', "), "secrets reach a job through its command, and it says none"),
+    ],
+)
+def test_a_jobs_secrets_that_could_not_arrive_are_refused(change: tuple[str, str], message: str) -> None:
+    body = (
+        "passwords: {pw: {kind: random}}\ncontainers: {app: {image: x, command: y}}\n"
+        'jobs: {sync: {container: app, command: z, secret_environment: {variables: {OS_PASSWORD: "{{ pw }}"}}}}\n'
+    )
+    assert change[0] in body
+    with pytest.raises(SiteInvalid) as caught:
+        rendered(body.replace(*change), secrets={"pw": "x"})
+    assert any(message in str(problem) for problem in caught.value.problems)
 
 
 def test_a_jobs_inputs_are_not_its_files() -> None:
