@@ -8,19 +8,25 @@ from reconciler.catalogue import Catalogue, Service
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
+from reconciler.registrations import kinds
 from reconciler.render import placement, repeat
 from reconciler.render.ansible import to_bool
 from reconciler.render.faults import FilterError
 from reconciler.render.repeat import Instance, Path
 from reconciler.render.view import World
 
-_SECTIONS: Final = {"frontends": "frontends", "scrape_targets": "scrape", "log_inputs": "logs"}
+_SECTIONS: Final = {
+    "frontends": "frontends",
+    "scrape_targets": "scrape",
+    "log_inputs": "logs",
+    "registered_databases": "registrations",
+}
 
 Entry = dict[str, Any]
 
 
 def names(catalogue: Catalogue) -> dict[str, Mapping[str, Any]]:
-    """Everything that templates see of all services at once, with what `collects` says of it; nothing of the three that are always there."""
+    """Everything that templates see of all services at once, with what `collects` says of it; nothing of those that are always there."""
     return {**{name: {} for name in _SECTIONS}, **catalogue.collections()}
 
 
@@ -28,9 +34,11 @@ def collect(world: World, host: str, name: str) -> list[Entry]:
     """The value of one of `names` on a host, sorted by name. Raises SiteInvalid with all problems of all entries.
 
     Every entry is what its service says, evaluated on `host`, plus `name` and `service`, and:
-    - a frontend: `mode`, `external`, `port`, `listen_port`, `active_passive`, `tls_backend` with their defaults, and `members`;
+    - a frontend: `file`, `mode`, `external`, `port`, `listen_port`, `active_passive`, `tls_backend` with their defaults, and
+      `members`;
+    - the databases of a service: `users`, each with `name` and `password`, and `databases` with their names;
     - a scrape target: `path`, `scheme`, and `members`;
-    - a log input: only where the service runs something on `host`.
+    - a log input: `here`, whether its group, or else one that the service has containers in, has `host`.
     A member is `{host, name, address, port, backup}`: inventory name, host name, address on the entry's `network`, and the port as
     that host has it. A contribution with a `group` is there once for every host of it, evaluated there, with `host` and `address`.
     """
@@ -56,6 +64,8 @@ def _entries(world: World, host: str, name: str) -> Iterator[tuple[Service, Path
         content = content if section else content.get(name, {})
         if content and placement.enabled(world, host, service):
             for key, raw in content.items():
+                if section == "registrations" and key.partition(kinds.NAMED)[0] != "mariadb":
+                    continue
                 path = (section, key) if section else ("contributes", name, key)
                 for one in repeat.instances(world, host, service, path, raw):
                     yield service, path, one
@@ -67,7 +77,7 @@ def _made(world: World, host: str, service: Service, path: Path, one: Instance) 
     entry = world.evaluated(host, service, path, one.raw, one.names)
     if not to_bool(entry.pop("enabled", True)):
         return []
-    make = {"frontends": _frontend, "scrape": _scrape, "logs": _log}[path[0]]
+    make = {"frontends": _frontend, "scrape": _scrape, "logs": _log, "registrations": _databases}[path[0]]
     made = make(world, host, service, entry, Ports(service, path, one))
     return [] if made is None else [made]
 
@@ -125,7 +135,9 @@ class Ports:
 
 
 def _frontend(world: World, host: str, service: Service, entry: Entry, ports: Ports) -> Entry:
-    entry = {"mode": "http", "listen_port": entry.get("port"), **entry}
+    groups = placement.listed(entry.get("group"))
+    named = {"file": groups[0] if groups else service.name, "mode": "http", "listen_port": entry.get("port")}
+    entry = {**named, **entry}
     for key in ("external", "active_passive", "tls_backend"):
         entry[key] = bool(to_bool(entry.get(key, False)))
     keys = ("listen_port", "port")
@@ -140,9 +152,23 @@ def _scrape(world: World, host: str, service: Service, entry: Entry, ports: Port
     return {"path": "/metrics", "scheme": "http", **entry, "members": members}
 
 
+def _databases(world: World, host: str, service: Service, entry: Entry, ports: Ports) -> Entry | None:
+    """What a service has in MariaDB, by the service's name."""
+    users, databases = (
+        [item for item in entry.get(key) or () if to_bool(item.get("enabled", True))] for key in ("users", "databases")
+    )
+    if not users and not databases:
+        return None
+    return {
+        "name": service.name,
+        "users": [{"name": user["name"], "password": user.get("password", "")} for user in users],
+        "databases": [database["name"] for database in databases],
+    }
+
+
 def _log(world: World, host: str, service: Service, entry: Entry, ports: Ports) -> Entry | None:
     groups = placement.listed(entry["group"]) if "group" in entry else placement.groups_of(world, host, service)
-    return entry if any(host in world.groups.get(group, ()) for group in groups) else None
+    return {**entry, "here": any(host in world.groups.get(group, ()) for group in groups)}
 
 
 def _members(world: World, entry: Entry, ports: Ports, keys: tuple[str, ...], port: Any) -> list[Entry]:

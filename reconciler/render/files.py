@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -18,6 +18,7 @@ from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import COMMON, Scope, render_text
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
+from reconciler.render.repeat import MAX_ITEMS
 from reconciler.site import Site
 
 _MODE: Final = re.compile(r"0?[0-7][0-7][0145]")
@@ -55,7 +56,7 @@ class Made:
 def make(entries: Iterable[Fields], owner: Owner) -> Made:
     """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
     made = Made()
-    for entry in map(_with_vars, entries):
+    for entry in map(_with_vars, _each(entries)):
         if not entry.flag("enabled", True):
             continue
         name = entry.text("name")
@@ -82,10 +83,23 @@ def _with_vars(entry: Fields) -> Fields:
     return entry.naming({key: entry.below("vars").value(key, secret=True) for key in entry.below("vars").raw})
 
 
+def _each(entries: Iterable[Fields]) -> Iterator[Fields]:
+    """The entries; one with `each` once for every item of that list, as `item` in its expressions and its template."""
+    for entry in entries:
+        if "each" not in entry:
+            yield entry
+            continue
+        items = entry.items("each", secret=True)
+        if len(items) > MAX_ITEMS:
+            entry.problem("each", f"each has {len(items)} items; {MAX_ITEMS} are the limit")
+            continue
+        yield from (entry.naming({"item": item}) for item in items)
+
+
 def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Iterable[Fields]) -> str:
     """Kolla's config.json, keys in Kolla's order."""
     content: dict[str, Any] = {"command": command, "config_files": list(made)}
-    listed = [_permission(entry) for entry in permissions if entry.flag("enabled", True)]
+    listed = [_permission(entry) for entry in _each(permissions) if entry.flag("enabled", True)]
     if listed:
         content["permissions"] = listed
     return to_json(content, 4) + "\n"
@@ -132,7 +146,7 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
         where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "a template"
         entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
         return
-    _add(entry, name, texts, owner, made, how, entry.flag("optional") or bool(folder))
+    _add(entry, name, texts, owner, made, how, entry.flag("optional", bool(folder)))
 
 
 def _named(entry: Fields) -> bool:

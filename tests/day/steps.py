@@ -23,6 +23,8 @@ enable_keepalived: false
 # This machine is small, and its containers may not have more open files than it has.
 default_container_dimensions: {}
 haproxy_max_connections: 2000
+enable_proxysql: false
+enable_fluentd: false
 """
 MORE_CACHE = """\
 memcached_max_memory: 512

@@ -48,7 +48,7 @@ def run(site: oracle.Site, reasons: list[compare.Reason]) -> tuple[list[compare.
     """One site compared, and what stands beside: parts that failed in the oracle, and what ours did not take of the site."""
     rendered = oracle.render(site)
     converted = convert.convert(site, rendered)
-    found = compare.compare(site.name, compare.theirs(rendered), compare.ours(converted, rendered.passwords), reasons)
+    found = compare.compare(site.name, compare.theirs(rendered), compare.ours(converted, converted.secrets), reasons)
     notes = [f"kolla-ansible did not finish: {part}" for part in rendered.incomplete]
     left = [f"not taken over: {name}" for name in converted.left_out]
     return found, [*notes, *left]

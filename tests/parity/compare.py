@@ -340,7 +340,8 @@ def compare(site: str, their: Side, our: Side, reasons: Iterable[Reason] = ()) -
     found = []
     for item in sorted({*their.values, *our.values}):
         role = their.services.get(item.thing, "")
-        service = our.services.get(item.thing) or _home(item.thing, our) or role
+        told = role if _collected(f"/{item.thing.partition(' ')[2]}") else ""
+        service = told or our.services.get(item.thing) or _home(item.thing, our) or role
         left, right = their.values.get(item), our.values.get(item)
         whole = Item(item.host, item.thing, WHOLE)
         alone = (whole in their.values) != (whole in our.values)

@@ -20,6 +20,11 @@ from tests.services.golden import SHIPPED, read
 from tests.support import sealed
 
 OWN = "site_"
+# What is a file of the site with kolla-ansible and a secret with us.
+CERTIFICATES = {
+    "haproxy_external_certificate": "certificates/haproxy.pem",
+    "haproxy_internal_certificate": "certificates/haproxy-internal.pem",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,7 @@ class Converted:
 
     site: site.Site
     left_out: tuple[str, ...]
+    secrets: Mapping[str, Any]  # what the site's secrets are, by our names
 
 
 def convert(given: Site, rendered: Render, shipped: Catalogue | None = None) -> Converted:
@@ -40,11 +46,15 @@ class _Converter:
         self._given = given
         self._listed = rendered.inventory
         self._known = rendered.known
-        self._passwords = rendered.passwords
+        self._passwords = dict(rendered.passwords)
         self._shipped = shipped
         self._left: dict[str, None] = {}
         self._own: dict[str, str] = {}
         self._globals = given.read("globals.yml")
+        self._passwords |= {name: self._globals[name] for name in shipped.passwords() if name in self._globals}
+        for name, path in CERTIFICATES.items():
+            if (given.folder / path).exists():
+                self._passwords[name] = (given.folder / path).read_text().strip()
 
     def converted(self) -> Converted:
         files = {
@@ -58,7 +68,7 @@ class _Converter:
         for path, content in self._given.files():  # type: ignore[assignment]
             if path.startswith("config/") and path not in files:
                 files[path] = self._override(content)  # type: ignore[arg-type]
-        return Converted(self._load(files), tuple(self._left))
+        return Converted(self._load(files), tuple(self._left), self._passwords)
 
     def _load(self, files: dict[str, bytes]) -> site.Site:
         """The site without the overrides that no service of ours reads."""
@@ -80,7 +90,9 @@ class _Converter:
         for name, value in values.items():
             if name in self._shipped.variables:
                 result[name] = value
-            elif name in self._known or name.startswith(("enable_", "ansible_")) or name in self._shipped.passwords():
+            elif name in self._shipped.passwords():
+                continue
+            elif name in self._known or name.startswith(("enable_", "ansible_")):
                 self._left[f"variable {name}"] = None
             else:
                 self._own[name] = OWN + name.removeprefix(OWN)

@@ -188,7 +188,7 @@ def _tags(text: str) -> Keys:
     """Sections that look alike are told apart by what they are about, and only then by their order."""
     root: list[Any] = []
     stack: list[tuple[str, list[Any]]] = [("", root)]
-    for line in re.sub(r"\\\n", " ", text).splitlines():
+    for line in re.sub(r"\\\n|(?<=,)\s*\n", " ", text).splitlines():  # a line that goes on is one
         bare = line.strip()
         if not bare or bare.startswith("#"):
             continue

@@ -710,7 +710,7 @@ containers:
         ["10.0.0.11", "10.0.0.12"],
     )
     assert [entry["name"] for entry in seen("ctl1", "l")] == ["app"]
-    assert seen("cmp1", "l") == []
+    assert [entry["here"] for entry in (*seen("ctl1", "l"), *seen("cmp1", "l"))] == [True, False]
 
 
 def test_a_service_without_a_host_is_not_there() -> None:

@@ -18,6 +18,8 @@ enable_keepalived: false
 enable_openstack_core: false
 enable_keystone: true
 enable_glance: false
+enable_proxysql: false
+enable_fluentd: false
 
 # The machine grants fewer open files than Kolla's default asks for.
 default_container_dimensions: {{}}

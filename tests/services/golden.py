@@ -35,8 +35,11 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
             "keystone-fernet",
             "keystone-ssh",
             "memcached",
+            "etcd",
+            "valkey-server",
+            "valkey-sentinel",
         ),
-        "lb-2": ("haproxy", "keepalived"),
+        "lb-2": ("haproxy", "keepalived", "proxysql", "fluentd"),
         "cmp-1": None,
     },
 }

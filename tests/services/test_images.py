@@ -86,7 +86,7 @@ def test_its_program_takes_the_configuration(
 
 def value(secret: str) -> str:
     """A value for a secret, made now."""
-    if secret == "haproxy_external_certificate":
+    if secret in ("haproxy_external_certificate", "haproxy_internal_certificate"):
         return certificate()
     if secret == "keystone_ssh_key.public_key":
         return "ssh-ed25519 " + secrets.token_hex(34)

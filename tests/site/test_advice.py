@@ -84,7 +84,10 @@ ROWS = {
         {"config/keystone.cnf": None, "config/keystone.conf": "[a]\nb = 1\n"},
     ),
     "an override behind a switch": Row(
-        {"config/keystone/domains/x.conf": "[identity]\n"},
+        {
+            "globals.yml": GLOBALS + "keystone_domain_specific_drivers_enabled: false\n",
+            "config/keystone/domains/x.conf": "[identity]\n",
+        },
         ("no host reads this file", "{{ keystone_domain_specific_drivers_enabled }} is true"),
         {"globals.yml": GLOBALS + "keystone_domain_specific_drivers_enabled: true\n"},
     ),

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/bin/bash -x
 # Starts the API once there is a fernet key to make tokens with.
 set -o errexit -o pipefail
 

@@ -5,7 +5,7 @@ set -o errexit -o nounset -o pipefail
 keys=/etc/keystone/fernet-keys
 incoming=$(runuser --user keystone -- mktemp --directory /tmp/fernet.XXXXXX)
 trap 'rm -rf "$incoming"' EXIT
-if runuser --user keystone -- rsync --archive --timeout=10 --rsh='ssh -p 8023 -o ConnectTimeout=5' \
+if runuser --user keystone -- rsync --archive --timeout=10 --rsh='ssh -o BatchMode=yes -o LogLevel=ERROR -i /var/lib/keystone/.ssh/id_rsa -F /var/lib/keystone/.ssh/config -p 8023 -o ConnectTimeout=5' \
     'keystone@198.51.100.12:'"$keys/" "$incoming/" && [[ -f $incoming/0 ]]; then
     # Key 0 says that there are keys: it comes last.
     for key in $(ls "$incoming" | sort --numeric-sort --reverse); do
@@ -15,7 +15,7 @@ if runuser --user keystone -- rsync --archive --timeout=10 --rsh='ssh -p 8023 -o
     echo "The fernet keys of ctl-b are copied."
     exit 0
 fi
-if runuser --user keystone -- rsync --archive --timeout=10 --rsh='ssh -p 8023 -o ConnectTimeout=5' \
+if runuser --user keystone -- rsync --archive --timeout=10 --rsh='ssh -o BatchMode=yes -o LogLevel=ERROR -i /var/lib/keystone/.ssh/id_rsa -F /var/lib/keystone/.ssh/config -p 8023 -o ConnectTimeout=5' \
     'keystone@198.51.100.13:'"$keys/" "$incoming/" && [[ -f $incoming/0 ]]; then
     # Key 0 says that there are keys: it comes last.
     for key in $(ls "$incoming" | sort --numeric-sort --reverse); do
