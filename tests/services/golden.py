@@ -26,6 +26,22 @@ EXAMPLE = HERE.parents[1] / "site-example"
 CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "one_node": {"aio": None},
     "keys": {"aio": ("barbican-api", "barbican-keystone-listener", "placement-api"), "hsm": ("barbican-worker",)},
+    "compute": {
+        "ctl": (
+            "neutron-dhcp-agent",
+            "neutron-server",
+            "nova-api",
+            "nova-conductor",
+            "nova-map-cell",
+            "openvswitch-setup",
+        ),
+        "cmp": ("nova-compute", "nova-libvirt", "openvswitch-setup"),
+    },
+    "ovn": {
+        "ctl": ("neutron-ovn-metadata-agent", "ovn-nb-db", "ovn-nb-db-create"),
+        "db": ("ovn-nb-db-create", "ovn-sb-db-relay-1"),
+        "cmp": ("ovn-controller", "ovn-setup"),
+    },
     "three_nodes": {
         "ctl-a": (
             "mariadb",
