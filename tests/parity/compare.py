@@ -49,6 +49,7 @@ class Side:
 # --- containers ----------------------------------------------------------------------------------------------------
 
 _PLAIN = ("image", "command", "privileged", "ipc_mode", "pid_mode", "cgroupns_mode")
+_SHIFTS = {"b": 0, "k": 10, "m": 20, "g": 30}  # of the units of a size
 _SETS = ("cap_add", "security_opt", "tmpfs")
 
 
@@ -74,7 +75,8 @@ def _kolla_container(args: Mapping[str, Any]) -> dict[str, str]:
         if name == "ulimits":
             keys |= {f"ulimit/{limit}": f"{pair['soft']} {pair['hard']}" for limit, pair in value.items()}
         else:
-            keys[f"limit/{name}"] = str(value)
+            size = re.fullmatch(r"(\d+)([bkmg])b?", str(value).lower())
+            keys[f"limit/{name}"] = str(int(size[1]) << _SHIFTS[size[2]]) if size else str(value)
     check = args.get("healthcheck") or {}
     if check and check.get("test") not in ("NONE", ["NONE"]):
         test = check["test"]

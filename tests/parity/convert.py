@@ -133,7 +133,8 @@ class _Converter:
             }
         groups = {}
         wanted = self._shipped.groups()
-        for name in dict.fromkeys((*wanted, *(group for groups in wanted.values() for group in groups))):
+        own = [name for name, entry in self._listed.items() if entry.get("vars") and name not in ("_meta", "all")]
+        for name in dict.fromkeys((*wanted, *(group for groups in wanted.values() for group in groups), *own)):
             if name in self._listed:
                 entry = self._listed[name]
                 groups[name] = {"hosts": list(entry.get("hosts", ())), "children": self._children(entry, wanted)}

@@ -118,6 +118,7 @@ def _json(text: str) -> Keys:
     content = json.loads(text)
     if isinstance(content, dict) and "config_files" in content:
         # kolla_set_configs takes a path with and without a slash too many for the same.
+        content["command"] = " ".join(str(content.get("command", "")).split())
         for entry in (*content["config_files"], *content.get("permissions", ())):
             entry.update({key: posixpath.normpath(entry[key]) for key in ("source", "dest", "path") if key in entry})
     return dict(_flat(content, ""))

@@ -34,6 +34,15 @@ SAME = {
         "scrape_configs:\n- job_name: a\n  x: [1]\n- job_name: b\n",
         "scrape_configs: [{job_name: b}, {x: [1], job_name: a}]",
     ),
+    "logrotate.conf": (
+        'weekly\n"/a/*.log"\n{\n  postrotate\n}\n"/b" {\n}\n',
+        '"/b"\n{\n}\n"/a/*.log" {\npostrotate\n}\nweekly\n',
+    ),
+    "advanced.config": ("[\n  {kernel, [{a, {10, 0, 0, 1}}]}\n].", "[\n{kernel,[{a,{10,0,0,1}}]}\n]."),
+    "cron/config.json": (
+        '{"command": "a  b", "config_files": [{"source": "/x/d/", "dest": "/etc//d"}]}',
+        '{"command": "a b", "config_files": [{"source": "/x/d", "dest": "/etc/d"}]}',
+    ),
     "start.sh": ("#!/bin/bash\n\n# says why\nexec  a", "#!/bin/bash\nexec a\n"),
 }
 

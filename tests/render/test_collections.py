@@ -8,6 +8,7 @@ from reconciler.errors import SiteInvalid
 from reconciler.model import Desired
 from reconciler.render import render
 from tests.render.sites import container, file, job, make_site, rendered
+from tests.support import sealed
 
 RELAYS = """
 groups: {control: [], compute: []}
@@ -204,3 +205,68 @@ def test_another_hosts_password_cannot_be_gathered() -> None:
         secrets={"app_password": "x"},
     )
     assert "<<secret:app_password>>" in file(render(site, "ctl1", "r"), "proxy/f").content
+
+
+FOLDER = """
+groups: {control: []}
+containers:
+  lb:
+    group: control
+    image: x
+    command: y
+    files:
+      - name: "d/{{ item }}.cfg"
+        each: "{{ frontends | map(attribute='file') | unique | list }}"
+        template: t
+        overrides: ["lb/{host}/{{ item }}.cfg", "lb/{{ item }}.cfg"]
+      - {name: d, overrides: ["own/*.cfg"], optional: false, destination: /etc/d, owner: root}
+    permissions:
+      - {each: [a, b], path: "/var/{{ item }}", owner: "{{ item }}:{{ item }}"}
+frontends:
+  one: {mode: http, port: 1, group: control}
+  other: {mode: http, port: 2, group: control, file: another}
+  third: {mode: http, port: 3}
+"""
+
+
+def test_a_file_and_a_permission_are_there_for_every_item() -> None:
+    files = {"config/lb/control.cfg": "mine", "config/own/more.cfg": "more"}
+    desired = rendered(FOLDER, files, host="ctl1", templates={"t": "{{ item }}"})
+    made = {one.path: one.content for one in desired.files if one.path.startswith("lb/d/")}
+    assert made == {
+        "lb/d/app.cfg": "app",
+        "lb/d/another.cfg": "another",
+        "lb/d/control.cfg": "mine",
+        "lb/d/more.cfg": "more",
+    }
+    config = file(desired, "lb/config.json").content
+    assert '"optional"' not in config and '"path": "/var/b"' in config and '"owner": "a:a"' in config
+
+
+def test_more_items_than_anybody_has_are_refused() -> None:
+    many = FOLDER.replace("frontends | map(attribute='file') | unique | list", "range(501) | list")
+    with pytest.raises(SiteInvalid, match="each has 501 items; 500 are the limit"):
+        rendered(many, host="ctl1", templates={"t": "{{ item }}"})
+
+
+def test_what_services_have_in_the_database_is_a_collection() -> None:
+    proxy = """
+    description: Proxy
+    groups: {control: []}
+    containers: {p: {group: control, image: x, command: y, files: [{name: f.json, content: "{{ registered_databases | to_json }}"}]}}
+    """
+    app = """
+    description: App
+    groups: {control: []}
+    containers: {a: {group: control, image: x, command: y}}
+    registrations:
+      mariadb:
+        databases: [{name: app}, {name: off, enabled: false}]
+        users: [{name: app, password: "{{ app_password }}", grants: [{database: app, privileges: [ALL]}]}]
+    passwords: {app_password: {kind: random}}
+    """
+    secret = {"passwords.yml": sealed.text({"app_password": "app"})}
+    whole = make_site({"proxy/service.yml": proxy, "app/service.yml": app}, secret)
+    text = file(render(whole, "ctl1", "r"), "p/f.json").content
+    assert text.startswith('[{"name": "app", "service": "app", "users": [{"name": "app", "password": <<to_json:')
+    assert text.endswith('}], "databases": ["app"]}]')
