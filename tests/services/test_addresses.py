@@ -1,5 +1,6 @@
 """The check of the virtual addresses, beside the genuine keepalived in a network namespace of its own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def holder(docker_client: docker.DockerClient, kolla_images: dict[str, str], tmp
         kolla_images["keepalived"],
         ["-c", START],
         entrypoint="bash",
-        name="rt-keepalived",
+        name=f"rt-keepalived-{os.getpid()}",
         user="root",
         network_mode="none",
         cap_add=["NET_ADMIN", "NET_RAW", "NET_BROADCAST"],
