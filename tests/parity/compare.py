@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -234,13 +234,19 @@ def ours(converted: Converted, secrets: Mapping[str, Any]) -> Side:
             if file.container not in jobs and text.strip():
                 path = f"{desired.config_root}/{file.path}"
                 keys = {"(mode)": f"{file.mode:04o}", **meaning.read(path, text)}
-                side.add(host, f"file {file.path}", keys, _about(path) or file.service)
+                side.add(
+                    host, f"file {file.path}", keys, _about(path, converted.site.catalogue.services) or file.service
+                )
         _our_registrations(desired, secrets, side)
     return side
 
 
-def _about(path: str) -> str:
-    return path.rpartition("/")[2].partition(".")[0] if _collected(path) else ""
+def _about(path: str, services: Collection[str]) -> str:
+    """The service that a file in another one's folder is about: `glance-api.cfg` is about glance."""
+    name = path.rpartition("/")[2].partition(".")[0] if _collected(path) else ""
+    while name and name not in services:
+        name = name.rpartition("-")[0]
+    return name
 
 
 def _our_registrations(desired: Desired, secrets: Mapping[str, Any], side: Side) -> None:
@@ -353,7 +359,9 @@ def compare(site: str, their: Side, our: Side, reasons: Iterable[Reason] = ()) -
             verdict = "missing" if right is None else "extra" if left is None else "different"
             asked = whole if alone else item
             probe = Found(asked, service, role, verdict, their.values.get(asked), our.values.get(asked))
-            reason = next((entry for entry in listed if entry.covers(site, probe)), None)
+            # One of its own service goes before one that is about several.
+            fitting = [entry for entry in listed if entry.covers(site, probe)]
+            reason = min(fitting, key=lambda entry: entry.service not in (service, role), default=None)
         elif item == whole:
             continue
         found.append(Found(item, service, role, "explained" if reason else verdict, left, right, reason))

@@ -151,6 +151,12 @@ def test_a_reason_for_a_whole_thing_covers_what_only_one_side_has() -> None:
     assert [entry.verdict for entry in both] == ["different"]
 
 
+def test_a_reason_of_the_own_service_goes_before_a_general_one() -> None:
+    general, own = Reason("all", "file *", "x", "ours", "because"), Reason("svc", "file a", "x", "ours", "because")
+    (found,) = compare.compare("s", side(file_a={"x": "1"}), side(file_a={"x": "2"}), [general, own])
+    assert found.reason == own
+
+
 def test_a_reason_for_nothing_is_stale() -> None:
     reasons = [Reason("svc", "file a", "x", "ours", "because"), Reason("svc", "file a", "gone", "ours", "because")]
     found = compare.compare("s", side(file_a={"x": "1"}), side(file_a={"x": "2"}), reasons)
