@@ -257,7 +257,7 @@ def mistakes(draw: Draw) -> tuple[World, Desired, str, dict[int, Fault]]:
     world.images["image:1"] = Image("image:1")
     world.converge(base)
     name = draw(st.sampled_from([container.name for container in base.containers]))
-    if draw(st.booleans(), label="a file"):  # type: ignore[call-arg]
+    if draw(st.booleans()):  # whether it is a file that is wrong
         more = File(f"{name}/x.conf", "wrong", container=name, on_change=draw(st.sampled_from(["restart", "reload"])))
         head = replace(base, files=(*(file for file in base.files if file.path != more.path), more))
     else:
