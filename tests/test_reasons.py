@@ -12,7 +12,7 @@ from reconciler.engine import faults
 from reconciler.git import failures
 from reconciler.model import Condition, Failure, Held, Outcome, from_json, to_json
 from reconciler.reasons import Again, Blame, Chapter, Reason, Standing
-from reconciler.report import Refusal, Source
+from reconciler.report import Refusal, RepositoryStatus
 from tests.support.paths import CHECKOUT
 
 PROGRAM = CHECKOUT / "reconciler"
@@ -94,7 +94,7 @@ def test_a_word_of_another_version_stays_that_word() -> None:
             Condition,
             {"type": "Ready", "status": False, "reason": "Later", "message": "", "since": "2026-03-01T00:00:00"},
         ),
-        (Source, {"ok": False, "reason": "GitQuotaSpent"}),
+        (RepositoryStatus, {"ok": False, "reason": "GitQuotaSpent"}),
         (Refusal, {"commit": "c" * 40, "reason": "SiteTooNew", "message": "m"}),
         (Failure, {"reason": "Later", "message": "m", "blames": "the host", "again": "2026-03-01T00:00:00"}),
     ):

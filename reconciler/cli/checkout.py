@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler import errors
+from reconciler.git.content import Source
 from reconciler.reasons import Reason
 
 NOTHING = "nothing"
@@ -20,7 +21,7 @@ class Checkout:
 
     def source(self, commit: str) -> Mapping[str, str]:
         """The site at a commit, for the functions of `children`."""
-        return {"repository": str(self.top), "commit": commit, "path": self.path}
+        return Source(self.top, commit, self.path).to_json()
 
 
 def find(site: Path) -> Checkout | None:

@@ -21,7 +21,7 @@ from reconciler.secrets import sops
 from reconciler.site import Site
 from reconciler.site.overrides import unread
 from reconciler.source import made, prepare, prepare_child
-from reconciler.source.site_child import Content, files, gather, load, warm
+from reconciler.source.site_child import Content, files, gather, load, require_host, share, warm
 from reconciler.source.site_child import render as render_host
 from reconciler.system.alarm import Alarm
 
@@ -30,7 +30,6 @@ __all__ = [
     "every",
     "explain",
     "gather",
-    "hosts",
     "kinds",
     "passwords",
     "plan",
@@ -139,33 +138,22 @@ def desired(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     """{"source", "host"} → {"desired", "locked"} of `prepare.Answer`, at the revision "work tree"."""
     content = files(gathered, "source")
     site = load(content)
-    _require_host(site, argument["host"])
-    made = render_host(site, argument["host"], WORK_TREE)
-    found: dict[str, Any] = to_json(prepare.Answer(made, prepare_child.locked(site, content, made)))
-    return found
+    require_host(argument["host"], site.hosts)
+    return prepare_child.answer(site, content, argument["host"], WORK_TREE)
 
 
-def every(argument: Mapping[str, Any], gathered: Gathered) -> list[Any]:
-    """{"source", "hosts": names, "revision"} → the desired state of each."""
+def every(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source", "hosts": names or [], "revision", …} → {"hosts": all names, "made": the desired state of each of its share}."""
     site = load(files(gathered, "source"))
-    result = []
-    for host in argument["hosts"]:
-        _require_host(site, host)
-        result.append(to_json(render_host(site, host, argument["revision"])))
-    return result
-
-
-def hosts(argument: Mapping[str, Any], gathered: Gathered) -> list[str]:
-    """{"source"} → the names of all hosts."""
-    return list(load(files(gathered, "source")).hosts)
+    made = [to_json(render_host(site, host, argument["revision"])) for host in share(argument, site.hosts)]
+    return {"hosts": list(site.hosts), "made": made}
 
 
 def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
-    """{"source", "base": source or None, "hosts": names, "revision", "made": place or None} → {"plans": one per host, "policy":
-    differences}.
+    """{"source", "base": source or None, "hosts": names or [], "revision", "made": place or None, …} → {"hosts": all names, "plans":
+    one for each of its share, "policy": differences}.
 
-    A host that only the base has is planned as one that nothing is wanted of. `made` is the base's desired state as another program
-    made it; a host that is not in it has the base's by this one.
+    `made` is the base's desired state as another program made it; a host that is not in it has the base's by this one.
     """
     site = load(files(gathered, "source"))
     foreign = files(gathered, "made") if argument.get("made") else {}
@@ -176,7 +164,7 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         if not foreign:
             raise  # to this program it may mean nothing, and there is what it meant to the other one
     plans, problems = [], []
-    for host in argument["hosts"]:
+    for host in share(argument, site.hosts):
         start = str((argument["base"] or {}).get("commit") or "base")
         between = render_host(base, host, start) if base is not None and host in base.hosts else None
         before = made.of(foreign, host, start) or between
@@ -186,7 +174,7 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     if problems:
         raise errors.SiteInvalid(sorted(set(problems)))
     policy = policy_changes(base.policy, site.policy) if base is not None else []
-    return {"plans": plans, "policy": to_json(policy)}
+    return {"hosts": list(site.hosts), "plans": plans, "policy": to_json(policy)}
 
 
 def _base_site(source: Mapping[str, str] | None, gathered: Gathered) -> Site | None:
@@ -239,9 +227,3 @@ def _catalogue(content: Content) -> Catalogue:
     if any(problem.severity == "error" for problem in problems):
         raise errors.SiteInvalid(problems)
     return whole
-
-
-def _require_host(site: Site, host: str) -> None:
-    if host not in site.hosts:
-        known = ", ".join(sorted(site.hosts)[:8])
-        raise errors.Terminal(f"inventory.yml has no host {host!r} (it has {known})", reason=Reason.HostUnknown)

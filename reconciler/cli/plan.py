@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +12,13 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output
 from reconciler.cli.options import config_option, json_option, load_settings, site_argument
-from reconciler.cli.site import in_child, source
-from reconciler.model import Difference, Plan
+from reconciler.cli.site import in_child, in_children, source
+from reconciler.model import Desired, Difference, Plan
 from reconciler.phrases import few
 from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
-    from reconciler.model import Action, Desired, Difference, Held, Plan
+    from reconciler.model import Action, Held
     from reconciler.node.aims import Aim
     from reconciler.node.node import Node
     from reconciler.settings import Settings
@@ -27,15 +26,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FORMATS = ("text", "json", "markdown")
 _SECONDS = 600.0
-_HOSTS_PER_CHILD = 8  # below that, another child costs more than it saves
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What `children.plan` answers: one plan per host, and what differs in how the site treats them."""
+    """What `children.plan` answers: all hosts, a plan for each of its share, and what differs in how the site treats them."""
 
+    hosts: tuple[str, ...]
     plans: tuple[Plan, ...]
     policy: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What `children.every` answers: all hosts, and what each of its share is to be."""
+
+    hosts: tuple[str, ...]
+    made: tuple[Desired, ...]
 
 
 @click.command()
@@ -191,48 +198,25 @@ def site_plans(
     `base_from` is where the base's desired state lies as another program made it. Raises errors.SiteInvalid.
     """
     made = str(base_from.resolve()) if base_from else None
-    chosen = _chosen(site, hosts)
-    argument = {"source": source(site), "base": base, "revision": "work tree", "made": made}
-    answers = _shared("plan", argument, chosen, Planned)
+    argument = {"source": source(site), "base": base, "hosts": list(hosts), "revision": "work tree", "made": made}
+    answers = in_children("plan", argument, Planned, seconds=_SECONDS)
     plans = {plan.host: plan for answer in answers for plan in answer.plans}
-    return _ordered(plans, chosen), list(answers[0].policy)
+    return _ordered(plans, hosts, answers[0].hosts), list(answers[0].policy)
 
 
-def desired_of(site: Path, hosts: Sequence[str], revision: str) -> "list[Desired]":
+def desired_of(site: Path, hosts: Sequence[str], revision: str) -> list[Desired]:
     """What the hosts of a site (none named: all) are to be, in the inventory's order. Raises errors.SiteInvalid."""
-    from reconciler.model import Desired
-
-    chosen = _chosen(site, hosts)
-    answers = _shared("every", {"source": source(site), "revision": revision}, chosen, tuple[Desired, ...])
-    return _ordered({made.host: made for answer in answers for made in answer}, chosen)
+    argument = {"source": source(site), "hosts": list(hosts), "revision": revision}
+    answers = in_children("every", argument, Rendered, seconds=_SECONDS)
+    return _ordered({made.host: made for answer in answers for made in answer.made}, hosts, answers[0].hosts)
 
 
-def _chosen(site: Path, hosts: Sequence[str]) -> list[str]:
-    """The hosts to work on, in the inventory's order."""
-    known = in_child("hosts", {"source": source(site)}, tuple[str, ...])
-    if unknown := set(hosts) - set(known):
-        raise errors.Terminal(
-            f"inventory.yml has no host {', '.join(sorted(unknown))} (it has {', '.join(sorted(known)[:8])})",
-            reason=Reason.HostUnknown,
-        )
-    return [host for host in known if not hosts or host in hosts]
-
-
-def _shared(function: str, argument: dict[str, Any], hosts: list[str], answers: type[T]) -> list[T]:
-    """What children answer that share the hosts between them."""
-    count = max(1, min(os.cpu_count() or 1, len(hosts) // _HOSTS_PER_CHILD))
-
-    def work(part: list[str]) -> T:
-        return in_child(function, {**argument, "hosts": part}, answers, seconds=_SECONDS)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, [hosts[start::count] for start in range(count)]))
-
-
-def _ordered(found: Mapping[str, T], hosts: list[str]) -> list[T]:
-    if found.keys() != set(hosts):
+def _ordered(found: Mapping[str, T], wanted: Sequence[str], hosts: Sequence[str]) -> list[T]:
+    """What was found of each wanted host (none: all), in the order of `hosts`."""
+    chosen = [host for host in hosts if not wanted or host in wanted]
+    if found.keys() != set(chosen):
         raise errors.Terminal("the child processes answer for other hosts than asked", reason=Reason.ChildFailed)
-    return [found[host] for host in hosts]
+    return [found[host] for host in chosen]
 
 
 def node_plan(settings: "Settings") -> Plan:

@@ -1,17 +1,21 @@
 """`validate`, `explain`, `render`: questions about a site repository. No node and, but for render, no key needed."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from reconciler import errors
 from reconciler.cli import checkout, output, problems
 from reconciler.cli.options import json_option, key_options, site_argument
+from reconciler.git.content import Source
 from reconciler.reasons import Reason
 from reconciler.text import json_text, printable
+
+if TYPE_CHECKING:
+    from reconciler.system.run import Limits
 
 T = TypeVar("T")
 _SECONDS = 120.0
@@ -50,21 +54,29 @@ class Explained:
 
 def in_child(function: str, argument: dict[str, Any], answers: type[T], *, seconds: float = _SECONDS) -> T:
     """Call a function of `children` in a sealed process; it reads the sources in `argument`. Raises what it raises."""
-    from reconciler.git import content
-    from reconciler.system import run, walls
+    from reconciler.source import child
 
-    # Of many hosts each takes its time; what one host may take is bounded within.
-    limits = run.Limits(seconds, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=80.0)
-    wall = walls.Wall(
-        read=(*content.places(argument["source"], argument.get("base")), *filter(None, [argument.get("made")]))
-    )
-    found: T = run.python(f"reconciler.cli.children:{function}", argument, limits=limits, answers=answers, wall=wall)
-    return found
+    return child.ask(f"reconciler.cli.children:{function}", argument, answers, limits=_limits(seconds))
+
+
+def in_children(function: str, argument: dict[str, Any], answers: type[T], *, seconds: float) -> list[T]:
+    """As `in_child`, by several that share the hosts in `argument` (none: all)."""
+    from reconciler.source import shares
+
+    name, most = f"reconciler.cli.children:{function}", os.cpu_count() or 1
+    return shares.ask(name, argument, answers, limits=_limits(seconds), most=most)
+
+
+def _limits(seconds: float) -> "Limits":
+    """Of many hosts each takes its time; what one host may take is bounded within."""
+    from reconciler.source import child
+
+    return replace(child.LIMITS, seconds=seconds, cpu_per_mib=80.0)
 
 
 def source(site: Path) -> dict[str, str]:
     """A folder as a source for the functions of `children`."""
-    return {"directory": str(site.resolve())}
+    return Source(site.resolve()).to_json()
 
 
 @click.command()

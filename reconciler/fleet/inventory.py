@@ -1,15 +1,11 @@
 """What a reporter needs of a site: who its hosts are, where they are asked, whose key speaks for each."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from reconciler.git import content
-from reconciler.model import to_json
+from reconciler.git.content import Source
 from reconciler.report.signed import NAMESPACE
-from reconciler.source import prepare
-from reconciler.system import run, walls
+from reconciler.source import child
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,43 +50,5 @@ class Fleet:
 def read(repository: Path, commit: str, path: str, network: str) -> Fleet:
     """The fleet at a commit, read and validated in a limited child, like everything that a commit says. Raises as
     `prepare.prepare`."""
-    source = {"repository": str(repository), "commit": commit, "path": path}
-    found: Fleet = run.python(
-        "reconciler.fleet.inventory:read_child",
-        {"source": source, "network": network},
-        limits=prepare.LIMITS,
-        answers=Fleet,
-        wall=walls.Wall(read=content.places(source)),
-    )
-    return found
-
-
-def warm(name: str) -> None:
-    """For `run_child`."""
-    from reconciler.source import site_child
-
-    site_child.warm(name)
-
-
-def gather(argument: Mapping[str, Any]) -> Any:
-    """For `run_child`."""
-    from reconciler.source import site_child
-
-    return site_child.gather(argument)
-
-
-def read_child(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
-    """The child's side of `read`."""
-    from reconciler.source import site_child
-
-    site = site_child.load(site_child.files(gathered, "source"))
-    members = tuple(
-        Member(host.name, host.group, host.addresses.get(argument["network"], ""), host.report_key)
-        for host in site.hosts.values()
-    )
-    wanted = site.policy["reporting"]
-    fleet = Fleet(
-        site.name, argument["source"]["commit"], members, wanted["mode"], wanted["threshold"], wanted["deployments"]
-    )
-    found: dict[str, Any] = to_json(fleet)
-    return found
+    source = Source(repository, commit, path).to_json()
+    return child.ask("reconciler.fleet.inventory_child:read", {"source": source, "network": network}, Fleet)

@@ -22,7 +22,7 @@ from reconciler.git import tree
 from reconciler.log import frames
 from reconciler.model import Interruption
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Source, signed
+from reconciler.report import Refusal, RepositoryStatus, signed
 from reconciler.settings import Settings
 from reconciler.source.follow import Follower
 from reconciler.state import StateDirectory
@@ -39,7 +39,7 @@ class Round:
 
     at: datetime
     seconds: float
-    source: Source
+    source: RepositoryStatus
     refusal: Refusal | None = None
     fleet: Fleet | None = None
     head: str = ""
@@ -101,7 +101,7 @@ class Reporter:
         when it was asked to end.
         """
         began = time.monotonic()
-        source = self.follower.look() if poll else Source(True, self.follower.in_force[0])
+        source = self.follower.look() if poll else RepositoryStatus(True, self.follower.in_force[0])
         accepted, _ = self.follower.in_force
         found = Round(self._clock(), 0.0, source, self.follower.refusal)
         if accepted:

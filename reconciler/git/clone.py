@@ -49,7 +49,7 @@ def is_ancestor(repository: Path, ancestor: str, descendant: str) -> bool:
 
 
 def _look(repository: Path, asked: list[str]) -> bool:
-    source = {"repository": str(repository), "commit": asked[-1], "path": ""}
+    source = content.Source(repository, asked[-1]).to_json()
     answer: Look = run.python(
         "reconciler.git.clone_child:look",
         {**source, "asked": asked},

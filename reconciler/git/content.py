@@ -1,7 +1,7 @@
 """Where a site's files are read from: a commit of a repository, or a folder as it is.
 
-Only where: `tree.read_source` reads. For a child a source is {"directory": path}, or {"repository": path, "commit": 40 hex
-digits, "path": folder below its top}; with no commit the folder itself. Paths are absolute.
+Only where: `tree.read_source` reads. For a child a source is {"repository": path, "commit": 40 hex digits, "path": folder
+below its top}; with no commit the folder itself. Paths are absolute.
 """
 
 from collections.abc import Mapping
@@ -35,9 +35,7 @@ def places(*sources: Given | None) -> tuple[str, ...]:
     """What a process has to reach for `tree.read_source`. What is not there is left to that to complain about."""
     found: list[str] = []
     for source in filter(None, sources):
-        if "directory" in source:
-            found.append(source["directory"])
-        elif not source["commit"]:
+        if not source["commit"]:
             found.append(str(Path(source["repository"], source["path"])))
         else:
             top = Path(source["repository"])

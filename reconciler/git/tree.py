@@ -117,8 +117,6 @@ def read_store(folder: Path, commit: str, path: str = "", budget: Budget | None 
 
 def read_source(source: content.Given) -> dict[str, bytes]:
     """The files of a source (`content`). Raises as `read` and `read_worktree`."""
-    if "directory" in source:
-        return read_worktree(Path(source["directory"]))
     if not source["commit"]:
         return read_worktree(Path(source["repository"], source["path"]))
     return read_store(content.store(Path(source["repository"])), source["commit"], source["path"])

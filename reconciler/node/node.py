@@ -28,7 +28,7 @@ from reconciler.node.reporting import Reporter
 from reconciler.phrases import few
 from reconciler.plan import second_look
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Report, Source
+from reconciler.report import Refusal, Report, RepositoryStatus
 from reconciler.report.summary import pending
 from reconciler.settings import Settings
 from reconciler.source.follow import Follower
@@ -58,7 +58,7 @@ class Node:
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
         # What others did that left nothing to put right: `at`, `target`, `text`.
         self.happened: Callable[[Plan], tuple[Mapping[str, str], ...]] = lambda plan: ()
-        self._source: Source | None = None
+        self._source: RepositoryStatus | None = None
         self._commit: CommitInfo | None = None
         self._holds = False  # whether the state was found to be this node's
         with suppress(errors.ReconcilerError):  # whoever uses it is told
@@ -137,19 +137,19 @@ class Node:
 
     # --- source: poll, fetch, trust, validate, anchor ------------------------------------------------------------
 
-    def look_for_revision(self) -> Source:
+    def look_for_revision(self) -> RepositoryStatus:
         """Bring the anchor up to the branch's head, if that is verified, a descendant and valid. Never raises for a
         failing server or a bad commit: that is what the result and `refusal` say."""
         self._source = self.follower.look()
         return self._source
 
     @property
-    def last_source(self) -> Source:
+    def last_source(self) -> RepositoryStatus:
         """What the last look at the repository gave, for a pass that does not look."""
         if self._source is not None:
             return self._source
         anchor = self.state.anchor
-        return Source(True, anchor.commit if anchor else "")
+        return RepositoryStatus(True, anchor.commit if anchor else "")
 
     def accept(self, revision: str, reason: str) -> Anchor:
         """Make `revision` the anchor on an operator's word, wherever it is in history and whoever signed it.

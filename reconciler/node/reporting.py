@@ -10,7 +10,7 @@ import structlog
 from reconciler import alerts, errors, report
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
 from reconciler.model import Condition, from_json
-from reconciler.report import Report, Source
+from reconciler.report import Report, RepositoryStatus
 from reconciler.settings import Settings
 from reconciler.state import STATE_FAULTS, Hold, StateDirectory
 
@@ -57,7 +57,7 @@ class Reporter:
     def without_state(self, error: errors.ReconcilerError, trigger: str) -> Report:
         """The report of a pass that could do nothing because the state cannot be relied upon: about what was in force before."""
         now, last = datetime.now(UTC), self._last
-        source = last.source if last else Source(True)
+        source = last.source if last else RepositoryStatus(True)
         bare = Report("", self._settings.host, "", now, 0.0, trigger, False, source)
         if last:
             bare = replace(

@@ -80,7 +80,7 @@ class World:
         self, host: str, service: Service, path: tuple[str, ...], raw: Any, names: Mapping[str, Any] | None = None
     ) -> Any:
         """A value of a service's service.yml, where it stands at `path`, as `host` sees it; `names` are seen besides. Raises SiteInvalid."""
-        source = Source(Place(service.document.name), service.document, path)
+        source = Position(Place(service.document.name), service.document, path)
         own = {"service": service.name, **(names or {})}
         if path[0] == "containers":
             own.setdefault("container", path[1])
@@ -223,7 +223,7 @@ class Variables(Lazy):
         if not _has_expression(layered.value):
             return layered.value
         place = layered.place
-        result = self._guard(name, lambda: evaluate(layered.value, Scope(self), Source(place)))
+        result = self._guard(name, lambda: evaluate(layered.value, Scope(self), Position(place)))
         variable = self._world.site.catalogue.variables.get(name)
         return self._checked(name, result, variable.schema, place) if variable else result
 
@@ -360,22 +360,22 @@ class Scope(Lazy):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Position:
     """Where a value that is evaluated was written: at a place, or at a path of a document."""
 
     place: Place
     document: Document | None = None
     path: Path = ()
 
-    def at(self, step: str | int) -> "Source":
+    def at(self, step: str | int) -> "Position":
         """Below it."""
-        return Source(self.place, self.document, (*self.path, step)) if self.document else self
+        return Position(self.place, self.document, (*self.path, step)) if self.document else self
 
     def where(self) -> Place:
         return self.document.place(self.path) if self.document else self.place
 
 
-def evaluate(value: Any, scope: Scope, source: Source) -> Any:
+def evaluate(value: Any, scope: Scope, source: Position) -> Any:
     """`value` with every expression in it evaluated; a text that is one whole expression keeps the type of its value.
 
     Raises SiteInvalid with the place in `source`.

@@ -12,7 +12,7 @@ from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens
 from reconciler.render.ansible import to_bool
-from reconciler.render.evaluate import Scope, Source, evaluate, render_text
+from reconciler.render.evaluate import Position, Scope, evaluate, render_text
 
 _LARGEST: Final = (1 << 63) - 1  # what the engine can be told
 _SIZE: Final = re.compile(r"(-?\d{1,18}(?:\.\d{1,18})?)([bkmgt]?)b?", re.IGNORECASE)
@@ -221,7 +221,7 @@ class Fields:
 
     def _evaluated(self, raw: Any, path: Path, default: Any = None) -> Any:
         try:
-            return evaluate(raw, self.scope, Source(Place(self.document.name), self.document, path))
+            return evaluate(raw, self.scope, Position(Place(self.document.name), self.document, path))
         except SiteInvalid as error:
             self.problems += error.problems
             return default

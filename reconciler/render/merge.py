@@ -18,7 +18,7 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import meter, tokens, values
 from reconciler.render.faults import FilterError, Refused
 
-Source = tuple[str, str]
+NamedText = tuple[str, str]
 
 _MAX_DEPTH: Final = 60
 _SECTIONED: Final = ("ini", "mycnf")  # formats in which every option belongs to a section
@@ -31,7 +31,7 @@ _BEFORE: Final = ""  # the options before any section header
 _Values = list[list[str] | None]  # one item per occurrence: its lines, [] for `key =`, None for a bare `key`
 
 
-def ini(sources: Sequence[Source], kind: str = "") -> str:
+def ini(sources: Sequence[NamedText], kind: str = "") -> str:
     """The sources as one ini text.
 
     A later source replaces a key's whole list of values; repeats of a key inside one source survive; sections that are
@@ -47,7 +47,7 @@ def ini(sources: Sequence[Source], kind: str = "") -> str:
     return "".join(_section(section, options) for section, options in merged.items())
 
 
-def yaml_text(sources: Sequence[Source], extend_lists: bool = False) -> str:
+def yaml_text(sources: Sequence[NamedText], extend_lists: bool = False) -> str:
     """The sources as one block-style YAML text: mappings merge, keys are sorted; lists are replaced (or extended).
 
     A scalar keeps its spelling (`yes`, `0644`, `1.10`), so that it means what it meant to whoever reads the file. Empty

@@ -2,7 +2,7 @@
 
 from reconciler.report.cause import Cause, Symptom, symptom_of
 from reconciler.report.conditions import conditions
-from reconciler.report.cycle import Refusal, Report, Source
+from reconciler.report.cycle import Refusal, Report, RepositoryStatus
 from reconciler.report.graph import Graph, beneath, graph
 from reconciler.report.summary import StatusText, as_json, history_entry, is_repetition, read_status, status_text
 from reconciler.report.verdict import State, Verdict, verdict
@@ -12,7 +12,7 @@ __all__ = [
     "Graph",
     "Refusal",
     "Report",
-    "Source",
+    "RepositoryStatus",
     "State",
     "StatusText",
     "Symptom",

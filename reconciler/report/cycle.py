@@ -11,7 +11,7 @@ from reconciler.report.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RepositoryStatus:
     """How the last look at the repository went. `head` is the newest commit seen there, "" when it was never reached."""
 
     ok: bool
@@ -43,7 +43,7 @@ class Report:
     seconds: float
     trigger: str  # "interval", "event", "hangup", "command", "start", "retry"
     deep: bool
-    source: Source
+    source: RepositoryStatus
     plan: Plan | None = None
     outcomes: tuple[Outcome, ...] = ()
     refusal: Refusal | None = None

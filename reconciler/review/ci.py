@@ -5,26 +5,20 @@ branch is a stranger's text: nothing of it is looked at in this process, only th
 """
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from reconciler import __version__, data, errors
 from reconciler.errors import Problem
-from reconciler.git import content
 from reconciler.git.content import WORK_TREE, Source
 from reconciler.model import Difference
 from reconciler.reasons import Reason
 from reconciler.review import Review, gate
 from reconciler.review.grouping import Row, join
 from reconciler.review.types import Acknowledgement
-from reconciler.source import prepare
-from reconciler.source.prepare import workers
-from reconciler.system import run, walls
+from reconciler.source import child, prepare, shares
+from reconciler.system import run
 
 __all__ = ["WORK_TREE", "Limits", "Source", "hosts", "review", "told"]
 
@@ -50,6 +44,16 @@ class Limits:
     host_seconds: float = prepare.HOST_SECONDS
     memory: int = MEMORY
 
+    def child(self, most: int) -> run.Limits:
+        """Those of each of at most `most` children."""
+        return run.Limits(
+            seconds=self.seconds,
+            cpu_seconds=int(2 * self.load_seconds + self.host_seconds + 2),
+            memory=(self.memory - _OWN_MEMORY) // most - _LIBRARIES,
+            memory_per_byte=_PER_BYTE,
+            cpu_per_mib=80.0,  # its hosts: four times what those of a good site take
+        )
+
 
 def review(
     base: Source | None,
@@ -57,7 +61,7 @@ def review(
     *,
     limits: Limits | None = None,
     hosts: Sequence[str] = (),
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: shares.Progress | None = None,
     made: Path | None = None,
 ) -> Review:
     """Plan all hosts (or `hosts`) of `head` from `base` (None: from nothing). `made` is where the base's desired state lies as another
@@ -67,14 +71,19 @@ def review(
     the site is in the result; raises errors.Terminal (LimitExceeded when a child ran into its limits, RevisionUnknown, HostUnknown …) and
     errors.Transient (DeadlineExceeded).
     """
+    limits = limits or Limits()
     argument = {
         "base": base.to_json() if base else None,
         "head": head.to_json(),
         "hosts": list(hosts),
         "made": str(made.resolve()) if made else None,
-        "most": min(os.cpu_count() or 1, _MOST_WORKERS),
+        "host_seconds": limits.host_seconds,
+        "load_seconds": limits.load_seconds,
     }
-    answers = _Children(argument, limits or Limits(), progress).work()
+    most = min(os.cpu_count() or 1, _MOST_WORKERS)
+    answers = shares.ask(
+        "reconciler.review.ci_child:plan", argument, _Answer, limits=limits.child(most), most=most, progress=progress
+    )
     try:
         return _joined(answers, base, head)
     except (LookupError, ValueError, TypeError):
@@ -111,7 +120,7 @@ def told(
     *,
     site: str = "",
     limits: Limits | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: shares.Progress | None = None,
     also: Sequence[str] = (),
     made: Path | None = None,
 ) -> Review:
@@ -129,80 +138,6 @@ def told(
         if error.reason not in (*_TOLD, *also):
             raise
         return replace(empty, failure=f"{error} [{error.reason}]", reason=error.reason)
-
-
-class _Children:
-    """The children of one review, and how far they are: the first says how many hosts there are, each says a dot for every
-    host."""
-
-    def __init__(
-        self,
-        argument: Mapping[str, Any],
-        limits: Limits,
-        progress: Callable[[int, int, float], None] | None,
-    ) -> None:
-        self.argument = {**argument, "host_seconds": limits.host_seconds, "load_seconds": limits.load_seconds}
-        self.limits = run.Limits(
-            seconds=limits.seconds,
-            cpu_seconds=int(2 * limits.load_seconds + limits.host_seconds + 2),
-            memory=(limits.memory - _OWN_MEMORY) // argument["most"] - _LIBRARIES,
-            memory_per_byte=_PER_BYTE,
-            cpu_per_mib=80.0,  # its hosts: four times what those of a good site take
-        )
-        self.wall = walls.Wall(
-            read=(*content.places(argument["head"], argument["base"]), *filter(None, [argument["made"]]))
-        )
-        self.progress = progress
-        self.answers: list[Future[_Answer]] = []
-        self.done, self.total = 0, b""
-        self.lock = threading.Lock()
-        self.started = time.monotonic()
-
-    def work(self) -> list[_Answer]:
-        """Their answers. The first child reads the sites and says how many hosts there are; for many, others join it."""
-        threads = [self._start(0)]
-        while alive := [thread for thread in threads if thread.is_alive()]:
-            alive[0].join(0.1)
-            with self.lock:
-                done, total = self.done, int(self.total) if self.total.endswith(b"\n") else 0
-            if total:
-                threads += [
-                    self._start(number) for number in range(len(threads), workers(total, self.argument["most"]))
-                ]
-                if self.progress:
-                    self.progress(done, total, time.monotonic() - self.started)
-        return [answer.result() for answer in self.answers]
-
-    def _note(self, said: bytes) -> None:
-        """Take what a child says of how far it is."""
-        with self.lock:
-            for byte in said:
-                if byte == ord("."):
-                    self.done += 1
-                elif len(self.total) < 8 and not self.total.endswith(b"\n") and byte in b"0123456789\n":
-                    self.total += bytes([byte])
-
-    def _start(self, number: int) -> threading.Thread:
-        # A daemon thread: when this process is interrupted it does not wait for it, and the child ends with the process.
-        answer: Future[_Answer] = Future()
-        self.answers.append(answer)
-        thread = threading.Thread(target=self._run, args=(number, answer), daemon=True)
-        thread.start()
-        return thread
-
-    def _run(self, number: int, answer: Future[_Answer]) -> None:
-        try:
-            found = run.python(
-                "reconciler.review.ci_child:plan",
-                {**self.argument, "number": number},
-                limits=self.limits,
-                answers=_Answer,
-                wall=self.wall,
-                progress=self._note,
-            )
-            answer.set_result(found)
-        except BaseException as error:
-            answer.set_exception(error)
 
 
 def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Review:
@@ -255,14 +190,7 @@ def rules(source: Source, name: str = "site") -> gate.Rules:
     """What a target branch asks of merge requests; `name` is what to call a site that does not say its own name. Whatever
     keeps that from being read is in the result. Raises errors.Transient."""
     try:
-        found: gate.Rules = run.python(
-            "reconciler.review.ci_child:rules",
-            {"source": source.to_json(), "name": name},
-            limits=prepare.LIMITS,
-            answers=gate.Rules,
-            wall=walls.Wall(read=content.places(source.to_json())),
-        )
-        return found
+        return child.ask("reconciler.review.ci_child:rules", {"source": source.to_json(), "name": name}, gate.Rules)
     except errors.Terminal as error:
         if error.reason == Reason.SitePathMissing:
             return gate.Rules(name)  # there is no site yet, and so nobody who asks for anything
@@ -271,14 +199,7 @@ def rules(source: Source, name: str = "site") -> gate.Rules:
 
 def hosts(source: Source) -> tuple[str, tuple[str, ...]]:
     """The site's name and its hosts. Raises errors.SiteInvalid and what `review` raises."""
-    found: tuple[str, tuple[str, ...]] = run.python(
-        "reconciler.review.ci_child:hosts",
-        {"source": source.to_json()},
-        limits=prepare.LIMITS,
-        answers=tuple[str, tuple[str, ...]],
-        wall=walls.Wall(read=content.places(source.to_json())),
-    )
-    return found
+    return child.ask("reconciler.review.ci_child:hosts", {"source": source.to_json()}, tuple[str, tuple[str, ...]])
 
 
 def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:

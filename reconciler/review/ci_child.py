@@ -3,19 +3,16 @@
 Functions here take and give plain JSON values, for `run.python`.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler import errors
 from reconciler.document import yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference, to_json
 from reconciler.plan import preview, rotation
 from reconciler.plan.acknowledged import entries
-from reconciler.reasons import Reason
 from reconciler.render import World, bind, render
 from reconciler.render.collect import collect
 from reconciler.render.digest import part_digest
@@ -25,7 +22,6 @@ from reconciler.review.shape import readable
 from reconciler.site import Site, policy
 from reconciler.source import made as prepared
 from reconciler.source import prepare, site_child
-from reconciler.source.prepare import workers
 from reconciler.source.site_child import gather, warm
 from reconciler.system.alarm import Alarm
 from reconciler.text import json_text
@@ -113,18 +109,8 @@ class _Child:
 
     def plan_share(self) -> None:
         assert self.head is not None
-        chosen = self.argument["hosts"] or list(self.head.hosts)
-        for name in chosen:
-            if name not in self.head.hosts and name not in (self.base.hosts if self.base else ()):
-                known = ", ".join(list(self.head.hosts)[:8])
-                raise errors.Terminal(f"inventory.yml has no host {name!r} (it has {known})", reason=Reason.HostUnknown)
-        number, told = self.argument["number"], self.argument["progress"]
-        if number == 0:
-            os.write(told, b"%d\n" % len(chosen))
-        share = workers(len(chosen), self.argument["most"])
-        for host in chosen[number::share]:
+        for host in site_child.share(self.argument, self.head.hosts, also=self.base.hosts if self.base else ()):
             self._host(host)
-            os.write(told, b".")
             if self.slow or len(self.problems) > _MAX_PROBLEMS:
                 break  # each host more would take as long
 

@@ -15,7 +15,7 @@ from reconciler.git import remote as git
 from reconciler.git.failures import public
 from reconciler.log import frames
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Source
+from reconciler.report import Refusal, RepositoryStatus
 from reconciler.settings import Settings
 from reconciler.state import Anchor, StateDirectory, Trial
 
@@ -67,7 +67,7 @@ class Follower:
         """Whether a branch is somewhere else than at the last look. Raises errors.ReconcilerError."""
         return self.poller.poll(self._refs) != self._heads
 
-    def look(self) -> Source:
+    def look(self) -> RepositoryStatus:
         """Bring the anchor and the trial up to the branches' heads, as far as those are verified and valid. Never raises
         for a failing server or a bad commit: that is what the result and `refusal` say."""
         head = ""
@@ -81,13 +81,13 @@ class Follower:
         except errors.ReconcilerError as error:
             reason, message = self._described(error)
             log.warning("source.failed", reason=reason, message=message)
-            return Source(False, head, reason, message, getattr(error, "retry_after", None))
+            return RepositoryStatus(False, head, reason, message, getattr(error, "retry_after", None))
         except Exception as unforeseen:  # what is in force is kept up, whatever a commit or a server brings about
             found = errors.defect(unforeseen, "looking for a new commit")
             log.error("source.failed", reason=found.reason, message=str(found), frames=frames(unforeseen))
-            return Source(False, head, found.reason, str(found))
+            return RepositoryStatus(False, head, found.reason, str(found))
         tried = self.state.trial or self._trial_refusal
-        return Source(True, wanted if tried and not self._refusal else head)
+        return RepositoryStatus(True, wanted if tried and not self._refusal else head)
 
     def _described(self, error: errors.ReconcilerError) -> tuple[Reason, str]:
         """Reason and message; a branch that was there once was deleted."""

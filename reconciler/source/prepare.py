@@ -20,7 +20,7 @@ from reconciler.reasons import Reason
 from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.secrets.locked import Locked
-from reconciler.system import run, walls
+from reconciler.source import child
 from reconciler.text import encodable
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 # validate a site of ordinary size, to render a host.
 LOAD_SECONDS = 1.0
 HOST_SECONDS = 1.0
-LIMITS = run.Limits(seconds=60.0, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
-_HOSTS_PER_CHILD = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +58,13 @@ def prepare(repository: Path, commit: str, path: str, host: str, keys: sops.Keys
     Raises errors.SiteInvalid with all problems, errors.Terminal (HostUnknown, LimitExceeded, WallMissing, Sops…),
     errors.Transient (DeadlineExceeded).
     """
-    return prepare_source({"repository": str(repository), "commit": commit, "path": path}, commit, host, keys)
+    return prepare_source(content.Source(repository, commit, path).to_json(), commit, host, keys)
 
 
 def prepare_source(source: content.Given, revision: str, host: str, keys: sops.Keys) -> Prepared:
     """As `prepare`, of any source (`git.content`); `revision` is how desired state calls it."""
-    answer: Answer = run.python(
-        "reconciler.source.prepare_child:desired",
-        {"source": source, "host": host, "revision": revision},
-        limits=LIMITS,
-        answers=Answer,
-        wall=walls.Wall(read=content.places(source)),
-    )
+    argument = {"source": source, "host": host, "revision": revision}
+    answer = child.ask("reconciler.source.prepare_child:desired", argument, Answer)
     if answer.desired.host != host or answer.desired.revision != revision:
         raise errors.Terminal("the child process answers for another host or revision", reason=Reason.ChildFailed)
     return Prepared(answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings, answer.locked)
@@ -92,11 +85,6 @@ def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[
         values.update(_flat({file.whole: found.get(sealed.CONTENT)} if file.whole else found))
     used = {name.partition(".")[0] for name in desired.secrets}
     return {name: value for name, value in values.items() if name.partition(".")[0] in used}
-
-
-def workers(hosts: int, most: int) -> int:
-    """How many children share so many hosts: below two dozen, another one costs more than it saves."""
-    return max(1, min(most, hosts // _HOSTS_PER_CHILD))
 
 
 @cache

@@ -29,7 +29,12 @@ def desired(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[st
             "set `host` in the node's settings",
             reason=Reason.HostUnknown,
         )
-    made = site_child.render(whole, host, argument["revision"])
+    return answer(whole, content, host, argument["revision"])
+
+
+def answer(whole: Site, content: Content, host: str, revision: str) -> dict[str, Any]:
+    """The `Answer` about a host."""
+    made = site_child.render(whole, host, revision)
     warnings = tuple(str(warning) for warning in whole.warnings)
     found: dict[str, Any] = to_json(Answer(made, locked(whole, content, made), warnings))
     return found

@@ -5,20 +5,24 @@ Imported in children only: it brings everything along that reading, validating a
 
 import codecs
 import contextlib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler import __version__, data
+from reconciler import __version__, data, errors
 from reconciler.errors import SiteInvalid
 from reconciler.git import tree
 from reconciler.model import Desired
+from reconciler.reasons import Reason
 from reconciler.render import World
 from reconciler.render import render as render_host
 from reconciler.site import Site, pin
 from reconciler.source import made, prepare
+from reconciler.source.child import MADE, SOURCES
 from reconciler.source.prepare import HOST_SECONDS, LOAD_SECONDS
+from reconciler.source.shares import workers
 from reconciler.system.alarm import Alarm
 
 Content = Mapping[str, bytes]
@@ -58,9 +62,9 @@ def gather(argument: Mapping[str, Any]) -> dict[str, Content | SiteInvalid]:
     """The files of the sources that an argument has as `source`, `head` and `base`, or what is wrong with their trees; and as `made`
     what another program made."""
     found: dict[str, Content | SiteInvalid] = {}
-    if argument.get("made"):
-        found["made"] = made.read(Path(argument["made"]))
-    for name in ("source", "head", "base"):
+    if argument.get(MADE):
+        found[MADE] = made.read(Path(argument[MADE]))
+    for name in SOURCES:
         if argument.get(name):
             try:
                 found[name] = tree.read_source(argument[name])
@@ -91,3 +95,27 @@ def render(site: Site, host: str, revision: str, world: World | None = None, sec
     """Desired state of a host. Raises errors.SiteInvalid, errors.Terminal (LimitExceeded)."""
     with Alarm(seconds, f"the host {host}"):
         return prepare.stamped(render_host(site, host, revision, world))
+
+
+def share(argument: Mapping[str, Any], known: Collection[str], also: Collection[str] = ()) -> Iterator[str]:
+    """The hosts that this child works on, of those in `argument` (none: all that are `known`), for `shares.ask`; telling how far it is.
+
+    Raises errors.Terminal (HostUnknown) for one that is neither known nor in `also`.
+    """
+    chosen = list(dict.fromkeys(argument["hosts"] or known))
+    for host in chosen:
+        if host not in also:
+            require_host(host, known)
+    number, told = argument["number"], argument["progress"]
+    if number == 0:
+        os.write(told, b"%d\n" % len(chosen))
+    for host in chosen[number :: workers(len(chosen), argument["most"])]:
+        yield host
+        os.write(told, b".")
+
+
+def require_host(host: str, known: Collection[str]) -> None:
+    """Raises errors.Terminal (HostUnknown)."""
+    if host not in known:
+        names = ", ".join(sorted(known)[:8])
+        raise errors.Terminal(f"inventory.yml has no host {host!r} (it has {names})", reason=Reason.HostUnknown)

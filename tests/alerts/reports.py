@@ -6,11 +6,14 @@ from typing import Any
 
 from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Report, Source, conditions
+from reconciler.report import Refusal, Report, RepositoryStatus, conditions
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOST, SITE, REVISION, NEWER = "ctl1", "cloud", "a" * 40, "b" * 40
-OK, AWAY = Source(True, REVISION), Source(False, "", Reason.GitUnreachable, "git.example.org: no route to host")
+OK, AWAY = (
+    RepositoryStatus(True, REVISION),
+    RepositoryStatus(False, "", Reason.GitUnreachable, "git.example.org: no route to host"),
+)
 
 
 def held(
@@ -31,7 +34,7 @@ def report(
     outcomes: Sequence[Outcome] = (),
     now: datetime = START,
     before: Sequence[Condition] = (),
-    source: Source = OK,
+    source: RepositoryStatus = OK,
     refusal: Refusal | None = None,
     failure: tuple[Reason, str] | None = None,
     planned: bool = True,

@@ -135,9 +135,9 @@ def test_behind_is_known_while_the_source_is_away() -> None:
     metrics = Metrics()
     metrics.report(report())
     assert value(metrics, "behind") == 0 and value(metrics, "last_commit_timestamp_seconds") == START.timestamp() + 0.2
-    from reconciler.report import Source
+    from reconciler.report import RepositoryStatus
 
-    metrics.report(report(source=Source(True, NEWER), now=START + timedelta(minutes=1)))
+    metrics.report(report(source=RepositoryStatus(True, NEWER), now=START + timedelta(minutes=1)))
     assert value(metrics, "behind") == 1
     metrics.report(report(source=AWAY, now=START + timedelta(minutes=2)))
     assert value(metrics, "behind") == 1

@@ -20,7 +20,7 @@ from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
 from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
 from reconciler.reasons import Reason
-from reconciler.report import Report, Source
+from reconciler.report import Report, RepositoryStatus
 from reconciler.report.metrics import Metrics
 from reconciler.system.pacing import Backoff, Bucket, doubled
 from reconciler.web import Server
@@ -285,7 +285,7 @@ def test_a_watchdog_meant_for_another_process_is_not_ours(monkeypatch: pytest.Mo
 def _report(**fields: Any) -> Report:
     values = {
         "site": "s", "host": "h", "revision": "abc", "started_at": NOW, "seconds": 1.5, "trigger": "interval",
-        "deep": False, "source": Source(True, "abc"), **fields,
+        "deep": False, "source": RepositoryStatus(True, "abc"), **fields,
     }  # fmt: skip
     return Report(**values)  # type: ignore[arg-type]
 
@@ -299,7 +299,7 @@ def test_metrics_of_a_cycle() -> None:
         plan=Plan("h", "abc", (start, write), (held,)),
         outcomes=(Outcome(start, "done"), Outcome(write, "failed", Reason.DiskFull, "no room")),
         conditions=(Condition("Ready", False, Reason.DiskFull, "no room", NOW),),
-        source=Source(False, "", Reason.GitTimeout, "slow"),
+        source=RepositoryStatus(False, "", Reason.GitTimeout, "slow"),
         containers=7,
     )
     metrics.report(report, {"glance": "glance"})

@@ -12,7 +12,7 @@ import pytest
 from reconciler import errors
 from reconciler.model import Action, Condition, Interruption, Outcome, Plan, Verb
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Report, Source, StatusText, signed
+from reconciler.report import Refusal, Report, RepositoryStatus, StatusText, signed
 from reconciler.web import Request, report_handlers
 from reconciler.web.node import _busy_at
 from tests.fleet.hosts import Key
@@ -26,7 +26,9 @@ def report(**changes: Any) -> Report:
     ready = Condition("Ready", True, Reason.Converged, "1 container as wanted", NOW)
     plan = Plan("n0", COMMIT, (), (), ())
     values = {"plan": plan, "containers": 1, "conditions": (ready,), "seconds": 2.0, **changes}
-    return Report("north", "n0", COMMIT, NOW, trigger="interval", deep=False, source=Source(True, COMMIT), **values)  # type: ignore[arg-type]
+    return Report(
+        "north", "n0", COMMIT, NOW, trigger="interval", deep=False, source=RepositoryStatus(True, COMMIT), **values
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import SiteInvalid
 from reconciler.render import meter, methods, tokens
-from reconciler.render.evaluate import Scope, Source, World, evaluate, render_text
+from reconciler.render.evaluate import Position, Scope, World, evaluate, render_text
 from reconciler.render.meter import Exhausted
 from reconciler.render.operations import FILTERS, TESTS
 from tests.render.sites import make_site
@@ -184,7 +184,7 @@ def test_no_expression_gives_anything_but_data(world: World, text: str) -> None:
     fresh.begin("ctl1")
     scope = Scope(fresh.variables("ctl1"), {"pw": tokens.SecretRef("pw"), "canary": _Canary()})
     try:
-        value = evaluate(f"{{{{ {text} }}}}", scope, Source(fresh.site.hosts["ctl1"].place))
+        value = evaluate(f"{{{{ {text} }}}}", scope, Position(fresh.site.hosts["ctl1"].place))
     except (SiteInvalid, Exhausted):
         return
     _data(value)

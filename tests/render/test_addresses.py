@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.document.yaml import Place
 from reconciler.errors import SiteInvalid
-from reconciler.render.evaluate import Scope, Source, World, evaluate
+from reconciler.render.evaluate import Position, Scope, World, evaluate
 from tests.render.sites import make_site
 
 
@@ -17,7 +17,7 @@ def world() -> World:
 
 def value(expression: str, world: World) -> Any:
     world.begin("ctl1")
-    return evaluate(f"{{{{ {expression} }}}}", Scope(world.variables("ctl1")), Source(Place("t")))
+    return evaluate(f"{{{{ {expression} }}}}", Scope(world.variables("ctl1")), Position(Place("t")))
 
 
 QUERIES = {

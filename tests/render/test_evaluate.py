@@ -7,7 +7,7 @@ import pytest
 from reconciler import site
 from reconciler.errors import SiteInvalid
 from reconciler.render import explain
-from reconciler.render.evaluate import Scope, Source, World, evaluate, render_text
+from reconciler.render.evaluate import Position, Scope, World, evaluate, render_text
 from reconciler.render.tokens import SecretRef
 from tests.render.sites import make_site
 
@@ -197,7 +197,7 @@ TYPES = {
 @pytest.mark.parametrize("text", TYPES)
 def test_a_whole_expression_keeps_its_type(whole: site.Site, text: str) -> None:
     scope = Scope(World(whole).variables("ctl1"))
-    source = Source(whole.hosts["ctl1"].place)
+    source = Position(whole.hosts["ctl1"].place)
     made = evaluate(text, scope, source)
     assert made == TYPES[text]
     assert type(made) is type(TYPES[text])
@@ -244,7 +244,7 @@ FILTERS = {
 @pytest.mark.parametrize("text", FILTERS)
 def test_filters(whole: site.Site, text: str) -> None:
     scope = Scope(World(whole).variables("ctl1"))
-    assert evaluate(text, scope, Source(whole.hosts["ctl1"].place)) == FILTERS[text]
+    assert evaluate(text, scope, Position(whole.hosts["ctl1"].place)) == FILTERS[text]
 
 
 def test_blocks_are_trimmed_as_ansible_does(whole: site.Site) -> None:

@@ -10,7 +10,7 @@ import pytest
 from reconciler.errors import SiteInvalid
 from reconciler.render import methods, operations, tokens
 from reconciler.render.environment import compiled, shared
-from reconciler.render.evaluate import Scope, Source, World, evaluate, render_text
+from reconciler.render.evaluate import Position, Scope, World, evaluate, render_text
 from reconciler.render.meter import Exhausted
 from tests.render.sites import make_site
 from tests.support import paths
@@ -154,7 +154,7 @@ def test_bombs_end_quickly_and_small(text: str, world: World) -> None:
 def test_values_are_bounded_too(text: str, world: World) -> None:
     world.begin("ctl1")
     with pytest.raises((SiteInvalid, Exhausted)):
-        evaluate(text, Scope(world.variables("ctl1")), Source(world.site.hosts["ctl1"].place))
+        evaluate(text, Scope(world.variables("ctl1")), Position(world.site.hosts["ctl1"].place))
 
 
 def test_honest_sizes_pass(world: World) -> None:
@@ -233,7 +233,7 @@ def test_an_expression_that_gives_no_data_is_refused(world: World) -> None:
     scope = Scope(world.variables("ctl1"))
     for text in ("{{ hostvars }}", "{{ hostvars.ctl1 }}", "{{ range }}", "{{ {'a': nosuch} }}", "{{ [nosuch] }}"):
         with pytest.raises(SiteInvalid):
-            evaluate(text, scope, Source(world.site.hosts["ctl1"].place))
+            evaluate(text, scope, Position(world.site.hosts["ctl1"].place))
 
 
 def test_lazy_mappings_do_not_evaluate_everything(world: World) -> None:

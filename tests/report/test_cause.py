@@ -26,7 +26,7 @@ from reconciler.model import (
 from reconciler.reasons import Reason
 from reconciler.report import (
     Report,
-    Source,
+    RepositoryStatus,
     Symptom,
     conditions,
     graph,
@@ -147,7 +147,9 @@ def test_a_circle_has_a_headline() -> None:
 
 
 def report(**changes: Any) -> Report:
-    made = Report("s", "ctl1", "r1" * 20, NOW, 1.0, "interval", True, Source(True), Plan("ctl1", "r1"), graph=GRAPH)
+    made = Report(
+        "s", "ctl1", "r1" * 20, NOW, 1.0, "interval", True, RepositoryStatus(True), Plan("ctl1", "r1"), graph=GRAPH
+    )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 

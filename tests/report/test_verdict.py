@@ -17,7 +17,17 @@ from reconciler.fleet import judge
 from reconciler.fleet.inventory import Member
 from reconciler.model import Action, CheckResult, Condition, Held, InFlight, Outcome, Plan, Verb
 from reconciler.reasons import Reason, Standing
-from reconciler.report import Refusal, Report, Source, State, Symptom, conditions, read_status, status_text, verdict
+from reconciler.report import (
+    Refusal,
+    Report,
+    RepositoryStatus,
+    State,
+    Symptom,
+    conditions,
+    read_status,
+    status_text,
+    verdict,
+)
 from reconciler.report.signed import decode, encode, statement
 from reconciler.review import ci_summary
 
@@ -57,7 +67,7 @@ FLYING = (InFlight("app", "waiting for app to become healthy", NOW),)
 CHECKS = [CheckResult("login", "app", True), CheckResult("api", "app", False, "502")]
 NOT_WORKING = [Symptom("app", Reason.RestartLoop, "app: it ends again and again")]
 REFUSALS = [None, Refusal("b" * 40, Reason.SiteInvalid, "globals.yml:1:1: no")]
-SOURCES = [Source(True, HEAD), Source(False, "", Reason.GitTimeout, "it hangs")]
+SOURCES = [RepositoryStatus(True, HEAD), RepositoryStatus(False, "", Reason.GitTimeout, "it hangs")]
 
 
 def report(**given: Any) -> Report:

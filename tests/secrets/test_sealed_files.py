@@ -9,6 +9,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.errors import SiteInvalid
+from reconciler.git import content
 from reconciler.render import formats, render
 from reconciler.secrets import sops
 from reconciler.source import prepare
@@ -82,7 +83,7 @@ def test_a_keyring_arrives_to_the_last_byte_where_it_belongs(
         "config/nova/ceph.client.nova.keyring": encrypt(shared),
         "config/nova/cmp2/ceph.client.nova.keyring": encrypt(own),
     }
-    source = {"directory": str(folder(tmp_path, files))}
+    source = content.Source(folder(tmp_path, files)).to_json()
     written = {}
     for host in ("cmp1", "cmp2", "cmp3"):
         prepared = prepare.prepare_source(source, "work tree", host, age_key.keys)
@@ -101,7 +102,9 @@ def test_a_node_that_cannot_open_it_says_which_file(
             "services/own/service.yml": f"description: x{SERVICE}", "services/own/templates/about": ABOUT,
             "config/nova/ceph.client.nova.keyring": encrypt("k")}  # fmt: skip
     with pytest.raises(errors.Terminal, match=r"config/nova/ceph.client.nova.keyring"):
-        prepare.prepare_source({"directory": str(folder(tmp_path, site))}, "work tree", "cmp1", other_ssh_key.keys)
+        prepare.prepare_source(
+            content.Source(folder(tmp_path, site)).to_json(), "work tree", "cmp1", other_ssh_key.keys
+        )
 
 
 # --- without a key -----------------------------------------------------------------------------------------------

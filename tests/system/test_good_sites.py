@@ -9,7 +9,8 @@ import pytest
 from reconciler import errors
 from reconciler.cli.site import Validated, in_child
 from reconciler.git import content
-from reconciler.source import prepare
+from reconciler.review import ci
+from reconciler.source import child
 from reconciler.system import run, walls
 from tests.fuzz import test_hostile_templates as hostile
 from tests.git import servers
@@ -40,7 +41,7 @@ def _written(folder: Path, files: Mapping[str, bytes]) -> dict[str, str]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return {"directory": str(folder)}
+    return content.Source(folder).to_json()
 
 
 def _problems(path: Path) -> dict[str, bytes]:
@@ -88,14 +89,13 @@ def test_a_repository_is_read_wherever_it_keeps_its_objects(tmp_path: Path) -> N
     servers.git(tmp_path, "clone", "-q", "--shared", str(bare), str(borrowing))
     commit = servers.git(work, "rev-parse", "HEAD").strip()
     for repository in (work, bare, linked, borrowing):
-        source = {"repository": str(repository), "commit": commit, "path": ""}
-        assert len(in_child("hosts", {"source": source}, tuple[str, ...])) == 2, repository
+        assert len(ci.hosts(content.Source(repository, commit))[1]) == 2, repository
     elsewhere = {"repository": str(work), "commit": commit, "path": ""}
     with pytest.raises(errors.Terminal) as caught:
         run.python(
-            "reconciler.cli.children:hosts",
+            "reconciler.review.ci_child:hosts",
             {"source": elsewhere},
-            limits=prepare.LIMITS,
+            limits=child.LIMITS,
             wall=walls.Wall(read=(str(bare),)),
         )
     assert caught.value.reason == "RepositoryUnusable"

@@ -23,7 +23,8 @@ def validate(argument: Mapping[str, Any], gathered: Any) -> list[str]:
     if argument["good"] and (wrong or not found["rendered"]):
         return [f"not planned: {wrong}"]
     if found["rendered"]:
-        asked = {"base": None, "hosts": found["rendered"][:1], "revision": "x"}
+        shared = {"number": 0, "most": 1, "progress": 2}
+        asked = {"base": None, "hosts": found["rendered"][:1], "revision": "x", **shared}
         if not wrong:
             children.plan(asked, gathered)
             children.explain({"host": found["rendered"][0], "name": "kolla_base_distro"}, gathered)

@@ -19,7 +19,7 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.forge.api import shorten
 from reconciler.model import Action, Difference, Held, Outcome, Plan, Verb
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Report, Source, signed
+from reconciler.report import Refusal, Report, RepositoryStatus, signed
 from reconciler.report.metrics import Metrics
 from reconciler.report.summary import history_entry, status_text
 from reconciler.report.text import plan_text, plans_markdown, plans_text
@@ -61,7 +61,7 @@ def made(text: str) -> tuple[Plan, Report, Review]:
     plan = Plan("web1", "a" * 40, actions, (Held(text, Reason.NotOwned, text, found),), (text,))
     outcomes = (Outcome(actions[0], "failed", Reason.Unhealthy, f"{text}\nlast line {text}"),)
     report = Report(
-        "small", text, "a" * 40, datetime(2026, 1, 1, tzinfo=UTC), 1.0, "command", True, Source(False, "b" * 40, Reason.GitFailed, text),
+        "small", text, "a" * 40, datetime(2026, 1, 1, tzinfo=UTC), 1.0, "command", True, RepositoryStatus(False, "b" * 40, Reason.GitFailed, text),
         plan=plan, outcomes=outcomes, refusal=Refusal("b" * 40, Reason.SiteInvalid, text, (text,)), failure=(Reason.InternalError, text),
         subject=text, author=text, suspended=text, warnings=(text,), explained={text: text},
     )  # fmt: skip

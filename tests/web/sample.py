@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.model import Action, Condition, Difference, Held, Outcome, Plan, Verb
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Report, Source
+from reconciler.report import Refusal, Report, RepositoryStatus
 
 COMMIT = "3f9c1b7e5d2a48c6b0e1f7a9d3c5b8e2f4a6071d"
 HOSTILE = """</script><img src=x onerror="document.title='owned'"><b id=owned>&lt;"""
@@ -36,7 +36,7 @@ def report(**changes: Any) -> Report:
         "seconds": 6.214,
         "trigger": "webhook",
         "deep": True,
-        "source": Source(True, COMMIT),
+        "source": RepositoryStatus(True, COMMIT),
         "plan": Plan("ctl1", COMMIT, (start, write, restart), (drifted, waits), ("old_prometheus",)),
         "outcomes": (Outcome(start, "done", seconds=0.6), Outcome(write, "done"), Outcome(restart, "done", seconds=4.1)),
         "containers": 38,
@@ -80,7 +80,7 @@ def hostile() -> Report:
         testing=HOSTILE,
         warnings=(HOSTILE,),
         explained={HOSTILE: HOSTILE},
-        source=Source(False, "", Reason.GitTimeout, HOSTILE),
+        source=RepositoryStatus(False, "", Reason.GitTimeout, HOSTILE),
         conditions=(Condition("Ready", False, Reason.Unknown, HOSTILE, datetime.now(UTC)),),
     )
 

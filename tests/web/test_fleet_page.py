@@ -19,7 +19,7 @@ from reconciler.fleet.reviews.queue import State as ReviewState
 from reconciler.fleet.reviews.reviewer import Entry, Overview
 from reconciler.forge import OpenRequest
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Source
+from reconciler.report import Refusal, RepositoryStatus
 from reconciler.web import Server, handlers
 from tests.review.browser import Browser
 from tests.support.lab import wait_for
@@ -67,7 +67,7 @@ def sample(hosts: int = 42) -> Round:
     return Round(
         now,
         0.4,
-        Source(True, COMMIT),
+        RepositoryStatus(True, COMMIT),
         None,
         fleet,
         COMMIT,
@@ -160,7 +160,7 @@ def test_fleet_texts_stay_texts_on_a_phone_too(window: Browser) -> None:
         fleet=replace(found.fleet, site=HOSTILE),
         subject=HOSTILE,
         views=views,
-        source=Source(False, "", Reason.GitTimeout, HOSTILE),
+        source=RepositoryStatus(False, "", Reason.GitTimeout, HOSTILE),
     )
     window.screen(390, 844, phone=True)
     with served(hostile) as shown:
@@ -200,7 +200,10 @@ def test_merge_requests_and_what_strangers_call_them(window: Browser) -> None:
 
 
 def test_a_reporter_that_knows_nothing_yet(window: Browser) -> None:
-    for found in (None, Round(datetime.now(UTC), 0.1, Source(False, "", Reason.GitTimeout, "the server hangs"))):
+    for found in (
+        None,
+        Round(datetime.now(UTC), 0.1, RepositoryStatus(False, "", Reason.GitTimeout, "the server hangs")),
+    ):
         with served(found) as shown:
             window._post("url", url=shown.url)
             wait_for("the page", lambda: "no commit yet" in window.run(TEXT))

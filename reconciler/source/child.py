@@ -1,0 +1,37 @@
+"""The one way to have a site looked at: a function of a child module is called in a sealed process, which reads the sources first.
+
+The child's side is `site_child`: a child module has its `warm` and `gather`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from reconciler.git import content
+from reconciler.system import run, walls
+
+T = TypeVar("T")
+
+LIMITS: Final = run.Limits(seconds=60.0, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
+SOURCES: Final = ("source", "head", "base")  # names that sources have in an argument
+MADE: Final = "made"  # and the place of what another program made
+
+
+def ask(
+    function: str,
+    argument: Mapping[str, Any],
+    answers: type[T],
+    *,
+    limits: run.Limits = LIMITS,
+    progress: Callable[[bytes], None] | None = None,
+) -> T:
+    """What `package.module:function` answers. It reads what `argument` has as `source`, `head`, `base` (`git.content`, or None) and
+    `made` (a path, or None), and nothing else. `progress` as in `run.python`.
+
+    Raises what the function raises, errors.Terminal (LimitExceeded, WallMissing, ChildFailed …), errors.Transient (DeadlineExceeded).
+    """
+    made = argument.get(MADE)
+    read = (*content.places(*map(argument.get, SOURCES)), *([made] if made else []))
+    found: T = run.python(
+        function, argument, limits=limits, answers=answers, wall=walls.Wall(read=read), progress=progress
+    )
+    return found
