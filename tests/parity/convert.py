@@ -59,8 +59,7 @@ class _Converter:
     def converted(self) -> Converted:
         files = {
             "inventory.yml": self._yaml(self._inventory()),
-            # Whose kolla-ansible it is, that one's release is its default.
-            "globals.yml": self._yaml({"openstack_release": self._given.release, **self._variables(self._globals)}),
+            "globals.yml": self._yaml(self._variables(self._globals)),
             "passwords.yml": sealed.text(self._secrets()).encode(),
             "reconciler.yml": self._yaml({"name": self._given.name}),
         }

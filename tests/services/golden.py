@@ -42,6 +42,22 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
         "db": ("ovn-nb-db-create", "ovn-sb-db-relay-1"),
         "cmp": ("ovn-controller", "ovn-setup"),
     },
+    "monitoring": {
+        "mon-1": (
+            "grafana",
+            "prometheus-alertmanager",
+            "prometheus-blackbox-exporter",
+            "prometheus-openstack-exporter",
+            "prometheus-server",
+        ),
+        "ctl-1": (
+            "opensearch",
+            "opensearch-dashboards",
+            "opensearch-retention",
+            "prometheus-mysqld-exporter",
+            "prometheus-node-exporter",
+        ),
+    },
     "three_nodes": {
         "ctl-a": (
             "mariadb",
