@@ -39,7 +39,7 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     },
     "ovn": {
         "ctl": ("neutron-ovn-metadata-agent", "ovn-nb-db", "ovn-nb-db-create"),
-        "db": ("ovn-nb-db-create", "ovn-sb-db-relay-1"),
+        "db": ("ovn-nb-db-connection", "ovn-nb-db-create", "ovn-sb-db-relay-1"),
         "cmp": ("ovn-controller", "ovn-setup"),
     },
     "monitoring": {
