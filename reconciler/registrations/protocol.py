@@ -110,13 +110,13 @@ def own_credentials(connection: Mapping[str, Any], fields: Mapping[str, Any]) ->
     return {**connection, "username": fields["name"], CONFIDENTIAL: fields[CONFIDENTIAL]}
 
 
-def enabled(part: Section, key: str) -> Iterator[tuple[Section, str]]:
-    """The entries of a list that are not switched off, each with its name."""
-    for entry in part.each(key):
+def enabled(part: Section, section: str, key: str = "name") -> Iterator[tuple[Section, str]]:
+    """The entries of a list that are not switched off, each with its name, which it has under `key`."""
+    for entry in part.each(section):
         if entry.flag("enabled", True):
-            name = entry.text("name")
+            name = entry.text(key)
             if not name:
-                entry.problem(None, f"an entry of {key} has no name")
+                entry.problem(None, f"an entry of {section} has no {key}")
                 continue
             yield entry, name
 

@@ -189,12 +189,14 @@ def _registered(module: str, args: Mapping[str, Any]) -> Iterator[tuple[str, dic
         yield f"keystone:endpoint:{where}", {"url": args["url"]}
     elif kind == "project":
         yield f"keystone:project:{args['domain']}/{name}", {}
+    elif kind == "identity_domain":
+        yield f"keystone:domain:{name}", {}
     elif kind == "identity_user":
         yield f"keystone:user:{args['domain']}/{name}", {"password": str(args["password"])}
     elif kind == "identity_role":
         yield f"keystone:role:{name}", {}
     elif kind == "role_assignment":
-        target = args.get("project") or args.get("system") or args.get("domain")
+        target = args.get("project") or ("system" if args.get("system") else "domain")
         yield f"keystone:role_assignment:default/{args['user']}/{target}/{args['role']}", {}
     elif kind == "mysql_db":
         yield f"mariadb:database:{name}", {}

@@ -214,6 +214,44 @@ def test_roles_on_the_system_and_in_a_domain_of_its_own(keystone: Site, name: st
     assert keystone.differing(*wanted) == {registration.id: None for registration in wanted[1:]}
 
 
+def test_a_user_of_a_domain_has_roles_on_that_domain_alone(keystone: Site, name: str) -> None:
+    token = keystone.secrets.new()
+    fields = {"user": name, "domain": name, "role": "admin", "on_domain": name}
+    wanted = [
+        Registration("keystone", "domain", name, {"description": "for stacks"}),
+        Registration("keystone", "user", f"{name}/{name}", {"password": token}),
+        Registration("keystone", "role_assignment", f"{name}/{name}/domain/admin", fields),
+    ]
+    with pytest.raises(errors.Transient, match="does not exist yet"):
+        keystone.converge(wanted[2])
+    keystone.converge(*wanted)
+    assert keystone.differing(*wanted) == {}
+    client = Client(keystone)
+    user = {"name": name, "domain": {"name": name}, "password": keystone.secrets.bind(token)}
+    where = {"domain": {"name": name}}
+    auth = {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": where}
+    answer = requests.post(f"{client.url}/auth/tokens", json={"auth": auth}, timeout=20)
+    assert "admin" in {role["name"] for role in answer.json()["token"]["roles"]}
+    (held,) = client("GET", f"/role_assignments?user.id={answer.json()['token']['user']['id']}")["role_assignments"]
+    assert set(held["scope"]) == {"domain"}
+    keystone.registry.withdraw(Registration("keystone", "role_assignment", wanted[2].key))
+    assert keystone.differing(*wanted) == {wanted[2].id: None}
+    assert requests.post(f"{client.url}/auth/tokens", json={"auth": auth}, timeout=20).status_code == 401
+
+
+def test_a_role_of_a_user_that_somebody_else_makes_goes_alone(keystone: Site, name: str) -> None:
+    role = Registration("keystone", "role", name)
+    fields = {"user": "admin", "domain": "default", "role": name, "project": "admin"}
+    wanted = Registration("keystone", "role_assignment", f"default/admin/admin/{name}", fields)
+    keystone.converge(role, wanted)
+    client = Client(keystone)
+    held = client.login("admin", keystone.server.admin).json()["token"]["roles"]
+    assert name in {item["name"] for item in held} and len(held) > 1
+    keystone.registry.withdraw(wanted)
+    left = client.login("admin", keystone.server.admin).json()["token"]["roles"]
+    assert {item["name"] for item in held} - {item["name"] for item in left} == {name}
+
+
 def test_an_endpoint_needs_its_service(keystone: Site, name: str) -> None:
     with pytest.raises(errors.Transient, match="does not exist yet"):
         keystone.converge(service(keystone, name)["public"])

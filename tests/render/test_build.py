@@ -577,7 +577,10 @@ REGISTRATIONS = """
       keystone:
         services:
           - {name: app, type: thing, endpoints: {internal: "http://{{ host.name }}", public: ""}}
-        users: [{name: app, password: "{{ app_password }}", project: service, roles: [admin], system_roles: [reader]}]
+        users: [{name: app, password: "{{ app_password }}", project: service, roles: [admin], system_roles: [reader], domain_roles: [member]}]
+        assignments:
+          - {user: boss, project: office, roles: [reader]}
+          - {user: nobody, project: office, roles: [reader], enabled: false}
         roles: [{name: reader}, {name: off, enabled: false}]
     provides:
       mariadb: {host: h, password: "{{ app_password }}", needs: [app, off]}
@@ -622,6 +625,18 @@ def test_registrations() -> None:
             "domain": "default",
             "role": "reader",
             "system": "all",
+        },
+        "keystone:role_assignment:default/app/domain/member": {
+            "user": "app",
+            "domain": "default",
+            "role": "member",
+            "on_domain": "default",
+        },
+        "keystone:role_assignment:default/boss/office/reader": {
+            "user": "boss",
+            "domain": "default",
+            "role": "reader",
+            "project": "office",
         },
         "keystone:role:reader": {"name": "reader"},
     }

@@ -89,7 +89,7 @@ def _places() -> Iterator[tuple[str, ...]]:
             yield ("provides", kind, key)
         for section, entries in base()["registrations"][kind].items():
             for key in ("name", "host", "password", "tags", "description", "email", "domain", "project", "roles", "collation",
-                        "character_set", "type", "endpoints", "system_roles", "region", "enabled"):  # fmt: skip
+                        "character_set", "type", "endpoints", "domain_roles", "system_roles", "region", "enabled"):  # fmt: skip
                 yield ("registrations", kind, section, "0", key)
             for below in ("grants", "permissions"):
                 for key in ("database", "vhost", "privileges", "table", "configure", "write", "read"):
@@ -164,7 +164,7 @@ def test_a_secret_is_refused_wherever_it_would_be_seen(path: tuple[str, ...]) ->
 # Keys that this base has no use for: nothing of them enters desired state.
 NOT_READ = {
     "needs", "host", "tags", "description", "email", "domain", "project", "roles", "collation", "character_set", "type",
-    "endpoints", "system_roles", "region", "container", "group", "expect", "verify",
+    "endpoints", "domain_roles", "system_roles", "region", "container", "group", "expect", "verify",
 }  # fmt: skip
 
 

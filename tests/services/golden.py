@@ -39,7 +39,7 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     },
     "ovn": {
         "ctl": ("neutron-ovn-metadata-agent", "ovn-nb-db", "ovn-nb-db-create"),
-        "db": ("ovn-nb-db-connection", "ovn-nb-db-create", "ovn-sb-db-relay-1"),
+        "db": ("ovn-nb-db-create", "ovn-sb-db-relay-1"),
         "cmp": ("ovn-controller", "ovn-setup"),
     },
     "monitoring": {
@@ -57,6 +57,25 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
             "prometheus-mysqld-exporter",
             "prometheus-node-exporter",
         ),
+    },
+    "volumes": {
+        "aio": (
+            "heat-api",
+            "heat-api-cfn",
+            "heat-engine",
+            "horizon",
+            "cinder-api",
+            "iscsid",
+            "multipathd",
+            "ironic-api",
+            "ironic-conductor",
+            "ironic-inspector",
+            "ironic-dnsmasq",
+            "ironic-http",
+            "ironic-tftp",
+            "magnum-conductor",
+        ),
+        "vol": ("cinder-volume", "cinder-backup"),
     },
     "three_nodes": {
         "ctl-a": (

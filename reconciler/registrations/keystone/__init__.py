@@ -7,10 +7,10 @@
     project          domain/name               name, domain, description?
     role             name                      name
     user             domain/name               name, domain, password?, email?
-    role_assignment  domain/user/target/role   user, domain, role, and project or system: "all"
+    role_assignment  domain/user/target/role   user, domain, role, and project, on_domain: the domain, or system: "all"
 
-In the key of a role on the system, `system` stands for the project. Fields with `?` are there only when the service gives
-them; what is withdrawn may have its key only.
+In the key of a role on the system, `system` stands for the project; in that of a role on the domain, `domain`. Fields with `?` are
+there only when the service gives them; what is withdrawn may have its key only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,6 +48,8 @@ def _read(part: Section, region: str) -> Iterator[Item]:
         domain = entry.text("domain", "default")
         yield "user", f"{domain}/{name}", {"name": name, "domain": domain, **given(entry, "password", "email")}
         yield from _assignments(entry, name, domain)
+    for entry, name in enabled(part, "assignments", key="user"):
+        yield from _assignments(entry, name, entry.text("domain", "default"))
 
 
 def _service(entry: Section, name: str, region: str) -> Iterator[Item]:
@@ -64,11 +66,16 @@ def _assignments(entry: Section, name: str, domain: str) -> Iterator[Item]:
     project = entry.text("project")
     if entry.texts("roles") and not project:
         entry.problem(
-            "roles", f"the user {name} has roles and no project to have them in", "name a project, or use system_roles"
+            "roles",
+            f"the user {name} has roles and no project to have them in",
+            "name a project, or use domain_roles or system_roles",
         )
     for role in entry.texts("roles"):
         fields = {"user": name, "domain": domain, "role": role, "project": project}
         yield "role_assignment", f"{domain}/{name}/{project}/{role}", fields
+    for role in entry.texts("domain_roles"):
+        fields = {"user": name, "domain": domain, "role": role, "on_domain": domain}
+        yield "role_assignment", f"{domain}/{name}/domain/{role}", fields
     for role in entry.texts("system_roles"):
         fields = {"user": name, "domain": domain, "role": role, "system": "all"}
         yield "role_assignment", f"{domain}/{name}/system/{role}", fields

@@ -151,10 +151,13 @@ class Keystone:
         role = _pick(self._api.list("roles", name=who.role), who.role)
         if user is None or role is None:
             return ""
-        if who.project is None:
+        if who.target == "system":
             return f"/system/users/{user['id']}/roles/{role['id']}"
-        project = self._in_domain("projects", who.domain, who.project)
-        return f"/projects/{project['id']}/users/{user['id']}/roles/{role['id']}" if project else ""
+        collection = "domains" if who.target == "domain" else "projects"
+        where = (
+            self._domain(who.domain) if who.target == "domain" else self._in_domain("projects", who.domain, who.project)
+        )
+        return f"/{collection}/{where['id']}/users/{user['id']}/roles/{role['id']}" if where else ""
 
     # --- converge ----------------------------------------------------------------------------------------------------
 

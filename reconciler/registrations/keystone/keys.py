@@ -1,7 +1,8 @@
 """endpoint SERVICE/INTERFACE/REGION · project DOMAIN/NAME · user DOMAIN/NAME · role_assignment DOMAIN/USER/PROJECT/ROLE, with
-`system` for the whole system."""
+`system` for the whole system, and `domain` for the user's domain itself."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from reconciler.model import Registration
 from reconciler.registrations.keys import malformed, said
@@ -9,11 +10,12 @@ from reconciler.registrations.keys import malformed, said
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A role of a user in a project; the project is None for the whole system."""
+    """A role of a user: in a project, on its domain, or on the whole system. Which of the three, `target` says."""
 
     domain: str
     user: str
-    project: str | None
+    target: Literal["project", "domain", "system"]
+    project: str
     role: str
 
 
@@ -40,13 +42,17 @@ def endpoint(registration: Registration) -> tuple[str, str, str]:
 def role_assignment(registration: Registration) -> Assignment:
     """Who has which role where."""
     if found := said(registration, "domain", "user", "role"):
-        project = registration.fields.get("project")
-        return Assignment(
-            found[0], found[1], None if registration.fields.get("system") else str(project or ""), found[2]
-        )
+        domain, user, role = found
+        if registration.fields.get("system"):
+            return Assignment(domain, user, "system", "", role)
+        if registration.fields.get("on_domain"):
+            return Assignment(domain, user, "domain", "", role)
+        return Assignment(domain, user, "project", str(registration.fields.get("project") or ""), role)
     domain, _, rest = registration.key.partition("/")
     parts = rest.rsplit("/", 2)
     if len(parts) != 3:
         raise malformed(registration)
     user, target, role = parts
-    return Assignment(domain, user, None if target == "system" else target, role)
+    if target in ("system", "domain"):
+        return Assignment(domain, user, "system" if target == "system" else "domain", "", role)
+    return Assignment(domain, user, "project", target, role)
