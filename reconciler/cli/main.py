@@ -33,6 +33,7 @@ _VERBS = {
     "ci": "ci:ci",
     "secrets": "secrets:secrets",
     "schema": "schema:schema",
+    "services": "services:services",
     "run": "node:run",
     "reconcile": "node:reconcile",
     "status": "status:status",
@@ -138,7 +139,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
 
-    For a site repository: init, validate, explain, render, desired, plan, diff, ci, secrets, schema. On a node: the others.
+    For a site repository: init, validate, explain, render, desired, plan, diff, ci, secrets, schema, services. On a node: the others.
     """
     context.obj = {"config": config, "debug": debug}
 

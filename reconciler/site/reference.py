@@ -81,9 +81,9 @@ def _inventory() -> Iterator[str]:
     host = schema["$defs"]["host"]["properties"]
     rows = [("addresses", host["addresses"]["description"])]
     rows += [(key, host[key]["description"]) for key in host if key != "addresses"]
-    yield _table(("key of a host", "meaning"), [(f"`{key}`", text) for key, text in rows])
+    yield table(("key of a host", "meaning"), [(f"`{key}`", text) for key, text in rows])
     networks = host["addresses"]["properties"].items()
-    yield _table(
+    yield table(
         ("network", "falls back on", "what for"),
         [
             (f"`{name}`", f"`{FALLBACK[name]}`" if name in FALLBACK else "", part["description"])
@@ -91,24 +91,22 @@ def _inventory() -> Iterator[str]:
         ],
     )
     facts = host["facts"]["properties"].items()
-    yield _table(
-        ("fact", "type", "meaning"), [(f"`{name}`", part["type"], part["description"]) for name, part in facts]
-    )
+    yield table(("fact", "type", "meaning"), [(f"`{name}`", part["type"], part["description"]) for name, part in facts])
     group = schema["$defs"]["group"]["properties"].items()
-    yield _table(("key of a group", "meaning"), [(f"`{key}`", part["description"]) for key, part in group])
+    yield table(("key of a group", "meaning"), [(f"`{key}`", part["description"]) for key, part in group])
     yield "A group of the catalogue that the inventory does not declare has the hosts of the groups named under its service.\n"
 
 
 def _policy() -> Iterator[str]:
     schema = data.schema("reconciler")
     yield f"## reconciler.yml\n\n{schema['description']}\n"
-    yield _table(("key", "default", "meaning"), list(_policy_rows("", schema)))
+    yield table(("key", "default", "meaning"), list(_policy_rows("", schema)))
 
 
 def _settings() -> Iterator[str]:
     schema = data.schema("settings")
     yield f"## reconciler.toml\n\n{schema['description']} Not in the repository.\n"
-    yield _table(("key", "default", "meaning"), list(_policy_rows("", schema)))
+    yield table(("key", "default", "meaning"), list(_policy_rows("", schema)))
 
 
 def _containers() -> Iterator[str]:
@@ -118,11 +116,11 @@ def _containers() -> Iterator[str]:
         "(replace). Who may ask: the setting of the host's own policy that has to grant it ([operations.md](operations.md)), or why "
         "none has to.\n"
     )
-    yield _table(
-        ("option", "type", "a difference needs", "who may ask", "meaning"), [_option(row) for row in TABLE.values()]
+    yield table(
+        ("option", "type", "a difference needs", "who may ask", "meaning"), [_option(one) for one in TABLE.values()]
     )
     yield "What other tools have and a container here does not, and what to do instead:\n"
-    yield _table(("word", "instead"), [(f"`{word}`", text) for word, text in REFUSED.items()])
+    yield table(("word", "instead"), [(f"`{word}`", text) for word, text in REFUSED.items()])
 
 
 def _option(row: Option) -> tuple[str, ...]:
@@ -157,7 +155,7 @@ def _service(service: Service, catalogue: Catalogue) -> Iterator[str]:
         yield f"{content['description']}.\n"
     groups = service.section("groups")
     if groups:
-        yield _table(
+        yield table(
             ("group", "hosts by default"),
             [
                 (f"`{name}`", ", ".join(f"`{parent}`" for parent in parents or ()) or "none")
@@ -171,13 +169,14 @@ def _service(service: Service, catalogue: Catalogue) -> Iterator[str]:
     passwords = service.section("passwords")
     if passwords:
         kinds = [(f"`{name}`", str((one or {}).get("kind", ""))) for name, one in passwords.items()]
-        yield _table(("password", "kind"), kinds)
+        yield table(("password", "kind"), kinds)
     if service.variables:
-        rows = [_row(variable) for variable in service.variables.values()]
-        yield _table(("variable", "type", "default", "description"), rows)
+        rows = [row(variable) for variable in service.variables.values()]
+        yield table(("variable", "type", "default", "description"), rows)
 
 
-def _row(variable: Variable) -> tuple[str, str, str, str]:
+def row(variable: Variable) -> tuple[str, str, str, str]:
+    """A variable in a table: its name, type, default and description."""
     schema = variable.schema
     kinds = schema.get("type", "any")
     kind = kinds if isinstance(kinds, str) else " or ".join(kinds)
@@ -203,6 +202,7 @@ def _inline(value: Any) -> str:
     return " ".join(text.split()).replace("`", "ˋ")
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table of Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

@@ -145,6 +145,34 @@ def test_schemas_and_reference(cli: Cli, tmp_path: Path) -> None:
     assert reference == (CHECKOUT / "docs/site-reference.md").read_text(), "`make docs` makes it anew"
 
 
+def test_a_page_for_every_service(cli: Cli, tmp_path: Path) -> None:
+    found = cli("services", "--docs", tmp_path)
+    assert found.exit_code == 0
+    pages = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert pages == {path.name: path.read_text() for path in (CHECKOUT / "docs/services").iterdir()}, (
+        "`make docs` makes them anew"
+    )
+    assert set(pages) == {"README.md"} | {
+        f"{path.name}.md" for path in (CHECKOUT / "services").iterdir() if path.is_dir()
+    }
+    keystone = cli("services", "keystone").stdout
+    assert keystone == pages["keystone.md"]
+    # What people wrote, and what the folder says: a container, its file with the overrides, a port, a user, a variable with what it reaches.
+    assert "## Fernet keys" in keystone
+    assert "| `keystone_fernet` | `keystone` |" in keystone
+    assert "merged key by key: `global.conf` · `keystone.conf` ·" in keystone
+    assert (
+        "| `keystone_internal` | http | the internal address | `{{ keystone_internal_port }}` | `keystone` |"
+        in keystone
+    )
+    row = next(line for line in keystone.splitlines() if line.startswith("| `fernet_token_expiry` |"))
+    assert "`keystone`" in row.rpartition(" | ")[2] or "`keystone`" in row.split(" | ")[4]
+    listed = cli("services").stdout
+    assert all(name.removesuffix(".md") in listed for name in pages if name != "README.md")
+    wrong = cli("services", "keyston")
+    assert (wrong.exit_code, "did you mean 'keystone'?" in wrong.stderr) == (1, True)
+
+
 def test_what_was_pushed_does_not_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
     site = write(tmp_path, {**SITE, "globals.yml": 'site_greeting: "\\e[2J\\u202e"\n'})
     assert (
