@@ -59,7 +59,7 @@ LATER = {
     "glance_backend_s3_secret_key", "glance_backend_s3_url", "glance_backend_vmware", "glance_enable_interoperable_image_import",
     "glance_enable_property_protection", "glance_enable_rolling_upgrade", "enable_glance_image_cache",
     # What services that are not there yet keep in Ceph, and Ceph's own gateway.
-    "ceph_glance_pool_name", "ceph_glance_user", "ceph_gnocchi_pool_name", "ceph_gnocchi_user", "ceph_manila_user", "ceph_nova_pool_name",
+    "ceph_glance_pool_name", "ceph_glance_user", "ceph_gnocchi_pool_name", "ceph_gnocchi_user", "ceph_nova_pool_name",
     "enable_ceph_rgw", "enable_ceph_rgw_loadbalancer", "enable_ironic_neutron_agent",
 }  # fmt: skip
 
