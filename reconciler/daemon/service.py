@@ -8,33 +8,31 @@ when a pass hangs, so does the sign of life that systemd waits for.
 import contextlib
 import ctypes
 import gc
-import signal
 import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import structlog
 
 from reconciler import errors
-from reconciler.daemon import triggers
+from reconciler.daemon import loop, triggers
 from reconciler.daemon.backoff import backoff, phase
 from reconciler.daemon.events import WAKING, Happenings
 from reconciler.daemon.notify import CYCLE_SECONDS, Notifier
 from reconciler.daemon.presence import Presence
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
-from reconciler.log import frames
 from reconciler.model import ASIDE
 from reconciler.node import cycle
 from reconciler.node.flight import Flight
 from reconciler.node.node import Node
 from reconciler.node.target import Target
 from reconciler.reasons import Reason
-from reconciler.report import Report, text
+from reconciler.report import Report, RepositoryStatus, text
 from reconciler.report.certificates import certificate_ends
 from reconciler.report.metrics import Metrics
 from reconciler.report.signed import Signer
@@ -65,7 +63,7 @@ class Daemon:
         self._triggers = triggers.Triggers()
         self._watch = FileWatch(self._file_changed)
         self._notify, self._cycle_seconds = Notifier(cycle_seconds), cycle_seconds
-        self._git = backoff(settings.daemon.interval)
+        self._git = loop.SourcePauses(settings.daemon.interval)
         self._applying = backoff(settings.daemon.interval)
         self._ours: frozenset[str] = frozenset()
         self._services: dict[str, str] = {}
@@ -79,7 +77,7 @@ class Daemon:
         """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
         presence = self._presence = Presence(self.node.state.path)
         try:
-            self._signals()
+            loop.on_signals(self._triggers, self.node.stop)
             port = self._serve()
             scheduler = self._schedule()
             threading.Thread(target=self._listen, name="engine-events", daemon=True).start()
@@ -105,24 +103,19 @@ class Daemon:
             trigger = self._triggers.next(self._notify.period or _IDLE_SECONDS)
             if trigger is None or trigger.kind == "stop":
                 continue
-            try:
-                self._pass(trigger)
-            except errors.ReconcilerError as error:  # not even a report could be made
-                self.metrics.error(error.reason)
-                self._applying.failed(time.monotonic())
-                self._notify.status(str(error))
-                log.error("cycle.failed", reason=error.reason, message=str(error))
-            except Exception as error:  # whatever a cycle meets, the daemon lives to run the next one
-                self.metrics.error(Reason.InternalError)
-                self._applying.failed(time.monotonic())
-                log.error("cycle.crashed", error=type(error).__name__, frames=frames(error))
+            loop.survive("cycle", partial(self._pass, trigger), failed=self._no_report, notify=self._notify)
+
+    def _no_report(self, reason: Reason) -> None:
+        """Count a pass of which not even a report could be made."""
+        self.metrics.error(reason)
+        self._applying.failed(time.monotonic())
 
     # --- one pass ----------------------------------------------------------------------------------------------------
 
     def _pass(self, trigger: triggers.Trigger) -> None:
         now = time.monotonic()
         patient = trigger.kind in ("interval", "retry", "webhook")
-        poll = trigger.polls and (self._git.is_due(now) or not patient)
+        poll = trigger.polls and (self._git.is_due() or not patient)
         if patient and not self._applying.is_due(now) and not (poll and self._has_news()):
             return
         name = {"file": "event", "landed": "event"}.get(trigger.kind, trigger.kind)
@@ -151,7 +144,8 @@ class Daemon:
         try:
             return self.node.follower.moved()
         except errors.ReconcilerError as error:
-            self._source_failed(error.reason, getattr(error, "retry_after", None))
+            retry_after = getattr(error, "retry_after", None)
+            self._git.take(RepositoryStatus(False, "", error.reason, str(error), retry_after))
             return False
 
     def _after(self, report: Report, *, poll: bool) -> None:
@@ -159,10 +153,8 @@ class Daemon:
         self._awaited = (
             not report.revision and report.source.reason is not None and report.source.reason.api == "engine"
         )
-        if poll and report.source.ok:
-            self._git.succeeded()
-        elif poll:
-            self._source_failed(report.source.reason, report.source.retry_after)
+        if poll:
+            self._git.take(report.source)
         if report.failed or report.failure:
             pause = self._applying.failed(ended)
             log.info("cycle.backoff", failures=self._applying.failures, seconds=round(pause, 1))
@@ -176,10 +168,6 @@ class Daemon:
                 self._triggers.put("event")
         self._follow()
         self._tell(report)
-
-    def _source_failed(self, reason: Reason | None, retry_after: float | None) -> None:
-        pause = self._git.failed(time.monotonic(), retry_after)
-        log.info("source.backoff", reason=reason, failures=self._git.failures, seconds=round(pause, 1))
 
     def _follow(self) -> None:
         """Listen and look at what the accepted revision has now."""
@@ -267,31 +255,16 @@ class Daemon:
         return port
 
     def _listen_on(self, address: str, get: Mapping[str, Handler], post: Mapping[str, Handler]) -> int | None:
-        """The port, None when there is none: a taken port is no reason to leave the node alone."""
-        if not address:
+        """The port, None when there is none."""
+        server = loop.listen(address, get, post, (self.settings.host, *self.settings.daemon.names))
+        if server is None:
             return None
-        try:
-            self._servers.append(Server(address, get, post, {self.settings.host, *self.settings.daemon.names}))
-        except errors.Terminal as error:
-            log.error("metrics.failed", reason=error.reason, message=str(error))
-            return None
-        return self._servers[-1].port
+        self._servers.append(server)
+        return server.port
 
     def _metrics(self, request: Request) -> Answer:
         text, content_type = self.metrics.text(request.headers.get("accept", ""))
         return Answer(200, text, content_type)
-
-    def _signals(self) -> None:
-        def end(number: int, _: FrameType | None) -> None:
-            self.node.stop.set()
-            self._triggers.put("stop")
-
-        def hangup(number: int, _: FrameType | None) -> None:
-            self._triggers.put("hangup")
-
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, end)
-        signal.signal(signal.SIGHUP, hangup)
 
     def _listen(self) -> None:
         self.node.engine.watch(self._heard, stop=self._events_stop)

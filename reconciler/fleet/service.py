@@ -1,15 +1,13 @@
 """The reporter as a daemon: a round every interval, a page and metrics on loopback, signals, signs of life for systemd."""
 
-import signal
 import time
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
 from reconciler import errors
-from reconciler.daemon.backoff import backoff
+from reconciler.daemon import loop
 from reconciler.daemon.notify import Notifier
 from reconciler.daemon.presence import Presence
 from reconciler.daemon.triggers import Triggers
@@ -18,7 +16,6 @@ from reconciler.fleet.metrics import Metrics
 from reconciler.fleet.reporter import Reporter, Round
 from reconciler.fleet.reviews.loop import Loop, reviewer_of
 from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
-from reconciler.log import frames
 from reconciler.model import to_json
 from reconciler.reasons import Reason
 from reconciler.settings import Settings
@@ -51,16 +48,14 @@ class Service:
         self._newest: Round | None = None
         self._triggers = Triggers()
         self._notify = Notifier(_ROUND_SECONDS)
-        self._git = backoff(self.own.interval)
+        self._git = loop.SourcePauses(self.own.interval)
         self._server: Server | None = None
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
         presence = Presence(self.own.state_dir)
         try:
-            signal.signal(signal.SIGTERM, self._end)
-            signal.signal(signal.SIGINT, self._end)
-            signal.signal(signal.SIGHUP, self._hangup)
+            loop.on_signals(self._triggers, self.reporter.stop)
             port = self._serve()
             self._notify.ready("asking the hosts")
             log.info("reporter.started", interval=self.own.interval, page=port, reviews=self.reviews is not None)
@@ -98,27 +93,23 @@ class Service:
                 if self.reviews:
                     self.reviews.hurry()
             next_round = time.monotonic() + self.own.interval
-            try:
-                with self._notify.working():
-                    self._round()
-            except errors.ReconcilerError as error:  # the reporter's own disk
-                if self.reporter.stop.is_set():
-                    break
-                self.metrics.errors.labels("other", error.reason).inc()
-                self._notify.status(str(error))
-                log.error("round.failed", reason=error.reason, message=str(error))
-            except Exception as error:  # whatever a round meets, the next one is tried
-                self.metrics.errors.labels("other", Reason.InternalError).inc()
-                log.error("round.crashed", error=type(error).__name__, frames=frames(error))
+            loop.survive("round", self._round, failed=self._no_round, notify=self._notify)
+
+    def _no_round(self, reason: Reason) -> None:
+        """Count a round that came to nothing, as when the reporter's own disk fails."""
+        self.metrics.errors.labels("other", reason).inc()
 
     def _round(self) -> None:
-        asks = self._git.is_due(time.monotonic())
-        found = self.reporter.look(poll=asks)
-        if asks and found.source.ok:
-            self._git.succeeded()
-        elif asks:
-            pause = self._git.failed(time.monotonic(), found.source.retry_after)
-            log.info("source.backoff", reason=found.source.reason, failures=self._git.failures, seconds=round(pause, 1))
+        asks = self._git.is_due()
+        with self._notify.working():
+            try:
+                found = self.reporter.look(poll=asks)
+            except errors.ReconcilerError:
+                if self.reporter.stop.is_set():
+                    return  # it was cut short
+                raise
+        if asks:
+            self._git.take(found.source)
         self._newest = found
         self.metrics.take(found)
         text = found.whole.text if found.whole else found.source.message or "no commit accepted yet"
@@ -131,18 +122,12 @@ class Service:
                 self.metrics.outgoing(kind, sender)
 
     def _serve(self) -> int | None:
-        """The port, None when there is none: a taken port is no reason not to report."""
-        if not self.own.listen:
-            return None
-        try:
-            # People may come through a proxy that has a name of its own.
-            name = urlsplit(self.own.url).hostname or "localhost"
-            table = {"/metrics": self._metrics, "/interruptions.json": self._interruptions, **handlers(self.document)}
-            self._server = Server(self.own.listen, table, names={name, *self.own.names})
-        except errors.Terminal as error:
-            log.error("metrics.failed", reason=error.reason, message=str(error))
-            return None
-        return self._server.port
+        """The port, None when there is none."""
+        # People may come through a proxy that has a name of its own.
+        name = urlsplit(self.own.url).hostname or "localhost"
+        table = {"/metrics": self._metrics, "/interruptions.json": self._interruptions, **handlers(self.document)}
+        self._server = loop.listen(self.own.listen, table, names=(name, *self.own.names))
+        return self._server.port if self._server else None
 
     def _metrics(self, request: Request) -> Answer:
         self._outgoing()
@@ -152,10 +137,3 @@ class Service:
     def _interruptions(self, request: Request) -> Answer:
         """For `ci review --interruptions`."""
         return Answer(200, json_text(to_json(self.reporter.interruptions())).encode() + b"\n", "application/json")
-
-    def _end(self, number: int, _: FrameType | None) -> None:
-        self.reporter.stop.set()
-        self._triggers.put("stop")
-
-    def _hangup(self, number: int, _: FrameType | None) -> None:
-        self._triggers.put("hangup")
