@@ -74,7 +74,7 @@ def test_a_real_node_and_a_real_reporter(node: TestNode, tmp_path: Path) -> None
     assert down.returncode == 1, down.stderr
     assert json.loads(down.stdout)["hosts"][0] | {"message": ""} == {
         "host": HOST, "group": "web", "state": "unknown", "stale": False, "commit": "", "reason": "ReportUnreachable",
-        "message": "", "at": "",
+        "message": "", "at": "", "program": "",
     }  # fmt: skip
     with node.daemon() as daemon:
         daemon.settled()

@@ -21,7 +21,7 @@ KEYRING = '[client.nova]\n\tkey = {key}\n\tcaps mon = "profile rbd"\n'
 SERVICE = """
 groups: {compute: []}
 containers:
-  nova_compute:
+  keyring_holder:
     image: x
     command: y
     group: compute
@@ -119,13 +119,13 @@ def whole(seed: str = "content", **more: str) -> str:
 
 def test_without_a_key_the_file_is_one_secret() -> None:
     site = one_service(SERVICE, {PLACE: whole()}, templates={"about": ABOUT})
-    made = file(render(site, "cmp1", "r"), "nova-compute/ceph.client.nova.keyring")
+    made = file(render(site, "cmp1", "r"), "keyring-holder/ceph.client.nova.keyring")
     (name,) = made.secrets
     assert (made.content, made.format, made.sources) == (f"<<secret:{name}>>", "text", (PLACE,))
     rotated = one_service(SERVICE, {PLACE: whole("other")}, templates={"about": ABOUT})
     digests = [render(one, "cmp1", "r").secrets[name] for one in (site, rotated)]
     assert digests[0] != digests[1]
-    assert file(render(site, "cmp1", "r"), "nova-compute/about").content == "nova/ceph.client.nova.keyring"
+    assert file(render(site, "cmp1", "r"), "keyring-holder/about").content == "nova/ceph.client.nova.keyring"
 
 
 @pytest.mark.parametrize(
