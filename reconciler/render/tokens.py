@@ -28,7 +28,7 @@ MAX_SECRET: Final = 64 << 10  # bytes that a secret has at most where its length
 HASHES: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 BCRYPT_ROUNDS: Final = range(4, 13)
 _BCRYPT_STEPS: Final = 100_000  # so that a host has twenty of them at most
-_SALT: Final = re.compile(r"[./A-Za-z0-9]{22}")
+_SALT: Final = re.compile(r"[./A-Za-z0-9]{21}[.Oeu]")  # 128 bits: the last of 22 characters has two of its six
 _MAX_DEPTH: Final = 8
 
 TOKEN: Final = re.compile(
@@ -139,7 +139,8 @@ def _bcrypt(text: str) -> str:
     salt, dollar, password = rest.partition("$")
     if not (rounds.isdecimal() and int(rounds) in BCRYPT_ROUNDS and _SALT.fullmatch(salt) and dollar):
         message = (
-            "bcrypt needs 4 to 12 rounds and a salt of 22 letters, digits, . and / (a password of the kind bcrypt_salt)"
+            "bcrypt needs 4 to 12 rounds and a salt of 22 letters, digits, . and /, the last of them one of . O e u "
+            "(a password of the kind bcrypt_salt)"
         )
         raise Terminal(message, reason=Reason.SecretUnwritable)
     kept = hashlib.sha256(text.encode()).digest()

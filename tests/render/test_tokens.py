@@ -157,6 +157,8 @@ def test_bcrypt_is_made_when_the_file_is_written() -> None:
 def test_a_salt_that_is_none_is_told_when_it_is_known() -> None:
     with pytest.raises(Terminal, match="bcrypt needs 4 to 12 rounds and a salt of 22 letters"):
         hashed("{{ pw | password_hash('bcrypt', salt=salt) }}", pw="x", salt="short")
+    with pytest.raises(Terminal, match=r"the last of them one of \. O e u"):
+        hashed("{{ pw | password_hash('bcrypt', salt=salt) }}", pw="x", salt="gVsVnZYBUrHyDmCQrXvXQz")
     with pytest.raises(Terminal, match="bcrypt needs 4 to 12 rounds"):
         tokens.bind(tokens.wrap("bcrypt", "31$gVsVnZYBUrHyDmCQrXvXQu$<<secret:pw>>"), {"pw": "x"})
 
