@@ -187,6 +187,7 @@ class Reason(StrEnum):
     DeadlineExceeded = "DeadlineExceeded", Chapter.SITE, Again.YES, "something did not end in time and was stopped", "its message says what"
     OutputNotEmpty = "OutputNotEmpty", Chapter.SITE, Again.NO, "a folder to write into holds something", "another folder"
     AnswerInvalid = "AnswerInvalid", Chapter.SITE, Again.NO, "an answer to `reconciler init` cannot be used", "its message says how to write it; nothing was made"
+    ImportImpossible = "ImportImpossible", Chapter.SITE, Again.NO, "what `reconciler import` was given cannot be read", "its message; nothing was made"
     GitFailed = "GitFailed", Chapter.SITE, Again.NO, "`reconciler init --git` made the site, and git would not commit it", "its message; commit it yourself"
     FileUnwritable = "FileUnwritable", Chapter.SITE, Again.NO, "a report of a CI job cannot be written", "the path and its permissions"
     FileUnreadable = "FileUnreadable", Chapter.SITE, Again.NO, "a file that a CI job is given cannot be read, or is not what it should be", "the path and its permissions; what wrote it"

@@ -1,13 +1,10 @@
 """`init`: a new site that validates and plans at once."""
 
-import contextlib
 import os
 import re
 import shlex
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +14,7 @@ import click
 
 from reconciler import errors
 from reconciler.cli import checkout, output, problems
+from reconciler.cli.aside import aside, settle
 from reconciler.cli.options import json_option
 from reconciler.cli.site import Validated, in_child, source
 from reconciler.phrases import few
@@ -100,7 +98,7 @@ def init(
 
     target = directory.resolve()
     _require_empty(target)
-    site = _ask("Name of the site", name, _as_name(target.name), yes, scaffold.parse_name)
+    site = _ask("Name of the site", name, as_name(target.name), yes, scaffold.parse_name)
     machines = _machines(hosts, yes)
     vip = _ask(
         "A free address, for the services",
@@ -171,7 +169,7 @@ def _require_empty(target: Path) -> None:
         raise errors.Terminal(f"{target} is not empty ({few(there)}): name a new folder", reason=Reason.OutputNotEmpty)
 
 
-def _as_name(text: str) -> str:
+def as_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:63] or "site"
 
 
@@ -270,7 +268,7 @@ def _build(target: Path, files: Mapping[str, str], key: _Key | None) -> _Made:
     from reconciler.cli.secrets import FILE, wanted_passwords
     from reconciler.secrets import passwords, sops
 
-    with _aside(target) as scratch:
+    with aside(target) as scratch:
         for path, content in files.items():
             (scratch / path).parent.mkdir(parents=True, exist_ok=True)
             (scratch / path).write_text(content)
@@ -282,44 +280,19 @@ def _build(target: Path, files: Mapping[str, str], key: _Key | None) -> _Made:
         if problems.count(found)[0]:
             raise errors.SiteInvalid(found)
         plans, _ = site_plans(scratch, (), None)
-        _settle(scratch, target, key)
+        settle(scratch, target, _written(key))
     return _Made(filled, found, plans)
 
 
-@contextlib.contextmanager
-def _aside(target: Path) -> Iterator[Path]:
-    """A folder on the same file system as `target`; what was made for it is gone again when anything fails."""
-    made = [path for path in (target, *target.parents) if not path.exists()]
-    target.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".reconciler-init-", dir=target))
-    try:
-        yield scratch
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for path in made:
-                path.rmdir()
-        raise
-    scratch.rmdir()
-
-
-def _settle(scratch: Path, target: Path, key: _Key | None) -> None:
-    """Write the key and move what is in `scratch` to `target`: all of it or nothing."""
+def _written(key: _Key | None) -> list[Path]:
+    """Write the key where it is not there yet."""
     from reconciler.system import files
 
-    done: list[Path] = []
-    try:
-        if key and key.content:
-            key.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files.write_atomic(key.file, key.content.reveal().encode(), mode=0o600)
-            done.append(key.file)
-        for entry in sorted(scratch.iterdir()):
-            entry.rename(target / entry.name)
-            done.append(target / entry.name)
-    except BaseException:
-        for path in done:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise
+    if key is None or not key.content:
+        return []
+    key.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.write_atomic(key.file, key.content.reveal().encode(), mode=0o600)
+    return [key.file]
 
 
 def _commit(target: Path) -> str:

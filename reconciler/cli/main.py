@@ -24,6 +24,7 @@ from reconciler.system import run
 # Verb → where it is. Found only when used: a verb does not wait for what others import.
 _VERBS = {
     "init": "init:init",
+    "import": "importing:import_",
     "validate": "site:validate",
     "explain": "site:explain",
     "render": "site:render",
@@ -139,7 +140,8 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
 
-    For a site repository: init, validate, explain, render, desired, plan, diff, ci, secrets, schema, services. On a node: the others.
+    For a site repository: init, import, validate, explain, render, desired, plan, diff, ci, secrets, schema, services. On a node: the
+    others.
     """
     context.obj = {"config": config, "debug": debug}
 

@@ -23,7 +23,7 @@ from reconciler import errors
 from reconciler.document import sealed, yaml
 from reconciler.document.sealed import Entry
 from reconciler.reasons import Reason
-from reconciler.secret import conceal, reveal
+from reconciler.secret import Secret, conceal, reveal
 from reconciler.secrets import creation_rules
 from reconciler.system import run, scratch
 
@@ -170,6 +170,25 @@ def encrypt(
             f"sops could not encrypt {name} (exit {done.code}): {done.message}", reason=Reason.SopsFailed
         )
     _document(done.stdout, name)
+    return done.stdout
+
+
+def encrypt_whole(content: Secret, to: Sequence[str], *, name: str, seconds: float = 60.0) -> bytes:
+    """A file that is encrypted as a whole, as config/ of a site may hold it, for the recipients `to`; its text keeps every byte.
+
+    Raises as `encrypt`.
+    """
+    if not to:
+        raise errors.Terminal("nobody to encrypt for: name at least one age recipient", reason=Reason.SopsNoRecipients)
+    with _config(creation_rules.NONE) as config:
+        command: list[str | Path] = [find_program(), "--config", config, "encrypt", "--input-type", "binary"]
+        command += ["--output-type", "binary", "--filename-override", config.parent / name]
+        command += ["--age", ",".join(_clean_recipient(recipient) for recipient in to)]
+        done = _run(command, content.reveal().encode(), Keys(), cwd=Path("/"), seconds=seconds, config=config)
+    if done.code != 0:
+        raise errors.Terminal(
+            f"sops could not encrypt {name} (exit {done.code}): {done.message}", reason=Reason.SopsFailed
+        )
     return done.stdout
 
 

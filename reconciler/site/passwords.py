@@ -29,14 +29,23 @@ def is_password_file(path: str) -> bool:
     return path == "passwords.yml" or path.startswith("passwords/") or path.endswith(".passwords.yml")
 
 
-def load(documents: Mapping[str, Document], known: Known, catalogue: Catalogue, problems: list[Problem]) -> Files:
-    """Secrets by file, without any value. Whatever a node would refuse about such a file is a problem; no value is quoted."""
+def load(
+    documents: Mapping[str, Document],
+    known: Known,
+    catalogue: Catalogue,
+    overrides: Mapping[str, bytes],
+    problems: list[Problem],
+) -> Files:
+    """Secrets by file, without any value. Whatever a node would refuse about such a file is a problem; no value is quoted.
+
+    `overrides` may name secrets that no service declares.
+    """
     names = catalogue.passwords()
     result = Files()
     for path, document in documents.items():
         if is_password_file(path):
             _check_owner(path, document, known, problems)
-            result.secrets[path], result.recipients[path] = _read(document, names, problems)
+            result.secrets[path], result.recipients[path] = _read(document, names, overrides, problems)
     return result
 
 
@@ -86,7 +95,7 @@ def _check_owner(path: str, document: Document, known: Known, problems: list[Pro
 
 
 def _read(
-    document: Document, names: Mapping[str, Any], problems: list[Problem]
+    document: Document, names: Mapping[str, Any], overrides: Mapping[str, bytes], problems: list[Problem]
 ) -> tuple[dict[str, SecretName], tuple[str, ...]]:
     content = document.data
     if not isinstance(content, dict):
@@ -100,7 +109,7 @@ def _read(
     for name, value in content.items():
         if name == sealed.METADATA:
             continue
-        if name not in names:
+        if name not in names and not any(name.encode() in content for content in overrides.values()):
             advice = suggest(name, names) or "remove it, or declare it under passwords: of a service"
             problems.append(document.place((name,), key=True).warning(f"no service uses the password {name!r}", advice))
         for path, leaf in _leaves((name,), value):

@@ -1,0 +1,137 @@
+"""Reads kolla-ansible's folder, inventory and fact cache. Nothing is written, and no program is run."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler import errors
+from reconciler.document.yaml import Place
+from reconciler.importer import inventory
+from reconciler.importer.ansible import MAX_BYTES, variables, wrong
+from reconciler.importer.types import File, Source, Tree
+from reconciler.importer.vault import Vault
+from reconciler.reasons import Reason
+
+_YAML: Final = (".yml", ".yaml", ".json", "")
+_NOT_INVENTORY: Final = (".cfg", ".ini", ".retry", ".orig", ".bak", ".md", ".txt", ".py", "~", ".swp")
+_MAX_FILES: Final = 20_000
+
+
+def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault: Vault) -> Source:
+    """Everything that the import looks at. Raises errors.SiteInvalid with file and line, errors.Terminal."""
+    if not (etc / "globals.yml").is_file():
+        raise errors.Terminal(
+            f"{etc / 'globals.yml'} is not there: name the folder that kolla-ansible is given with --configdir, "
+            "usually /etc/kolla",
+            reason=Reason.ImportImpossible,
+        )
+    tree = Tree()
+    groups: dict[str, tuple[File, ...]] = {}
+    hosts: dict[str, tuple[File, ...]] = {}
+    seen: list[Path] = []
+    for path in inventories:
+        seen += _inventory(path, tree, vault)
+        base = path if path.is_dir() else path.parent
+        for folder, found in (("group_vars", groups), ("host_vars", hosts)):
+            for name, files in _variable_files(base / folder, vault, seen):
+                found[name] = (*found.get(name, ()), *files)
+    named = [etc / "globals.yml", *sorted((etc / "globals.d").glob("*.yml"))]
+    passwords = [path for path in (etc / "passwords.yml",) if path.is_file()]
+    said = tuple(variables(_read(path), _shown(path), vault) for path in named)
+    config = _config(etc, said)
+    known = {path.resolve() for path in (*named, *passwords, *seen)} | {config.resolve()}
+    return Source(
+        globals=said,
+        passwords=tuple(variables(_read(path), _shown(path), vault) for path in passwords),
+        tree=tree,
+        groups=groups,
+        hosts=hosts,
+        config={path.relative_to(config).as_posix(): _read(path) for path in _walk(config)},
+        config_folder=_shown(config),
+        others=tuple(_shown(path) for path in _walk(etc) if not _within(path.resolve(), known)),
+        facts=_facts(facts, tree) if facts else {},
+    )
+
+
+def _config(etc: Path, said: tuple[File, ...]) -> Path:
+    """The folder of overrides: where node_custom_config says, when that is a folder here, else config/ beside globals.yml."""
+    named = [one.value for file in said for one in file.variables if one.name == "node_custom_config"]
+    if named and isinstance(named[-1], str) and Path(named[-1]).is_absolute() and Path(named[-1]).is_dir():
+        return Path(named[-1])
+    return etc / "config"
+
+
+def _within(path: Path, known: set[Path]) -> bool:
+    return path in known or any(parent in known for parent in path.parents)
+
+
+def _shown(path: Path) -> str:
+    """As the operator named it."""
+    return path.as_posix()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise wrong(Place(_shown(path)), f"is larger than {MAX_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise wrong(Place(_shown(path)), f"cannot be read: {error.strerror}") from None
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder in the order of their names; no repository's own, none that are hidden."""
+    count = 0
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(where, name)
+            if name.startswith(".") or not path.is_file():
+                continue
+            count += 1
+            if count > _MAX_FILES:
+                raise wrong(Place(_shown(folder)), f"holds more than {_MAX_FILES} files: is it the right folder?")
+            yield path
+
+
+def _inventory(path: Path, tree: Tree, vault: Vault) -> list[Path]:
+    """Reads a file, or the files of a folder that Ansible would take; all that were read."""
+    if path.is_dir():
+        taken = [one for one in sorted(path.iterdir()) if one.is_file() and not one.name.startswith(".")]
+        taken = [one for one in taken if not one.name.endswith(_NOT_INVENTORY)]
+    else:
+        taken = [path]
+    for one in taken:
+        inventory.read(_read(one), _shown(one), tree, vault)
+    return taken
+
+
+def _variable_files(folder: Path, vault: Vault, seen: list[Path]) -> Iterator[tuple[str, tuple[File, ...]]]:
+    """Name → its files, for `name`, `name.yml` and the files below `name/`."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        files = [one for one in (_walk(path) if path.is_dir() else [path]) if one.suffix in _YAML]
+        files = [one for one in files if not one.name.startswith(".")]
+        seen += files
+        name = path.name if path.is_dir() else path.name.removesuffix(path.suffix if path.suffix in _YAML else "")
+        if files:
+            yield name, tuple(variables(_read(one), _shown(one), vault) for one in files)
+
+
+def _facts(folder: Path, tree: Tree) -> Mapping[str, Mapping[str, Any]]:
+    """Host → its facts, from Ansible's fact cache (jsonfile) or the files of `ansible -m setup --tree`."""
+    found = {}
+    for host in tree.hosts:
+        path = next((path for path in (folder / host, folder / f"{host}.json") if path.is_file()), None)
+        if path is None:
+            continue
+        try:
+            content = json.loads(_read(path))
+        except ValueError:
+            raise wrong(Place(_shown(path)), "is not JSON") from None
+        content = content.get("ansible_facts", content) if isinstance(content, dict) else {}
+        found[host] = content if isinstance(content, dict) else {}
+    return found

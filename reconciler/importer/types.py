@@ -1,0 +1,152 @@
+"""What an import is made of: inputs, what became of each, and the site that comes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from reconciler.document.yaml import Place
+from reconciler.secret import Secret
+
+Kind = Literal["variable", "password", "host", "group", "file"]
+
+
+class Fate(StrEnum):
+    """What became of an input."""
+
+    TAKEN = "taken"
+    RENAMED = "renamed"
+    DEFAULT = "default"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+    UNSUPPORTED = "unsupported"
+
+
+MEANING: Mapping[Fate, str] = {
+    Fate.TAKEN: "taken as it is",
+    Fate.RENAMED: "taken under another name or in another place",
+    Fate.DEFAULT: "says what holds here anyway, and left out",
+    Fate.DIFFERENT: "means something else here, or nothing",
+    Fate.UNKNOWN: "unknown here; kept as a comment, or encrypted where it may be a secret",
+    Fate.UNSUPPORTED: "not supported",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One thing that the source says. `scope` is what it is said of: "" the whole, "group:NAME" or "host:NAME"."""
+
+    kind: Kind
+    name: str
+    place: Place
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of an input. `target` is where it is in the site, empty when nowhere."""
+
+    input: Input
+    fate: Fate
+    target: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A variable and its value as Ansible reads it (YAML 1.1); the leaves of what was encrypted are Secret.
+
+    `text` are the lines that say it, empty where they cannot be told from others'; `gap` are the comments before them.
+    """
+
+    name: str
+    value: Any
+    place: Place
+    text: str = field(default="", repr=False)
+    gap: str = field(default="", repr=False)
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Variables of one file in its order. `tail` are the comments after the last one."""
+
+    name: str
+    variables: tuple[Assigned, ...]
+    tail: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
+class Group:
+    """A group of the inventory, as it is declared."""
+
+    name: str
+    place: Place
+    hosts: dict[str, None] = field(default_factory=dict)
+    children: dict[str, None] = field(default_factory=dict)
+    variables: list[Assigned] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Machine:
+    """A host of the inventory."""
+
+    name: str
+    place: Place
+    variables: list[Assigned] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Tree:
+    """An inventory: hosts in the order of their first mention, groups with `all` where it is named."""
+
+    hosts: dict[str, Machine] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+
+    def host(self, name: str, place: Place) -> Machine:
+        """The host of that name, made at its first mention."""
+        return self.hosts.setdefault(name, Machine(name, place))
+
+    def group(self, name: str, place: Place) -> Group:
+        """The group of that name, made at its first mention."""
+        return self.groups.setdefault(name, Group(name, place))
+
+    def members(self, name: str, seen: frozenset[str] = frozenset()) -> dict[str, None]:
+        """All hosts of a group, its own before its children's. A circle ends where it closes."""
+        group = self.groups.get(name)
+        if name == "all":
+            return dict.fromkeys(self.hosts)
+        if group is None or name in seen:
+            return {}
+        result = dict(group.hosts)
+        for child in group.children:
+            result |= self.members(child, seen | {name})
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All that was read. Names of files are as the operator named them; paths in `config` are below that folder."""
+
+    globals: tuple[File, ...]
+    passwords: tuple[File, ...]
+    tree: Tree
+    groups: Mapping[str, tuple[File, ...]]
+    hosts: Mapping[str, tuple[File, ...]]
+    config: Mapping[str, bytes] = field(repr=False)
+    config_folder: str = "config"
+    others: tuple[str, ...] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A site. `files` are texts by path, without a secret; `secrets` are mappings to encrypt value by value, `sealed` files to
+    encrypt as a whole. `lines` says which input made which line of a file. `missing` is what nobody said."""
+
+    entries: tuple[Entry, ...]
+    files: Mapping[str, str]
+    secrets: Mapping[str, Mapping[str, Any]]
+    sealed: Mapping[str, Secret]
+    lines: Mapping[str, Mapping[int, Input]]
+    missing: tuple[str, ...]
