@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.catalogue import Catalogue
-from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.grammar import Grammar, normalise, show, suggest
 from reconciler.document.yaml import Document
 from reconciler.importer.known import URL, looks_secret, truth, understood
 from reconciler.importer.types import Assigned, Fate
@@ -87,7 +87,12 @@ class Judge:
         if problems and value in (None, ""):
             return Decision(Fate.DEFAULT, "left empty")
         if problems:
-            return Decision(Fate.UNSUPPORTED, problems[0].text)
+            instead = (
+                "upgrade with kolla-ansible first: this site is"
+                if name == "openstack_release"
+                else "the site has its default,"
+            )
+            return Decision(Fate.UNSUPPORTED, f"{problems[0].text}; {instead} {show(default)}")
         if (
             whole_site
             and default is not None

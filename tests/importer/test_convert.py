@@ -40,7 +40,7 @@ def made(source: Source, options: Options = OPTIONS) -> Result:
         ("zun_x: kvm", Fate.UNSUPPORTED, "zun is not in the catalogue yet"),
         ("enable_tacker_backup: 'False'", Fate.DEFAULT, ""),
         ("enable_openstack_core: yes", Fate.DEFAULT, "the default"),
-        ("openstack_release: zed", Fate.UNSUPPORTED, "2025.1"),
+        ("openstack_release: zed", Fate.UNSUPPORTED, "upgrade with kolla-ansible first: this site is '2025.1'"),
         ("openstack_release: 2025.1", Fate.DEFAULT, "the default"),
         ("kolla_serial: 1", Fate.UNSUPPORTED, "converges by itself"),
         ("kolla_internl_vip_address: 10.0.0.1", Fate.UNKNOWN, "kolla_internal_vip_address"),
