@@ -74,6 +74,8 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
             "ironic-http",
             "ironic-tftp",
             "magnum-conductor",
+            "octavia-api",
+            "octavia-worker",
             "manila-share",
             "designate-worker",
             "designate-backend-bind9",
