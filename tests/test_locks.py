@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from reconciler import DISTRIBUTION
+from reconciler import DISTRIBUTION, __version__
 from tests.images import kolla
 from tests.support.paths import CHECKOUT
 
@@ -82,7 +82,7 @@ def test_the_environment_is_that_of_the_lock() -> None:
 
 def test_the_distribution_is_ours() -> None:
     assert DISTRIBUTION == PROJECT["project"]["name"] == "kolla-reconciler"
-    assert importlib.metadata.version(DISTRIBUTION) == PROJECT["project"]["version"]
+    assert importlib.metadata.version(DISTRIBUTION) == __version__
 
 
 def test_kolla_is_locked_at_the_release() -> None:

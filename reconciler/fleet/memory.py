@@ -56,7 +56,12 @@ class Store:
     def _load(self) -> Memory:
         try:
             content, _ = files.read_nofollow(self._folder, self._name)
-            return from_json(Memory, json.loads(content), [])
+            lost: list[str] = []
+            memory = from_json(Memory, json.loads(content), lost)
+            # What was said may be said again; which reports counted may not be forgotten.
+            if unread := [name for name in lost if name.startswith("seen")]:
+                raise ValueError(f"{unread[0]} is no time")
+            return memory
         except FileNotFoundError:
             return Memory()
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.engine
 # Keys of a container that the engine never hears of, or that name what another test looks at.
 STEERING = {
     "enabled", "group", "image", "kolla", "config_directory", "depends_on", "files", "permissions", "reload", "rollback",
-    "stability", "start_timeout", "data_plane", "stateful", "log_files", "validate",
+    "stability", "start_timeout", "data_plane", "stateful", "log_files", "validate", "each", "extra_volumes", "image_name", "name",
+    "rollout", "tag", "variables",
 }  # fmt: skip
 # Only the host knows: whether it has the device, the CPU, the driver, the network, the profile; what it is told of another host.
 OF_THE_HOST = ("MountMissing", "DeviceMissing", "ImageNotFound", "UlimitRefused", "CapabilityRefused")
