@@ -96,7 +96,7 @@ class _Page:
 
 def _by(review: Review) -> str:
     """With which program: nodes that run another one may do something else."""
-    catalogue = f" (catalogue {review.catalogue[:12]})" if review.catalogue else ""
+    catalogue = f" (catalogue {escape.code(review.catalogue[:12])})" if review.catalogue else ""
     return f" by reconciler {review.program}{catalogue}" if review.program else ""
 
 

@@ -136,7 +136,7 @@ def _on_the_node(desired: Desired) -> None:
 
 
 def _argument() -> dict[str, Any]:
-    return {"hosts": [], "host_seconds": 60, "head": {"commit": "1" * 40}}
+    return {"hosts": [], "host_seconds": 60, "head": {"commit": "1" * 40}, "base": {"commit": "0" * 40}}
 
 
 def _compared(good: Good, site: Site, hosts: list[str]) -> None:
