@@ -56,16 +56,16 @@ ROWS = {
         {"globals.yml": GLOBALS + 'site_commit: "1e400"\n'},
     ),
     "a service of Kolla's that is not here yet": Row(
-        {"globals.yml": GLOBALS + "enable_horizon: true\n"},
-        ("'enable_horizon'", "horizon is not in the catalogue yet: remove it"),
+        {"globals.yml": GLOBALS + "enable_zun: true\n"},
+        ("'enable_zun'", "zun is not in the catalogue yet: remove it"),
         {"globals.yml": GLOBALS},
     ),
     "the same, brought as one's own": Row(
-        {"globals.yml": GLOBALS + "enable_horizon: true\n"},
+        {"globals.yml": GLOBALS + "enable_zun: true\n"},
         ("or bring it as a service of your own below services/",),
         {
-            "services/horizon/service.yml": "description: The dashboard\ngroups: {horizon: [control]}\n",
-            "services/horizon/variables.yml": "enable_horizon: {description: Whether., type: boolean, default: false}\n",
+            "services/zun/service.yml": "description: Containers\ngroups: {zun: [control]}\n",
+            "services/zun/variables.yml": "enable_zun: {description: Whether., type: boolean, default: false}\n",
         },
     ),
     "a slip of the pen": Row(
@@ -108,8 +108,8 @@ ROWS = {
         {"passwords.yml": sealed.text({**GENERATED, BLANK: "pem"})},
     ),
     "a password that is generated": Row(
-        {"passwords.yml": sealed.text({k: v for k, v in GENERATED.items() if k != "database_password"})},
-        ("'database_password' is missing", "run `reconciler secrets generate`"),
+        {"passwords.yml": sealed.text({k: v for k, v in GENERATED.items() if k != "rabbitmq_cluster_cookie"})},
+        ("'rabbitmq_cluster_cookie' is missing", "run `reconciler secrets generate`"),
         {"passwords.yml": BASE["passwords.yml"]},
     ),
     "a key pair that is generated": Row(
