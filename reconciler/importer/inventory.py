@@ -4,7 +4,6 @@ import ast
 import itertools
 import re
 import shlex
-import string
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -60,10 +59,16 @@ def _range(start: str, end: str, step: int, place: Place) -> Iterable[str]:
         if len(numbers) > MAX_HOSTS:
             raise wrong(place, f"[{start}:{end}] is more than {MAX_HOSTS} hosts")
         return (str(number).zfill(width) for number in numbers)
-    letters = string.ascii_letters
-    if start in letters and end in letters and len(start) == len(end) == 1 and step:
-        return letters[letters.index(start) : letters.index(end) + 1 : step]
+    if _is_letter(start) and _is_letter(end) and step:
+        # Ansible's order: small letters, then capitals.
+        first, last = ((letter.isupper(), letter) for letter in (start, end))
+        letters = [*map(chr, range(ord("a"), ord("z") + 1)), *map(chr, range(ord("A"), ord("Z") + 1))]
+        return [letter for letter in letters if first <= (letter.isupper(), letter) <= last][::step]
     raise wrong(place, f"[{start}:{end}] is not a range", "write [01:20] or [a:f]")
+
+
+def _is_letter(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text.isalpha()
 
 
 # --- INI -------------------------------------------------------------------------------------------------------------
