@@ -38,7 +38,13 @@ class Gate:
         self._desired, self._make, self._note, self._cut = desired, make, note, cut
         self._answered = dict(memory.answered)
         services = {container.name: container.service for container in desired.containers}
-        self._changed = {services[name] for name in changed if name in services}
+        names = {name for name in changed if name in services}
+        self._changed = {services[name] for name in names}
+        # Containers that wait for others of their own service, and are changed as well: they come later.
+        later = [container for container in desired.containers if container.name in names]
+        self._early = {
+            name for container in later for name in container.depends_on if services.get(name) == container.service
+        }
         self._below = services_below(desired.containers)
         self._sample: frozenset[str] | None = None
         self._lock = Lock()
@@ -99,8 +105,14 @@ class Gate:
         return self._sample is None or check.name in self._sample
 
     def _at_risk(self, container: Container) -> list[Check]:
-        """Checks of its own service, and of those that rest on it unless this apply changes them too: those speak for themselves."""
+        """Checks of its own service, and of those that rest on it unless this apply changes them too: those speak for themselves.
+
+        So does what waits for it in its own service: until that is changed as well, the service may be half old and half new, and only
+        checks inside the container tell of it.
+        """
         own = container.service
+        if container.name in self._early:
+            return [check for check in self._desired.checks if check.container == container.name]
         above = {name for name, below in self._below.items() if own in below and name not in self._changed}
         return [check for check in self._desired.checks if check.service in above | {own}]
 

@@ -86,6 +86,29 @@ def test_what_rests_on_it_counts_unless_it_is_changed_itself() -> None:
     assert bed.noted == {"db": ("db login",)}
 
 
+def test_the_last_of_a_service_answers_for_all_of_it() -> None:
+    """A rotated password: what is restarted first knows it, what answers is still to be restarted."""
+    keys = Container("keys", "i", service="identity")
+    identity = replace(IDENTITY, depends_on=("db", "cache", "keys"))
+    inside = Check("keys are there", "identity", container="keys", script="true")
+    site = replace(SITE, containers=(DB, CACHE, keys, identity, IMAGES), checks=(*CHECKS, inside))
+    noted: dict[str, object] = {}
+
+    def make(checks: Sequence[Check], patience: float, stop: Event) -> list[CheckResult]:
+        return [CheckResult(check.name, check.service, True, "") for check in checks]
+
+    both = Gate(site, Memory(), ["keys", "identity"], make, noted.__setitem__, lambda name: Event())
+    both.before(keys)
+    both.before(identity)
+    assert noted == {
+        "keys": ("keys are there",),
+        "identity": ("identity api", "identity login", "images api", "keys are there"),
+    }
+    noted.clear()
+    Gate(site, Memory(), ["keys"], make, noted.__setitem__, lambda name: Event()).before(keys)
+    assert noted == {"keys": ("identity api", "identity login", "images api", "keys are there")}
+
+
 def test_what_fails_because_of_something_beneath_is_not_judged() -> None:
     bed = Bed(["identity"])
     bed.gate.before(IDENTITY)
