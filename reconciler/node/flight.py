@@ -77,6 +77,9 @@ class Flight:
         self._at: dict[str, _At] = {}  # by action
         self._cuts: dict[str, Event] = {}  # by container
         self._over: dict[str, datetime] = {}  # container → when its last action ended
+        self._registered: set[str] = (
+            set()
+        )  # registrations that were converged: nobody looks at them before all has ended
         self._why = (Reason.Interrupted, "the program was asked to end")
 
     @property
@@ -110,6 +113,8 @@ class Flight:
             self._at.pop(outcome.action.id, None)
             for name in _names(action):
                 self._over[name] = datetime.now(UTC)
+            if action.verb in (Verb.REGISTER, Verb.UNREGISTER):
+                self._registered.add(action.target)
 
     def fly(self, carry_out: Callable[["Flight"], Landed]) -> None:
         """Carry it out to its end, in this thread."""
@@ -173,11 +178,16 @@ class Flight:
         return InFlight(left.target.removeprefix(ASIDE), f"about to {left.verb} {left.target}", since, self.revision)
 
     def items(self) -> dict[str, str]:
-        """What it owns: container, file, image, job or registration → what that is at."""
+        """What it owns: container, file, image, job or registration → what that is at.
+
+        A registration stays its own to the end. Passes beside a flight do not ask registrars, and what they were told before
+        it began, perhaps that there is none yet, is no longer so.
+        """
         with self._guard:
+            registered = {} if self.ended.is_set() else dict.fromkeys(self._registered, "registered; to be looked at")
             waiting = {name: "waiting for its turn" for action in self._left.values() for name in _names(action)}
             under_way = {n: at.text for i, at in self._at.items() for n in _names(self._left[i])}
-        return {**waiting, **under_way}
+        return {**registered, **waiting, **under_way}
 
     def did(self, container: str, moment: datetime) -> bool:
         """Whether it may be us who did something to a container at a moment."""

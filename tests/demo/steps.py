@@ -14,6 +14,7 @@ from tests.demo.bed import CONTAINERS, Bed, DemoFailed, Identity
 from tests.demo.show import Show, short
 
 FIRST, LATER = 600.0, 180.0
+MISTAKE = "An address with a misspelt name"
 _TOLD = ("create", "run")  # of a first convergence, what is worth a line each
 Step = Callable[[Bed, Show], None]
 
@@ -27,7 +28,7 @@ def make_site(bed: Bed, show: Show) -> None:
     site.write(bed.site, bed.recipient, bed.config_root)
     show.command(f"cd {short(bed.site)}")
     show.command("reconciler secrets generate .")
-    show.output(bed.call("reconciler", "secrets", "generate", "."))
+    show.output(bed.call("reconciler", "secrets", "generate", "."), limit=3)
     show.command("reconciler validate .")
     show.output(bed.call("reconciler", "validate", "."))
     show.command("reconciler plan --base nothing --no-diffs .")
@@ -88,7 +89,7 @@ def refuse(bed: Bed, show: Show) -> None:
     """A mistake is refused"""
     before = bed.seen()
     site.edit(bed.site / "globals.yml", site.RIGHT, site.WRONG)
-    bed.push("An address with a misspelt name")
+    bed.push(MISTAKE)
     show.say(f"globals.yml now says {site.WRONG}, and was pushed without validating it first.")
     _event(bed, "the commit is refused", lambda e: e["event"] == "revision.refused" and e["revision"] == bed.head)
     show.command("reconciler status")
@@ -154,6 +155,9 @@ def statuses(bed: Bed, show: Show) -> None:
             show.output(f"{sha[:8]}  {subject}")
         last = sha
         show.output(f"    {state:<8} {description}")
+    failed = [subject for _, subject, state, _ in bed.posted() if state == "failed"]
+    if failed != [MISTAKE]:
+        raise DemoFailed(f"only the mistake fails, but these commits have that status: {', '.join(failed)}")
     if bed.forge.violations:
         raise DemoFailed("GitLab's API description does not allow this:\n" + "\n".join(bed.forge.violations[:5]))
     with bed.forge.lock:
