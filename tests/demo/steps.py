@@ -28,7 +28,7 @@ def make_site(bed: Bed, show: Show) -> None:
     site.write(bed.site, bed.recipient, bed.config_root)
     show.command(f"cd {short(bed.site)}")
     show.command("reconciler secrets generate .")
-    show.output(bed.call("reconciler", "secrets", "generate", "."), limit=3)
+    show.output(bed.call("reconciler", "secrets", "generate", "."))
     show.command("reconciler validate .")
     show.output(bed.call("reconciler", "validate", "."))
     show.command("reconciler plan --base nothing --no-diffs .")
