@@ -1,0 +1,45 @@
+"""The pieces of JSON Schema that the grammars of all kinds are made of. Pure."""
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+
+def text(description: str) -> Schema:
+    return {"description": description, "type": "string"}
+
+
+def flag(description: str) -> Schema:
+    return {"description": description, "type": "boolean"}
+
+
+def texts(description: str) -> Schema:
+    """A list of texts."""
+    return {"description": description, "$ref": "#/$defs/texts"}
+
+
+def mapping(description: str, properties: Schema, *, required: tuple[str, ...] = ()) -> Schema:
+    """An object with these keys and no others."""
+    needed: Schema = {"required": list(required)} if required else {}
+    return {
+        "description": description,
+        "type": "object",
+        "additionalProperties": False,
+        **needed,
+        "properties": properties,
+    }
+
+
+def entries(description: str, entry: str, properties: Schema, *, required: tuple[str, ...] = ("name",)) -> Schema:
+    """A list of objects, each with these keys and no others. `entry` describes one."""
+    return {"description": description, "type": "array", "items": mapping(entry, properties, required=required)}
+
+
+def section(description: str, properties: Schema) -> Schema:
+    """What a service says below `registrations: KIND`."""
+    switch = flag("Whether these are registered; default true.")
+    return {**mapping(description, {"enabled": switch, **properties}), "x-literal": True}
+
+
+# Of one entry.
+ENABLED = flag("Default true.")
