@@ -217,3 +217,19 @@ def test_what_comes_first_comes_first_within_its_registrar(shelves: dict[str, di
     found = diff(gone, actual, replace(memory, registered=every), basis(gone))
     assert {action.target for action in found.actions} == {"shelf:book:x", "shelf@far:book:x"}
     assert {held.target for held in found.held if held.reason == "HoldsData"} == {"shelf:room:x", "shelf@far:room:x"}
+
+
+def test_a_domain_is_there_before_others_users_get_roles_on_it() -> None:
+    """And goes after they are withdrawn."""
+    domain = Registration("keystone", "domain", "lab", {"name": "lab"}, "s", "ctl1")
+    role = Registration(
+        "keystone", "role_assignment", "lab/boss/domain/member",
+        {"user": "boss", "domain": "lab", "role": "member", "on_domain": "lab"}, "s", "ctl1",
+    )  # fmt: skip
+    base = replace(SITE, registrations=(role, domain), registrars=(Registrar("keystone", {}),))
+    actual, memory = converged(base)
+    found = diff(base, replace(actual, registrations={role.id: None, domain.id: None}), memory, basis(base))
+    assert [action.target for action in found.actions] == [domain.id, role.id]
+    gone = replace(base, registrations=(), revision="r2")
+    found = diff(gone, actual, replace(memory, registered=(domain, role)), basis(gone))
+    assert [action.target for action in found.actions] == [role.id, domain.id]

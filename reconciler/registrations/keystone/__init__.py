@@ -102,7 +102,7 @@ KIND: Final = Kind(
         "project": Type(after=("domain",)),
         "user": Type(after=("domain", "project")),
         "endpoint": Type(after=("service",)),
-        "role_assignment": Type(after=("user", "project", "role")),
+        "role_assignment": Type(after=("domain", "user", "project", "role")),
     },
     grammar=GRAMMAR,
     read=_read,
