@@ -1,14 +1,13 @@
 """What the node itself shows: files below the config root, kolla-ansible's systemd units, addresses; and, with the engine's
 view, the whole actual state."""
 
-import contextlib
 import errno
 import ipaddress
 import json
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -18,12 +17,11 @@ from reconciler.engine import Engine
 from reconciler.model import Actual, Desired, FileState, Job
 from reconciler.reasons import Reason
 from reconciler.system import run
-from reconciler.system.files import is_leftover
+from reconciler.system.files import is_leftover, opened
 
 UNITS = Path("/etc/systemd/system")
 MAX_BYTES = 16 << 20  # no file of ours is larger
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not hold us
 _UNIT = re.compile(r"kolla-(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)-container\.service")
 
@@ -112,7 +110,7 @@ def is_created(job: Job, volumes: Mapping[str, str]) -> bool:
     if not parts:
         return any(root.iterdir())
     try:
-        with _opened(root, parts[:-1]) as directory:
+        with opened(root, "/".join(parts[:-1])) as directory:
             os.stat(parts[-1], dir_fd=directory, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -164,7 +162,7 @@ def _read_folder(
     below: list[str] = []
     prefix = f"{folder}/" if folder else ""
     try:
-        with _opened(root, folder.split("/") if folder else []) as directory:
+        with opened(root, folder) as directory:
             for name in sorted(os.listdir(directory)) if names is None else names:  # noqa: PTH208 - of a handle
                 if is_leftover(name):
                     continue
@@ -227,19 +225,6 @@ def _kind(mode: int) -> Literal["file", "directory", "symlink", "other"]:
     if stat.S_ISDIR(mode):
         return "directory"
     return "symlink" if stat.S_ISLNK(mode) else "other"
-
-
-@contextlib.contextmanager
-def _opened(root: Path, parts: Iterable[str]) -> Iterator[int]:
-    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in parts:
-            child = os.open(part, _DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = child
-        yield directory
-    finally:
-        os.close(directory)
 
 
 def _folder(path: str) -> str:

@@ -49,22 +49,15 @@ def write_under(
     with _answer(root, relative), _parent(root, relative) as (directory, name):
         with contextlib.suppress(FileNotFoundError):
             _require_plain(os.stat(name, dir_fd=directory, follow_symlinks=False), root, relative)
-        temporary = f".{secrets.token_hex(8)}{LEFTOVER_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(temporary, flags, 0o600, dir_fd=directory)
-        try:
+        with _replacing(directory, name) as temporary:
+            handle = os.open(temporary, flags, 0o600, dir_fd=directory)
             try:
                 _own(handle, mode, uid, gid)
                 _write_all(handle, data)
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=directory)
-            raise
-        os.fsync(directory)
 
 
 def read_nofollow(root: Path, relative: str) -> tuple[bytes, os.stat_result]:
@@ -100,16 +93,12 @@ def read_link(root: Path, relative: str) -> str | None:
 
 def write_link(root: Path, relative: str, target: str) -> None:
     """Make root/relative a link to `target`, in the place of the file that is there. Raises as `write_under`."""
-    with _answer(root, relative), _parent(root, relative) as (directory, name):
-        temporary = f".{secrets.token_hex(8)}{LEFTOVER_SUFFIX}"
+    with (
+        _answer(root, relative),
+        _parent(root, relative) as (directory, name),
+        _replacing(directory, name) as temporary,
+    ):
         os.symlink(target, temporary, dir_fd=directory)
-        try:
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=directory)
-            raise
-        os.fsync(directory)
 
 
 def make_dirs(root: Path, relative: str, mode: int, uid: int | None = None, gid: int | None = None) -> None:
@@ -180,7 +169,7 @@ def sweep(root: Path, relative: str = "") -> int:
     """
     removed = 0
     try:
-        with _answer(root, relative, absent_ok=True), _opened(root, relative) as directory:
+        with _answer(root, relative, absent_ok=True), opened(root, relative) as directory:
             for name in os.listdir(directory):  # noqa: PTH208 - pathlib cannot list an open directory
                 if is_leftover(name):
                     os.unlink(name, dir_fd=directory)
@@ -240,6 +229,20 @@ def exchangeable(path: Path) -> str:
     return ""
 
 
+@contextlib.contextmanager
+def _replacing(directory: int, name: str) -> Iterator[str]:
+    """The name of a temporary file to make, which then takes the place of `name`; whatever goes wrong removes it."""
+    temporary = f".{secrets.token_hex(8)}{LEFTOVER_SUFFIX}"
+    try:
+        yield temporary
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
 def _parts(root: Path, relative: str) -> tuple[str, ...]:
     parts = tuple(relative.split("/"))
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
@@ -252,7 +255,7 @@ def _open_root(root: Path) -> int:
 
 
 @contextlib.contextmanager
-def _opened(root: Path, relative: str) -> Iterator[int]:
+def opened(root: Path, relative: str) -> Iterator[int]:
     """The directory root/relative ("" for the root itself), opened without following a link below the root."""
     directory = _open_root(root)
     try:
@@ -268,7 +271,7 @@ def _opened(root: Path, relative: str) -> Iterator[int]:
 @contextlib.contextmanager
 def _parent(root: Path, relative: str) -> Iterator[tuple[int, str]]:
     *above, name = _parts(root, relative)
-    with _opened(root, "/".join(above)) as directory:
+    with opened(root, "/".join(above)) as directory:
         yield directory, name
 
 
