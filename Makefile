@@ -158,6 +158,7 @@ try:
 docs: $(STAMP) ## Generate the grammar of options and registrations, the reference of the site's files, and the tables of reasons
 	@$(BIN)/python -m tests.support.grammar
 	@$(BIN)/python -m reconciler schema --docs docs/site-reference.md
+	@rm -f docs/services/*.md
 	@$(BIN)/python -m reconciler services --docs docs/services
 	@$(BIN)/python -m tests.support.reasons
 

@@ -2,7 +2,9 @@
 
 import re
 import tomllib
+from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.support.paths import CHECKOUT
@@ -42,3 +44,31 @@ def test_the_guide_names_what_exists() -> None:
 def test_types_are_checked_in_tests_too() -> None:
     mypy = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["mypy"]
     assert mypy["strict"] and set(mypy["files"]) == {"reconciler", "tests"}
+
+
+PAGES = sorted(
+    path.relative_to(CHECKOUT)
+    for path in (
+        CHECKOUT / "README.md",
+        CHECKOUT / "CONTRIBUTING.md",
+        *(CHECKOUT / "docs").rglob("*.md"),
+        *(CHECKOUT / "services").rglob("*.md"),
+    )
+)
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page, as forges make them of its headings."""
+    found = re.findall(r"^#+ (.+)$", re.sub(r"(?ms)^```.*?^```$", "", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", (CHECKOUT / page).read_text()):
+        if target.startswith("http"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (CHECKOUT / page).parent / name if name else CHECKOUT / page
+        assert path.exists(), target
+        assert not anchor or anchor in headings(path), target

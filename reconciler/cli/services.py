@@ -40,9 +40,6 @@ def services(name: str, docs: Path | None, json_: bool) -> None:
     }
     if docs:
         docs.mkdir(parents=True, exist_ok=True)
-        gone = {path for path in docs.glob("*.md") if path.stem not in pages and path.name != "README.md"}
-        for path in gone:
-            path.unlink()
         for one, text in {**pages, "README": service_page.index_markdown(catalogue)}.items():
             (docs / f"{one}.md").write_text(text, encoding="utf-8")
         output.line(f"{len(pages)} pages written to {docs}")

@@ -1,5 +1,6 @@
 """docs/services/<service>.md, and what `reconciler services NAME` shows: all that a service is, out of its folder. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,7 +23,8 @@ def page_markdown(service: Service, catalogue: Catalogue, effects: Effects, pros
     parts = [f"# {service.name}\n", f"{description(service)}.\n"]
     body = prose.strip().partition("\n")[2].strip() if prose.lstrip().startswith("# ") else prose.strip()
     if body:
-        parts.append(body + "\n")
+        # What READMEs of other folders are to each other, pages of one folder are.
+        parts.append(re.sub(r"\]\(\.\./([\w-]+)/README\.md", r"](\1.md", body) + "\n")
     parts += _runs(service)
     parts += _files(service, catalogue)
     parts += _reached_at(service)
