@@ -14,7 +14,7 @@ import docker.errors
 import pymysql
 import pytest
 
-from reconciler import errors, foreign, model
+from reconciler import codec, errors, foreign, model
 from reconciler.engine import faults, health, logs
 from reconciler.forge.client import Answer
 from reconciler.model import Action, CheckResult, Condition, Difference, Held, JobResult, Outcome, Verb
@@ -71,7 +71,7 @@ MAKERS: dict[str, Callable[[str], object]] = {
     "difference": lambda text: Difference("environment.X", "a", text),
     "cause": lambda text: Action(Verb.WRITE, "x", text),
     "diff": lambda text: Action(Verb.WRITE, "x", "y", diff=f"-{text}"),
-    "read back": lambda text: model.from_json(CheckResult, {"name": "a", "service": "b", "ok": False, "message": text}),
+    "read back": lambda text: codec.from_json(CheckResult, {"name": "a", "service": "b", "ok": False, "message": text}),
 }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def test_no_maker_lets_a_secret_through(maker: str, before: str) -> None:
         VALUE.encode().hex(),
     ):
         made = MAKERS[maker](f"{before}password {spelled} end")
-        shown = str(made) if isinstance(made, str | BaseException) else f"{made!r} {json.dumps(model.to_json(made))}"
+        shown = str(made) if isinstance(made, str | BaseException) else f"{made!r} {json.dumps(codec.to_json(made))}"
         part = spelled.strip('{}" ')[12:24]
         assert VALUE not in shown and part not in shown, shown
 

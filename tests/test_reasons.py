@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler import errors, reasons
+from reconciler.codec import from_json, to_json
 from reconciler.engine import faults
 from reconciler.git import failures
-from reconciler.model import Condition, Failure, Held, Outcome, from_json, to_json
+from reconciler.model import Condition, Failure, Held, Outcome
 from reconciler.reasons import Again, Blame, Chapter, Reason, Standing
 from reconciler.report import Refusal, RepositoryStatus
 from tests.support.paths import CHECKOUT

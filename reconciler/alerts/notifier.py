@@ -22,7 +22,7 @@ from reconciler import errors
 from reconciler.alerts import ledger, messages
 from reconciler.alerts.items import Alert, Coverage, Rules, alerts_of, coverage
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
-from reconciler.model import from_json, to_json
+from reconciler.codec import from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget

@@ -8,9 +8,9 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.catalogue import Catalogue
+from reconciler.codec import to_json
 from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
-from reconciler.model import to_json
 from reconciler.plan import preview
 from reconciler.reasons import Reason
 from reconciler.render import World, bind, render

@@ -199,7 +199,8 @@ def _review(
 
 def _measured(file: Path) -> "Mapping[str, Mapping[str, Interruption]]":
     """What a reporter gave. Raises errors.Terminal (FileUnreadable)."""
-    from reconciler.model import Interruption, from_json
+    from reconciler.codec import from_json
+    from reconciler.model import Interruption
 
     try:
         with file.open("rb") as opened:

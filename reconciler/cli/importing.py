@@ -16,7 +16,7 @@ from reconciler.cli import output, problems
 from reconciler.cli.aside import aside, settle
 from reconciler.cli.options import json_option, key_options
 from reconciler.cli.site import Validated, in_child, source
-from reconciler.model import to_json
+from reconciler.codec import to_json
 from reconciler.phrases import count, few
 from reconciler.reasons import Reason
 

@@ -39,7 +39,7 @@ def suspend(reason: str, json_: bool) -> None:
 
     It keeps observing and reporting.
     """
-    from reconciler.model import to_json
+    from reconciler.codec import to_json
     from reconciler.state import Suspension
 
     state = _state()
@@ -112,7 +112,7 @@ def anchor() -> None:
 @config_option
 def anchor_show(json_: bool) -> None:
     """Show the anchor, who signed it, and since when it counts."""
-    from reconciler.model import to_json
+    from reconciler.codec import to_json
 
     found = _state().anchor
     if json_:
@@ -138,7 +138,7 @@ def anchor_accept(revision: str, reason: str, json_: bool) -> None:
     It is fetched and validated as any other; what is not valid is refused all the same. A node whose state directory was lost
     begins anew with it.
     """
-    from reconciler.model import to_json
+    from reconciler.codec import to_json
     from reconciler.node.node import Node
 
     node = Node(load_settings(), forge=False)
@@ -166,7 +166,7 @@ def owner() -> None:
 @config_option
 def owner_show(json_: bool) -> None:
     """Show the key, and whose containers count as this node's as well."""
-    from reconciler.model import to_json
+    from reconciler.codec import to_json
 
     found = _state().identify()
     if json_:
@@ -187,7 +187,7 @@ def owner_claim(label: str, json_: bool) -> None:
     LABEL is what `reconciler plan` or `reconciler status` names beside them. What belongs to an
     installation that still runs must not be claimed: both would change the same containers.
     """
-    from reconciler.model import to_json
+    from reconciler.codec import to_json
 
     state = _state()
     claimed = state.claim(label)

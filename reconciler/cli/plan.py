@@ -135,7 +135,7 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
     Looks at this node now, also into containers and at registrations, and compares with the accepted revision. Exits with 0; on
     errors, and when something could not be looked at, with 1; with --detailed-exitcode with 2 when there is drift.
     """
-    from reconciler.model import to_json
+    from reconciler.codec import to_json
     from reconciler.report.text import difference
     from reconciler.state import StateDirectory
 
@@ -266,7 +266,7 @@ def planned(node: "Node", aim: "Aim") -> Plan:
 
 
 def _print(plans: Sequence[Plan], policy: Sequence[Difference], format_: str, compared: str, *, diffs: bool) -> None:
-    from reconciler.model import to_json
+    from reconciler.codec import to_json
     from reconciler.report import text
 
     if format_ == "json":

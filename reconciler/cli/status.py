@@ -40,8 +40,8 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
 
     Exits with 0, on errors with 1; with --detailed-exitcode with 2 when the node is not ready.
     """
+    from reconciler.codec import to_json
     from reconciler.daemon import presence
-    from reconciler.model import to_json
 
     settings = load_settings()
     state = _state(settings)

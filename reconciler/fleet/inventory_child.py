@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.codec import to_json
 from reconciler.fleet.inventory import Fleet, Member
-from reconciler.model import to_json
 from reconciler.source import site_child
 from reconciler.source.site_child import gather, warm
 

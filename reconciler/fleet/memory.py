@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from reconciler import errors
-from reconciler.model import Interruption, from_json, to_json
+from reconciler.codec import from_json, to_json
+from reconciler.model import Interruption
 from reconciler.reasons import Reason
 from reconciler.system import files
 

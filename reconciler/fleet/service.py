@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from reconciler import errors
+from reconciler.codec import to_json
 from reconciler.daemon import loop
 from reconciler.daemon.notify import Notifier
 from reconciler.daemon.presence import Presence
@@ -16,7 +17,6 @@ from reconciler.fleet.metrics import Metrics
 from reconciler.fleet.reporter import Reporter, Round
 from reconciler.fleet.reviews.loop import Loop, reviewer_of
 from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
-from reconciler.model import to_json
 from reconciler.reasons import Reason
 from reconciler.settings import Settings
 from reconciler.text import json_text

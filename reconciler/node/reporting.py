@@ -8,8 +8,9 @@ from typing import Any
 import structlog
 
 from reconciler import alerts, errors, report
+from reconciler.codec import from_json
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
-from reconciler.model import Condition, from_json
+from reconciler.model import Condition
 from reconciler.report import Report, RepositoryStatus
 from reconciler.settings import Settings
 from reconciler.state import STATE_FAULTS, Hold, StateDirectory

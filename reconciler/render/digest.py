@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Any
 
-from reconciler import model
+from reconciler import codec, model
 from reconciler.options import normal
 
 
@@ -25,7 +25,7 @@ def part_digest(desired: model.Desired, container_name: str) -> str:
     files = [file for file in desired.files if file.container == container_name]
     return _digest(
         {
-            "container": model.to_json(dataclasses.replace(container, depends_on=())),
+            "container": codec.to_json(dataclasses.replace(container, depends_on=())),
             "files": [[file.path, file.content, file.mode, file.owner, file.group] for file in files],
             "secrets": {name: desired.secrets.get(name, "") for file in files for name in file.secrets},
         }

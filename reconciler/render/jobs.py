@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
+from reconciler.codec import to_json
 from reconciler.document.keywords import is_expression
-from reconciler.model import Container, Job, to_json
+from reconciler.model import Container, Job
 from reconciler.render import tokens
 from reconciler.render.fields import Fields
 from reconciler.site import SecretName

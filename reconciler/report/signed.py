@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import errors
+from reconciler.codec import from_json, to_json
 from reconciler.git import trust
-from reconciler.model import Interruption, from_json, to_json
+from reconciler.model import Interruption
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
 from reconciler.report.summary import StatusText, status_text

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from reconciler.model import Outcome, to_json
+from reconciler.codec import to_json
+from reconciler.model import Outcome
 from reconciler.phrases import count
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Refusal, Report

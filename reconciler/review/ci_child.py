@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from reconciler.codec import to_json
 from reconciler.document import yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Desired, Difference, to_json
+from reconciler.model import Desired, Difference
 from reconciler.plan import preview, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import World, bind, render

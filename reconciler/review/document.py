@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from reconciler.codec import to_json
 from reconciler.errors import Problem
-from reconciler.model import Difference, to_json
+from reconciler.model import Difference
 from reconciler.review.felt import Felt, felt
 from reconciler.review.risks import headline, risks
 from reconciler.review.types import Group, Review

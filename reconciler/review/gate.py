@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from reconciler.model import to_json
+from reconciler.codec import to_json
 from reconciler.review import escape
 from reconciler.review.risks import KINDS, risks
 from reconciler.review.types import Review

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.model import Plan, from_json, to_json
+from reconciler.codec import from_json, to_json
+from reconciler.model import Plan
 from reconciler.review.shape import Shaper
 from reconciler.review.types import Group
 from reconciler.site import Host

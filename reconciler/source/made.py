@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from reconciler import errors
-from reconciler.model import Desired, from_json, to_json
+from reconciler.codec import from_json, to_json
+from reconciler.model import Desired
 from reconciler.reasons import Reason
 
 MOST: Final = 256 << 20  # bytes of all files

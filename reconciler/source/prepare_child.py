@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler import errors
-from reconciler.model import Desired, to_json
+from reconciler.codec import to_json
+from reconciler.model import Desired
 from reconciler.reasons import Reason
 from reconciler.secrets import sops
 from reconciler.secrets.locked import Locked

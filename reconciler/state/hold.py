@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from reconciler import errors
-from reconciler.model import from_json, to_json
+from reconciler.codec import from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.state.store import Anchor, Owner, StateDirectory
 from reconciler.system import files

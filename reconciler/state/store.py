@@ -37,18 +37,8 @@ import structlog
 from filelock import FileLock, Timeout
 
 from reconciler import __version__, errors
-from reconciler.model import (
-    Applied,
-    Desired,
-    Difference,
-    Failure,
-    Interruption,
-    JobResult,
-    Memory,
-    Registration,
-    from_json,
-    to_json,
-)
+from reconciler.codec import from_json, to_json
+from reconciler.model import Applied, Desired, Difference, Failure, Interruption, JobResult, Memory, Registration
 from reconciler.phrases import few
 from reconciler.reasons import Reason
 from reconciler.secrets.locked import Locked

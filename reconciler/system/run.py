@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 from reconciler import errors
+from reconciler.codec import from_json
 from reconciler.foreign import said
-from reconciler.model import from_json
 from reconciler.reasons import Reason, known
 from reconciler.system import walls
 from reconciler.system.run_child import ERROR, EXHAUSTED
@@ -122,7 +122,7 @@ def python(
 
     The child reaches what `wall` names and nothing else (docs/security.md), and is sealed before the function sees what was
     read (`run_child` says how a module brings that along) unless `wall` says otherwise. `answers` is the type that the
-    result must have, as `model.from_json` builds it. `progress` is called with what the function writes to the descriptor
+    result must have, as `codec.from_json` builds it. `progress` is called with what the function writes to the descriptor
     that is the argument's `progress`.
 
     Errors of the hierarchy raised in the child are raised again here with their class, reason and problems. Raises

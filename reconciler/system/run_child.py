@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from reconciler import errors
-from reconciler.model import to_json
+from reconciler.codec import to_json
 from reconciler.reasons import Reason
 from reconciler.system import alarm, walls
 

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from reconciler import errors
-from reconciler.model import from_json
+from reconciler.codec import from_json
 from reconciler.report import Report
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.alerts import Notifier
-from reconciler.model import to_json
+from reconciler.codec import to_json
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
 from tests.alerts import receivers
@@ -23,7 +23,7 @@ from tests.support.paths import CHECKOUT
 PROCESS = """\
 import json, pathlib, sys
 from reconciler.alerts import Notifier
-from reconciler.model import from_json
+from reconciler.codec import from_json
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
 target, store, report = json.load(sys.stdin)

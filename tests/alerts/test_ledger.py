@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.alerts import alerts_of, ledger
 from reconciler.alerts.items import coverage
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
-from reconciler.model import from_json, to_json
+from reconciler.codec import from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from tests.alerts.reports import START, held, outcome, report

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from reconciler.cli import status as status_verb
 from reconciler.cli.main import program
+from reconciler.codec import to_json
 from reconciler.daemon import presence
-from reconciler.model import Held, Plan, to_json
+from reconciler.model import Held, Plan
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.report.metrics import Metrics

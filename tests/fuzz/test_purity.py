@@ -26,7 +26,7 @@ import hashlib, json, sys
 from pathlib import Path
 from reconciler.source import prepare
 from reconciler.git import tree
-from reconciler.model import to_json
+from reconciler.codec import to_json
 from reconciler.render import render
 from reconciler.errors import SiteInvalid
 from tests.fuzz.test_purity import sites

@@ -22,10 +22,11 @@ import pytest
 from reconciler import catalogue, review
 from reconciler.cli import problems as formats
 from reconciler.cli.children import representatives
+from reconciler.codec import from_json, to_json
 from reconciler.engine import options
 from reconciler.errors import ReconcilerError, SiteInvalid
 from reconciler.gates import windows
-from reconciler.model import Actual, Desired, Memory, from_json, to_json
+from reconciler.model import Actual, Desired, Memory
 from reconciler.node.admission import Admission
 from reconciler.node.policy import HostPolicy
 from reconciler.node.target import make_target

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from reconciler import data
-from reconciler.model import Container, Mount, Ulimit, from_json, to_json
+from reconciler.codec import from_json, to_json
+from reconciler.model import Container, Mount, Ulimit
 from reconciler.options import inspected, requests
 from reconciler.options.normal import digest, normal
 from reconciler.options.table import REFUSED, TABLE, Change, Kind, Options

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
-from reconciler.model import Container, Desired, to_json
+from reconciler.codec import to_json
+from reconciler.model import Container, Desired
 from reconciler.render import bind, bind_tree, render
 from tests.parity import meaning
 from tests.parity.convert import Converted

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.codec import from_json, to_json
 from reconciler.errors import SiteInvalid
-from reconciler.model import Desired, Healthcheck, Mount, Reload, Ulimit, from_json, to_json
+from reconciler.model import Desired, Healthcheck, Mount, Reload, Ulimit
 from reconciler.render import World, bind_tree, digest, render, render_tree, tokens
 from tests.render.sites import container, file, job, make_site, one_service, rendered
 from tests.support import sealed
@@ -320,7 +321,7 @@ def test_rendering_is_deterministic() -> None:
 
 
 def test_rendering_does_not_depend_on_the_hash_seed() -> None:
-    program = "import json; from tests.render import test_build as t; from reconciler.model import to_json; " + (
+    program = "import json; from tests.render import test_build as t; from reconciler.codec import to_json; " + (
         "print(json.dumps(to_json(t.rendered(t.REGISTRATIONS, secrets={'app_password': 'x'}))),"
         " json.dumps(to_json(t.rendered(t.FILES, templates=t.TEMPLATES))))"
     )

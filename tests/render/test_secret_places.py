@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from reconciler import data
+from reconciler.codec import to_json
 from reconciler.errors import SiteInvalid
-from reconciler.model import Desired, to_json
+from reconciler.model import Desired
 from reconciler.render import tokens
 from tests.render.sites import rendered
 

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
+from reconciler.codec import to_json
 from reconciler.log import configure
-from reconciler.model import to_json
 from reconciler.report import Report
 from reconciler.report.signed import encode, statement
 from reconciler.report.text import plan_text, plans_markdown

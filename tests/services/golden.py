@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from reconciler import catalogue, site
-from reconciler.model import Desired, to_json
+from reconciler.codec import to_json
+from reconciler.model import Desired
 from reconciler.render import render
 from tests.support import sealed
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from reconciler import errors
-from reconciler.model import Memory, from_json, to_json
+from reconciler.codec import from_json, to_json
+from reconciler.model import Memory
 from reconciler.reasons import Reason
 from reconciler.state import StateDirectory
 from reconciler.state.store import FORMAT

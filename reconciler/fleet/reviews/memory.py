@@ -9,8 +9,8 @@ from pathlib import Path
 import structlog
 
 from reconciler import errors
+from reconciler.codec import from_json, to_json
 from reconciler.fleet.reviews.queue import HOUR, Reviewed
-from reconciler.model import from_json, to_json
 from reconciler.review.gate import Rules
 from reconciler.system import files
 
