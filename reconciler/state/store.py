@@ -24,34 +24,28 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 from threading import RLock
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import structlog
 from filelock import FileLock, Timeout
 
-from reconciler import __version__, errors
-from reconciler.codec import from_json, to_json
+from reconciler import errors
+from reconciler.codec import to_json
 from reconciler.model import Applied, Desired, Difference, Failure, Interruption, JobResult, Memory, Registration
-from reconciler.phrases import few
 from reconciler.reasons import Reason
 from reconciler.secrets.locked import Locked
+from reconciler.state.documents import Documents
 from reconciler.system import files
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
-_Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
-# The form of the files: one more whenever a field changes its meaning, and the oldest form whose programs understand what is
-# written now. A field more needs neither: who does not know it leaves it out and says so.
-FORMAT, READS = 1, 1
-_WRITER = "written_by"
 LAST_GOOD = "last-good.json"
 HISTORY_KEPT = 2_000  # lines
 LEFTOVER_AGE = 60.0  # seconds
@@ -106,6 +100,11 @@ class Carried:
     locked: tuple[Locked, ...] = ()
 
 
+def _alone(data: dict[str, Any]) -> dict[str, Any]:
+    """As versions wrote it that did not keep the ciphertexts."""
+    return data if "desired" in data else {"desired": data}
+
+
 @dataclass(frozen=True, slots=True)
 class _Begun:
     revision: str
@@ -134,9 +133,12 @@ class StateDirectory:
         self._lock = FileLock(path / "lock", mode=0o600)
         self._handle: int | None = None  # the directory itself, once taken
         self.after: datetime | None = None  # when an anchor was accepted that this directory has lost
-        # File → (which file it was, what it held): a file is only ever replaced whole, so it is not parsed twice.
-        self._parsed: dict[str, tuple[_Identity, Any]] = {}
-        self.lost: dict[str, str] = {}  # file → what of it, as another version wrote it, could not be read
+        self._files = Documents(path, self._guard, self.require_same)
+
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """File → what of it, as another version wrote it, could not be read."""
+        return self._files.lost
 
     def create(self) -> None:
         """Make the directory, readable by its owner only."""
@@ -195,12 +197,12 @@ class StateDirectory:
     @property
     def owner(self) -> Owner | None:
         """This installation's key, None while there is none."""
-        return self._read("owner.json", Owner)
+        return self._files.read("owner.json", Owner)
 
     @property
     def remembers(self) -> bool:
         """Whether anything was ever carried out with this state."""
-        return self._json("memory.json") is not None
+        return self._files.raw("memory.json") is not None
 
     def identify(self, key: str = "") -> Owner:
         """This installation's key; made when there is none yet. `key` is the one that this host is known to have had.
@@ -210,7 +212,7 @@ class StateDirectory:
         """
         here = str(self.path.resolve())
         with FileLock(self.path / "owner.lock", mode=0o600):
-            found = self._read("owner.json", Owner)
+            found = self._files.read("owner.json", Owner)
             if found is None:
                 found = Owner(key or secrets.token_hex(16), here, self._labels_before())
             elif key and key not in (found.key, *found.also):
@@ -220,7 +222,7 @@ class StateDirectory:
                 found = replace(found, path=here)
             else:
                 return found
-            self._write("owner.json", to_json(found))
+            self._files.write("owner.json", to_json(found))
             return found
 
     def claim(self, label: str) -> Owner:
@@ -229,22 +231,22 @@ class StateDirectory:
         with FileLock(self.path / "owner.lock", mode=0o600):
             if label != owner.key and label not in owner.also:
                 owner = replace(owner, also=(*owner.also, label))
-                self._write("owner.json", to_json(owner))
+                self._files.write("owner.json", to_json(owner))
         return owner
 
     def _labels_before(self) -> tuple[str, ...]:
         """The label that versions without a key gave to the containers of this very memory: `<site>/<host>`."""
         if carried := self.carried:
             return (f"{carried.desired.site}/{carried.desired.host}",)
-        if self._json("memory.json") is None:
+        if self._files.raw("memory.json") is None:
             return ()
-        told = self._json("report.json") or {}
+        told = self._files.raw("report.json") or {}
         return (f"{told['site']}/{told['host']}",) if told.get("site") and told.get("host") else ()
 
     def _require_moved(self, found: Owner) -> None:
         other = None
         with suppress(errors.ReconcilerError):  # what cannot be read there is no installation that could run
-            other = StateDirectory(Path(found.path))._read("owner.json", Owner)
+            other = StateDirectory(Path(found.path)).owner
         if other is not None and other.key == found.key:
             raise errors.Terminal(
                 f"{self.path} is a copy of {found.path}, which is still there: both would take each other's containers for "
@@ -254,16 +256,16 @@ class StateDirectory:
 
     def written(self, root: str) -> Mapping[str, tuple[str, ...]] | None:
         """What was written below a config root: path → digests of the contents. None: nothing was ever noted, anywhere."""
-        noted = self._read("written.json", _Written)
+        noted = self._files.read("written.json", _Written)
         return None if noted is None else noted.roots.get(root, {})
 
     def note_written(self, root: str, digests: Mapping[str, Iterable[str]]) -> None:
         """Note everything that was written below a config root, or is about to be: path → digests, oldest first."""
         with self._guard:
-            noted = self._read("written.json", _Written)
+            noted = self._files.read("written.json", _Written)
             now = {path: tuple(dict.fromkeys(found))[-_DIGESTS_KEPT:] for path, found in digests.items()}
             if noted is None or noted.roots.get(root) != now:
-                self._write("written.json", to_json(_Written({**(noted.roots if noted else {}), root: now})))
+                self._files.write("written.json", to_json(_Written({**(noted.roots if noted else {}), root: now})))
 
     def tidy(self) -> None:
         """Remove what killed writes left. Other processes may be writing, so only what is older than any write."""
@@ -278,59 +280,56 @@ class StateDirectory:
 
     @property
     def anchor(self) -> Anchor | None:
-        return self._read("anchor.json", Anchor)
+        return self._files.read("anchor.json", Anchor)
 
     def move_anchor(self, anchor: Anchor) -> Anchor:
         """Keep it, with a time after that of every anchor before it: the clock may have been set back. Returns what is kept."""
         before = [moment for moment in (self.after, self.anchor and self.anchor.accepted_at) if moment]
         if before and anchor.accepted_at <= max(before):
             anchor = replace(anchor, accepted_at=max(before) + timedelta(microseconds=1))
-        self._write("anchor.json", to_json(anchor))
+        self._files.write("anchor.json", to_json(anchor))
         return anchor
 
     @property
     def trial(self) -> Trial | None:
-        return self._read("testing.json", Trial)
+        return self._files.read("testing.json", Trial)
 
     def begin_trial(self, trial: Trial) -> None:
-        self._write("testing.json", to_json(trial))
+        self._files.write("testing.json", to_json(trial))
 
     def end_trial(self) -> None:
         files.remove(self.path, "testing.json")
 
     @property
     def suspension(self) -> Suspension | None:
-        return self._read("suspend.json", Suspension)
+        return self._files.read("suspend.json", Suspension)
 
     def suspend(self, suspension: Suspension) -> None:
-        self._write("suspend.json", to_json(suspension))
+        self._files.write("suspend.json", to_json(suspension))
 
     def resume(self) -> None:
         files.remove(self.path, "suspend.json")
 
     @property
     def report(self) -> dict[str, Any] | None:
-        told = self._json("report.json")
-        if told is not None:
-            self._require_readable("report.json", told)
-        return told
+        return self._files.json("report.json")
 
     def save_report(self, report: dict[str, Any]) -> None:
-        self._write("report.json", report)
+        self._files.write("report.json", report)
 
     # --- memory --------------------------------------------------------------------------------------------------
 
     def memory(self) -> Memory:
         """Everything planning needs to know. Raises errors.Terminal (StateCorrupt)."""
         with self._guard:
-            memory = self._read("memory.json", Memory) or Memory()
+            memory = self._files.read("memory.json", Memory) or Memory()
             carried = self.carried
             return replace(memory, last_good=carried.desired if carried else None)
 
     @property
     def carried(self) -> Carried | None:
         """The last complete apply; None when there was none. Raises errors.Terminal (StateCorrupt)."""
-        return self._read(LAST_GOOD, Carried)
+        return self._files.read(LAST_GOOD, Carried, _alone)
 
     def applied(self, container: str, applied: Applied) -> None:
         self._change(lambda m: replace(m, applied={**m.applied, container: applied}))
@@ -361,7 +360,7 @@ class StateDirectory:
 
     def recovered(self, container: str) -> None:
         """What a container was in quarantine for is over."""
-        memory = self._read("memory.json", Memory)
+        memory = self._files.read("memory.json", Memory)
         if memory and container in memory.quarantine:
             self.release(container)
 
@@ -412,27 +411,27 @@ class StateDirectory:
         """These files hold nothing that this node wrote with a secret, and those may do so from now on."""
         added, gone = frozenset(now), frozenset(no_more)
         with self._guard:
-            before = (self._read("memory.json", Memory) or Memory()).plain
+            before = (self._files.read("memory.json", Memory) or Memory()).plain
             if (before - gone) | added != before:
                 self._change(lambda m: replace(m, plain=(m.plain - gone) | added))
 
     @property
     def begun(self) -> str:
         """The revision that was begun and not carried out completely; "" when there is none."""
-        begun = self._read("begun.json", _Begun)
+        begun = self._files.read("begun.json", _Begun)
         return begun.revision if begun else ""
 
     @property
     def touched(self) -> frozenset[str]:
         """What was, or may have been, changed since the last complete apply: containers, files, registrations."""
-        begun = self._read("begun.json", _Begun)
+        begun = self._files.read("begun.json", _Begun)
         return frozenset(begun.touched) if begun else frozenset()
 
     def begin(self, revision: str, touches: Iterable[str]) -> None:
         """Remember that the node is between two desired states, until `converged`, and what is about to be changed."""
         now = _Begun(revision, tuple(sorted(self.touched | frozenset(touches))))
-        if self._read("begun.json", _Begun) != now:
-            self._write("begun.json", to_json(now))
+        if self._files.read("begun.json", _Begun) != now:
+            self._files.write("begun.json", to_json(now))
 
     def converged(self, desired: Desired, locked: Iterable[Locked] = (), also: Iterable[str] = ()) -> None:
         """Remember a complete apply: what it made is from now on what drift is measured against.
@@ -441,7 +440,7 @@ class StateDirectory:
         """
         with self._guard:
             names = {container.name for container in desired.containers} | set(also)
-            self._write(LAST_GOOD, to_json(Carried(desired, tuple(locked))))
+            self._files.write(LAST_GOOD, to_json(Carried(desired, tuple(locked))))
             self._change(
                 lambda m: replace(
                     m,
@@ -456,8 +455,8 @@ class StateDirectory:
 
     def _change(self, change: Callable[[Memory], Memory]) -> None:
         with self._guard:
-            memory = change(self._read("memory.json", Memory) or Memory())
-            self._write("memory.json", to_json(replace(memory, last_good=None)))
+            memory = change(self._files.read("memory.json", Memory) or Memory())
+            self._files.write("memory.json", to_json(replace(memory, last_good=None)))
 
     # --- history ---------------------------------------------------------------------------------------------------
 
@@ -486,82 +485,3 @@ class StateDirectory:
         path = self.path / "history.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         return [json.loads(line) for line in reversed(lines[-limit:])]
-
-    # --- files -------------------------------------------------------------------------------------------------------
-
-    def _json(self, name: str) -> dict[str, Any] | None:
-        try:
-            content, _ = files.read_nofollow(self.path, name)
-            data = json.loads(content)
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise errors.Terminal(
-                f"{self.path / name} is not readable as JSON ({error}); nothing is done without it. Restore it from a backup, "
-                f"or remove it if you know what it held (docs/operations.md, State)",
-                reason=Reason.StateCorrupt,
-            ) from None
-        if not isinstance(data, dict):
-            raise errors.Terminal(f"{self.path / name} holds no JSON object", reason=Reason.StateCorrupt)
-        return data
-
-    def _read(self, name: str, kind: type[T]) -> T | None:
-        before = self._identity(name)
-        kept = self._parsed.get(name)
-        if kept is not None and before is not None and kept[0] == before:
-            return cast(T, kept[1])
-        value = self._parse(name, kind)
-        # Kept only if it is certain that this very file was read, and not its successor.
-        if before is not None and before == self._identity(name):
-            self._parsed[name] = (before, value)
-        return value
-
-    def _identity(self, name: str) -> _Identity:
-        try:
-            found = os.lstat(self.path / name)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
-
-    def _parse(self, name: str, kind: type[T]) -> T | None:
-        data = self._json(name)
-        if data is None:
-            return None
-        writer = self._require_readable(name, data)
-        if kind is Carried and "desired" not in data:
-            data = {"desired": data}  # as versions wrote it that did not keep the ciphertexts
-        lost: list[str] = []
-        try:
-            value = from_json(kind, data, lost)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise errors.Terminal(
-                f"{self.path / name} was written by another version or altered ({error})", reason=Reason.StateCorrupt
-            ) from None
-        self._note_lost(name, lost, writer)
-        return value
-
-    def _require_readable(self, name: str, data: dict[str, Any]) -> Mapping[str, Any]:
-        """Takes out of a file who wrote it. Raises errors.Terminal (StateCorrupt): that one says that this program cannot understand it."""
-        writer = data.pop(_WRITER, None)
-        writer = writer if isinstance(writer, dict) else {}
-        if isinstance(oldest := writer.get("reads"), int) and oldest > FORMAT:
-            raise errors.Terminal(
-                f"{self.path / name} was written by reconciler {writer.get('program')}, in a form that {__version__} does not know: install "
-                "that version again, or a newer one",
-                reason=Reason.StateCorrupt,
-            )
-        return writer
-
-    def _note_lost(self, name: str, lost: Sequence[str], writer: Mapping[str, Any]) -> None:
-        if lost:
-            by = writer.get("program", "another version")
-            self.lost[name] = f"{name}, written by reconciler {by}, has what {__version__} does not know: {few(lost)}"
-            log.warning("state.lost", file=name, program=by, lost=list(lost)[:20])
-        else:
-            self.lost.pop(name, None)
-
-    def _write(self, name: str, data: dict[str, Any]) -> None:
-        with self._guard:
-            self.require_same()
-            stamped = {_WRITER: {"format": FORMAT, "reads": READS, "program": __version__}, **data}
-            files.write_atomic(self.path / name, json.dumps(stamped, indent=1).encode(), mode=0o600)

@@ -13,7 +13,7 @@ from reconciler.codec import from_json, to_json
 from reconciler.model import Memory
 from reconciler.reasons import Reason
 from reconciler.state import StateDirectory
-from reconciler.state.store import FORMAT
+from reconciler.state.documents import FORMAT
 from tests.state import formats
 
 VERSIONS = sorted(path.name for path in formats.HERE.iterdir())
