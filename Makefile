@@ -133,6 +133,7 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
 	@$(COMPILE) tests/parity/kolla-2026.1.in --output-file tests/parity/kolla-2026.1.lock
 	@$(COMPILE) tests/images/sources.in --no-deps --no-emit-build-options --output-file tests/images/sources.lock
+	@$(COMPILE) tests/images/sources-cloud.in --no-deps --no-emit-build-options --output-file tests/images/sources-cloud.lock
 
 # The same tests with other versions than the locked ones, in an environment of their own: what needs neither engine nor images.
 TRY = $(BIN)/uv --quiet pip compile --no-generate-hashes --no-header --no-annotate pyproject.toml --extra dev

@@ -20,7 +20,9 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 RUNTIME = CHECKOUT / "requirements/runtime.lock"
 DEVELOPMENT = CHECKOUT / "requirements/dev.lock"
 BUILD = CHECKOUT / "requirements/build.lock"
-KOLLA, SOURCES = (CHECKOUT / "tests/images" / name for name in ("kolla.lock", "sources.lock"))
+KOLLA, SOURCES, CLOUD_SOURCES = (
+    CHECKOUT / "tests/images" / name for name in ("kolla.lock", "sources.lock", "sources-cloud.lock")
+)
 PLATFORMS = 6  # three Pythons on two processors
 
 
@@ -38,12 +40,14 @@ def pins(lock: Path) -> dict[str, tuple[Version, int]]:
     return found
 
 
-@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT, BUILD, KOLLA, SOURCES], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "lock", [RUNTIME, DEVELOPMENT, BUILD, KOLLA, SOURCES, CLOUD_SOURCES], ids=lambda path: path.stem
+)
 def test_a_lock_is_pins_and_checksums_and_nothing_else(lock: Path) -> None:
     assert pins(lock)
     text = lock.read_text()
     assert not re.search(r"://|find-links|index|file:|/home/|@ ", text)
-    assert ("--only-binary :all:" in text) == (lock != SOURCES)
+    assert ("--only-binary :all:" in text) == (lock not in (SOURCES, CLOUD_SOURCES))
 
 
 def test_locks_keep_what_the_project_asks_for() -> None:
@@ -88,6 +92,9 @@ def test_the_distribution_is_ours() -> None:
 def test_kolla_is_locked_at_the_release() -> None:
     assert str(pins(KOLLA)["kolla"][0]) == kolla.KOLLA_VERSION
     assert {name: str(version) for name, (version, _) in pins(SOURCES).items()} == dict(kolla.SOURCES.values())
+    assert {name: str(version) for name, (version, _) in pins(CLOUD_SOURCES).items()} == dict(
+        kolla.CLOUD_SOURCES.values()
+    )
 
 
 def test_npm_packages_are_locked() -> None:

@@ -53,6 +53,29 @@ class DemoFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Plot:
+    """What a demo takes of the machine: a folder of the cache, one owner's label, names in the engine, addresses with ports."""
+
+    folder: str
+    name: str
+    host: str
+    vip: str
+    containers: Sequence[str]
+    volumes: Sequence[str]
+    ports: Mapping[str, Sequence[int]]
+
+    @property
+    def owner(self) -> str:
+        """What its containers are labelled with."""
+        return f"{self.name}/{self.host}"
+
+    @property
+    def root(self) -> Path:
+        """Its folder, which need not exist."""
+        return paths.cache() / self.folder
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What an untouched container keeps."""
 
@@ -61,16 +84,15 @@ class Identity:
     started: str
 
 
-def root() -> Path:
-    """The demo's folder. It need not exist."""
-    return paths.cache() / "demo"
+PLOT = Plot("demo", site.NAME, site.HOST, site.VIP, CONTAINERS, VOLUMES, PORTS)
 
 
 class Bed(Lab):
     """A lab whose containers and files stay when the block is left; only its servers and the daemon end."""
 
-    def __init__(self, root: Path, engine_url: str) -> None:
-        super().__init__(root, engine_url, name=site.NAME, host=site.HOST)
+    def __init__(self, plot: Plot, engine_url: str) -> None:
+        super().__init__(plot.root, engine_url, name=plot.name, host=plot.host)
+        self.plot = plot
         self._events: list[dict[str, Any]] = []
         self._read = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -228,7 +250,7 @@ class Bed(Lab):
         values = {
             "DOCKER_HOST": self.engine_url,
             "RECONCILER_CONFIG": str(self.config),
-            "OS_AUTH_URL": f"http://{site.VIP}:5000/v3",
+            "OS_AUTH_URL": f"http://{self.plot.vip}:5000/v3",
             "OS_USERNAME": "admin",
             "OS_PASSWORD": password,
             "OS_PROJECT_NAME": "admin",

@@ -46,8 +46,8 @@ def converge(bed: Bed, show: Show) -> None:
     pid = bed.start_daemon()
     show.command(f"reconciler run  # process {pid}, with {short(bed.config)}")
     with show.waiting("converging"):
-        seconds = _converged(bed, FIRST, lambda event: _told(event, show, pushed))
-    counts = Counter(_action(e).partition(":")[0] for e in bed.events() if e["event"] == "action.done")
+        seconds = converged(bed, FIRST, lambda event: told(event, show, pushed))
+    counts = Counter(action(e).partition(":")[0] for e in bed.events() if e["event"] == "action.done")
     show.output(", ".join(f"{count} {verb}" for verb, count in counts.items()))
     missing = set(CONTAINERS) - bed.seen().keys()
     if missing:
@@ -70,7 +70,7 @@ def change(bed: Bed, show: Show) -> None:
     show.output(planned)
     bed.push("Tokens live for two hours")
     with show.waiting("converging"):
-        seconds = _converged(bed, LATER)
+        seconds = converged(bed, LATER)
     changed = _changed(before, bed.seen())
     if changed != _restarted(planned):
         raise DemoFailed(
@@ -103,7 +103,7 @@ def refuse(bed: Bed, show: Show) -> None:
     bed.git("push", "--quiet", "origin", "main")
     bed.head = bed.git("rev-parse", "HEAD").strip()
     show.command("git revert --no-edit HEAD; git push")
-    seconds = _converged(bed, LATER)
+    seconds = converged(bed, LATER)
     if changed := _changed(before, bed.seen()):
         raise DemoFailed(f"these containers are not what they were: {', '.join(sorted(changed))}")
     show.fact(f"accepted again {seconds:.1f} s later, with nothing to do")
@@ -171,7 +171,8 @@ STEPS: tuple[Step, ...] = (make_site, converge, change, refuse, heal, statuses)
 # --- waiting and comparing ------------------------------------------------------------------------------------------
 
 
-def _action(event: dict[str, Any]) -> str:
+def action(event: dict[str, Any]) -> str:
+    """The action that an event is about: `create:keystone`; empty when it is about none."""
     return str(event.get("action", ""))
 
 
@@ -179,7 +180,7 @@ def _event(bed: Bed, what: str, wanted: Callable[[dict[str, Any]], bool], second
     return bed.wait(what, lambda: any(map(wanted, bed.events())), seconds)
 
 
-def _converged(bed: Bed, seconds: float, tell: Callable[[dict[str, Any]], None] | None = None) -> float:
+def converged(bed: Bed, seconds: float, tell: Callable[[dict[str, Any]], None] | None = None) -> float:
     """Wait until a pass found the node to be as HEAD says; `tell` hears of every event once."""
     told = len(bed.events())
 
@@ -198,14 +199,14 @@ def _converged(bed: Bed, seconds: float, tell: Callable[[dict[str, Any]], None] 
     return bed.wait(f"the node converges to {bed.head[:12]}", ready, seconds)
 
 
-def _told(event: dict[str, Any], show: Show, start: float) -> None:
+def told(event: dict[str, Any], show: Show, start: float) -> None:
     """A line for what counts in a first convergence, and for everything that failed."""
-    verb, _, target = _action(event).partition(":")
+    verb, _, target = action(event).partition(":")
     if event["event"] == "action.done" and verb in _TOLD:
         done = "healthy" if verb == "create" else "job done"
         show.output(f"{time.monotonic() - start:5.1f} s  {target:<24} {done}")
     elif event["event"] in ("action.failed", "action.rolled-back"):
-        show.failure(f"{_action(event)}: {event.get('message', '')}")
+        show.failure(f"{action(event)}: {event.get('message', '')}")
 
 
 def _changed(before: dict[str, Identity], after: dict[str, Identity]) -> set[str]:

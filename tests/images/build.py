@@ -1,6 +1,6 @@
 """Bring the genuine Kolla images into the engine: found there, pulled from their registry, or built.
 
-    python -m tests.images.build [--extra] [IMAGE …]
+    python -m tests.images.build [--extra] [--set cloud] [--without IMAGE] [IMAGE …]
 
 Safe to interrupt and to repeat: what is finished stays. Logs: `images/logs/` of the cache folder.
 """
@@ -38,6 +38,50 @@ WANTED = (
     "keystone-ssh",
 )
 EXTRA = ("keepalived", "glance-api")
+# What a whole cloud runs beside that: `make demo-cloud` and its scenario.
+CLOUD = (
+    "glance-api",
+    "placement-api",
+    "nova-api",
+    "nova-conductor",
+    "nova-scheduler",
+    "nova-compute",
+    "nova-novncproxy",
+    "neutron-server",
+    "heat-api",
+    "heat-api-cfn",
+    "heat-engine",
+    "horizon",
+    "cinder-api",
+    "cinder-scheduler",
+    "cinder-volume",
+    "barbican-api",
+    "barbican-keystone-listener",
+    "barbican-worker",
+    "openvswitch-db-server",
+    "openvswitch-vswitchd",
+    "neutron-openvswitch-agent",
+    "neutron-dhcp-agent",
+    "neutron-l3-agent",
+    "neutron-metadata-agent",
+    "ironic-api",
+    "ironic-conductor",
+)
+# Images that cannot be built from Debian's archive and PyPI alone, and why.
+_VENDOR = "its program comes from its vendor's own package repository"
+_BINARY = "its program is a binary from its project's own release page"
+IMPOSSIBLE = {
+    "fluentd": _VENDOR,
+    "grafana": _VENDOR,
+    "opensearch": _VENDOR,
+    "opensearch-dashboards": _VENDOR,
+    "proxysql": _VENDOR,
+    "etcd": _BINARY,
+    "prometheus-server": _BINARY,
+    "prometheus-alertmanager": _BINARY,
+    "prometheus-node-exporter": _BINARY,
+}
+SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD}
 BUSYBOX = "reconciler-test/busybox:1"
 THREADS = 2
 BUILD_SECONDS = 75 * 60
@@ -55,7 +99,7 @@ def present(client: docker.DockerClient, name: str) -> bool:
 def bring(images: Iterable[str] = WANTED, target: kolla.Target | None = None) -> dict[str, str]:
     """Make the images available in the running engine; returns short name -> full name.
 
-    Raises kolla.BuildError, engine.EngineError or packages.PackagesMissing when they cannot be had.
+    What cannot be built does not keep the others from it. Raises kolla.BuildError, engine.EngineError or packages.PackagesMissing when they cannot be had.
     """
     target = target or kolla.default_target()
     names = {image: target.name(image) for image in images}
@@ -132,18 +176,24 @@ def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: 
     reason = kolla.supported()
     if reason:
         raise kolla.BuildError(f"{target.registry} cannot be reached and {reason}")
+    for image in images:
+        if image in IMPOSSIBLE:
+            raise kolla.BuildError(
+                f"{image} cannot be built here: {IMPOSSIBLE[image]} (`--without {image}` leaves it out)"
+            )
+    cloud = bool({*images} & {*CLOUD} - {*EXTRA})
     packages.install(["mmdebstrap"])
     logs = paths.cache("images", "logs")
     log = logs / "prepare.log"
     log.write_text("")
     say(
         f"build  {', '.join(images)}\n"
-        f"  with kolla-build {kolla.KOLLA_VERSION}; all take 10 to 20 minutes on 2 cores (logs: {logs})"
+        f"  with kolla-build {kolla.KOLLA_VERSION}; a set takes 10 to 30 minutes on 2 cores (logs: {logs})"
     )
     step("kolla's environment", lambda: kolla.environment(log))
-    step("sources", lambda: kolla.sources(log))
+    step("sources", lambda: kolla.sources(log, cloud=cloud))
     step("Debian base image", lambda: _import_base(client, kolla.base_tar(log)))
-    config = kolla.configuration(target, THREADS, log)
+    config = kolla.configuration(target, THREADS, log, cloud=cloud)
     program = kolla.environment(log) / "bin" / "kolla-build"
     patterns = [f"^{image}$" for image in images]
     output = logs / "kolla-build.log"
@@ -164,7 +214,9 @@ def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: 
             process.wait()
     absent = [image for image in images if not present(client, target.name(image))]
     if absent:
-        raise kolla.BuildError(f"not built: {', '.join(absent)}\n{_failures(logs, output, absent)}")
+        raise kolla.BuildError(
+            f"not built: {', '.join(absent)} (`--without NAME` leaves one out)\n{_failures(logs, output, absent)}"
+        )
 
 
 def _watch(
@@ -219,8 +271,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.images.build")
     parser.add_argument("images", nargs="*", help=f"default: {' '.join(WANTED)}")
     parser.add_argument("--extra", action="store_true", help=f"also {' '.join(EXTRA)}")
+    parser.add_argument("--set", choices=SETS, action="append", default=[], help=f"cloud: {' '.join(CLOUD)}")
+    parser.add_argument("--without", metavar="IMAGE", action="append", default=[], help="leave this one out")
     options = parser.parse_args(arguments)
-    wanted = options.images or [*WANTED, *(EXTRA if options.extra else ())]
+    asked = options.images or [image for name in options.set or ["core"] for image in SETS[name]]
+    wanted = [i for i in dict.fromkeys([*asked, *(EXTRA if options.extra else ())]) if i not in options.without]
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that kolla-build is ended too
     try:

@@ -32,6 +32,18 @@ SOURCES = {
     "keystone-base": ("keystone", "27.1.0"),
     "glance-base": ("glance", "30.2.0"),
 }
+# The same for the images of the whole cloud; they are fetched only when one of those is asked for.
+CLOUD_SOURCES = {
+    "barbican-base": ("barbican", "20.0.0"),
+    "cinder-base": ("cinder", "26.3.0"),
+    "heat-base": ("openstack-heat", "24.1.2"),
+    "horizon": ("horizon", "25.3.2"),
+    "horizon-plugin-heat-dashboard": ("heat-dashboard", "13.0.0"),
+    "ironic-base": ("ironic", "29.0.5"),
+    "neutron-base": ("neutron", "26.0.6"),
+    "nova-base": ("nova", "31.3.1"),
+    "placement-base": ("openstack-placement", "13.0.1"),
+}
 _OWN_AUTHORITIES = Path("/usr/local/share/ca-certificates")
 
 
@@ -114,18 +126,30 @@ def base_tar(log: Path) -> Path:
     return tar
 
 
-def sources(log: Path) -> dict[str, Path]:
-    """The sdists, by section of kolla-build.conf."""
+def sources(log: Path, *, cloud: bool = False) -> dict[str, Path]:
+    """The sdists, by section of kolla-build.conf; with `cloud` those of the whole cloud, too."""
+    found = _fetched(SOURCES, HERE / "sources.lock", log)
+    if cloud:
+        found |= _fetched(CLOUD_SOURCES, HERE / "sources-cloud.lock", log)
     folder = paths.cache("images", "sources")
-    found = {section: folder / f"{project}-{version}.tar.gz" for section, (project, version) in SOURCES.items()}
-    if not all(file.exists() for file in found.values()):
-        pip = environment(log) / "bin" / "pip"
-        options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
-        run([pip, "download", *options, "--dest", folder, "-r", HERE / "sources.lock"], log)
     requirements = folder / f"requirements-{RELEASE}.tar.gz"
     with tarfile.open(requirements, "w:gz") as archive:
         archive.add(CONSTRAINTS, arcname=f"requirements-{RELEASE}/upper-constraints.txt")
     return {**found, "openstack-base": requirements}
+
+
+def _fetched(wanted: Mapping[str, tuple[str, str]], lock: Path, log: Path) -> dict[str, Path]:
+    """The sdists of one lock. Files alone are fetched: pip would build each to learn what it already says."""
+    folder = paths.cache("images", "sources")
+    found = {
+        section: folder / f"{project.replace('-', '_')}-{version}.tar.gz"
+        for section, (project, version) in wanted.items()
+    }
+    if not all(file.exists() for file in found.values()):
+        pip = environment(log) / "bin" / "pip"
+        options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
+        run([pip, "download", *options, "--dest", folder, "-r", lock], log)
+    return found
 
 
 def mirror() -> str:
@@ -142,7 +166,7 @@ def mirror() -> str:
     )
 
 
-def configuration(target: Target, threads: int, log: Path) -> Path:
+def configuration(target: Target, threads: int, log: Path, *, cloud: bool = False) -> Path:
     """Write kolla-build.conf and repos.yaml; returns the path of the former."""
     work = paths.cache("images", "work")
     repos = work / "repos.yaml"
@@ -168,8 +192,12 @@ def configuration(target: Target, threads: int, log: Path) -> Path:
         "work_dir": str(work),
         "logs_dir": str(paths.cache("images", "logs")),
     }
-    for section, file in sources(log).items():
+    for section, file in sources(log, cloud=cloud).items():
         config[section] = {"type": "local", "location": str(file)}
+    # A plugin without a source of ours would be fetched from its own host.
+    for section in known_sources(log):
+        if "-plugin-" in section and section not in config:
+            config[section] = {"enabled": "false"}
     config["mariadb-base-additions-clustercheck"] = {
         "type": "local",
         "location": str(HERE / "additions" / "clustercheck"),
@@ -178,6 +206,13 @@ def configuration(target: Target, threads: int, log: Path) -> Path:
     with file.open("w") as output:
         config.write(output)
     return file
+
+
+def known_sources(log: Path) -> list[str]:
+    """The sections of kolla-build.conf that kolla-build itself has a source for."""
+    python = environment(log) / "bin" / "python"
+    listing = "from kolla.common import sources; print(*sources.SOURCES)"
+    return subprocess.run([python, "-c", listing], check=True, capture_output=True, text=True).stdout.split()
 
 
 def inputs_digest() -> str:

@@ -40,7 +40,11 @@ class Browser:
     session: str
 
     def open(self, page: Path) -> None:
-        self._post("url", url=page.as_uri())
+        self.visit(page.as_uri())
+
+    def visit(self, url: str) -> None:
+        """Go there, and return when the page is loaded."""
+        self._post("url", url=url)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value that the body of a function returns in the page."""
