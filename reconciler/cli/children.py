@@ -13,7 +13,7 @@ from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.plan import preview
 from reconciler.reasons import Reason
-from reconciler.render import World, bind, render
+from reconciler.render import World, render, stand_in
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
 from reconciler.review.ci_child import policy_changes, rotations
@@ -169,7 +169,7 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         between = render_host(base, host, start) if base is not None and host in base.hosts else None
         before = made.of(foreign, host, start) or between
         after = render_host(site, host, argument["revision"])
-        plans.append(to_json(preview(before, after, bind=bind, part_digest=part_digest, between=between)))
+        plans.append(to_json(preview(before, after, bind=stand_in, part_digest=part_digest, between=between)))
         problems += rotations(before, after)
     if problems:
         raise errors.SiteInvalid(sorted(set(problems)))

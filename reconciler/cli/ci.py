@@ -53,7 +53,7 @@ def ci() -> None:
     help="How long restarts were felt before: /interruptions.json of a reporter.",
 )
 @click.option("--time-limit", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds in all.")
-@click.option("--host-limit", type=click.FloatRange(min=0.1), default=1.0, show_default=True,
+@click.option("--host-limit", type=click.FloatRange(min=0.1), default=4.0, show_default=True,
               help="Seconds of processor time for one host.")  # fmt: skip
 def review(
     site: Path | None,

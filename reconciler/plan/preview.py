@@ -30,14 +30,15 @@ def preview(
     `between` is the base's commit as the head's program renders it, where another program made `base`. `bind`
     replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
     """
+    actual = as_actual(base, bind) if base else Actual({}, {}, {}, deep=True)
     return diff(
         head,
-        as_actual(base, bind) if base else Actual({}, {}, {}, deep=True),
+        actual,
         _memory(base),
         Basis(
             contents=_contents(head, bind),
             part_digest={container.name: part_digest(head, container.name) for container in head.containers},
-            written=_written(base, bind) if base else {},
+            written={path: (hashlib.sha256(found.content or b"").hexdigest(),) for path, found in actual.files.items()},
             between=between,
         ),
     )
@@ -66,10 +67,6 @@ def as_actual(base: Desired, bind: Bind) -> Actual:
         registrations={registration.id: registration.fields for registration in base.registrations},
         deep=True,
     )
-
-
-def _written(base: Desired, bind: Bind) -> dict[str, tuple[str, ...]]:
-    return {path: (hashlib.sha256(content).hexdigest(),) for path, content in _contents(base, bind).items()}
 
 
 def _contents(desired: Desired, bind: Bind) -> dict[str, bytes]:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.model import Desired
 from reconciler.render.formats import write
-from reconciler.render.tokens import bind
+from reconciler.render.tokens import bind, stand_in
 
 if TYPE_CHECKING:
     from reconciler.render.build import render
     from reconciler.render.evaluate import World
     from reconciler.render.explanation import Explanation, explain
 
-__all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree", "write"]
+__all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree", "stand_in", "write"]
 
 
 _HOMES = {"render": "build", "World": "evaluate", "Explanation": "explanation", "explain": "explanation"}

@@ -188,40 +188,18 @@ class Environment(ImmutableSandboxedEnvironment):
         return TokenStream(_counted(stream, name, filename), name, filename)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """The syntax tree, if all of it is allowed, with every loop and every unpacking led through `methods`."""
+        return self.survey(source).tree
+
+    def survey(self, source: str) -> "Survey":
+        """The syntax tree of a text, looked through. Raises jinja2.TemplateSyntaxError."""
         if sum(source.count(mark) for mark in self._marks() if mark) > _MAX_TAGS:
             raise jinja2.TemplateSyntaxError(f"a template has at most {_MAX_TAGS} expressions and statements", 1)
-        tree = _without_includes(super()._parse(source, name, filename))
-        self.check(tree)
-        for loop in list(tree.find_all(nodes.For)):
-            loop.iter = _through("_rows", loop.iter, loop.target)
-        for assign in list(tree.find_all(nodes.Assign)):
-            if isinstance(assign.target, nodes.Tuple):
-                assign.node = _through("_row", assign.node, assign.target)
-        for with_ in list(tree.find_all(nodes.With)):
-            with_.values = [
-                _through("_row", value, target) if isinstance(target, nodes.Tuple) else value
-                for target, value in zip(with_.targets, with_.values, strict=True)
-            ]
-        tree.set_environment(self)
-        return tree
+        return Survey(self, super()._parse(source, None, None))
 
     def _marks(self) -> tuple[str | None, ...]:
         """What begins an expression, a statement or a comment."""
         starts = (self.variable_start_string, self.block_start_string, self.comment_start_string)
         return (*starts, self.line_statement_prefix, self.line_comment_prefix)
-
-    def check(self, tree: nodes.Template) -> None:
-        """Raise jinja2.TemplateSyntaxError for what is not in the tables."""
-        waiting: list[tuple[nodes.Node, int]] = [(tree, 0)]
-        while waiting:
-            node, depth = waiting.pop()
-            if depth > _MAX_DEPTH:
-                raise jinja2.TemplateSyntaxError("it is nested too deeply", node.lineno)
-            problem = _problem(node)
-            if problem:
-                raise jinja2.TemplateSyntaxError(problem, node.lineno)
-            waiting += [(child, depth + 1) for child in node.iter_child_nodes()]
 
     def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> jinja2.Template:
         raise Refused(_ALONE)
@@ -284,27 +262,89 @@ class Environment(ImmutableSandboxedEnvironment):
 _ALONE: Final = "import, extends and block are not available: include a template of the same service, or write it out"
 
 
-def _without_includes(tree: nodes.Template) -> nodes.Template:
-    """`{% include name %}` is `{{ template(name) }}`."""
-    waiting: list[nodes.Node] = [tree]
-    while waiting:
-        node = waiting.pop()
-        for field, value in node.iter_fields():
-            if isinstance(value, list):
-                setattr(node, field, [_included(item) for item in value])
-        waiting += node.iter_child_nodes()
-    return tree
+class Survey:
+    """One walk over a syntax tree, which takes as long as parsing: all of it is allowed, every loop and every unpacking is led
+    through `methods`, `{% include name %}` is `{{ template(name) }}`. `size` counts the nodes, `asked` is that of `Compiled`.
+
+    Raises jinja2.TemplateSyntaxError for what is not in the tables.
+    """
+
+    def __init__(self, environment: jinja2.Environment, tree: nodes.Template) -> None:
+        self.environment = environment
+        self.tree = tree
+        self.size = 0
+        self._asking: tuple[dict[str, int], dict[str, int]] = ({}, {})  # tests, filters
+        self._made: set[str] = set()
+        self._walk()
+
+    @property
+    def asked(self) -> tuple[tuple[str, int], ...]:
+        """The names of which a text asks whether they are defined, or what to take instead, and that it does not make itself."""
+        asking = self._asking[0] | self._asking[1]
+        return tuple((name, line) for name, line in asking.items() if name not in self._made and name not in _IMPLIED)
+
+    def _walk(self) -> None:
+        waiting: list[tuple[nodes.Node, int]] = [(self.tree, 0)]
+        unpacked: list[nodes.Node] = []
+        while waiting:
+            node, depth = waiting.pop()
+            self.size += 1
+            if depth > _MAX_DEPTH:
+                raise jinja2.TemplateSyntaxError("it is nested too deeply", node.lineno)
+            if problem := _problem(node):
+                raise jinja2.TemplateSyntaxError(problem, node.lineno)
+            if isinstance(node, _UNPACKING):
+                unpacked.append(node)
+            self._note(node)
+            below: list[tuple[nodes.Node, int]] = []
+            for name in node.fields:
+                value = getattr(node, name, None)
+                if isinstance(value, list):
+                    if any(isinstance(item, nodes.Include) for item in value):
+                        value = [self._included(item) for item in value]
+                        setattr(node, name, value)
+                    below += [(item, depth + 1) for item in value if isinstance(item, nodes.Node)]
+                elif isinstance(value, nodes.Node):
+                    below.append((value, depth + 1))
+            waiting += reversed(below)  # in the order of the text
+        for node in unpacked:
+            self._lead(node)
+
+    def _note(self, node: nodes.Node) -> None:
+        if isinstance(node, nodes.Name):
+            if node.ctx != "load":
+                self._made.add(node.name)
+        elif isinstance(node, nodes.Test | nodes.Filter) and node.name in _ASKING and isinstance(node.node, nodes.Name):
+            self._asking[isinstance(node, nodes.Filter)][node.node.name] = node.lineno
+
+    def _lead(self, node: nodes.Node) -> None:
+        if isinstance(node, nodes.For):
+            node.iter = self._through("_rows", node.iter, node.target)
+        elif isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Tuple):
+            node.node = self._through("_row", node.node, node.target)
+        elif isinstance(node, nodes.With):
+            node.values = [
+                self._through("_row", value, target) if isinstance(target, nodes.Tuple) else value
+                for target, value in zip(node.targets, node.values, strict=True)
+            ]
+
+    def _through(self, name: str, node: Any, target: nodes.Node) -> nodes.Filter:
+        count = nodes.Const(len(target.items) if isinstance(target, nodes.Tuple) else 0, environment=self.environment)
+        self.size += 2
+        return nodes.Filter(node, name, [count], [], None, None, lineno=node.lineno, environment=self.environment)
+
+    def _included(self, node: Any) -> Any:
+        if not isinstance(node, nodes.Include):
+            return node
+        if node.ignore_missing or not node.with_context:
+            what = "ignore missing" if node.ignore_missing else "without context"
+            raise jinja2.TemplateSyntaxError(f"include has no `{what}` here", node.lineno)
+        made: dict[str, Any] = {"lineno": node.lineno, "environment": self.environment}
+        call = nodes.Call(nodes.Name("template", "load", **made), [node.template], [], None, None, **made)
+        return nodes.Output([call], **made)
 
 
-def _included(node: Any) -> Any:
-    if not isinstance(node, nodes.Include):
-        return node
-    if node.ignore_missing or not node.with_context:
-        what = "ignore missing" if node.ignore_missing else "without context"
-        raise jinja2.TemplateSyntaxError(f"include has no `{what}` here", node.lineno)
-    function = nodes.Name("template", "load", lineno=node.lineno)
-    call = nodes.Call(function, [node.template], [], None, None, lineno=node.lineno)
-    return nodes.Output([call], lineno=node.lineno)
+_UNPACKING: Final = (nodes.For, nodes.Assign, nodes.With)
 
 
 def _problem(node: nodes.Node) -> str:
@@ -332,11 +372,6 @@ def _unknown(table: Table, name: str) -> str:
     except FilterError as error:
         return str(error)
     return ""
-
-
-def _through(name: str, node: Any, target: nodes.Node) -> nodes.Filter:
-    count = len(target.items) if isinstance(target, nodes.Tuple) else 0
-    return nodes.Filter(node, name, [nodes.Const(count)], [], None, None, lineno=node.lineno)
 
 
 def _counted(stream: TokenStream, name: str | None, filename: str | None) -> Iterator[Token]:
@@ -526,31 +561,19 @@ def _compiled(source: str, native: bool, options: header.Options) -> Compiled | 
 
 
 def _compile(source: str, native: bool, options: header.Options) -> Compiled:
-    environment: jinja2.Environment = shared().overlay(**dict(options)) if options else shared()
+    environment = shared().overlay(**dict(options)) if options else shared()
     whole = native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")
-    tree = environment.parse(source.strip() if whole else source)
-    size = 1 + sum(1 for _ in tree.find_all(nodes.Node))
-    asked = _asked(tree)
-    output = tree.body[0] if whole and len(tree.body) == 1 else None
+    found = environment.survey(source.strip() if whole else source)
+    body = found.tree.body
+    output = body[0] if whole and len(body) == 1 else None
     expression = output.nodes[0] if isinstance(output, nodes.Output) and len(output.nodes) == 1 else None
     if expression is None or isinstance(expression, nodes.TemplateData):
-        tree = environment.parse(source) if whole else tree
-        return Compiled(source, environment.from_string(tree), False, size, asked)
-    target = nodes.Name("result", "store", lineno=expression.lineno)
-    body = nodes.Template([nodes.Assign(target, expression, lineno=expression.lineno)], lineno=1)
-    body.set_environment(environment)
-    return Compiled(source, environment.from_string(body), True, size, asked)
-
-
-def _asked(tree: nodes.Template) -> tuple[tuple[str, int], ...]:
-    """The names of which a text asks whether they are defined, or what to take instead, and that it does not make itself."""
-    parts: list[nodes.Test | nodes.Filter] = [test for test in tree.find_all(nodes.Test) if test.name in _ASKING]
-    parts += [part for part in tree.find_all(nodes.Filter) if part.name in _ASKING]
-    names = {part.node.name: part.lineno for part in parts if isinstance(part.node, nodes.Name)}
-    if names:
-        made = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
-        names = {name: line for name, line in names.items() if name not in made and name not in _IMPLIED}
-    return tuple(names.items())
+        tree = environment.survey(source).tree if whole else found.tree
+        return Compiled(source, environment.from_string(tree), False, found.size, found.asked)
+    made: dict[str, Any] = {"lineno": expression.lineno, "environment": environment}
+    assigned = nodes.Assign(nodes.Name("result", "store", **made), expression, **made)
+    tree = nodes.Template([assigned], lineno=1, environment=environment)
+    return Compiled(source, environment.from_string(tree), True, found.size, found.asked)
 
 
 _ASKING: Final = frozenset(("defined", "undefined", "default", "d"))

@@ -27,7 +27,7 @@ MAX_BOUND: Final = 8 << 20  # bytes of one text with the values of its secrets
 MAX_SECRET: Final = 64 << 10  # bytes that a secret has at most where its length is not known
 HASHES: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 BCRYPT_ROUNDS: Final = range(4, 13)
-_BCRYPT_STEPS: Final = 100_000  # so that a host has twenty of them at most
+_BCRYPT_STEPS: Final = meter.MAX_STEPS // 20  # so that a host has twenty of them at most
 _SALT: Final = re.compile(r"[./A-Za-z0-9]{21}[.Oeu]")  # 128 bits: the last of 22 characters has two of its six
 _MAX_DEPTH: Final = 8
 
@@ -104,6 +104,12 @@ def bind(text: str, secrets: Mapping[str, Any]) -> str:
     return _Binding(secrets).bind(text, 0)
 
 
+def stand_in(text: str, words: Mapping[str, str]) -> str:
+    """`text` with every token replaced by a word for its secret, for where no value is known: texts that differ in their secrets alone
+    differ. What only a real value can go through (bcrypt) is named, and not carried out."""
+    return _Binding(words, _STANDING_IN).bind(text, 0)
+
+
 def bound_size(text: str, sizes: Mapping[str, int]) -> int:
     """The bytes that `text` has at most once it is bound. `sizes` maps names of secrets to the bytes of their values.
 
@@ -168,6 +174,9 @@ _OPERATIONS: Final[Mapping[str, Callable[[str], str]]] = {
 }
 
 
+_STANDING_IN: Final = {**_OPERATIONS, "bcrypt": lambda text: f"<<bcrypt:{_hash('sha256', text)[:16]}>>"}
+
+
 def apply(operation: str, text: str) -> str:
     """A filter of the grammar applied now when `text` holds no token, else the token that applies it later."""
     return wrap(operation, text) if is_held(text) else _OPERATIONS[operation](text)
@@ -221,8 +230,11 @@ def _bound_size(text: str, sizes: Mapping[str, int], depth: int) -> int:
 class _Binding:
     """Replaces tokens by values; counts what comes of it."""
 
-    def __init__(self, secrets: Mapping[str, Any]) -> None:
+    def __init__(
+        self, secrets: Mapping[str, Any], operations: Mapping[str, Callable[[str], str]] | None = None
+    ) -> None:
         self._secrets = secrets
+        self._operations = operations or _OPERATIONS
         self._made = 0
 
     def bind(self, text: str, depth: int) -> str:
@@ -236,7 +248,7 @@ class _Binding:
         if match["name"]:
             made = _value(match["name"], self._secrets)
         else:
-            made = _OPERATIONS[match["filter"]](self.bind(_inner(match), depth + 1))
+            made = self._operations[match["filter"]](self.bind(_inner(match), depth + 1))
         self._made += len(made)
         if self._made > 2 * MAX_BOUND:  # what filters made on the way counts too
             raise Terminal(

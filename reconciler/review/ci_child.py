@@ -14,7 +14,7 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference
 from reconciler.plan import preview, rotation
 from reconciler.plan.acknowledged import entries
-from reconciler.render import World, bind, render
+from reconciler.render import World, render, stand_in
 from reconciler.render.collect import collect
 from reconciler.render.digest import part_digest
 from reconciler.review import gate
@@ -143,7 +143,7 @@ class _Child:
 
     def _plan(self, host: str, before: Desired | None, after: Desired, between: Desired | None) -> None:
         assert self.head is not None
-        found = preview(before, after, bind=bind, part_digest=part_digest, between=between)
+        found = preview(before, after, bind=stand_in, part_digest=part_digest, between=between)
         plan = readable(found, before, after)
         for name, digest in before.secrets.items() if before else ():
             if after.secrets.get(name, digest) != digest:

@@ -11,7 +11,7 @@ import yaml
 from tests.bench.measure import Context, Row, repeat
 from tests.bench.processes import Ran, run
 from tests.git import servers
-from tests.site.generate import make_site
+from tests.site.generate import make_cloud, make_site
 from tests.support.lab import CHECKOUT
 
 _BARE_YAML = """\
@@ -22,58 +22,76 @@ for path in pathlib.Path(sys.argv[1]).rglob("*.yml"):
 
 
 def validate(context: Context) -> Iterator[Row]:
-    """`reconciler validate` for one host and for 500."""
-    yield from _validated(context, 1, None)
-    yield from _validated(context, 500, 5.0)
+    """`reconciler validate` for one host, for 500, and for a whole cloud of 500: every service that goes together."""
+    yield from _validated(context, "a site of 1 host", make_site(1), None)
+    yield from _validated(context, "a site of 500 hosts", make_site(500), 5.0)
+    yield from _validated(context, "a whole cloud of 500 hosts", make_cloud(500), 5.0)
 
 
-def _validated(context: Context, hosts: int, budget: float | None) -> Iterator[Row]:
-    site = _site(context.folder / f"site-{hosts}", hosts)
+def _validated(context: Context, what: str, files: Mapping[str, bytes], budget: float | None) -> Iterator[Row]:
+    site = _site(context.folder / what.replace(" ", "-"), files)
     ran = [_program(site, "validate", ".") for _ in range(context.runs(5, 2))]
     floor = repeat(context.runs(5, 2), lambda: _python(site, "-c", _BARE_YAML, str(site)))
-    yield Row(f"validate a site of {hosts} host{'s' * (hosts > 1)}", "s", tuple(r.seconds for r in ran), budget, floor,
+    yield Row(f"validate {what}", "s", tuple(r.seconds for r in ran), budget, floor,
               "Python parses the same YAML")  # fmt: skip
+    yield Row("  processor time", "s", tuple(r.processor for r in ran))
     yield Row("  peak memory, all processes", "MiB", tuple(r.peak for r in ran))
 
 
 def render(context: Context) -> Iterator[Row]:
-    """`reconciler render` for one controller of a site of three hosts, all shipped services that are on by default."""
-    site = _site(context.folder / "site", 3)
+    """`reconciler render` for one controller: all services that are on by default, and a whole cloud's."""
+    yield from _rendered(context, "one controller", make_site(3), None)
+    yield from _rendered(context, "one controller of a whole cloud", make_cloud(500), 1.0)
+
+
+def _rendered(context: Context, what: str, files: Mapping[str, bytes], budget: float | None) -> Iterator[Row]:
+    site = _site(context.folder / what.replace(" ", "-"), files)
     ran = []
     for number in range(context.runs(5, 2)):
-        out = context.folder / f"out-{number}"
+        out = context.folder / f"{site.name}-{number}"
         ran.append(_program(site, "render", ".", "--host", "ctl01", "--out", str(out)))
-        files = sum(path.is_file() for path in out.rglob("*"))
+        count = sum(path.is_file() for path in out.rglob("*"))
     floor = repeat(context.runs(5, 2), lambda: _program(site, "version"))
-    yield Row(f"render one controller ({files} files)", "s", tuple(r.seconds for r in ran), None, floor,
+    yield Row(f"render {what} ({count} files)", "s", tuple(r.seconds for r in ran), None, floor,
               "`reconciler version`")  # fmt: skip
+    yield Row("  processor time", "s", tuple(r.processor for r in ran), budget)
     yield Row("  peak memory, all processes", "MiB", tuple(r.peak for r in ran))
 
 
 def plan(context: Context) -> Iterator[Row]:
     """`reconciler diff BASE HEAD`: every host rendered twice and compared, as the job on a merge request does."""
     for hosts in (10, 100) if context.quick else (10, 100, 500):
-        work = _site(context.folder / f"site{hosts}", hosts)
-        servers.git(work, "init", "-q", "-b", "main", ".")
-        _commit(work, "base")
-        globals_ = work / "globals.yml"
-        globals_.write_text(
-            globals_.read_text().replace('mariadb_max_connections: "10000"', 'mariadb_max_connections: "9000"')
-        )
-        host = work / "hosts" / "cmp0001.yml"
-        host.write_text(host.read_text().replace("docker_log_max_size", "# docker_log_max_size"))
-        _commit(work, "head")
-        ran = [_program(work, "diff", "HEAD~1", "HEAD", "--no-diffs") for _ in range(context.runs(3, 1))]
         budget = (60.0, 1024.0) if hosts == 500 else (None, None)
-        note = f"{os.cpu_count()} cores"
-        yield Row(f"plan {hosts} hosts from base to head", "s", tuple(r.seconds for r in ran), budget[0], note=note)
-        yield Row("  processor time", "s", tuple(r.processor for r in ran))
-        yield Row("  peak memory, all processes", "MiB", tuple(r.peak for r in ran), budget[1])
+        yield from _planned(context, f"{hosts} hosts", make_site(hosts), budget)
+    hosts = 50 if context.quick else 500
+    budget = (None, None) if context.quick else (15.0, 512.0)
+    yield from _planned(context, f"a whole cloud of {hosts} hosts", make_cloud(hosts), budget)
 
 
-def _site(folder: Path, hosts: int) -> Path:
+def _planned(
+    context: Context, what: str, files: Mapping[str, bytes], budget: tuple[float | None, float | None]
+) -> Iterator[Row]:
+    """From one commit to the next: one global changed, and one host."""
+    work = _site(context.folder / what.replace(" ", "-"), files)
+    servers.git(work, "init", "-q", "-b", "main", ".")
+    _commit(work, "base")
+    globals_ = work / "globals.yml"
+    globals_.write_text(
+        globals_.read_text().replace('mariadb_max_connections: "10000"', 'mariadb_max_connections: "9000"')
+    )
+    host = work / "hosts" / "cmp0001.yml"
+    host.write_text(host.read_text().replace("docker_log_max_size", "# docker_log_max_size"))
+    _commit(work, "head")
+    ran = [_program(work, "diff", "HEAD~1", "HEAD", "--no-diffs") for _ in range(context.runs(3, 1))]
+    note = f"{os.cpu_count()} cores"
+    yield Row(f"plan {what} from base to head", "s", tuple(r.seconds for r in ran), budget[0], note=note)
+    yield Row("  processor time", "s", tuple(r.processor for r in ran))
+    yield Row("  peak memory, all processes", "MiB", tuple(r.peak for r in ran), budget[1])
+
+
+def _site(folder: Path, files: Mapping[str, bytes]) -> Path:
     """A site on disk, with passwords of its own."""
-    for name, content in make_site(hosts).items():
+    for name, content in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)

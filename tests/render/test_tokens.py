@@ -163,6 +163,13 @@ def test_a_salt_that_is_none_is_told_when_it_is_known() -> None:
         tokens.bind(tokens.wrap("bcrypt", "31$gVsVnZYBUrHyDmCQrXvXQu$<<secret:pw>>"), {"pw": "x"})
 
 
+@pytest.mark.parametrize("operation", sorted(tokens._OPERATIONS))
+def test_a_plan_without_values_goes_through_every_operation(operation: str) -> None:
+    text = tokens.wrap(operation, "12$<<secret:salt>>$<<secret:pw>>")
+    found = [tokens.stand_in(f"is {text}", {"salt": "<<salt@1>>", "pw": f"<<pw@{version}>>"}) for version in "112"]
+    assert found[0] == found[1] != found[2] and found[0].startswith("is ")
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

@@ -14,7 +14,7 @@ from reconciler.document.yaml import Place
 from reconciler.errors import Problem
 from reconciler.model import Container, Desired, Difference, File, Interruption, Job, Plan, Registrar, Registration
 from reconciler.plan import preview
-from reconciler.render import bind
+from reconciler.render import stand_in
 from reconciler.render.digest import part_digest
 from reconciler.review import Review, as_json, note, page
 from reconciler.review.grouping import Collector, join
@@ -139,7 +139,7 @@ def review(change: Callable[[str], Desired] = after) -> Review:
 def planned(name: str, change: Callable[[str], Desired] = after) -> Plan:
     """The plan of one host."""
     old, new = before(name), change(name)
-    return readable(preview(old, new, bind=bind, part_digest=part_digest), old, new)
+    return readable(preview(old, new, bind=stand_in, part_digest=part_digest), old, new)
 
 
 _KEYSTONE = """\
