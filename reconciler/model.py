@@ -146,6 +146,33 @@ class Registrar:
     needs: tuple[str, ...] = ()
 
 
+HostKind = Literal["sysctl", "module"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSetting:
+    """Something of the host itself, outside of every container: a kernel setting, a module. `fields` are what is compared, by the
+    name that differences have; it holds no secret."""
+
+    kind: HostKind
+    name: str  # "net.ipv4.ip_forward", "br_netfilter"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    service: str = ""
+    before: tuple[str, ...] = ()  # containers and jobs of this host that wait for it
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostKept:
+    """What a node set on its host, and how it was before: the fields that were known; {} when nothing was there."""
+
+    setting: HostSetting
+    before: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """A probe that this host makes: exactly one of `http`, `tcp`, `command`, `script` and `login`.
@@ -193,6 +220,7 @@ class Desired:
     registrars: tuple[Registrar, ...] = ()
     checks: tuple[Check, ...] = ()
     orders: tuple[Order, ...] = ()  # of containers and jobs of this host, by name
+    host_settings: tuple[HostSetting, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -334,6 +362,8 @@ class Actual:
     stale: Mapping[str, str] = field(default_factory=dict)  # container → what kolla_set_configs --check said
     # Registration.id → fields as observed; None: does not exist. Absent: not observed in this pass.
     registrations: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    # HostSetting.id → its fields as they are. Absent: not observed.
+    host_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     created: frozenset[str] = frozenset()  # Job.name whose `creates` is there
     units: frozenset[str] = frozenset()  # kolla-ansible's systemd units: container names
     unknown: Mapping[str, str] = field(default_factory=dict)  # item → why it could not be read
@@ -388,6 +418,7 @@ class Memory:
     failures: Mapping[str, Failure] = field(default_factory=dict)  # container → why it is in quarantine
     last_good: Desired | None = None
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
+    host_settings: Mapping[str, HostKept] = field(default_factory=dict)  # by id: what this node set on its host
     # `kind:target` as in Actual.unknown → what still differed right after the action that should have put it right.
     unachieved: Mapping[str, tuple["Difference", ...]] = field(default_factory=dict)
     # Container → the checks that answered before the change that it has to prove itself after.
@@ -425,13 +456,15 @@ class Verb(StrEnum):
     RUN = "run"
     REGISTER = "register"
     UNREGISTER = "unregister"
+    SET = "set"
+    RESET = "reset"
 
 
 RUNNING_CONFIGURATION: Final = (
     "running configuration"  # the field that differs when what runs has not got what its files say
 )
 # What is felt, or cannot be undone, when an action is carried out.
-Hazard = Literal["data-plane", "stateful", "deletion", "prune", "migration", "image", "secret"]
+Hazard = Literal["data-plane", "stateful", "deletion", "prune", "migration", "image", "secret", "host"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,8 @@ class Policy:
     volumes: tuple[str, ...] | None = None
     binds: tuple[str, ...] | None = None
     exact: tuple[str, ...] | None = None
+    host_sysctls: tuple[str, ...] | None = None
+    host_modules: tuple[str, ...] | None = None
     config_roots: tuple[str, ...] = ("/etc/kolla",)
 
 
@@ -196,6 +198,7 @@ class Settings:
     review: Review = Review()
     alerts: Alerts = field(default_factory=Alerts)
     policy: Policy = Policy()
+    root: Path = Path("/")
     log: Log = Log()
 
     def kept_apart(self) -> tuple[Path, ...]:
@@ -282,7 +285,7 @@ def _convert(name: str, value: Any) -> Any:
     if name in _SECTIONS:
         section = _SECTIONS[name]
         return section(**{key: _typed(section, key, content) for key, content in value.items()})
-    return Path(value) if name == "state_dir" else value
+    return Path(value) if name in ("state_dir", "root") else value
 
 
 def _typed(section: type, key: str, value: Any) -> Any:

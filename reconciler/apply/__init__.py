@@ -1,7 +1,7 @@
 """Carries out a plan: order, parallelism, health gates, rollback. It decides nothing else."""
 
 from reconciler.apply.actions import Actions
-from reconciler.apply.ports import Basis, Engine, Gate, Health, Registrations, Store, Units
+from reconciler.apply.ports import Basis, Engine, Gate, Health, Host, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.units import Systemd
 from reconciler.apply.validate import Validator
@@ -15,6 +15,7 @@ __all__ = [
     "Engine",
     "Gate",
     "Health",
+    "Host",
     "Registrations",
     "Rollback",
     "Slots",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import errors, service_log
-from reconciler.apply.ports import Basis, Engine, Gate, Progress, Registrations, Store, Units
+from reconciler.apply.ports import Basis, Engine, Gate, Host, Progress, Registrations, Store, Units
 from reconciler.apply.proof import Proof
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.swap import Swap
@@ -54,6 +54,7 @@ class Actions:
         part_digest: Mapping[str, str],
         engine: Engine,
         registrations: Registrations,
+        host: Host,
         store: Store,
         rollback: Rollback,
         units: Units,
@@ -66,11 +67,12 @@ class Actions:
         self._basis, self._containers = basis, basis.in_force
         self._jobs = {job.name: job for job in desired.jobs}
         self._registrations = {registration.id: registration for registration in desired.registrations}
+        self._settings = {setting.id: setting for setting in desired.host_settings}
         self._files = {file.path: file for file in desired.files}
         self._root = Path(desired.config_root)
         self._contents, self._part_digest = contents, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
-        self._units, self._validator, self._gate = units, validator, gate
+        self._units, self._validator, self._gate, self._host = units, validator, gate, host
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
         self._proof = Proof(
             basis,
@@ -109,6 +111,8 @@ class Actions:
             Verb.RUN: self._run,
             Verb.REGISTER: self._register,
             Verb.UNREGISTER: self._unregister,
+            Verb.SET: self._set,
+            Verb.RESET: self._reset,
         }
         self._swaps: Mapping[Verb, Callable[[Action, Container], Outcome]] = {
             Verb.CREATE: self._swap.create,
@@ -213,6 +217,21 @@ class Actions:
         self._registry.withdraw(self._basis.registered[action.target])
         self._store.unregistered(action.target)
         return Outcome(action, "done")
+
+    # --- the host itself ---------------------------------------------------------------------------------------------
+
+    def _set(self, action: Action) -> Outcome:
+        """What the host refuses is not a failure, which would be tried again for ever: the look afterwards says what it is."""
+        setting = self._settings[action.target]
+        kept = self._basis.host_settings.get(setting.id)
+        # Noted first, with how it was before this program first came: what is set and then forgotten would never be put back.
+        self._store.host_set(setting, kept.before if kept else self._host.before(setting))
+        return Outcome(action, "done", message=self._host.put(setting))
+
+    def _reset(self, action: Action) -> Outcome:
+        refused = self._host.back(self._basis.host_settings[action.target])
+        self._store.host_reset(action.target)
+        return Outcome(action, "done", message=refused)
 
 
 # Verbs that put something new in the place of what works.

@@ -6,7 +6,7 @@ from datetime import datetime
 from threading import Event
 from typing import Protocol
 
-from reconciler.model import Applied, Container, Failure, Job, JobResult, Registration
+from reconciler.model import Applied, Container, Failure, HostKept, HostSetting, Job, JobResult, Registration
 from reconciler.reasons import Reason
 
 
@@ -29,7 +29,8 @@ class Basis:
 
     `in_force` are the containers as they are to be kept, by name: for those in `quarantined` the last that worked, not what
     the commit says. `migrated` names services whose previous image does not fit their schema any more. `observed` maps
-    every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made.
+    every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made, `host_settings` what it
+    set on its host.
     `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
     `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here.
     `failures` is why what was tried before was taken back. `took` maps a container to the seconds that it took to become healthy.
@@ -45,6 +46,7 @@ class Basis:
     observed: Mapping[str, str] = field(default_factory=dict)
     owned: frozenset[str] = frozenset()
     registered: Mapping[str, Registration] = field(default_factory=dict)
+    host_settings: Mapping[str, HostKept] = field(default_factory=dict)
     written: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
@@ -96,6 +98,14 @@ class Registrations(Protocol):
     def withdraw(self, registration: Registration) -> None: ...
 
 
+class Host(Protocol):
+    """The host itself. `put` and `back` return what the host refuses of it, "" when nothing. All raise errors of the hierarchy."""
+
+    def before(self, setting: HostSetting) -> Mapping[str, str]: ...
+    def put(self, setting: HostSetting) -> str: ...
+    def back(self, kept: HostKept) -> str: ...
+
+
 class Store(Protocol):
     """What the node remembers; every call is on the disk when it returns."""
 
@@ -107,6 +117,8 @@ class Store(Protocol):
     def interrupted(self, container: str, seconds: float) -> None: ...
     def registered(self, registration: Registration) -> None: ...
     def unregistered(self, registration_id: str) -> None: ...
+    def host_set(self, setting: HostSetting, before: Mapping[str, str]) -> None: ...
+    def host_reset(self, setting_id: str) -> None: ...
 
 
 class Gate(Protocol):

@@ -37,6 +37,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _groups(service, world)
         problems += _containers(service, world)
         problems += _jobs(service, world)
+        problems += _host(service, world)
         problems += _needs(service, world)
         problems += _templates(service, world)
         problems += _contributions(service, catalogue)
@@ -131,18 +132,23 @@ def _passwords(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
 
 
 def _groups(service: Service, world: _World) -> list[Problem]:
-    problems = []
-    for section in _GROUPED:
-        for name, entry in _entries(service, section):
-            said = entry.get("group")
-            path: Path = (section, name, "group")
-            listed = [(path, said)] if isinstance(said, str) else [((*path, i), text) for i, text in _texts(said)]
-            for where, group in listed:
-                if not is_expression(group) and group not in world.groups:
-                    problem = _unknown(service, where, "group", group, world.groups)
-                    hint = problem.hint or "declare it under groups:"
-                    problems.append(Problem(problem.file, problem.line, problem.column, problem.message, hint))
-    return problems
+    return [
+        problem
+        for section in _GROUPED
+        for name, entry in _entries(service, section)
+        for problem in _unknown_groups(service, (section, name, "group"), entry, world)
+    ]
+
+
+def _unknown_groups(service: Service, path: Path, entry: Any, world: _World) -> Iterator[Problem]:
+    """The groups that an entry says at `path` and nobody has."""
+    said = entry.get("group") if isinstance(entry, dict) else None
+    listed = [(path, said)] if isinstance(said, str) else [((*path, i), text) for i, text in _texts(said)]
+    for where, group in listed:
+        if not is_expression(group) and group not in world.groups:
+            problem = _unknown(service, where, "group", group, world.groups)
+            hint = problem.hint or "declare it under groups:"
+            yield Problem(problem.file, problem.line, problem.column, problem.message, hint)
 
 
 def _containers(service: Service, world: _World) -> list[Problem]:
@@ -176,6 +182,19 @@ def _jobs(service: Service, world: _World) -> list[Problem]:
         if name in world.containers:
             place = service.document.place(("jobs", name), key=True)
             problems.append(place.problem(f"{name!r} is a container's name too", "rename the job"))
+    return problems
+
+
+def _host(service: Service, world: _World) -> list[Problem]:
+    own = service.section("containers")
+    problems = []
+    for section, entries in service.section("host").items():
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            path: Path = ("host", section, number)
+            for index, name in _texts(entry.get("containers") if isinstance(entry, dict) else None):
+                if name not in own:
+                    problems.append(_unknown(service, (*path, "containers", index), "container", name, own))
+            problems += _unknown_groups(service, (*path, "group"), entry, world)
     return problems
 
 

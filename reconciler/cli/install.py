@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,12 +190,22 @@ def _units(root: Path, path: Path, loaded: "Settings") -> dict[Path, str]:
     more = [f"ReadWritePaths=-{folder}" for folder in extra]
     if loaded.state_dir != Settings.__dataclass_fields__["state_dir"].default:
         more.append(f"ReadWritePaths=-{loaded.state_dir}")
+    more += _kernel(loaded.policy.host_sysctls or ())
     if path != DEFAULT_PATH and root == Path("/"):
         more.append(f"Environment=RECONCILER_CONFIG={path}")
     if more:
         drop_in = root / _UNIT.with_name("reconciler.service.d") / "paths.conf"
         result[drop_in] = "\n".join(["# Written by `reconciler node install`.", "[Service]", *more]) + "\n"
     return result
+
+
+def _kernel(names: Iterable[str]) -> list[str]:
+    """Lines of the unit for kernel settings that may be set here: what is below /proc/sys is read-only otherwise."""
+    from reconciler.host.sysctl import path_of
+
+    if "*" in names:
+        return ["ProtectKernelTunables=no"]
+    return [f"ReadWritePaths=-{path_of(name.rstrip('.'))}" for name in names]
 
 
 def _program() -> str:

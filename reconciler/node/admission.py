@@ -49,10 +49,12 @@ class Admission:
         return cls(rules, policy.context_of(desired, volumes), local)
 
     def denied(self, desired: Desired) -> dict[str, str]:
-        """The containers and jobs of `desired` that may not run here, each with every reason in one text."""
+        """The containers and jobs of `desired` that may not run here, and what may not be set on the host, each with every reason in one
+        text."""
         parts = [(c.name, c) for c in desired.containers] + [(job.name, job.container) for job in desired.jobs]
         look = _Look(self)
         found = {name: look.judge(part)[0] for name, part in parts}
+        found |= {setting.id: policy.host_denied(setting, self.rules) for setting in desired.host_settings}
         return {name: "; ".join(reasons) for name, reasons in found.items() if reasons}
 
     def require(self, container: Container, volumes: Mapping[str, Volume], *, paths_only: bool = False) -> Seen:

@@ -99,6 +99,7 @@ class Executor:
             part_digest=target.part_digest,
             engine=engine,
             registrations=registry,
+            host=self._observer.machine,
             store=self._state,
             rollback=kept_files(self._state, target),
             units=apply.Systemd(),
@@ -180,6 +181,7 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
         observed={name: running.id for name, running in actual.containers.items()},
         owned=frozenset(running.id for running in actual.containers.values() if running.owned),
         registered={registration.id: registration for registration in memory.registered},
+        host_settings=memory.host_settings,
     )
 
 

@@ -33,6 +33,8 @@ _DOING: Mapping[Verb, str] = {
     Verb.RUN: "waiting for the job {} to end",
     Verb.REGISTER: "registering {}",
     Verb.UNREGISTER: "withdrawing {}",
+    Verb.SET: "setting {}",
+    Verb.RESET: "putting {} back",
     Verb.REMOVE: "removing {}",
     Verb.STOP: "stopping {}",
     Verb.CREATE: "making {}",

@@ -10,6 +10,7 @@ from threading import Event
 from reconciler import report
 from reconciler.apply import blame
 from reconciler.engine import Engine
+from reconciler.host.machine import Machine
 from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, Verb
 from reconciler.node import health_gate, host, probe
 from reconciler.node.aims import Aims
@@ -38,6 +39,7 @@ class Observer:
         self._settings, self._state, self._engine = settings, state, engine
         self._aims, self._flights, self._clock, self._stop = aims, flights, clock, stop
         self._registries: tuple[tuple[Target, Registry], ...] = ()  # of the targets that are in use
+        self.machine = Machine(settings.root)
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
         self._deep_origin = ("", "", "")  # of the desired state that was looked at in depth
@@ -46,7 +48,7 @@ class Observer:
         self._acted = False  # the last cycle did something: the next looks closely
 
     def observe(self, target: Target, memory: Memory, *, deep: bool, inside: bool = True) -> Actual:
-        """Actual state: containers, images, volumes, files; with `deep` registrations and the insides of containers. Without
+        """Actual state: containers, images, volumes, files, the host itself; with `deep` registrations and the insides of containers. Without
         `inside` the latter are what they were found to be, as long as that is known."""
         self._aims.require_root(target.desired.config_root)  # what was a folder may be a link by now
         if owner := self._state.owner:
@@ -61,7 +63,11 @@ class Observer:
             name: replace(running, owned=True) if running.id in adopted else running
             for name, running in actual.containers.items()
         }
-        actual = replace(actual, containers=containers)
+        settings = {kept.setting.id: kept.setting for kept in memory.host_settings.values()}
+        settings |= {setting.id: setting for setting in target.desired.host_settings}
+        on_host, unseen = self.machine.observe(settings.values())
+        unknown = {**actual.unknown, **{f"host:{name}": why for name, why in unseen.items()}}
+        actual = replace(actual, containers=containers, host_settings=on_host, unknown=unknown)
         if deep:
             if found and not inside:
                 actual = found.inside(actual)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from reconciler.model import Container, Desired, Mount, Volume
+from reconciler.model import Container, Desired, HostKind, HostSetting, Mount, Volume
 from reconciler.options.normal import normal
 from reconciler.options.spelling import capabilities, device
 
@@ -53,6 +53,16 @@ class HostPolicy:
         "/run", "/etc/localtime", "/etc/timezone", "/sys/fs/cgroup", "/sys/kernel/config",
     )  # fmt: skip
     read_only: tuple[str, ...] = ()
+    # Of the host itself, outside of containers. A name that ends with a dot stands for all that begin with it.
+    host_sysctls: tuple[str, ...] = (
+        "net.", "vm.", "fs.aio-max-nr", "fs.file-max", "fs.inotify.", "kernel.pid_max",
+    )  # fmt: skip
+    host_modules: tuple[str, ...] = (
+        "8021q", "bonding", "br_netfilter", "bridge", "configfs", "dm_multipath", "dm_snapshot", "dm_thin_pool", "ebtables", "geneve",
+        "ip6_tables", "ip6table_nat", "ip_tables", "ip_vs", "ip_vs_rr", "ip_vs_sh", "ip_vs_wrr", "iptable_nat", "iscsi_tcp", "kvm",
+        "kvm_amd", "kvm_intel", "macvtap", "nbd", "nf_conntrack", "nvme_fabrics", "nvme_rdma", "nvme_tcp", "openvswitch", "overlay",
+        "rbd", "target_core_mod", "tap", "tun", "vfio_iommu_type1", "vfio_pci", "vhost_net", "vhost_vsock", "vxlan",
+    )  # fmt: skip
     # The engine's socket and data, our own state and keys, the host's configuration. Exporters that want /, /proc or
     # /sys need the host's consent: an `exact` entry in its settings.
     forbidden: tuple[str, ...] = (
@@ -67,7 +77,7 @@ STRICT: Final = HostPolicy(
     privileged=False, pid_host=False, ipc_host=False, cgroupns_host=False, ports=False, propagation=False,
     oom_score=False, shared_paths=False, networks=("bridge", "none"), capabilities=(), security_opt=("no-new-privileges",), devices=(),
     sysctls=(), ulimits=(), log_drivers=("json-file", "local", "none"), volumes=(), binds=(), exact=(),
-    read_only=("/etc/localtime", "/etc/timezone"),
+    read_only=("/etc/localtime", "/etc/timezone"), host_sysctls=(), host_modules=(),
 )  # fmt: skip
 
 
@@ -138,6 +148,11 @@ def root_denied(root: str, allowed: Iterable[str], kept_apart: Iterable[str]) ->
         if below(root, path) or below(path, root):
             return f"the site wants its files below {root}, and {path} is this program's own"
     return ""
+
+
+def host_denied(setting: HostSetting, policy: HostPolicy) -> list[str]:
+    """Why something may not be set on this host; empty when it may."""
+    return list(HOST_ROWS[setting.kind](setting, policy))
 
 
 def path_problem(path: str) -> str:
@@ -297,6 +312,27 @@ def _volume(mount: Mount, policy: HostPolicy, context: Context) -> Iterator[str]
     elif not found.owned and ANY not in policy.volumes:
         yield _no(f"volume {name}, which was made by somebody else,", "volumes")
 
+
+# --- the host itself ----------------------------------------------------------------------------------------------
+
+
+def _host_sysctl(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
+    name = setting.name
+    if not _granted(name, policy.host_sysctls) and not name.startswith(
+        tuple(p for p in policy.host_sysctls if p.endswith("."))
+    ):
+        yield _no(f"the host's sysctl {name}", "host_sysctls")
+
+
+def _host_module(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
+    if not _granted(setting.name, tuple(name.replace("-", "_") for name in policy.host_modules)):
+        yield _no(f"the kernel module {setting.name}", "host_modules")
+
+
+HOST_ROWS: Final[Mapping[HostKind, Callable[[HostSetting, HostPolicy], Iterator[str]]]] = {
+    "sysctl": _host_sysctl,
+    "module": _host_module,
+}
 
 # Options that a setting has to grant → what judges them. The table says of each other option why it needs no grant.
 ROWS: Final[Mapping[tuple[str, ...], Rule]] = {

@@ -6,6 +6,7 @@ Each section asks what differs, chooses the smallest action that puts it right, 
 from reconciler.model import Actual, Desired, Memory, Plan
 from reconciler.plan.containers import plan_container
 from reconciler.plan.draft import Basis, Draft
+from reconciler.plan.host import plan_host, plan_host_resets
 from reconciler.plan.jobs import plan_job
 from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.origins import program_change
@@ -16,6 +17,7 @@ from reconciler.plan.removals import leftovers, plan_removals, plan_unseen
 def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan:
     """What has to be done so that `actual` becomes `desired`, and what is held back and why."""
     draft = Draft(desired, actual, memory, basis)
+    plan_host(draft)
     for container in desired.containers:
         plan_container(draft, container)
     plan_guests(draft)
@@ -23,6 +25,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         plan_job(draft, job)
     plan_registrations(draft)
     plan_removals(draft)
+    plan_host_resets(draft)
     plan_unseen(draft)
     actions = draft.finish()
     if hold := basis.all_waits:  # only now: what is held back is all that would be done

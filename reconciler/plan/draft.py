@@ -18,6 +18,7 @@ from reconciler.model import (
     File,
     Hazard,
     Held,
+    HostSetting,
     Memory,
     Registration,
     Running,
@@ -35,7 +36,18 @@ from reconciler.reasons import Reason
 # Verbs that change something that works. As part of a change they wait until every image of the plan is there, so that
 # a wrong tag or a registry that is down leaves the node exactly as it was.
 _DISRUPTIVE = frozenset(
-    {Verb.WRITE, Verb.DELETE, Verb.REPLACE, Verb.RESTART, Verb.RELOAD, Verb.REMOVE, Verb.STOP, Verb.UNREGISTER}
+    {
+        Verb.WRITE,
+        Verb.DELETE,
+        Verb.REPLACE,
+        Verb.RESTART,
+        Verb.RELOAD,
+        Verb.REMOVE,
+        Verb.STOP,
+        Verb.UNREGISTER,
+        Verb.SET,
+        Verb.RESET,
+    }
 )
 
 
@@ -44,8 +56,8 @@ class Basis:
     """What a plan is made from besides desired and actual state.
 
     `contents` are the bytes each desired file should have on the disk, by path; `files_digest` and `part_digest` map a
-    container to the digest of its file contents and of its whole desired part; `denied` maps a container to why the host's
-    policy refuses it; `holds` are the reasons to wait, of which the first that covers an action holds it back.
+    container to the digest of its file contents and of its whole desired part; `denied` maps a container, or a setting of the host, to why
+    the host's policy refuses it; `holds` are the reasons to wait, of which the first that covers an action holds it back.
     `written` maps a path to the digests (SHA-256) of what this program ever wrote there: nothing else is deleted.
     `unproved` names containers that run and were never seen healthy, `kept` those whose previous files are still kept:
     what an interrupted apply leaves to be done. `touched` names what a revision that was not carried out completely may have changed
@@ -121,6 +133,15 @@ class Draft:
         self.actions.append(action)
         return True
 
+    @property
+    def spared(self) -> tuple[Reason, str] | None:
+        """Why nothing that this node made elsewhere (registrations, settings of the host) is withdrawn: (reason, message)."""
+        if self.desired.policy.get("prune", {}).get("mode") == "report":
+            return Reason.PruneReported, "no longer part of the site, and left alone (prune.mode is report)"
+        if not self.desired.containers:
+            return Reason.PruneGuard, "the site describes nothing at all for this host, so what was made for it stays"
+        return None
+
     def why_unknown(self, item: str) -> str:
         """Why an item could not be looked at, for whoever is about to say so; "" when it was."""
         why = self.actual.unknown.get(item, "")
@@ -132,12 +153,12 @@ class Draft:
         """Which other program asks for a change; "" when none does."""
         return self._origins.get(action.target) or self._origins.get(action.container, "")
 
-    def unchanged(self, *parts: Container | File | Registration) -> bool:
+    def unchanged(self, *parts: Container | File | Registration | HostSetting) -> bool:
         """Whether a difference in these is drift: what is asked of them is what was last carried out here, whatever else a new
         revision or another program asks for."""
         return all(self._is_as_before(part) for part in parts)
 
-    def _is_as_before(self, part: Container | File | Registration) -> bool:
+    def _is_as_before(self, part: Container | File | Registration | HostSetting) -> bool:
         name = name_of(part)
         if name in self.basis.touched or self._carried.get(name) != words_of(part):
             return False
@@ -186,6 +207,7 @@ class Draft:
         before = [f"{verb}:{name}" for name in (*container.depends_on, *shared_with(container)) for verb in verbs]
         before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
+        before += [f"{Verb.SET}:{s.id}" for s in self.desired.host_settings if container.name in s.before]
         return tuple(before)
 
     def directory_before(self, name: str) -> str:

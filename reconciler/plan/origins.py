@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
-from reconciler.model import Container, Desired, File, Job, Registration
+from reconciler.model import Container, Desired, File, HostSetting, Job, Registration
 from reconciler.options import normal
 
-Part = Container | File | Registration | Job
+Part = Container | File | HostSetting | Job | Registration
 
 
 def name_of(part: Part) -> str:
     """What plans call it."""
-    return part.path if isinstance(part, File) else part.id if isinstance(part, Registration) else part.name
+    if isinstance(part, File):
+        return part.path
+    return part.id if isinstance(part, Registration | HostSetting) else part.name
 
 
 def words_of(part: Part) -> object:
@@ -26,7 +28,13 @@ def words(desired: Desired | None) -> dict[str, object]:
     """Name → what is asked of it, for everything that can be carried out."""
     if desired is None:
         return {}
-    parts: tuple[Part, ...] = (*desired.jobs, *desired.containers, *desired.files, *desired.registrations)
+    parts: tuple[Part, ...] = (
+        *desired.jobs,
+        *desired.containers,
+        *desired.files,
+        *desired.registrations,
+        *desired.host_settings,
+    )
     return {name_of(part): words_of(part) for part in parts}
 
 
@@ -40,7 +48,8 @@ def program_change(before: Desired | None, after: Desired) -> str:
 
 
 def by_program(before: Desired | None, after: Desired, between: Desired | None) -> Mapping[str, str]:
-    """Name → why, for everything that another program changes: containers (by their files too), images, files, jobs, registrations.
+    """Name → why, for everything that another program changes: containers (by their files too), images, files, jobs, registrations, settings
+    of the host.
 
     `between` is the commit of `before` as the program of `after` renders it; None where that is not known. It is `after` itself
     when the commit is the same.

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from reconciler.model import Actual, Desired, FileState, Image, JobResult, Memory, Plan, Running, State
+from reconciler.model import Actual, Desired, FileState, HostKept, Image, JobResult, Memory, Plan, Running, State
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
 
@@ -65,6 +65,7 @@ def as_actual(base: Desired, bind: Bind) -> Actual:
             file.path: FileState(contents[file.path], file.mode, file.owner, file.group, _THEN) for file in base.files
         },
         registrations={registration.id: registration.fields for registration in base.registrations},
+        host_settings={setting.id: setting.fields for setting in base.host_settings},
         deep=True,
     )
 
@@ -81,6 +82,7 @@ def _memory(base: Desired | None) -> Memory:
         jobs={job.name: JobResult(job.inputs, True, _THEN) for job in base.jobs},
         last_good=base,
         registered=tuple(r for r in base.registrations if r.owner == base.host),
+        host_settings={setting.id: HostKept(setting) for setting in base.host_settings},
     )
 
 

@@ -91,7 +91,7 @@ def _registration(
 def _unregister(draft: Draft, wanted: set[str]) -> None:
     available = {registrar.kind for registrar in draft.desired.registrars}
     unwanted = [registration for registration in draft.memory.registered if registration.id not in wanted]
-    spared = _spared(draft)
+    spared = draft.spared
     for registration in unwanted:
         if _type(registration).holds_data:
             draft.held.append(Held(registration.id, Reason.HoldsData, "no longer wanted; it holds data, so it stays"))
@@ -115,12 +115,3 @@ def _unregister(draft: Draft, wanted: set[str]) -> None:
                     risks=("deletion",),
                 )
             )
-
-
-def _spared(draft: Draft) -> tuple[Reason, str] | None:
-    """Why nothing is withdrawn: (reason, message)."""
-    if draft.desired.policy.get("prune", {}).get("mode") == "report":
-        return Reason.PruneReported, "no longer part of the site, and left alone (prune.mode is report)"
-    if not draft.desired.containers:
-        return Reason.PruneGuard, "the site describes nothing at all for this host, so what it registered stays"
-    return None

@@ -5,13 +5,13 @@ such a difference again would act for ever. What an action left behind is rememb
 the commit asks for something else, something else is there, or it is there after all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.model import Action, Actual, Difference, Held, Memory, Outcome, Plan, Verb
 from reconciler.reasons import Reason
 
 # Verbs that say how the whole thing is to be: whatever differs right after them is not what somebody else did.
-_WHOLE = frozenset({Verb.CREATE, Verb.REPLACE, Verb.WRITE, Verb.REGISTER})
+_WHOLE = frozenset({Verb.CREATE, Verb.REPLACE, Verb.WRITE, Verb.REGISTER, Verb.SET})
 _KINDS: Mapping[Verb, str] = {
     Verb.CREATE: "container",
     Verb.REPLACE: "container",
@@ -20,6 +20,7 @@ _KINDS: Mapping[Verb, str] = {
     Verb.WRITE: "file",
     Verb.CHMOD: "file",
     Verb.REGISTER: "registration",
+    Verb.SET: "host",
 }
 # Fields that others change at any moment: a difference in them says nothing about the action before.
 _LIVELY = frozenset({"state", "image", "content", "unit"})
@@ -78,7 +79,12 @@ def not_achievable(target: str, differences: tuple[Difference, ...]) -> Held:
 def overcome(memory: Memory, actual: Actual, plan: Plan) -> tuple[str, ...]:
     """The `kind:target` of what was not achievable once and is as asked for now, or asked for no more."""
     still = {held.target for held in plan.held if held.reason == Reason.NotAchievable}
-    seen = {"container": actual.containers, "file": actual.files, "registration": actual.registrations}
+    seen: Mapping[str, Collection[str]] = {
+        "container": actual.containers,
+        "file": actual.files,
+        "registration": actual.registrations,
+        "host": actual.host_settings,
+    }
     gone = []
     for key in memory.unachieved:
         kind, _, target = key.partition(":")

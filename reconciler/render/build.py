@@ -12,10 +12,22 @@ from reconciler.catalogue import Service
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Check, Container, Desired, File, Job, Mount, Order, Registrar, Registration, shared_with
+from reconciler.model import (
+    Check,
+    Container,
+    Desired,
+    File,
+    HostSetting,
+    Job,
+    Mount,
+    Order,
+    Registrar,
+    Registration,
+    shared_with,
+)
 from reconciler.options import rules
 from reconciler.registrations import kinds
-from reconciler.render import checks, containers, files, jobs, logins, placement, register, repeat, tokens
+from reconciler.render import checks, containers, files, host, jobs, logins, placement, register, repeat, tokens
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
@@ -84,12 +96,13 @@ class _Builder:
         providers = self._providers(every)
         registrations, registrars = self._registrations(every, providers)
         self._circles(made, every, registrations, registrars)
+        on_host = self._host_settings(every)
         secrets = self._secrets(registrations, registrars)
         new_clients = {check.name: check for check in self._logins(every, providers)}
         probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
-        host = self.site.hosts[self.host]
+        here = self.site.hosts[self.host]
         return Desired(
             site=self.site.name,
             host=self.host,
@@ -102,10 +115,11 @@ class _Builder:
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
             checks=probes,
             orders=self._orders(every),
-            addresses=dict(host.addresses),
+            host_settings=on_host,
+            addresses=dict(here.addresses),
             secrets=secrets,
             fixed=self._fixed(secrets),
-            groups=host.groups,
+            groups=here.groups,
             policy=self.site.policy,
         )
 
@@ -344,6 +358,42 @@ class _Builder:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
 
+    # --- the host itself -------------------------------------------------------------------------------------------
+
+    def _host_settings(self, every: list[_Parts]) -> tuple[HostSetting, ...]:
+        """What is set on this host, by id. The same thing may be asked for by several services, in the same words."""
+        found: dict[str, HostSetting] = {}
+        for parts in every:
+            section = self._fields(parts.service, parts.service.section("host"), ("host",))
+
+            def belongs(entry: Fields, parts: _Parts = parts) -> tuple[str, ...] | None:
+                return self._waiting(entry, parts)
+
+            for made in host.settings(section, parts.service.name, belongs):
+                first = found.setdefault(made.id, made)
+                if first.fields != made.fields:
+                    said = f"{first.service} asks for {made.kind} {made.name} too, and for something else"
+                    section.problem(
+                        None, f"{said}: {_words(first.fields)}, and here {_words(made.fields)}", "make them the same"
+                    )
+                waiting = tuple(dict.fromkeys((*first.before, *made.before)))
+                found[made.id] = dataclasses.replace(first, before=waiting)
+        return tuple(sorted(found.values(), key=lambda setting: setting.id))
+
+    def _waiting(self, entry: Fields, parts: _Parts) -> tuple[str, ...] | None:
+        """The containers and jobs of this host that wait for what an entry of `host` asks for; None: it is not for this host."""
+        for name in entry.texts("containers"):
+            if name not in parts.service.section("containers"):
+                hint = suggest(name, parts.service.section("containers"))
+                entry.problem("containers", f"the service has no container {name!r}", hint)
+        everything = (*parts.specs, *(job.name for job in parts.jobs))
+        if "group" in entry and self.host not in self._members(entry):
+            return None
+        if "containers" in entry:
+            named = (one for key in entry.texts("containers") for one in parts.named.get(key, ()))
+            return tuple(named) or None
+        return everything if parts.specs or not parts.service.section("containers") else None
+
     # --- order -----------------------------------------------------------------------------------------------------
 
     def _ordered(self, every: list[_Parts]) -> list[Container]:
@@ -531,6 +581,10 @@ class _Builder:
         defined = self.site.catalogue.passwords()
         texts = {name: defined[name].get("fixed") for name in secrets if name in defined}
         return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
+
+
+def _words(fields: Mapping[str, str]) -> str:
+    return ", ".join(dict.fromkeys(fields.values()))
 
 
 def _held(value: Any) -> set[str]:

@@ -1,9 +1,10 @@
 """What rests on what on one host, by the names that reports use. Pure.
 
-container           the containers it waits for or shares a namespace with, what must be done before it, and what their
+container           the containers it waits for or shares a namespace with, what must be set or done before it, and what their
                     services' checks tell of them
 job                 what it runs after, and what must be registered before it
 registration        its registrar
+setting of the host nothing
 KIND registrations  the containers that their registrar needs
 check NAME          the containers that answer it, and the checks of the same service that ask for less
 """
@@ -45,6 +46,9 @@ def graph(desired: Desired) -> Graph:
         if registration.owner == desired.host:
             for name in registration.before:
                 rests(name, registration.id)
+    for setting in desired.host_settings:
+        for name in setting.before:
+            rests(name, setting.id)
     for registrar in desired.registrars:
         needs = [name for name in registrar.needs if name in service]
         rests(registrar.kind + REGISTRAR, *needs)

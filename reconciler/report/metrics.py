@@ -21,6 +21,7 @@ from reconciler.text import printable
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 _FILES = frozenset({Verb.WRITE, Verb.CHMOD, Verb.DELETE})
 _REGISTRATIONS = frozenset({Verb.REGISTER, Verb.UNREGISTER})
+_HOST = frozenset({Verb.SET, Verb.RESET})
 
 
 class Metrics:
@@ -226,4 +227,6 @@ class Metrics:
 
 
 def _kind(verb: Verb) -> str:
+    if verb in _HOST:
+        return "host"
     return "file" if verb in _FILES else "registration" if verb in _REGISTRATIONS else "container"

@@ -18,7 +18,7 @@ from reconciler.review.words import what_happens
 
 _SHOWN_ITEMS = 6
 _WIDE = 600  # characters of one line
-GRAVE = frozenset({"deletion", "data-plane", "stateful", "migration", "secret"})
+GRAVE = frozenset({"deletion", "data-plane", "stateful", "migration", "secret", "host"})
 
 
 def page(review: Review) -> str:

@@ -35,7 +35,7 @@ class Risk:
 
 # Every kind that a site may demand a second pair of eyes for; `held` and `acknowledged` are none: they do nothing.
 KINDS: Final = (
-    "prune", "deletion", "data-plane", "stateful", "migration", "job", "secret", "inventory", "policy", "program", "image",
+    "prune", "deletion", "data-plane", "stateful", "migration", "job", "secret", "inventory", "policy", "program", "image", "host",
 )  # fmt: skip
 _PROGRAM: Final = "requires"  # the setting of reconciler.yml that says which program the nodes may run
 
@@ -47,6 +47,8 @@ _RULES: tuple[tuple[str, str, str, Callable[[Action], bool], bool], ...] = (
     ("stateful", "Stateful services", "they hold data and take time to come back", lambda a: "stateful" in a.risks, True),
     ("migration", "Schema migrations", "there is no way back by going back to the old image",
      lambda a: "migration" in a.risks, True),
+    ("host", "The host itself", "what is set outside of containers: other programs of the host feel it too",
+     lambda a: "host" in a.risks, True),
     ("job", "Jobs", "run once", lambda a: a.verb is Verb.RUN and "migration" not in a.risks, False),
 )  # fmt: skip
 
@@ -112,6 +114,8 @@ def _container_counts(review: Review) -> list[str]:
         said.append(f"{count(jobs, 'job')} run")
     if registered := _times(review, (Verb.REGISTER,)):
         said.append(count(registered, "registration"))
+    if settings := _times(review, (Verb.SET, Verb.RESET)):
+        said.append(count(settings, "host setting"))
     files = _times(review, (Verb.WRITE, Verb.CHMOD))
     if files and not said:
         said.append(f"{count(files, 'file')} written, no container touched")

@@ -5,7 +5,7 @@
     anchor.json      last commit that was verified and accepted
     testing.json     present while a testing branch is tried: its commit
     begun.json       present while a revision is carried out in part: the revision, and what it may have changed
-    memory.json      what was applied, jobs run, quarantine, registrations made
+    memory.json      what was applied, jobs run, quarantine, registrations made, settings of the host
     last-good.json   desired state of the last complete apply, and the ciphertexts of its secrets; holds no secret
     report.json      what the last cycle found and did
     suspend.json     present while suspended
@@ -38,7 +38,18 @@ from filelock import FileLock, Timeout
 
 from reconciler import errors
 from reconciler.codec import to_json
-from reconciler.model import Applied, Desired, Difference, Failure, Interruption, JobResult, Memory, Registration
+from reconciler.model import (
+    Applied,
+    Desired,
+    Difference,
+    Failure,
+    HostKept,
+    HostSetting,
+    Interruption,
+    JobResult,
+    Memory,
+    Registration,
+)
 from reconciler.reasons import Reason
 from reconciler.secrets.locked import Locked
 from reconciler.state.documents import Documents
@@ -406,6 +417,15 @@ class StateDirectory:
 
     def unregistered(self, registration_id: str) -> None:
         self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
+
+    def host_set(self, setting: HostSetting, before: Mapping[str, str]) -> None:
+        """What is about to be set on the host, and how it was before this program first came."""
+        kept = HostKept(setting, before)
+        self._change(lambda m: replace(m, host_settings={**m.host_settings, setting.id: kept}))
+
+    def host_reset(self, setting_id: str) -> None:
+        """It is what it was before."""
+        self._change(lambda m: replace(m, host_settings={k: v for k, v in m.host_settings.items() if k != setting_id}))
 
     def plain(self, *, now: Iterable[str] = (), no_more: Iterable[str] = ()) -> None:
         """These files hold nothing that this node wrote with a secret, and those may do so from now on."""

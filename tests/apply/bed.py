@@ -14,7 +14,9 @@ from typing import Any
 from reconciler import apply, errors, plan
 from reconciler.apply import Actions, Rollback, Validator
 from reconciler.apply.ports import Progress
-from reconciler.model import Actual, Applied, Container, Desired, FileState, Memory, Outcome, Plan, Running
+from reconciler.host.machine import Machine
+from reconciler.host.sysctl import BOOT, path_of
+from reconciler.model import Actual, Applied, Container, Desired, FileState, HostSetting, Memory, Outcome, Plan, Running
 from reconciler.node import applying, host, manifest, remembering
 from reconciler.node.observing import with_previous_files
 from reconciler.node.target import Target, make_target
@@ -22,7 +24,7 @@ from reconciler.source.prepare import Prepared
 from reconciler.state import StateDirectory
 from reconciler.system import files
 from tests.apply.fake import FakeEngine, FakeRegistrars, Faults
-from tests.scenarios.world import HARMLESS, World, digests
+from tests.scenarios.world import HARMLESS, KERNEL, World, digests
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 _LATER = datetime(2015, 1, 1, tzinfo=UTC).timestamp()  # after every moment of the model, before every real one
@@ -109,6 +111,7 @@ class Node:
             self.disk.put(path, file)
         self.engine = FakeEngine(self._moment, self.faults, dict(world.containers), dict(world.images))
         self.registrars = FakeRegistrars(self.faults, dict(world.registrations))
+        self.machine = Machine(_kernel(place / "machine", world))
         self.units, self._present_units = NoUnits(), frozenset(world.units)
         self.state = StateDirectory(place / "state")
         self.progress: Progress = Unhurried()
@@ -148,6 +151,13 @@ class Node:
     def rollback(self) -> Rollback:
         return Rollback(self.state.rollback, self.root, self.state.written(str(self.root)) or {})
 
+    def settings(self) -> dict[str, dict[str, str]]:
+        """What there is to set on the host, as it is."""
+        every = [HostSetting("sysctl", name.partition(":")[2]) for name in KERNEL]
+        found, unknown = self.machine.observe(every)
+        assert not unknown
+        return {name: dict(fields) for name, fields in found.items()}
+
     # --- what a cycle does -----------------------------------------------------------------------------------------------
 
     def actual(self, desired: Desired) -> Actual:
@@ -165,6 +175,7 @@ class Node:
             images=dict(self.engine.images),
             files=found,
             registrations={item.id: self.registrars.content.get(item.id) for item in desired.registrations},
+            host_settings=self.settings(),
             units=self._present_units - {unit.removeprefix("kolla-").removesuffix("-container.service") for unit in self.units.disabled},
             deep=True,
         )  # fmt: skip
@@ -206,6 +217,7 @@ class Node:
             part_digest=target.part_digest,
             engine=self.engine,
             registrations=self.registrars,
+            host=self.machine,
             store=self.state,
             rollback=self.rollback,
             units=self.units,
@@ -246,7 +258,13 @@ class Node:
         actual = self.actual(sites[-1])
         memory = self.state.memory()
         return summary(
-            actual.containers.values(), actual.files, memory, self.rollback.kept(), self.registrars.content, words
+            actual.containers.values(),
+            actual.files,
+            memory,
+            self.rollback.kept(),
+            self.registrars.content,
+            words,
+            actual.host_settings,
         )
 
 
@@ -258,7 +276,9 @@ def of_model(world: World, *sites: Desired) -> dict[str, Any]:
     wanted = {f.path.rpartition("/")[0] for f in whole.files} | {c.config_directory for c in whole.containers}
     wanted |= {job.container.config_directory for job in whole.jobs}
     seen = {path: state for path, state in actual.files.items() if path.rpartition("/")[0] in wanted}
-    return summary(actual.containers.values(), seen, world.memory, world.kept, world.registrations, words)
+    return summary(
+        actual.containers.values(), seen, world.memory, world.kept, world.registrations, words, actual.host_settings
+    )
 
 
 def summary(
@@ -268,6 +288,7 @@ def summary(
     kept: Iterable[str],
     registered: Any,
     words: dict[str, str],
+    settings: Any,
 ) -> dict[str, Any]:
     """What is the same of two nodes that are the same."""
     by_id = {running.id: running for running in containers}
@@ -281,10 +302,27 @@ def summary(
         "kept": sorted(kept),
         "registrations": {key: value for key, value in registered.items() if value is not None},
         "registered": sorted(item.id for item in memory.registered),
+        "settings": settings,
+        "set": {name: dict(kept.before) for name, kept in memory.host_settings.items()},
         "jobs": {name: (job.inputs, job.succeeded) for name, job in memory.jobs.items()},
         "revision": memory.revision,
         "quarantine": dict(memory.quarantine),
     }  # fmt: skip
+
+
+def _kernel(root: Path, world: World) -> Path:
+    """What a host shows of the settings that the model has."""
+    for name, fields in world.kernel.items():
+        path = root / path_of(name.partition(":")[2]).lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(fields["live"] + "\n")
+    (root / "etc/sysctl.d").mkdir(parents=True)
+    lines = [
+        f"{name.partition(':')[2]} = {fields['boot']}\n" for name, fields in world.kernel.items() if "boot" in fields
+    ]
+    if lines:
+        (root / BOOT.lstrip("/")).write_text("".join(lines))
+    return root
 
 
 def _known(applied: Applied, by_id: dict[str, Running], words: dict[str, str]) -> tuple[str, bool, str]:

@@ -16,6 +16,7 @@ from reconciler.model import (
     Desired,
     File,
     FileState,
+    HostSetting,
     Image,
     Job,
     JobResult,
@@ -88,6 +89,12 @@ def sites(draw: Draw, revision: str) -> Desired:
         Registration("mariadb", kind, key, {"value": draw(st.sampled_from("12"))}, owner="here")
         for kind, key in sorted(kinds)
     )
+    asked = draw(st.dictionaries(st.sampled_from(["net.a", "net.b"]), st.sampled_from("12"), max_size=2))
+    waiting = tuple(draw(st.sets(st.sampled_from(NAMES), max_size=1)))
+    settings = tuple(
+        HostSetting("sysctl", name, {"live": value, "boot": value}, before=waiting)
+        for name, value in sorted(asked.items())
+    )
     policy = {"prune": {"max": 99}, "adoption": draw(st.sampled_from(["equal", "replace"]))}
     return Desired(
         "site",
@@ -99,6 +106,7 @@ def sites(draw: Draw, revision: str) -> Desired:
         jobs=draw(st.sampled_from([(), (job,)])),
         registrations=registrations,
         registrars=(Registrar("mariadb", {}, needs=("db",)),),
+        host_settings=settings,
         policy=policy,
     )
 
@@ -155,10 +163,14 @@ def by_hand(world: World, what: str, name: str, head: Desired) -> None:
             world.registrations = dict.fromkeys(world.registrations)
         case "password changed":
             world.registrations = {key: {"value": "<differs>"} for key in world.registrations}
+        case "kernel set":
+            world.kernel["sysctl:net.a"]["live"] = "7"
+        case "boot line lost":
+            world.kernel["sysctl:net.a"].pop("boot", None)
         case "job failed":
             world.note(jobs={"sync": JobResult("i1", False, world.time(), "exit 1")})
         case "state lost":
-            world.note(applied={}, revision="", last_good=None)
+            world.note(applied={}, revision="", last_good=None, host_settings={})
             world.written = {}
         case "quarantined" if any(c.name == name for c in head.containers):
             world.note(quarantine={name: part_digest(head, name)})
@@ -180,7 +192,7 @@ def foreign(world: World, name: str, head: Desired) -> None:
 HAPPENINGS = (
     "killed", "paused", "created", "removed", "restarted", "altered", "limited", "retagged", "image gone", "taken over",
     "moved aside", "foreign spare", "foreign", "edited", "chmod", "linked", "lost", "extra file", "unregistered",
-    "password changed", "job failed", "state lost", "quarantined",
+    "password changed", "job failed", "state lost", "quarantined", "kernel set", "boot line lost",
 )  # fmt: skip
 
 
@@ -289,6 +301,18 @@ def test_the_unowned_is_never_a_target(situation: tuple[World, Desired]) -> None
     assert all(a.target != "postgres" for a in plan.actions)
 
 
+@quick(100)
+@given(situations())
+def test_what_the_host_was_before_it_is_afterwards(situation: tuple[World, Desired]) -> None:
+    """Whatever was set, and by however many commits, when nobody asks for it any more, but for what others have set since."""
+    world, desired = situation
+    world.kernel = {name: {"live": "3"} for name in world.kernel}
+    world.note(host_settings={}, last_good=None)
+    world.converge(desired)
+    world.converge(replace(desired, host_settings=()))
+    assert world.kernel == {name: {"live": "3"} for name in world.kernel} and not world.memory.host_settings
+
+
 def touched(action: Action) -> set[str]:
     """The containers that an action changes, moves or removes."""
     if action.verb not in ON_CONTAINER:
@@ -368,6 +392,7 @@ def test_a_plan_is_in_order_the_same_twice_and_held_back_whole(situation: tuple[
         (test_passes_beside_a_flight_touch_nothing_of_it, [situations(), sites("r3"), st.data()]),
         (test_the_unowned_is_never_a_target, [situations()]),
         (test_only_what_was_written_is_deleted, [situations(), sites("r3")]),
+        (test_what_the_host_was_before_it_is_afterwards, [situations()]),
         (test_the_unknown_is_never_acted_upon, [situations(), some_names(), st.data()]),
         (test_a_plan_is_in_order_the_same_twice_and_held_back_whole, [situations()]),
     ],

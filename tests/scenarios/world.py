@@ -18,6 +18,7 @@ from reconciler.model import (
     Desired,
     File,
     FileState,
+    HostKept,
     Image,
     JobResult,
     Memory,
@@ -35,6 +36,7 @@ from reconciler.plan import Basis, diff, in_force, quarantined
 from reconciler.render.digest import part_digest
 
 PROVING = {Verb.CREATE, Verb.REPLACE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START}
+KERNEL = ("sysctl:net.a", "sysctl:net.b")  # settings of the host that there are
 HARMLESS = {"HoldsData", "PruneReported", "NotAchievable", "Foreign"}
 
 
@@ -46,6 +48,7 @@ class World:
     images: dict[str, Image] = field(default_factory=dict)
     files: dict[str, FileState] = field(default_factory=dict)
     registrations: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    kernel: dict[str, dict[str, str]] = field(default_factory=lambda: {name: {"live": "0"} for name in KERNEL})
     units: set[str] = field(default_factory=set)
     unknown: dict[str, str] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
@@ -73,6 +76,7 @@ class World:
             images={name: image for name, image in self.images.items() if f"image:{name}" not in self.unknown},
             files={path: state for path, state in self.files.items() if f"file:{path}" not in self.unknown},
             registrations={r.id: self.registrations.get(r.id) for r in desired.registrations},
+            host_settings={name: dict(found) for name, found in self.kernel.items()},
             units=frozenset(self.units),
             unknown=dict(self.unknown),
             deep=True,
@@ -206,7 +210,33 @@ class World:
                     lambda: self.registrations.update({target: None}),
                     lambda: self.note(registered=self.without(target)),
                 ]
+            case Verb.SET:
+                setting = next(s for s in desired.host_settings if s.id == target)
+                earlier = self.memory.host_settings.get(target)
+                kept = HostKept(setting, earlier.before if earlier else dict(self.kernel[target]))
+                return [lambda: self.keep_setting(kept), *self.setting_steps(target, setting.fields)]
+            case Verb.RESET:
+                gone = self.memory.host_settings[target]
+                before = dict(gone.before)
+                if self.kernel[target]["live"] != gone.setting.fields["live"]:
+                    before["live"] = self.kernel[target]["live"]  # somebody else's by now
+                return [*self.setting_steps(target, before), lambda: self.forget_setting(target)]
         raise AssertionError(verb)
+
+    def setting_steps(self, target: str, fields: Mapping[str, str]) -> list[Any]:
+        """What counts at boot first, then what counts now."""
+
+        def boot() -> None:
+            self.kernel[target].pop("boot", None)
+            self.kernel[target] |= {"boot": fields["boot"]} if "boot" in fields else {}
+
+        return [boot, lambda: self.kernel[target].update(live=fields["live"])]
+
+    def keep_setting(self, kept: HostKept) -> None:
+        self.note(host_settings={**self.memory.host_settings, kept.setting.id: kept})
+
+    def forget_setting(self, target: str) -> None:
+        self.note(host_settings={k: v for k, v in self.memory.host_settings.items() if k != target})
 
     def file_steps(self, action: Action, desired: Desired, whole: Plan) -> list[Any]:
         tested = any(a.container == action.container and a.verb in PROVING for a in whole.actions)

@@ -1,0 +1,70 @@
+"""The settings of one host, each by its kind."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from reconciler import errors
+from reconciler.host.modules import Modules
+from reconciler.host.place import Place
+from reconciler.host.protocol import Kind, Refused
+from reconciler.host.sysctl import Sysctl
+from reconciler.model import HostKept, HostKind, HostSetting
+from reconciler.reasons import Reason
+
+Found = Mapping[str, Mapping[str, str]]
+
+
+class Machine:
+    """Safe to use from several threads. `root` is where the host's own file system begins."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        place = Place(root)
+        self._kinds: Final[Mapping[HostKind, Kind]] = {"sysctl": Sysctl(place), "module": Modules(place)}
+
+    def observe(self, settings: Iterable[HostSetting]) -> tuple[Found, Mapping[str, str]]:
+        """Id → its fields as they are; and for what could not be looked at, why."""
+        found: dict[str, Mapping[str, str]] = {}
+        unknown: dict[str, str] = {}
+        for setting in settings:
+            try:
+                found[setting.id] = self._kinds[setting.kind].observe(setting)
+            except OSError as error:
+                unknown[setting.id] = error.strerror or str(error)
+            except errors.ReconcilerError as error:
+                unknown[setting.id] = str(error)
+        return found, unknown
+
+    def before(self, setting: HostSetting) -> Mapping[str, str]:
+        """What has to be remembered before `put`. Raises errors.ReconcilerError."""
+        with _told(setting):
+            return self._kinds[setting.kind].before(setting)
+
+    def put(self, setting: HostSetting) -> str:
+        """Make it as it should be; returns what the host refuses of it. Raises errors.ReconcilerError."""
+        with _told(setting):
+            return self._asked(lambda: self._kinds[setting.kind].put(setting))
+
+    def back(self, kept: HostKept) -> str:
+        """Make it what it was; returns what the host refuses of it. Raises errors.ReconcilerError."""
+        with _told(kept.setting):
+            return self._asked(lambda: self._kinds[kept.setting.kind].back(kept))
+
+    @staticmethod
+    def _asked(do: Callable[[], None]) -> str:
+        try:
+            do()
+        except Refused as refused:
+            return f"the host refuses: {refused}"
+        return ""
+
+
+@contextmanager
+def _told(setting: HostSetting) -> Iterator[None]:
+    """What the system says unasked becomes an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot set {setting.id}: {error.strerror or error}"
+        raise errors.Transient(message, reason=Reason.HostFailed) from None

@@ -1,0 +1,106 @@
+"""Files of the host below its root, which is `/` or where a container has it mounted; and lines in a file of our own."""
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from reconciler import errors
+from reconciler.host.protocol import Refused
+from reconciler.reasons import Reason
+from reconciler.system import files
+
+# What the system answers when it will answer the same the next time.
+LASTING: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.ENOSYS}
+)
+_HEADER: Final = "# Written by reconciler from the site's `host:` sections. Lines that it did not write stay.\n"
+_writing = Lock()  # several actions have lines in the same file
+
+
+class Place:
+    """The host's files."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+
+    def at(self, path: str) -> Path:
+        """`path` ("/etc/hosts") as this program sees it."""
+        return self.root / path.lstrip("/")
+
+    def text(self, path: str) -> str | None:
+        """The content of a file; None when there is none. Raises errors.Terminal (FileUnsafe), errors.Transient (FileReadFailed)."""
+        try:
+            content, _ = files.read_nofollow(self.root, path.lstrip("/"))
+        except FileNotFoundError:
+            return None
+        return content.decode(errors="surrogateescape")
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Replace or create a file of root's. Raises Refused, errors.Transient (DiskFull …), errors.Terminal (FileUnsafe)."""
+        relative = path.lstrip("/")
+        try:
+            folder = os.path.dirname(relative)  # noqa: PTH120 - a part of a path
+            if folder and not (self.root / folder).is_dir():
+                files.make_dirs(self.root, folder, 0o755)
+            files.write_under(self.root, relative, text.encode(errors="surrogateescape"), mode=mode, uid=0, gid=0)
+        except errors.Transient as error:
+            raise self._lasting(error) or error from None
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if there is one. Raises as `write`."""
+        try:
+            files.remove(self.root, path.lstrip("/"))
+        except errors.Transient as error:
+            raise self._lasting(error) or error from None
+
+    @staticmethod
+    def _lasting(error: errors.Transient) -> Refused | None:
+        cause = error.__context__
+        lasting = isinstance(cause, OSError) and cause.errno in LASTING
+        return Refused(str(error)) if error.reason == Reason.FileWriteFailed and lasting else None
+
+
+class Lines:
+    """A file of our own with one line for each setting. `key` tells which setting a line is of; "": of none."""
+
+    def __init__(self, place: Place, path: str, key: Callable[[str], str]) -> None:
+        self._place, self._path, self._key = place, path, key
+
+    def find(self, name: str) -> str | None:
+        """The last line of `name`: what counts where there are several."""
+        return next((line for line in reversed(self._lines()) if self._key(line) == name), None)
+
+    def put(self, name: str, line: str) -> None:
+        """See that `line` is the one line of `name`."""
+        with _writing:
+            lines = self._lines()
+            others = [one for one in lines if self._key(one) != name]
+            if [one for one in lines if self._key(one) == name] != [line]:
+                self._write([*others, line])
+
+    def drop(self, name: str) -> None:
+        """See that there is no line of `name`; the file goes with its last line."""
+        with _writing:
+            lines = self._lines()
+            others = [one for one in lines if self._key(one) != name]
+            if others == lines:
+                return
+            if any(one.strip() and one + "\n" != _HEADER for one in others):
+                self._write(others)
+            else:
+                self._place.remove(self._path)
+
+    def _lines(self) -> list[str]:
+        return (self._place.text(self._path) or "").splitlines()
+
+    def _write(self, lines: Iterable[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        self._place.write(self._path, text if text.startswith(_HEADER) else _HEADER + text)
+
+
+def cannot_write(path: Path) -> str:
+    """Why a file that is there cannot be written to, for an observed value; "" when it seems that it can."""
+    return "" if os.access(path, os.W_OK) else " (it cannot be written to here)"

@@ -1,0 +1,174 @@
+"""The host's back ends: on a tree that stands for a host, and in a network namespace of the test's own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reconciler.host import modules, sysctl
+from reconciler.host.machine import Machine
+from reconciler.model import HostKept, HostSetting
+from reconciler.system import run
+
+FORWARD = HostSetting("sysctl", "net.ipv4.ip_forward", {"live": "1", "boot": "1"})
+MODULE = HostSetting("module", "br_netfilter", {"live": "loaded", "boot": "loaded"})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A host's file system, as far as settings are concerned."""
+    place = tmp_path / "host"
+    for path, text in {
+        "proc/sys/net/ipv4/ip_forward": "0\n",
+        "proc/sys/net/ipv4/tcp_mem": "1\t2\t3\n",
+        "proc/sys/net/ipv4/conf/eth0.100/rp_filter": "2\n",
+        "proc/modules": "",
+    }.items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_text(text)
+    (place / "sys/module/bridge").mkdir(parents=True)
+    tree = place / "lib/modules" / os.uname().release
+    tree.mkdir(parents=True)
+    (tree / "modules.builtin").write_text("kernel/drivers/net/tun.ko\nkernel/fs/x/some-thing.ko\n")
+    return place
+
+
+def seen(machine: Machine, setting: HostSetting) -> dict[str, str]:
+    found, unknown = machine.observe([setting])
+    assert not unknown
+    return dict(found[setting.id])
+
+
+def kept(machine: Machine, setting: HostSetting) -> HostKept:
+    return HostKept(setting, machine.before(setting))
+
+
+def test_a_kernel_setting_is_set_kept_for_the_next_boot_and_put_back(root: Path) -> None:
+    machine, boot = Machine(root), root / sysctl.BOOT.lstrip("/")
+    assert seen(machine, FORWARD) == {"live": "0"}
+    before = kept(machine, FORWARD)
+    assert machine.put(FORWARD) == ""
+    assert seen(machine, FORWARD) == FORWARD.fields
+    assert boot.read_text().splitlines()[1:] == ["net.ipv4.ip_forward = 1"] and boot.stat().st_mode & 0o777 == 0o644
+    assert machine.put(FORWARD) == "" and len(boot.read_text().splitlines()) == 2, "as often as you like"
+    assert machine.back(before) == ""
+    assert seen(machine, FORWARD) == {"live": "0"} and not boot.exists(), "the file goes with its last line"
+
+
+def test_what_others_set_since_is_theirs(root: Path) -> None:
+    machine = Machine(root)
+    before = kept(machine, FORWARD)
+    machine.put(FORWARD)
+    (root / "proc/sys/net/ipv4/ip_forward").write_text("2\n")
+    machine.back(before)
+    assert seen(machine, FORWARD) == {"live": "2"}
+
+
+def test_lines_of_others_in_our_file_stay(root: Path) -> None:
+    boot = root / sysctl.BOOT.lstrip("/")
+    boot.parent.mkdir(parents=True)
+    boot.write_text("# mine\nvm.swappiness = 10\nnet.ipv4.ip_forward=0\n-net.ipv4.ip_forward = 0\n")
+    machine = Machine(root)
+    assert seen(machine, FORWARD)["boot"] == "0", "the last one counts"
+    before = kept(machine, FORWARD)
+    machine.put(FORWARD)
+    assert [line for line in boot.read_text().splitlines() if "reconciler" not in line] == [
+        "# mine", "vm.swappiness = 10", "net.ipv4.ip_forward = 1",
+    ]  # fmt: skip
+    machine.back(before)
+    assert "# mine\nvm.swappiness = 10\nnet.ipv4.ip_forward = 0\n" in boot.read_text()
+
+
+def test_names_and_values_are_spelt_as_the_kernel_has_them(root: Path) -> None:
+    machine = Machine(root)
+    assert seen(machine, HostSetting("sysctl", "net.ipv4.tcp_mem", {"live": "1 2 3"}))["live"] == "1 2 3"
+    assert seen(machine, HostSetting("sysctl", "net.ipv4.conf.eth0/100.rp_filter", {"live": "1"}))["live"] == "2"
+    assert sysctl.path_of("net.ipv4.conf.eth0/100.rp_filter") == "/proc/sys/net/ipv4/conf/eth0.100/rp_filter"
+
+
+def test_what_this_kernel_does_not_have_is_said_and_never_made(root: Path) -> None:
+    machine, setting = Machine(root), HostSetting("sysctl", "net.bridge.x", {"live": "1", "boot": "1"})
+    assert seen(machine, setting) == {"live": "absent (this kernel, or this network namespace, does not have it)"}
+    assert machine.before(setting) == {}
+    assert machine.put(setting) == "the host refuses: cannot set net.bridge.x to 1: No such file or directory"
+    assert not (root / "proc/sys/net/bridge").exists()
+    assert seen(machine, setting)["boot"] == "1", "it counts as soon as its module is there"
+    assert machine.back(HostKept(setting)) == ""
+
+
+def test_what_cannot_be_written_to_says_so_and_is_not_a_failure() -> None:
+    """As in a container, whose /proc/sys is mounted read-only: by a mount namespace of its own."""
+    code = (
+        "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting\n"
+        "s = HostSetting('sysctl', 'net.ipv4.ip_forward', {'live': '1', 'boot': '1'})\n"
+        "m = Machine()\nprint(m.observe([s])[0][s.id]['live'])\nprint(m.put(s))\n"
+    )
+    script = 'mount -t tmpfs none /etc && mkdir /etc/sysctl.d && mount --bind -o ro /proc/sys /proc/sys && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", "sh", "-c", script, "sh", sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "0 (it cannot be written to here)",
+        "the host refuses: cannot set net.ipv4.ip_forward to 1: Read-only file system",
+    ]
+
+
+def test_the_real_kernel_takes_it() -> None:
+    """In a network namespace of the test's own, which has net.* settings of its own."""
+    code = (
+        "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting, HostKept\n"
+        "m = Machine()\n"
+        "for name, value in (('net.ipv4.ip_forward', '1'), ('net.ipv4.ping_group_range', '1 7'), ('net.ipv4.conf.lo.rp_filter', '2')):\n"
+        "    s = HostSetting('sysctl', name, {'live': value, 'boot': value})\n"
+        "    k = HostKept(s, m.before(s))\n"
+        "    assert m.put(s) == '' and dict(m.observe([s])[0][s.id]) == s.fields, name\n"
+        "    assert m.back(k) == '' and m.before(s) == k.before, name\n"
+        "s = HostSetting('sysctl', 'net.ipv4.ip_forward', {'live': 'many', 'boot': 'many'})\n"
+        "print(m.put(s))\n"
+    )
+    script = 'mount -t tmpfs none /etc && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", "sh", "-c", script, "sh", sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.stdout == "the host refuses: cannot set net.ipv4.ip_forward to many: Invalid argument\n"
+
+
+def test_modules_are_loaded_built_in_or_not(root: Path) -> None:
+    machine = Machine(root)
+    for name in ("bridge", "tun", "some_thing"):
+        assert seen(machine, HostSetting("module", name))["live"] == "loaded"
+    assert seen(machine, MODULE) == {"live": "not loaded"}
+    (root / "proc/modules").unlink()
+    assert seen(machine, MODULE) == {"live": "not loaded (this kernel takes no modules)"}
+
+
+def test_a_module_is_loaded_with_modprobe_and_its_line_goes_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    monkeypatch.setattr(run, "SAFE_PATH", f"{tools}:/usr/bin:/bin")
+    machine, boot = Machine(root), root / modules.BOOT.lstrip("/")
+    before = kept(machine, MODULE)
+    (tools / "modprobe").write_text(f'#!/bin/sh\n[ "$3" = br_netfilter ] && mkdir {root}/sys/module/br_netfilter\n')
+    (tools / "modprobe").chmod(0o755)
+    assert machine.put(MODULE) == ""
+    assert seen(machine, MODULE) == MODULE.fields and boot.read_text().splitlines()[1:] == ["br_netfilter"]
+    machine.back(before)
+    assert seen(machine, MODULE) == {"live": "loaded"} and not boot.exists(), (
+        "what may be in use stays until the next boot"
+    )
+    (tools / "modprobe").write_text("#!/bin/sh\necho FATAL: Module nosuch not found >&2; exit 1\n")
+    refused = machine.put(HostSetting("module", "nosuch", MODULE.fields))
+    assert refused == "the host refuses: cannot load nosuch: FATAL: Module nosuch not found"
+
+
+def test_a_link_in_the_way_is_not_followed(root: Path, tmp_path: Path) -> None:
+    (root / "etc").mkdir()
+    (root / "etc/sysctl.d").symlink_to(tmp_path)
+    _, unknown = Machine(root).observe([FORWARD])
+    assert "link" in unknown[FORWARD.id]

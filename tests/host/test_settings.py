@@ -1,0 +1,211 @@
+"""What service.yml says of the host, and what a host allows."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.errors import SiteInvalid
+from reconciler.model import Actual, Container, Desired, HostKept, HostSetting, Memory, Running, State, Verb
+from reconciler.node import policy
+from reconciler.plan import Basis, diff
+from reconciler.plan.preview import preview
+from reconciler.reasons import Reason
+from reconciler.render import digest
+from reconciler.review.risks import KINDS, risks
+from reconciler.review.types import Group, Review
+from tests.render.sites import make_site, rendered
+
+SERVICE = """
+    groups: {app: [control], other: [compute]}
+    containers:
+      app: {group: app, image: x, command: y, kolla: false}
+      agent: {group: other, image: x, command: y, kolla: false}
+    jobs:
+      sync: {container: app}
+    host:
+"""
+
+
+def read(*lines: str, host: str = "ctl1") -> tuple[HostSetting, ...]:
+    return rendered(SERVICE + "".join(f"      {line}\n" for line in lines), host=host).host_settings
+
+
+def sysctl(name: str, value: str, *before: str) -> HostSetting:
+    return HostSetting("sysctl", name, {"live": value, "boot": value}, "app", before)
+
+
+def test_every_kind_is_read() -> None:
+    assert read(
+        "sysctl: [{name: net.ipv4.ip_forward, value: 1}, {name: net.ipv4.tcp_mem, value: ' 1  2\t3 '}]",
+        "modules: [{name: dm-multipath}, {name: off, enabled: false}]",
+    ) == (
+        HostSetting("module", "dm_multipath", {"live": "loaded", "boot": "loaded"}, "app", ("app", "sync")),
+        sysctl("net.ipv4.ip_forward", "1", "app", "sync"),
+        sysctl("net.ipv4.tcp_mem", "1 2 3", "app", "sync"),
+    )
+
+
+def test_a_list_may_be_an_expression() -> None:
+    assert read("modules: \"{{ [{'name': 'ip_vs'}] + [] }}\"")[0].name == "ip_vs"
+
+
+def test_it_is_where_what_needs_it_is() -> None:
+    line = "sysctl: [{name: a.b, value: 1, containers: [agent]}, {name: a.c, value: 1}, {name: a.d, value: 1, group: other}]"
+    assert read(line) == (sysctl("a.c", "1", "app", "sync"),)
+    assert read(line, host="cmp1") == (
+        sysctl("a.b", "1", "agent"),
+        sysctl("a.c", "1", "agent"),
+        sysctl("a.d", "1", "agent"),
+    )
+
+
+def test_a_service_without_containers_has_it_everywhere() -> None:
+    body = "groups: {app: [control]}\nhost:\n  sysctl: [{name: vm.swappiness, value: 10}, {name: vm.x, value: 1, group: app}]\n"
+    assert [s.name for s in rendered(body, host="cmp1").host_settings] == ["vm.swappiness"]
+    assert [s.name for s in rendered(body).host_settings] == ["vm.swappiness", "vm.x"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("sysctl: [{name: ip_forward, value: 1}]", "'ip_forward' is not the name of a kernel setting"),
+        ("sysctl: [{name: net..x, value: 1}]", "'net..x' is not the name"),
+        ("sysctl: [{name: net.//.//.//.etc.passwd, value: 1}]", "is not the name"),
+        ("sysctl: [{name: 'net./.x', value: 1}]", "is not the name"),
+        ("sysctl: [{name: 'net.ipv4.a b', value: 1}]", "is not the name"),
+        ("sysctl: [{name: net.a, value: ''}]", "the value is empty"),
+        ("sysctl: [{name: net.a, value: \"{{ true }}\"}]", "must be a number or a text"),
+        ("sysctl: [{name: net.a, value: \"1\\u0007\"}]", "cannot be printed"),
+        ("modules: [{name: ../evil}]", "'../evil' is not the name of a kernel module"),
+        ("modules: [{name: x, containers: [nobody]}]", "unknown container 'nobody'"),
+        ("modules: [{name: x, group: nobody}]", "unknown group 'nobody'"),
+        ("sysctl: [{name: net.a, value: 1}, {name: net.a, value: 2}]", "app asks for sysctl net.a too, and for something else: 1, and here 2"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(line: str, said: str) -> None:
+    with pytest.raises(SiteInvalid) as caught:
+        read(line)
+    assert any(said in str(problem) for problem in caught.value.problems), caught.value.problems
+
+
+def test_several_services_may_ask_for_the_same() -> None:
+    from reconciler.render import render
+
+    one = "description: x\ncontainers: {%s: {image: x, command: y, kolla: false}}\nhost: {sysctl: [{name: net.a, value: %s}]}\n"
+    same = make_site({"a/service.yml": one % ("one", 1), "b/service.yml": one % ("two", 1)})
+    assert render(same, "ctl1", "0" * 40).host_settings == (replace(sysctl("net.a", "1", "one", "two"), service="a"),)
+    with pytest.raises(SiteInvalid, match=r"a asks for sysctl net\.a too, and for something else: 1, and here 2"):
+        render(make_site({"a/service.yml": one % ("one", 1), "b/service.yml": one % ("two", 2)}), "ctl1", "0" * 40)
+
+
+# --- what a host allows ----------------------------------------------------------------------------------------------
+
+
+def module(name: str) -> HostSetting:
+    return HostSetting("module", name, {"live": "loaded", "boot": "loaded"})
+
+
+@pytest.mark.parametrize("name", ["net.ipv4.ip_nonlocal_bind", "vm.max_map_count", "fs.inotify.max_user_watches"])
+def test_kolla_may_set(name: str) -> None:
+    assert not policy.host_denied(sysctl(name, "1"), policy.KOLLA)
+
+
+@pytest.mark.parametrize(
+    "name", ["kernel.core_pattern", "kernel.modprobe", "fs.suid_dumpable", "kernel.randomize_va_space", "network.x", "fs.inotifyx.y"]
+)  # fmt: skip
+def test_what_would_hand_over_the_host_is_refused_with_the_name_of_its_setting(name: str) -> None:
+    said = f"the host's sysctl {name} is not allowed on this host (policy.host_sysctls in its settings)"
+    assert policy.host_denied(sysctl(name, "1"), policy.KOLLA) == [said]
+    assert not policy.host_denied(sysctl(name, "1"), policy.HostPolicy(host_sysctls=(name,)))
+
+
+def test_modules_are_named_one_by_one() -> None:
+    assert not policy.host_denied(module("br_netfilter"), policy.KOLLA)
+    assert "policy.host_modules" in policy.host_denied(module("evil"), policy.KOLLA)[0]
+    assert not policy.host_denied(module("dm_mod"), policy.HostPolicy(host_modules=("dm-mod",)))
+    assert policy.host_denied(module("br_netfilter"), policy.STRICT)
+    assert policy.host_denied(sysctl("net.a", "1"), policy.STRICT)
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+WEB = Container("web", "img", service="app")
+FORWARD = sysctl("net.ipv4.ip_forward", "1", "web")
+DESIRED = Desired("s", "h", "r1", "/etc/kolla", containers=(WEB,), host_settings=(FORWARD, module("br_netfilter")))
+THERE = {"web": Running(WEB, "1", "img", State.RUNNING, None, owned=True)}
+OFF = {FORWARD.id: {"live": "0"}, "module:br_netfilter": {"live": "not loaded"}}
+ON = {FORWARD.id: {"live": "1", "boot": "1"}, "module:br_netfilter": {"live": "loaded", "boot": "loaded"}}
+
+
+def lines(desired: Desired, actual: Actual, memory: Memory | None = None, **basis: object) -> list[str]:
+    return [action.line for action in diff(desired, actual, memory or Memory(), Basis({}, **basis)).actions]  # type: ignore[arg-type]
+
+
+def test_it_is_set_before_what_needs_it_and_modules_first() -> None:
+    plan = diff(DESIRED, Actual({}, {}, {}, host_settings=OFF), Memory(), Basis({}))
+    assert [action.line for action in plan.actions] == [
+        "pull       img  (for web)",
+        "set        module:br_netfilter  (live not loaded, should be loaded, boot absent, should be loaded)",
+        "set        sysctl:net.ipv4.ip_forward  (live 0, should be 1, boot absent, should be 1)",
+        "create     web  (new container)",
+    ]
+    by_id = {action.id: action for action in plan.actions}
+    assert (
+        f"set:{FORWARD.id}" in by_id["create:web"].needs
+        and "set:module:br_netfilter" in by_id[f"set:{FORWARD.id}"].needs
+    )
+    assert by_id[f"set:{FORWARD.id}"].needs[-1] == "pull:img", "a wrong tag leaves the host as it is"
+    assert not diff(DESIRED, Actual(THERE, {}, {}, host_settings=ON), Memory(), Basis({})).actions
+
+
+def test_what_was_carried_out_and_differs_is_drift() -> None:
+    memory = Memory(last_good=DESIRED)
+    actual = Actual(THERE, {}, {}, host_settings={**ON, FORWARD.id: {"live": "0", "boot": "1"}})
+    (action,) = diff(DESIRED, actual, memory, Basis({})).actions
+    assert action.drift and action.line == "set        sysctl:net.ipv4.ip_forward  (drift: live 0, should be 1)"
+    reported = replace(DESIRED, policy={"drift": {"mode": "report"}})
+    (held,) = diff(reported, actual, memory, Basis({})).held
+    assert held.reason == Reason.DriftReported and held.target == FORWARD.id
+
+
+def test_what_is_no_longer_wanted_goes_back_to_what_it_was() -> None:
+    memory = Memory(host_settings={FORWARD.id: HostKept(FORWARD, {"live": "0"})}, last_good=DESIRED)
+    later = replace(DESIRED, host_settings=())
+    assert lines(later, Actual(THERE, {}, {}, host_settings=ON), memory) == [
+        "reset      sysctl:net.ipv4.ip_forward  (no longer part of the site; back to live 0)"
+    ]
+    kept = replace(later, policy={"prune": {"mode": "report"}})
+    plan = diff(kept, Actual(THERE, {}, {}, host_settings=ON), memory, Basis({}))
+    assert not plan.actions and [(h.target, h.reason) for h in plan.held] == [(FORWARD.id, Reason.PruneReported)]
+
+
+def test_what_the_host_denies_or_cannot_show_is_left_alone() -> None:
+    denied = diff(DESIRED, Actual(THERE, {}, {}, host_settings=OFF), Memory(), Basis({}, denied={FORWARD.id: "no"}))
+    assert [(h.target, h.reason) for h in denied.held] == [(FORWARD.id, Reason.PolicyDenied)]
+    assert [action.target for action in denied.actions] == ["module:br_netfilter"]
+    unknown = Actual(
+        THERE,
+        {},
+        {},
+        host_settings={"module:br_netfilter": ON["module:br_netfilter"]},
+        unknown={f"host:{FORWARD.id}": "EIO"},
+    )
+    unseen = diff(DESIRED, unknown, Memory(), Basis({}))
+    assert not unseen.actions and [(h.target, h.reason) for h in unseen.held] == [(FORWARD.id, Reason.Unknown)]
+
+
+def test_a_review_shows_it_as_a_risk_of_its_own() -> None:
+    def planned(base: Desired | None, head: Desired) -> Review:
+        plan = preview(base, head, bind=lambda text, _: text, part_digest=digest.part_digest)
+        shapes = tuple(action.id for action in plan.actions)
+        whole = Group(("h",), plan, shapes=shapes, exact=(True,) * len(shapes))
+        return Review("s", "b" * 40, "h" * 40, hosts=("h",), groups=(whole,))
+
+    off = replace(DESIRED, host_settings=())
+    for review, verb in ((planned(off, DESIRED), Verb.SET), (planned(DESIRED, off), Verb.RESET)):
+        (risk,) = (risk for risk in risks(review) if risk.kind == "host")
+        assert risk.grave and {item.text for item in risk.items} == {
+            f"{verb} {FORWARD.id}",
+            f"{verb} module:br_netfilter",
+        }
+    assert "host" in KINDS
