@@ -35,12 +35,24 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def from_json(kind: type[T], data: Any, lost: list[str] | None = None) -> T:
+@dataclasses.dataclass
+class Lost:
+    """What of another version's data could not be taken, by its place (`desired.containers[3].image`)."""
+
+    unknown: list[str] = dataclasses.field(default_factory=list)  # fields that nobody knows
+    unread: list[str] = dataclasses.field(default_factory=list)  # values of another shape
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return (*self.unread, *self.unknown)
+
+
+def from_json(kind: type[T], data: Any, lost: Lost | None = None) -> T:
     """The inverse of `to_json`. Raises KeyError, TypeError or ValueError on data of another shape.
 
     With `lost`, for what another version of this program may have written: fields that nobody knows are left out, values that cannot
-    be read become the field's default or leave their list or mapping, and each is named there (`desired.containers[3].image`). What
-    nothing can stand in for raises as above.
+    be read become the field's default or leave their list or mapping, and each is named there. What nothing can stand in for raises as
+    above.
     """
     return cast(T, _build(kind, data, lost, ""))
 
@@ -62,7 +74,7 @@ _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 _ABSENT = object()
 
 
-def _build(kind: Any, data: Any, lost: list[str] | None, where: str) -> Any:
+def _build(kind: Any, data: Any, lost: Lost | None, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _build_fields(cast(type, kind), _a(dict, data), lost, where)
@@ -90,13 +102,13 @@ def _build(kind: Any, data: Any, lost: list[str] | None, where: str) -> Any:
     return _a(kind, data) if kind in (str, int, bool, float, dict, list) else data
 
 
-def _build_fields(kind: type, data: dict[str, Any], lost: list[str] | None, where: str) -> Any:
+def _build_fields(kind: type, data: dict[str, Any], lost: Lost | None, where: str) -> Any:
     hints, built = _hints(kind), {}
     optional = {f.name for f in dataclasses.fields(kind) if not _is_required(f)} if lost is not None else ()
     for name, content in data.items():
         place = f"{where}.{name}" if where else name
         if name not in hints and lost is not None:
-            lost.append(place)
+            lost.unknown.append(place)
             continue
         value = _part(hints[name], content, lost if name in optional else None, place, nested=lost)
         if value is not _ABSENT:
@@ -104,14 +116,14 @@ def _build_fields(kind: type, data: dict[str, Any], lost: list[str] | None, wher
     return kind(**built)
 
 
-def _part(kind: Any, data: Any, lost: list[str] | None, where: str, *, nested: list[str] | None = None) -> Any:
+def _part(kind: Any, data: Any, lost: Lost | None, where: str, *, nested: Lost | None = None) -> Any:
     """A value that can be done without when there is a `lost`: then it is named there, and absent. `nested` is that of its parts."""
     try:
         return _build(kind, data, lost if lost is not None else nested, where)
     except _UNREADABLE:
         if lost is None:
             raise
-        lost.append(where)
+        lost.unread.append(where)
         return _ABSENT
 
 
@@ -119,7 +131,7 @@ def _is_required(item: "dataclasses.Field[Any]") -> bool:
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
-def _build_one(kinds: tuple[Any, ...], data: Any, lost: list[str] | None, where: str) -> Any:
+def _build_one(kinds: tuple[Any, ...], data: Any, lost: Lost | None, where: str) -> Any:
     """`data` as the first of several types that fits."""
     if data is None and types.NoneType in kinds:
         return None

@@ -22,7 +22,7 @@ from reconciler import errors
 from reconciler.alerts import ledger, messages
 from reconciler.alerts.items import Alert, Coverage, Rules, alerts_of, coverage
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
-from reconciler.codec import from_json, to_json
+from reconciler.codec import Lost, from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
@@ -258,7 +258,7 @@ class Notifier:
         if self._unsaved is not None:
             return self._unsaved
         try:
-            return from_json(Ledger, json.loads(self._store.read_bytes()), [])
+            return from_json(Ledger, json.loads(self._store.read_bytes()), Lost())
         except FileNotFoundError:
             return Ledger()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from reconciler import errors
-from reconciler.codec import from_json, to_json
+from reconciler.codec import Lost, from_json, to_json
 from reconciler.model import Interruption
 from reconciler.reasons import Reason
 from reconciler.system import files
@@ -57,10 +57,10 @@ class Store:
     def _load(self) -> Memory:
         try:
             content, _ = files.read_nofollow(self._folder, self._name)
-            lost: list[str] = []
+            lost = Lost()
             memory = from_json(Memory, json.loads(content), lost)
             # What was said may be said again; which reports counted may not be forgotten.
-            if unread := [name for name in lost if name.startswith("seen")]:
+            if unread := [name for name in lost.unread if name.startswith("seen")]:
                 raise ValueError(f"{unread[0]} is no time")
             return memory
         except FileNotFoundError:

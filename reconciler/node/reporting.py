@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from reconciler import alerts, errors, report
-from reconciler.codec import from_json
+from reconciler.codec import Lost, from_json
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
 from reconciler.model import Condition
 from reconciler.report import Report, RepositoryStatus
@@ -34,7 +34,7 @@ class Reporter:
     def conclude(self, finished: Report) -> Report:
         """Give the report its conditions, and hand it to everything that wants to know."""
         previous = self._previous(finished)
-        before = [from_json(Condition, c, []) for c in previous.get("conditions", ())]
+        before = [from_json(Condition, c, Lost()) for c in previous.get("conditions", ())]
         finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
         told = report.as_json(finished)

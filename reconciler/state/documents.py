@@ -1,6 +1,7 @@
 """The JSON files of the state directory: each is replaced whole, and says which version wrote it, in which form.
 
 What an older program does not know of a newer one's file it leaves out and names (`lost`); what it would misunderstand it refuses.
+A value that the same version cannot read is damage: nothing is done without what it said.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from reconciler import __version__, errors
-from reconciler.codec import from_json
+from reconciler.codec import Lost, from_json
 from reconciler.phrases import few
 from reconciler.reasons import Reason
 from reconciler.system import files
@@ -86,14 +87,20 @@ class Documents:
         if data is None:
             return None
         writer = self._require_readable(name, data)
-        lost: list[str] = []
+        lost = Lost()
         try:
             value = from_json(kind, older(data), lost)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise errors.Terminal(
                 f"{self._folder / name} was written by another version or altered ({error})", reason=Reason.StateCorrupt
             ) from None
-        self._note_lost(name, lost, writer)
+        if lost.unread and writer.get("program") == __version__:
+            raise errors.Terminal(
+                f"{self._folder / name} was altered: this version wrote it, and cannot read {few(lost.unread)}. Nothing is done without it. "
+                "Restore it from a backup (docs/operations.md, State)",
+                reason=Reason.StateCorrupt,
+            )
+        self._note_lost(name, lost.places, writer)
         return value
 
     def _require_readable(self, name: str, data: dict[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from reconciler import errors
-from reconciler.codec import from_json
+from reconciler.codec import Lost, from_json
 from reconciler.report import Report
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
@@ -84,7 +84,7 @@ class NodePage:
     def _remembered(self) -> Report | None:
         try:
             data = self._state.report
-            return from_json(Report, data, []) if data else None
+            return from_json(Report, data, Lost()) if data else None
         except (errors.ReconcilerError, KeyError, TypeError, ValueError, AttributeError) as error:
             # The next pass makes a new one, or says what is wrong with the state.
             log.warning("report.unreadable", message=str(error))

@@ -81,6 +81,7 @@ def test_what_a_newer_version_added_is_left_out_and_named(state: StateDirectory)
 
 def test_what_cannot_be_read_at_all_leaves_its_list(state: StateDirectory) -> None:
     def newer(data: dict[str, Any]) -> None:
+        data["written_by"] = {"format": FORMAT + 1, "reads": FORMAT, "program": "9.9"}
         data["failures"]["web"]["blames"] = "the moon"
         data["jobs"]["web_sync"]["succeeded"] = "perhaps"
         data["applied"]["other"] = {"id": "x"}
@@ -91,6 +92,16 @@ def test_what_cannot_be_read_at_all_leaves_its_list(state: StateDirectory) -> No
     assert memory.quarantine and memory.applied["web"], "the rest stays"
     for place in ("failures.web", "jobs.web_sync", "applied.other"):
         assert place in state.lost["memory.json"]
+
+
+def test_what_this_version_wrote_and_cannot_read_is_damage(state: StateDirectory) -> None:
+    """A job that has run must not be forgotten because a bit of its row is: it would run again."""
+    rewrite(state, "memory.json", lambda data: data["jobs"]["web_sync"].update(succeeded="perhaps"))
+    with pytest.raises(
+        errors.Terminal, match=r"memory\.json was altered: this version wrote it, and cannot read jobs\.web_sync"
+    ) as caught:
+        state.memory()
+    assert caught.value.reason is Reason.StateCorrupt
 
 
 def test_what_this_version_would_misunderstand_is_refused_with_the_version_that_understands_it(

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from reconciler import errors
-from reconciler.codec import from_json, to_json
+from reconciler.codec import Lost, from_json, to_json
 from reconciler.fleet.reviews.queue import HOUR, Reviewed
 from reconciler.review.gate import Rules
 from reconciler.system import files
@@ -56,7 +56,7 @@ class Store:
     def _load(self) -> Memory:
         try:
             rows = json.loads(files.read_nofollow(self._folder, self._name)[0])
-            requests = {int(iid): from_json(Reviewed, row, []) for iid, row in rows["requests"].items()}
+            requests = {int(iid): from_json(Reviewed, row, Lost()) for iid, row in rows["requests"].items()}
             started = [(float(at), str(author)) for at, author in rows["started"]]
             target, asked = rows.get("rules", ("", {}))
             return Memory(requests, (str(target), from_json(Rules, asked)), started)
