@@ -409,6 +409,17 @@ class Interruption:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherTool:
+    """That the tool from which containers were taken over manages them again: how many times it was at work, when it last took one
+    back, which ones that time, and which it has now."""
+
+    runs: int
+    last: datetime
+    containers: tuple[str, ...]
+    holding: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the node remembers between cycles, as planning needs it."""
 
@@ -430,6 +441,10 @@ class Memory:
     plain: frozenset[str] = frozenset()
     # Container → seconds from when it was stopped until it answered, of its last restarts and replacements, the newest last.
     interruptions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    taken: Mapping[str, str] = field(
+        default_factory=dict
+    )  # container → the unit of another tool that was taken over with it
+    other_tool: OtherTool | None = None
 
 
 # --- plan ------------------------------------------------------------------------------------------------------
@@ -498,7 +513,7 @@ class Action:
     differences: tuple[Difference, ...] = ()
     diff: str = ""  # unified diff of a file, redacted
     risks: tuple[Hazard, ...] = ()
-    disables: str = ""  # the systemd unit of another tool that would start the container as well
+    disables: str = ""  # the systemd unit of another tool that starts the container as well
     origin: str = ""  # another program that asks for this change: "reconciler 0.3.1 → 0.3.2"; "": a commit does
 
     def __post_init__(self) -> None:

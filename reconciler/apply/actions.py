@@ -192,9 +192,16 @@ class Actions:
                 f"{action.target} was made anew by another tool while this cycle looked at it", reason=Reason.NotOwned
             )
         if action.disables:
-            self._units.disable(action.disables)
-        self._store.applied(action.target, Applied(identity, started_at, ""))
-        self._swap.owned.add(identity)
+            self._units.take_over(action.disables)
+            self._store.taken(action.target, action.disables)
+            if (identity, started_at) != self._engine.identity(action.target):
+                raise errors.Transient(
+                    f"{action.target} was stopped or made anew while {action.disables} was taken over",
+                    reason=Reason.NotOwned,
+                )
+        if identity not in self._swap.owned:
+            self._store.applied(action.target, Applied(identity, started_at, ""))
+            self._swap.owned.add(identity)
         return Outcome(action, "done")
 
     # --- jobs and registrations --------------------------------------------------------------------------------------

@@ -119,6 +119,7 @@ class Store(Protocol):
     def unregistered(self, registration_id: str) -> None: ...
     def host_set(self, setting: HostSetting, before: Mapping[str, str]) -> None: ...
     def host_reset(self, setting_id: str) -> None: ...
+    def taken(self, container: str, unit: str) -> None: ...
 
 
 class Gate(Protocol):
@@ -145,6 +146,6 @@ class Progress(Protocol):
 class Units(Protocol):
     """The host's service manager."""
 
-    def disable(self, unit: str) -> None:
-        """See that it does not start at the next boot; it stays as it is until then. Raises errors.ReconcilerError."""
+    def take_over(self, unit: str) -> None:
+        """See that it neither runs nor starts at the next boot, without stopping its container. Raises errors.ReconcilerError."""
         ...

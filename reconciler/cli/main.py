@@ -48,6 +48,7 @@ _VERBS = {
     "owner": "operator:owner",
     "reporter": "reporter:reporter",
     "doctor": "doctor:doctor",
+    "facts": "facts:facts",
     "node": "install:node",
     "version": "version:version",
 }

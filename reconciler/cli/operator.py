@@ -56,18 +56,21 @@ def suspend(reason: str, json_: bool) -> None:
 @json_option
 @config_option
 def resume(json_: bool) -> None:
-    """End a suspension.
+    """End a suspension, or begin again after another tool was at work here.
 
     The daemon, when it runs, looks at everything at once.
     """
+    from reconciler.gates import other_tool
+
     state = _state()
-    before = state.suspension
+    before, other = state.suspension, other_tool.gives_way(state.memory().other_tool)
     state.resume()
+    state.other_tool(None)
     told = _wake(state)
     if json_:
-        output.as_json({"was_suspended": before is not None})
+        output.as_json({"was_suspended": before is not None, "had_given_way": other})
     else:
-        output.line(f"resumed ({told})" if before else "was not suspended")
+        output.line(f"resumed ({told})" if before or other else "was not suspended")
 
 
 @click.command()

@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.gates import windows
+from reconciler.gates.other_tool import gives_way
+from reconciler.model import OtherTool
+from reconciler.phrases import few
 from reconciler.reasons import Reason
 
 
@@ -32,13 +35,14 @@ class Hold:
 class Situation:
     """What gates look at. `policy` is the accepted reconciler.yml with its defaults, `mode` the node's own setting, `suspension` what
     an operator gave as the reason (None: nobody suspended it), `now` a moment with its time zone. `unmade` is why this program
-    cannot make desired state of what is accepted, reason and message (None: it can)."""
+    cannot make desired state of what is accepted, reason and message (None: it can). `other_tool`: see gates/other_tool.py."""
 
     policy: Mapping[str, Any]
     mode: str
     suspension: str | None
     now: datetime
     unmade: tuple[Reason, str] | None = None
+    other_tool: OtherTool | None = None
 
 
 Gate = Callable[[Situation], Hold | None]
@@ -52,6 +56,18 @@ def suspended(situation: Situation) -> Hold | None:
 def report_only(situation: Situation) -> Hold | None:
     """The node's own settings let it look, and no more."""
     return Hold(Reason.ReportOnly, "this node's settings say mode = report") if situation.mode == "report" else None
+
+
+def other_tool(situation: Situation) -> Hold | None:
+    """Somebody else manages the same containers, and does so again."""
+    known = situation.other_tool
+    if known is None or not gives_way(known):
+        return None
+    return Hold(
+        Reason.OtherTool,
+        f"kolla-ansible was run here {known.runs} times since its containers were taken over, last seen {known.last:%Y-%m-%d %H:%M} UTC "
+        f"({few(known.containers)}): this node only reports until `reconciler resume`",
+    )
 
 
 def program_unfit(situation: Situation) -> Hold | None:
@@ -71,7 +87,7 @@ def outside_window(situation: Situation) -> Hold | None:
     return Hold(Reason.OutsideWindow, f"waits {closed}", drift=closed.drift, keeps_up=True, until=str(closed))
 
 
-GATES: tuple[Gate, ...] = (suspended, report_only, program_unfit, outside_window)
+GATES: tuple[Gate, ...] = (suspended, report_only, other_tool, program_unfit, outside_window)
 
 
 def holds(situation: Situation) -> tuple[Hold, ...]:

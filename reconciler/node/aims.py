@@ -138,6 +138,7 @@ class Aims:
                 suspension=suspension.reason if suspension else None,
                 now=self._clock(),
                 unmade=unmade,
+                other_tool=self._state.memory().other_tool,
             )
         )
 

@@ -52,6 +52,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
     revision, testing = node.in_force
     report = replace(report, refusal=node.refusal, revision=revision, testing=testing)
     try:
+        node.look_for_other_tools()
         aim = node.aim()
         if aim is None:
             return report

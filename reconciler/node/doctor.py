@@ -353,7 +353,7 @@ def _units(settings: Settings) -> Iterator[Check]:
             "kolla-ansible",
             "warn",
             f"systemd units of kolla-ansible also manage {', '.join(both)}",
-            "systemctl disable kolla-<name>-container.service for each: two managers restart each other's containers",
+            "the next pass that may change something takes them over; if they come back, see OtherTool in docs/operations.md",
         )
     elif found:
         yield Check("kolla-ansible", "ok", f"its units manage containers that are not ours: {', '.join(found)}")

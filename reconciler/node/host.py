@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -20,10 +21,11 @@ from reconciler.system import run
 from reconciler.system.files import is_leftover, opened
 
 UNITS = Path("/etc/systemd/system")
+RUNNING_UNITS = Path("/run/systemd/units")  # systemd keeps a link here for every unit that is not inactive
 MAX_BYTES = 16 << 20  # no file of ours is larger
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not hold us
-_UNIT = re.compile(r"kolla-(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)-container\.service")
+_UNIT = re.compile(r"(?:invocation:)?kolla-(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)-container\.service")
 
 
 def observe(
@@ -51,7 +53,7 @@ def observe(
     try:
         found = observe_units(units)
     except OSError as error:
-        unknown["units"] = f"cannot list {units}: {error.strerror}"
+        unknown["units"] = f"cannot list the units of systemd: {error.strerror}"
     return Actual(
         containers=view.containers,
         images=view.images,
@@ -117,13 +119,23 @@ def is_created(job: Job, volumes: Mapping[str, str]) -> bool:
     return True
 
 
-def observe_units(folder: Path = UNITS) -> frozenset[str]:
-    """Container names that kolla-ansible has a systemd unit for. Raises OSError."""
+def observe_units(folder: Path = UNITS, running: Path = RUNNING_UNITS) -> frozenset[str]:
+    """Names of the containers that a systemd unit of kolla-ansible runs, or would start at the next boot. A unit whose file is
+    there and which does neither starts nothing. Raises OSError."""
+    found: set[str] = set()
+    for place in (running, *_wants(folder)):
+        with suppress(FileNotFoundError):
+            names = [entry.name for entry in place.iterdir()]
+            found |= {match["name"] for name in names if (match := _UNIT.fullmatch(name))}
+    return frozenset(found)
+
+
+def _wants(folder: Path) -> list[Path]:
+    """Where the links of what is enabled are."""
     try:
-        names = [entry.name for entry in folder.iterdir()]
+        return sorted(entry for entry in folder.iterdir() if entry.name.endswith((".wants", ".requires")))
     except FileNotFoundError:
-        return frozenset()
-    return frozenset(match["name"] for name in names if (match := _UNIT.fullmatch(name)))
+        return []
 
 
 def missing_addresses(declared: Mapping[str, str]) -> Mapping[str, str]:

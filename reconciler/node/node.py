@@ -15,10 +15,11 @@ import structlog
 
 from reconciler import errors
 from reconciler.engine import Engine
+from reconciler.gates import other_tool
 from reconciler.git import clone
 from reconciler.git.commits import CommitInfo
 from reconciler.model import Actual, Held, Memory, Outcome, Plan
-from reconciler.node import landing
+from reconciler.node import host, landing
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.applying import Executor
 from reconciler.node.flight import Flight, Flights, Landed
@@ -179,6 +180,14 @@ class Node:
         return self.follower.in_force
 
     # --- what a pass is made of --------------------------------------------------------------------------------------
+
+    def look_for_other_tools(self) -> None:
+        """Note when kolla-ansible has taken back what was taken over from it. What cannot be looked at the plan says."""
+        memory = self.state.memory()
+        if memory.taken:
+            with suppress(OSError):
+                holding = host.observe_units() & memory.taken.keys() & memory.applied.keys()
+                self.state.other_tool(other_tool.seen(memory.other_tool, holding, self._now()))
 
     def aim(self) -> Aim | None:
         """What this node is to be now; None while no revision is accepted. Raises errors.ReconcilerError."""

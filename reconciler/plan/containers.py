@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from reconciler.model import (
     RUNNING_CONFIGURATION,
+    Action,
     Container,
     Difference,
     Failure,
@@ -48,6 +49,8 @@ def plan_container(draft: Draft, container: Container) -> None:
         return
     if running is not None and not running.owned and not _adopt(draft, container, running):
         return
+    if running is not None and running.owned and name in draft.actual.units:
+        _take_back(draft, container)
     needs = (f"{Verb.ADOPT}:{name}", *draft.dependencies(container))
     first = len(draft.actions)
     changed, before = plan_files(draft, container.name, container, needs)
@@ -149,15 +152,25 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
         cause = "made by another tool, and just as it should be"
     action = draft.action(Verb.ADOPT, name, cause, container)
     if name in draft.actual.units:
-        unit = f"kolla-{name}-container.service"
-        action = replace(
-            action,
-            cause=f"{cause}; disables {unit}, which would start it as well",
-            differences=(Difference("unit", "disabled", unit),),
-            disables=unit,
-        )
+        action = _with_unit(action, f"{cause}; takes {_unit(name)} over")
     draft.add(action)
     return True
+
+
+def _take_back(draft: Draft, container: Container) -> None:
+    """Plan to let go what runs, or would start, a container of ours: whoever adopted it meant that nothing else does."""
+    name = container.name
+    cause = f"drift: kolla-ansible was at work on it, and {_unit(name)} runs or would start it again"
+    draft.add(_with_unit(draft.action(Verb.ADOPT, name, cause, container, drift=True), cause))
+
+
+def _with_unit(action: Action, cause: str) -> Action:
+    unit = _unit(action.target)
+    return replace(action, cause=cause, differences=(Difference("unit", "inactive and disabled", unit),), disables=unit)
+
+
+def _unit(name: str) -> str:
+    return f"kolla-{name}-container.service"
 
 
 def _make(

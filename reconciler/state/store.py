@@ -48,6 +48,7 @@ from reconciler.model import (
     Interruption,
     JobResult,
     Memory,
+    OtherTool,
     Registration,
 )
 from reconciler.reasons import Reason
@@ -472,6 +473,15 @@ class StateDirectory:
                 )
             )
             files.remove(self.path, "begun.json")
+
+    def taken(self, container: str, unit: str) -> None:
+        """That a container was taken over together with the unit of another tool that ran it."""
+        self._change(lambda m: replace(m, taken={**m.taken, container: unit}))
+
+    def other_tool(self, seen: OtherTool | None) -> None:
+        """What is known of another tool being at work on what is ours; None forgets it."""
+        if (self._files.read("memory.json", Memory) or Memory()).other_tool != seen:
+            self._change(lambda m: replace(m, other_tool=seen))
 
     def _change(self, change: Callable[[Memory], Memory]) -> None:
         with self._guard:

@@ -57,7 +57,7 @@ class NoUnits:
 
     disabled: list[str] = field(default_factory=list)
 
-    def disable(self, unit: str) -> None:
+    def take_over(self, unit: str) -> None:
         self.disabled.append(unit)
 
 

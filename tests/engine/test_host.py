@@ -73,16 +73,20 @@ def test_a_file_too_large_to_be_ours_has_no_content(tmp_path: Path) -> None:
     assert host.observe_files(desired(tmp_path, "app/a"), tmp_path)[0]["app/a"].content is None
 
 
-def test_units(tmp_path: Path) -> None:
-    for name in (
-        "kolla-keystone-container.service",
-        "kolla-nova_api-container.service",
-        "docker.service",
-        "kolla-x.service",
-    ):
-        (tmp_path / name).touch()
-    assert host.observe_units(tmp_path) == {"keystone", "nova_api"}
-    assert host.observe_units(tmp_path / "none") == frozenset()
+def test_units_that_run_or_would_start(tmp_path: Path) -> None:
+    folder, running = tmp_path / "system", tmp_path / "running"
+    wants = folder / "multi-user.target.wants"
+    wants.mkdir(parents=True)
+    running.mkdir()
+    for name in ("keystone", "nova_api", "off"):
+        (folder / f"kolla-{name}-container.service").touch()
+    (wants / "kolla-keystone-container.service").symlink_to(folder / "kolla-keystone-container.service")
+    for name in ("docker.service", "kolla-x.service"):
+        (wants / name).symlink_to(folder / name)
+    for name in ("kolla-nova_api-container.service", "docker.service"):
+        (running / f"invocation:{name}").symlink_to("0123456789abcdef0123456789abcdef")
+    assert host.observe_units(folder, running) == {"keystone", "nova_api"}
+    assert host.observe_units(tmp_path / "none", tmp_path / "none") == frozenset()
 
 
 def test_addresses() -> None:
@@ -118,8 +122,8 @@ def test_the_whole_picture(engine: Engine, busybox_image: str, name: str, tmp_pa
     volume = f"{PREFIX}made"
     engine.create_volume(volume)
     units = tmp_path / "units"
-    units.mkdir()
-    (units / f"kolla-{name}-container.service").touch()
+    (units / "multi-user.target.wants").mkdir(parents=True)
+    (units / "multi-user.target.wants" / f"kolla-{name}-container.service").touch()
     container = Container(name, busybox_image, command=("sleep", "60"))
     engine.create(container)
     job = Job("bootstrap", Container("bootstrap", "rt/absent:1"), "1", creates=f"{volume}:done")

@@ -202,6 +202,9 @@ def configuration(target: Target, threads: int, log: Path, *, cloud: bool = Fals
         "type": "local",
         "location": str(HERE / "additions" / "clustercheck"),
     }
+    constraints = paths.cache("images", "work", "constraints")
+    shutil.copyfile(CONSTRAINTS, constraints / "upper-constraints.txt")
+    config["kolla-toolbox-additions-constraints"] = {"type": "local", "location": str(constraints)}
     file = work / "kolla-build.conf"
     with file.open("w") as output:
         config.write(output)
