@@ -68,7 +68,7 @@ _WAITS: Final = {
         "the same pauses",
     ),
 }
-_APIS: Final = ("Git", "Engine", "Registry", "Forge", "Sops")  # reasons about these begin with their names
+_APIS: Final = ("Git", "Engine", "Registry", "Forge", "Sops", "Etcd")  # reasons about these begin with their names
 _WORD: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 
 
@@ -107,7 +107,7 @@ class Reason(StrEnum):
 
     @property
     def api(self) -> str:
-        """Whom it was that did not do as asked: "git", "engine", "registry", "forge", "sops", or "other"."""
+        """Whom it was that did not do as asked: "git", "engine", "registry", "forge", "sops", "etcd", or "other"."""
         return next((name.lower() for name in _APIS if self.startswith(name)), "other")
 
     # fmt: off
@@ -128,6 +128,10 @@ class Reason(StrEnum):
     InFlight = "InFlight", Chapter.STATE, Again.YES, "this is being changed or proved already, or needs something that is; drift elsewhere is healed meanwhile, and a newer commit takes over", "nothing: it goes on when that has ended", Standing.WAITING
     Superseded = "Superseded", Chapter.STATE, Again.YES, "a newer commit took over before this was begun, or before it had proved itself", "nothing: the newer commit is carried out"
     OutsideWindow = "OutsideWindow", Chapter.STATE, Again.YES, "changes wait for a maintenance window, or for the end of a freeze; the message says until when", "nothing, or change `windows:` in reconciler.yml", Standing.WAITING
+    WaitsForWave = "WaitsForWave", Chapter.STATE, Again.YES, "the rollout has not come to this host yet: its wave is not open, another host goes first, or the commit being rolled is a newer one; what was last carried out is kept up", "nothing; `reconciler fleet status` shows how far the rollout is", Standing.WAITING
+    WaitsForBudget = "WaitsForBudget", Chapter.STATE, Again.YES, "as many members as may be unproven at once are so already, or the others are not ready; the message names who holds the place, or what is not ready", "nothing, or mend what it names; `reconciler fleet status` shows every place", Standing.WAITING
+    RolloutHalted = "RolloutHalted", Chapter.STATE, Again.YES, "the rollout of this commit was halted, by a host on which it failed, by silence, or by an operator: nothing more of it begins anywhere", "push a commit that mends it (it begins at the canaries and at the host that failed), or `reconciler fleet resume --reason …`", Standing.WAITING
+    EtcdUnavailable = "EtcdUnavailable", Chapter.STATE, Again.YES, "etcd, through which the hosts agree, does not answer: what stops nothing goes on, and so does what holds a permit; new permits are not given", "look at etcd's members: `reconciler fleet status` says what each endpoint answers", Standing.WAITING
     ProgramPinned = "ProgramPinned", Chapter.STATE, Again.YES, "the site asks for another version of this program (`requires:` in reconciler.yml): what was last carried out is kept up, and nothing else is changed", "install a version that it allows, or change `requires:`", Standing.WAITING
     Drift = "Drift", Chapter.STATE, Again.YES, "something drifted and was not healed", "`reconciler drift`"
     NotAnswering = "NotAnswering", Chapter.STATE, Again.YES, "a check of a service fails (after a change it had 30 s), or, as the outcome of an action, what answered before a change did not after it", "the message names the check, what it says, and what to do; what is only because of it comes after it", Blame.CONFIGURATION

@@ -84,13 +84,13 @@ def test_what_is_said_of_a_remote_is_transient_where_the_table_says_that_it_is_t
 
 def test_a_word_of_another_version_stays_that_word() -> None:
     """A file of a newer program, a report of a newer host: nothing is lost, and nothing is believed."""
-    later = reasons.read("WaitsForWave")
-    assert later == "WaitsForWave" and str(later) == "WaitsForWave" and f"{later:<14}|" == "WaitsForWave  |"
-    assert json.dumps({"reason": later}) == '{"reason": "WaitsForWave"}'
+    later = reasons.read("WaitsForNews")
+    assert later == "WaitsForNews" and str(later) == "WaitsForNews" and f"{later:<14}|" == "WaitsForNews  |"
+    assert json.dumps({"reason": later}) == '{"reason": "WaitsForNews"}'
     assert (later.harmless, later.tried_again, later.blames, later.api) == (False, False, None, "other")
-    assert later not in set(Reason) and reasons.known("WaitsForWave") is None
+    assert later not in set(Reason) and reasons.known("WaitsForNews") is None
     for kind, row in (
-        (Held, {"target": "web", "reason": "WaitsForWave", "message": "until wave 2"}),
+        (Held, {"target": "web", "reason": "WaitsForNews", "message": "until wave 2"}),
         (
             Condition,
             {"type": "Ready", "status": False, "reason": "Later", "message": "", "since": "2026-03-01T00:00:00"},

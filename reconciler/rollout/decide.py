@@ -1,0 +1,335 @@
+"""What one host does next in a rollout, from one read of the store. Pure: rules are ordered, the first that applies decides.
+
+Disruption is stopping what runs. Starting what is down and changing what is already broken need no permit, so they never come here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from reconciler.phrases import few
+from reconciler.reasons import Reason
+from reconciler.rollout.policy import WAVE, Rollout
+from reconciler.rollout.records import (
+    ROLL,
+    Halt,
+    Permit,
+    Roll,
+    Transaction,
+    View,
+    excuse_key,
+    permit_key,
+    place_key,
+    proof_key,
+)
+
+
+class Kin(StrEnum):
+    """What the commit being rolled is to the one that this host has accepted."""
+
+    SAME = "same"
+    ANCESTOR = "ancestor"
+    NEWER = "newer"  # a descendant, or one that this host has not fetched yet
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a host knows of itself.
+
+    `budgets`: those of the running members that its plan stops. `ready`: whether each of them is as it has to be before another member may
+    go; a budget that could not be asked is missing. `begun`: it has changed something since it was last converged. `failed`: why the
+    commit did not become healthy here. `settled`: what it keeps up is as it has to be, its checks answered for the bake time, and every budget
+    it holds is ready.
+    """
+
+    host: str
+    commit: str
+    installation: str
+    changes: bool = False  # the commit asks for something here
+    budgets: frozenset[str] = frozenset()
+    ready: Mapping[str, bool] | None = None
+    prepared: bool = True  # its images are here
+    begun: bool = False
+    failed: str = ""
+    settled: bool = False
+    held: Permit | None = None  # what it remembers of its permit, for when the store cannot be asked
+    is_new: bool = False  # it has carried out nothing yet: whatever it does stops nothing
+    holds_address: bool = False
+    apart: bool = False  # it tries a testing branch: `commit` is the branch's, its own changes are nobody else's
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The plan may be carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Only what disrupts nothing may be carried out."""
+
+    why: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The transaction to try, and what it is for. Whatever becomes of it, the next thing is to read again: an answer may be lost."""
+
+    transaction: Transaction
+    what: str
+
+
+Step = Go | Wait | Write
+
+_UNAVAILABLE = Wait(Reason.EtcdUnavailable, "etcd cannot be asked whether others are stopping the same")
+
+
+def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
+    """What `own.host` does about the commit that it has accepted. `view` None: the store could not be asked; nothing is granted from
+    memory but what is held."""
+    if own.apart:
+        return _apart(own, view, kin, rollout)
+    if view is None:
+        is_held = own.held is not None and own.held.commit == own.commit and own.budgets <= own.held.budgets
+        return Go() if is_held or own.is_new or not own.changes else _UNAVAILABLE
+    roll = view.roll
+    if roll is None or kin is Kin.ANCESTOR:
+        return _begin(own, view)
+    if kin is Kin.NEWER:
+        # What was begun is gone on with until the newer commit is here.
+        goes_on = view.permit is not None and view.permit.commit == own.commit and own.begun
+        if goes_on or own.is_new or not own.changes:
+            return Go()
+        return Wait(Reason.WaitsForWave, f"{roll.commit[:12]} is being rolled out, which is not accepted here yet")
+    wave = rollout.wave_of(own.host)
+    if wave is None:
+        return Wait(Reason.WaitsForWave, "the inventory does not know this host")
+    if view.permit:
+        return _holding(own, view, roll, view.permit, rollout)
+    if view.is_proved:
+        return Go()
+    if own.is_new:
+        return _first(own, view, roll, wave, rollout)
+    if not own.changes:
+        return Write(_proof(own, view, {ROLL: view.roll_revision}, wave), "nothing changes here")
+    return _claiming(own, view, roll, wave, rollout)
+
+
+def heal(own: Own, view: View | None, rollout: Rollout) -> Step:
+    """What a host does that would stop something to put right what drifted: under the budgets, in no wave, halted or not."""
+    if not own.budgets:
+        return Go()
+    if view is None:
+        return Go() if own.held and own.budgets <= own.held.budgets else _UNAVAILABLE
+    if not_ready := _not_ready(own):
+        return not_ready
+    permit = view.permit
+    if permit is None:
+        return _claim(own, view, own.budgets, rollout, heals=True)
+    if another := _another(own, permit):
+        return another
+    return _extend(own, view, permit, own.budgets, rollout) or Go()
+
+
+def _begin(own: Own, view: View) -> Write:
+    """Make the accepted commit the one being rolled. What was said of an ancestor (proofs, failures, a halt) does not count for it."""
+    former = (f"proof/{view.roll.commit}/", f"excused/{view.roll.commit}/") if view.roll else ()
+    puts = {ROLL: Roll(own.commit)}
+    return Write(Transaction({ROLL: view.roll_revision}, puts, delete_below=former), f"{own.commit[:12]} is rolled out")
+
+
+def _apart(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
+    """A host that tries a testing branch: nobody waits for it, and the budgets hold for it all the same."""
+    if view and view.roll and kin is Kin.SAME and own.host not in view.excused and not view.is_proved:
+        said = {"by": own.host, "why": "it tries its testing branch"}
+        excuse = Transaction({ROLL: view.roll_revision}, {excuse_key(own.commit, own.host): said})
+        return Write(excuse, "tries its testing branch")
+    if view and view.permit and own.settled and not view.permit.lent:
+        return Write(_give_back(own, view, view.permit), "settled")
+    return heal(own, view, rollout)
+
+
+def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout) -> Step:
+    """A host with a permit: it goes on, tells its failure or its success, gives back what it did not begin, or takes the permit along to
+    a newer commit."""
+    if another := _another(own, permit):
+        return another
+    if permit.lent:
+        return Wait(Reason.WaitsForBudget, f"this host is lent: {permit.lent}") if own.changes else Go()
+    if permit.heals:
+        if own.settled:
+            return Write(_give_back(own, view, permit), "healed")
+        return Wait(Reason.WaitsForWave, "what drifted is put right first") if own.changes else Go()
+    if permit.commit != own.commit:
+        if not own.begun:
+            return Write(_give_back(own, view, permit), "was not begun")
+        return _carry_over(own, view, roll, permit, rollout)
+    if own.settled and not own.changes:
+        wave = rollout.wave_of(own.host)
+        assert wave is not None
+        proof = _proof(own, view, {permit_key(own.host): view.permit_revision, ROLL: view.roll_revision}, wave)
+        return Write(replace(proof, deletes=_gone(own, permit)), "proved")
+    if failure := _failure(own, view, roll, rollout):
+        return failure
+    if not own.begun and (roll.halt or _not_ready(own)):
+        return Write(_give_back(own, view, permit), "was not begun")
+    return _extend(own, view, permit, own.budgets, rollout) or Go()
+
+
+def _another(own: Own, permit: Permit) -> Wait | None:
+    """A permit of this name that another installation claimed. A host made anew takes it over: what it did not make it does not stop."""
+    if permit.installation == own.installation or own.is_new:
+        return None
+    return Wait(
+        Reason.WaitsForBudget,
+        f"another installation of {own.host} holds a permit; when that is gone for good: `reconciler fleet release {own.host} --reason …`",
+    )
+
+
+def _first(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> Step:
+    """A host's first convergence waits for nobody; but a rollout that it fails on is halted by it, too."""
+    if own.settled and not own.changes:
+        return Write(_proof(own, view, {ROLL: view.roll_revision}, wave), "proved")
+    return _failure(own, view, roll, rollout) or Go()
+
+
+def _failure(own: Own, view: View, roll: Roll, rollout: Rollout) -> Write | None:
+    """Tell that the commit did not become healthy here, once; beyond what is tolerated that halts it."""
+    if not own.failed or own.host in roll.failed:
+        return None
+    failed = (*roll.failed, own.host)
+    halt = Halt(own.host, own.failed) if len(failed) > rollout.tolerate else None
+    said = replace(roll, failed=failed, halt=roll.halt or halt)
+    return Write(Transaction({ROLL: view.roll_revision}, {ROLL: said}), "failed")
+
+
+def _gone(own: Own, permit: Permit) -> tuple[str, ...]:
+    return (permit_key(own.host), *permit.places)
+
+
+def _give_back(own: Own, view: View, permit: Permit) -> Transaction:
+    return Transaction({permit_key(own.host): view.permit_revision}, deletes=_gone(own, permit))
+
+
+def _proof(own: Own, view: View, compares: Mapping[str, int], wave: int) -> Transaction:
+    return Transaction(compares, {proof_key(own.commit, wave, own.host): {}})
+
+
+def _carry_over(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout) -> Step:
+    """A host whom an older commit left unproven takes the newer one first, whatever its wave: three bad commits then hit one host."""
+    if roll.halt:
+        return _halted(roll)
+    found = _free(own, view, own.budgets - permit.budgets, rollout, roll.opened)
+    if isinstance(found, Wait):
+        return found
+    taken = replace(permit, commit=own.commit, places=(*permit.places, *found), installation=own.installation)
+    compares = {ROLL: view.roll_revision, permit_key(own.host): view.permit_revision, **dict.fromkeys(found, 0)}
+    return Write(_put(own, compares, taken), "goes first: an older commit left it unproven")
+
+
+def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> Step:
+    if roll.halt:
+        return _halted(roll)
+    if wave > roll.opened:
+        name, opened = rollout.waves[wave].name, rollout.waves[roll.opened]
+        return Wait(
+            Reason.WaitsForWave,
+            f"this host is in {name}; {opened.name} is at {view.proved} of {len(opened.hosts)} hosts",
+        )
+    if first := _before(own, view, rollout):
+        return Wait(Reason.WaitsForWave, f"{few(first)} first")
+    if not own.prepared:
+        return Wait(Reason.WaitsForWave, "its images are not here yet")
+    return _not_ready(own) or _claim(own, view, own.budgets | {WAVE}, rollout)
+
+
+def _before(own: Own, view: View, rollout: Rollout) -> list[str]:
+    """Hosts that have to be proved before this one. One that is down blocks nobody; one that holds a permit has its place, and is waited
+    for by the budgets."""
+    earlier = {host for host in rollout.before(own.host) if not view.holds(host)}
+    if own.holds_address:
+        earlier |= rollout.address_group(own.host)
+    return sorted((earlier & view.present) - view.proved_hosts - view.excused)
+
+
+def _halted(roll: Roll) -> Wait:
+    assert roll.halt
+    return Wait(Reason.RolloutHalted, f"{roll.halt.by} halted the rollout: {roll.halt.why}")
+
+
+def _not_ready(own: Own) -> Wait | None:
+    for budget in sorted(own.budgets):
+        if own.ready is None or budget not in own.ready:
+            return Wait(Reason.WaitsForBudget, f"nobody can tell whether {budget} is ready")
+        if not own.ready[budget]:
+            return Wait(Reason.WaitsForBudget, f"{budget} is not ready")
+    return None
+
+
+def _claim(own: Own, view: View, wanted: frozenset[str], rollout: Rollout, *, heals: bool = False) -> Step:
+    found = _free(own, view, wanted, rollout, view.roll.opened if view.roll else 0)
+    if isinstance(found, Wait):
+        return found
+    compares = {permit_key(own.host): 0, **dict.fromkeys(found, 0)}
+    if not heals:
+        compares[ROLL] = view.roll_revision
+    return Write(_put(own, compares, Permit(own.commit, tuple(found), own.installation, heals)), f"claims {few(found)}")
+
+
+def _extend(own: Own, view: View, permit: Permit, wanted: frozenset[str], rollout: Rollout) -> Wait | Write | None:
+    """Claim what a permit lacks; None: it lacks nothing."""
+    if wanted <= permit.budgets:
+        return None
+    found = _free(own, view, wanted - permit.budgets, rollout, view.roll.opened if view.roll else 0)
+    if isinstance(found, Wait):
+        return found
+    compares = {permit_key(own.host): view.permit_revision, **dict.fromkeys(found, 0)}
+    taken = replace(permit, places=(*permit.places, *found), installation=own.installation)
+    return Write(_put(own, compares, taken), f"claims {few(found)} as well")
+
+
+def _put(own: Own, compares: Mapping[str, int], permit: Permit) -> Transaction:
+    """A permit with all its places: those it had are written anew, so that everybody sees that their holder got on."""
+    place = {"host": own.host, "lent": True} if permit.lent else {"host": own.host}
+    return Transaction(compares, {permit_key(own.host): permit, **dict.fromkeys(permit.places, place)})
+
+
+def _free(own: Own, view: View, wanted: frozenset[str], rollout: Rollout, opened: int) -> list[str] | Wait:
+    """A free place of every wanted budget, as keys."""
+    found = []
+    for budget in sorted(wanted):
+        taken, size = view.places.get(budget, {}), rollout.size(budget, opened)
+        # Places beyond the size are of a time when it was larger: they count, and their number is nobody's.
+        beyond = sum(number >= size for number in taken)
+        numbers = [number for number in range(size) if number not in taken]
+        numbers = numbers[: len(numbers) - beyond] if beyond < len(numbers) else []
+        if not numbers:
+            return Wait(Reason.WaitsForBudget, _taken(budget, sorted({place.host for place in taken.values()})))
+        # Everybody begins elsewhere: fewer claims are lost to each other.
+        members = rollout.members(budget)
+        rank = members.index(own.host) if own.host in members else 0
+        found.append(place_key(budget, numbers[rank % len(numbers)]))
+    return found
+
+
+def _taken(budget: str, holders: list[str]) -> str:
+    verb = "holds" if len(holders) == 1 else "hold"
+    return f"{few(holders)} {verb} {'the places of the open wave' if budget == WAVE else f'the budget {budget}'}"
+
+
+def lend(own: Own, view: View, rollout: Rollout, why: str) -> Step:
+    """Take a host's budgets for a maintenance of any kind: whatever other members do then waits until they are given back."""
+    permit = view.permit
+    if permit is not None:
+        return (
+            Go()
+            if permit.lent
+            else Wait(Reason.WaitsForBudget, f"{own.host} holds a permit for {permit.commit[:12]} itself")
+        )
+    if not_ready := _not_ready(own):
+        return not_ready
+    found = _free(own, view, own.budgets, rollout, view.roll.opened if view.roll else 0)
+    if isinstance(found, Wait):
+        return found
+    taken = Permit(own.commit, tuple(found), own.installation, lent=why)
+    return Write(_put(own, {permit_key(own.host): 0, **dict.fromkeys(found, 0)}, taken), f"lends {own.host}")

@@ -1,0 +1,130 @@
+"""What hosts keep in the store, and what one of them reads of it in a pass. Pure.
+
+Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
+
+    roll                            the commit being rolled, the last wave that is open, who failed, a halt
+    permit/<host>                   which places a host claims, and for which commit
+    budget/<budget>/<number>        a place and who holds it
+    proof/<commit>/<wave>/<host>    a host that converged and stayed healthy
+    excused/<commit>/<host>         a host that an operator does not wait for
+    present/<host>                  a host that was heard of lately
+
+A claim compares the revision of `roll`, so it holds against a newer commit, a halt and an opened wave at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+ROLL: Final = "roll"
+
+
+def permit_key(host: str) -> str:
+    return f"permit/{host}"
+
+
+def place_key(budget: str, number: int) -> str:
+    return f"budget/{budget}/{number}"
+
+
+def budget_of(place: str) -> str:
+    """The budget that a place's key belongs to."""
+    return place.split("/")[1]
+
+
+def proof_key(commit: str, wave: int, host: str) -> str:
+    return f"proof/{commit}/{wave}/{host}"
+
+
+def excuse_key(commit: str, host: str) -> str:
+    return f"excused/{commit}/{host}"
+
+
+def presence_key(host: str) -> str:
+    return f"present/{host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Nothing of this commit starts any more. `by`: a host, or an operator's name; `at`: ISO 8601, UTC, for people."""
+
+    by: str
+    why: str
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """The commit being rolled. `failed`: hosts that it did not become healthy on, since it began or was last resumed."""
+
+    commit: str
+    opened: int = 0
+    failed: tuple[str, ...] = ()
+    halt: Halt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A claim on `places`, each a key, by one installation of a host.
+
+    `heals`: it puts right what was proved already. `lent`: why an operator took it for a maintenance of any kind; it is given back by
+    hand.
+    """
+
+    commit: str
+    places: tuple[str, ...]
+    installation: str
+    heals: bool = False
+    lent: str = ""
+
+    @property
+    def budgets(self) -> frozenset[str]:
+        return frozenset(map(budget_of, self.places))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who holds a place, and the store's revision of it: it changes whenever the holder takes it along to another commit."""
+
+    host: str
+    revision: int = 0
+    lent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one read of the store gave to a host. Revision 0: there is no such key.
+
+    `places`: per budget that was asked for, those that are taken, by number. `proved` and `missing` are about the last open wave;
+    `missing` is None where nobody looked who it is, because more are missing than may be absent.
+    """
+
+    roll: Roll | None = None
+    roll_revision: int = 0
+    permit: Permit | None = None
+    permit_revision: int = 0
+    places: Mapping[str, Mapping[int, Place]] = field(default_factory=dict)
+    is_proved: bool = False  # this host, at the commit being rolled
+    proved: int = 0
+    missing: frozenset[str] | None = None
+    present: frozenset[str] = frozenset()
+    excused: frozenset[str] = frozenset()
+    # Of those this host has to wait for by name (those before it in an ordered wave, the others of an address): who is proved.
+    proved_hosts: frozenset[str] = frozenset()
+
+    def holds(self, host: str) -> bool:
+        """Whether a host holds any of the places that were read."""
+        return any(place.host == host for taken in self.places.values() for place in taken.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """All or nothing: every key of `compares` has that revision (0: does not exist), then everything is written.
+
+    Compared are revisions, never values: a stale holder's value may be equal.
+    """
+
+    compares: Mapping[str, int]
+    puts: Mapping[str, Any] = field(default_factory=dict)
+    deletes: tuple[str, ...] = ()
+    delete_below: tuple[str, ...] = ()

@@ -1,0 +1,78 @@
+"""What any host does for all of them: the next wave is opened, a silent holder is noticed, what a removed host held is given back. Pure.
+
+It counts only from a host whose accepted commit is the one being rolled: another's Git may have other waves, other hosts, other sizes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from reconciler.rollout.policy import Rollout
+from reconciler.rollout.records import ROLL, Halt, Place, Transaction, View, permit_key, place_key, presence_key
+
+Seen = Mapping[
+    str, tuple[int, float]
+]  # place → its revision, and since when it has been seen with it, in seconds of a monotonic clock
+
+
+def chore(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction | None:
+    """The first of these things that has to be done; None: none has."""
+    return opening(view, rollout) or overdue(view, seen, now, rollout) or void(view, rollout)
+
+
+def opening(view: View, rollout: Rollout) -> Transaction | None:
+    """Open the next wave when the last open one is complete."""
+    roll = view.roll
+    if roll is None or roll.halt or roll.opened + 1 >= len(rollout.waves):
+        return None
+    if not _complete(view, rollout, roll.opened):
+        return None
+    return Transaction({ROLL: view.roll_revision}, {ROLL: replace(roll, opened=roll.opened + 1)})
+
+
+def _complete(view: View, rollout: Rollout, opened: int) -> bool:
+    if view.proved >= len(rollout.waves[opened].hosts):
+        return True
+    if view.missing is None:
+        return False
+    waited = view.missing - view.excused
+    # Who holds a permit and is silent has failed, not gone. The first wave is there to be seen: absence proves nothing there.
+    absent = {host for host in waited if host not in view.present and not view.holds(host)}
+    return waited == absent and len(absent) <= (rollout.max_absent if opened else 0)
+
+
+def overdue(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction | None:
+    """Halt when a place was held for the deadline without a change."""
+    if view.roll is None or view.roll.halt:
+        return None
+    for key, place in held(view):
+        revision, since = seen.get(key, (0, now))
+        if not place.lent and revision == place.revision and now - since >= rollout.deadline:
+            halt = Halt(
+                place.host, f"it has held {key} for more than {rollout.deadline:g} s and has not become healthy"
+            )
+            return Transaction({ROLL: view.roll_revision, key: place.revision}, {ROLL: replace(view.roll, halt=halt)})
+    return None
+
+
+def note(view: View, before: Seen, now: float) -> Seen:
+    """What `overdue` needs to know: since when each place has been as it is."""
+    return {
+        key: before[key] if key in before and before[key][0] == place.revision else (place.revision, now)
+        for key, place in held(view)
+    }
+
+
+def held(view: View) -> Iterator[tuple[str, Place]]:
+    """Every place of the budgets that were read."""
+    for budget, taken in view.places.items():
+        for number, place in taken.items():
+            yield place_key(budget, number), place
+
+
+def void(view: View, rollout: Rollout) -> Transaction | None:
+    """Give back a place of a host that the inventory no longer has."""
+    for key, place in held(view):
+        if place.host not in rollout.hosts:
+            gone = (key, permit_key(place.host), presence_key(place.host))
+            return Transaction({ROLL: view.roll_revision, key: place.revision}, deletes=gone)
+    return None

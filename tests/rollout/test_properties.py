@@ -1,0 +1,202 @@
+"""A fleet under every fault at once: budgets hold at every instant, a halt stops everything, and every quiet end is all proved or halted."""
+
+from collections.abc import Callable
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from reconciler.rollout import decide
+from reconciler.rollout.decide import Own, Write
+from reconciler.rollout.policy import WAVE, Budget, Rollout, Wave
+from reconciler.rollout.records import excuse_key, permit_key, presence_key
+from tests.rollout.world import Fleet, Host
+
+NAMES = ("ctl1", "ctl2", "ctl3", "cmp1", "cmp2", "cmp3", "cmp4")
+CONTROLLERS, RACKS = NAMES[:3], (NAMES[2:5], NAMES[4:])
+names = st.sampled_from(NAMES)
+budgets = st.sets(st.sampled_from(("galera", "rack-1", "rack-2")))
+
+
+def rollout(at_once: int, rack: int, tolerate: int, max_absent: int) -> Rollout:
+    """Two canaries, controllers one by one, the rest; a budget for controllers, and two racks that overlap with each other and with them."""
+    waves = (
+        Wave("canaries", ("cmp1", "ctl1"), 1),
+        Wave("controllers", ("ctl2", "ctl3"), 1, in_order=True),
+        Wave("the rest", ("cmp2", "cmp3", "cmp4"), at_once),
+    )
+    sizes = {
+        "galera": Budget("galera", 1, CONTROLLERS),
+        "rack-1": Budget("rack-1", rack, RACKS[0]),
+        "rack-2": Budget("rack-2", rack, RACKS[1]),
+    }
+    return Rollout(waves, sizes, deadline=100.0, tolerate=tolerate, max_absent=max_absent)
+
+
+class Machine(RuleBasedStateMachine):
+    @initialize(
+        at_once=st.integers(1, 3), rack=st.integers(1, 2), tolerate=st.integers(0, 1), max_absent=st.integers(0, 1)
+    )
+    def begin(self, at_once: int, rack: int, tolerate: int, max_absent: int) -> None:
+        self.fleet = Fleet(rollout(at_once, rack, tolerate, max_absent))
+        self.lent: set[str] = set()
+        self.fleet.push()
+        self.quiet_end()
+
+    @rule(bad=st.booleans(), touches=st.none() | budgets)
+    def push(self, bad: bool, touches: set[str] | None) -> None:
+        self.fleet.push(bad=bad, touches=touches)
+
+    @rule(name=names, lose=st.booleans())
+    def a_pass(self, name: str, lose: bool) -> None:
+        self.watched(name, lambda host: self.fleet.pass_(host, lose=lose))
+
+    @rule(name=names, others=st.lists(names, min_size=1, max_size=4))
+    def a_slow_pass(self, name: str, others: list[str]) -> None:
+        """Others act between what a host reads and what it does."""
+        host = self.fleet.hosts[name]
+        if not host.up:
+            return
+        step, view, own = self.fleet.look(host)
+        for other in others:
+            if other != name:
+                self.a_pass(other, lose=False)
+        if isinstance(step, Write):
+            self.watched(name, lambda host: self.fleet.do(host, step, view, own))
+
+    def watched(self, name: str, act: Callable[[Host], object]) -> None:
+        """Whoever claims anew does so while nothing is halted, within the wave's places and after those before it."""
+        fleet, key = self.fleet, permit_key(name)
+        before = set(fleet.store.keys)
+        act(fleet.hosts[name])
+        claimed = fleet.store.keys.get(key)
+        if key in before or claimed is None or claimed[0].heals:
+            return
+        roll, wave = fleet.roll, fleet.rollout.wave_of(name)
+        assert roll and roll.halt is None and roll.commit == claimed[0].commit, f"{name} starts after a halt"
+        assert fleet.taken(WAVE) <= fleet.rollout.waves[roll.opened].at_once
+        assert wave is not None and wave <= roll.opened, f"{name} starts before its wave"
+
+    @rule(name=names)
+    def kill(self, name: str) -> None:
+        self.fleet.hosts[name].kill()
+
+    @rule(name=names)
+    def power(self, name: str) -> None:
+        host = self.fleet.hosts[name]
+        host.up = not host.up
+        host.kill()
+        if not host.up:
+            self.fleet.store.keys.pop(presence_key(name), None)
+
+    @rule(name=names, budget=st.sampled_from(("galera", "rack-1", "rack-2")))
+    def falls_ill(self, name: str, budget: str) -> None:
+        host = self.fleet.hosts[name]
+        if host.running and not host.begun and budget in self.fleet.budgets(host):
+            host.sick = budget
+
+    @rule(budget=st.sampled_from(("galera", "rack-1")))
+    def unready(self, budget: str) -> None:
+        """A member elsewhere is missing, or back again."""
+        self.fleet.not_ready ^= {budget}
+
+    @rule(name=names)
+    def lend(self, name: str) -> None:
+        fleet, host = self.fleet, self.fleet.hosts[name]
+        wanted = fleet.budgets(host)
+        own = Own(name, host.accepted, "operator", budgets=wanted, ready={b: b not in fleet.not_ready for b in wanted})
+        step = decide.lend(own, fleet.store.view(name, fleet.rollout, wanted), fleet.rollout, "a new disk")
+        if wanted and isinstance(step, Write) and fleet.store.try_(step.transaction):
+            host.stopped |= wanted
+            host.baking = 1_000
+            self.lent.add(name)
+
+    @rule()
+    def give_back(self) -> None:
+        for name in self.lent:
+            permit, _ = self.fleet.store.keys.pop(permit_key(name))
+            for place in permit.places:
+                self.fleet.store.keys.pop(place)
+            self.fleet.hosts[name].baking = 0
+            self.fleet.hosts[name].stopped = frozenset()
+        self.lent = set()
+
+    @rule(seconds=st.sampled_from((10.0, 60.0, 120.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.fleet.now += seconds
+
+    @rule(some=st.lists(names, min_size=1, max_size=4))
+    def passes_without_the_store(self, some: list[str]) -> None:
+        self.fleet.store.down = True
+        for name in some:
+            self.a_pass(name, lose=False)
+        self.fleet.store.down = False
+
+    @rule(some=st.lists(names, min_size=5, max_size=20))
+    def passes(self, some: list[str]) -> None:
+        for name in some:
+            self.a_pass(name, lose=False)
+
+    @precondition(lambda self: self.fleet.roll is not None)
+    @rule(name=names)
+    def excuse(self, name: str) -> None:
+        assert self.fleet.roll
+        self.fleet.store.put(excuse_key(self.fleet.roll.commit, name), {})
+
+    @invariant()
+    def budgets_hold(self) -> None:
+        if hasattr(self, "fleet"):
+            for name, budget in self.fleet.rollout.budgets.items():
+                assert len(self.fleet.stopped(name)) <= budget.at_most, (name, self.fleet.stopped(name))
+                assert self.fleet.taken(name) <= budget.at_most, name
+
+    def snapshot(self) -> object:
+        fleet = self.fleet
+        kept = {key: entry for key, entry in fleet.store.keys.items() if not key.startswith("present/")}
+        return kept, [(host.running, host.broken, host.sick, host.baking) for host in fleet.hosts.values()]
+
+    def until_still(self) -> None:
+        still, rounds = 0, 0
+        while still < 3:
+            before, rounds = self.snapshot(), rounds + 1
+            for name in self.fleet.hosts:
+                self.a_pass(name, lose=False)
+                self.budgets_hold()
+            still = still + 1 if self.snapshot() == before else 0
+            assert rounds < 500, "it never becomes quiet"
+
+    @rule()
+    def quiet_end(self) -> None:
+        """Everybody is up and the store answers: it ends, all proved or halted, and nothing is held that nobody needs."""
+        fleet = self.fleet
+        fleet.store.down, fleet.not_ready = False, set()
+        self.give_back()
+        for host in fleet.hosts.values():
+            host.up = True
+        self.until_still()
+        if fleet.taken(WAVE):
+            fleet.now += 2 * fleet.rollout.deadline  # whoever waits for each other is seen
+            self.until_still()
+            fleet.now += 2 * fleet.rollout.deadline
+            self.until_still()
+        assert fleet.roll and fleet.roll.commit == fleet.commits[-1]
+        stuck = set(NAMES) - fleet.proved()
+        broken = {name for name in NAMES if fleet.hosts[name].broken}
+        if fleet.roll.halt is None:
+            assert not stuck, stuck
+            assert not any(fleet.taken(name) for name in (WAVE, *fleet.rollout.budgets))
+            assert not any(host.sick for host in fleet.hosts.values())
+        else:
+            assert broken or "has held" in fleet.roll.halt.why, "halted, and nobody failed"
+
+    def teardown(self) -> None:
+        if hasattr(self, "fleet"):
+            self.quiet_end()
+            self.fleet.push()
+            self.quiet_end()
+
+
+Machine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, report_multiple_bugs=False, phases=(Phase.generate,)
+)
+TestFleet = Machine.TestCase

@@ -1,0 +1,458 @@
+"""Each rule of docs/fleet.md by itself: one host, what it read, and what it does."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.reasons import Reason
+from reconciler.rollout import decide, together
+from reconciler.rollout.decide import Go, Kin, Own, Step, Wait, Write
+from reconciler.rollout.policy import WAVE, Budget, Rollout, Wave
+from reconciler.rollout.records import (
+    ROLL,
+    Halt,
+    Permit,
+    Place,
+    Roll,
+    Transaction,
+    View,
+    excuse_key,
+    permit_key,
+    place_key,
+    presence_key,
+    proof_key,
+)
+
+NEW, OLD = "b" * 40, "a" * 40
+SITE = Rollout(
+    waves=(
+        Wave("canaries", ("cmp1", "ctl3"), 1),
+        Wave("controllers", ("ctl1", "ctl2"), 1, in_order=True),
+        Wave("the rest", ("cmp2", "cmp3", "cmp4"), 2),
+    ),
+    budgets={
+        "galera": Budget("galera", 1, ("ctl1", "ctl2", "ctl3")),
+        "compute": Budget("compute", 2, ("cmp1", "cmp2", "cmp3", "cmp4")),
+    },
+    deadline=100.0,
+    max_absent=1,
+)
+CHANGE = Own("ctl1", NEW, "here", changes=True, budgets=frozenset({"galera"}), ready={"galera": True})
+WAITING = View(Roll(NEW, 1), 7, places={WAVE: {}, "galera": {}})
+PERMIT = Permit(NEW, ("budget/galera/0", "budget/wave/0"), "here")
+HOLDING = replace(
+    WAITING, permit=PERMIT, permit_revision=9, places={WAVE: {0: Place("ctl1", 9)}, "galera": {0: Place("ctl1", 9)}}
+)
+HALTED = Roll(NEW, 1, ("cmp1",), Halt("cmp1", "nova_compute did not become healthy"))
+
+
+def step(own: Own, view: View | None, kin: Kin = Kin.SAME, rollout: Rollout = SITE) -> Step:
+    return decide.step(own, view, kin, rollout)
+
+
+def waits(found: Step, why: Reason) -> str:
+    assert isinstance(found, Wait) and found.why is why, found
+    return found.message
+
+
+def writes(found: Step) -> Transaction:
+    assert isinstance(found, Write), found
+    return found.transaction
+
+
+def claimed(found: Step) -> Permit:
+    permits = [value for value in writes(found).puts.values() if isinstance(value, Permit)]
+    assert len(permits) == 1, found
+    return permits[0]
+
+
+# --- 3: a reason to wait, and no more ------------------------------------------------------------------------------
+
+
+def test_what_changes_nothing_here_is_proved_at_once_whatever_the_wave() -> None:
+    idle = Own("cmp4", NEW, "here")
+    assert writes(step(idle, replace(WAITING, roll=Roll(NEW)))).puts == {proof_key(NEW, 2, "cmp4"): {}}
+    # also of a halted commit: there is nothing to begin
+    assert writes(step(idle, replace(WAITING, roll=HALTED))).puts == {proof_key(NEW, 2, "cmp4"): {}}
+    assert step(idle, replace(WAITING, is_proved=True)) == Go()
+
+
+def test_a_host_that_the_inventory_lost_waits() -> None:
+    waits(step(replace(CHANGE, host="gone"), WAITING), Reason.WaitsForWave)
+
+
+# --- 4: one commit is rolled, and it only moves on -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("view", "kin"), [(View(), Kin.NEWER), (replace(WAITING, roll=HALTED), Kin.ANCESTOR)])
+def test_the_first_that_accepts_a_descendant_begins_it(view: View, kin: Kin) -> None:
+    found = writes(step(CHANGE, view, kin))
+    assert found.compares == {ROLL: view.roll_revision} and found.puts == {ROLL: Roll(NEW)}
+    if view.roll:  # proofs and excuses of the ancestor are nobody's any more
+        assert found.delete_below == (f"proof/{NEW}/", f"excused/{NEW}/")
+
+
+def test_nobody_goes_back_to_an_older_commit() -> None:
+    message = waits(step(CHANGE, replace(WAITING, roll=Roll(OLD)), Kin.NEWER), Reason.WaitsForWave)
+    assert OLD[:12] in message
+    # A permit for what is older already is no reason to begin it.
+    waits(step(CHANGE, replace(HOLDING, roll=Roll(OLD)), Kin.NEWER), Reason.WaitsForWave)
+    assert step(replace(CHANGE, begun=True), replace(HOLDING, roll=Roll(OLD)), Kin.NEWER) == Go()
+    assert step(replace(CHANGE, changes=False), replace(WAITING, roll=Roll(OLD)), Kin.NEWER) == Go()
+
+
+# --- 5: one transaction, which compares everything ------------------------------------------------------------------
+
+
+def test_a_claim_takes_everything_or_nothing_and_compares_it() -> None:
+    found = writes(step(CHANGE, WAITING))
+    places = {place_key("galera", 0), place_key(WAVE, 0)}
+    assert found.compares == {ROLL: 7, permit_key("ctl1"): 0, **dict.fromkeys(places, 0)}
+    assert found.puts.keys() == {permit_key("ctl1"), *places}
+    assert claimed(step(CHANGE, WAITING)) == PERMIT
+
+
+REFUSALS: Mapping[str, tuple[Own, View, Reason, str]] = {
+    "its wave is not open": (
+        CHANGE,
+        replace(WAITING, roll=Roll(NEW), proved=1),
+        Reason.WaitsForWave,
+        "canaries is at 1 of 2",
+    ),
+    "halted": (CHANGE, replace(WAITING, roll=HALTED), Reason.RolloutHalted, "cmp1 halted the rollout: nova_compute"),
+    "its images are not here": (replace(CHANGE, prepared=False), WAITING, Reason.WaitsForWave, "images"),
+    "not ready": (replace(CHANGE, ready={"galera": False}), WAITING, Reason.WaitsForBudget, "galera is not ready"),
+    "nobody knows": (replace(CHANGE, ready={}), WAITING, Reason.WaitsForBudget, "nobody can tell whether galera"),
+    "nobody asked": (replace(CHANGE, ready=None), WAITING, Reason.WaitsForBudget, "nobody can tell whether galera"),
+    "taken": (
+        CHANGE,
+        replace(WAITING, places={WAVE: {}, "galera": {0: Place("ctl3")}}),
+        Reason.WaitsForBudget,
+        "ctl3 holds the budget galera",
+    ),
+    "the wave is full": (
+        CHANGE,
+        replace(WAITING, places={WAVE: {0: Place("cmp1")}, "galera": {}}),
+        Reason.WaitsForBudget,
+        "cmp1 holds the places of the open wave",
+    ),
+    "another goes first": (
+        replace(CHANGE, host="ctl2"),
+        replace(WAITING, present=frozenset({"ctl1"})),
+        Reason.WaitsForWave,
+        "ctl1 first",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_host_waits(case: str) -> None:
+    own, view, why, message = REFUSALS[case]
+    assert message in waits(step(own, view), why)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"proved_hosts": frozenset({"ctl1"})}, {"excused": frozenset({"ctl1"})}, {"present": frozenset()}],
+    ids=["proved", "excused", "down"],
+)
+def test_in_an_ordered_wave_nobody_waits_for_who_is(more: Any) -> None:
+    view = replace(WAITING, **{"present": frozenset({"ctl1", "ctl2"}), **more})
+    assert claimed(step(replace(CHANGE, host="ctl2"), view))
+
+
+def test_places_of_a_time_when_there_were_more_count_and_are_nobodys() -> None:
+    # The wave before had ten places; number seven is still held, and this one has two.
+    own = replace(CHANGE, host="cmp2", budgets=frozenset(), ready={})
+    roll = Roll(NEW, 2)
+    one = replace(WAITING, roll=roll, places={WAVE: {7: Place("cmp9")}})
+    assert claimed(step(own, one)).places == (place_key(WAVE, 0),)
+    two = replace(WAITING, roll=roll, places={WAVE: {7: Place("cmp9"), 1: Place("cmp3")}})
+    waits(step(own, two), Reason.WaitsForBudget)
+
+
+def test_everybody_tries_another_free_place_first() -> None:
+    wide = replace(SITE, waves=(Wave("all", ("cmp1", "cmp2", "cmp3", "cmp4"), 4),))
+    own = replace(CHANGE, budgets=frozenset(), ready={})
+    view = replace(WAITING, roll=Roll(NEW))
+    places = {claimed(step(replace(own, host=host), view, rollout=wide)).places for host in wide.waves[0].hosts}
+    assert len(places) == 4
+
+
+# --- 6, 7: after the claim -------------------------------------------------------------------------------------------
+
+
+def test_whoever_holds_a_permit_goes_on_and_claims_nothing_again() -> None:
+    assert step(CHANGE, HOLDING) == Go()
+
+
+def test_what_holds_is_asked_again_before_it_begins() -> None:
+    gone = {permit_key("ctl1"), *PERMIT.places}
+    for own, view in (
+        (replace(CHANGE, ready={"galera": False}), HOLDING),
+        (CHANGE, replace(HOLDING, roll=HALTED)),
+    ):
+        found = writes(step(own, view))
+        assert set(found.deletes) == gone and found.compares == {permit_key("ctl1"): 9} and not found.puts
+        assert step(replace(own, begun=True), view) == Go()  # in flight it is finished
+
+
+def test_a_proof_and_the_places_are_one_transaction_on_the_permits_revision() -> None:
+    own = replace(CHANGE, changes=False, settled=True)
+    found = writes(step(own, HOLDING))
+    assert found.compares == {permit_key("ctl1"): 9, ROLL: 7}
+    assert found.puts == {proof_key(NEW, 1, "ctl1"): {}} and set(found.deletes) == {permit_key("ctl1"), *PERMIT.places}
+    assert step(replace(own, settled=False), HOLDING) == Go()  # not for the bake time yet
+    assert step(replace(CHANGE, begun=True, settled=True), HOLDING) == Go(), "what is well is what was before"
+
+
+def test_what_a_plan_needs_besides_is_claimed_besides() -> None:
+    view = replace(HOLDING, permit=Permit(NEW, ("budget/wave/0",), "here"))
+    taken = claimed(step(CHANGE, replace(view, places={WAVE: {0: Place("ctl1", 9)}})))
+    assert set(taken.places) == set(PERMIT.places)
+    waits(step(CHANGE, replace(view, places={"galera": {0: Place("ctl2")}})), Reason.WaitsForBudget)
+
+
+def test_a_permit_of_another_installation_is_not_ours_but_for_a_host_made_anew() -> None:
+    other = replace(HOLDING, permit=replace(PERMIT, installation="elsewhere"))
+    assert "fleet release ctl1" in waits(step(CHANGE, other), Reason.WaitsForBudget)
+    waits(decide.heal(replace(CHANGE, changes=False), other, SITE), Reason.WaitsForBudget)
+    assert step(replace(CHANGE, is_new=True, budgets=frozenset()), other) == Go()
+
+
+# --- 8: halt --------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_halts_once() -> None:
+    own = replace(CHANGE, begun=True, failed="mariadb did not become healthy")
+    found = writes(step(own, HOLDING))
+    halt = Halt("ctl1", "mariadb did not become healthy")
+    assert found == Transaction({ROLL: 7}, {ROLL: Roll(NEW, 1, ("ctl1",), halt)})
+    assert step(own, replace(HOLDING, roll=Roll(NEW, 1, ("ctl1",), halt))) == Go()
+
+
+@pytest.mark.parametrize(("before", "halted"), [((), False), (("cmp1",), True)])
+def test_what_is_tolerated_does_not_halt(before: tuple[str, ...], halted: bool) -> None:
+    own = replace(CHANGE, begun=True, failed="it fails")
+    found = writes(step(own, replace(HOLDING, roll=Roll(NEW, 1, before)), rollout=replace(SITE, tolerate=1)))
+    assert (found.puts[ROLL].halt is not None) is halted and found.puts[ROLL].failed == (*before, "ctl1")
+
+
+def test_a_first_halt_keeps_its_reason() -> None:
+    own = replace(CHANGE, begun=True, failed="it fails here as well")
+    assert writes(step(own, replace(HOLDING, roll=HALTED))).puts[ROLL].halt == HALTED.halt
+
+
+def test_a_silent_holder_is_noticed_by_anybodys_own_clock() -> None:
+    seen = together.note(HOLDING, {}, 1000.0)
+    assert together.overdue(HOLDING, seen, 1099.0, SITE) is None
+    found = together.overdue(HOLDING, seen, 1100.0, SITE)
+    assert found and found.puts[ROLL].halt.by == "ctl1" and found.compares[ROLL] == 7 and len(found.compares) == 2
+    # It got on: the clock begins anew. What was never seen before is not overdue either.
+    moved = replace(HOLDING, places={WAVE: {0: Place("ctl1", 10)}, "galera": {0: Place("ctl1", 10)}})
+    assert together.overdue(moved, seen, 1100.0, SITE) is None
+    assert together.note(moved, seen, 1100.0)[place_key(WAVE, 0)] == (10, 1100.0)
+    assert together.note(HOLDING, seen, 1050.0) == seen
+    assert together.overdue(HOLDING, {}, 1e9, SITE) is None
+    assert together.overdue(replace(HOLDING, roll=HALTED), seen, 1100.0, SITE) is None
+    lent = replace(HOLDING, places={"galera": {0: Place("ctl1", 9, lent=True)}})
+    assert together.overdue(lent, together.note(lent, {}, 0.0), 1e9, SITE) is None
+
+
+# --- 9: a newer commit ------------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_an_older_commit_left_unproven_goes_first_and_keeps_its_places() -> None:
+    view = replace(HOLDING, permit=replace(PERMIT, commit=OLD), roll=Roll(NEW))  # its own wave is not open yet
+    found = writes(step(replace(CHANGE, begun=True), view))
+    assert found.puts[permit_key("ctl1")] == PERMIT and set(PERMIT.places) <= found.puts.keys()
+    assert found.compares == {ROLL: 7, permit_key("ctl1"): 9}
+    halted = replace(view, roll=HALTED)
+    waits(step(replace(CHANGE, begun=True), halted), Reason.RolloutHalted)
+    # What it never began it gives back, and takes its turn.
+    assert not writes(step(CHANGE, view)).puts
+
+
+def test_it_claims_what_the_newer_commit_touches_besides_or_waits() -> None:
+    own = replace(CHANGE, begun=True)
+    view = replace(HOLDING, permit=Permit(OLD, ("budget/wave/0",), "here"), places={WAVE: {0: Place("ctl1", 9)}})
+    found = writes(step(own, view))
+    assert found.compares[place_key("galera", 0)] == 0 and place_key("galera", 0) in found.puts
+    taken = replace(view, places={WAVE: {0: Place("ctl1", 9)}, "galera": {0: Place("ctl3", 3)}})
+    assert "ctl3" in waits(step(own, taken), Reason.WaitsForBudget)
+
+
+# --- 10: who is not there ---------------------------------------------------------------------------------------------
+
+
+def opening(
+    missing: set[str], *, opened: int = 1, more: Mapping[str, Any] | None = None, rollout: Rollout = SITE
+) -> bool:
+    wave = rollout.waves[opened]
+    view = View(
+        Roll(NEW, opened),
+        7,
+        proved=len(wave.hosts) - len(missing),
+        missing=frozenset(missing),
+        present=frozenset(wave.hosts) - missing,
+    )
+    found = together.opening(replace(view, **(more or {})), rollout)
+    if found:
+        assert found == Transaction({ROLL: 7}, {ROLL: Roll(NEW, opened + 1)})
+    return found is not None
+
+
+def test_a_wave_opens_when_the_one_before_is_complete() -> None:
+    assert opening(set())
+    assert opening({"ctl1"}), "as many as may be absent"
+    assert not opening({"ctl1", "ctl2"}), "more than may be absent"
+    assert not opening({"ctl1"}, more={"present": frozenset({"ctl1"})}), "it is there"
+    assert not opening({"ctl1"}, more={"places": {WAVE: {0: Place("ctl1", 9)}}}), (
+        "silent with a permit: failed, not gone"
+    )
+    assert not opening({"cmp1"}, opened=0), "absence proves nothing of the first wave"
+    assert opening({"cmp1"}, opened=0, more={"excused": frozenset({"cmp1"})})
+    assert not opening({"cmp1", "ctl3"}, opened=0, more={"excused": frozenset({"cmp1"})})
+    assert not opening({"ctl1"}, more={"missing": None}), "nobody looked who it is"
+    assert together.opening(View(HALTED, 7, proved=9), SITE) is None
+    assert together.opening(View(Roll(NEW, 2), 7, proved=3), SITE) is None, "there is no further wave"
+
+
+def test_what_a_removed_host_held_is_given_back() -> None:
+    view = replace(WAITING, places={"galera": {0: Place("ctl9", 5)}})
+    found = together.void(view, SITE)
+    assert found == Transaction(
+        {ROLL: 7, place_key("galera", 0): 5},
+        deletes=(place_key("galera", 0), permit_key("ctl9"), presence_key("ctl9")),
+    )
+    assert together.void(HOLDING, SITE) is None
+
+
+def test_chores_come_one_after_the_other() -> None:
+    gone = {"galera": {0: Place("ctl9", 5)}}
+    ready = replace(WAITING, proved=2, missing=frozenset(), places=gone)
+    seen = together.note(ready, {}, 0.0)
+    for view, now, done in (
+        (ready, 500.0, lambda t: t.puts[ROLL].opened == 2),
+        (replace(ready, proved=1, missing=None), 500.0, lambda t: t.puts[ROLL].halt),
+        (replace(ready, proved=1, missing=None), 50.0, lambda t: permit_key("ctl9") in t.deletes),
+    ):
+        found = together.chore(view, seen, now, SITE)
+        assert found and done(found)
+
+
+# --- 11, 16: what needs no permit, and what goes on without etcd -------------------------------------------------------
+
+HEAL = replace(CHANGE, changes=False)
+
+
+def test_healing_goes_under_the_same_budgets_in_no_wave_halted_or_not() -> None:
+    for roll in (Roll(NEW), HALTED):
+        permit = claimed(decide.heal(HEAL, replace(WAITING, roll=roll), SITE))
+        assert permit.heals and permit.places == (place_key("galera", 0),)
+    taken = replace(WAITING, places={"galera": {0: Place("ctl2")}})
+    assert "ctl2" in waits(decide.heal(HEAL, taken, SITE), Reason.WaitsForBudget)
+    waits(decide.heal(replace(HEAL, ready={"galera": False}), WAITING, SITE), Reason.WaitsForBudget)
+    assert decide.heal(replace(HEAL, budgets=frozenset()), taken, SITE) == Go()
+    assert decide.heal(HEAL, HOLDING, SITE) == Go()
+    more = replace(HEAL, host="ctl1", budgets=frozenset({"galera", "compute"}), ready={"galera": True, "compute": True})
+    assert place_key("compute", 0) in claimed(decide.heal(more, HOLDING, SITE)).places
+
+
+def test_a_permit_for_healing_ends_with_it_and_proves_nothing() -> None:
+    view = replace(HOLDING, permit=replace(PERMIT, heals=True, commit=OLD, places=("budget/galera/0",)))
+    found = writes(step(replace(HEAL, settled=True), view))
+    assert not found.puts and set(found.deletes) == {permit_key("ctl1"), "budget/galera/0"}
+    assert found.compares == {permit_key("ctl1"): 9}
+    assert step(HEAL, view) == Go()
+    # It takes no newer commit along: what runs is put right before.
+    waits(step(CHANGE, view), Reason.WaitsForWave)
+    assert not writes(step(replace(CHANGE, settled=True), view)).puts
+
+
+@pytest.mark.parametrize(
+    ("own", "goes"),
+    [
+        (CHANGE, False),
+        (replace(CHANGE, changes=False, budgets=frozenset()), True),
+        (replace(CHANGE, is_new=True), True),
+        (replace(CHANGE, held=PERMIT), True),
+        (replace(CHANGE, held=replace(PERMIT, commit=OLD)), False),
+        (replace(CHANGE, held=replace(PERMIT, places=("budget/wave/0",))), False),
+    ],
+)
+def test_without_etcd_nothing_is_granted_but_what_is_held(own: Own, goes: bool) -> None:
+    found = step(own, None)
+    assert found == Go() if goes else waits(found, Reason.EtcdUnavailable)
+
+
+def test_healing_without_etcd() -> None:
+    waits(decide.heal(HEAL, None, SITE), Reason.EtcdUnavailable)
+    assert decide.heal(replace(HEAL, held=PERMIT), None, SITE) == Go()
+    assert decide.heal(replace(HEAL, budgets=frozenset()), None, SITE) == Go()
+
+
+# --- 13: the holder of the address -------------------------------------------------------------------------------------
+
+ADDRESS = replace(
+    SITE, budgets={**SITE.budgets, "address": Budget("address", 1, ("ctl1", "ctl2", "ctl3"), address_last=True)}
+)
+
+
+def test_the_holder_of_the_address_goes_when_the_others_are_proved() -> None:
+    own = replace(CHANGE, holds_address=True)
+    view = replace(WAITING, present=frozenset({"ctl1", "ctl2", "ctl3"}), proved_hosts=frozenset({"ctl3"}))
+    assert "ctl2 first" in waits(step(own, view, rollout=ADDRESS), Reason.WaitsForWave)
+    # and the order of the wave does not make the others wait for it
+    assert claimed(step(replace(CHANGE, host="ctl2"), view, rollout=ADDRESS))
+    assert claimed(step(own, replace(view, proved_hosts=frozenset({"ctl2", "ctl3"})), rollout=ADDRESS))
+    assert claimed(step(replace(own, holds_address=False), view, rollout=ADDRESS))
+
+
+def test_as_a_canary_it_waits_for_nobody_of_a_later_wave() -> None:
+    own = replace(CHANGE, host="ctl3", holds_address=True)
+    view = replace(WAITING, roll=Roll(NEW), present=frozenset({"ctl1", "ctl2", "ctl3"}))
+    assert claimed(step(own, view, rollout=ADDRESS))
+
+
+# --- 17: hosts that are new ---------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_is_made_anew_waits_for_nobody_and_is_proved_or_halts() -> None:
+    own = replace(CHANGE, is_new=True, budgets=frozenset())
+    full = replace(WAITING, roll=Roll(NEW), places={WAVE: {0: Place("cmp1")}})
+    assert step(own, full) == Go()
+    assert writes(step(replace(own, changes=False, settled=True), full)).puts == {proof_key(NEW, 1, "ctl1"): {}}
+    assert writes(step(replace(own, failed="no"), full)).puts[ROLL].halt
+    assert step(own, replace(full, roll=Roll(OLD)), Kin.NEWER) == Go()
+
+
+# --- lent hosts, and hosts that try a testing branch ----------------------------------------------------------------------
+
+
+def test_a_host_is_lent_under_its_budgets_and_changes_nothing_meanwhile() -> None:
+    permit = claimed(decide.lend(CHANGE, WAITING, SITE, "new disk"))
+    assert permit.lent == "new disk" and permit.places == (place_key("galera", 0),)
+    places = writes(decide.lend(CHANGE, WAITING, SITE, "new disk")).puts
+    assert places[place_key("galera", 0)] == {"host": "ctl1", "lent": True}
+    waits(decide.lend(CHANGE, replace(WAITING, places={"galera": {0: Place("ctl2")}}), SITE, ""), Reason.WaitsForBudget)
+    waits(decide.lend(replace(CHANGE, ready={"galera": False}), WAITING, SITE, ""), Reason.WaitsForBudget)
+    waits(decide.lend(CHANGE, HOLDING, SITE, ""), Reason.WaitsForBudget)
+    lent = replace(HOLDING, permit=permit)
+    assert decide.lend(CHANGE, lent, SITE, "again") == Go()
+    assert "new disk" in waits(step(CHANGE, lent), Reason.WaitsForBudget)
+    assert step(replace(HEAL, settled=True), lent) == Go(), "it is given back by hand"
+
+
+def test_a_host_that_tries_its_testing_branch_is_excused_and_keeps_to_the_budgets() -> None:
+    own = replace(CHANGE, apart=True)
+    found = writes(step(own, WAITING))
+    assert found.puts.keys() == {excuse_key(NEW, "ctl1")} and found.compares == {ROLL: 7}
+    excused = replace(WAITING, excused=frozenset({"ctl1"}))
+    assert claimed(step(own, excused)).heals
+    waits(step(own, replace(excused, places={"galera": {0: Place("ctl2")}})), Reason.WaitsForBudget)
+    heals = replace(HOLDING, permit=replace(PERMIT, heals=True), excused=frozenset({"ctl1"}))
+    assert not writes(step(replace(own, settled=True), heals)).puts
+    waits(step(own, None), Reason.EtcdUnavailable)

@@ -1,0 +1,255 @@
+"""A store and hosts for tests: the store is as strict as etcd, hosts run the real decisions and lose what a killed process loses.
+
+Beside the store it is kept what each host really did: whom it has stopped and not seen well since. Budgets are held against that.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.rollout import decide, together
+from reconciler.rollout.decide import Go, Kin, Own, Write
+from reconciler.rollout.policy import WAVE, Rollout
+from reconciler.rollout.records import (
+    ROLL,
+    Permit,
+    Place,
+    Roll,
+    Transaction,
+    View,
+    excuse_key,
+    permit_key,
+    presence_key,
+    proof_key,
+)
+
+
+class Store:
+    """Keys with revisions; a transaction is atomic. `down`: nobody is answered."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.keys: dict[str, tuple[Any, int]] = {}
+        self.down = False
+
+    def try_(self, wanted: Transaction) -> bool:
+        """Carry it out when everything compares equal. Raises ConnectionError."""
+        if self.down:
+            raise ConnectionError
+        if any(self.keys.get(key, (None, 0))[1] != revision for key, revision in wanted.compares.items()):
+            return False
+        self.revision += 1
+        for key, value in wanted.puts.items():
+            self.keys[key] = (value, self.revision)
+        below = [key for prefix in wanted.delete_below for key in self.keys if key.startswith(prefix)]
+        for key in (*wanted.deletes, *below):
+            self.keys.pop(key, None)
+        return True
+
+    def put(self, key: str, value: Any) -> None:
+        self.try_(Transaction({}, {key: value}))
+
+    def names(self, below: str) -> list[str]:
+        return [key.removeprefix(below) for key in self.keys if key.startswith(below)]
+
+    def view(self, host: str, rollout: Rollout, budgets: Iterable[str]) -> View:
+        """What a host reads in one pass. Raises ConnectionError."""
+        if self.down:
+            raise ConnectionError
+        roll, roll_revision = self.keys.get(ROLL, (None, 0))
+        permit, permit_revision = self.keys.get(permit_key(host), (None, 0))
+        found = View(roll, roll_revision, permit, permit_revision, present=frozenset(self.names("present/")))
+        found = replace(found, places={budget: self._places(budget) for budget in budgets})
+        if roll is None:
+            return found
+        own_wave = rollout.wave_of(host)
+        here = frozenset(self.names(f"proof/{roll.commit}/{roll.opened}/"))
+        waves = range(len(rollout.waves))
+        return replace(
+            found,
+            is_proved=own_wave is not None and proof_key(roll.commit, own_wave, host) in self.keys,
+            proved=len(here),
+            missing=frozenset(rollout.waves[roll.opened].hosts) - here if roll.opened in waves else None,
+            excused=frozenset(self.names(excuse_key(roll.commit, ""))),
+            proved_hosts=frozenset(name.partition("/")[2] for name in self.names(f"proof/{roll.commit}/")),
+        )
+
+    def _places(self, budget: str) -> dict[int, Place]:
+        found = {int(number): self.keys[f"budget/{budget}/{number}"] for number in self.names(f"budget/{budget}/")}
+        return {n: Place(value["host"], revision, value.get("lent", False)) for n, (value, revision) in found.items()}
+
+
+@dataclass
+class Host:
+    """One host of a modelled fleet. `running`: the commit it converged to; `begun`: one that it is changing to.
+
+    What a killed process forgets is set back in `kill`; what is on its disk (`accepted`, `running`, `begun`, `remembered`) stays.
+    `stopped`: budgets whose member it has stopped and not seen well since. `baking`: passes until it is proved to stay well.
+    """
+
+    name: str
+    accepted: str = ""
+    running: str = ""
+    begun: str = ""
+    broken: bool = False  # the last apply failed
+    sick: str = ""  # the budget whose member has to be restarted to be well
+    baking: int = 0
+    up: bool = True
+    stopped: frozenset[str] = frozenset()
+    remembered: Permit | None = None
+    seen: together.Seen = field(default_factory=dict)
+
+    def kill(self) -> None:
+        self.seen = {}
+        self.baking = min(self.baking, 1)
+
+
+class Fleet:
+    """Commits are numbers in order; `bad` ones become healthy nowhere. `touches`: of each, the budgets whose members it stops; None: it
+    changes nothing anywhere."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+        self.store = Store()
+        self.hosts = {name: Host(name) for wave in rollout.waves for name in wave.hosts}
+        self.commits: list[str] = []
+        self.bad: set[str] = set()
+        self.touches: dict[str, frozenset[str] | None] = {}
+        self.not_ready: set[str] = set()  # budgets
+        self.now = 0.0
+        self.started: list[tuple[str, str]] = []  # (commit, host), when a host begins a change
+        self.healed: list[str] = []
+
+    def push(self, *, bad: bool = False, touches: Iterable[str] | None = ()) -> str:
+        commit = f"{len(self.commits):040x}"
+        self.commits.append(commit)
+        self.touches[commit] = None if touches is None else frozenset(touches)
+        if bad and touches is not None:
+            self.bad.add(commit)
+        return commit
+
+    def kin(self, rolled: str | None, accepted: str) -> Kin:
+        if rolled == accepted:
+            return Kin.SAME
+        order = self.commits
+        return Kin.ANCESTOR if rolled is None or order.index(rolled) < order.index(accepted) else Kin.NEWER
+
+    def budgets(self, host: Host) -> frozenset[str]:
+        return frozenset(name for name, budget in self.rollout.budgets.items() if host.name in budget.members)
+
+    def between(self, host: Host) -> list[frozenset[str]]:
+        """What the commits between what runs and what is accepted stop; a commit that changes nothing is left out."""
+        if not host.running:
+            return [frozenset(self.rollout.budgets)]
+        first, second = sorted((self.commits.index(host.running), self.commits.index(host.accepted)))
+        found = [self.touches[commit] for commit in self.commits[first + 1 : second + 1]]
+        return [touched for touched in found if touched is not None]
+
+    def own(self, host: Host) -> Own:
+        """What a host knows of itself when it asks about its commit."""
+        touched = frozenset[str]().union(*self.between(host)) & self.budgets(host)
+        changes = bool(self.between(host)) or bool(host.begun)
+        if host.begun:
+            touched |= host.stopped
+        failed = host.broken and host.begun == host.accepted
+        asked = touched | (host.remembered.budgets - {WAVE} if host.remembered else frozenset())
+        return Own(
+            host.name,
+            host.accepted,
+            f"installation of {host.name}",
+            changes=changes,
+            budgets=touched if host.running else frozenset(),
+            ready={name: name not in self.not_ready for name in asked},
+            begun=bool(host.begun),
+            failed="it did not become healthy" if failed else "",
+            settled=not (host.broken or host.sick or host.begun or host.baking) and not asked & self.not_ready,
+            held=host.remembered,
+            is_new=not host.running,
+        )
+
+    def pass_(self, host: Host, *, lose: bool = False) -> object:
+        """One pass: fetch, read, decide, and do it. `lose`: the answer to what it writes is lost. Returns the step."""
+        if not host.up:
+            return None
+        step, view, own = self.look(host)
+        self.do(host, step, view, own, lose=lose)
+        return step
+
+    def look(self, host: Host) -> tuple[decide.Step, View | None, Own]:
+        """Fetch, read and decide: about the commit, and where that waits or changes nothing, about what is sick."""
+        host.accepted = self.commits[-1]
+        host.baking = max(0, host.baking - 1)
+        if not (host.baking or host.broken or host.sick or host.begun):
+            host.stopped = frozenset()
+        view: View | None
+        try:
+            self.store.put(presence_key(host.name), {})
+            view = self.store.view(host.name, self.rollout, {WAVE, *self.budgets(host)})
+            host.remembered = view.permit
+        except ConnectionError:
+            view = None
+        own = self.own(host)
+        rolled = view.roll.commit if view and view.roll else None
+        step = decide.step(own, view, self.kin(rolled, host.accepted), self.rollout)
+        may_heal = host.sick and not host.begun and not (isinstance(step, Go) and own.changes)
+        if may_heal and not isinstance(step, Write):
+            own = replace(own, changes=False, budgets=frozenset({host.sick}), settled=False)
+            own = replace(own, ready={name: name not in self.not_ready for name in own.budgets})
+            step = decide.heal(own, view, self.rollout)
+        return step, view, own
+
+    def do(self, host: Host, step: decide.Step, view: View | None, own: Own, *, lose: bool = False) -> None:
+        """Carry out what was decided, however long ago that was."""
+        with suppress(ConnectionError):
+            if isinstance(step, Write):
+                self.store.try_(step.transaction)
+            elif isinstance(step, Go):
+                self.act(host, own, view)
+            if view and not lose:
+                self.for_all(host, view)
+
+    def for_all(self, host: Host, view: View) -> None:
+        host.seen = together.note(view, host.seen, self.now)
+        if view.roll and view.roll.commit == host.accepted:
+            wanted = together.chore(view, host.seen, self.now, self.rollout)
+            if wanted:
+                self.store.try_(wanted)
+
+    def act(self, host: Host, own: Own, view: View | None) -> None:
+        """Carry the plan out: what it stops is stopped now."""
+        if own.changes and host.begun != host.accepted:
+            if host.running:
+                assert view is None or view.roll is None or not view.roll.halt, f"{host.name} begins after a halt"
+                assert view is not None or host.begun, f"{host.name} begins what nobody granted"
+            self.started.append((host.accepted, host.name))
+        if own.changes and not (host.broken and host.begun == host.accepted):
+            self._change(host, own)
+        elif host.sick and host.sick in own.budgets:
+            host.stopped |= {host.sick}
+            self.healed.append(host.name)
+            host.sick, host.baking = "", 2
+
+    def _change(self, host: Host, own: Own) -> None:
+        host.stopped |= own.budgets
+        host.begun, host.broken = host.accepted, host.accepted in self.bad
+        if not host.broken:
+            host.running, host.begun, host.baking = host.accepted, "", 2
+            host.sick = "" if host.sick in own.budgets else host.sick
+
+    def stopped(self, budget: str) -> list[str]:
+        """Hosts that have stopped their member and not seen it well since."""
+        return [host.name for host in self.hosts.values() if budget in host.stopped]
+
+    def taken(self, budget: str) -> int:
+        """Places of a budget that are taken in the store."""
+        return len(self.store.names(f"budget/{budget}/"))
+
+    def proved(self) -> set[str]:
+        assert self.roll
+        return {name.partition("/")[2] for name in self.store.names(f"proof/{self.roll.commit}/")}
+
+    @property
+    def roll(self) -> Roll | None:
+        found = self.store.keys.get(ROLL)
+        return found[0] if found else None
