@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from reconciler.catalogue import standard
-from reconciler.catalogue.types import Variable
+from reconciler.catalogue.types import COMMON, Variable
 from reconciler.document.grammar import suggest
 from reconciler.document.keywords import is_expression, is_one_expression
 from reconciler.document.yaml import Document, Path, origin
@@ -22,17 +22,25 @@ _SECTIONS: Final = ("containers", "jobs")
 
 
 def expand(
-    document: Document, service: str, declared: Mapping[str, Variable], problems: list[Problem]
+    document: Document,
+    service: str,
+    declared: Mapping[str, Variable],
+    problems: list[Problem],
+    common: Mapping[str, Any],
 ) -> tuple[Document, dict[str, Variable]]:
-    """The document without `files:` and `defaults:`, and all variables: `declared` ones and those of Kolla's containers."""
+    """The document without `files:` and `defaults:`, and all variables: `declared` ones and those of Kolla's containers.
+
+    `common` are the files that every service can name, beside its own.
+    """
     if not isinstance(document.data, dict):
         return document, dict(declared)
-    work = _Expansion(document, problems)
+    work = _Expansion(document, problems, common)
     data = {key: value for key, value in document.data.items() if key not in _SHARED}
     for section in _SECTIONS:
         if isinstance(data.get(section), dict):
             data[section] = {name: work.entry(section, name, entry) for name, entry in data[section].items()}
-    work.check_used()
+    if service != COMMON:
+        work.check_used()
     made = Document.moved(document, data, work.moves)
     variables = dict(declared)
     if isinstance(data.get("containers"), dict):
@@ -42,9 +50,10 @@ def expand(
 
 
 class _Expansion:
-    def __init__(self, document: Document, problems: list[Problem]) -> None:
+    def __init__(self, document: Document, problems: list[Problem], common: Mapping[str, Any]) -> None:
         self.document = document
         self.problems = problems
+        self._common = common
         self.moves: dict[Path, Path] = {}  # where something is → where it was written
         self._shared = _mapping(document.data, "files")
         self._defaults = _mapping(document.data, "defaults")
@@ -65,13 +74,16 @@ class _Expansion:
             result["files"] = [self._file(item, (*where, index)) for index, item in enumerate(result["files"])]
         return result
 
-    def _merged(self, defaults: Mapping[str, Any], source: Path, own: Mapping[str, Any], here: Path) -> dict[str, Any]:
+    def _merged(
+        self, defaults: Mapping[str, Any], source: Path | None, own: Mapping[str, Any], here: Path
+    ) -> dict[str, Any]:
+        """`own` over `defaults`, which were written at `source`; without one in another document, so that `here` is their place."""
         result = dict(own)
         for key, value in defaults.items():
             if key not in own:
                 result[key] = value
-                self.moves[(*here, key)] = (*source, key)
-            elif key in _ADDING:
+                self.moves[(*here, key)] = (*source, key) if source else self._written(here)
+            elif source and key in _ADDING:
                 result[key] = self._sum(value, (*source, key), own[key], (*here, key))
         return result
 
@@ -101,14 +113,17 @@ class _Expansion:
         if isinstance(word, str):
             if is_expression(word):
                 return {"name": word}  # which the grammar refuses
-            if word not in self._shared:
+            if word not in self._shared and word not in self._common:
                 place = self.document.place(self._written(written))
-                hint = suggest(word, self._shared) or "write it under files:"
+                hint = suggest(word, {**self._shared, **self._common}) or "write it under files:"
                 self.problems.append(place.problem(f"the service has no file {word!r} to share", hint))
                 return {"name": word, "optional": True}
             self._used.add(word)
-            shared = _mapping(self._shared, word)
-            result = {"name": word, **self._merged(shared, ("files", word), own, here)}
+            if word in self._shared:
+                shared, source = _mapping(self._shared, word), ("files", word)
+            else:
+                shared, source = _mapping(self._common, word), None
+            result = {"name": word, **self._merged(shared, source, own, here)}
         elif "name" not in own:
             self.problems.append(self.document.place(self._written(here)).problem("is missing 'name'"))
         return self._merged(_mapping(self._defaults, "files"), ("defaults", "files"), result, here)

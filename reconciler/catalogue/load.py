@@ -8,7 +8,7 @@ from typing import Any, Final
 from reconciler import data
 from reconciler.catalogue.expand import expand
 from reconciler.catalogue.references import check_references
-from reconciler.catalogue.types import Catalogue, Origin, Service, Variable
+from reconciler.catalogue.types import COMMON, Catalogue, Origin, Service, Variable
 from reconciler.document import yaml
 from reconciler.document.content import check as check_text
 from reconciler.document.grammar import Grammar, normalise, suggest
@@ -56,8 +56,17 @@ def merge(shipped: Catalogue, own: Catalogue) -> Catalogue:
     return _finish(combine(shipped, own, problems), problems)
 
 
-def read(files: Mapping[str, bytes], origin: Origin, problems: list[Problem], trusted: bool = False) -> Catalogue:
-    """As `load`, but adds to `problems` and gives what can be used all the same."""
+def read(
+    files: Mapping[str, bytes],
+    origin: Origin,
+    problems: list[Problem],
+    trusted: bool = False,
+    shipped: Catalogue | None = None,
+) -> Catalogue:
+    """As `load`, but adds to `problems` and gives what can be used all the same.
+
+    A site's own services can name the files that `common` of the catalogue `shipped` has for all.
+    """
     folders: dict[str, dict[str, bytes]] = {}
     for path in sorted(files):
         name, slash, rest = path.partition("/")
@@ -70,7 +79,11 @@ def read(files: Mapping[str, bytes], origin: Origin, problems: list[Problem], tr
     if len(folders) > MAX_SERVICES:
         place = _place(origin, "").problem(f"has {len(folders)} services; {MAX_SERVICES} are the limit", "remove some")
         raise SiteInvalid([place])
-    services = {name: _service(name, content, origin, problems, trusted) for name, content in folders.items()}
+    services: dict[str, Service] = dict(shipped.services) if shipped else {}
+    for name in sorted(folders, key=lambda name: (name != COMMON, name)):
+        common = services[COMMON].shared if COMMON in services else {}
+        services[name] = _service(name, folders[name], origin, problems, trusted, common)
+    services = {name: services[name] for name in folders}
     catalogue = Catalogue(services, _join(services.values(), problems))
     if origin == "catalogue":
         problems += check_references(catalogue, services)
@@ -119,7 +132,14 @@ def _place(origin: Origin, path: str) -> Place:
     return Place(f"{PREFIX[origin]}/{path}")
 
 
-def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem], trusted: bool) -> Service:
+def _service(
+    name: str,
+    files: Mapping[str, bytes],
+    origin: Origin,
+    problems: list[Problem],
+    trusted: bool,
+    common: Mapping[str, Any],
+) -> Service:
     if not NAME.fullmatch(name):
         hint = "lower-case letters, digits, - and _"
         problems.append(_place(origin, name).problem(f"{name!r} is not a name for a service", hint))
@@ -141,8 +161,10 @@ def _service(name: str, files: Mapping[str, bytes], origin: Origin, problems: li
             except SiteInvalid as error:
                 problems += error.problems
     declared = _variables(name, documents["variables"], problems, trusted)
-    document, variables = expand(documents["service"], name, declared, problems)
-    return Service(name, document, variables, templates, origin)
+    document, variables = expand(documents["service"], name, declared, problems, common)
+    content = documents["service"].data
+    shared = content.get("files") if isinstance(content, dict) else None
+    return Service(name, document, variables, templates, origin, shared if isinstance(shared, dict) else {})
 
 
 def _check_files(name: str, files: Mapping[str, bytes], origin: Origin, problems: list[Problem]) -> None:

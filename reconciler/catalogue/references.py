@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.catalogue.types import Catalogue, Service
+from reconciler.catalogue.types import COMMON, Catalogue, Service
 from reconciler.document.grammar import suggest
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Path, Place
@@ -21,7 +21,6 @@ _UNIQUE: Final = {
     "collects": "collection",
 }
 _GROUPED: Final = ("containers", "frontends", "scrape", "logs", "checks")
-_COMMON: Final = "common"
 _INCLUDED: Final = re.compile(r"""['"]([^'"\n]+)['"]""")
 
 
@@ -62,7 +61,7 @@ class _World:
     def of(cls, catalogue: Catalogue) -> "_World":
         services = catalogue.services.values()
         groups = catalogue.groups()
-        common = catalogue.services.get(_COMMON)
+        common = catalogue.services.get(COMMON)
         return cls(
             frozenset(name for service in services for name in service.section("containers")),
             frozenset(name for service in services for name in service.section("jobs")),
@@ -310,7 +309,7 @@ def _templates(service: Service, world: _World) -> list[Problem]:
         used.add(name)
         if not is_expression(name) and name not in world.common and name not in service.templates:
             problems.append(_unknown(service, path, "template", name, {*service.templates, *world.common}))
-    if service.name == _COMMON:
+    if service.name == COMMON:
         used |= world.named
     if any(map(is_expression, used)):
         return problems

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 
 Origin = Literal["catalogue", "site"]
+COMMON: Final = "common"  # the service whose files and templates every other one can name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,17 @@ class OverridePattern:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service folder. `document` is service.yml, raw and unevaluated; `templates` is file name → text."""
+    """One service folder. `document` is service.yml, raw and unevaluated; `templates` is file name → text.
+
+    `shared` is its `files:`, which are in the containers of `document` already; those of `common` are there for every service.
+    """
 
     name: str
     document: Document
     variables: Mapping[str, Variable]
     templates: Mapping[str, str]
     origin: Origin
+    shared: Mapping[str, Any] = field(default_factory=dict)
 
     def section(self, name: str) -> Mapping[str, Any]:
         """A mapping of service.yml (`containers`, `jobs` …); empty when it is absent."""

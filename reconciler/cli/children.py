@@ -223,7 +223,9 @@ def _catalogue(content: Content) -> Catalogue:
 
     problems: list[errors.Problem] = []
     own = {path.removeprefix("services/"): data for path, data in content.items() if path.startswith("services/")}
-    whole = combine(prepare.shipped(), read_services(own, "site", problems), problems) if own else prepare.shipped()
+    whole = prepare.shipped()
+    if own:
+        whole = combine(whole, read_services(own, "site", problems, shipped=whole), problems)
     if any(problem.severity == "error" for problem in problems):
         raise errors.SiteInvalid(problems)
     return whole

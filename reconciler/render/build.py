@@ -275,6 +275,8 @@ class _Builder:
     def _take(self, made: list[File], fields: Fields) -> None:
         for file in made:
             path = file.path
+            if self.taken.get(path) == file:
+                continue  # the same for another place in the container
             if path in self.taken:
                 other = self.taken[path].container
                 fields.problem(None, f"the file {path} is also made for {other}", "give one another name")

@@ -14,6 +14,7 @@ import jinja2
 
 from reconciler.catalogue import Service
 from reconciler.catalogue.load import PREFIX
+from reconciler.catalogue.types import COMMON
 from reconciler.document.content import text as text_of
 from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.keywords import is_expression
@@ -25,7 +26,6 @@ from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
 
-COMMON: Final = "common"  # the service whose templates every other one finds, too
 _MAX_DEPTH: Final = 50
 _ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from reconciler.catalogue.load import PREFIX
+from reconciler.catalogue.types import COMMON
 from reconciler.document.content import text as text_of
 from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
@@ -15,7 +16,7 @@ from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
 from reconciler.render import formats, merge, paths, syntax, tokens
 from reconciler.render.ansible import to_json
 from reconciler.render.containers import CONFIG_FILES, is_below
-from reconciler.render.evaluate import COMMON, Scope, render_text
+from reconciler.render.evaluate import Scope, render_text
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
 from reconciler.render.repeat import MAX_ITEMS

@@ -64,7 +64,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
 
 def _catalogue(files: Mapping[str, bytes], shipped: Catalogue, problems: list[Problem]) -> Catalogue:
     """The catalogue with the site's own services, as far as those can be read."""
-    return combine(shipped, read(files, "site", problems), problems) if files else shipped
+    return combine(shipped, read(files, "site", problems, shipped=shipped), problems) if files else shipped
 
 
 def _documents(files: Mapping[str, bytes], problems: list[Problem]) -> dict[str, Document]:

@@ -6,7 +6,8 @@ import pytest
 
 from reconciler import catalogue
 from reconciler.catalogue import Service
-from reconciler.errors import SiteInvalid
+from reconciler.catalogue.load import read
+from reconciler.errors import Problem, SiteInvalid
 
 
 def loaded(body: str, variables: str = "", **templates: str) -> catalogue.Catalogue:
@@ -225,6 +226,25 @@ def test_what_was_shared_has_the_place_where_it_was_written() -> None:
     assert line("containers", "nova_api", "environment", "A").startswith("environment: {A")
     assert line("containers", "nova_api", "environment", "B") == 'environment: {B: "2"}'
     assert line("jobs", "sync", "timeout").startswith("jobs: {container")
+
+
+def test_every_service_can_name_a_file_of_common() -> None:
+    files = {
+        "common/service.yml": "description: Shared\nfiles:\n  ca: {content: c, destination: /ca, perm: '0644'}\n",
+        "nova/service.yml": "description: Compute\ndefaults: {files: {owner: nova}}\n"
+        "containers: {nova_api: {files: [ca, {use: ca, name: other}]}}\n",
+    }
+    made = catalogue.load({path: text.encode() for path, text in files.items()}, "catalogue")
+    file = {"content": "c", "destination": "/ca", "perm": "0644", "owner": "nova"}
+    service = made.services["nova"]
+    assert service.section("containers")["nova_api"]["files"] == [{"name": "ca", **file}, {"name": "other", **file}]
+    assert service.document.place(("containers", "nova_api", "files", 1, "perm")).line == 3
+    own = {"shop/service.yml": b"description: Shop\ncontainers: {shop: {files: [ca]}}\n"}
+    problems: list[Problem] = []
+    site = read(own, "site", problems, shipped=made)
+    assert not problems
+    assert site.services["shop"].section("containers")["shop"]["files"][0]["destination"] == "/ca"
+    assert "nova" not in site.services
 
 
 def test_a_problem_of_a_shared_file_is_told_once() -> None:

@@ -73,6 +73,8 @@ class _Converter:
         for path, content in self._given.files():  # type: ignore[assignment]
             if path.startswith("config/") and path not in files:
                 files[path] = self._override(content)  # type: ignore[arg-type]
+            elif path.startswith("certificates/") and path not in CERTIFICATES.values():
+                files[f"config/{path}"] = content  # type: ignore[assignment]
         if str(self._globals.get("enable_octavia", "no")) == "yes":
             files = {**dict.fromkeys(MISSED, b"in its place"), **files}
         return Converted(self._load(files), tuple(self._left), self._passwords)

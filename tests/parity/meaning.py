@@ -119,6 +119,10 @@ def _json(text: str) -> Keys:
     if isinstance(content, dict) and "config_files" in content:
         # kolla_set_configs takes a path with and without a slash too many for the same.
         content["command"] = " ".join(str(content.get("command", "")).split())
+        content["config_files"] = [
+            {key: value for key, value in entry.items() if (key, value) != ("optional", False)}
+            for entry in content["config_files"]
+        ]
         for entry in (*content["config_files"], *content.get("permissions", ())):
             entry.update({key: posixpath.normpath(entry[key]) for key in ("source", "dest", "path") if key in entry})
     return dict(_flat(content, ""))
@@ -215,7 +219,7 @@ def _walk(members: list[Any], path: str, found: _Keys) -> None:
     seen: dict[str, int] = {}
     for word, rest in members:
         if isinstance(rest, str):
-            found.add(f"{path}{word}", rest)
+            found.add(f"{path}{word}", rest.lower() if rest.lower() in ("on", "off") else rest)
             continue
         direct = {key: value for key, value in rest if isinstance(value, str)}
         about = next((direct[key] for key in ("@id", "tag", "path", "@label", "ServerName") if key in direct), "")

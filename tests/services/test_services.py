@@ -248,9 +248,11 @@ def test_scripts_are_valid_shell(case: str, host: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_readme_names_every_override(service: str) -> None:
+    """Those of files that all services share are in the page of `common`."""
     text = (golden.SHIPPED / service / "README.md").read_text()
     content: Any = shipped().services[service].section("containers")
-    for container in content.values():
-        for file in container.get("files", []):
-            for pattern in file.get("overrides", []):
-                assert f"`{pattern}`" in text, pattern
+    common = [file.get("overrides", []) for file in shipped().services["common"].shared.values()]
+    files = [file.get("overrides", []) for container in content.values() for file in container.get("files", [])]
+    for patterns in common if service == "common" else [patterns for patterns in files if patterns not in common]:
+        for pattern in patterns:
+            assert f"`{pattern}`" in text, pattern

@@ -75,6 +75,11 @@ def text(values: Mapping[str, Any], recipients: Sequence[str] = ()) -> str:
     return yaml.safe_dump(whole, sort_keys=False, width=2**30)
 
 
+def whole(seed: str) -> str:
+    """A file that is encrypted as a whole, whatever it holds."""
+    return json.dumps({"data": cipher(seed), "sops": metadata()})
+
+
 def fill(files: str) -> str:
     """`ENC[seed]` written out as a ciphertext, and `sops: {}` as metadata: for texts that people read."""
     whole = re.sub(r"(?m)^sops: \{\}$", lambda _: f"sops: {json.dumps(metadata())}", files)

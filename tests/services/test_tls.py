@@ -1,0 +1,66 @@
+"""TLS behind the load balancer: whose certificate a service shows, and who sees its private key."""
+
+import pytest
+
+from reconciler.errors import SiteInvalid
+from reconciler.model import Desired
+from reconciler.render import render
+from reconciler.render.tokens import SecretRef
+from tests.services import golden
+from tests.support import sealed
+
+SITE = golden.HERE / "one_node" / "site"
+GLOBALS = 'kolla_enable_tls_backend: "yes"\nenable_proxysql: "yes"\nkolla_copy_ca_into_containers: "yes"\n'
+KEYS = ("backend", "keystone")
+FILES = {
+    "config/certificates/ca/root.crt": b"the authority\n",
+    "config/certificates/backend-cert.pem": b"of all\n",
+    "config/certificates/keystone-cert.pem": b"of keystone\n",
+    "config/certificates/aio/glance-cert.pem": b"of glance here\n",
+    **{f"config/certificates/{name}-key.pem": sealed.whole(name).encode() for name in KEYS},
+}
+
+
+def desired(files: dict[str, bytes]) -> Desired:
+    said = (SITE / "globals.yml").read_text().replace('enable_proxysql: "no"\n', "") + GLOBALS
+    return render(golden.load(SITE, {"globals.yml": said.encode(), **files}), "aio", "0" * 40)
+
+
+def test_the_first_certificate_that_is_found_counts() -> None:
+    files = {file.path: file.content for file in desired(FILES).files}
+    assert files["keystone/keystone-cert.pem"] == "of keystone\n"
+    assert files["mariadb/mariadb-cert.pem"] == files["proxysql/mariadb-cert.pem"] == "of all\n"
+    assert files["glance-tls-proxy/glance-cert-and-key.pem"].startswith("of glance here\n")
+    on_the_host = {**FILES, "config/certificates/aio-cert.pem": b"of the host\n"}
+    files = {file.path: file.content for file in desired(on_the_host).files}
+    assert files["keystone/keystone-cert.pem"] == "of the host\n"
+    assert files["glance-tls-proxy/glance-cert-and-key.pem"].startswith("of glance here\n")
+
+
+def test_a_private_key_stays_a_secret_and_goes_only_where_it_is_used() -> None:
+    made = desired(FILES)
+    running = {container.name for container in made.containers}
+    found = [file for file in made.files if file.container in running]  # a job has what its container has
+    assert {file.path for file in found if file.secrets and file.path.endswith(".pem")} == {
+        "glance-tls-proxy/glance-cert-and-key.pem",
+        "keystone/keystone-key.pem",
+        "mariadb/mariadb-key.pem",
+        "proxysql/mariadb-key.pem",
+    }
+    assert isinstance(next(file.content for file in found if file.path == "keystone/keystone-key.pem"), SecretRef)
+    assert {file.mode for file in found if file.path.endswith(("keystone-key.pem", "mariadb-key.pem"))} == {0o600}
+
+
+def test_authorities_are_in_every_container_that_speaks_to_others() -> None:
+    found = {file.path for file in desired(FILES).files}
+    assert {f"{name}/ca-certificates/root.crt" for name in ("keystone", "glance-api", "haproxy", "proxysql")} <= found
+
+
+def test_a_service_without_a_certificate_is_refused_with_the_places_where_one_may_be() -> None:
+    without = {path: content for path, content in FILES.items() if not path.endswith("backend-cert.pem")}
+    with pytest.raises(SiteInvalid) as error:
+        desired(without)
+    text = "\n".join(map(str, error.value.problems))
+    assert "mariadb-cert.pem has neither a template nor an override" in text
+    assert "config/certificates/aio/mariadb-cert.pem or config/certificates/aio-cert.pem" in text
+    assert "keystone-cert.pem" not in text.replace("certificates/keystone-cert.pem", "")
