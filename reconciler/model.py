@@ -146,19 +146,22 @@ class Registrar:
     needs: tuple[str, ...] = ()
 
 
-HostKind = Literal["sysctl", "module"]
+HostKind = Literal["sysctl", "module", "hosts", "file"]
 
 
 @dataclass(frozen=True, slots=True)
 class HostSetting:
-    """Something of the host itself, outside of every container: a kernel setting, a module. `fields` are what is compared, by the
-    name that differences have; it holds no secret."""
+    """Something of the host itself, outside of every container: a kernel setting, a module, a line of /etc/hosts, a file.
+
+    `fields` are what is compared, by the name that differences have. It holds no secret.
+    """
 
     kind: HostKind
-    name: str  # "net.ipv4.ip_forward", "br_netfilter"
+    name: str  # "net.ipv4.ip_forward", "br_netfilter", a host's name, a path
     fields: Mapping[str, str] = field(default_factory=dict)
     service: str = ""
     before: tuple[str, ...] = ()  # containers and jobs of this host that wait for it
+    devices: tuple[str, ...] = ()  # names in /dev that udev looks at again when this file of its rules changes
 
     @property
     def id(self) -> str:

@@ -171,6 +171,8 @@ class Policy:
     exact: tuple[str, ...] | None = None
     host_sysctls: tuple[str, ...] | None = None
     host_modules: tuple[str, ...] | None = None
+    host_names: bool | None = None
+    host_files: tuple[str, ...] | None = None
     config_roots: tuple[str, ...] = ("/etc/kolla",)
 
 

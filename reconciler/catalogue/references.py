@@ -289,6 +289,10 @@ def _file_templates(service: Service) -> Iterator[tuple[Path, str]]:
                 template = file.get("template") if isinstance(file, dict) else file
                 if isinstance(template, str):
                     yield (section, name, "files", index, "template"), template
+    of_host = service.section("host").get("files")
+    for index, file in enumerate(of_host if isinstance(of_host, list) else ()):
+        if isinstance(file, dict) and isinstance(template := file.get("template"), str):
+            yield ("host", "files", index, "template"), template
 
 
 def _named(service: Service) -> Iterator[tuple[Path, str]]:

@@ -180,6 +180,7 @@ def _write(path: Path, text: str, mode: int) -> bool:
 def _units(root: Path, path: Path, loaded: "Settings") -> dict[Path, str]:
     """The unit with this program's path and what these settings ask for beyond its defaults."""
     from reconciler import data
+    from reconciler.node.policy import KOLLA
     from reconciler.settings import DEFAULT_PATH, Policy, Settings
 
     unit = data.path("systemd", "reconciler.service").read_text(encoding="utf-8").replace(_PROGRAM, _program())
@@ -191,6 +192,7 @@ def _units(root: Path, path: Path, loaded: "Settings") -> dict[Path, str]:
     if loaded.state_dir != Settings.__dataclass_fields__["state_dir"].default:
         more.append(f"ReadWritePaths=-{loaded.state_dir}")
     more += _kernel(loaded.policy.host_sysctls or ())
+    more += [f"ReadWritePaths=-{name}" for name in loaded.policy.host_files or () if name not in KOLLA.host_files]
     if path != DEFAULT_PATH and root == Path("/"):
         more.append(f"Environment=RECONCILER_CONFIG={path}")
     if more:

@@ -7,9 +7,11 @@ from typing import Final
 
 from reconciler import errors
 from reconciler.host.modules import Modules
+from reconciler.host.names import Names
 from reconciler.host.place import Place
 from reconciler.host.protocol import Kind, Refused
 from reconciler.host.sysctl import Sysctl
+from reconciler.host.whole import Files
 from reconciler.model import HostKept, HostKind, HostSetting
 from reconciler.reasons import Reason
 
@@ -21,7 +23,12 @@ class Machine:
 
     def __init__(self, root: Path = Path("/")) -> None:
         place = Place(root)
-        self._kinds: Final[Mapping[HostKind, Kind]] = {"sysctl": Sysctl(place), "module": Modules(place)}
+        self._kinds: Final[Mapping[HostKind, Kind]] = {
+            "sysctl": Sysctl(place),
+            "module": Modules(place),
+            "hosts": Names(place),
+            "file": Files(place),
+        }
 
     def observe(self, settings: Iterable[HostSetting]) -> tuple[Found, Mapping[str, str]]:
         """Id → its fields as they are; and for what could not be looked at, why."""

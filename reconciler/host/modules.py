@@ -9,17 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from reconciler import errors
-from reconciler.host.place import Lines, Place
+from reconciler.host.place import Lines, Place, asked
 from reconciler.host.protocol import Refused
 from reconciler.model import HostKept, HostSetting
-from reconciler.reasons import Reason
-from reconciler.system import run
 
 BOOT: Final = "/etc/modules-load.d/reconciler.conf"
 LOADED: Final = "loaded"
-_SYSTEMD: Final = Path("/run/systemd/system")
-_SECONDS: Final = 30.0
 
 
 class Modules:
@@ -67,21 +62,11 @@ class Modules:
 
     def _load(self, name: str) -> None:
         """Raises Refused, errors.Transient (DeadlineExceeded)."""
-        words = ["modprobe", name]
-        if self._place.root != Path("/"):
-            words = ["modprobe", "--dirname", str(self._place.root), name]
-        elif _SYSTEMD.is_dir():  # the shipped unit takes away the right to load modules: the service manager has it
-            words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--", *words]
+        elsewhere = [] if self._place.root == Path("/") else ["--dirname", str(self._place.root)]
         try:
-            done = run.program(words, seconds=_SECONDS)
-        except errors.Terminal as error:
-            if error.reason != Reason.ProgramMissing:
-                raise
-            raise Refused(
-                f"cannot load {name}: this host has no {words[0]} (Debian and Ubuntu: package kmod)"
-            ) from None
-        if done.code != 0:
-            raise Refused(f"cannot load {name}: {done.message}")
+            asked(self._place, ["modprobe", *elsewhere, name])
+        except Refused as refused:
+            raise Refused(f"cannot load {name}: {refused}") from None
 
 
 def _key(line: str) -> str:

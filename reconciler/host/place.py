@@ -10,13 +10,14 @@ from typing import Final
 from reconciler import errors
 from reconciler.host.protocol import Refused
 from reconciler.reasons import Reason
-from reconciler.system import files
+from reconciler.system import files, run
 
 # What the system answers when it will answer the same the next time.
 LASTING: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.ENOSYS}
 )
 _HEADER: Final = "# Written by reconciler from the site's `host:` sections. Lines that it did not write stay.\n"
+_SYSTEMD: Final = Path("/run/systemd/system")
 _writing = Lock()  # several actions have lines in the same file
 
 
@@ -32,22 +33,56 @@ class Place:
 
     def text(self, path: str) -> str | None:
         """The content of a file; None when there is none. Raises errors.Terminal (FileUnsafe), errors.Transient (FileReadFailed)."""
+        found = self.status(path)
+        return found[0] if found else None
+
+    def status(self, path: str) -> tuple[str, os.stat_result] | None:
+        """Content and status of a file; None when there is none. Raises as `text`."""
         try:
-            content, _ = files.read_nofollow(self.root, path.lstrip("/"))
+            content, found = files.read_nofollow(self.root, path.lstrip("/"))
         except FileNotFoundError:
             return None
-        return content.decode(errors="surrogateescape")
+        return content.decode(errors="surrogateescape"), found
 
-    def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Replace or create a file of root's. Raises Refused, errors.Transient (DiskFull …), errors.Terminal (FileUnsafe)."""
+    def write(self, path: str, text: str, mode: int | None = None) -> None:
+        """Replace or create a file of root's; without a `mode` it keeps its own. Raises Refused, errors.Transient (DiskFull …),
+        errors.Terminal (FileUnsafe)."""
         relative = path.lstrip("/")
+        data = text.encode(errors="surrogateescape")
+        found = self.status(path) if mode is None else None
+        bits, uid, gid = (
+            (found[1].st_mode & files.MODES, found[1].st_uid, found[1].st_gid) if found else (mode or 0o644, 0, 0)
+        )
         try:
             folder = os.path.dirname(relative)  # noqa: PTH120 - a part of a path
             if folder and not (self.root / folder).is_dir():
                 files.make_dirs(self.root, folder, 0o755)
-            files.write_under(self.root, relative, text.encode(errors="surrogateescape"), mode=mode, uid=0, gid=0)
+            files.write_under(self.root, relative, data, mode=bits, uid=uid, gid=gid)
         except errors.Transient as error:
-            raise self._lasting(error) or error from None
+            if found is None or not self._is_mounted(error):
+                raise self._lasting(error) or error from None
+            self._write_into(path, data)
+
+    def _write_into(self, path: str, data: bytes) -> None:
+        """A file that is a mount of its own, as /etc/hosts is in a container and under the shipped unit, cannot be exchanged for another
+        one. It is a page, which a kill does not tear."""
+        try:
+            handle = os.open(self.at(path), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.pwrite(handle, data, 0)
+                os.ftruncate(handle, len(data))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            if error.errno not in LASTING:
+                raise
+            raise Refused(f"cannot change {path}: {error.strerror}") from None
+
+    @staticmethod
+    def _is_mounted(error: errors.Transient) -> bool:
+        cause = error.__context__
+        return isinstance(cause, OSError) and cause.errno in (errno.EBUSY, errno.EROFS)
 
     def remove(self, path: str) -> None:
         """Remove a file, if there is one. Raises as `write`."""
@@ -99,6 +134,24 @@ class Lines:
     def _write(self, lines: Iterable[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)
         self._place.write(self._path, text if text.startswith(_HEADER) else _HEADER + text)
+
+
+def asked(place: Place, words: list[str], seconds: float = 30.0) -> None:
+    """Have the host run a program: by its service manager where there is one, which may do what the shipped unit takes away.
+
+    Raises Refused when it fails or is not there, errors.Transient (DeadlineExceeded).
+    """
+    if place.root == Path("/") and _SYSTEMD.is_dir():
+        words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--", *words]
+    name = next(word for word in words if not word.startswith("-"))
+    try:
+        done = run.program(words, seconds=seconds)
+    except errors.Terminal as error:
+        if error.reason != Reason.ProgramMissing:
+            raise
+        raise Refused(f"this host has no {name}") from None
+    if done.code != 0:
+        raise Refused(done.message)
 
 
 def cannot_write(path: Path) -> str:

@@ -63,6 +63,12 @@ class HostPolicy:
         "kvm_amd", "kvm_intel", "macvtap", "nbd", "nf_conntrack", "nvme_fabrics", "nvme_rdma", "nvme_tcp", "openvswitch", "overlay",
         "rbd", "target_core_mod", "tap", "tun", "vfio_iommu_type1", "vfio_pci", "vhost_net", "vhost_vsock", "vxlan",
     )  # fmt: skip
+    host_names: bool = True  # lines of /etc/hosts
+    host_files: tuple[str, ...] = (
+        "/etc/modprobe.d",
+        "/etc/udev/rules.d",
+        "/usr/local/lib/kolla",
+    )  # with what is below them
     # The engine's socket and data, our own state and keys, the host's configuration. Exporters that want /, /proc or
     # /sys need the host's consent: an `exact` entry in its settings.
     forbidden: tuple[str, ...] = (
@@ -77,7 +83,8 @@ STRICT: Final = HostPolicy(
     privileged=False, pid_host=False, ipc_host=False, cgroupns_host=False, ports=False, propagation=False,
     oom_score=False, shared_paths=False, networks=("bridge", "none"), capabilities=(), security_opt=("no-new-privileges",), devices=(),
     sysctls=(), ulimits=(), log_drivers=("json-file", "local", "none"), volumes=(), binds=(), exact=(),
-    read_only=("/etc/localtime", "/etc/timezone"), host_sysctls=(), host_modules=(),
+    read_only=("/etc/localtime", "/etc/timezone"), host_sysctls=(), host_modules=(), host_names=False,
+    host_files=(),
 )  # fmt: skip
 
 
@@ -329,9 +336,25 @@ def _host_module(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
         yield _no(f"the kernel module {setting.name}", "host_modules")
 
 
+def _host_name(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
+    if not policy.host_names:
+        yield _no(f"a line of /etc/hosts for {setting.name}", "host_names")
+
+
+def _host_file(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
+    if problem := path_problem(setting.name):
+        yield f"the file {setting.name!r} of the host {problem}"
+    elif setting.name in OWN or not any(below(setting.name, allowed) for allowed in policy.host_files):
+        yield _no(f"the file {setting.name} of the host", "host_files")
+
+
+# Each has a kind of its own.
+OWN: Final = frozenset({"/etc/hosts", "/etc/sysctl.d/zz-reconciler.conf", "/etc/modules-load.d/reconciler.conf"})
 HOST_ROWS: Final[Mapping[HostKind, Callable[[HostSetting, HostPolicy], Iterator[str]]]] = {
     "sysctl": _host_sysctl,
     "module": _host_module,
+    "hosts": _host_name,
+    "file": _host_file,
 }
 
 # Options that a setting has to grant → what judges them. The table says of each other option why it needs no grant.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from reconciler.model import Action, Difference, Held, HostKept, HostSetting, Verb
 from reconciler.plan.draft import Draft
+from reconciler.plan.redact import text_diff
 from reconciler.reasons import Reason
 
 
@@ -34,7 +35,7 @@ def plan_host_resets(draft: Draft) -> None:
 
 def _setting(draft: Draft, setting: HostSetting) -> Action | None:
     found = draft.actual.host_settings.get(setting.id, {})
-    differing = draft.achievable(f"host:{setting.id}", differences(setting.fields, found))
+    differing = draft.achievable(f"host:{setting.id}", differences(setting, found))
     if not differing:
         return None
     drift = draft.unchanged(setting)
@@ -49,20 +50,36 @@ def _setting(draft: Draft, setting: HostSetting) -> Action | None:
         service=setting.service,
         drift=drift,
         differences=differing,
+        diff=_diff(draft, setting, found),
         risks=("host",),
     )
 
 
-def differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> tuple[Difference, ...]:
-    """Field by field; what is not there is `absent`."""
-    return tuple(
-        Difference(name, value, found.get(name, "absent"))
-        for name, value in wanted.items()
-        if found.get(name, "absent") != value
-    )
+def differences(setting: HostSetting, found: Mapping[str, str]) -> tuple[Difference, ...]:
+    """Field by field; what is not there is `absent`. Of a file's content only that it differs: what is there may be anything."""
+    differing = []
+    for name, wanted in setting.fields.items():
+        actual = found.get(name, "absent")
+        if actual != wanted:
+            whole = name == "content"
+            said = "different" if whole and name in found else actual
+            differing.append(Difference(name, "as rendered" if whole else wanted, said))
+    return tuple(differing)
+
+
+def _diff(draft: Draft, setting: HostSetting, found: Mapping[str, str]) -> str:
+    """Of a file that is not there, or is as this node wrote it: what somebody else wrote is shown to nobody."""
+    if setting.kind != "file":
+        return ""
+    kept, there = draft.memory.host_settings.get(setting.id), found.get("content")
+    if there is not None and not (kept and kept.setting.fields["content"] == there):
+        return ""
+    return text_diff(there or "", setting.fields["content"], setting.name.lstrip("/"))
 
 
 def _back(kept: HostKept) -> str:
     if not kept.before:
         return "there was none before"
+    if "content" in kept.before:
+        return "back to the file that was there before"
     return "back to " + ", ".join(f"{name} {value}" for name, value in kept.before.items())

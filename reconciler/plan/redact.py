@@ -35,7 +35,16 @@ def file_diff(file: File, wanted: bytes, found: bytes | None, previous: File | N
         before = found.decode(errors="replace").splitlines()
     else:
         before = _redacted(found, _harmless(file, wanted, previous), _keys(file, previous))
-    return "\n".join(cut(line, _WIDE) for line in _unified(before, file.content.splitlines(), file.path))
+    return _shown(before, file.content.splitlines(), file.path)
+
+
+def text_diff(before: str, after: str, path: str) -> str:
+    """The same of two texts that hold no secret for certain."""
+    return _shown(before.splitlines(), after.splitlines(), path)
+
+
+def _shown(before: Sequence[str], after: Sequence[str], path: str) -> str:
+    return "\n".join(cut(line, _WIDE) for line in _unified(before, after, path))
 
 
 def _unified(before: Sequence[str], after: Sequence[str], path: str) -> Iterable[str]:

@@ -371,13 +371,15 @@ class _Builder:
             def belongs(entry: Fields, parts: _Parts = parts) -> tuple[str, ...] | None:
                 return self._waiting(entry, parts)
 
-            for made in host.settings(section, parts.service.name, belongs):
+            def text(entry: Fields, parts: _Parts = parts) -> str:
+                return files.made_text(entry, self.site, parts.service.name)
+
+            for made in host.settings(section, host.Service(parts.service.name, belongs, text)):
                 first = found.setdefault(made.id, made)
-                if first.fields != made.fields:
+                if (first.fields, first.devices) != (made.fields, made.devices):
                     said = f"{first.service} asks for {made.kind} {made.name} too, and for something else"
-                    section.problem(
-                        None, f"{said}: {_words(first.fields)}, and here {_words(made.fields)}", "make them the same"
-                    )
+                    which = "" if made.kind == "file" else f": {_words(first.fields)}, and here {_words(made.fields)}"
+                    section.problem(None, f"{said}{which}", "make them the same")
                 waiting = tuple(dict.fromkeys((*first.before, *made.before)))
                 found[made.id] = dataclasses.replace(first, before=waiting)
         return tuple(sorted(found.values(), key=lambda setting: setting.id))

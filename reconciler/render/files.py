@@ -238,6 +238,16 @@ def script_of(part: Fields, site: Site, of: str) -> str:
     return ""
 
 
+def made_text(entry: Fields, site: Site, of: str) -> str:
+    """What `template`, or `content`, of a mapping makes. What cannot be rendered is a problem, and ""."""
+    try:
+        base = _base(entry, Owner("", "", of, False, (), site, ""))
+    except SiteInvalid as error:
+        entry.problems += error.problems
+        return ""
+    return base[1] if base else ""
+
+
 def _template(name: str, site: Site, of: str) -> tuple[str, str] | None:
     """(path, text) of a template of a service, or of `common`, whose templates every service has."""
     for service in (of, COMMON):

@@ -1,62 +1,138 @@
 """`host` of a service: what it needs of the host itself, outside of containers."""
 
+import ipaddress
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from reconciler.document.grammar import show
 from reconciler.model import HostKind, HostSetting
+from reconciler.render import tokens
 from reconciler.render.fields import Fields
-
-Read = Callable[[Fields, str], Mapping[str, str] | None]
 
 # A dot separates; a slash stands for a dot within a part, as in sysctl.conf: net.ipv4.conf.eth0/100.rp_filter.
 _PART: Final = r"(?!\.|/{1,2}(?:\.|\Z))[A-Za-z0-9_/@:-]+"
 _SYSCTL: Final = re.compile(rf"[a-z0-9]+(?:\.{_PART})+")
 _MODULE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*")
+_DEVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*(?:/[A-Za-z0-9][A-Za-z0-9_.:-]*)*")
+_PERM: Final = re.compile(r"0?[0-7][0-7][0145]")
 _LONGEST: Final = 1024  # characters of a value
+_LARGEST: Final = 256 << 10  # characters of a file
+_OWN_NAMES: Final = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
 
 
-def settings(
-    section: Fields, service: str, belongs: Callable[[Fields], tuple[str, ...] | None]
-) -> Iterator[HostSetting]:
-    """What a service sets on this host. `belongs` says of an entry which containers and jobs wait for it; None: it is not for
-    this host. Problems go to the entries."""
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Whose section is read. `belongs` says of an entry which containers and jobs wait for it, None: it is not for this host;
+    `text` renders the template, or the content, that an entry names."""
+
+    name: str
+    belongs: Callable[[Fields], tuple[str, ...] | None]
+    text: Callable[[Fields], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What one entry asks for."""
+
+    name: str
+    fields: Mapping[str, str]
+    devices: tuple[str, ...] = ()
+
+
+class _Wrong(Exception):
+    """(key, message, hint)"""
+
+    def __init__(self, key: str | None, message: str, hint: str = "") -> None:
+        super().__init__(key, message, hint)
+
+
+Read = Callable[[Fields, Service], _Said]
+
+
+def settings(section: Fields, service: Service) -> Iterator[HostSetting]:
+    """What a service sets on this host. Problems go to the entries."""
     for key, (kind, read) in _SECTIONS.items():
         for entry in section.each(key):
-            before = belongs(entry) if entry.flag("enabled", True) else None
-            name = entry.text("name") if before is not None else ""
-            if name and (fields := read(entry, name)):
-                yield HostSetting(kind, _spelt(kind, name), fields, service, before or ())
+            before = service.belongs(entry) if entry.flag("enabled", True) else None
+            if before is None:
+                continue
+            try:
+                said = read(entry, service)
+            except _Wrong as wrong:
+                key, message, hint = wrong.args
+                entry.problem(key if key in entry.raw else None, message, hint)
+            else:
+                yield HostSetting(kind, said.name, said.fields, service.name, before, said.devices)
 
 
-def _sysctl(entry: Fields, name: str) -> Mapping[str, str] | None:
+def _sysctl(entry: Fields, _: Service) -> _Said:
+    name = entry.text("name")
     if not _SYSCTL.fullmatch(name):
-        entry.problem(
-            "name", f"{name!r} is not the name of a kernel setting", "dots in between, as in net.ipv4.ip_forward"
-        )
-        return None
+        hint = "dots in between, as in net.ipv4.ip_forward"
+        raise _Wrong("name", f"{name!r} is not the name of a kernel setting", hint)
     value = entry.value("value")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        entry.problem("value", f"value must be a number or a text, is {show(value)}", "1 for on, 0 for off")
-        return None
+        raise _Wrong("value", f"value must be a number or a text, is {show(value)}", "1 for on, 0 for off")
     text = " ".join(str(value).split())
     if not text or len(text) > _LONGEST or not text.isprintable():
-        entry.problem("value", "the value is empty, too long or cannot be printed")
-        return None
-    return {"live": text, "boot": text}
+        raise _Wrong("value", "the value is empty, too long or cannot be printed")
+    return _Said(name, {"live": text, "boot": text})
 
 
-def _module(entry: Fields, name: str) -> Mapping[str, str] | None:
+def _module(entry: Fields, _: Service) -> _Said:
+    name = entry.text("name")
     if not _MODULE.fullmatch(name):
-        entry.problem("name", f"{name!r} is not the name of a kernel module", "letters, digits, - and _")
-        return None
-    return {"live": "loaded", "boot": "loaded"}
+        raise _Wrong("name", f"{name!r} is not the name of a kernel module", "letters, digits, - and _")
+    # The kernel writes - in the name of a module as _.
+    return _Said(name.replace("-", "_"), {"live": "loaded", "boot": "loaded"})
 
 
-def _spelt(kind: HostKind, name: str) -> str:
-    """The kernel writes - in the name of a module as _."""
-    return name.replace("-", "_") if kind == "module" else name
+def _host_name(entry: Fields, _: Service) -> _Said:
+    try:
+        address = str(ipaddress.ip_address(entry.text("address")))
+    except ValueError:
+        raise _Wrong("address", f"{entry.text('address')!r} is not an address", "as in 10.0.0.11 or fd00::11") from None
+    names = tuple(dict.fromkeys(entry.texts("names")))
+    for name in names:
+        if not _HOST_NAME.fullmatch(name) or len(name) > _LONGEST:
+            raise _Wrong("names", f"{name!r} is not the name of a host", "letters, digits, - and dots")
+        if name.lower() in _OWN_NAMES:
+            raise _Wrong("names", f"{name} is the host's own", "leave it out")
+    if not names:
+        raise _Wrong("names", "an entry of hosts has no names")
+    return _Said(names[0], {"line": " ".join((address, *names))})
 
 
-_SECTIONS: Final[Mapping[str, tuple[HostKind, Read]]] = {"modules": ("module", _module), "sysctl": ("sysctl", _sysctl)}
+def _file(entry: Fields, service: Service) -> _Said:
+    path = entry.text("path")
+    if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//") or not path.isprintable():
+        raise _Wrong("path", f"{path!r} is not an absolute path in its normal spelling")
+    if ("template" in entry) == ("content" in entry):
+        raise _Wrong(None, "a file of the host has either a template or its content")
+    text = service.text(entry)
+    if held := tokens.names(text):
+        what = (
+            f"a file of the host cannot hold the secret {', '.join(sorted(held))}: everybody on the host could read it"
+        )
+        raise _Wrong(None, what, "give it to a container, as one of its files")
+    if len(text) > _LARGEST:
+        raise _Wrong(None, f"the file has {len(text) >> 10} KiB, and {_LARGEST >> 10} are the limit")
+    mode = entry.text("perm", "0644")
+    if not _PERM.fullmatch(mode):
+        raise _Wrong("perm", f"{mode!r} is not the mode of a file", 'quoted digits such as "0644"')
+    devices = entry.texts("devices")
+    if bad := next((name for name in devices if not _DEVICE.fullmatch(name)), None):
+        raise _Wrong("devices", f"{bad!r} is not the name of a device below /dev", "as in kvm")
+    return _Said(path, {"content": text, "mode": f"{int(mode, 8):04o}"}, devices)
+
+
+_SECTIONS: Final[Mapping[str, tuple[HostKind, Read]]] = {
+    "modules": ("module", _module),
+    "sysctl": ("sysctl", _sysctl),
+    "hosts": ("hosts", _host_name),
+    "files": ("file", _file),
+}

@@ -89,7 +89,13 @@ def test_every_option_is_granted_by_a_setting_or_harmless_for_a_reason() -> None
     assert sorted(judged) == sorted(name for name, row in TABLE.items() if row.granted_by)
     assert policy.HOST_ROWS.keys() == set(get_args(HostKind)), "and every kind of setting of the host itself"
     named = {setting for row in TABLE.values() for setting in row.granted_by}
-    assert named == {field.name for field in fields(HostPolicy)} - {"forbidden", "host_sysctls", "host_modules"}
+    assert named == {field.name for field in fields(HostPolicy)} - {
+        "forbidden",
+        "host_sysctls",
+        "host_modules",
+        "host_names",
+        "host_files",
+    }
 
 
 # What asks for one thing only → the setting that grants it, and how.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.host import modules, sysctl
+from reconciler import errors
+from reconciler.host import modules, names, sysctl
 from reconciler.host.machine import Machine
 from reconciler.model import HostKept, HostSetting
 from reconciler.system import run
@@ -172,3 +173,130 @@ def test_a_link_in_the_way_is_not_followed(root: Path, tmp_path: Path) -> None:
     (root / "etc/sysctl.d").symlink_to(tmp_path)
     _, unknown = Machine(root).observe([FORWARD])
     assert "link" in unknown[FORWARD.id]
+
+
+# --- /etc/hosts ------------------------------------------------------------------------------------------------------
+
+CTL = HostSetting("hosts", "ctl1", {"line": "10.0.0.11 ctl1 ctl1.example"})
+CMP = HostSetting("hosts", "cmp1", {"line": "10.0.0.21 cmp1"})
+THEIRS = "127.0.0.1 localhost\n127.0.1.1 ctl1  # by the installer\n\n# kept\n::1 ip6-localhost\n"
+
+
+def test_names_are_in_a_block_at_the_top_and_other_lines_stay(root: Path) -> None:
+    machine, path = Machine(root), root / "etc/hosts"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(THEIRS)
+    path.chmod(0o640)
+    assert seen(machine, CTL) == {}
+    before = [kept(machine, CTL), kept(machine, CMP)]
+    machine.put(CTL)
+    machine.put(CMP)
+    assert seen(machine, CTL) == CTL.fields and seen(machine, CMP) == CMP.fields
+    assert path.read_text() == f"{names.BEGIN}\n10.0.0.11 ctl1 ctl1.example\n10.0.0.21 cmp1\n{names.END}\n{THEIRS}"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert not [p for p in path.parent.iterdir() if p.name.startswith(".")]
+    machine.put(HostSetting("hosts", "ctl1", {"line": "10.0.0.12 ctl1"}))
+    assert seen(machine, CTL) == {"line": "10.0.0.12 ctl1"}
+    for one in before:
+        machine.back(one)
+    assert path.read_text() == THEIRS
+
+
+def test_a_line_above_that_says_otherwise_is_seen_and_the_block_moves_up(root: Path) -> None:
+    machine, path = Machine(root), root / "etc/hosts"
+    machine.put(CTL)
+    path.write_text(THEIRS + path.read_text())
+    assert seen(machine, CTL) == {"line": "10.0.0.11 ctl1 ctl1.example (but line 2 says 127.0.1.1 ctl1)"}
+    machine.put(CTL)
+    assert seen(machine, CTL) == CTL.fields and path.read_text().endswith(THEIRS)
+
+
+def test_a_block_without_its_end_takes_nothing_with_it(root: Path) -> None:
+    machine, path = Machine(root), root / "etc/hosts"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{names.BEGIN}\n10.0.0.9 mine\n")
+    machine.put(CTL)
+    assert path.read_text() == f"{names.BEGIN}\n10.0.0.11 ctl1 ctl1.example\n{names.END}\n10.0.0.9 mine\n"
+
+
+def test_a_hosts_file_that_is_a_mount_is_written_into() -> None:
+    """As in a container, or under the shipped unit: it cannot be exchanged for another one."""
+    code = (
+        "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting, HostKept\n"
+        "m = Machine()\n"
+        "s = HostSetting('hosts', 'ctl1', {'line': '10.0.0.11 ctl1'})\n"
+        "assert m.put(s) == '' and m.observe([s])[0][s.id] == s.fields\n"
+        "import socket\nprint(socket.gethostbyname('ctl1'))\n"
+        "assert m.back(HostKept(s)) == ''\nprint(open('/etc/hosts').read(), end='')\n"
+    )
+    script = (
+        "mount -t tmpfs none /mnt && echo 127.0.0.1 localhost > /mnt/hosts && mount --bind /mnt/hosts /etc/hosts && "
+        'mount --bind -o ro /etc /etc && mount --bind /mnt/hosts /etc/hosts && exec "$@"'
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("10.0.0.11\n127.0.0.1 localhost\n", "")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+RULE = HostSetting("file", "/etc/udev/rules.d/99-kvm.rules", {"content": "KERNEL\n", "mode": "0644"}, devices=("kvm",))
+SCRIPT = HostSetting("file", "/usr/local/lib/kolla/x", {"content": "#!/bin/sh\n", "mode": "0755"})
+
+
+def test_a_file_is_written_told_and_goes_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools, said = tmp_path / "bin", tmp_path / "said"
+    tools.mkdir()
+    (tools / "udevadm").write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+    (tools / "udevadm").chmod(0o755)
+    monkeypatch.setattr(run, "SAFE_PATH", f"{tools}:/usr/bin:/bin")
+    machine, path = Machine(root), root / "etc/udev/rules.d/99-kvm.rules"
+    before = kept(machine, RULE)
+    assert machine.put(RULE) == "" and seen(machine, RULE) == RULE.fields
+    assert path.read_text() == "KERNEL\n" and path.stat().st_mode & 0o777 == 0o644
+    told = ["control --reload", "trigger --action=change --name-match=kvm"]
+    assert said.read_text().splitlines() == told
+    path.chmod(0o600)
+    os.chown(path, 7, 7)
+    assert seen(machine, RULE)["mode"] == "0600 7:7"
+    machine.put(RULE)
+    assert seen(machine, RULE) == RULE.fields
+    assert machine.back(before) == "" and not path.exists() and said.read_text().splitlines() == told * 3
+    assert machine.put(SCRIPT) == "" and os.access(root / "usr/local/lib/kolla/x", os.X_OK), "its folder is made"
+
+
+def test_what_was_there_before_comes_back_and_what_was_edited_stays(root: Path) -> None:
+    machine, path = Machine(root), root / "usr/local/lib/kolla/x"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"theirs \xff\n")
+    path.chmod(0o640)
+    before = kept(machine, SCRIPT)
+    machine.put(SCRIPT)
+    machine.back(before)
+    assert path.read_bytes() == b"theirs \xff\n" and path.stat().st_mode & 0o777 == 0o640
+    machine.put(SCRIPT)
+    path.write_text("edited\n")
+    assert "edited since this program wrote it, and stays" in machine.back(before)
+    assert path.read_text() == "edited\n"
+
+
+def test_without_udev_the_rule_counts_at_the_next_boot(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "SAFE_PATH", str(tmp_path))
+    machine = Machine(root)
+    assert machine.put(RULE) == "the host refuses: this host has no udevadm" and seen(machine, RULE) == RULE.fields
+
+
+def test_a_link_or_a_hard_link_in_the_way_is_not_written_through(root: Path, tmp_path: Path) -> None:
+    path = root / "usr/local/lib/kolla/x"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "secret").write_text("untouched\n")
+    path.symlink_to(tmp_path / "secret")
+    _, unknown = Machine(root).observe([SCRIPT])
+    assert "link" in unknown[SCRIPT.id]
+    with pytest.raises(errors.Terminal, match="link"):
+        Machine(root).put(SCRIPT)
+    assert (tmp_path / "secret").read_text() == "untouched\n"

@@ -45,6 +45,24 @@ def test_every_kind_is_read() -> None:
     )
 
 
+def test_names_and_files_are_read() -> None:
+    assert read(
+        "hosts: [{address: 10.0.0.11, names: [ctl1, ctl1.example.org]}]",
+        "files: [{path: /etc/udev/rules.d/99-x.rules, content: 'KERNEL==\"{{ \"kvm\" }}\"', devices: [kvm]}]",
+    ) == (
+        HostSetting(
+            "file", "/etc/udev/rules.d/99-x.rules", {"content": 'KERNEL=="kvm"', "mode": "0644"}, "app", ("app", "sync"), ("kvm",)
+        ),
+        HostSetting("hosts", "ctl1", {"line": "10.0.0.11 ctl1 ctl1.example.org"}, "app", ("app", "sync")),
+    )  # fmt: skip
+
+
+def test_a_file_may_be_a_template() -> None:
+    body = SERVICE + "      files: [{path: /usr/local/lib/kolla/x, template: x.j2, perm: '0755'}]\n"
+    (made,) = rendered(body, templates={"x.j2": "#!/bin/sh\necho {{ 1 + 1 }}\n"}).host_settings
+    assert made.fields == {"content": "#!/bin/sh\necho 2\n", "mode": "0755"}
+
+
 def test_a_list_may_be_an_expression() -> None:
     assert read("modules: \"{{ [{'name': 'ip_vs'}] + [] }}\"")[0].name == "ip_vs"
 
@@ -77,6 +95,18 @@ def test_a_service_without_containers_has_it_everywhere() -> None:
         ("sysctl: [{name: net.a, value: \"{{ true }}\"}]", "must be a number or a text"),
         ("sysctl: [{name: net.a, value: \"1\\u0007\"}]", "cannot be printed"),
         ("modules: [{name: ../evil}]", "'../evil' is not the name of a kernel module"),
+        ("hosts: [{address: nowhere, names: [x]}]", "'nowhere' is not an address"),
+        ("hosts: [{address: 10.0.0.1, names: []}]", "has no names"),
+        ("hosts: [{address: 10.0.0.1, names: [localhost]}]", "localhost is the host's own"),
+        ("hosts: [{address: 10.0.0.1, names: ['a b']}]", "'a b' is not the name of a host"),
+        ("hosts: [{address: 10.0.0.1, names: ['a#b']}]", "is not the name of a host"),
+        ("files: [{path: etc/x, content: x}]", "'etc/x' is not an absolute path"),
+        ("files: [{path: /etc/udev/rules.d/../x, content: x}]", "is not an absolute path in its normal spelling"),
+        ("files: [{path: /etc/x}]", "either a template or its content"),
+        ("files: [{path: /etc/x, template: nobody.j2}]", "unknown template 'nobody.j2'"),
+        ("files: [{path: /etc/x, content: x, perm: '4755'}]", "must be a quoted octal mode"),
+        ("files: [{path: /etc/x, content: x, devices: [../kvm]}]", "'../kvm' is not the name of a device"),
+        ("files: [{path: /etc/x, content: '{{ nobody }}'}]", "nobody"),
         ("modules: [{name: x, containers: [nobody]}]", "unknown container 'nobody'"),
         ("modules: [{name: x, group: nobody}]", "unknown group 'nobody'"),
         ("sysctl: [{name: net.a, value: 1}, {name: net.a, value: 2}]", "app asks for sysctl net.a too, and for something else: 1, and here 2"),
@@ -117,6 +147,29 @@ def test_what_would_hand_over_the_host_is_refused_with_the_name_of_its_setting(n
     said = f"the host's sysctl {name} is not allowed on this host (policy.host_sysctls in its settings)"
     assert policy.host_denied(sysctl(name, "1"), policy.KOLLA) == [said]
     assert not policy.host_denied(sysctl(name, "1"), policy.HostPolicy(host_sysctls=(name,)))
+
+
+def test_files_stay_in_their_folders() -> None:
+    def said(path: str, rules: policy.HostPolicy = policy.KOLLA) -> str:
+        return "; ".join(policy.host_denied(HostSetting("file", path, {"content": "", "mode": "0644"}), rules))
+
+    assert not said("/etc/udev/rules.d/99-kvm.rules") and not said("/usr/local/lib/kolla/x")
+    for path in (
+        "/etc/passwd",
+        "/etc/udev/rules.dx/a",
+        "/etc/cron.d/x",
+        "/root/.ssh/authorized_keys",
+        "/etc/hosts",
+        "/usr/bin/x",
+    ):
+        assert (
+            said(path) == f"the file {path} of the host is not allowed on this host (policy.host_files in its settings)"
+        )
+    assert "leads upwards" in said("/etc/udev/rules.d/../../passwd")
+    assert not said("/usr/bin/ovs-vsctl", policy.HostPolicy(host_files=("/usr/bin/ovs-vsctl",)))
+    assert said("/etc/sysctl.d/zz-reconciler.conf", policy.HostPolicy(host_files=("/etc",))), "it has a kind of its own"
+    assert policy.host_denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.STRICT)
+    assert not policy.host_denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.KOLLA)
 
 
 def test_modules_are_named_one_by_one() -> None:
@@ -177,6 +230,31 @@ def test_what_is_no_longer_wanted_goes_back_to_what_it_was() -> None:
     kept = replace(later, policy={"prune": {"mode": "report"}})
     plan = diff(kept, Actual(THERE, {}, {}, host_settings=ON), memory, Basis({}))
     assert not plan.actions and [(h.target, h.reason) for h in plan.held] == [(FORWARD.id, Reason.PruneReported)]
+
+
+RULE = HostSetting("file", "/etc/udev/rules.d/9.rules", {"content": "one\n", "mode": "0644"}, "app")
+
+
+def test_a_file_shows_what_changes_and_nothing_that_others_wrote() -> None:
+    def first(found: dict[str, str], memory: Memory | None = None) -> tuple[str, str]:
+        desired = replace(DESIRED, host_settings=(replace(RULE, fields={"content": "one\ntwo\n", "mode": "0644"}),))
+        actual = Actual(THERE, {}, {}, host_settings={RULE.id: found})
+        (action,) = diff(desired, actual, memory or Memory(), Basis({})).actions
+        return action.cause, action.diff
+
+    ours = Memory(host_settings={RULE.id: HostKept(RULE)})
+    cause, text = first(dict(RULE.fields), ours)
+    assert cause == "content different, should be as rendered" and "+two" in text and " one" in text
+    assert "+one" in first({}, ours)[1] and "+one" in first({})[1]
+    assert first({"content": "key = s3cret\n", "mode": "0600"}) == (
+        "content different, should be as rendered, mode 0600, should be 0644", "",
+    )  # fmt: skip
+    assert first({"content": "key = s3cret\n", "mode": "0644"}, ours)[1] == ""
+    back = replace(ours, host_settings={RULE.id: HostKept(RULE, {"content": "theirs", "mode": "0644"})})
+    plan = diff(
+        replace(DESIRED, host_settings=()), Actual(THERE, {}, {}, host_settings={RULE.id: RULE.fields}), back, Basis({})
+    )
+    assert [a.cause for a in plan.actions] == ["no longer part of the site; back to the file that was there before"]
 
 
 def test_what_the_host_denies_or_cannot_show_is_left_alone() -> None:
