@@ -1,0 +1,9 @@
+"""etcd, through which the hosts of a site agree: its JSON gateway (`client.py`), and what a rollout reads and writes there (`store.py`).
+
+Nothing here decides anything: `rollout/` does, from what was read.
+"""
+
+from reconciler.etcd.client import Client, Endpoint
+from reconciler.etcd.store import Store
+
+__all__ = ["Client", "Endpoint", "Store"]

@@ -1,0 +1,188 @@
+"""What a rollout reads and writes in etcd: one read a pass, one transaction for whatever was decided.
+
+Whoever can write to etcd can delay a rollout, or let all of it go at once; what they say is read as foreign text, and a value of another
+shape counts as no answer.
+"""
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from reconciler import errors
+from reconciler.codec import from_json, to_json
+from reconciler.etcd.client import Client, Found, Key, Range
+from reconciler.foreign import line
+from reconciler.reasons import Reason
+from reconciler.rollout.policy import WAVE, Rollout
+from reconciler.rollout.records import (
+    ROLL,
+    Halt,
+    Permit,
+    Place,
+    Roll,
+    Transaction,
+    View,
+    excuse_key,
+    permit_key,
+    presence_key,
+    proof_key,
+)
+
+T = TypeVar("T")
+LEASE: Final = 600  # seconds after which a silent host counts as absent
+_RENEW: Final = 200.0  # seconds after which the lease is kept alive again
+_LOOKERS: Final = 10  # of all hosts, how many look in one pass who is missing
+_BY_NAME: Final = 16  # hosts that are asked for one by one; of more, all are read
+
+
+@dataclass
+class _Presence:
+    lease: int = 0
+    renewed: float = 0.0
+
+
+class Store:
+    """The keys of one site. For one thread. Raises errors.Transient (EtcdUnavailable)."""
+
+    def __init__(self, client: Client, site: str) -> None:
+        self.client = client
+        self._prefix = f"/reconciler/{site}/"
+        self._presence = _Presence()
+        # Who looks for the missing: a few of many, or every pass of 1,000 hosts would read 1,000 names.
+        self.chance = random.random
+
+    def view(self, host: str, commit: str, rollout: Rollout, budgets: Iterable[str], waits_for: Iterable[str]) -> View:
+        """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`."""
+        names = sorted({WAVE, *budgets})
+        others = sorted(waits_for)
+        waves = range(len(rollout.waves))
+        own = rollout.wave_of(host)
+        wanted = [Range(ROLL), Range(permit_key(host)), Range(excuse_key(commit, ""), below=True, names=True)]
+        wanted += [Range(proof_key(commit, own or 0, host), names=True)]
+        wanted += [Range(f"budget/{name}/", below=True) for name in names]
+        wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in waves]
+        wanted += self._about(others, commit, rollout)
+        found = self._read(wanted)
+        roll, permit, excused, proof = found[:4]
+        places, counts = found[4 : 4 + len(names)], found[4 + len(names) : 4 + len(names) + len(waves)]
+        rest = [key.name for one in found[4 + len(names) + len(waves) :] for key in one.keys]
+        rolled = _one(roll, Roll)
+        is_ours = rolled is not None and rolled.commit == commit and rolled.opened in waves
+        view = View(
+            _clean(rolled),
+            _revision(roll),
+            _one(permit, Permit),
+            _revision(permit),
+            {name: _places(one) for name, one in zip(names, places, strict=True)},
+            bool(proof.keys) and own is not None,
+            counts[rolled.opened].count if is_ours and rolled else 0,
+            excused=_last(key.name for key in excused.keys),
+            present=_last(name for name in rest if name.startswith("present/")),
+            proved_hosts=_last(name for name in rest if name.startswith("proof/")),
+        )
+        return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll else view
+
+    def _about(self, others: list[str], commit: str, rollout: Rollout) -> list[Range]:
+        """Whether hosts are present and proved."""
+        if len(others) > _BY_NAME:
+            return [Range("present/", below=True, names=True), Range(f"proof/{commit}/", below=True, names=True)]
+        return [
+            Range(name, names=True)
+            for host in others
+            for name in (presence_key(host), proof_key(commit, rollout.wave_of(host) or 0, host))
+        ]
+
+    def _with_missing(self, view: View, rollout: Rollout, opened: int) -> View:
+        """Who is missing in the open wave, where that may decide something, and it is this host's turn to look."""
+        hosts = rollout.waves[opened].hosts
+        left = len(hosts) - view.proved
+        allowed = len(view.excused) + (rollout.max_absent if opened else 0)
+        if not 0 < left <= allowed or self.chance() * len(rollout.hosts) > _LOOKERS:
+            return view
+        assert view.roll
+        proved, present = self._read(
+            [
+                Range(proof_key(view.roll.commit, opened, ""), below=True, names=True),
+                Range("present/", below=True, names=True),
+            ]
+        )
+        missing = frozenset(hosts) - _last(key.name for key in proved.keys)
+        return replace(view, missing=missing, present=view.present | _last(key.name for key in present.keys))
+
+    def try_(self, wanted: Transaction) -> bool:
+        """Whether a transaction was carried out, as far as that was answered: read again before judging."""
+        return self.client.transact(
+            {self._prefix + key: revision for key, revision in wanted.compares.items()},
+            {self._prefix + key: (json.dumps(to_json(value)).encode(), 0) for key, value in wanted.puts.items()},
+            [
+                *(Range(self._prefix + key) for key in wanted.deletes),
+                *(Range(self._prefix + key, below=True) for key in wanted.delete_below),
+            ],
+        )
+
+    def be_present(self, host: str, now: float) -> None:
+        """Say that `host` is alive; `now` in seconds of a monotonic clock. Once in a while is enough."""
+        own = self._presence
+        if own.lease and now - own.renewed < _RENEW:
+            return
+        if not (own.lease and self.client.keep_alive(own.lease)):
+            own.lease = self.client.grant(LEASE)
+            self.client.transact({}, {self._prefix + presence_key(host): (b"{}", own.lease)}, [])
+        own.renewed = now
+
+    def everything(self) -> dict[str, Key]:
+        """Every key of the site, for people."""
+        (found,) = self._read([Range("", below=True)])
+        return {key.name: key for key in found.keys}
+
+    def _read(self, wanted: list[Range]) -> list[Found]:
+        found = self.client.read([replace(item, name=self._prefix + item.name) for item in wanted])
+        cut = len(self._prefix)
+        return [Found(tuple(replace(key, name=key.name[cut:]) for key in one.keys), one.count) for one in found]
+
+
+def decode(kind: type[T], key: Key) -> T:
+    """A record. Raises errors.Transient (EtcdUnavailable): it has another shape."""
+    try:
+        return from_json(kind, json.loads(key.value))
+    except (KeyError, TypeError, ValueError):
+        raise errors.Transient(
+            f"etcd's key {line(key.name)} holds something that this program did not write: remove it, or look who writes there",
+            reason=Reason.EtcdUnavailable,
+        ) from None
+
+
+def _one(found: Found, kind: type[T]) -> T | None:
+    return decode(kind, found.keys[0]) if found.keys else None
+
+
+def _revision(found: Found) -> int:
+    return found.keys[0].revision if found.keys else 0
+
+
+def _places(found: Found) -> Mapping[int, Place]:
+    result = {}
+    for key in found.keys:
+        number = key.name.rpartition("/")[2]
+        if number.isascii() and number.isdigit():
+            result[int(number)] = place(key)
+    return result
+
+
+def place(key: Key) -> Place:
+    """Who holds a place. Raises as `decode`."""
+    value = decode(dict[str, Any], key)
+    return Place(line(str(value.get("host", ""))), key.revision, value.get("lent") is True)
+
+
+def _clean(roll: Roll | None) -> Roll | None:
+    """What it says may be shown."""
+    if roll is None or roll.halt is None:
+        return roll
+    return replace(roll, halt=Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at)))
+
+
+def _last(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.rpartition("/")[2] for name in names)
