@@ -339,8 +339,8 @@ class _Builder:
         directory = name.replace("_", "-")
         owner = files.Owner(name, directory, service.name, spec.kolla, (target, name), self.site, self.host)
         own = [*fields.each("files"), *jobs.secret_environment(fields, combined)]
-        names = {entry.text("name") for entry in own}
-        inherited = [entry for entry in below.each("files") if entry.text("name") not in names]
+        names = {_written_name(entry) for entry in own}
+        inherited = [entry for entry in below.each("files") if _written_name(entry) not in names]
         made = files.make([*inherited, *own], owner)
         permissions = (fields if "permissions" in fields else below).each("permissions")
         runs_on = self.host if fields.text("once", "cluster") == "host" else self._first(service, target)
@@ -585,6 +585,11 @@ class _Builder:
         defined = self.site.catalogue.passwords()
         texts = {name: defined[name].get("fixed") for name in secrets if name in defined}
         return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
+
+
+def _written_name(file: Fields) -> str:
+    """What a file is called; as it is written where it is there once for every item."""
+    return str(file.raw.get("name")) if "each" in file else file.text("name")
 
 
 def _words(fields: Mapping[str, str]) -> str:

@@ -130,9 +130,10 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
     given = _expanded(entry.items("source"), owner)
     patterns = _expanded(entry.items("overrides"), owner) if how != "none" else []
     found = paths.find(patterns, owner.site.overrides)
-    folder = any(paths.WILDCARD in pattern for pattern in (given or patterns)) and (given or how == "replace")
+    wildcard = any(paths.WILDCARD in pattern for pattern in (given or patterns)) and (given or how == "replace")
+    folder = bool(wildcard)
     texts: list[_Text] = []
-    if folder:
+    if wildcard:
         first: dict[str, str] = {}  # of several files for the same place the first one wins
         for path in paths.find(given or patterns, owner.site.overrides):
             first.setdefault(paths.target(name, path, given or patterns), path)
@@ -143,11 +144,17 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
         base = None if source or (how == "replace" and chosen) else _base(entry, owner)
         if base or chosen:
             texts = [(name, *_merged(entry, name, how, chosen, owner, base))]
+    if (
+        not texts
+        and "destination" in entry
+        and any(file.path.startswith(f"{owner.directory}/{name}/") for file in made.files)
+    ):
+        folder = True  # of files that stand above it
     if not texts and not folder and not entry.flag("optional") and not _named(entry):
         where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "a template"
         entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
         return
-    _add(entry, name, texts, owner, made, how, entry.flag("optional", bool(folder)))
+    _add(entry, name, texts, owner, made, how, entry.flag("optional", bool(wildcard)))
 
 
 def _named(entry: Fields) -> bool:

@@ -112,7 +112,7 @@ class _Converter:
         """An override with the new names of the site's own variables."""
         text = content.decode()
         for name, new in self._own.items():
-            text = re.sub(rf"\b{re.escape(name)}\b", new, text)
+            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", new, text)
         return text.encode()
 
     def _secrets(self) -> dict[str, Any]:

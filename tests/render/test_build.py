@@ -818,3 +818,41 @@ def test_an_override_that_cannot_be_merged_has_its_place() -> None:
     found = problems(FILES, {"config/app.conf": "[s\n", "config/app.yaml": "- 1\n"}, templates=TEMPLATES)
     assert found[0].startswith("config/app.conf:1:1: a section header does not end with `]`")
     assert found[1].startswith("config/app.yaml:1:1: is not a YAML mapping")
+
+
+# --- a folder of files, and one file in two places ------------------------------------------------------------------
+
+
+FOLDER = """
+containers:
+  app:
+    image: r/app:1
+    command: run
+    files:
+      - {name: "ceph/{{ item }}.conf", each: "{{ ['one', 'two', 'one'] }}", overrides: ["app/{{ item }}.conf"]}
+      - {name: ceph, destination: /etc/ceph, owner: app}
+      - {name: ca/root.crt, content: c, destination: /first}
+      - {name: ca/root.crt, content: c, destination: /second}
+jobs:
+  sync: {container: app, files: [{name: note, content: n}]}
+"""
+
+
+def test_a_folder_of_files_above_it_is_delivered_as_one() -> None:
+    files = {"config/app/one.conf": "1", "config/app/two.conf": "2"}
+    found = rendered(FOLDER, files)
+    for owner in ("app", "sync"):
+        entries = json.loads(file(found, f"{owner}/config.json").content)["config_files"]
+        assert entries[0] == {
+            "source": "/var/lib/kolla/config_files/ceph", "dest": "/etc/ceph", "owner": "app", "perm": "0600"
+        }  # fmt: skip
+        assert [entry["dest"] for entry in entries[1:3]] == ["/first", "/second"]
+        assert {item.path for item in found.files if item.path.startswith(f"{owner}/ceph")} == {
+            f"{owner}/ceph/one.conf", f"{owner}/ceph/two.conf"
+        }  # fmt: skip
+    assert [item.path for item in found.files].count("app/ca/root.crt") == 1
+
+
+def test_a_folder_of_no_files_is_an_error() -> None:
+    with pytest.raises(SiteInvalid, match="ceph has neither a template nor an override"):
+        rendered(FOLDER.replace('"ceph/{{', '"other/{{'), {"config/app/one.conf": "1", "config/app/two.conf": "2"})
