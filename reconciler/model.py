@@ -412,6 +412,17 @@ class Interruption:
 
 
 @dataclass(frozen=True, slots=True)
+class AsMade:
+    """How a container was when it was taken over as another tool had made it: its id, the digest of all that was asked of it then,
+    the options that differed from that, and path → digest of every file of its folder, or wanted there ("": absent)."""
+
+    id: str
+    part: str
+    differences: tuple["Difference", ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class OtherTool:
     """That the tool from which containers were taken over manages them again: how many times it was at work, when it last took one
     back, which ones that time, and which it has now."""
@@ -444,9 +455,9 @@ class Memory:
     plain: frozenset[str] = frozenset()
     # Container → seconds from when it was stopped until it answered, of its last restarts and replacements, the newest last.
     interruptions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    taken: Mapping[str, str] = field(
-        default_factory=dict
-    )  # container → the unit of another tool that was taken over with it
+    # Container that was taken over → the unit of another tool that ran it ("": none).
+    taken: Mapping[str, str] = field(default_factory=dict)
+    as_made: Mapping[str, AsMade] = field(default_factory=dict)
     other_tool: OtherTool | None = None
 
 

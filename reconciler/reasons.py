@@ -119,6 +119,7 @@ class Reason(StrEnum):
     Active = "Active", Chapter.STATE, Again.NOTHING, "not suspended", "nothing", Standing.WELL
     Suspended = "Suspended", Chapter.STATE, Again.YES, "an operator suspended this node", "`reconciler resume`", Standing.WAITING
     ReportOnly = "ReportOnly", Chapter.STATE, Again.YES, "the settings say `mode = report`: nothing is changed", 'set `mode = "apply"` to change things', Standing.WAITING
+    AsMade = "AsMade", Chapter.STATE, Again.NO, "a container, or its files, are other than the site says, and stay as another tool made them (`adoption: as-made`) until a change of the site reaches the container; the node counts as converged", "nothing; or see [Changing what stayed as it was made](migrating.md#changing-what-stayed-as-it-was-made)", Standing.HARMLESS
     OtherTool = "OtherTool", Chapter.STATE, Again.YES, "kolla-ansible was at work on this host again after its containers were taken over, for the second time: nothing is changed, so that the two do not undo each other's work", "find out who runs it (`last`, the journal, CI), decide which of the two manages this host, then `reconciler resume`, or `reconciler node remove`"
     Branch = "Branch", Chapter.STATE, Again.NOTHING, "the revision is from the branch", "nothing", Standing.WELL
     TestingBranch = "TestingBranch", Chapter.STATE, Again.NOTHING, "this host tries its testing branch", "merge it, or delete the branch", Standing.WELL

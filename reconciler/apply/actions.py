@@ -193,13 +193,15 @@ class Actions:
             )
         if action.disables:
             self._units.take_over(action.disables)
-            self._store.taken(action.target, action.disables)
             if (identity, started_at) != self._engine.identity(action.target):
                 raise errors.Transient(
                     f"{action.target} was stopped or made anew while {action.disables} was taken over",
                     reason=Reason.NotOwned,
                 )
         if identity not in self._swap.owned:
+            self._store.taken(action.target, action.disables)
+            if made := self._basis.as_made.get(action.target):
+                self._store.as_made(action.target, made)
             self._store.applied(action.target, Applied(identity, started_at, ""))
             self._swap.owned.add(identity)
         return Outcome(action, "done")

@@ -6,7 +6,17 @@ from datetime import datetime
 from threading import Event
 from typing import Protocol
 
-from reconciler.model import Applied, Container, Failure, HostKept, HostSetting, Job, JobResult, Registration
+from reconciler.model import (
+    Applied,
+    AsMade,
+    Container,
+    Failure,
+    HostKept,
+    HostSetting,
+    Job,
+    JobResult,
+    Registration,
+)
 from reconciler.reasons import Reason
 
 
@@ -33,6 +43,7 @@ class Basis:
     set on its host.
     `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
     `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here.
+    `as_made` is how containers are that are to be taken over as they are.
     `failures` is why what was tried before was taken back. `took` maps a container to the seconds that it took to become healthy.
     """
 
@@ -48,6 +59,7 @@ class Basis:
     registered: Mapping[str, Registration] = field(default_factory=dict)
     host_settings: Mapping[str, HostKept] = field(default_factory=dict)
     written: Mapping[str, Collection[str]] = field(default_factory=dict)
+    as_made: Mapping[str, AsMade] = field(default_factory=dict)
 
 
 class Healthy(Protocol):
@@ -120,6 +132,7 @@ class Store(Protocol):
     def host_set(self, setting: HostSetting, before: Mapping[str, str]) -> None: ...
     def host_reset(self, setting_id: str) -> None: ...
     def taken(self, container: str, unit: str) -> None: ...
+    def as_made(self, container: str, made: AsMade) -> None: ...
 
 
 class Gate(Protocol):

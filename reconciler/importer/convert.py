@@ -349,6 +349,8 @@ _POLICY: Final = """\
 name: {name}
 drift:
   mode: report
+# What runs is taken over as it is, with the files that it was started with. A change of the site makes what it reaches as the site says.
+adoption: as-made
 """
 _RULES: Final = """\
 # Who can read the passwords. After a change here: `sops updatekeys passwords.yml`.

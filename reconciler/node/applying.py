@@ -72,7 +72,8 @@ class Executor:
             touches = {name for action in changes for name in (action.target, action.container) if name}
             self._state.begin(target.desired.revision, touches)
         flight = Flight(target, wanted, replace(about, plan=wanted))
-        basis = replace(_apply_basis(target, actual, memory), written=ours)
+        made = plan.taken_as_made(target.desired, wanted, actual, target.files_digest)
+        basis = replace(_apply_basis(target, actual, memory), written=ours, as_made=made)
         self._flights.begin(flight, self._carrying_out(flight, basis, memory, admission), apart=apart)
         return flight
 

@@ -1,9 +1,12 @@
 """What is kept of a pass for the next ones: what was carried out, what came of it, what could not be achieved."""
 
-from reconciler.model import Actual, Applied, Memory, Plan
+from datetime import UTC, datetime
+
+from reconciler.model import Actual, Applied, JobResult, Memory, Plan
 from reconciler.node import manifest
 from reconciler.node.target import Target
 from reconciler.plan import second_look
+from reconciler.plan.as_made import ran_before
 from reconciler.state import StateDirectory
 
 
@@ -18,6 +21,12 @@ def remember(state: StateDirectory, target: Target, done: Plan, actual: Actual, 
         state.converged(target.desired, target.prepared.locked, [held.target for held in done.held])
         before = manifest.known(state.written(root), root, actual, memory)
         state.note_written(root, manifest.after_converging(before, done, target.contents))
+    for job in target.desired.jobs:
+        here = job.owner == target.desired.host
+        if here and ran_before(job, target.desired.containers, actual.containers, memory, theirs=False):
+            state.job_done(
+                job.name, JobResult(job.inputs, True, datetime.now(UTC), "the tool that made its containers had run it")
+            )
     changed = {action.container for action in done.actions} | {held.target for held in done.held if held.drift}
     changed |= {file.container for file in target.desired.files if file.path in changed}
     for name, wanted in target.files_digest.items():

@@ -1,5 +1,6 @@
 """The planner: desired and actual state in, an ordered list of actions with their causes out. Pure."""
 
+from reconciler.plan.as_made import taken as taken_as_made
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
 from reconciler.plan.in_flight import superseded
@@ -17,4 +18,5 @@ __all__ = [
     "program_change",
     "quarantined",
     "superseded",
+    "taken_as_made",
 ]

@@ -18,6 +18,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.phrases import few
+from reconciler.plan import as_made
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
@@ -71,7 +72,13 @@ def _change(
         _make(draft, container, spare, needs, changed)
         return
     found = draft.running_differences(container, running)
-    outdated = _copies_once(container) and (changed or draft.staleness(container, running))
+    if made := draft.as_made(container):
+        if held := as_made.told(
+            container, made, found, draft.actual.files, draft.files.get(container.name, ()), draft.basis.contents
+        ):
+            draft.held.append(held)
+        found = tuple(difference for difference in found if difference not in made.differences)
+    outdated = _copies_once(container) and (changed or (draft.staleness(container, running) and not made))
     if outdated or any(not is_mutable(d) for d in found):
         _replace(draft, container, found, changed, needs)
         return
@@ -128,7 +135,7 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
     """Plan taking over a container that carries no label of ours. Returns whether planning may go on with it."""
     name = container.name
     found = draft.running_differences(container, running)
-    fits = all(is_mutable(d) for d in found)
+    fits = draft.as_made(container) is not None or all(is_mutable(d) for d in found)
     policy = draft.desired.policy.get("adoption", "equal")
     if policy == "never":
         message = "a container of this name was made by another tool, and reconciler.yml says `adoption: never`"
@@ -136,8 +143,8 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
         return False
     if not fits and policy != "replace":
         message = (
-            "a container of this name was made by another tool and differs; remove it, or set `adoption: replace` in "
-            "reconciler.yml"
+            f"a container of this name was made by another tool and differs in {few([d.field for d in found if not is_mutable(d)])}: "
+            "`adoption: as-made` in reconciler.yml takes it over as it is, `replace` makes it anew"
         )
         draft.held.append(Held(name, Reason.NotOwned, message, found))
         return False
@@ -146,6 +153,8 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
         return False
     if not fits:
         cause = "made by another tool, to be replaced as reconciler.yml says"
+    elif draft.as_made(container) is not None:
+        cause = "made by another tool, and taken over as it is"
     elif found:
         cause = "made by another tool, and it need not be made anew"
     else:
@@ -228,7 +237,8 @@ def _touch(
     if not _works(running):
         _revive(draft, container, running, needs, changed=bool(changed))
         return
-    stale, inside = draft.staleness(container, running), _inside(draft, name)
+    kept = draft.as_made(container) is not None  # with the files that it was started with, whichever they are
+    stale, inside = ("", ()) if kept else (draft.staleness(container, running), _inside(draft, name))
     asked = {file.on_change for file in changed} - {"none"} | ({stale} if stale else set())
     cause = _changed_cause(changed) if changed else "its configuration changed since it started"
     if asked:

@@ -12,6 +12,7 @@ from reconciler.model import (
     ASIDE,
     Action,
     Actual,
+    AsMade,
     Container,
     Desired,
     Difference,
@@ -25,6 +26,7 @@ from reconciler.model import (
     Verb,
     shared_with,
 )
+from reconciler.plan import as_made
 from reconciler.plan.differences import differences
 from reconciler.plan.in_flight import base, grounded
 from reconciler.plan.order import ordered
@@ -115,6 +117,7 @@ class Draft:
         self.wanted = {container.name for container in desired.containers}
         self.failed = quarantined(desired, memory, basis.part_digest)
         self.in_force = in_force(desired, memory, self.failed)
+        self._as_made: dict[str, AsMade | None] = {}
 
     def add(self, action: Action) -> bool:
         """Take an action into the plan, or hold it back by policy. Returns whether it was taken."""
@@ -162,11 +165,20 @@ class Draft:
         name = name_of(part)
         if name in self.basis.touched or self._carried.get(name) != words_of(part):
             return False
+        if not isinstance(part, Registration | HostSetting) and self._was_never_asked(part):
+            return False
         if isinstance(part, File):
             return self._rotated.isdisjoint(part.secrets)
         if isinstance(part, Registration):
             return not (self._rotated and "<<" in str(part.fields) and self._names_rotated(str(part.fields)))
         return True
+
+    def _was_never_asked(self, part: Container | File) -> bool:
+        """Whether it is still as another tool made it, and no longer to stay so: what the site says was never carried out here."""
+        name = part.container if isinstance(part, File) else part.name
+        made, running = self.memory.as_made.get(name), self.actual.containers.get(name)
+        container = next((c for c in self.desired.containers if c.name == name), None)
+        return bool(made and running and container and made.id == running.id and not self.as_made(container))
 
     def _names_rotated(self, text: str) -> bool:
         """Whether a text with tokens holds a rotated secret; one within a filter counts as such."""
@@ -258,6 +270,23 @@ class Draft:
     def was_applied(self, name: str) -> bool:
         good = self.memory.last_good
         return bool(good and any(c.name == name for c in good.containers))
+
+    def as_made(self, container: Container) -> AsMade | None:
+        """How a container is that stays as another tool made it; None where it is to be as the site says."""
+        if container.name not in self._as_made:
+            self._as_made[container.name] = self._is_as_made(container)
+        return self._as_made[container.name]
+
+    def _is_as_made(self, container: Container) -> AsMade | None:
+        name, policy = container.name, self.desired.policy.get("adoption", "equal")
+        running = self.actual.containers.get(name)
+        if running is None or policy != "as-made" or name in self.failed:
+            return None
+        part = as_made.asked(container, self.files.get(name, ()), self.basis.files_digest.get(name, ""))
+        if running.owned:
+            return as_made.valid(self.memory, name, running, part)
+        found = differences(container, running, self.actual.images.get(container.image))
+        return as_made.of(container, running, found, self.actual.files, self.files.get(name, ()), part)
 
     def pull(self, container: Container) -> None:
         if container.image not in self.actual.images:

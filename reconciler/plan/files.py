@@ -5,6 +5,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from reconciler.model import Action, Container, Difference, File, Held, Verb
+from reconciler.plan.as_made import state_digest
 from reconciler.plan.draft import Draft
 from reconciler.plan.redact import file_diff
 from reconciler.reasons import Reason
@@ -18,13 +19,23 @@ def plan_files(
     """Plan the files of a container or job. Returns those whose content changes, and the ids of every action taken:
     the container's own waits for all of them, because it is what puts them to the test."""
     changed, taken = [], []
+    made = draft.as_made(container) if owner == container.name else None
+    kept = {
+        path
+        for path, digest in (made.files if made else {}).items()
+        if digest == state_digest(draft.actual.files.get(path))
+    }
     for file in draft.files.get(owner, []):
+        if file.path in kept:
+            continue
         action = _file(draft, file, container, needs)
         if action and draft.add(action):
             taken.append(action.id)
             if action.verb is Verb.WRITE:
                 changed.append(file)
     for path in _extra(draft, container.config_directory or draft.directory_before(container.name)):
+        if path in kept:
+            continue
         if not draft.wrote(path):
             _foreign(draft, owner, container, path)
             continue

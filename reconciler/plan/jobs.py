@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from reconciler.model import Hazard, Held, Job, Verb
+from reconciler.plan.as_made import ran_before
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
 from reconciler.reasons import Reason
@@ -14,7 +15,7 @@ def plan_job(draft: Draft, job: Job) -> None:
         return
     last = draft.memory.jobs.get(job.name)
     done = job.name in draft.actual.created or bool(last and last.succeeded and last.inputs == job.inputs)
-    if done:
+    if done or ran_before(job, draft.desired.containers, draft.actual.containers, draft.memory):
         return
     if job.name in draft.basis.denied:
         draft.held.append(Held(job.name, Reason.PolicyDenied, draft.basis.denied[job.name]))

@@ -40,6 +40,7 @@ from reconciler import errors
 from reconciler.codec import to_json
 from reconciler.model import (
     Applied,
+    AsMade,
     Desired,
     Difference,
     Failure,
@@ -469,14 +470,20 @@ class StateDirectory:
                     applied={k: v for k, v in m.applied.items() if k in names},
                     interruptions={k: v for k, v in m.interruptions.items() if k in names},
                     took={k: v for k, v in m.took.items() if k in names},
+                    taken={k: v for k, v in m.taken.items() if k in names},
+                    as_made={k: v for k, v in m.as_made.items() if k in names},
                     answered={},
                 )
             )
             files.remove(self.path, "begun.json")
 
     def taken(self, container: str, unit: str) -> None:
-        """That a container was taken over together with the unit of another tool that ran it."""
+        """That a container was taken over, together with the unit that ran it ("": none)."""
         self._change(lambda m: replace(m, taken={**m.taken, container: unit}))
+
+    def as_made(self, container: str, made: AsMade) -> None:
+        """How a container is that was taken over as it is."""
+        self._change(lambda m: replace(m, as_made={**m.as_made, container: made}))
 
     def other_tool(self, seen: OtherTool | None) -> None:
         """What is known of another tool being at work on what is ours; None forgets it."""

@@ -170,6 +170,14 @@ class Manager(dbus.service.Object):
             for name, unit in self.units.items()
         ]
 
+    @dbus.service.method(FACE, in_signature="s", out_signature="a{ss}")
+    def Shown(self, name: str) -> dict[str, str]:
+        """Not systemd's own: the properties that `systemctl show` would ask for one by one."""
+        settings = self._unit(name).settings
+        number = str(int(getattr(signal, word(settings, "KillSignal", "SIGTERM"))))
+        stop = {key: " ; ".join(settings.get(key, [])) for key in ("ExecStop", "ExecStopPost")}
+        return {"KillSignal": number, **{key: f"{{ {value} }}" for key, value in stop.items() if value}}
+
 
 def systemctl(arguments: list[str]) -> int:
     """The words of `systemctl` that this program uses."""
@@ -190,6 +198,9 @@ def systemctl(arguments: list[str]) -> int:
         elif verb in ("start", "stop", "restart"):
             for name in rest:
                 getattr(manager, f"{verb.capitalize()}Unit")(name, "replace", timeout=300)
+        elif verb == "show":
+            for name in rest:
+                print("\n".join(f"{key}={value}" for key, value in manager.Shown(name).items()))
         elif verb == "is-active":
             active = {str(unit[0]): str(unit[3]) for unit in manager.ListUnits()}
             print("\n".join(active.get(name, "inactive") for name in rest))
