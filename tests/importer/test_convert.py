@@ -34,7 +34,7 @@ def made(source: Source, options: Options = OPTIONS) -> Result:
         ("kolla_container_engine: docker", Fate.DEFAULT, "only engine"),
         ("kolla_container_engine: podman", Fate.UNSUPPORTED, "only engine"),
         ("keystone_token_provider: 'fernet'", Fate.DEFAULT, "fernet"),
-        ("database_enable_tls_internal: 'no'", Fate.DEFAULT, "not encrypted"),
+        ("database_enable_tls_internal: 'no'", Fate.TAKEN, ""),
         ("enable_tacker: no", Fate.DEFAULT, "is off"),
         ("enable_tacker: yes", Fate.UNSUPPORTED, "tacker is not in the catalogue yet"),
         ("zun_x: kvm", Fate.UNSUPPORTED, "zun is not in the catalogue yet"),
