@@ -87,6 +87,11 @@ test: images ## The default test run, with a real engine and genuine images
 test-all: images ## All tests, those of many minutes too
 	@$(BIN)/pytest -m '' $(PYTEST_ARGS)
 
+.PHONY: test-vm
+test-vm: packages ## Tests in a virtual machine: systemd, kernel modules, power cuts (no KVM needed; slow without)
+	@$(BIN)/python -m tests.support.engine ensure --as vm
+	@trap '$(BIN)/python -m tests.support.engine stop --as vm' EXIT; $(BIN)/pytest -m vm tests/vm $(PYTEST_ARGS)
+
 WHEEL_VENV := build/wheel-venv
 .PHONY: wheel
 wheel: first ## Build the wheel into dist/, with the lock of what it needs and the checksums of both

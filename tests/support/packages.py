@@ -22,15 +22,16 @@ class PackagesMissing(Exception):
     """Debian packages are missing and could not be installed; the message says what to run."""
 
 
-def wanted() -> dict[str, str]:
-    """Package name to the program that shows it is there."""
+def wanted(*, all_: bool = False) -> dict[str, str]:
+    """Package name to the program that shows it is there; with `all_` those too that are installed only where they are asked for."""
     lines = [line.split() for line in LIST.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    return {line[0]: line[1] for line in lines}
+    return {line[0]: line[1] for line in lines if all_ or "on-demand" not in line}
 
 
 def missing(names: Sequence[str] | None = None) -> list[str]:
     """Of `names` (default: the whole list), the packages whose program is not installed."""
-    return [name for name, program in wanted().items() if (not names or name in names) and not which(program)]
+    listed = wanted(all_=bool(names))
+    return [name for name, program in listed.items() if (not names or name in names) and not which(program)]
 
 
 def which(program: str) -> str | None:

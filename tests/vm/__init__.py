@@ -1,0 +1,1 @@
+"""A Debian machine in software emulation: systemd as PID 1, a Docker Engine, kernel modules, `privileged`. Slow, and real."""

@@ -1,0 +1,202 @@
+"""A node as people have one: the wheel, a live systemd, the distribution's engine, the host's own kernel settings, power cuts.
+
+One machine for the whole file, in the order in which an operator would do it: a boot takes a minute or more in emulation.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.images.build import BUSYBOX
+from tests.support import wheel
+from tests.vm.disk import disk
+from tests.vm.machine import Machine
+
+pytestmark = [pytest.mark.slow, pytest.mark.vm]
+
+HOST = "ctl1"
+_PROGRAM = "/opt/reconciler/bin/reconciler"
+_SITE = {
+    "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: 127.0.0.1}}\n    groups: [edge]\n",
+    "reconciler.yml": "name: real\n",
+    "globals.yml": "kolla_internal_vip_address: 127.0.0.1\nedge_colour: blue\n",
+    "services/edge/variables.yml": "edge_colour: {description: A colour., type: string, default: blue}\n",
+    "services/edge/templates/edge.conf.j2": "[DEFAULT]\ncolour = {{ edge_colour }}\n",
+    "services/edge/service.yml": f"""\
+description: A privileged process with a file, and what it needs of the host
+groups: {{edge: []}}
+host:
+  sysctl: [{{name: net.ipv4.ip_nonlocal_bind, value: 1}}]
+  modules: [{{name: ip_vs}}]
+containers:
+  edge:
+    group: edge
+    kolla: false
+    image: {BUSYBOX}
+    privileged: true
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done"]
+    stop_timeout: 5
+    stability: 1
+    files:
+      - {{name: edge.conf, template: edge.conf.j2, merge: ini, overrides: [edge.conf], destination: /etc/edge.conf, mode: "0644"}}
+""",
+}
+
+
+class Node:
+    """The machine, with the site's repository on it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.run = machine.run
+
+    def commit(self, files: dict[str, str], message: str) -> str:
+        """Commit into the site's repository; returns the commit."""
+        for name, content in files.items():
+            self.machine.put(f"/srv/work/{name}", content)
+        git = "git -C /srv/work -c user.name=operator -c user.email=operator@example.org"
+        self.run(f"{git} add -A && {git} commit -qm '{message}' && {git} push -q /srv/site.git HEAD:main")
+        return self.run("git -C /srv/work rev-parse HEAD").stdout.strip()
+
+    def converged(self, commit: str) -> bool:
+        """Whether the daemon says that this commit is in force and all is well."""
+        found = self.status()
+        ready = [c for c in found.get("conditions", ()) if c["type"] == "Ready"]
+        return str(found.get("revision", "")) == commit and bool(ready) and ready[0]["status"] is True
+
+    def status(self) -> dict[str, Any]:
+        done = self.run(f"{_PROGRAM} status --json", check=False)
+        try:
+            found = json.loads(done.stdout)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def container(self) -> tuple[str, str, int]:
+        """ID, time of start and PID of the site's container."""
+        found = json.loads(self.run("docker inspect edge").stdout)[0]
+        return found["Id"], found["State"]["StartedAt"], found["State"]["Pid"]
+
+    def pid(self) -> str:
+        """The daemon's PID, "0" when it does not run."""
+        return self.run("systemctl show -p MainPID --value reconciler").stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def node(docker_client: Any) -> Iterator[Node]:
+    # A short path: the names of sockets are.
+    with TemporaryDirectory(prefix="vm-") as name:
+        folder = Path(name)
+        share = folder / "share"
+        shutil.copytree(wheel.dependencies(), share / "wheels")
+        wheel.build(share / "wheels")
+        with (share / "busybox.tar").open("wb") as archive:
+            for chunk in docker_client.images.get(BUSYBOX).save(named=True):
+                archive.write(chunk)
+        machine = Machine(folder / HOST, disk("bookworm"), name=HOST, shares={"share": share})
+        try:
+            machine.start()
+            machine.run(
+                "docker load -q -i /mnt/share/busybox.tar && git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work"
+            )
+            yield Node(machine)
+        finally:
+            machine.stop()
+
+
+@pytest.fixture(scope="module")
+def installed(node: Node) -> Node:
+    """The program from the wheel, the way the operations page says, and the node made of it."""
+    node.run("python3 -m venv /opt/reconciler", seconds=1200)
+    pip = "/opt/reconciler/bin/pip install -q --no-index --find-links /mnt/share/wheels"
+    node.run(f"{pip} --require-hashes -r /mnt/share/wheels/requirements.lock", seconds=2400)
+    node.run(
+        f"{pip} --no-deps /mnt/share/wheels/kolla_reconciler-*.whl && ln -sf {_PROGRAM} /usr/local/bin/reconciler",
+        seconds=600,
+    )
+    first = node.commit(_SITE, "The site")
+    policy = "mkdir -p /etc/reconciler"
+    node.run(policy)
+    done = node.run(
+        f"{_PROGRAM} node install --url file:///srv/site.git --host {HOST} --mode apply", seconds=1200, check=False
+    )
+    assert done.code == 0, done.stdout + done.stderr
+    assert "the service runs" in done.stdout
+    node.machine.wait("the first commit is in force", lambda: node.converged(first))
+    return node
+
+
+def test_the_first_commit_is_in_force_with_all_that_needs_a_real_host(installed: Node) -> None:
+    node = installed
+    assert json.loads(node.run("docker inspect edge").stdout)[0]["HostConfig"]["Privileged"] is True
+    assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
+    assert "ip_vs " in node.run("lsmod").stdout
+    assert node.run("systemctl show -p Type,NotifyAccess,WatchdogUSec,ActiveState reconciler").stdout.count("=") == 4
+    assert node.run("stat -c %a /etc/reconciler/reconciler.toml").stdout.strip() == "600"
+    # What systemd thinks of the unit: 0 is nothing exposed, 10 everything.
+    exposure = node.run("systemd-analyze security --no-pager reconciler.service | tail -1", check=False).stdout
+    assert float(exposure.split(":")[1].split()[0]) < 4.0, exposure
+
+
+def test_a_hung_daemon_is_ended_and_started_again_without_a_restart_of_containers(installed: Node) -> None:
+    node = installed
+    before, pid = node.container(), node.pid()
+    node.run(f"kill -STOP {pid}")
+    node.machine.wait("the watchdog has it started again", lambda: node.pid() not in ("0", pid))
+    assert "watchdog" in node.run("journalctl -u reconciler --no-pager").stdout.lower()
+    second = node.commit({"globals.yml": _SITE["globals.yml"] + "# a word\n"}, "A word")
+    node.machine.wait("it goes on", lambda: node.converged(second))
+    assert node.container() == before
+
+
+def test_reload_looks_at_once_and_stop_ends_in_order(installed: Node) -> None:
+    node = installed
+    before, pid = node.container(), node.pid()
+    third = node.commit({"globals.yml": _SITE["globals.yml"] + "# another word\n"}, "Another word")
+    node.run("systemctl reload reconciler")
+    node.machine.wait("reload is heard", lambda: node.converged(third))
+    assert node.pid() == pid
+    node.run("systemctl stop reconciler", seconds=300)
+    assert node.run("systemctl show -p Result,ExecMainStatus reconciler").stdout.split() == [
+        "Result=success",
+        "ExecMainStatus=0",
+    ]
+    assert node.container() == before
+    node.run("systemctl start reconciler", seconds=300)
+
+
+def test_boot_with_the_repository_away_keeps_what_was_in_force(installed: Node) -> None:
+    node = installed
+    node.run("mv /srv/site.git /srv/away.git")
+    node.machine.reboot()
+    node.machine.wait(
+        "the container runs again", lambda: node.run("docker ps -q -f name=edge", check=False).stdout.strip()
+    )
+    node.machine.wait("the node looks", lambda: "Git" in json.dumps(node.status().get("source", {})))
+    assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
+    assert "ip_vs " in node.run("lsmod").stdout
+    node.run("mv /srv/away.git /srv/site.git")
+    last = node.commit({"globals.yml": _SITE["globals.yml"].replace("blue", "green")}, "Green")
+    node.machine.wait("the repository is back", lambda: node.converged(last))
+
+
+def test_power_cut_in_the_middle_of_a_change(installed: Node) -> None:
+    node = installed
+    wanted = node.commit({"globals.yml": _SITE["globals.yml"].replace("blue", "red")}, "Red")
+    node.run("systemctl reload reconciler")
+    node.machine.wait(
+        "the change has begun", lambda: "red" in node.run("cat /etc/kolla/edge/edge.conf", check=False).stdout
+    )
+    node.machine.power_cut()
+    node.machine.wait("it converges", lambda: node.converged(wanted))
+    assert (
+        "red"
+        in node.run("docker exec edge cat /etc/edge.conf", check=False).stdout
+        + node.run("cat /etc/kolla/edge/edge.conf").stdout
+    )
+    assert json.loads(node.run(f"{_PROGRAM} plan --json").stdout)["actions"] == []
