@@ -79,6 +79,17 @@ demo-clean: $(STAMP) ## Remove everything the demo made
 	@$(BIN)/python -m tests.demo clean
 	@$(BIN)/python -m tests.support.engine stop --as demo
 
+.PHONY: demo-cloud
+demo-cloud: packages ## A whole cloud on this machine: an image, a network, a server, a stack, a volume, a secret, the dashboard
+	@$(BIN)/python -m tests.support.engine ensure --as demo-cloud
+	@$(BIN)/python -m tests.images.build --set core --set cloud
+	@$(BIN)/python -m tests.demo_cloud run
+
+.PHONY: demo-cloud-clean
+demo-cloud-clean: $(STAMP) ## Remove everything the demo of the whole cloud made
+	@$(BIN)/python -m tests.demo_cloud clean
+	@$(BIN)/python -m tests.support.engine stop --as demo-cloud
+
 .PHONY: test
 test: images ## The default test run, with a real engine and genuine images
 	@$(BIN)/python -m tests.support.halves $(PYTEST_ARGS)

@@ -64,24 +64,27 @@ CLOUD = (
     "neutron-dhcp-agent",
     "neutron-l3-agent",
     "neutron-metadata-agent",
-    "ironic-api",
-    "ironic-conductor",
+)
+METAL = ("ironic-api", "ironic-conductor")
+# What watches it, and stores that services coordinate by. Their programs are as Debian builds them (override.j2).
+WATCH = (
+    "prometheus-server",
+    "prometheus-alertmanager",
+    "prometheus-node-exporter",
+    "prometheus-mysqld-exporter",
+    "prometheus-blackbox-exporter",
+    "etcd",
+    "valkey-server",
+    "valkey-sentinel",
 )
 # Images that cannot be built from Debian's archive and PyPI alone, and why.
 _VENDOR = "its program comes from its vendor's own package repository"
-_BINARY = "its program is a binary from its project's own release page"
+_BINARY = "its program is a binary of its project's own release page, and Debian does not build it"
 IMPOSSIBLE = {
-    "fluentd": _VENDOR,
-    "grafana": _VENDOR,
-    "opensearch": _VENDOR,
-    "opensearch-dashboards": _VENDOR,
-    "proxysql": _VENDOR,
-    "etcd": _BINARY,
-    "prometheus-server": _BINARY,
-    "prometheus-alertmanager": _BINARY,
-    "prometheus-node-exporter": _BINARY,
+    **dict.fromkeys(("fluentd", "grafana", "opensearch", "opensearch-dashboards", "proxysql"), _VENDOR),
+    **dict.fromkeys(("prometheus-memcached-exporter", "prometheus-cadvisor"), _BINARY),
 }
-SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD}
+SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD, "watch": WATCH, "metal": METAL}
 BUSYBOX = "reconciler-test/busybox:1"
 THREADS = 2
 BUILD_SECONDS = 75 * 60
@@ -181,7 +184,7 @@ def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: 
             raise kolla.BuildError(
                 f"{image} cannot be built here: {IMPOSSIBLE[image]} (`--without {image}` leaves it out)"
             )
-    cloud = bool({*images} & {*CLOUD} - {*EXTRA})
+    cloud = bool({*images} & {*CLOUD, *METAL} - {*EXTRA})
     packages.install(["mmdebstrap"])
     logs = paths.cache("images", "logs")
     log = logs / "prepare.log"
@@ -271,7 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.images.build")
     parser.add_argument("images", nargs="*", help=f"default: {' '.join(WANTED)}")
     parser.add_argument("--extra", action="store_true", help=f"also {' '.join(EXTRA)}")
-    parser.add_argument("--set", choices=SETS, action="append", default=[], help=f"cloud: {' '.join(CLOUD)}")
+    parser.add_argument("--set", choices=SETS, action="append", default=[], help="several add up")
     parser.add_argument("--without", metavar="IMAGE", action="append", default=[], help="leave this one out")
     options = parser.parse_args(arguments)
     asked = options.images or [image for name in options.set or ["core"] for image in SETS[name]]

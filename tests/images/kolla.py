@@ -194,9 +194,9 @@ def configuration(target: Target, threads: int, log: Path, *, cloud: bool = Fals
     }
     for section, file in sources(log, cloud=cloud).items():
         config[section] = {"type": "local", "location": str(file)}
-    # A plugin without a source of ours would be fetched from its own host.
+    # What has no source of ours would be fetched from its own host: plugins go without, programs come from override.j2.
     for section in known_sources(log):
-        if "-plugin-" in section and section not in config:
+        if section not in config:
             config[section] = {"enabled": "false"}
     config["mariadb-base-additions-clustercheck"] = {
         "type": "local",

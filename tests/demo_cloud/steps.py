@@ -1,0 +1,96 @@
+"""The steps of the demo of the whole cloud, in their order. Each checks what it claims."""
+
+import re
+import time
+from collections import Counter
+
+from tests.demo.bed import Bed, DemoFailed
+from tests.demo.show import Show, short
+from tests.demo.steps import action, converged, told
+from tests.demo_cloud import cloud, dashboard, site
+from tests.review.browser import browser, missing
+
+FIRST = 1800.0  # seconds
+URL = f"http://{site.VIP}"
+
+
+def make_site(bed: Bed, show: Show) -> None:
+    """A site"""
+    show.say(
+        f"`reconciler init` makes a site of one host, {site.HOST} with the address {site.ADDRESS}; the cloud is reached under {site.VIP}. "
+        "globals.yml switches on block storage and keys; nova's and cinder's fake drivers take the place of hypervisor and disks."
+    )
+    words = site.init(bed.host_key.with_suffix(".pub"))
+    show.command(f"reconciler {' '.join(words[:-3])} {short(bed.site)}")
+    show.output(bed.call("reconciler", *words, str(bed.site)), limit=4)
+    site.complete(bed.site, bed.config_root)
+    show.command("reconciler validate .")
+    show.output(bed.call("reconciler", "validate", "."))
+    bed.push("A whole cloud")
+    show.fact(f"{bed.head[:12]} is at {bed.server.url('site.git')}")
+
+
+def converge(bed: Bed, show: Show) -> None:
+    """The node converges"""
+    pushed = time.monotonic()
+    pid = bed.start_daemon()
+    show.command(f"reconciler run  # process {pid}, with {short(bed.config)}")
+    with show.waiting("converging"):
+        seconds = converged(bed, FIRST, lambda event: told(event, show, pushed))
+    counts = Counter(action(e).partition(":")[0] for e in bed.events() if e["event"] == "action.done")
+    show.output(", ".join(f"{count} {verb}" for verb, count in counts.items()))
+    if absent := set(bed.plot.containers) - bed.seen().keys():
+        raise DemoFailed(f"these containers do not run: {', '.join(sorted(absent))} (see {bed.root}/daemon.log)")
+    show.fact(f"{len(bed.seen())} containers converged {seconds:.0f} s after the daemon was started")
+    bed.write_openrc()
+
+
+def use(bed: Bed, show: Show) -> None:
+    """What users do"""
+    with cloud.connect(bed.root / "openrc") as user:
+        name, state = user.ready_compute()
+        show.fact(f"the cell has the compute {name} ({state}), and placement knows it")
+        image, digest = user.image()
+        show.fact(f"an image of {image.size} bytes came back as it was sent (SHA-256 {digest[:16]}…)")
+        network, subnet, port = user.network()
+        show.fact(f"network {network.name}, subnet {subnet.cidr}, port {port.fixed_ips[0]['ip_address']}")
+        began = time.monotonic()
+        server = user.server(image, port)
+        show.fact(
+            f"server {server.name} is {server.status} after {time.monotonic() - began:.1f} s, on {server.compute_host}"
+        )
+        stack = user.stack()
+        show.fact(f"stack {stack.name} is {stack.status}: a word, a network and its subnet")
+        volume = user.volume()
+        show.fact(f"volume {volume.name} of {volume.size} GiB is {volume.status}")
+        secret, length = user.secret()
+        show.fact(f"secret {secret.name} of {length} characters came back as it was sent")
+
+
+def look(bed: Bed, show: Show) -> None:
+    """The dashboard, in a browser"""
+    if absent := missing():
+        raise DemoFailed(f"no browser: install {absent}")
+    password = re.findall(r"^export OS_PASSWORD='?([^'\n]*)", (bed.root / "openrc").read_text(), re.MULTILINE)[0]
+    with browser() as window:
+        window.screen(1280, 800)
+        dashboard.log_in(window, URL, "admin", password)
+        names = dashboard.servers(window, URL)
+        if names != ["first"]:
+            raise DemoFailed(f"the dashboard lists the servers {', '.join(names) or 'none'}")
+        (bed.root / "dashboard.png").write_bytes(window.picture())
+    show.fact(f"somebody logged in at {URL} and sees the server; the picture is {short(bed.root / 'dashboard.png')}")
+
+
+def rest(bed: Bed, show: Show) -> None:
+    """Nothing changed means nothing done"""
+    before = bed.seen()
+    started = time.monotonic()
+    show.command("reconciler reconcile")
+    show.output(bed.call("reconciler", "reconcile", seconds=300), limit=4)
+    if bed.seen() != before:
+        raise DemoFailed("a pass with nothing to do changed containers")
+    show.fact(f"{len(before)} containers kept their id, process id and start time ({time.monotonic() - started:.1f} s)")
+
+
+STEPS = (make_site, converge, use, look, rest)
