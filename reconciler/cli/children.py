@@ -13,7 +13,7 @@ from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.plan import preview
 from reconciler.reasons import Reason
-from reconciler.render import World, render, stand_in
+from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
 from reconciler.review.ci_child import policy_changes, rotations
@@ -145,7 +145,8 @@ def desired(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
 def every(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     """{"source", "hosts": names or [], "revision", …} → {"hosts": all names, "made": the desired state of each of its share}."""
     site = load(files(gathered, "source"))
-    made = [to_json(render_host(site, host, argument["revision"])) for host in share(argument, site.hosts)]
+    world = World(site)
+    made = [to_json(render_host(site, host, argument["revision"], world)) for host in share(argument, site.hosts)]
     return {"hosts": list(site.hosts), "made": made}
 
 
@@ -164,11 +165,13 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         if not foreign:
             raise  # to this program it may mean nothing, and there is what it meant to the other one
     plans, problems = [], []
+    sharing = Sharing()
+    world, earlier = World(site, sharing), World(base, sharing) if base is not None else None
     for host in share(argument, site.hosts):
         start = str((argument["base"] or {}).get("commit") or "base")
-        between = render_host(base, host, start) if base is not None and host in base.hosts else None
+        between = render_host(base, host, start, earlier) if base is not None and host in base.hosts else None
         before = made.of(foreign, host, start) or between
-        after = render_host(site, host, argument["revision"])
+        after = render_host(site, host, argument["revision"], world)
         plans.append(to_json(preview(before, after, bind=stand_in, part_digest=part_digest, between=between)))
         problems += rotations(before, after)
     if problems:

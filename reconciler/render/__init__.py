@@ -15,11 +15,29 @@ if TYPE_CHECKING:
     from reconciler.render.build import render
     from reconciler.render.evaluate import World
     from reconciler.render.explanation import Explanation, explain
+    from reconciler.render.sharing import Sharing
 
-__all__ = ["Explanation", "World", "bind", "bind_tree", "explain", "render", "render_tree", "stand_in", "write"]
+__all__ = [
+    "Explanation",
+    "Sharing",
+    "World",
+    "bind",
+    "bind_tree",
+    "explain",
+    "render",
+    "render_tree",
+    "stand_in",
+    "write",
+]
 
 
-_HOMES = {"render": "build", "World": "evaluate", "Explanation": "explanation", "explain": "explanation"}
+_HOMES = {
+    "render": "build",
+    "World": "evaluate",
+    "Sharing": "sharing",
+    "Explanation": "explanation",
+    "explain": "explanation",
+}
 
 
 def __getattr__(name: str) -> Any:

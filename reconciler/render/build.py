@@ -182,12 +182,24 @@ class _Builder:
                 continue
             parts.containers[name] = fields
             parts.named.setdefault(one.key, []).append(name)
-            spec = containers.container(fields, name, service.name)
+            spec, made = self._container(fields, name, service)
+            self._take(made, fields)
+            parts.specs[name] = spec
+
+    def _container(self, fields: Fields, name: str, service: Service) -> tuple[Container, tuple[File, ...]]:
+        """A container and its files; worked out once for all hosts that see it alike."""
+
+        def work() -> tuple[Container, tuple[File, ...]]:
+            # Its options are alike on more hosts than its files.
+            spec = fields.shared("options", (name,), lambda: containers.container(fields, name, service.name))
             directory = containers.directory(fields, name)
             owner = files.Owner(name, directory, service.name, spec.kolla, (name,), self.site, self.host)
             made = files.make(fields.each("files"), owner)
             spec = dataclasses.replace(spec, validation=files.validation(fields, owner))
-            parts.specs[name] = self._configured(spec, fields, fields.each("permissions"), owner, made)
+            spec = self._configured(spec, fields, fields.each("permissions"), owner, made)
+            return spec, tuple(made.files)
+
+        return fields.shared("container", (name, self.config_root), work)
 
     def _checks(self, every: list[_Parts], providers: Mapping[str, checks.Provider]) -> Iterator[Check]:
         for parts in every:
@@ -244,9 +256,8 @@ class _Builder:
         permissions: list[Fields],
         owner: files.Owner,
         made: files.Made,
-        take: bool = True,
     ) -> Container:
-        """The container with its config directory: the files themselves (unless another host has them), config.json, and the binds."""
+        """The container with its config directory and the binds; config.json joins what was `made`."""
         if spec.kolla:
             command = containers.config_command(fields)
             text = files.config_json(command, made.entries, permissions)
@@ -267,12 +278,10 @@ class _Builder:
             )
         else:
             own = tuple(Mount(f"{self.config_root}/{path}", target, "ro") for path, target in made.binds)
-        if take:  # only the owner of a job needs its files, and the secrets in them
-            self._take(made.files, fields)
         directory = owner.directory if made.files else ""
         return dataclasses.replace(spec, mounts=(*own, *spec.mounts), config_directory=directory)
 
-    def _take(self, made: list[File], fields: Fields) -> None:
+    def _take(self, made: Iterable[File], fields: Fields) -> None:
         for file in made:
             path = file.path
             if self.taken.get(path) == file:
@@ -344,7 +353,9 @@ class _Builder:
         made = files.make([*inherited, *own], owner)
         permissions = (fields if "permissions" in fields else below).each("permissions")
         runs_on = self.host if fields.text("once", "cluster") == "host" else self._first(service, target)
-        spec = self._configured(spec, combined, permissions, owner, made, take=runs_on == self.host)
+        spec = self._configured(spec, combined, permissions, owner, made)
+        if runs_on == self.host:  # only the owner of a job needs its files, and the secrets in them
+            self._take(made.files, combined)
         command = containers.config_command(combined) if spec.kolla else ""
         return jobs.job(fields, name, spec, command, runs_on, service.name, self.site.secrets(self.host))
 
@@ -480,7 +491,8 @@ class _Builder:
                         message = f"{item.type} {item.key} is registered by {first.service} too, in different words"
                         self.problems.append(place.problem(message, "make them the same"))
                     waiting = tuple(dict.fromkeys((*first.before, *item.before)))
-                    found[item.id] = dataclasses.replace(first, before=waiting)
+                    if waiting != first.before:
+                        found[item.id] = dataclasses.replace(first, before=waiting)
         made = [item for item in found.values() if item.owner == self.host]
         asked = {registration.kind for registration in made}
         registrars = []
@@ -502,8 +514,12 @@ class _Builder:
             kind = kinds.of(registrar)
             return waiting if kind and kind.early and registrar not in provided else ()
 
-        made = register.registrations(section, providers, service=service.name, owner=owner, region=region)
-        return [dataclasses.replace(item, before=before(item.kind)) for item in made]
+        made = section.shared(
+            "registrations",
+            (*sorted(providers), owner, region),
+            lambda: [*register.registrations(section, providers, service=service.name, owner=owner, region=region)],
+        )
+        return [dataclasses.replace(item, before=early) if (early := before(item.kind)) else item for item in made]
 
     def _owner(self, service: Service) -> str:
         """The host that converges a service's registrations: the first one that has its first container that anybody has."""

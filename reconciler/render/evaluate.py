@@ -5,10 +5,10 @@ another type than its schema asks for is a problem at the place that set it; a c
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import jinja2
 
@@ -20,11 +20,14 @@ from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import collect, environment, header, methods, paths, tokens, values
+from reconciler.render import collect, environment, header, methods, paths, placement, tokens, values
 from reconciler.render.faults import FilterError, Refused, UnheardError
 from reconciler.render.meter import Cost, Exhausted, Meter
+from reconciler.render.sharing import ABSENT, Everybody, Shared, Sharing
 from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
+
+T = TypeVar("T")
 
 _MAX_DEPTH: Final = 50
 _ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
@@ -41,21 +44,24 @@ class World:
     """One site while it is rendered: what has been evaluated so far, for every host.
 
     `meter` counts what the host takes that is rendered at present. Once a host took too much, nothing is rendered any more.
+    `sharing` may be that of another world: what both see alike is worked out once.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, sharing: Sharing | None = None) -> None:
         self.site = site
         self.meter = Meter()
         self.exhausted: Problem | None = None
         self.passwords = site.catalogue.passwords()
         self.collected = collect.names(site.catalogue)
-        self.groups = {name: list(hosts) for name, hosts in site.groups.items()}
+        number, part = (sharing or Sharing()).join(site, self.known)
+        self.groups = part.groups
         self.hostvars = Hostvars(self)
         self.active: list[tuple[str, str]] = []
         self.rendering = ""  # the host whose files are made, once there is one
         self.enabled: dict[tuple[str, str], tuple[bool, Cost]] = {}  # (host, service), kept by placement
         self.read: list[str] = []  # files of config/ that templates asked for, since it was last emptied
         self.first: dict[tuple[str, str], tuple[str, Cost]] = {}  # (service, container), kept by placement
+        self.shared = Shared(number, part, self._answer, self.read)
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
 
@@ -86,6 +92,43 @@ class World:
             own.setdefault("container", path[1])
         return evaluate(raw, Scope(self.variables(host), own), source)
 
+    def looked(self, host: str, patterns: tuple[str, ...], containers: tuple[str, ...], service: str) -> None:
+        """Note that a unit depends on which files of config/ there are for these patterns, and on what is in them."""
+        if self.shared.frame is not None:
+            asked = (patterns, containers, service)
+            self.shared.note("files", host, asked, self._files(host, *asked))
+
+    def _files(
+        self, host: str, patterns: tuple[str, ...], containers: tuple[str, ...], service: str
+    ) -> tuple[tuple[str, bytes, str], ...]:
+        """The files that patterns mean on a host, with their content, and the secret that each is."""
+        site = self.site
+        wanted = [
+            path for text in patterns for path in paths.expand(text, host=host, containers=containers, service=service)
+        ]
+        return tuple(
+            (path, site.overrides[path], site.sealed[path].name if path in site.sealed else "")
+            for path in paths.find(wanted, site.overrides)
+        )
+
+    def _answer(self, kind: str, host: str, name: Any) -> Any:
+        """What a unit asked of a host, asked again: see `sharing`."""
+        if kind == "files":
+            return self._files(host, *name)
+        if kind == "enabled":
+            return placement.enabled(self, host, self.site.catalogue.services[name])
+        if kind == "member":
+            return host in self.groups.get(name, ())
+        variables = self.variables(host)
+        if kind == "address":
+            return variables.address(name)
+        if kind == "there":
+            return name in variables
+        try:
+            return variables[name]
+        except KeyError:
+            return ABSENT
+
     def grammar(self, name: str, schema: Mapping[str, Any]) -> Grammar:
         """The schema of a variable, ready to check."""
         if name not in self._grammars:
@@ -93,7 +136,7 @@ class World:
         return self._grammars[name]
 
 
-class Hostvars(Lazy):
+class Hostvars(Lazy, Everybody):
     """`hostvars`: inventory name → the variables of that host."""
 
     __slots__ = ("_world",)
@@ -133,6 +176,21 @@ class Variables(Lazy):
         return self._world.site.secrets(self._host)
 
     def __getitem__(self, name: str) -> Any:
+        shared = self._world.shared
+        if shared.frame is None:
+            return self._get(name)
+        try:
+            value = self._get(name)
+        except KeyError:
+            shared.note("value", self._host, name, ABSENT)
+            raise
+        except SiteInvalid:
+            shared.spoil()  # a template that comes to no harm from it is worked out anew
+            raise
+        shared.note("value", self._host, name, value)
+        return value
+
+    def _get(self, name: str) -> Any:
         done = self._done
         if name in self._costs:
             self._world.meter.again(self._costs[name])
@@ -150,15 +208,18 @@ class Variables(Lazy):
         return value
 
     def __contains__(self, name: object) -> bool:
-        return (
+        found = (
             name in self._layers
             or name in self._special
             or self._is_secret(name)
             or name in self._world.collected
             or self._interface_address(name) is not None
         )
+        self._world.shared.note("there", self._host, name, found)
+        return found
 
     def __iter__(self) -> Iterator[str]:
+        self._world.shared.spoil()
         yield from dict.fromkeys(
             (*self._special, *self._world.collected, *self._layers, *self._secrets, *self._world.passwords)
         )
@@ -167,7 +228,9 @@ class Variables(Lazy):
         """The host's address on a network. Raises FilterError when the inventory declares none that would do."""
         addresses: Mapping[str, str] = self._special["addresses"]
         if network in addresses:
+            self._world.shared.note("address", self._host, network, addresses[network])
             return addresses[network]
+        self._world.shared.spoil()
         host = self._host
         hint = suggest(network, addresses) or "declare it in inventory.yml"
         raise FilterError(f"the host {host} has no address on the network {network!r} ({hint})")
@@ -189,7 +252,7 @@ class Variables(Lazy):
         if name in self._layers:
             return self._evaluate(name)
         if name in self._world.collected:
-            return self._guard(name, lambda: collect.collect(self._world, self._host, name))
+            return self._guard(name, lambda: self.unit(("collected", name), self._collected(name)))
         network = self._interface_address(name)
         if network is not None:
             return self.address(network)
@@ -207,6 +270,7 @@ class Variables(Lazy):
         other = self._world.rendering
         if other in ("", self._host):
             return
+        self._world.shared.spoil()  # it depends on who asks
         theirs = self._world.site.secrets(other).get(name)
         if self._secrets.get(name, theirs) != theirs:
             message = f"the secret {name} of the host {self._host} is not that of {other}, whose file asks for it"
@@ -223,9 +287,31 @@ class Variables(Lazy):
         if not _has_expression(layered.value):
             return layered.value
         place = layered.place
-        result = self._guard(name, lambda: evaluate(layered.value, Scope(self), Position(place)))
         variable = self._world.site.catalogue.variables.get(name)
-        return self._checked(name, result, variable.schema, place) if variable else result
+        said = layered.value
+
+        def work() -> Any:
+            result = evaluate(said, Scope(self), Position(place))
+            return self._checked(name, result, variable.schema, place) if variable else result
+
+        key = ("variable", name, said if isinstance(said, str) else id(said))
+        return self._guard(name, lambda: self.unit(key, work, alive=said))
+
+    def unit(
+        self,
+        key: tuple[Any, ...],
+        work: Callable[[], T],
+        *,
+        alive: Any = None,
+        inside: bool = False,
+        good: Callable[[], bool] = lambda: True,
+    ) -> T:
+        """Work about this host that others may share: see `Shared.unit`."""
+        world = self._world
+        return world.shared.unit(key, self._host, world.meter, work, inside=inside, alive=alive, good=good)
+
+    def _collected(self, name: str) -> Callable[[], Any]:
+        return lambda: collect.collect(self._world, self._host, name)
 
     def _guard(self, name: str, work: Any) -> Any:
         """Run `work`, which evaluates `name`, on the watch for circles."""
@@ -281,6 +367,15 @@ class Variables(Lazy):
         """Note that a file of config/ was read for the file that is made at present."""
         self._world.read.append(path)
 
+    def looked(self, patterns: Iterable[str], containers: Iterable[str], service: str) -> None:
+        """Note which files of config/ a unit depends on."""
+        self._world.looked(self._host, tuple(patterns), tuple(containers), service)
+
+    @property
+    def host(self) -> str:
+        """The host's name in the inventory."""
+        return self._host
+
     def pay(self) -> Meter:
         """Who pays for what is evaluated."""
         return self._world.meter
@@ -334,6 +429,7 @@ class Scope(Lazy):
     def override(self, path: str) -> str:
         """The rendered file of config/. Raises FilterError when it is not there."""
         files = self.variables.site().overrides
+        self.variables.looked((path,), (), "")
         if path not in files:
             raise FilterError(f"the site has no config/{path[:200]}: ask first_override() whether it is there")
         self.variables.reading(path)
@@ -345,7 +441,7 @@ class Scope(Lazy):
     def overrides(self, patterns: list[str]) -> list[str]:
         """The paths below config/ that are there, in the order of the patterns."""
         host, service, files = (
-            str(self["inventory_hostname"]),
+            self.variables.host,
             str(self.own.get("service", "")),
             self.variables.site().overrides,
         )
@@ -353,6 +449,7 @@ class Scope(Lazy):
         wanted = [
             path for text in patterns for path in paths.expand(text, host=host, containers=containers, service=service)
         ]
+        self.variables.looked(patterns, containers, service)
         self.variables.pay().spend(
             len(wanted) * (1 + (len(files) if any(paths.WILDCARD in path for path in wanted) else 0))
         )

@@ -3,8 +3,8 @@
 import math
 import re
 import shlex
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from reconciler.document.grammar import seconds, show, suggest
 from reconciler.document.numbers import plain
@@ -13,6 +13,8 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens
 from reconciler.render.ansible import to_bool
 from reconciler.render.evaluate import Position, Scope, evaluate, render_text
+
+T = TypeVar("T")
 
 _LARGEST: Final = (1 << 63) - 1  # what the engine can be told
 _SIZE: Final = re.compile(r"(-?\d{1,18}(?:\.\d{1,18})?)([bkmgt]?)b?", re.IGNORECASE)
@@ -213,6 +215,21 @@ class Fields:
             Fields(item, self.scope, self.document, (*path, index), self.problems, done)
             for index, item in enumerate(raw)
         ]
+
+    def shared(self, what: str, key: tuple[Any, ...], work: Callable[[], T]) -> T:
+        """The result of `work`, which reads this mapping and depends on `key` besides: worked out once for all hosts that see it
+        alike, as `sharing` tells. What an expression made is of one host, and worked out anew; so is what has problems."""
+        if self._done:
+            return work()
+        before = len(self.problems)
+        own = tuple((name, repr(value)) for name, value in self.scope.own.items())
+        return self.scope.variables.unit(
+            (what, id(self.raw), self.path, own, *key),
+            work,
+            alive=self.raw,
+            inside=True,
+            good=lambda: len(self.problems) == before,
+        )
 
     def rendered(self, key: str) -> str:
         """A text whose every expression becomes text, as in a template. Raises SiteInvalid."""

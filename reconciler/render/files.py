@@ -53,6 +53,12 @@ class Made:
     entries: list[dict[str, Any]] = field(default_factory=list)
     binds: list[tuple[str, str]] = field(default_factory=list)  # path below the config root, target in the container
 
+    def add(self, other: "Made") -> None:
+        """What came out of one entry more."""
+        self.files += other.files
+        self.entries += other.entries
+        self.binds += other.binds
+
 
 def make(entries: Iterable[Fields], owner: Owner) -> Made:
     """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
@@ -69,12 +75,24 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
             )
             continue
         try:
-            _file(entry, name, owner, made)
+            made.add(_shared(entry, name, owner))
         except SiteInvalid as error:
             entry.problems += error.problems
         except (FilterError, Refused) as error:
             entry.problem("name", f"{name}: {error}")
     return made
+
+
+def _shared(entry: Fields, name: str, owner: Owner) -> Made:
+    """What one entry makes, worked out once for all hosts that see it alike."""
+
+    def work() -> Made:
+        made = Made()
+        _file(entry, name, owner, made)
+        return made
+
+    about = (owner.name, owner.directory, owner.service, owner.kolla, owner.containers)
+    return entry.shared("file", (name, *about), work)
 
 
 def _with_vars(entry: Fields) -> Fields:
@@ -127,8 +145,9 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
     how = entry.choice("merge", "replace" if entry.raw.get("overrides") else "none", ("ini", "yaml", "replace", "none"))
     if how == "none" and entry.raw.get("overrides"):
         entry.problem("merge", "merge: none reads no overrides", "say ini, yaml or replace, or remove the overrides")
-    given = _expanded(entry.items("source"), owner)
-    patterns = _expanded(entry.items("overrides"), owner) if how != "none" else []
+    sources, overrides = entry.items("source"), entry.items("overrides") if how != "none" else []
+    entry.scope.variables.looked(map(str, [*sources, *overrides]), owner.containers, owner.service)
+    given, patterns = _expanded(sources, owner), _expanded(overrides, owner)
     found = paths.find(patterns, owner.site.overrides)
     wildcard = any(paths.WILDCARD in pattern for pattern in (given or patterns)) and (given or how == "replace")
     folder = bool(wildcard)

@@ -91,9 +91,10 @@ class Meter:
             self._frames[-1].cost.needs[cost] = None
         self._charge(cost)
 
-    def record(self) -> "Recording":
-        """A context that gives the cost of what is done inside; complete at its end, also when that is an error."""
-        return Recording(self)
+    def record(self, *, part: bool = False) -> "Recording":
+        """A context that gives the cost of what is done inside; complete at its end, also when that is an error. With `part` it
+        counts as the own cost of what is recorded around it, too."""
+        return Recording(self, part)
 
     def _charge(self, cost: Cost) -> None:
         waiting = [cost]
@@ -118,10 +119,11 @@ class Meter:
 class Recording:
     """See `Meter.record`."""
 
-    __slots__ = ("_frame", "_meter")
+    __slots__ = ("_frame", "_meter", "_part")
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, part: bool) -> None:
         self._meter = meter
+        self._part = part
         self._frame = _Frame(Cost(charged=meter), meter.steps, meter.size)
 
     def __enter__(self) -> Cost:
@@ -133,7 +135,13 @@ class Recording:
         meter._frames.pop()
         steps, size = meter.steps - frame.steps, meter.size - frame.size
         frame.cost.steps, frame.cost.size = steps - frame.other_steps, size - frame.other_size
-        if meter._frames:
+        if meter._frames and self._part:
+            above = meter._frames[-1]
+            above.cost.needs.update(frame.cost.needs)
+            above.cost.sources.update(frame.cost.sources)
+            above.other_steps += frame.other_steps
+            above.other_size += frame.other_size
+        elif meter._frames:
             above = meter._frames[-1]
             above.cost.needs[frame.cost] = None
             above.other_steps += steps

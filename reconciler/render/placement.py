@@ -28,10 +28,11 @@ def enabled(world: World, host: str, service: Service) -> bool:
     key = (host, service.name)
     if key not in world.enabled:
         with world.meter.record() as cost:
-            found = _is_enabled(world, host, service)
+            found = world.shared.alone(lambda: _is_enabled(world, host, service))
         world.enabled[key] = found, cost
     found, cost = world.enabled[key]
     world.meter.again(cost)
+    world.shared.note("enabled", host, service.name, found)
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from reconciler.catalogue import Service
 from reconciler.document.grammar import Grammar
 from reconciler.render.meter import Cost, Meter
+from reconciler.render.sharing import Shared
 from reconciler.site import Site
 
 
@@ -27,6 +28,7 @@ class World(Protocol):
     collected: dict[str, Mapping[str, Any]]
     enabled: dict[tuple[str, str], tuple[bool, Cost]]
     first: dict[tuple[str, str], tuple[str, Cost]]
+    shared: Shared
 
     def variables(self, host: str) -> Variables:
         """The variables of a host. Raises KeyError for a host that the inventory does not have."""

@@ -14,7 +14,7 @@ from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference
 from reconciler.plan import preview, rotation
 from reconciler.plan.acknowledged import entries
-from reconciler.render import World, render, stand_in
+from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
 from reconciler.render.digest import part_digest
 from reconciler.review import gate
@@ -95,6 +95,7 @@ class _Child:
         self.site = ""
         self.head: Site | None = None
         self.base: Site | None = None
+        self.sharing = Sharing()  # of both revisions: most of them is alike
         self.worlds: dict[str, World] = {}
         self.problems: list[Problem] = []
         self.base_problems: list[Problem] = []
@@ -134,7 +135,9 @@ class _Child:
 
     def _render(self, site: Site, host: str, revision: str, problems: list[Problem]) -> Desired | None:
         try:
-            made = prepare.stamped(render(site, host, revision, self.worlds.setdefault(revision, World(site))))
+            if revision not in self.worlds:
+                self.worlds[revision] = World(site, self.sharing)
+            made = prepare.stamped(render(site, host, revision, self.worlds[revision]))
         except SiteInvalid as error:
             problems += error.problems
             return None

@@ -1,0 +1,166 @@
+"""Hosts share work only where it makes no difference: the result, and what it cost, are those of a host rendered alone."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler import catalogue, site
+from reconciler.catalogue import Catalogue
+from reconciler.errors import SiteInvalid
+from reconciler.model import Desired
+from reconciler.render import Sharing, World, environment, render
+from reconciler.render.evaluate import Variables
+from reconciler.render.sharing import Shared, same
+from tests.render.sites import VARIABLES
+from tests.services import golden
+from tests.support import sealed
+
+environment.shared()  # sets the recursion limit, which Hypothesis watches
+
+Outcome = tuple[Desired, int, int] | list[str]
+
+
+def outcome(whole: site.Site, host: str, world: World) -> Outcome:
+    """What became of a host, and what it took; or all its problems. Variables that need each other are looked at anew whenever they
+    are asked for, so what a site with problems takes is not always the same."""
+    try:
+        made = render(whole, host, "r", world)
+    except SiteInvalid as error:
+        return [str(problem) for problem in error.problems]
+    return made, world.meter.steps, world.meter.size
+
+
+def alone(whole: site.Site, host: str, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """As `outcome`, with nothing shared, not within the host either."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Shared, "unit", lambda self, key, host, meter, work, **_: work())
+        return outcome(whole, host, World(whole))
+
+
+def agree(sites: list[site.Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every host of every site, in turn, with one sharing for all."""
+    sharing = Sharing()
+    worlds = [World(whole, sharing) for whole in sites]
+    for host in {host: None for whole in sites for host in whole.hosts}:
+        for whole, world in zip(sites, worlds, strict=True):
+            if host in whole.hosts:
+                shared, expected = outcome(whole, host, world), alone(whole, host, monkeypatch)
+                assert shared == expected, host
+
+
+_QUICK = ("compute", "three_nodes")
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in _QUICK else pytest.param(case, marks=pytest.mark.slow) for case in sorted(golden.CASES)]
+)
+def test_golden_sites_and_a_change_of_each(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = golden.HERE / case / "site"
+    files = golden.read(folder)
+    changed = files["globals.yml"] + b"\nopenstack_service_workers: 3\nrabbitmq_user: somebody\n"
+    sites = [golden.load(folder), golden.load(folder, {"globals.yml": changed})]
+    agree(sites, monkeypatch)
+
+
+def test_what_is_alike_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the rest would prove nothing."""
+    whole = golden.load(golden.HERE / "three_nodes" / "site")
+    asked: list[str] = []
+    evaluated = Variables._checked
+
+    def counted(self: Variables, name: str, *more: object) -> object:
+        asked.append(name)
+        return evaluated(self, name, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Variables, "_checked", counted)
+    world = World(whole)
+    counts = []
+    for host in ("ctl-a", "ctl-b"):
+        asked.clear()
+        render(whole, host, "r", world)
+        counts.append(len(asked))
+    assert counts[1] < counts[0] / 4
+
+
+# --- made sites ------------------------------------------------------------------------------------------------------
+
+_INVENTORY = """
+hosts:
+  a: {addresses: {network: 10.0.0.1}, groups: [one]}
+  b: {addresses: {network: 10.0.0.2}, groups: [one], facts: {processor_vcpus: 8}}
+  c: {addresses: {network: 10.0.0.3, tunnel: 10.1.0.3}, groups: [two]}
+"""
+_SERVICE = """
+groups: {one: [], two: []}
+passwords: {app_secret: {kind: random}, app_blank: {kind: blank}}
+containers:
+  app:
+    image: x
+    command: "{{ app_b }} run"
+    environment: {A: "{{ app_a }}"}
+    files:
+      - {name: f, template: t, overrides: ["app/{host}/f", app/f], merge: replace, reads: [app/x], destination: /f}
+      - {name: "g.{{ item }}", each: "{{ app_list }}", content: "{{ item }} {{ app_c }}", destination: /g}
+contributes: {things: {mine: {value: "{{ app_a }}", group: one}}}
+collects: {things: {description: Things., entry: {type: object}}}
+"""
+_SAID = (
+    "{{ inventory_hostname }}", "{{ 'one' in group_names }}", "{{ app_b }}", "{{ app_c }}", "{{ app_a }}", "plain", "7", "'7'", "1.0", "[1, 2]",
+    "{{ hostvars['a'].app_b }}", "{{ hostvars[groups['one'] | last].app_c }}", "{{ hostvars[inventory_hostname].app_c }}",
+    "{{ things | map(attribute='value') | join(' ') }}", "{{ first_override('app/x') }}", "{{ override('app/x') }}", "{{ app_secret }}",
+    "{{ app_blank is defined }}", "{{ 'tunnel' | kolla_address }}", "{{ ansible_facts.processor_vcpus }}", "{{ site_own | default('none') }}",
+    "{{ api_interface_address }}", "{{ site_own is defined }}", "{{ hostvars | length }}", "{{ groups['two'] }}",
+)  # fmt: skip
+_LAYERS = ("globals.yml", "hosts/a.yml", "hosts/b.yml", "groups/one.yml")
+_FILES = ("config/app/f", "config/app/b/f", "config/app/x")
+_NAMES = ("app_a", "app_b", "app_c")
+
+said = st.dictionaries(st.sampled_from(_NAMES), st.sampled_from(_SAID), max_size=3)
+
+
+Layers = Mapping[str, Mapping[str, str]]
+
+
+def catalogue_of(template: list[str]) -> Catalogue:
+    variables = "".join(
+        f"{name}: {{description: d, type: [string, number, boolean, array], default: {name}}}\n" for name in _NAMES
+    )
+    files = {
+        "base/variables.yml": VARIABLES,
+        "app/service.yml": f"description: An application\n{_SERVICE}",
+        "app/variables.yml": f"{variables}app_list: {{description: d, type: array, default: [x, y]}}\n",
+        "app/templates/t": "\n".join((*template, "{{ app_a }}", "")),
+    }
+    return catalogue.load({path: text.encode() for path, text in files.items()}, "catalogue")
+
+
+def made(shipped: Catalogue, layers: Layers, files: Mapping[str, str]) -> site.Site:
+    texts = {"inventory.yml": _INVENTORY, **files, "passwords.yml": sealed.text({"app_secret": "x"})}
+    for path, layer in layers.items():
+        lines = [f"{name}: {value if value[:1] in '[17' else json.dumps(value)}\n" for name, value in layer.items()]
+        texts[path] = "".join([*lines, "site_own: x\n" if path == "hosts/b.yml" else ""])
+    return site.load({path: text.encode() for path, text in texts.items()}, shipped)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    layers=st.lists(st.dictionaries(st.sampled_from(_LAYERS), said), min_size=2, max_size=2),
+    files=st.lists(st.dictionaries(st.sampled_from(_FILES), st.sampled_from(_SAID)), min_size=2, max_size=2),
+    template=st.lists(st.sampled_from(_SAID), max_size=3),
+)
+def test_sites_of_any_words(
+    layers: list[Layers], files: list[Mapping[str, str]], template: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = catalogue_of(template)
+    agree([made(shipped, layers[index], files[index]) for index in (0, 1)], monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, True), (1, 1.0), ("1", 1), ({"a": 1, "b": 2}, {"b": 2, "a": 1}), ([1], (1,)), (0.0, -0.0), ([True], [1]), ({1: "x"}, {True: "x"})],
+)  # fmt: skip
+def test_values_that_a_template_can_tell_apart_are_not_the_same(one: object, other: object) -> None:
+    assert not same(one, other) and same(one, one)
