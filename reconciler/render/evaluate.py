@@ -125,7 +125,7 @@ class World:
         if kind == "there":
             return name in variables
         try:
-            return variables[name]
+            return variables.answer(name, variables[name])
         except KeyError:
             return ABSENT
 
@@ -166,6 +166,7 @@ class Variables(Lazy):
         self._done: dict[str, Any] = {}
         self._failed: dict[str, SiteInvalid] = {}
         self._costs: dict[str, Cost] = {}
+        self._noted: dict[str, list[str]] = {}  # the files of config/ that a value is of
 
     @cached_property
     def _layers(self) -> Mapping[str, Layered]:
@@ -187,14 +188,20 @@ class Variables(Lazy):
         except SiteInvalid:
             shared.spoil()  # a template that comes to no harm from it is worked out anew
             raise
-        shared.note("value", self._host, name, value)
+        shared.note("value", self._host, name, self.answer(name, value))
         return value
+
+    def answer(self, name: str, value: Any) -> Any:
+        """A value with the files of config/ that it is of, which count as sources of whatever it is written into."""
+        return (value, self._noted[name]) if name in self._noted else value
 
     def _get(self, name: str) -> Any:
         done = self._done
         if name in self._costs:
             self._world.meter.again(self._costs[name])
         if name in done:
+            if name in self._noted:
+                self._world.read += self._noted[name]
             return done[name]
         if name in self._failed:
             raise self._failed[name]
@@ -324,12 +331,15 @@ class Variables(Lazy):
             place = self._layers[name].place if name in self._layers else Place("")
             raise CircleError([place.problem(f"variables {what}: {chain}", "give one of them a value")])
         active.append(step)
+        noted = len(self._world.read)
         try:
             with self._world.meter.record() as cost:
                 return work()
         finally:
             active.pop()
             self._costs[name] = cost
+            if len(self._world.read) > noted:
+                self._noted[name] = self._world.read[noted:]
 
     def _checked(self, name: str, value: Any, schema: Mapping[str, Any], place: Place) -> Any:
         """A value in its variable's type. Raises SiteInvalid when it is of another."""

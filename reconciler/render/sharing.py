@@ -172,7 +172,9 @@ class Shared:
         `key` says all that the work depends on and does not ask; what it has by identity is kept `alive`. `inside`: what it asks, the
         unit around it asks, too; otherwise it is one answer for that. `good` says whether the result may be used for others.
         """
+        noted = len(self._read)
         found = self.alone(lambda: self._part.find(key, lambda kept: self._holds(kept, host)))
+        del self._read[noted:]  # of the questions; the work itself notes them in its own order
         if found is None:
             found = self._work(key, host, meter, work, alive, good)
         else:
