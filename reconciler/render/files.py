@@ -75,7 +75,8 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
             )
             continue
         try:
-            made.add(_shared(entry, name, owner))
+            above = any(file.path.startswith(f"{owner.directory}/{name}/") for file in made.files)
+            made.add(_shared(entry, name, owner, above))
         except SiteInvalid as error:
             entry.problems += error.problems
         except (FilterError, Refused) as error:
@@ -83,15 +84,15 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
     return made
 
 
-def _shared(entry: Fields, name: str, owner: Owner) -> Made:
-    """What one entry makes, worked out once for all hosts that see it alike."""
+def _shared(entry: Fields, name: str, owner: Owner, above: bool) -> Made:
+    """What one entry makes, worked out once for all hosts that see it alike. `above`: files of that folder stand above it."""
 
     def work() -> Made:
         made = Made()
-        _file(entry, name, owner, made)
+        _file(entry, name, owner, made, above)
         return made
 
-    about = (owner.name, owner.directory, owner.service, owner.kolla, owner.containers)
+    about = (above, owner.name, owner.directory, owner.service, owner.kolla, owner.containers)
     return entry.shared("file", (name, *about), work)
 
 
@@ -140,7 +141,7 @@ def _permission(entry: Fields) -> dict[str, Any]:
 _Text = tuple[str, str, tuple[str, ...]]  # path below the container's folder, text, sources
 
 
-def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
+def _file(entry: Fields, name: str, owner: Owner, made: Made, above: bool) -> None:
     entry.scope.variables.begin_file()
     how = entry.choice("merge", "replace" if entry.raw.get("overrides") else "none", ("ini", "yaml", "replace", "none"))
     if how == "none" and entry.raw.get("overrides"):
@@ -163,12 +164,7 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made) -> None:
         base = None if source or (how == "replace" and chosen) else _base(entry, owner)
         if base or chosen:
             texts = [(name, *_merged(entry, name, how, chosen, owner, base))]
-    if (
-        not texts
-        and "destination" in entry
-        and any(file.path.startswith(f"{owner.directory}/{name}/") for file in made.files)
-    ):
-        folder = True  # of files that stand above it
+    folder |= not texts and "destination" in entry and above
     if not texts and not folder and not entry.flag("optional") and not _named(entry):
         where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "a template"
         entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
