@@ -111,6 +111,15 @@ class Order:
     name: str
     after: tuple[str, ...] = ()  # containers and jobs that every host that has them must have finished with
     at_once: int = 0  # hosts that may change it at the same time; 0: any number
+    ready: tuple[str, ...] = ()  # names of checks that have to answer before this host stops it
+    address: str = ""  # a virtual one: the host that has it goes after the others
+    groups: tuple[str, ...] = ()  # whose hosts have it
+    key: str = ""  # what it is called on all hosts, where it is one of several (`each`); "": its name
+
+    @property
+    def budget(self) -> str:
+        """What hosts hold a place of while they change it."""
+        return self.key or self.name
 
     @property
     def words(self) -> str:
@@ -202,6 +211,7 @@ class Check:
     client: str = ""  # the service that logs in; "": whoever rests on `service` is concerned
     advice: str = ""  # what to do when it fails
     watches: tuple[str, ...] = ()  # services it sees from without: it fails because of them
+    routine: bool = True  # made all the time; else only where an order names it as `ready`
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +232,7 @@ class Desired:
     registrations: tuple[Registration, ...] = ()
     registrars: tuple[Registrar, ...] = ()
     checks: tuple[Check, ...] = ()
+    readiness: tuple[Check, ...] = ()  # those that are made only where an order names them as `ready`
     orders: tuple[Order, ...] = ()  # of containers and jobs of this host, by name
     host_settings: tuple[HostSetting, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own

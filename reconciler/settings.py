@@ -177,6 +177,17 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """The etcd through which the hosts of the site agree on who goes when; no endpoint: this host asks nobody."""
+
+    etcd: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    timeout: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json"] = "auto"
@@ -201,11 +212,20 @@ class Settings:
     alerts: Alerts = field(default_factory=Alerts)
     policy: Policy = Policy()
     root: Path = Path("/")
+    fleet: Fleet = Fleet()
     log: Log = Log()
 
     def kept_apart(self) -> tuple[Path, ...]:
         """What no container may see and no commit may write to: the state, the keys and tokens, the engine's socket."""
-        sections: list[Any] = [self.git, self.trust, self.secrets, self.report, self.daemon.webhook, self.forge]
+        sections: list[Any] = [
+            self.git,
+            self.trust,
+            self.secrets,
+            self.report,
+            self.fleet,
+            self.daemon.webhook,
+            self.forge,
+        ]
         sections += self.alerts.targets.values()
         held = [getattr(part, item.name) for part in sections if part is not None for item in fields(part)]
         socket = [Path(self.engine.url.removeprefix("unix://"))] if self.engine.url.startswith("unix:///") else []
@@ -224,6 +244,7 @@ _SECTIONS: Mapping[str, type] = {
     "review": Review,
     "alerts": Alerts,
     "policy": Policy,
+    "fleet": Fleet,
     "log": Log,
 }
 

@@ -221,6 +221,12 @@ def _rollouts(service: Service, world: _World) -> list[Problem]:
         _unknown(service, path, "container or job", other, known)
         for _, other, path in _waits(service)
         if other not in known
+    ] + [
+        _unknown(service, (section, name, "rollout", "ready", index), "check", check, service.section("checks"))
+        for section in ("containers", "jobs")
+        for name, entry in _entries(service, section)
+        for index, check in _texts((entry.get("rollout") or {}).get("ready"))
+        if check not in service.section("checks")
     ]
 
 

@@ -35,7 +35,8 @@ class Hold:
 class Situation:
     """What gates look at. `policy` is the accepted reconciler.yml with its defaults, `mode` the node's own setting, `suspension` what
     an operator gave as the reason (None: nobody suspended it), `now` a moment with its time zone. `unmade` is why this program
-    cannot make desired state of what is accepted, reason and message (None: it can). `other_tool`: see gates/other_tool.py."""
+    cannot make desired state of what is accepted, reason and message (None: it can). `other_tool`: see gates/other_tool.py.
+    `fleet` is why the rollout has not come to this node (None: it has, or the node is alone)."""
 
     policy: Mapping[str, Any]
     mode: str
@@ -43,6 +44,7 @@ class Situation:
     now: datetime
     unmade: tuple[Reason, str] | None = None
     other_tool: OtherTool | None = None
+    fleet: tuple[Reason, str] | None = None
 
 
 Gate = Callable[[Situation], Hold | None]
@@ -87,7 +89,15 @@ def outside_window(situation: Situation) -> Hold | None:
     return Hold(Reason.OutsideWindow, f"waits {closed}", drift=closed.drift, keeps_up=True, until=str(closed))
 
 
-GATES: tuple[Gate, ...] = (suspended, report_only, other_tool, program_unfit, outside_window)
+def not_its_turn(situation: Situation) -> Hold | None:
+    """Other hosts of the site go first, or must not be stopped at the same time; or the rollout was halted."""
+    if situation.fleet is None:
+        return None
+    reason, message = situation.fleet
+    return Hold(reason, message, drift=False, keeps_up=True)
+
+
+GATES: tuple[Gate, ...] = (suspended, report_only, other_tool, program_unfit, outside_window, not_its_turn)
 
 
 def holds(situation: Situation) -> tuple[Hold, ...]:

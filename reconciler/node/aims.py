@@ -66,6 +66,7 @@ class Aims:
         self._targets: dict[str, Target] = {}  # by commit: those that are in use
         self._kept: tuple[Carried, Target] | None = None  # what was last carried out, made concrete
         self._between: tuple[tuple[str, str], Desired | None] | None = None
+        self.fleet: tuple[Reason, str] | None = None  # why the rollout has not come to this node; None: it has
         self._previewed: tuple[tuple[Origin, Origin], tuple[Action, ...]] | None = None
 
     @property
@@ -122,6 +123,15 @@ class Aims:
         )
         return Aim(target, holds, waiting, catalogue=data.catalogue_digest())
 
+    def asks(self, accepted: Target) -> tuple[Action, ...] | None:
+        """What the accepted revision asks for that is not carried out; None: nobody can tell beforehand, because nothing was ever
+        carried out here, something was begun since, or what was cannot be made concrete any more."""
+        carried = self._state.carried
+        if carried is not None and carried.desired.origin == accepted.desired.origin and not self._state.begun:
+            return ()
+        before = self._before(accepted)
+        return self._preview(before, accepted, self._rendered_anew(accepted)) if before else None
+
     def of(self, commit: str) -> Target:
         """The target of a commit. Raises errors.ReconcilerError."""
         if commit not in self._targets:
@@ -139,6 +149,7 @@ class Aims:
                 now=self._clock(),
                 unmade=unmade,
                 other_tool=self._state.memory().other_tool,
+                fleet=self.fleet,
             )
         )
 
@@ -192,12 +203,6 @@ class Aims:
 
     def _changes(self, before: Target, accepted: Target, hold: Hold, between: Desired | None) -> tuple[Held, ...]:
         """What the accepted revision asks for and the one before did not."""
-        pair = (before.desired.origin, accepted.desired.origin)
-        if self._previewed is None or self._previewed[0] != pair:
-            found = plan.preview(
-                before.desired, accepted.desired, bind=tokens.bind, part_digest=digest.part_digest, between=between
-            )
-            self._previewed = (pair, found.actions)
         return tuple(
             Held(
                 action.target,
@@ -205,8 +210,18 @@ class Aims:
                 f"{action.origin}: {hold.message}" if action.origin else hold.message,
                 action.differences,
             )
-            for action in self._previewed[1]
+            for action in self._preview(before, accepted, between)
         )
+
+    def _preview(self, before: Target, accepted: Target, between: Desired | None) -> tuple[Action, ...]:
+        """What would be done to come from one to the other."""
+        pair = (before.desired.origin, accepted.desired.origin)
+        if self._previewed is None or self._previewed[0] != pair:
+            found = plan.preview(
+                before.desired, accepted.desired, bind=tokens.bind, part_digest=digest.part_digest, between=between
+            )
+            self._previewed = (pair, found.actions)
+        return self._previewed[1]
 
     @property
     def _keys(self) -> sops.Keys:

@@ -53,7 +53,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
     report = replace(report, refusal=node.refusal, revision=revision, testing=testing)
     try:
         node.look_for_other_tools()
-        aim = node.aim()
+        aim = node.agree(node.aim())
         if aim is None:
             return report
         target, commit = aim.target, node.commit(report.revision)
@@ -81,6 +81,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         if not (deep and inside) and observer.needs_deep_look(plan):
             deep, actual = True, observer.observe(target, memory, deep=True)
             plan = planner.plan(aim, actual, memory, in_flight)
+        plan = node.permits.admit(aim, plan, actual)
         overcome(node.state, memory, actual, plan)
         report = replace(report, graph=target.graph, not_working=observer.not_working(target, actual, plan, in_flight))
         explained = {**report.explained, **node.explain(plan)}

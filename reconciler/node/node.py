@@ -24,6 +24,7 @@ from reconciler.node.aims import Aim, Aims
 from reconciler.node.applying import Executor
 from reconciler.node.flight import Flight, Flights, Landed
 from reconciler.node.observing import Observer
+from reconciler.node.permits import Permits
 from reconciler.node.planning import Planner
 from reconciler.node.reporting import Reporter
 from reconciler.phrases import few
@@ -53,6 +54,7 @@ class Node:
         self.flights = Flights(self.state.cycle)
         self.observer = Observer(settings, self.state, self.engine, self.aims, self.flights, self._now, self.stop)
         self.planner = Planner(settings, self.state, self.engine, self.flights)
+        self.permits = Permits(settings, self.state, self.aims, self.observer, self.engine)
         self.executor = Executor(settings, self.state, self.engine, self.observer, self.flights)
         self.reporter = Reporter(settings, self.state, self.hold, lambda: self.aims.site, forge=forge)
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
@@ -117,6 +119,7 @@ class Node:
         self._end_flights()
         self.follower.poller.close()
         self.observer.close()
+        self.permits.close()
         self.engine.close()
         self.state.let_go()
         self.reporter.close()
@@ -195,6 +198,13 @@ class Node:
         revision, _ = self.in_force
         return self.aims.aim(revision) if revision else None
 
+    def agree(self, aim: Aim | None) -> Aim | None:
+        """The same once the other hosts were asked: what their rollout holds back is held back here. Raises as `aim`."""
+        revision, testing = self.in_force
+        if aim is None or not self.permits.agree(revision, bool(testing)):
+            return aim
+        return self.aim()
+
     def take_over(self, aim: Aim) -> None:
         """See `landing.take_over`."""
         landing.take_over(self.flights, aim, self.reporter, self.state.memory().revision)
@@ -228,4 +238,5 @@ class Node:
     def conclude(self, finished: Report) -> Report:
         """The end of a pass: its report is told to everybody."""
         self.observer.pass_ended(acted=bool(finished.outcomes))
+        self.permits.pass_ended(finished)
         return self.reporter.conclude(finished)

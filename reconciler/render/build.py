@@ -34,6 +34,7 @@ from reconciler.render.explanation import no_host
 from reconciler.render.faults import Refused
 from reconciler.render.fields import Fields
 from reconciler.render.meter import Exhausted, Run, Running
+from reconciler.rollout import policy as rollout
 from reconciler.site import Site, passwords
 
 _CONFIG_ROOT: Final = "/etc/kolla"
@@ -113,7 +114,8 @@ class _Builder:
             jobs=tuple(sorted((job for parts in every for job in parts.jobs), key=lambda job: job.name)),
             registrations=tuple(sorted(registrations, key=lambda registration: registration.id)),
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
-            checks=probes,
+            checks=tuple(check for check in probes if check.routine),
+            readiness=tuple(check for check in probes if not check.routine),
             orders=self._orders(every),
             host_settings=on_host,
             addresses=dict(here.addresses),
@@ -364,12 +366,31 @@ class _Builder:
         found = []
         for parts in every:
             own = {**parts.containers, **{job.name: parts.job_fields[job.name] for job in parts.jobs}}
+            keys = {name: key for key, names in parts.named.items() for name in names if name != key}
             for name, fields in own.items():
                 part = fields.below("rollout")
-                order = Order(name, part.texts("after"), part.integer("at_once", 0) or 0)
+                groups = tuple(placement.listed(fields.value("group", "all")))
+                order = Order(
+                    name,
+                    part.texts("after"),
+                    self._at_once(part, groups),
+                    part.texts("ready"),
+                    part.text("address_last"),
+                    groups if "at_once" in part else (),
+                    keys.get(name, ""),
+                )
                 if order.after or order.at_once:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
+
+    def _at_once(self, part: Fields, groups: tuple[str, ...]) -> int:
+        """How many hosts may change it at the same time; 0: any number."""
+        if "at_once" not in part:
+            return 0
+        value = part.text("at_once")
+        if value.endswith("%"):
+            return rollout.places(value, len(placement.union(self.world.groups, groups)))
+        return part.integer("at_once", 0) or 0
 
     # --- the host itself -------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ def check(
         advice=fields.text("advice"),
         credentials=fields.choice("credentials", "", ("", *providers)),
         watches=fields.texts("watches"),
+        routine=fields.flag("routine", True),
     )
     if "command" in fields and bool(made.command) == bool(made.script):
         fields.problem("command", "a check in a container has either a command or a script")

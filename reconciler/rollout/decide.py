@@ -48,7 +48,7 @@ class Own:
     changes: bool = False  # the commit asks for something here
     budgets: frozenset[str] = frozenset()
     ready: Mapping[str, bool] | None = None
-    prepared: bool = True  # its images are here
+    free: bool = True  # nothing of its own holds it back: no window, no suspension
     begun: bool = False
     failed: str = ""
     settled: bool = False
@@ -81,7 +81,7 @@ class Write:
 
 Step = Go | Wait | Write
 
-_UNAVAILABLE = Wait(Reason.EtcdUnavailable, "etcd cannot be asked whether others are stopping the same")
+UNAVAILABLE = Wait(Reason.EtcdUnavailable, "etcd cannot be asked whether others are stopping the same")
 
 
 def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
@@ -91,7 +91,7 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
         return _apart(own, view, kin, rollout)
     if view is None:
         is_held = own.held is not None and own.held.commit == own.commit and own.budgets <= own.held.budgets
-        return Go() if is_held or own.is_new or not own.changes else _UNAVAILABLE
+        return Go() if is_held or own.is_new or not own.changes else UNAVAILABLE
     roll = view.roll
     if roll is None or kin is Kin.ANCESTOR:
         return _begin(own, view)
@@ -120,7 +120,7 @@ def heal(own: Own, view: View | None, rollout: Rollout) -> Step:
     if not own.budgets:
         return Go()
     if view is None:
-        return Go() if own.held and own.budgets <= own.held.budgets else _UNAVAILABLE
+        return Go() if own.held and own.budgets <= own.held.budgets else UNAVAILABLE
     if not_ready := _not_ready(own):
         return not_ready
     permit = view.permit
@@ -238,8 +238,8 @@ def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> 
         )
     if first := _before(own, view, rollout):
         return Wait(Reason.WaitsForWave, f"{few(first)} first")
-    if not own.prepared:
-        return Wait(Reason.WaitsForWave, "its images are not here yet")
+    if not own.free:
+        return Wait(Reason.WaitsForWave, "something else holds it back here, so it claims nothing")
     return _not_ready(own) or _claim(own, view, own.budgets | {WAVE}, rollout)
 
 

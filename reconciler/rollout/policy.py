@@ -102,22 +102,20 @@ def of(
     policy: Mapping[str, Any],
     hosts: Sequence[str],
     groups: Mapping[str, Sequence[str]],
-    labels: Mapping[str, Mapping[str, Any]],
     budgets: Mapping[str, Budget],
 ) -> Rollout:
     """The rollout of a site. `policy`: the `rollout` section of reconciler.yml with its defaults; `hosts`: all, in the inventory's
-    order; `labels`: per host, its variables in the inventory.
+    order.
 
     A host counts in the first wave that selects it. Those that no wave selects come last, at `rest`.
     """
     left, waves = list(hosts), list[Wave]()
-    for number, entry in enumerate(policy["waves"]):
-        chosen = [host for choice in entry["hosts"] for host in _chosen(choice, left, groups, labels)]
+    for entry in policy["waves"]:
+        chosen = [host for choice in entry["hosts"] for host in _chosen(choice, left, groups)]
         chosen = list(dict.fromkeys(chosen))
         left = [host for host in left if host not in chosen]
         if chosen:
-            name = entry.get("name") or f"wave {number + 1}"
-            waves.append(Wave(name, tuple(chosen), places(entry["at_once"], len(chosen)), entry["in_order"]))
+            waves.append(Wave(entry["name"], tuple(chosen), places(entry["at_once"], len(chosen)), entry["in_order"]))
     if left:
         waves.append(Wave("the rest", tuple(left), places(policy["rest"], len(left))))
     absent = places(policy["max_absent"], len(hosts)) if policy["max_absent"] else 0
@@ -128,19 +126,11 @@ def _chosen(
     choice: str | Mapping[str, Any],
     left: Sequence[str],
     groups: Mapping[str, Sequence[str]],
-    labels: Mapping[str, Mapping[str, Any]],
 ) -> Sequence[str]:
     """Whom one selector chooses of the hosts that are left, in the order that it names them in, else in the inventory's."""
     if isinstance(choice, str):
         return [choice] if choice in left else []
-    if "group" in choice:
-        members = groups.get(choice["group"], ())
-        found = [host for host in members if host in left]
-    else:
-        wanted = choice["label"].items()
-        found = [
-            host for host in left if all(str(labels.get(host, {}).get(key, "")) == str(value) for key, value in wanted)
-        ]
+    found = [host for host in groups.get(choice["group"], ()) if host in left]
     if "first" in choice:
         return found[: choice["first"]]
     return found[-choice["last"] :] if "last" in choice else found

@@ -36,7 +36,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
 
     hosts, groups = inventory.load(documents.get("inventory.yml"), catalogue, problems)
     known = inventory.Known(tuple(hosts), tuple(groups), complete="inventory.yml" in documents)
-    rules = policy.load(documents.get("reconciler.yml"), catalogue, problems)
+    rules = policy.load(documents.get("reconciler.yml"), catalogue, known, problems)
     layers = variables.load(documents, hosts, known, catalogue, problems)
     secrets = passwords.load(documents, known, catalogue, layout.overrides, problems)
     sealed = passwords.load_sealed(layout.overrides, secrets, problems)

@@ -12,6 +12,7 @@ from reconciler.document.yaml import Document
 from reconciler.errors import MAX_PROBLEMS, Problem, SiteInvalid
 from reconciler.model import Container
 from reconciler.site import pin
+from reconciler.site.inventory import Known
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
 _FIELDS: Final = frozenset(
@@ -26,7 +27,7 @@ _FIELDS: Final = frozenset(
 )
 
 
-def load(document: Document | None, catalogue: Catalogue, problems: list[Problem]) -> dict[str, Any]:
+def load(document: Document | None, catalogue: Catalogue, known: Known, problems: list[Problem]) -> dict[str, Any]:
     """The whole policy: every key is there. `{}` and problems when it is wrong."""
     schema = data.schema("reconciler")
     document = document or Document("reconciler.yml", {})
@@ -34,6 +35,7 @@ def load(document: Document | None, catalogue: Catalogue, problems: list[Problem
     if not found:
         result: dict[str, Any] = defaults(document.data, schema)
         found += itertools.islice(_names(document, result, catalogue), MAX_PROBLEMS)
+        found += itertools.islice(_waves(document, known), MAX_PROBLEMS)
     problems += found
     return {} if any(problem.severity == "error" for problem in found) else result
 
@@ -67,6 +69,25 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue) -> 
         message = f"{policy['requires']!r} names no versions of this program"
         yield document.place(("requires",)).problem(message, "write for example '>=0.3,<0.4', or one version")
     yield from _times(document, policy)
+
+
+def _waves(document: Document, known: Known) -> Iterator[Problem]:
+    """Hosts and groups of waves that are in no inventory, and waves of one name."""
+    data = document.data if isinstance(document.data, dict) else {}
+    seen: set[str] = set()
+    for number, wave in enumerate((data.get("rollout") or {}).get("waves") or ()):
+        where = ("rollout", "waves", number)
+        if wave["name"] in seen:
+            yield document.place((*where, "name")).problem(f"two waves are called {wave['name']!r}", "rename one")
+        seen.add(wave["name"])
+        for index, choice in enumerate(wave["hosts"]):
+            place = (*where, "hosts", index)
+            if isinstance(choice, str):
+                yield from known.host(choice, document.place(place))
+                continue
+            yield from known.group(choice["group"], document.place((*place, "group")))
+            if "first" in choice and "last" in choice:
+                yield document.place(place).problem("its first hosts or its last: not both", "write two entries")
 
 
 def _times(document: Document, policy: dict[str, Any]) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from reconciler.document import sealed
 from reconciler.git import content
 from reconciler.model import Desired
 from reconciler.reasons import Reason
+from reconciler.rollout.policy import Rollout
 from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.secrets.locked import Locked
@@ -41,6 +42,7 @@ class Prepared:
     secrets: Mapping[str, Secret]
     warnings: tuple[str, ...] = ()
     locked: tuple[Locked, ...] = ()
+    rollout: Rollout | None = None  # when this host may act; None: nobody asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Answer:
     desired: Desired
     locked: tuple[Locked, ...] = ()
     warnings: tuple[str, ...] = ()
+    rollout: Rollout | None = None
 
 
 def prepare(repository: Path, commit: str, path: str, host: str, keys: sops.Keys) -> Prepared:
@@ -67,7 +70,9 @@ def prepare_source(source: content.Given, revision: str, host: str, keys: sops.K
     answer = child.ask("reconciler.source.prepare_child:desired", argument, Answer)
     if answer.desired.host != host or answer.desired.revision != revision:
         raise errors.Terminal("the child process answers for another host or revision", reason=Reason.ChildFailed)
-    return Prepared(answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings, answer.locked)
+    return Prepared(
+        answer.desired, unlock(answer.locked, answer.desired, keys), answer.warnings, answer.locked, answer.rollout
+    )
 
 
 def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[str, Secret]:

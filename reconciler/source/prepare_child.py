@@ -8,6 +8,8 @@ from reconciler import errors
 from reconciler.codec import to_json
 from reconciler.model import Desired
 from reconciler.reasons import Reason
+from reconciler.rollout import policy
+from reconciler.rollout.policy import Rollout
 from reconciler.secrets import sops
 from reconciler.secrets.locked import Locked
 from reconciler.site import Site
@@ -37,8 +39,23 @@ def answer(whole: Site, content: Content, host: str, revision: str) -> dict[str,
     """The `Answer` about a host."""
     made = site_child.render(whole, host, revision)
     warnings = tuple(str(warning) for warning in whole.warnings)
-    found: dict[str, Any] = to_json(Answer(made, locked(whole, content, made), warnings))
+    found: dict[str, Any] = to_json(Answer(made, locked(whole, content, made), warnings, rollout(whole, made)))
     return found
+
+
+def rollout(whole: Site, made: Desired) -> Rollout:
+    """When the host of `made` may act: the waves of the site, and the budgets of what is on this host."""
+    budgets = {
+        order.budget: policy.Budget(
+            order.budget,
+            order.at_once,
+            tuple(dict.fromkeys(host for group in order.groups for host in whole.groups.get(group, ()))),
+            bool(order.address),
+        )
+        for order in made.orders
+        if order.at_once
+    }
+    return policy.of(whole.policy["rollout"], tuple(whole.hosts), whole.groups, budgets)
 
 
 def locked(whole: Site, content: Content, desired: Desired) -> tuple[Locked, ...]:

@@ -9,6 +9,7 @@
     last-good.json   desired state of the last complete apply, and the ciphertexts of its secrets; holds no secret
     report.json      what the last cycle found and did
     suspend.json     present while suspended
+    permit.json      present while this host holds places of budgets (docs/fleet.md)
     posted.json      commit statuses posted (kept by forge/)
     links.json       merge requests of commits, as the forge told (kept by forge/)
     history.jsonl    one line per cycle that changed or refused something
@@ -53,6 +54,7 @@ from reconciler.model import (
     Registration,
 )
 from reconciler.reasons import Reason
+from reconciler.rollout.records import Permit
 from reconciler.secrets.locked import Locked
 from reconciler.state.documents import Documents
 from reconciler.system import files
@@ -322,6 +324,18 @@ class StateDirectory:
 
     def resume(self) -> None:
         files.remove(self.path, "suspend.json")
+
+    @property
+    def permit(self) -> Permit | None:
+        """What this host holds of the fleet's budgets, as it last read it."""
+        return self._files.read("permit.json", Permit)
+
+    def hold_permit(self, permit: Permit | None) -> None:
+        """Remember it for when etcd does not answer; None: nothing is held."""
+        if permit is None:
+            files.remove(self.path, "permit.json")
+        elif permit != self.permit:
+            self._files.write("permit.json", to_json(permit))
 
     @property
     def report(self) -> dict[str, Any] | None:

@@ -34,6 +34,10 @@ def situation(**given: Any) -> Situation:
             [Hold(Reason.OutsideWindow, f"waits {UNTIL}", drift=True, keeps_up=True, until=UNTIL)],
         ),
         ({"policy": NIGHTS, "now": NOON.replace(hour=23)}, []),
+        (
+            {"fleet": (Reason.WaitsForBudget, "ctl2 holds the budget mariadb")},
+            [Hold(Reason.WaitsForBudget, "ctl2 holds the budget mariadb", drift=False, keeps_up=True)],
+        ),
     ],
 )
 def test_each_gate_answers_with_one_hold_or_none(given: dict[str, Any], expected: list[Hold]) -> None:

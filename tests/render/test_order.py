@@ -20,7 +20,10 @@ jobs:
 
 
 def test_the_order_is_part_of_desired_state() -> None:
-    assert rendered(BODY).orders == (Order("contract", ("server", "agent")), Order("server", ("expand",), 1))
+    assert rendered(BODY).orders == (
+        Order("contract", ("server", "agent")),
+        Order("server", ("expand",), 1, groups=("control",)),
+    )
     assert rendered(BODY, host="cmp1").orders == (Order("agent", ("server",)),)
 
 
@@ -50,6 +53,8 @@ def test_a_plan_shows_it_beside_the_cause() -> None:
         (("after: [expand], ", "after: [agent], "), "hosts would wait for each other for ever: "),
         (("after: [expand], ", "after: [server], "), "hosts would wait for each other for ever: server → server"),
         (("at_once: 1", "at_once: 0"), "must be at least 1, is 0"),
+        (("at_once: 1", "at_once: 0%"), "must be a number of hosts, or a percentage such as '10%'"),
+        (("at_once: 1", "at_once: 1, ready: [sound]"), "unknown check 'sound'"),
         (("at_once: 1", "at_one: 1"), "unknown key 'at_one' (did you mean 'at_once'?)"),
     ],
 )

@@ -19,14 +19,24 @@ def test_numbers_and_percents(at_once: int | str, hosts: int, number: int) -> No
 
 def test_a_host_counts_in_the_first_wave_that_selects_it() -> None:
     waves = [
-        {"hosts": [{"group": "compute", "first": 1}, {"group": "control", "last": 1}], "at_once": 1, "in_order": True},
+        {
+            "name": "first",
+            "hosts": [{"group": "compute", "first": 1}, {"group": "control", "last": 1}],
+            "at_once": 1,
+            "in_order": True,
+        },
         {"name": "controllers", "hosts": [{"group": "control"}], "at_once": 1, "in_order": False},
-        {"name": "rack b", "hosts": ["cmp9", {"label": {"rack": "b"}}, "nobody"], "at_once": "50%", "in_order": False},
-        {"hosts": [{"group": "control"}], "at_once": 5, "in_order": False},
+        {
+            "name": "rack b",
+            "hosts": ["cmp9", {"group": "rack-b"}, {"group": "none"}, "nobody"],
+            "at_once": "50%",
+            "in_order": False,
+        },
+        {"name": "none left", "hosts": [{"group": "control"}], "at_once": 5, "in_order": False},
     ]
-    found = policy.of({**RULES, "waves": waves}, HOSTS, GROUPS, {"cmp5": {"rack": "b"}, "cmp6": {"rack": "c"}}, {})
+    found = policy.of({**RULES, "waves": waves}, HOSTS, {**GROUPS, "rack-b": ("cmp5", "cmp1")}, {})
     assert found.waves == (
-        Wave("wave 1", ("cmp1", "ctl3"), 1, True),
+        Wave("first", ("cmp1", "ctl3"), 1, True),
         Wave("controllers", ("ctl1", "ctl2"), 1),
         Wave("rack b", ("cmp9", "cmp5"), 1),
         Wave("the rest", tuple(h for h in HOSTS[4:] if h not in ("cmp5", "cmp9")), 2),
@@ -36,6 +46,6 @@ def test_a_host_counts_in_the_first_wave_that_selects_it() -> None:
 
 
 def test_a_site_of_one_host_has_one_wave() -> None:
-    found = policy.of({**RULES, "waves": [], "max_absent": 0}, ["all"], {}, {}, {"db": Budget("db", 1, ("all",))})
+    found = policy.of({**RULES, "waves": [], "max_absent": 0}, ["all"], {}, {"db": Budget("db", 1, ("all",))})
     assert found.waves == (Wave("the rest", ("all",), 1),) and found.max_absent == 0
     assert found.size("db", 0) == 1 and found.size(policy.WAVE, 0) == 1

@@ -122,7 +122,7 @@ REFUSALS: Mapping[str, tuple[Own, View, Reason, str]] = {
         "canaries is at 1 of 2",
     ),
     "halted": (CHANGE, replace(WAITING, roll=HALTED), Reason.RolloutHalted, "cmp1 halted the rollout: nova_compute"),
-    "its images are not here": (replace(CHANGE, prepared=False), WAITING, Reason.WaitsForWave, "images"),
+    "something else holds it back": (replace(CHANGE, free=False), WAITING, Reason.WaitsForWave, "something else"),
     "not ready": (replace(CHANGE, ready={"galera": False}), WAITING, Reason.WaitsForBudget, "galera is not ready"),
     "nobody knows": (replace(CHANGE, ready={}), WAITING, Reason.WaitsForBudget, "nobody can tell whether galera"),
     "nobody asked": (replace(CHANGE, ready=None), WAITING, Reason.WaitsForBudget, "nobody can tell whether galera"),

@@ -1,0 +1,287 @@
+"""This node among many: what it asks etcd for in a pass, and what it is told.
+
+`rollout/` decides. Here it is put together what this host knows of itself, transactions are tried, and what may not be done yet becomes a
+hold. A node without endpoints in its settings asks nobody and is held by nobody.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from threading import Event
+from typing import Final
+
+import structlog
+
+from reconciler import errors
+from reconciler.engine import Engine
+from reconciler.etcd import Client, Store
+from reconciler.git import clone
+from reconciler.model import Actual, Plan
+from reconciler.node import host, probe
+from reconciler.node.aims import Aim, Aims
+from reconciler.node.observing import Observer
+from reconciler.node.target import Target
+from reconciler.plan import withheld
+from reconciler.reasons import Reason, Standing
+from reconciler.report import Report
+from reconciler.rollout import decide, together
+from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
+from reconciler.rollout.policy import Rollout
+from reconciler.rollout.records import View
+from reconciler.settings import Fleet, Settings
+from reconciler.state import StateDirectory
+
+log = structlog.get_logger()
+
+_TRIES: Final = 8  # transactions in one pass: begin, give back, claim, each lost once to another host
+# Of these a waiting node is as well as one that waits for nothing.
+_OURS: Final = frozenset(
+    {Reason.WaitsForWave, Reason.WaitsForBudget, Reason.RolloutHalted, Reason.EtcdUnavailable, Reason.OutsideWindow}
+)
+
+
+def connect(fleet: Fleet) -> Client:
+    """A client as the settings say."""
+    return Client(
+        fleet.etcd, ca_file=fleet.ca_file, cert_file=fleet.cert_file, key_file=fleet.key_file, seconds=fleet.timeout
+    )
+
+
+class Permits:
+    """What this node may do, as the other hosts of its site let it. For the passes' thread."""
+
+    def __init__(
+        self, settings: Settings, state: StateDirectory, aims: Aims, observer: Observer, engine: Engine
+    ) -> None:
+        self._settings, self._state, self._aims = settings, state, aims
+        self._observer, self._engine = observer, engine
+        self._client = connect(settings.fleet) if settings.fleet.etcd else None
+        self._store: Store | None = None
+        self.clock: Callable[[], float] = time.monotonic
+        self._seen: together.Seen = {}
+        self._well: tuple[str, float] | None = None  # the revision that is kept up, and since when all is well with it
+        self._failed: tuple[str, str] = ("", "")  # the revision that did not become healthy here, and why
+        self._kin: dict[tuple[str, str], Kin] = {}
+        self._accepted: Target | None = None
+        self._view: View | None = None
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    # --- what a pass asks ------------------------------------------------------------------------------------------
+
+    def agree(self, revision: str, testing: bool) -> bool:
+        """Ask whether the accepted revision may be carried out now. Returns whether the answer is another one than before."""
+        if self._client is None:
+            return False
+        before = self._aims.fleet
+        accepted = self._accepted = self._aims.of(revision)
+        rollout = accepted.prepared.rollout
+        if rollout is None:
+            return False
+        if self._store is None:
+            self._store = Store(self._client, accepted.desired.site)
+        own = self._own(accepted, rollout, testing)
+        step = self._settle(own, rollout, lambda own, view, kin: decide.step(own, view, kin, rollout))
+        self._aims.fleet = (step.why, step.message) if isinstance(step, Wait) else None
+        return self._aims.fleet != before
+
+    def admit(self, aim: Aim, plan: Plan, actual: Actual) -> Plan:
+        """The plan without what would stop a member of a budget that this host holds no place of."""
+        accepted, store = self._accepted, self._store
+        rollout = accepted.prepared.rollout if accepted else None
+        if store is None or accepted is None or rollout is None or plan.empty:
+            return plan
+        limited = {order.name for order in accepted.desired.orders if order.at_once}
+        stopped = withheld.stops(plan.actions, actual) & limited
+        budgets = _budgets(accepted, stopped)
+        permit = self._view.permit if self._view else self._state.permit
+        if not budgets or (permit and self._view and budgets <= permit.budgets and not permit.heals):
+            return plan
+        own = replace(self._own(accepted, rollout, False), changes=False, budgets=budgets)
+        own = replace(own, ready=self._ready(accepted, budgets))
+        step = self._settle(own, rollout, lambda own, view, kin: decide.heal(own, view, rollout))
+        return plan if not isinstance(step, Wait) else withheld.withhold(plan, stopped, step.why, step.message)
+
+    def pass_ended(self, report: Report) -> None:
+        """What this pass showed of the host: since when it is well, and whether its commit failed here."""
+        if self._client is None:
+            return
+        now = self.clock()
+        if not _is_well(report):
+            self._well = None
+        elif self._well is None or self._well[0] != report.kept:
+            self._well = (report.kept, now)
+        if report.kept != report.revision:
+            return
+        quarantined = next((f"{held.target}: {held.message}" for held in report.quarantined), "")
+        broken = next((f"{o.action.target}: {o.message}" for o in report.failed if o.reason and o.reason.blames), "")
+        if quarantined or broken:
+            self._failed = (report.revision, (quarantined or broken).partition("\n")[0])
+        elif _is_well(report):
+            self._failed = ("", "")
+
+    @property
+    def settles_in(self) -> float | None:
+        """Seconds until a place that is held may be given back, as far as that is known; None: none is waited for."""
+        rollout = self._accepted.prepared.rollout if self._accepted else None
+        if self._well is None or rollout is None or not (self._view and self._view.permit):
+            return None
+        return max(0.0, self._well[1] + rollout.bake - self.clock())
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    def _settle(self, own: Own, rollout: Rollout, ask: Callable[[Own, View | None, Kin], Step]) -> Step:
+        """Read, decide and write, until there is nothing to write. What was written is read again: its answer may have been lost."""
+        step: Step = Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
+        for _ in range(_TRIES):
+            view, step = None, decide.UNAVAILABLE
+            try:
+                view = self._look(own, rollout)
+                step = ask(replace(own, held=self._state.permit), view, self._kin_of(own, view))
+                if not isinstance(step, Write):
+                    self._do_chores(own, view, rollout)
+                    break
+                done = self._try(step)
+                log.info("fleet.wrote" if done else "fleet.lost", what=step.what)
+            except errors.Transient as error:
+                if error.reason is not Reason.EtcdUnavailable:
+                    raise
+                log.warning("fleet.unavailable", message=str(error))
+                step = ask(replace(own, held=self._state.permit), None, Kin.SAME)
+                if isinstance(step, Wait):
+                    step = replace(step, message=str(error))
+                self._view = None
+                return step
+        if isinstance(step, Write):
+            step = Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
+        return step
+
+    def _look(self, own: Own, rollout: Rollout) -> View:
+        store = self._store
+        assert store is not None
+        store.be_present(own.host, self.clock())
+        permit = self._state.permit
+        budgets = {*own.budgets, *(permit.budgets if permit else ())} & rollout.budgets.keys()
+        first = {*rollout.before(own.host), *(rollout.address_group(own.host) if own.holds_address else ())}
+        known = own.host in rollout.hosts
+        view = store.view(own.host, own.commit, rollout, budgets, first if known else ())
+        self._view = view
+        self._state.hold_permit(view.permit)
+        return view
+
+    def _try(self, step: Write) -> bool:
+        assert self._store is not None
+        return self._store.try_(step.transaction)
+
+    def _do_chores(self, own: Own, view: View, rollout: Rollout) -> None:
+        """What any host does for all: only where its Git is the one being rolled."""
+        now = self.clock()
+        self._seen = together.note(view, self._seen, now)
+        if view.roll is None or view.roll.commit != own.commit or self._store is None:
+            return
+        wanted = together.chore(view, self._seen, now, rollout)
+        if wanted and self._store.try_(wanted):
+            log.info("fleet.wrote", what="for all", keys=sorted({*wanted.puts, *wanted.deletes}))
+
+    def _kin_of(self, own: Own, view: View) -> Kin:
+        rolled = view.roll.commit if view.roll else ""
+        if not rolled or rolled == own.commit:
+            return Kin.SAME
+        pair = (rolled, own.commit)
+        if pair not in self._kin:
+            try:
+                older = clone.is_ancestor(self._state.repository, rolled, own.commit)
+            except errors.ReconcilerError:
+                older = False  # it is not here yet
+            if not older:
+                return Kin.NEWER
+            self._kin = {pair: Kin.ANCESTOR}
+        return self._kin[pair]
+
+    # --- what this host knows of itself ------------------------------------------------------------------------------
+
+    def _own(self, accepted: Target, rollout: Rollout, testing: bool) -> Own:
+        asked, permit, begun = self._aims.asks(accepted), self._state.permit, bool(self._state.begun)
+        commit = accepted.desired.revision
+        anchor = self._state.anchor
+        is_new = self._state.carried is None
+        names = withheld.stops(asked) if asked is not None else frozenset(self._state.touched)
+        budgets = _budgets(accepted, names)
+        if begun and permit:
+            budgets |= permit.budgets & rollout.budgets.keys()
+        # While something else holds everything back here, nothing is claimed that nobody would use.
+        held_back = [
+            hold
+            for hold in self._aims.holds(accepted.desired.policy)
+            if hold.reason not in _OURS - {Reason.OutsideWindow}
+        ]
+        wants = asked is None or bool(asked)
+        own = Own(
+            self._settings.host,
+            anchor.commit if testing and anchor else commit,
+            self._installation,
+            changes=wants,
+            budgets=frozenset() if is_new else budgets,
+            begun=begun,
+            failed=self._failed[1] if self._failed[0] == commit else "",
+            is_new=is_new,
+            holds_address=self._holds_address(accepted, budgets),
+            apart=testing,
+            free=not held_back,
+        )
+        baked = self._well is not None and self.clock() - self._well[1] >= rollout.bake
+        due = {*budgets, *((permit.budgets & rollout.budgets.keys()) if permit and baked else ())}
+        ready = self._ready(accepted, due) if due and (baked or not begun) else {}
+        return replace(own, ready=ready, settled=baked and all(ready.get(name, True) for name in due))
+
+    @property
+    def _installation(self) -> str:
+        """This installation, without telling the key by which its containers are known."""
+        owner = self._state.owner
+        return hashlib.sha256(owner.key.encode()).hexdigest()[:16] if owner else ""
+
+    def _holds_address(self, accepted: Target, budgets: Collection[str]) -> bool:
+        wanted = {o.name: o.address for o in accepted.desired.orders if o.address and o.budget in budgets}
+        if not wanted:
+            return False
+        try:
+            return len(host.missing_addresses(wanted)) < len(wanted)
+        except errors.ReconcilerError as error:
+            log.warning("fleet.address", message=str(error))
+            return True  # it may have it: the others go first
+
+    def _ready(self, accepted: Target, budgets: Iterable[str]) -> Mapping[str, bool]:
+        """Whether each budget is as it has to be before this host stops its member. One without checks always is."""
+        desired = accepted.desired
+        orders = {order.budget: order.ready for order in desired.orders if order.budget in set(budgets)}
+        asked = {name for names in orders.values() for name in names}
+        checks = [check for check in (*desired.checks, *desired.readiness) if check.name in asked]
+        made = probe.make(checks, self._engine, self._observer.registry(accepted), patience=0.0, stop=Event())
+        for result in made:
+            if not result.ok:
+                log.info("fleet.not_ready", check=result.name, message=result.message)
+        good = {result.name for result in made if result.ok}
+        # A check that this host does not make is switched off here.
+        there = {check.name for check in checks}
+        return {name: all(check in good or check not in there for check in names) for name, names in orders.items()}
+
+
+def _budgets(target: Target, containers: Collection[str]) -> frozenset[str]:
+    """The budgets of containers."""
+    return frozenset(order.budget for order in target.desired.orders if order.at_once and order.name in containers)
+
+
+def _is_well(report: Report) -> bool:
+    """Whether everything that is kept up is as it has to be. What waits for other hosts, or for a window, is no fault."""
+    plan = report.plan
+    if plan is None or report.failure or report.failed or report.under_way or report.not_answering:
+        return False
+    done = {outcome.action.id for outcome in report.outcomes if outcome.result == "done"}
+    if not {action.id for action in plan.actions} <= done:
+        return False
+    if report.not_working:
+        return False
+    return all(held.reason in _OURS or held.reason.standing is Standing.HARMLESS for held in plan.held)

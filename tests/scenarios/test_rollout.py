@@ -1,0 +1,143 @@
+"""Nodes of one site that agree through a real etcd: waves, budgets, a halt, the mending commit, etcd down."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.reasons import Reason
+from reconciler.report import Report
+from reconciler.rollout.records import ROLL, Permit, Transaction, permit_key, place_key
+from tests.support.etcd import Cluster
+from tests.support.many import Many
+
+HOSTS = ("one", "two", "three")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("etcd"), 1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, engine_url: str, busybox_image: str, cluster: Cluster
+) -> Iterator[Many]:
+    with Many(tmp_path_factory.mktemp("many"), engine_url, HOSTS, etcd=cluster.urls) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def many(site: Many) -> Many:
+    """All hosts have converged to a page of this test's own, and are proved."""
+    site.push("a page to begin with", text="fine")
+    for _ in range(6):
+        if all(report.converged for report in site.passes().values()):
+            break
+    assert [site.told(host) for host in HOSTS] == ["fine"] * 3
+    site.passes(1)
+    return site
+
+
+def why(report: Report) -> tuple[Reason, str]:
+    """Why what the commit asks for waits."""
+    assert report.plan is not None
+    reasons = {(held.reason, held.message) for held in report.plan.held}
+    assert len(reasons) == 1, (reasons, report.failure, report.plan)
+    return reasons.pop()
+
+
+def test_a_commit_goes_from_wave_to_wave_and_one_at_a_time(many: Many) -> None:
+    before = {host: many.started(host) for host in HOSTS}
+    many.push("the second page", text="better")
+    # The last host sees it first: it begins the rollout, and waits for its wave.
+    reason, message = why(many.pass_("three"))
+    assert reason is Reason.WaitsForWave and "the rest; canaries is at 0 of 1 hosts" in message
+    first = many.pass_("one")
+    assert [outcome.result for outcome in first.outcomes] != [] and many.told("one") == "better"
+    assert (many.started("two"), many.started("three")) == (before["two"], before["three"])
+    many.pass_("one")  # proved, and the next wave is opened
+    many.pass_("two")
+    assert many.told("two") == "better"
+    # The place is two's until it is proved.
+    reason, message = why(many.pass_("three"))
+    assert reason is Reason.WaitsForBudget and "two holds" in message
+    many.passes(2, ["two", "three"])
+    assert many.told("three") == "better"
+    last = many.passes(2)
+    assert all(report.converged for report in last.values())
+    with many.store() as store:
+        left = [key for key in store.everything() if key.startswith(("permit/", "budget/"))]
+    assert left == []
+
+
+@pytest.mark.slow
+def test_a_bad_commit_halts_at_the_canary_and_the_mending_one_goes_first_there(many: Many) -> None:
+    before = {host: many.started(host) for host in HOSTS}
+    bad = many.push("a bad page", text="bad")
+    many.passes(3)
+    for host in ("two", "three"):
+        reason, message = why(many.pass_(host))
+        assert reason is Reason.RolloutHalted and message.startswith("one halted the rollout: rtf-one: "), message
+        assert many.started(host) == before[host] and many.told(host) == "fine"
+    with many.store() as store:
+        roll = store.everything()
+        assert bad.encode() in roll[ROLL].value and permit_key("one") in roll
+    mending = many.push("a good page", text="mended")
+    # Whoever comes first, the host that failed goes first: it holds the only place.
+    reason, _ = why(many.pass_("three"))
+    assert reason is Reason.WaitsForWave
+    many.passes(1, ["one"])
+    assert many.told("one") == "mended"
+    many.passes(4)
+    assert [many.told(host) for host in HOSTS] == ["mended"] * 3
+    assert many.pass_("three").revision == mending
+
+
+@pytest.mark.slow
+def test_a_killed_node_goes_on_with_what_it_holds(many: Many) -> None:
+    many.push("the second page", text="better")
+    many.passes(1, ["one"])
+    many.kill("one")
+    assert why(many.pass_("two"))[0] in (Reason.WaitsForWave, Reason.WaitsForBudget)
+    many.passes(2, ["one"])
+    many.passes(3)
+    assert [many.told(host) for host in HOSTS] == ["better"] * 3
+
+
+@pytest.mark.slow
+def test_without_etcd_what_stops_something_waits_and_the_rest_goes_on(many: Many, cluster: Cluster) -> None:
+    before = many.started("one")
+    many.push("the second page", text="better")
+    cluster.kill(0)
+    try:
+        report = many.pass_("one")
+        reason, message = why(report)
+        assert reason is Reason.EtcdUnavailable and "etcd cannot be asked" in message
+        assert many.started("one") == before
+        # What is down is started, and nothing is asked for that.
+        many._engine().kill("rtf-one")
+        many.passes(2, ["one"])
+        assert many.started("one") != before and many.told("one") == "fine"
+    finally:
+        cluster.start(0)
+        cluster.await_leader()
+    many.passes(2, ["one"])
+    assert many.told("one") == "better"
+
+
+def test_healing_by_restart_waits_for_the_budget_and_names_the_holder(many: Many) -> None:
+    with many.store() as store:
+        place = place_key("page", 0)
+        theirs = Permit("f" * 40, (place,), "theirs", lent="a new disk")
+        store.try_(Transaction({}, {permit_key("two"): theirs, place: {"host": "two", "lent": True}}))
+        conf = next(path for path in (many.folder("one") / "kolla").rglob("page.conf"))
+        conf.write_text("by hand\n")
+        before = many.started("one")
+        reason, message = why(many.pass_("one"))
+        assert reason is Reason.WaitsForBudget and "two holds the budget page" in message
+        assert many.started("one") == before
+        store.try_(Transaction({}, deletes=(place, permit_key("two"))))
+        many.passes(3, ["one"])
+        assert many.told("one") == "fine" and many.started("one") != before
+        assert place not in store.everything(), "given back once it is well"
