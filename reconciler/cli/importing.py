@@ -54,7 +54,7 @@ def import_() -> None:
     "recipients",
     multiple=True,
     metavar="KEY",
-    help="For whom secrets are encrypted: age1…, or an SSH public key; may be repeated.",
+    help="For whom secrets are encrypted: age1…, or an SSH public key or its file; may be repeated.",
 )
 @click.option(
     "--facts",
@@ -118,6 +118,7 @@ def kolla_ansible(
     vault = Vault(*_vault_passwords(vault_files, ask_vault_password))
     read = collect.collect(etc, inventories, facts, vault)
     shipped = catalogue.load(data.services(), "catalogue", trusted=True)
+    recipients = tuple(map(_recipient, recipients))
     options = convert.Options(name or _name(out), recipients, _addresses(addresses, read))
     target = out.resolve()
     there = target.is_dir() and any(path.name != ".git" for path in target.iterdir())
@@ -149,6 +150,14 @@ def _name(out: Path) -> str:
     from reconciler.cli.init import as_name
 
     return as_name(out.resolve().name)
+
+
+def _recipient(given: str) -> str:
+    """As given, or out of a file that is named: an SSH public key without its comment."""
+    path = Path(given)
+    if given.startswith("age1") or not path.is_file():
+        return given
+    return " ".join(path.read_text(encoding="utf-8").split()[:2])
 
 
 def _addresses(given: tuple[str, ...], read: "Source") -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler import errors
-from reconciler.cli import output
+from reconciler.cli import adopting, installed, output
 from reconciler.cli.doctor import show as show_checks
 from reconciler.cli.options import json_option
 from reconciler.reasons import Reason
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from reconciler.report import Report
     from reconciler.settings import Settings
 
-_SETTINGS = Path("etc/reconciler/reconciler.toml")
-_UNIT = Path("etc/systemd/system/reconciler.service")
-_TMPFILES = Path("etc/tmpfiles.d/reconciler.conf")
 _PROGRAM = "/usr/local/bin/reconciler"  # as the shipped unit has it
 _FIRST_CHECKS = frozenset({"versions", "engine", "git", "clock", "sops key", "permissions"})
 _PATH = click.Path(path_type=Path)
@@ -70,41 +67,60 @@ def node() -> None:
 @click.option("--metrics", help="Address and port of /metrics; empty: none.")
 @click.option("--mode", type=click.Choice(["apply", "report"]), help="report: never change anything.")
 @click.option("--root", type=_PATH, default=Path("/"), help="Install below this folder; nothing is started.")
+@click.option("--adopt", is_flag=True, help="Show what would be taken over from kolla-ansible, ask, and take it over.")
+@click.option("--yes", is_flag=True, help="With --adopt: do not ask, as long as nothing that runs need be touched.")
 @click.option("--force", is_flag=True, help="Overwrite settings that differ.")
 @click.option("--no-check", is_flag=True, help="Install though a check fails.")
 @click.option("--start/--no-start", default=True, show_default=True, help="Enable and start the service.")
 @json_option
-def install(root: Path, force: bool, no_check: bool, start: bool, json_: bool, **options: Any) -> int:
+def install(
+    root: Path, adopt: bool, yes: bool, force: bool, no_check: bool, start: bool, json_: bool, **options: Any
+) -> int:
     """Turn this machine into a node.
 
     Writes the settings and the systemd unit, checks keys and reachability, and shows what the first cycle would do. Run
-    again with the same options it changes nothing. Exits with 0 when the node is ready to run, 1 otherwise.
+    again with the same options it changes nothing. With --adopt nothing is written before you have seen what would be taken over
+    from kolla-ansible and said yes; `node remove` gives it back. Exits with 0 when the node is ready to run, 1 otherwise.
     """
     from reconciler import log
     from reconciler import settings as settings_of_node
     from reconciler.cli.node import show
     from reconciler.report import as_json
 
+    if adopt and (json_ or root != Path("/")):
+        raise click.UsageError("--adopt shows and asks, on the host itself: it goes with neither --json nor --root")
     text = settings_text(_chosen(options))
-    path = root / _SETTINGS
+    path = root / installed.SETTINGS
     _require_same(path, text, force)
     loaded = settings_of_node.parse(text, path)
     # What a pass logs, the lines below say.
     log.configure(dataclasses.replace(loaded.log, level="error"))
     checks = [] if no_check else _check(loaded, quiet=json_)
+    report = None
+    if adopt:
+        report = _first_cycle(loaded)
+        if report.plan is None:
+            show(report)
+            return 1
+        adopting.confirm(report, yes=yes)
     wanted = {path: (text, 0o600)} | {target: (unit, 0o644) for target, unit in _units(root, path, loaded).items()}
     written = {str(target): _write(target, content, mode) for target, (content, mode) in wanted.items()}
-    report = _first_cycle(loaded)
+    well = adopting.carry_out(loaded, report.plan) if report is not None and report.plan is not None else True
+    report = report or _first_cycle(loaded)
     if json_:
         rows = [dataclasses.asdict(check) for check in checks]
         output.as_json({"written": written, "checks": rows, "report": as_json(report)})
     else:
         for name, changed in written.items():
             output.line(f"{'wrote    ' if changed else 'unchanged'}  {name}", "ok" if changed else "")
-        output.line("\nwhat the first pass will do (nothing was changed yet):")
-        show(dataclasses.replace(report, conditions=()))
+        if not adopt:
+            output.line("\nwhat the first pass will do (nothing was changed yet):")
+            show(dataclasses.replace(report, conditions=()))
     _start(root, path, start=start, say=(lambda *_: None) if json_ else output.line)
-    return 0 if report.plan is not None else 1
+    return 0 if report.plan is not None and well else 1
+
+
+node.add_command(adopting.remove)
 
 
 def settings_text(chosen: Mapping[str, Any]) -> str:
@@ -184,10 +200,10 @@ def _units(root: Path, path: Path, loaded: "Settings") -> dict[Path, str]:
     from reconciler.settings import DEFAULT_PATH, Policy, Settings
 
     unit = data.path("systemd", "reconciler.service").read_text(encoding="utf-8").replace(_PROGRAM, _program())
-    result = {root / _UNIT: unit}
+    result = {root / installed.UNIT: unit}
     tmpfiles = data.path("systemd", "reconciler.tmpfiles.conf").read_text(encoding="utf-8")
     extra = [r for r in loaded.policy.config_roots if r not in Policy().config_roots]
-    result[root / _TMPFILES] = tmpfiles + "".join(f"d {folder} 0755 root root -\n" for folder in extra)
+    result[root / installed.TMPFILES] = tmpfiles + "".join(f"d {folder} 0755 root root -\n" for folder in extra)
     more = [f"ReadWritePaths=-{folder}" for folder in extra]
     if loaded.state_dir != Settings.__dataclass_fields__["state_dir"].default:
         more.append(f"ReadWritePaths=-{loaded.state_dir}")
@@ -196,7 +212,7 @@ def _units(root: Path, path: Path, loaded: "Settings") -> dict[Path, str]:
     if path != DEFAULT_PATH and root == Path("/"):
         more.append(f"Environment=RECONCILER_CONFIG={path}")
     if more:
-        drop_in = root / _UNIT.with_name("reconciler.service.d") / "paths.conf"
+        drop_in = root / installed.DROP_IN
         result[drop_in] = "\n".join(["# Written by `reconciler node install`.", "[Service]", *more]) + "\n"
     return result
 
@@ -211,8 +227,8 @@ def _kernel(names: Iterable[str]) -> list[str]:
 
 
 def _program() -> str:
-    installed = Path(sys.executable).with_name("reconciler")
-    return str(installed) if installed.exists() else _PROGRAM
+    beside = Path(sys.executable).with_name("reconciler")
+    return str(beside) if beside.exists() else _PROGRAM
 
 
 def _first_cycle(loaded: "Settings") -> "Report":
@@ -240,7 +256,7 @@ def _start(root: Path, path: Path, *, start: bool, say: Callable[..., None]) -> 
     if not Path("/run/systemd/system").is_dir():
         say(f"\nsystemd does not run here: start the daemon with whatever supervises this machine: {by_hand}", "warn")
         return
-    for words in (["systemd-tmpfiles", "--create", f"/{_TMPFILES}"], ["systemctl", "daemon-reload"]):
+    for words in (["systemd-tmpfiles", "--create", f"/{installed.TMPFILES}"], ["systemctl", "daemon-reload"]):
         run.program(words, seconds=60)
     if not start:
         say("\nto start it: systemctl enable --now reconciler")

@@ -26,6 +26,12 @@ def _vaulted(loader: _Loader, node: yaml.Node) -> Secret:
     return loader.vault.open(str(loader.construct_scalar(node)).encode(), place_of(loader.file, node))  # type: ignore[arg-type]
 
 
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    """JSON writes a character beyond the first plane as two escapes, and YAML 1.1 takes each for a character of its own."""
+    text = str(loader.construct_scalar(node))
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _unsafe(loader: _Loader, node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return str(node.value)
@@ -35,6 +41,7 @@ def _unsafe(loader: _Loader, node: yaml.Node) -> Any:
 for _tag in ("!vault", "!vault-encrypted"):
     _Loader.add_constructor(_tag, _vaulted)
 _Loader.add_constructor("!unsafe", _unsafe)
+_Loader.add_constructor("tag:yaml.org,2002:str", _text)
 
 
 class Reader:

@@ -41,7 +41,8 @@ def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault:
     passwords = [path for path in (etc / "passwords.yml",) if path.is_file()]
     said = tuple(variables(_read(path), _shown(path), vault) for path in named)
     config = _config(etc, said)
-    known = {path.resolve() for path in (*named, *passwords, *seen)} | {config.resolve()}
+    written = sorted(path.parent for path in etc.glob("*/config.json"))
+    known = {path.resolve() for path in (*named, *passwords, *seen, *written)} | {config.resolve()}
     return Source(
         globals=said,
         passwords=tuple(variables(_read(path), _shown(path), vault) for path in passwords),
@@ -51,6 +52,7 @@ def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault:
         config={path.relative_to(config).as_posix(): _read(path) for path in _walk(config)},
         config_folder=_shown(config),
         others=tuple(_shown(path) for path in _walk(etc) if not _within(path.resolve(), known)),
+        written=tuple(map(_shown, written)),
         facts=_facts(facts, tree) if facts else {},
     )
 

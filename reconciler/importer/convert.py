@@ -45,6 +45,8 @@ def inputs(source: Source) -> Iterator[Input]:
             yield Input("variable", said.name, said.place, f"group:{group.name}")
     for path in source.config:
         yield Input("file", path, Place(f"{source.config_folder}/{path}"))
+    for path in source.written:
+        yield Input("folder", path, Place(f"{path}/config.json"))
     for path in source.others:
         yield Input("file", path, Place(path))
 
@@ -317,6 +319,9 @@ class _Conversion:
             self._note(source, Decision(Fate.RENAMED if taken.secrets else Fate.TAKEN, why), target)
 
     def _others(self) -> None:
+        for path in self._source.written:
+            why = "what kolla-ansible wrote for a container, made of the rest"
+            self._note(Input("folder", path, Place(f"{path}/config.json")), Decision(Fate.DEFAULT, why), "")
         for path in self._source.others:
             name = path.rpartition("/")[2]
             if "certificates/" in path:

@@ -50,6 +50,8 @@ class Judge:
                 name, value, variable.schema, None if variable.required else variable.default, whole_site
             )
         if looks_secret(name) and value not in (None, "") and truth(value) is None:
+            if name.startswith("ansible_") and (found := understood(name, value)):
+                return Decision(*found, value, True)
             refusal = self._catalogue.refusal(name)
             fate = Fate.UNSUPPORTED if refusal else Fate.UNKNOWN
             return Decision(fate, refusal or "no service here has a password of this name", value, True)

@@ -38,12 +38,15 @@ ROWS: Final[tuple[Row, ...]] = (
     ("kolla_container_engine", _is("docker"), Fate.DEFAULT, "Docker is the only engine"),
     ("keystone_token_provider", _is("fernet"), Fate.DEFAULT, "tokens are fernet tokens"),
     ("kolla_install_type", _is("source"), Fate.DEFAULT, "Kolla's images are built from source"),
+    ("kolla_install_type", _any, Fate.DIFFERENT, "Kolla's images are built from source since Zed, here as there"),
+    ("kolla_*_fqdn_cert", _any, Fate.UNSUPPORTED, "certificates are secrets of passwords.yml, or files of config/ that sops encrypted as a whole"),
     ("openstack_logging_debug", _off, Fate.DEFAULT, "debug logging is off"),
     ("*enable_tls*", _off, Fate.DEFAULT, "this traffic is not encrypted"),
     ("*_enable_*", _off, Fate.DEFAULT, "it is not there, so it is off"),
     ("kolla_copy_ca_into_containers", _off, Fate.DEFAULT, "no authority is copied into containers"),
     ("enable_docker_repo", _any, Fate.DIFFERENT, "the engine is installed when the node is set up"),
     ("workaround_ansible_issue_8743", _any, Fate.DIFFERENT, "Ansible is not used"),
+    ("set_sysctl", _any, Fate.DIFFERENT, "a site says what it sets on hosts, and a host's [policy] what may be set"),
     ("ansible_*", _any, Fate.DIFFERENT, "says how Ansible reaches the host; nothing is run over SSH here"),
 )  # fmt: skip
 

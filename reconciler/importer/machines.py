@@ -158,6 +158,8 @@ def _node_lines(one: Node) -> Iterator[str]:
         if content:
             yield f"    {title}:"
             yield from (f"      {name}: {scalar(value)}" for name, value in content.items())
+    if one.missing and not (one.addresses or one.interfaces or one.facts):
+        yield "    addresses: {}"
     for what in one.missing:
         yield f"    # missing: {what}"
 

@@ -1,14 +1,16 @@
 """What became of every input: as text, as JSON, and as a page of its own. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
 from reconciler.data import only_these
 from reconciler.importer.types import MEANING, Entry, Fate, Result
+from reconciler.phrases import count, few
 from reconciler.text import printable
 
+_ALIKE = 3  # of one reason are told one by one
 _QUIET = frozenset((Fate.TAKEN, Fate.DEFAULT))
 
 
@@ -26,11 +28,24 @@ def text(result: Result, everything: bool = False) -> str:
         found = [entry for entry in result.entries if entry.fate is fate and (everything or fate not in _QUIET)]
         if found:
             lines += ["", f"{fate}:"]
-            lines += [f"  {one_line(entry)}" for entry in found]
+            lines += [f"  {line}" for line in (map(one_line, found) if everything else _together(found))]
     if result.missing:
         lines += ["", "missing (give --facts or --address, or write it into inventory.yml):"]
         lines += [f"  {what}" for what in result.missing]
     return "\n".join(lines)
+
+
+def _together(entries: Sequence[Entry]) -> Iterator[str]:
+    """Their lines; of those that say the same of the same kind one line for all."""
+    alike: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault((entry.input.kind, entry.input.place.file, entry.reason), []).append(entry)
+    for (kind, file, reason), found in alike.items():
+        if len(found) <= _ALIKE:
+            yield from map(one_line, found)
+        else:
+            names = few([entry.input.name for entry in found])
+            yield printable(f"{file}: {count(len(found), kind)} ({names}; all with --all): {reason}", limit=1000)
 
 
 def one_line(entry: Entry) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from reconciler.document.yaml import Place
 from reconciler.secret import Secret
 
-Kind = Literal["variable", "password", "host", "group", "file"]
+Kind = Literal["variable", "password", "host", "group", "file", "folder"]
 
 
 class Fate(StrEnum):
@@ -136,6 +136,7 @@ class Source:
     config: Mapping[str, bytes] = field(repr=False)
     config_folder: str = "config"
     others: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()  # folders that kolla-ansible wrote for containers
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

@@ -105,6 +105,12 @@ class Hold:
             if root.is_dir() and not files.exchangeable(root.resolve() / "*") and self._read(root) != now:
                 files.write_under(root, self._name, json.dumps(to_json(now)).encode(), mode=0o600)
 
+    def forget(self) -> None:
+        """Remove the witness: this installation is at its end."""
+        for root in self._roots:
+            if root.is_dir():
+                files.remove(root, self._name)
+
     def renewed(self) -> bool:
         """Whether an operator decided since this process saw the state last: then it may begin anew with what is there."""
         there = StateDirectory(self._state.path)

@@ -32,6 +32,10 @@ def made(source: Source, options: Options = OPTIONS) -> Result:
     ("line", "fate", "reason"),
     [
         ("kolla_container_engine: docker", Fate.DEFAULT, "only engine"),
+        ("kolla_install_type: binary", Fate.DIFFERENT, "from source"),
+        ("kolla_external_fqdn_cert: /etc/kolla/x.pem", Fate.UNSUPPORTED, "certificates are"),
+        ("set_sysctl: 'no'", Fate.DIFFERENT, "[policy]"),
+        ("ansible_become_pass: hidden", Fate.DIFFERENT, "how Ansible reaches"),
         ("kolla_container_engine: podman", Fate.UNSUPPORTED, "only engine"),
         ("keystone_token_provider: 'fernet'", Fate.DEFAULT, "fernet"),
         ("database_enable_tls_internal: 'no'", Fate.TAKEN, ""),
@@ -271,3 +275,40 @@ def test_every_input_ends_once_and_no_secret_in_the_clear(parts: list[tuple[dict
     for path, text in result.files.items():
         if path.endswith(".yml") and path != ".sops.yaml":
             yaml.load(text.encode(), path)
+
+
+def test_what_kolla_ansible_wrote_for_containers_is_one_input_each(tmp_path: Path) -> None:
+    """/etc/kolla is where its configuration lies, and what it makes of it."""
+    files = {
+        "etc/globals.yml": "enable_tacker: no\n",
+        "etc/keystone/config.json": "{}",
+        "etc/keystone/keystone.conf": "[token]\n",
+        "etc/haproxy/config.json": "{}",
+        "etc/haproxy/services.d/keystone.cfg": "frontend a\n",
+        "etc/notes/readme.txt": "nothing of kolla-ansible's\n",
+    }
+    result = made(read(tmp_path, files))
+    folders = {Path(e.input.name).name: e.fate for e in result.entries if e.input.kind == "folder"}
+    assert folders == {"keystone": Fate.DEFAULT, "haproxy": Fate.DEFAULT}
+    assert [Path(e.input.name).name for e in result.entries if e.input.kind == "file"] == ["readme.txt"]
+
+
+def test_alike_inputs_are_told_together_and_every_one_with_all(tmp_path: Path) -> None:
+    passwords = "".join(f"zun_{number}_password: {fresh()}\n" for number in range(6))
+    result = made(read(tmp_path, {"etc/globals.yml": "\n", "etc/passwords.yml": passwords}))
+    short, long = report.text(result), report.text(result, everything=True)
+    assert "6 passwords (zun_0_password, zun_1_password" in short and "zun_5_password →" not in short
+    assert all(f"zun_{number}_password" in long for number in range(6))
+
+
+def test_a_host_without_an_address_is_a_host_all_the_same(tmp_path: Path) -> None:
+    result = made(
+        read(tmp_path, {"etc/globals.yml": "network_interface: bond0\n", "inventory/hosts": "[control]\nctl9\n"})
+    )
+    assert "  ctl9:\n    addresses: {}\n    # missing: hosts.ctl9.addresses.network" in result.files["inventory.yml"]
+
+
+def test_escapes_of_json_are_one_character(tmp_path: Path) -> None:
+    result = made(read(tmp_path, {"etc/globals.yml": '{"site_a": "\\ud83d\\ude00", "site_b": "\\ud83d"}\n'}))
+    assert 'site_a: "😀"' in result.files["globals.yml"] and "site_b: " in result.files["globals.yml"]
+    result.files["globals.yml"].encode()

@@ -192,9 +192,9 @@ def systemctl(arguments: list[str]) -> int:
                 print(f"Failed to {verb} unit: Unit file {missing[0]} does not exist.", file=sys.stderr)
                 return 1
             manager.EnableUnitFiles(rest, False, True) if verb == "enable" else manager.DisableUnitFiles(rest, False)
-            if "--now" in arguments and verb == "enable":
+            if "--now" in arguments:
                 for name in rest:
-                    manager.StartUnit(name, "replace")
+                    getattr(manager, "StartUnit" if verb == "enable" else "StopUnit")(name, "replace")
         elif verb in ("start", "stop", "restart"):
             for name in rest:
                 getattr(manager, f"{verb.capitalize()}Unit")(name, "replace", timeout=300)

@@ -10,7 +10,9 @@ import pytest
 from docker import errors as docker_errors
 
 from reconciler import errors
+from reconciler.apply import units
 from reconciler.model import Verb
+from reconciler.node import giving_back
 from tests.scenarios import small
 from tests.support.lab import HOST, Lab, lines
 
@@ -143,6 +145,68 @@ def test_what_kolla_ansible_made_is_taken_over_as_it_runs(lab: Lab, docker_clien
     assert lines(lab.reconcile()) == [f"replace    {NAME}  (environment.A differs)"]
     assert [name for name in lab.identities() if name.startswith("reconciler-aside")] == []
     assert lab.identities()[NAME][0] != before[0]
+
+
+def test_what_was_taken_over_goes_back(
+    lab: Lab, docker_client: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its unit runs it again, the engine starts it no more, and what this node kept to know its state by is gone."""
+    by_kolla_ansible(lab, docker_client.api)
+    before = state(docker_client.api)
+    assert lab.reconcile().converged
+    unit = f"kolla-{NAME}-container.service"
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / unit).touch()
+    given: list[str] = []
+    monkeypatch.setattr(units.Systemd, "give_back", lambda self, unit: given.append(unit))
+    found = giving_back.look(lab.node.state, lab.node.engine, tmp_path / "units")
+    assert [(c.name, u) for c, u in found.adopted] == [(NAME, unit)] and not found.made
+    assert list(lab.config_root.glob(".reconciler-*"))
+    giving_back.give_back(found, lab.node.state, lab.node.engine, [str(lab.config_root)])
+    assert given == [unit] and state(docker_client.api) == before
+    assert docker_client.api.inspect_container(NAME)["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    assert not list(lab.config_root.glob(".reconciler-*"))
+
+    # What was made anew since has this program's label, and is kolla-ansible's to make again.
+    write(lab, environment="{A: '1'}")
+    lab.push("another environment")
+    assert lab.reconcile().converged
+    found = giving_back.look(lab.node.state, lab.node.engine, tmp_path / "units")
+    assert found.made == (NAME,) and not found.adopted
+    giving_back.give_back(found, lab.node.state, lab.node.engine, [str(lab.config_root)])
+    assert given == [unit] and list(lab.config_root.glob(".reconciler-*")), "it still says whose the container is"
+
+
+def test_one_that_differs_stays_as_it_was_made_until_the_site_asks_something_else(
+    lab: Lab, docker_client: docker.DockerClient
+) -> None:
+    write(lab, "as-made")
+    lab.push("a policy")
+    lab.node.look_for_revision()
+    by_kolla_ansible(lab, docker_client.api, cap_add=["NET_RAW"])
+    conf = lab.config_root / NAME / "api.conf"
+    conf.write_text("a = 2\n")
+    before, when = state(docker_client.api), conf.stat().st_mtime_ns
+    report = lab.reconcile()
+    assert lines(report) == [
+        f"adopt      {NAME}  (made by another tool, and taken over as it is)",
+        f"update     {NAME}  (restart_policy)",
+    ], report.plan
+    assert report.converged and state(docker_client.api) == before and conf.stat().st_mtime_ns == when
+    assert report.plan is not None
+    assert [(h.reason, [d.field for d in h.differences]) for h in report.plan.held] == [
+        ("AsMade", ["cap_add", f"{NAME}/api.conf"])
+    ]
+    lab.close_node()
+    again = lab.reconcile(deep=True)
+    assert again.converged and again.plan is not None and again.plan.empty and state(docker_client.api) == before
+    write(lab, "as-made", environment="{A: '1'}")
+    lab.push("another environment")
+    assert lines(lab.reconcile()) == [
+        f"write      {NAME}/api.conf  (content changed)",
+        f"replace    {NAME}  (environment.A, cap_add differ)",
+    ]
+    assert conf.read_text() == "a = 1\n"
 
 
 def test_what_is_adopted_goes_with_its_service(lab: Lab, docker_client: docker.DockerClient) -> None:
