@@ -1,7 +1,7 @@
-"""Kernel modules: `live` whether it is loaded, or part of the kernel, and `boot` in /etc/modules-load.d.
+"""Kernel modules: `live` whether it is loaded, or part of the kernel, `boot` in /etc/modules-load.d, `parameters` in /etc/modprobe.d.
 
 What this program loaded is not taken out again: the kernel does not tell who counts on a module that nobody holds. It is gone after
-the next boot.
+the next boot. For the same reason one that is loaded keeps the parameters it was loaded with.
 """
 
 import os
@@ -14,6 +14,7 @@ from reconciler.host.protocol import Refused
 from reconciler.model import HostKept, HostSetting
 
 BOOT: Final = "/etc/modules-load.d/reconciler.conf"
+PARAMETERS: Final = "/etc/modprobe.d/reconciler.conf"
 LOADED: Final = "loaded"
 
 
@@ -21,22 +22,35 @@ class Modules:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._boot = Lines(place, BOOT, _key)
+        self._parameters = Lines(place, PARAMETERS, _options)
 
     def observe(self, setting: HostSetting) -> Mapping[str, str]:
-        boot = {"boot": LOADED} if self._boot.find(setting.name) is not None else {}
-        return {**boot, "live": LOADED if self._is_loaded(setting.name) else f"not loaded{self._why_not(setting.name)}"}
+        live = LOADED if self._is_loaded(setting.name) else f"not loaded{self._why_not()}"
+        return {**self.before(setting), "live": live}
 
     def before(self, setting: HostSetting) -> Mapping[str, str]:
-        return {"boot": LOADED} if self._boot.find(setting.name) is not None else {}
+        boot = {"boot": LOADED} if self._boot.find(setting.name) is not None else {}
+        line = self._parameters.find(setting.name)
+        return {**boot, **({} if line is None else {"parameters": " ".join(line.split()[2:])})}
 
     def put(self, setting: HostSetting) -> None:
+        """What counts when it is loaded first."""
+        self._keep(setting.name, setting.fields.get("parameters"))
         self._boot.put(setting.name, setting.name)
         if not self._is_loaded(setting.name):
-            self._load(setting.name)
+            self._load(setting.name, setting.fields.get("parameters", ""))
 
     def back(self, kept: HostKept) -> None:
+        name = kept.setting.name
+        self._keep(name, kept.before.get("parameters"))
         if "boot" not in kept.before:
-            self._boot.drop(kept.setting.name)
+            self._boot.drop(name)
+
+    def _keep(self, name: str, parameters: str | None) -> None:
+        if parameters is None:
+            self._parameters.drop(name)
+        else:
+            self._parameters.put(name, f"options {name} {parameters}")
 
     def _is_loaded(self, name: str) -> bool:
         if self._place.at(f"/sys/module/{name}").is_dir():
@@ -51,7 +65,7 @@ class Modules:
     def _tree(self) -> Path:
         return self._place.at(f"/lib/modules/{os.uname().release}")
 
-    def _why_not(self, name: str) -> str:
+    def _why_not(self) -> str:
         if not self._place.at("/proc/modules").exists():
             return " (this kernel takes no modules)"
         if not self._tree().is_dir():
@@ -60,14 +74,19 @@ class Modules:
             )
         return ""
 
-    def _load(self, name: str) -> None:
+    def _load(self, name: str, parameters: str) -> None:
         """Raises Refused, errors.Transient (DeadlineExceeded)."""
         elsewhere = [] if self._place.root == Path("/") else ["--dirname", str(self._place.root)]
         try:
-            asked(self._place, ["modprobe", *elsewhere, name])
+            asked(self._place, ["modprobe", *elsewhere, name, *parameters.split()])
         except Refused as refused:
             raise Refused(f"cannot load {name}: {refused}") from None
 
 
 def _key(line: str) -> str:
     return "" if line.lstrip().startswith(("#", ";")) else line.strip().replace("-", "_")
+
+
+def _options(line: str) -> str:
+    words = line.split()
+    return words[1].replace("-", "_") if len(words) > 2 and words[0] == "options" else ""

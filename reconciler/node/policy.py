@@ -349,7 +349,14 @@ def _host_file(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
 
 
 # Each has a kind of its own.
-OWN: Final = frozenset({"/etc/hosts", "/etc/sysctl.d/zz-reconciler.conf", "/etc/modules-load.d/reconciler.conf"})
+OWN: Final = frozenset(
+    {
+        "/etc/hosts",
+        "/etc/sysctl.d/zz-reconciler.conf",
+        "/etc/modules-load.d/reconciler.conf",
+        "/etc/modprobe.d/reconciler.conf",
+    }
+)
 HOST_ROWS: Final[Mapping[HostKind, Callable[[HostSetting, HostPolicy], Iterator[str]]]] = {
     "sysctl": _host_sysctl,
     "module": _host_module,

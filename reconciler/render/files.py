@@ -63,7 +63,7 @@ class Made:
 def make(entries: Iterable[Fields], owner: Owner) -> Made:
     """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
     made = Made()
-    for entry in map(_with_vars, _each(entries)):
+    for entry in map(_with_vars, each(entries)):
         if not entry.flag("enabled", True):
             continue
         name = entry.text("name")
@@ -103,7 +103,7 @@ def _with_vars(entry: Fields) -> Fields:
     return entry.naming({key: entry.below("vars").value(key, secret=True) for key in entry.below("vars").raw})
 
 
-def _each(entries: Iterable[Fields]) -> Iterator[Fields]:
+def each(entries: Iterable[Fields]) -> Iterator[Fields]:
     """The entries; one with `each` once for every item of that list, as `item` in its expressions and its template."""
     for entry in entries:
         if "each" not in entry:
@@ -119,7 +119,7 @@ def _each(entries: Iterable[Fields]) -> Iterator[Fields]:
 def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Iterable[Fields]) -> str:
     """Kolla's config.json, keys in Kolla's order."""
     content: dict[str, Any] = {"command": command, "config_files": list(made)}
-    listed = [_permission(entry) for entry in _each(permissions) if entry.flag("enabled", True)]
+    listed = [_permission(entry) for entry in each(permissions) if entry.flag("enabled", True)]
     if listed:
         content["permissions"] = listed
     return to_json(content, 4) + "\n"

@@ -11,11 +11,13 @@ from reconciler.document.grammar import show
 from reconciler.model import HostKind, HostSetting
 from reconciler.render import tokens
 from reconciler.render.fields import Fields
+from reconciler.render.files import each
 
 # A dot separates; a slash stands for a dot within a part, as in sysctl.conf: net.ipv4.conf.eth0/100.rp_filter.
 _PART: Final = r"(?!\.|/{1,2}(?:\.|\Z))[A-Za-z0-9_/@:-]+"
 _SYSCTL: Final = re.compile(rf"[a-z0-9]+(?:\.{_PART})+")
 _MODULE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9_-]+(?:=[A-Za-z0-9_.,:+/-]*)?")
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*")
 _DEVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*(?:/[A-Za-z0-9][A-Za-z0-9_.:-]*)*")
 _PERM: Final = re.compile(r"0?[0-7][0-7][0145]")
@@ -56,7 +58,7 @@ Read = Callable[[Fields, Service], _Said]
 def settings(section: Fields, service: Service) -> Iterator[HostSetting]:
     """What a service sets on this host. Problems go to the entries."""
     for key, (kind, read) in _SECTIONS.items():
-        for entry in section.each(key):
+        for entry in each(section.each(key)):
             before = service.belongs(entry) if entry.flag("enabled", True) else None
             if before is None:
                 continue
@@ -88,7 +90,12 @@ def _module(entry: Fields, _: Service) -> _Said:
     if not _MODULE.fullmatch(name):
         raise _Wrong("name", f"{name!r} is not the name of a kernel module", "letters, digits, - and _")
     # The kernel writes - in the name of a module as _.
-    return _Said(name.replace("-", "_"), {"live": "loaded", "boot": "loaded"})
+    said = {"live": "loaded", "boot": "loaded"}
+    if parameters := " ".join(entry.text("parameters").split()):
+        if not all(_PARAMETER.fullmatch(word) for word in parameters.split()) or len(parameters) > _LONGEST:
+            raise _Wrong("parameters", f"{parameters!r} are not parameters of a module", "as in nested=1 ept=0")
+        said["parameters"] = parameters
+    return _Said(name.replace("-", "_"), said)
 
 
 def _host_name(entry: Fields, _: Service) -> _Said:

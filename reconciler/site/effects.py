@@ -9,7 +9,7 @@ from typing import Any, Final
 from reconciler.catalogue.types import Catalogue, Service
 
 # What the reader of the reference sees of a section, apart from containers and jobs.
-_SECTIONS: Final = {"registrations": "registrations", "checks": "checks"}
+_SECTIONS: Final = {"registrations": "registrations", "checks": "checks", "host": "the host"}
 _EXPRESSION: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEMPLATE: Final = re.compile(r"""(?:include|template\()\s*['"]([^'"\n]+)['"]""")

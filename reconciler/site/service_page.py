@@ -29,6 +29,7 @@ def page_markdown(service: Service, catalogue: Catalogue, effects: Effects, pros
     parts += _files(service, catalogue)
     parts += _reached_at(service)
     parts += _registers(service)
+    parts += _on_host(service)
     parts += _names(service, effects)
     return "\n".join(parts).rstrip() + "\n"
 
@@ -144,6 +145,32 @@ def _registers(service: Service) -> Iterator[str]:
     if rows:
         yield "## What it registers\n"
         yield reference.table(("with", "what", "name"), rows)
+
+
+_HOST: Final = {
+    "modules": "kernel module",
+    "sysctl": "kernel setting",
+    "hosts": "name in `/etc/hosts`",
+    "files": "file",
+}
+
+
+def _on_host(service: Service) -> Iterator[str]:
+    rows = []
+    for section, what in _HOST.items():
+        for entry in service.section("host").get(section) or ():
+            if isinstance(entry, Mapping):
+                name = (
+                    entry.get("each")
+                    or entry.get("name")
+                    or entry.get("path")
+                    or ", ".join(map(str, entry.get("names") or ()))
+                )
+                value = _shown(entry["value"]) if "value" in entry else ""
+                rows.append((what, _shown(name), value, _code(entry.get("containers") or ()) or "all of them"))
+    if rows:
+        yield "## On the host itself\n"
+        yield reference.table(("what", "name", "value", "for the containers"), rows)
 
 
 def _names(service: Service, effects: Effects) -> Iterator[str]:

@@ -76,6 +76,8 @@ def make_node(day: Day) -> None:
             cut=(23, 0),
         )
     _require("A small cloud to begin with" in printed, printed)
+    # What it sets on its host is set in a tree; an installed one says nothing of that, and its host is the machine.
+    day.config.write_text(f'root = "{day.machine}"\n{day.config.read_text()}')
     with day.listing("settings", "toml"):
         day.settings("git", "testing = true")
         day.settings("daemon", 'webhook = {secret_file = "/etc/reconciler/webhook"}')

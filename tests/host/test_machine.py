@@ -168,6 +168,23 @@ def test_a_module_is_loaded_with_modprobe_and_its_line_goes_again(
     assert refused == "the host refuses: cannot load nosuch: FATAL: Module nosuch not found"
 
 
+def test_a_module_is_loaded_with_its_parameters(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools, said = tmp_path / "bin", tmp_path / "said"
+    tools.mkdir()
+    (tools / "modprobe").write_text(f'#!/bin/sh\necho "$@" > {said}\n')
+    (tools / "modprobe").chmod(0o755)
+    monkeypatch.setattr(run, "SAFE_PATH", f"{tools}:/usr/bin:/bin")
+    machine, options = Machine(root), root / modules.PARAMETERS.lstrip("/")
+    nested = HostSetting("module", "kvm_intel", {"live": "loaded", "boot": "loaded", "parameters": "nested=1 ept=0"})
+    before = kept(machine, nested)
+    machine.put(nested)
+    assert said.read_text() == f"--dirname {root} kvm_intel nested=1 ept=0\n"
+    assert options.read_text().splitlines()[1:] == ["options kvm_intel nested=1 ept=0"]
+    assert seen(machine, nested)["parameters"] == "nested=1 ept=0"
+    machine.back(before)
+    assert not options.exists()
+
+
 def test_a_link_in_the_way_is_not_followed(root: Path, tmp_path: Path) -> None:
     (root / "etc").mkdir()
     (root / "etc/sysctl.d").symlink_to(tmp_path)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler import catalogue, data
 from reconciler.errors import SiteInvalid
-from reconciler.model import Actual, Container, Desired, HostKept, HostSetting, Memory, Running, State, Verb
+from reconciler.model import Actual, Container, Desired, HostKept, HostKind, HostSetting, Memory, Running, State, Verb
 from reconciler.node import policy
 from reconciler.plan import Basis, diff
 from reconciler.plan.preview import preview
@@ -63,6 +64,11 @@ def test_a_file_may_be_a_template() -> None:
     assert made.fields == {"content": "#!/bin/sh\necho 2\n", "mode": "0755"}
 
 
+def test_an_entry_may_count_once_for_each() -> None:
+    line = "modules: [{name: '{{ item.name }}', each: \"{{ [{'name': 'a-b', 'params': 'x=1  y'}, {'name': 'c'}] }}\", parameters: \"{{ item.params | default('') }}\"}]"
+    assert [(s.name, s.fields.get("parameters")) for s in read(line)] == [("a_b", "x=1 y"), ("c", None)]
+
+
 def test_a_list_may_be_an_expression() -> None:
     assert read("modules: \"{{ [{'name': 'ip_vs'}] + [] }}\"")[0].name == "ip_vs"
 
@@ -95,6 +101,7 @@ def test_a_service_without_containers_has_it_everywhere() -> None:
         ("sysctl: [{name: net.a, value: \"{{ true }}\"}]", "must be a number or a text"),
         ("sysctl: [{name: net.a, value: \"1\\u0007\"}]", "cannot be printed"),
         ("modules: [{name: ../evil}]", "'../evil' is not the name of a kernel module"),
+        ("modules: [{name: x, parameters: 'install /bin/evil'}]", "are not parameters of a module"),
         ("hosts: [{address: nowhere, names: [x]}]", "'nowhere' is not an address"),
         ("hosts: [{address: 10.0.0.1, names: []}]", "has no names"),
         ("hosts: [{address: 10.0.0.1, names: [localhost]}]", "localhost is the host's own"),
@@ -147,6 +154,21 @@ def test_what_would_hand_over_the_host_is_refused_with_the_name_of_its_setting(n
     said = f"the host's sysctl {name} is not allowed on this host (policy.host_sysctls in its settings)"
     assert policy.host_denied(sysctl(name, "1"), policy.KOLLA) == [said]
     assert not policy.host_denied(sysctl(name, "1"), policy.HostPolicy(host_sysctls=(name,)))
+
+
+def test_a_host_of_kolla_grants_what_the_catalogue_asks() -> None:
+    kinds: dict[str, HostKind] = {"sysctl": "sysctl", "modules": "module", "hosts": "hosts", "files": "file"}
+    shipped = catalogue.load(data.services(), "catalogue", trusted=True)
+    asked = [
+        HostSetting(kinds[section], str(entry.get("name") or entry.get("path")).replace("dm-", "dm_"))
+        for service in shipped.services.values()
+        for section, entries in service.section("host").items()
+        for entry in entries
+        if "each" not in entry
+    ]
+    asked += [module(entry["name"]) for entry in shipped.variables["neutron_modules_default"].default]
+    assert len(asked) > 15
+    assert [setting.id for setting in asked if policy.host_denied(setting, policy.KOLLA)] == []
 
 
 def test_files_stay_in_their_folders() -> None:

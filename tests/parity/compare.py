@@ -133,6 +133,7 @@ def _mount(target: str) -> str:
 
 # --- kolla-ansible's side ------------------------------------------------------------------------------------------
 
+_LOADED_AT_BOOT = "/etc/modules-load.d/"
 _REGISTERED = ("mysql_db", "mysql_user", "rabbitmq_user", "rabbitmq_vhost")
 
 
@@ -154,7 +155,12 @@ def theirs(rendered: Render, root: str = "/etc/kolla") -> Side:
         elif line["module"] == "sysctl" and args.get("state") != "absent":
             side.add(line["host"], f"host sysctl {args['name']}", {"value": str(args["value"])}, role)
         elif line["module"] == "modprobe":
-            side.add(line["host"], f"host module {args['name']}", {"params": str(args.get("params", ""))}, role)
+            side.add(
+                line["host"],
+                f"host module {args['name'].replace('-', '_')}",
+                {"params": str(args.get("params", ""))},
+                role,
+            )
     for host, files in rendered.files.items():
         for path, written in files.items():
             folder = "/".join(path.split("/")[:4])
@@ -163,6 +169,8 @@ def theirs(rendered: Render, root: str = "/etc/kolla") -> Side:
                     continue  # of a one-shot container
                 thing = f"file {path[len(root) + 1 :]}"
                 role = written.role.replace("_", "-") if _collected(path) else folders[host, folder]
+            elif path.startswith(_LOADED_AT_BOOT):
+                continue  # as the module that it loads
             else:
                 thing, role = f"host file {path}", written.role.replace("_", "-")
             if written.text.strip():  # one that says nothing is none
@@ -241,6 +249,7 @@ def ours(converted: Converted, secrets: Mapping[str, Any]) -> Side:
                     host, f"file {file.path}", keys, _about(path, converted.site.catalogue.services) or file.service
                 )
         _our_registrations(desired, secrets, side)
+        _our_host(desired, side)
     return side
 
 
@@ -269,6 +278,18 @@ def _our_registrations(desired: Desired, secrets: Mapping[str, Any], side: Side)
         if registration.fields.get("grant_option"):
             keys["privileges"] = ",".join(sorted([*keys["privileges"].split(","), "GRANT"]))
         side.add("", f"registration {registration.id}", keys, registration.service)
+
+
+def _our_host(desired: Desired, side: Side) -> None:
+    for setting in desired.host_settings:
+        service, name, said = setting.service, setting.name, setting.fields
+        if setting.kind == "sysctl":
+            side.add(desired.host, f"host sysctl {name}", {"value": said["live"]}, service)
+        elif setting.kind == "module":
+            side.add(desired.host, f"host module {name}", {"params": said.get("parameters", "")}, service)
+        elif setting.kind == "file":
+            keys = {"(mode)": said["mode"], **meaning.read(name, said["content"])}
+            side.add(desired.host, f"host file {name}", keys, service)
 
 
 # --- the comparison ------------------------------------------------------------------------------------------------

@@ -20,9 +20,14 @@ from tests.support import paths
 HERE = Path(__file__).parent
 RELEASES = tuple(sorted(path.name.removeprefix("kolla-").removesuffix(".lock") for path in HERE.glob("kolla-*.lock")))
 # Parts of a role beside config.yml that describe containers, databases, users and the host. Without effect, thanks to the stand-in.
-PARTS = ("check-containers", "config-host", "bootstrap", "register")
+PARTS = ("check-containers", "config-host", "bootstrap", "register", "setup-ovs", "post-config")
 # Their bootstrap.yml forms a cluster: it goes by what runs, and registers nothing.
 NO_BOOTSTRAP = ("bifrost", "ceilometer", "common", "etcd", "hacluster", "mariadb", "rabbitmq")
+
+# Their post-config.yml asks what runs.
+NO_POST_CONFIG = ("opensearch",)
+# What a role leaves out when configuration is only written: modules are loaded in no other way.
+NOT_WHEN_CONFIGURED = '    - kolla_action != "config"\n'
 
 
 class OracleError(Exception):
@@ -76,9 +81,15 @@ def _patch(source: Path, target: Path) -> None:
         config.rename(config.with_name("kolla-config.yml"))
         included = ["kolla-config"]
         for part in PARTS:
-            if config.with_name(f"{part}.yml").exists() and not (part == "bootstrap" and role in NO_BOOTSTRAP):
+            left_out = {"bootstrap": NO_BOOTSTRAP, "post-config": NO_POST_CONFIG}.get(part, ())
+            if config.with_name(f"{part}.yml").exists() and role not in left_out:
                 included.append(part)
         config.write_text("---\n" + "".join(f"- include_tasks: {part}.yml\n" for part in included))
+    modules = half / "roles/module-load/tasks/main.yml"
+    text = modules.read_text()
+    if NOT_WHEN_CONFIGURED not in text:
+        raise OracleError(f"{modules} loads modules under other conditions than it did")
+    modules.write_text(text.replace(NOT_WHEN_CONFIGURED, "    - true\n"))
     half.rename(target)
 
 

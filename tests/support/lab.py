@@ -34,6 +34,7 @@ from reconciler.report import Report
 from tests.forge.gitlab_server import GitLab
 from tests.git import servers
 from tests.support import paths
+from tests.support.machine import machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ADDRESS, VIP = "127.0.0.41", "127.0.0.42"
@@ -96,7 +97,7 @@ class Lab:
         else:
             url, ca_file = repository.as_uri(), ""
         self.config.write_text(
-            f'host = "{self.host}"\nstate_dir = "{self.state}"\n\n'
+            f'host = "{self.host}"\nstate_dir = "{self.state}"\nroot = "{machine(self.root)}"\n\n'
             f'[git]\nurl = "{url}"\ntoken_file = "{self.root / "token"}"\n{ca_file}\n'
             f'[secrets]\nssh_key_file = "{self.host_key}"\n\n'
             f'[engine]\nurl = "{self.engine_url}"\n\n'
