@@ -46,6 +46,7 @@ _VERBS = {
     "retry": "operator:retry",
     "anchor": "operator:anchor",
     "owner": "operator:owner",
+    "fleet": "fleet:fleet",
     "reporter": "reporter:reporter",
     "doctor": "doctor:doctor",
     "facts": "facts:facts",

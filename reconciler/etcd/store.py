@@ -53,8 +53,23 @@ class Store:
         # Who looks for the missing: a few of many, or every pass of 1,000 hosts would read 1,000 names.
         self.chance = random.random
 
-    def view(self, host: str, commit: str, rollout: Rollout, budgets: Iterable[str], waits_for: Iterable[str]) -> View:
-        """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`."""
+    def view(
+        self,
+        host: str,
+        commit: str,
+        rollout: Rollout,
+        budgets: Iterable[str],
+        waits_for: Iterable[str],
+        *,
+        claims: bool = True,
+    ) -> View:
+        """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`.
+
+        A host that `claims` nothing mostly reads what concerns itself: no `places` then, and so nothing is done for all.
+        """
+        looks = self.chance() * len(rollout.hosts) <= _LOOKERS
+        if not claims and not looks:
+            return self._short(host, commit, rollout)
         names = sorted({WAVE, *budgets})
         others = sorted(waits_for)
         waves = range(len(rollout.waves))
@@ -82,7 +97,17 @@ class Store:
             present=_last(name for name in rest if name.startswith("present/")),
             proved_hosts=_last(name for name in rest if name.startswith("proof/")),
         )
-        return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll else view
+        return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll and looks else view
+
+    def _short(self, host: str, commit: str, rollout: Rollout) -> View:
+        """Its own permit and proof, and the roll."""
+        own = rollout.wave_of(host)
+        wanted = [Range(ROLL), Range(permit_key(host)), Range(proof_key(commit, own or 0, host), names=True)]
+        roll, permit, proof = self._read(wanted)
+        is_proved = bool(proof.keys) and own is not None
+        return View(
+            _clean(_one(roll, Roll)), _revision(roll), _one(permit, Permit), _revision(permit), is_proved=is_proved
+        )
 
     def _about(self, others: list[str], commit: str, rollout: Rollout) -> list[Range]:
         """Whether hosts are present and proved."""
@@ -95,11 +120,11 @@ class Store:
         ]
 
     def _with_missing(self, view: View, rollout: Rollout, opened: int) -> View:
-        """Who is missing in the open wave, where that may decide something, and it is this host's turn to look."""
+        """Who is missing in the open wave, where that may decide something."""
         hosts = rollout.waves[opened].hosts
         left = len(hosts) - view.proved
         allowed = len(view.excused) + (rollout.max_absent if opened else 0)
-        if not 0 < left <= allowed or self.chance() * len(rollout.hosts) > _LOOKERS:
+        if not 0 < left <= allowed:
             return view
         assert view.roll
         proved, present = self._read(

@@ -105,6 +105,20 @@ class Permits:
         step = self._settle(own, rollout, lambda own, view, kin: decide.heal(own, view, rollout))
         return plan if not isinstance(step, Wait) else withheld.withhold(plan, stopped, step.why, step.message)
 
+    def lend(self, revision: str, why: str) -> Step:
+        """Take every budget of this host for a maintenance; Go when it holds them. Raises errors.Transient (EtcdUnavailable)."""
+        accepted = self._accepted = self._aims.of(revision)
+        rollout = accepted.prepared.rollout
+        assert self._client is not None and rollout is not None
+        self._store = self._store or Store(self._client, accepted.desired.site)
+        own = replace(self._own(accepted, rollout, False), budgets=frozenset(rollout.budgets), changes=False)
+        own = replace(own, ready=self._ready(accepted, own.budgets))
+        return self._settle(
+            own,
+            rollout,
+            lambda own, view, kin: decide.lend(own, view, rollout, why) if view else decide.UNAVAILABLE,
+        )
+
     def pass_ended(self, report: Report) -> None:
         """What this pass showed of the host: since when it is well, and whether its commit failed here."""
         if self._client is None:
@@ -167,7 +181,9 @@ class Permits:
         budgets = {*own.budgets, *(permit.budgets if permit else ())} & rollout.budgets.keys()
         first = {*rollout.before(own.host), *(rollout.address_group(own.host) if own.holds_address else ())}
         known = own.host in rollout.hosts
-        view = store.view(own.host, own.commit, rollout, budgets, first if known else ())
+        view = store.view(
+            own.host, own.commit, rollout, budgets, first if known else (), claims=own.changes or bool(budgets)
+        )
         self._view = view
         self._state.hold_permit(view.permit)
         return view
@@ -178,6 +194,8 @@ class Permits:
 
     def _do_chores(self, own: Own, view: View, rollout: Rollout) -> None:
         """What any host does for all: only where its Git is the one being rolled."""
+        if not view.places:
+            return  # nothing of others was read
         now = self.clock()
         self._seen = together.note(view, self._seen, now)
         if view.roll is None or view.roll.commit != own.commit or self._store is None:

@@ -7,6 +7,7 @@ Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
     budget/<budget>/<number>        a place and who holds it
     proof/<commit>/<wave>/<host>    a host that converged and stayed healthy
     excused/<commit>/<host>         a host that an operator does not wait for
+    released/<host>                 who gave back by hand what a host held, and why; for people
     present/<host>                  a host that was heard of lately
 
 A claim compares the revision of `roll`, so it holds against a newer commit, a halt and an opened wave at once.
@@ -40,6 +41,10 @@ def excuse_key(commit: str, host: str) -> str:
     return f"excused/{commit}/{host}"
 
 
+def release_key(host: str) -> str:
+    return f"released/{host}"
+
+
 def presence_key(host: str) -> str:
     return f"present/{host}"
 
@@ -55,12 +60,13 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """The commit being rolled. `failed`: hosts that it did not become healthy on, since it began or was last resumed."""
+    """The commit being rolled. `failed`: hosts that it did not become healthy on, since it began."""
 
     commit: str
     opened: int = 0
     failed: tuple[str, ...] = ()
     halt: Halt | None = None
+    resumed: str = ""  # by whom and why a halt of this commit was lifted; for people
 
 
 @dataclass(frozen=True, slots=True)

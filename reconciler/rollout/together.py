@@ -45,12 +45,15 @@ def overdue(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction
     if view.roll is None or view.roll.halt:
         return None
     for key, place in held(view):
+        if place.lent or place.host in view.roll.failed:
+            continue  # an operator's, or known to have failed: what is tolerated, or resumed, is not halted again
         revision, since = seen.get(key, (0, now))
-        if not place.lent and revision == place.revision and now - since >= rollout.deadline:
+        if revision == place.revision and now - since >= rollout.deadline:
             halt = Halt(
                 place.host, f"it has held {key} for more than {rollout.deadline:g} s and has not become healthy"
             )
-            return Transaction({ROLL: view.roll_revision, key: place.revision}, {ROLL: replace(view.roll, halt=halt)})
+            said = replace(view.roll, failed=(*view.roll.failed, place.host), halt=halt)
+            return Transaction({ROLL: view.roll_revision, key: place.revision}, {ROLL: said})
     return None
 
 

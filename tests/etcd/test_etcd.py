@@ -90,6 +90,16 @@ def test_who_goes_before_is_asked_by_name(store: Store) -> None:
     assert found.present == {"ctl2"} and found.proved_hosts == {"ctl2"}
 
 
+def test_who_claims_nothing_reads_its_own_keys_and_now_and_then_looks_for_all(store: Store) -> None:
+    store.try_(Transaction({}, {ROLL: Roll(NEW), proof_key(NEW, 0, "ctl1"): {}, place_key(WAVE, 0): {"host": "ctl2"}}))
+    store.chance = lambda: 3.0
+    short = store.view("ctl1", NEW, SITE, (), (), claims=False)
+    assert (short.is_proved, short.roll, short.places) == (True, Roll(NEW), {})
+    assert store.view("ctl1", NEW, SITE, (), ()).places[WAVE][0].host == "ctl2", "who claims sees everything"
+    store.chance = lambda: 0.0
+    assert store.view("ctl1", NEW, SITE, (), (), claims=False).proved == 1
+
+
 def test_many_are_read_at_once() -> None:
     hosts = tuple(f"cmp{n}" for n in range(60))
     many = Rollout((Wave("all", hosts, 1, in_order=True),), {})

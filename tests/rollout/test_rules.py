@@ -257,6 +257,9 @@ def test_a_silent_holder_is_noticed_by_anybodys_own_clock() -> None:
     assert together.note(HOLDING, seen, 1050.0) == seen
     assert together.overdue(HOLDING, {}, 1e9, SITE) is None
     assert together.overdue(replace(HOLDING, roll=HALTED), seen, 1100.0, SITE) is None
+    known = replace(HOLDING, roll=Roll(NEW, 1, ("ctl1",)))
+    assert together.overdue(known, seen, 1100.0, SITE) is None, "it is known to have failed: tolerated, or resumed"
+    assert found.puts[ROLL].failed == ("ctl1",)
     lent = replace(HOLDING, places={"galera": {0: Place("ctl1", 9, lent=True)}})
     assert together.overdue(lent, together.note(lent, {}, 0.0), 1e9, SITE) is None
 

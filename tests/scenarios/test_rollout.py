@@ -141,3 +141,40 @@ def test_healing_by_restart_waits_for_the_budget_and_names_the_holder(many: Many
         many.passes(3, ["one"])
         assert many.told("one") == "fine" and many.started("one") != before
         assert place not in store.everything(), "given back once it is well"
+
+
+@pytest.mark.slow
+def test_an_operator_sees_halts_resumes_excuses_and_lends(many: Many) -> None:
+    told = many.run("one", "fleet", "status")
+    assert "rolling out" in told and "the rest" in told and "done   2 of 2 hosts, 1 at once" in told
+    assert "(leader)" in told and f"  {many.etcd[0]}: etcd 3." in told
+    many.run("two", "fleet", "halt", "--reason", "the network is being moved")
+    many.push("the second page", text="better")
+    many.pass_("three")  # a descendant lifts it
+    many.run("one", "fleet", "halt", "--reason", "not today")
+    reason, message = why(many.pass_("one"))
+    assert reason is Reason.RolloutHalted and message.endswith(" halted the rollout: not today")
+    assert "HALTED by " in many.run("three", "fleet", "status")
+    many.run("one", "fleet", "excuse", "one", "--reason", "its disk is changed")
+    many.run("one", "fleet", "resume", "--reason", "after all")
+    told = many.run("one", "fleet", "status")
+    assert "resumed by " in told and "one is excused by " in told and ": its disk is changed" in told
+    many.passes(1, ["two"])  # opens the next wave, whose canary is not waited for
+    many.passes(1, ["two"])
+    assert many.told("two") == "better" and many.told("one") == "fine"
+    many.passes(2, ["two"])
+    assert "lent" in many.run("three", "fleet", "lend", "--reason", "a new disk")
+    reason, message = why(many.pass_("one"))
+    assert reason is Reason.WaitsForBudget and "three holds the budget page" in message
+    assert "three holds page (lent: " in many.run("one", "fleet", "status")
+    assert "others hold" not in many.run("three", "fleet", "give-back")
+    for words, advice in (
+        (("give-back",), "this host is not lent [NothingToDo]"),
+        (("resume", "--reason", "x"), "the rollout is not halted [NothingToDo]"),
+        (("release", "two", "--reason", "x"), "two holds nothing [NothingToDo]"),
+        (("excuse", "nobody", "--reason", "x"), "the inventory has no host 'nobody' [HostUnknown]"),
+    ):
+        assert advice in many.run("three", "fleet", *words, fails=True)
+    many.passes(1, ["one"])
+    many.run("two", "fleet", "release", "one", "--reason", "it was switched off")
+    assert "one: its places were given back by " in many.run("two", "fleet", "status")

@@ -147,15 +147,31 @@ class Many:
                 found[host] = self.pass_(host)
         return found
 
+    def run(self, host: str, *words: str, fails: bool = False) -> str:
+        """The real program, as an operator calls it on a host; returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", "--config", str(self.config(host)), *words],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode != 0) is fails, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def _environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG") or k.startswith("RECONCILER_TEST")}
+        return {**kept, "PYTHONPATH": str(CHECKOUT)}
+
     # --- daemons ---------------------------------------------------------------------------------------------------
 
     def start(self, host: str) -> None:
         """The real daemon of a host, in a process of its own."""
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG") or k.startswith("RECONCILER_TEST")}
         with (self.root / f"{host}.log").open("ab") as log:
             self.daemons[host] = subprocess.Popen(
                 [sys.executable, "-m", "reconciler", "--config", str(self.config(host)), "run"],
-                env={**kept, "PYTHONPATH": str(CHECKOUT)},
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

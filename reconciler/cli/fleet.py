@@ -1,0 +1,306 @@
+"""`fleet`: what the hosts of a site have agreed upon through etcd, and what an operator may say about it."""
+
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler import errors
+from reconciler.cli import output
+from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.reasons import Reason
+
+if TYPE_CHECKING:
+    from reconciler.etcd import Store
+    from reconciler.etcd.client import Key
+    from reconciler.node.node import Node
+    from reconciler.rollout.policy import Rollout
+    from reconciler.rollout.records import Roll, Transaction
+
+_TRIES = 5
+
+
+@click.group()
+def fleet() -> None:
+    """What the hosts of this site have agreed upon through etcd.
+
+    Run it on any node: all read and write the same. docs/fleet.md has the rules.
+    """
+
+
+@contextmanager
+def _joined() -> Iterator[tuple["Node", "Store", "Rollout"]]:
+    """This node, the site's keys, and the waves as this node's accepted commit has them. Raises errors.Terminal (NoRevision, SettingsInvalid)."""
+    from reconciler.etcd import Store
+    from reconciler.node.node import Node
+    from reconciler.node.permits import connect
+
+    settings = load_settings()
+    if not settings.fleet.etcd:
+        raise errors.Terminal(
+            "this node's settings name no etcd, so it agrees with nobody: add `[fleet]` with `etcd = […]`",
+            reason=Reason.SettingsInvalid,
+        )
+    node, client = Node(settings, forge=False), connect(settings.fleet)
+    try:
+        revision, _ = node.in_force
+        if not revision:
+            raise errors.Terminal("no commit was ever accepted here: `reconciler reconcile`", reason=Reason.NoRevision)
+        target = node.aims.of(revision)
+        rollout = target.prepared.rollout
+        assert rollout is not None
+        yield node, Store(client, target.desired.site), rollout
+    finally:
+        client.close()
+        node.close()
+
+
+def _said(reason: str) -> dict[str, str]:
+    return {"by": getpass.getuser(), "why": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _roll(keys: dict[str, "Key"]) -> "Roll":
+    """Raises errors.Terminal (NothingToDo): none was ever begun."""
+    from reconciler.etcd.store import decode
+    from reconciler.rollout.records import ROLL, Roll
+
+    if ROLL not in keys:
+        raise errors.Terminal("no commit was ever rolled out through this etcd", reason=Reason.NothingToDo)
+    return decode(Roll, keys[ROLL])
+
+
+def _write(store: "Store", make: Callable[[dict[str, "Key"]], "Transaction"]) -> None:
+    """Make a transaction of what is there, until nobody was faster. Raises errors.Transient (EtcdUnavailable)."""
+    for _ in range(_TRIES):
+        if store.try_(make(store.everything())):
+            return
+    raise errors.Transient("hosts keep writing at the same time: try again", reason=Reason.EtcdUnavailable)
+
+
+@fleet.command()
+@json_option
+@config_option
+def status(json_: bool) -> None:
+    """Show the commit being rolled out, the waves, who holds what, and etcd's members."""
+    with _joined() as (_, store, rollout):
+        members = store.client.members()
+        told = _document(store.everything(), rollout)
+    told["etcd"] = [
+        {"url": one.url, "leader": one.leader, "version": one.version, "bytes": one.size, "fault": one.fault}
+        for one in members
+    ]
+    if json_:
+        output.as_json(told)
+    else:
+        for line in _lines(told):
+            output.line(line)
+
+
+def _document(keys: dict[str, "Key"], rollout: "Rollout") -> dict[str, Any]:
+    """What `status` says, as JSON."""
+    from reconciler.codec import to_json
+    from reconciler.etcd.store import decode
+    from reconciler.rollout.records import ROLL, Permit, Roll
+
+    roll = decode(Roll, keys[ROLL]) if ROLL in keys else None
+    proved = {tuple(name.split("/")[2:]) for name in keys if roll and name.startswith(f"proof/{roll.commit}/")}
+    present = {name.partition("/")[2] for name in keys if name.startswith("present/")}
+    permits = {name.partition("/")[2]: decode(Permit, key) for name, key in keys.items() if name.startswith("permit/")}
+    excused = {
+        name.rpartition("/")[2]: decode(dict[str, Any], key)
+        for name, key in keys.items()
+        if roll and name.startswith(f"excused/{roll.commit}/")
+    }
+    released = {
+        name.partition("/")[2]: decode(dict[str, Any], key)
+        for name, key in keys.items()
+        if name.startswith("released/")
+    }
+    waves = []
+    for number, wave in enumerate(rollout.waves):
+        done = [host for host in wave.hosts if (str(number), host) in proved]
+        left = [host for host in wave.hosts if host not in done]
+        waves.append(
+            {
+                "name": wave.name,
+                "hosts": len(wave.hosts),
+                "at_once": wave.at_once,
+                "proved": len(done),
+                "open": roll is not None and number <= roll.opened,
+                "missing": left[:20],
+                "absent": [host for host in left if host not in present][:20],
+            }
+        )
+    return {
+        "roll": to_json(roll) if roll else None,
+        "waves": waves,
+        "permits": {host: {**to_json(permit), "budgets": sorted(permit.budgets)} for host, permit in permits.items()},
+        "excused": excused,
+        "released": released,
+    }
+
+
+def _lines(told: dict[str, Any]) -> Iterator[str]:
+    roll = told["roll"]
+    if roll is None:
+        yield "no commit was ever rolled out through this etcd"
+    else:
+        yield f"rolling out {roll['commit'][:12]}"
+        if halt := roll.get("halt"):
+            yield f"HALTED by {halt['by']}: {halt['why']}" + (f" ({halt['at']})" if halt.get("at") else "")
+        elif roll.get("failed"):
+            yield f"failed on {', '.join(roll['failed'])}, which is tolerated"
+        if resumed := roll.get("resumed"):
+            yield f"resumed by {resumed}"
+    for wave in told["waves"]:
+        state = "done" if wave["proved"] == wave["hosts"] else "open" if wave["open"] else "waits"
+        yield f"  {wave['name']:<20} {state:<6} {wave['proved']} of {wave['hosts']} hosts, {wave['at_once']} at once"
+        if wave["open"] and wave["absent"]:
+            yield f"    not heard of: {', '.join(wave['absent'])}"
+    for host, permit in sorted(told["permits"].items()):
+        what = f"lent: {permit['lent']}" if permit.get("lent") else "heals" if permit.get("heals") else "changes"
+        yield f"  {host} holds {', '.join(permit['budgets'])} ({what}, {permit['commit'][:12]})"
+    for host, excuse in sorted(told["excused"].items()):
+        yield f"  {host} is excused by {excuse.get('by')}: {excuse.get('why')}"
+    for host, said in sorted(told["released"].items()):
+        yield f"  {host}: its places were given back by {said.get('by')} at {said.get('at')}: {said.get('why')}"
+    for member in told["etcd"]:
+        what = member["fault"] or f"etcd {member['version']}, {member['bytes'] >> 10} KiB"
+        yield f"  {member['url']}: {what}{' (leader)' if member['leader'] else ''}"
+
+
+@fleet.command()
+@click.option("--reason", required=True, help="Why; every host that waits shows it.")
+@config_option
+def halt(reason: str) -> None:
+    """Stop the rollout: nothing more of it begins on any host. What is in flight is finished."""
+    from dataclasses import replace
+
+    from reconciler.rollout.records import ROLL, Halt, Transaction
+
+    def make(keys: dict[str, "Key"]) -> "Transaction":
+        halted = replace(_roll(keys), halt=Halt(**_said(reason)))
+        return Transaction({ROLL: keys[ROLL].revision}, {ROLL: halted})
+
+    with _joined() as (_, store, _rollout):
+        _write(store, make)
+    output.line("halted: each host obeys from its next pass on")
+
+
+@fleet.command()
+@click.option("--reason", required=True, help="Why; kept with the rollout.")
+@config_option
+def resume(reason: str) -> None:
+    """Go on with a rollout that was halted. Hosts that failed stay as they are until a commit mends them."""
+    from dataclasses import replace
+
+    from reconciler.rollout.records import ROLL, Transaction
+
+    said = _said(reason)
+
+    def make(keys: dict[str, "Key"]) -> "Transaction":
+        roll = _roll(keys)
+        if roll.halt is None:
+            raise errors.Terminal("the rollout is not halted", reason=Reason.NothingToDo)
+        # Who failed is remembered, or the same hosts would halt it again in their next pass.
+        resumed = replace(roll, halt=None, resumed=f"{said['by']}: {reason} ({said['at']})")
+        return Transaction({ROLL: keys[ROLL].revision}, {ROLL: resumed})
+
+    with _joined() as (_, store, _rollout):
+        _write(store, make)
+    output.line("resumed")
+
+
+@fleet.command()
+@click.argument("host")
+@click.option("--reason", required=True, help="Why; shown in the status.")
+@config_option
+def excuse(host: str, reason: str) -> None:
+    """Do not wait for HOST in the rollout of this commit: it is down, and is known to be."""
+    from reconciler.rollout.records import ROLL, Transaction, excuse_key
+
+    with _joined() as (_, store, rollout):
+        _known(host, rollout)
+
+        def make(keys: dict[str, "Key"]) -> "Transaction":
+            key = excuse_key(_roll(keys).commit, host)
+            return Transaction({ROLL: keys[ROLL].revision}, {key: _said(reason)})
+
+        _write(store, make)
+    output.line(f"{host} is not waited for in this rollout")
+
+
+@fleet.command()
+@click.argument("host")
+@click.option("--reason", required=True, help="Why it is certain that HOST is at nothing any more.")
+@config_option
+def release(host: str, reason: str) -> None:
+    """Give back the places that HOST holds, because it never will.
+
+    First make certain that the host is off, or that its members are well: whoever waits for these places stops the next member
+    right after.
+    """
+    from reconciler.etcd.store import place
+    from reconciler.rollout.records import Transaction, permit_key, release_key
+
+    with _joined() as (_, store, _rollout):
+        gone: list[str] = []
+
+        def make(keys: dict[str, "Key"]) -> "Transaction":
+            held = [name for name, key in keys.items() if name.startswith("budget/") and place(key).host == host]
+            gone[:] = [*held, *([permit_key(host)] if permit_key(host) in keys else [])]
+            if not gone:
+                raise errors.Terminal(f"{host} holds nothing", reason=Reason.NothingToDo)
+            said = {release_key(host): _said(reason)}
+            return Transaction({name: keys[name].revision for name in gone}, said, deletes=tuple(gone))
+
+        _write(store, make)
+    output.line(f"given back: {', '.join(gone)}")
+
+
+@fleet.command()
+@click.option("--reason", required=True, help="What for; whoever waits for this host shows it.")
+@config_option
+def lend(reason: str) -> None:
+    """Take all budgets of this host for a maintenance: a reboot, a disk, another tool.
+
+    Exits with 0 once it holds them; then no other member is stopped until `give-back`, and nothing new is carried out here. Exits with
+    1 while others hold them, or are not ready.
+    """
+    from reconciler.rollout.decide import Wait
+
+    with _joined() as (node, _, _rollout):
+        revision, _ = node.in_force
+        with node.state.cycle(wait=60.0):
+            found = node.permits.lend(revision, f"{getpass.getuser()}: {reason}")
+        if isinstance(found, Wait):
+            raise errors.Transient(found.message, reason=found.why)
+    output.line("this host is lent: `reconciler fleet give-back` ends it")
+
+
+@fleet.command("give-back")
+@config_option
+def give_back() -> None:
+    """End what `lend` began, once everything here runs again."""
+    from reconciler.etcd.store import decode
+    from reconciler.rollout.records import Permit, Transaction, permit_key
+
+    with _joined() as (node, store, _):
+        key = permit_key(node.settings.host)
+
+        def make(keys: dict[str, "Key"]) -> "Transaction":
+            permit = decode(Permit, keys[key]) if key in keys else None
+            if permit is None or not permit.lent:
+                raise errors.Terminal("this host is not lent", reason=Reason.NothingToDo)
+            return Transaction({key: keys[key].revision}, deletes=(key, *permit.places))
+
+        _write(store, make)
+    output.line("given back")
+
+
+def _known(host: str, rollout: "Rollout") -> None:
+    if host not in rollout.hosts:
+        raise errors.Terminal(f"the inventory has no host {host!r}", reason=Reason.HostUnknown)
