@@ -155,12 +155,13 @@ class Registrar:
     needs: tuple[str, ...] = ()
 
 
-HostKind = Literal["sysctl", "module", "hosts", "file"]
+HostKind = Literal["sysctl", "module", "hosts", "file", "bridge", "port", "ovs"]
+_ASKED: Final = ("bridge:", "port:", "ovs:")
 
 
 @dataclass(frozen=True, slots=True)
 class HostSetting:
-    """Something of the host itself, outside of every container: a kernel setting, a module, a line of /etc/hosts, a file.
+    """Something of the host itself, outside of every container: a kernel setting, a module, a line of /etc/hosts, a file, a bridge.
 
     `fields` are what is compared, by the name that differences have. It holds no secret.
     """
@@ -171,10 +172,16 @@ class HostSetting:
     service: str = ""
     before: tuple[str, ...] = ()  # containers and jobs of this host that wait for it
     devices: tuple[str, ...] = ()  # names in /dev that udev looks at again when this file of its rules changes
+    inside: str = ""  # the container that is asked for it, which only a deep look does
 
     @property
     def id(self) -> str:
         return f"{self.kind}:{self.name}"
+
+
+def is_asked(setting_id: str) -> bool:
+    """Whether a setting of the host, by its id, is one that a container is asked for."""
+    return setting_id.startswith(_ASKED)
 
 
 @dataclass(frozen=True, slots=True)

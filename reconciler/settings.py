@@ -172,6 +172,7 @@ class Policy:
     host_sysctls: tuple[str, ...] | None = None
     host_modules: tuple[str, ...] | None = None
     host_names: bool | None = None
+    host_switches: bool | None = None
     host_files: tuple[str, ...] | None = None
     config_roots: tuple[str, ...] = ("/etc/kolla",)
 

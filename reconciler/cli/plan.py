@@ -174,9 +174,13 @@ def drift(json_: bool, detailed_exitcode: bool) -> int:
 
 def _when(action: "Action", settings: "Settings") -> str:
     """What only a deep pass sees is put right by one."""
-    from reconciler.model import Verb
+    from reconciler.model import Verb, is_asked
 
-    deep = action.verb in (Verb.REGISTER, Verb.UNREGISTER) or any(d.inside for d in action.differences)
+    deep = (
+        action.verb in (Verb.REGISTER, Verb.UNREGISTER)
+        or is_asked(action.target)
+        or any(d.inside for d in action.differences)
+    )
     if not deep:
         return "at the next pass"
     return f"at the next deep pass (every {settings.daemon.deep_interval:g} s; now: `reconciler reconcile --deep`)"

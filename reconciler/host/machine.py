@@ -1,6 +1,6 @@
 """The settings of one host, each by its kind."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -8,6 +8,7 @@ from typing import Final
 from reconciler import errors
 from reconciler.host.modules import Modules
 from reconciler.host.names import Names
+from reconciler.host.openvswitch import Execute, Switch
 from reconciler.host.place import Place
 from reconciler.host.protocol import Kind, Refused
 from reconciler.host.sysctl import Sysctl
@@ -19,28 +20,41 @@ Found = Mapping[str, Mapping[str, str]]
 
 
 class Machine:
-    """Safe to use from several threads. `root` is where the host's own file system begins."""
+    """Safe to use from several threads. `root` is where the host's own file system begins; `execute` runs a command in a container, for
+    what containers are asked for."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        place = Place(root)
+    def __init__(self, root: Path = Path("/"), execute: Execute | None = None) -> None:
+        place, self._switch = Place(root), Switch(execute or _nobody)
         self._kinds: Final[Mapping[HostKind, Kind]] = {
             "sysctl": Sysctl(place),
             "module": Modules(place),
             "hosts": Names(place),
             "file": Files(place),
+            "bridge": self._switch,
+            "port": self._switch,
+            "ovs": self._switch,
         }
 
     def observe(self, settings: Iterable[HostSetting]) -> tuple[Found, Mapping[str, str]]:
         """Id → its fields as they are; and for what could not be looked at, why."""
         found: dict[str, Mapping[str, str]] = {}
         unknown: dict[str, str] = {}
+        asked: dict[str, list[HostSetting]] = {}
         for setting in settings:
+            if setting.inside:
+                asked.setdefault(setting.inside, []).append(setting)
+                continue
             try:
                 found[setting.id] = self._kinds[setting.kind].observe(setting)
             except OSError as error:
                 unknown[setting.id] = error.strerror or str(error)
             except errors.ReconcilerError as error:
                 unknown[setting.id] = str(error)
+        for container, those in asked.items():
+            try:
+                found |= self._switch.look(container, those)
+            except (errors.ReconcilerError, Refused) as error:
+                unknown |= dict.fromkeys((setting.id for setting in those), str(error))
         return found, unknown
 
     def before(self, setting: HostSetting) -> Mapping[str, str]:
@@ -65,6 +79,10 @@ class Machine:
         except Refused as refused:
             return f"the host refuses: {refused}"
         return ""
+
+
+def _nobody(container: str, command: Sequence[str], seconds: float) -> tuple[int, str]:
+    raise errors.Transient(f"{container} cannot be asked", reason=Reason.HostFailed)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from reconciler import report
 from reconciler.apply import blame
 from reconciler.engine import Engine
 from reconciler.host.machine import Machine
-from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, Verb
+from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, State, Verb, is_asked
 from reconciler.node import health_gate, host, probe
 from reconciler.node.aims import Aims
 from reconciler.node.findings import Findings
@@ -39,7 +39,7 @@ class Observer:
         self._settings, self._state, self._engine = settings, state, engine
         self._aims, self._flights, self._clock, self._stop = aims, flights, clock, stop
         self._registries: tuple[tuple[Target, Registry], ...] = ()  # of the targets that are in use
-        self.machine = Machine(settings.root)
+        self.machine = Machine(settings.root, engine.execute)
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
         self._deep_origin = ("", "", "")  # of the desired state that was looked at in depth
@@ -65,7 +65,9 @@ class Observer:
         }
         settings = {kept.setting.id: kept.setting for kept in memory.host_settings.values()}
         settings |= {setting.id: setting for setting in target.desired.host_settings}
-        on_host, unseen = self.machine.observe(settings.values())
+        running = {name for name, one in actual.containers.items() if one.state is State.RUNNING}
+        due = (s for s in settings.values() if not s.inside or (deep and s.inside in running))
+        on_host, unseen = self.machine.observe(due)
         unknown = {**actual.unknown, **{f"host:{name}": why for name, why in unseen.items()}}
         actual = replace(actual, containers=containers, host_settings=on_host, unknown=unknown)
         if deep:
@@ -95,6 +97,7 @@ class Observer:
         """Whether a plan of a pass that did not look everywhere does something for what was found before: look again first."""
         return any(
             action.verb in (Verb.REGISTER, Verb.UNREGISTER)
+            or is_asked(action.target)
             or any(difference.inside for difference in action.differences)
             for action in planned.actions
         )

@@ -64,6 +64,7 @@ class HostPolicy:
         "rbd", "target_core_mod", "tap", "tun", "vfio_iommu_type1", "vfio_pci", "vhost_net", "vhost_vsock", "vxlan",
     )  # fmt: skip
     host_names: bool = True  # lines of /etc/hosts
+    host_switches: bool = True  # bridges and ports of Open vSwitch
     host_files: tuple[str, ...] = (
         "/etc/modprobe.d",
         "/etc/udev/rules.d",
@@ -83,7 +84,7 @@ STRICT: Final = HostPolicy(
     privileged=False, pid_host=False, ipc_host=False, cgroupns_host=False, ports=False, propagation=False,
     oom_score=False, shared_paths=False, networks=("bridge", "none"), capabilities=(), security_opt=("no-new-privileges",), devices=(),
     sysctls=(), ulimits=(), log_drivers=("json-file", "local", "none"), volumes=(), binds=(), exact=(),
-    read_only=("/etc/localtime", "/etc/timezone"), host_sysctls=(), host_modules=(), host_names=False,
+    read_only=("/etc/localtime", "/etc/timezone"), host_sysctls=(), host_modules=(), host_names=False, host_switches=False,
     host_files=(),
 )  # fmt: skip
 
@@ -348,6 +349,11 @@ def _host_file(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
         yield _no(f"the file {setting.name} of the host", "host_files")
 
 
+def _host_switch(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
+    if not policy.host_switches:
+        yield _no(f"{setting.kind} {setting.name} of Open vSwitch", "host_switches")
+
+
 # Each has a kind of its own.
 OWN: Final = frozenset(
     {
@@ -362,6 +368,9 @@ HOST_ROWS: Final[Mapping[HostKind, Callable[[HostSetting, HostPolicy], Iterator[
     "module": _host_module,
     "hosts": _host_name,
     "file": _host_file,
+    "bridge": _host_switch,
+    "port": _host_switch,
+    "ovs": _host_switch,
 }
 
 # Options that a setting has to grant → what judges them. The table says of each other option why it needs no grant.

@@ -1,8 +1,9 @@
 """The host itself: kernel settings, modules; set before what needs them, and put back when nobody asks for them any more."""
 
 from collections.abc import Mapping
+from typing import Final
 
-from reconciler.model import Action, Difference, Held, HostKept, HostSetting, Verb
+from reconciler.model import Action, Container, Difference, Held, HostKept, HostKind, HostSetting, State, Verb
 from reconciler.plan.draft import Draft
 from reconciler.plan.redact import text_diff
 from reconciler.reasons import Reason
@@ -15,6 +16,8 @@ def plan_host(draft: Draft) -> None:
             draft.held.append(Held(setting.id, Reason.PolicyDenied, draft.basis.denied[setting.id]))
         elif why := draft.why_unknown(f"host:{setting.id}"):
             draft.held.append(Held(setting.id, Reason.Unknown, f"cannot be looked at: {why}"))
+        elif setting.inside and setting.id not in draft.actual.host_settings:
+            _unseen(draft, setting)
         elif action := _setting(draft, setting):
             draft.add(action)
 
@@ -25,12 +28,16 @@ def plan_host_resets(draft: Draft) -> None:
     for key, kept in draft.memory.host_settings.items():
         if key in wanted or key not in draft.actual.host_settings:
             continue
+        if kept.setting.inside and kept.setting.inside not in draft.wanted:
+            continue  # it goes with its container, or stays in its volume
         if spared := draft.spared:
             draft.held.append(Held(key, *spared))
             continue
-        needs = tuple(f"{verb}:{name}" for name in kept.setting.before for verb in (Verb.REMOVE, Verb.REPLACE))
+        needs = [f"{verb}:{name}" for name in kept.setting.before for verb in (Verb.REMOVE, Verb.REPLACE)]
+        if kept.setting.kind == "bridge":  # goes when nothing is plugged into it
+            needs += [f"{Verb.RESET}:{other}" for other in draft.memory.host_settings if other.startswith("port:")]
         cause = f"no longer part of the site; {_back(kept)}"
-        draft.add(Action(Verb.RESET, key, cause, needs, service=kept.setting.service, risks=("host",)))
+        draft.add(Action(Verb.RESET, key, cause, tuple(needs), service=kept.setting.service, risks=("host",)))
 
 
 def _setting(draft: Draft, setting: HostSetting) -> Action | None:
@@ -40,19 +47,41 @@ def _setting(draft: Draft, setting: HostSetting) -> Action | None:
         return None
     drift = draft.unchanged(setting)
     cause = ", ".join(f"{d.field} {d.actual}, should be {d.desired}" for d in differing)
-    # A module brings settings with it.
-    modules = (s.id for s in draft.desired.host_settings if s.kind == "module" and setting.kind == "sysctl")
     return Action(
         Verb.SET,
         setting.id,
         f"drift: {cause}" if drift else cause,
-        tuple(f"{Verb.SET}:{key}" for key in modules),
+        _needs(draft, setting),
         service=setting.service,
         drift=drift,
         differences=differing,
         diff=_diff(draft, setting, found),
         risks=("host",),
     )
+
+
+def _needs(draft: Draft, setting: HostSetting) -> tuple[str, ...]:
+    """A module brings settings with it, a port is one of a bridge, and a container has to run to be asked."""
+    before = _FIRST.get(setting.kind)
+    earlier = tuple(f"{Verb.SET}:{other.id}" for other in draft.desired.host_settings if other.kind == before)
+    if not setting.inside:
+        return earlier
+    return (*draft.dependencies(Container(name="", image="", depends_on=(setting.inside,))), *earlier)
+
+
+_FIRST: Final[Mapping[HostKind, HostKind]] = {"sysctl": "module", "port": "bridge"}
+
+
+def _unseen(draft: Draft, setting: HostSetting) -> None:
+    """What a container would have to be asked for, and was not."""
+    if not draft.actual.deep:
+        return
+    running = draft.actual.containers.get(setting.inside)
+    if running is not None and running.state is State.RUNNING:
+        draft.held.append(Held(setting.id, Reason.Unknown, "it was not observed"))
+        return
+    cause, needs = f"once {setting.inside} runs", _needs(draft, setting)
+    draft.add(Action(Verb.SET, setting.id, cause, needs, service=setting.service, risks=("host",)))
 
 
 def differences(setting: HostSetting, found: Mapping[str, str]) -> tuple[Difference, ...]:

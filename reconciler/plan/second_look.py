@@ -7,7 +7,7 @@ the commit asks for something else, something else is there, or it is there afte
 
 from collections.abc import Collection, Iterable, Mapping
 
-from reconciler.model import Action, Actual, Difference, Held, Memory, Outcome, Plan, Verb
+from reconciler.model import Action, Actual, Difference, Held, Memory, Outcome, Plan, Verb, is_asked
 from reconciler.reasons import Reason
 
 # Verbs that say how the whole thing is to be: whatever differs right after them is not what somebody else did.
@@ -36,7 +36,9 @@ def looks_again(outcomes: Iterable[Outcome]) -> bool:
 def looks_deep(outcomes: Iterable[Outcome]) -> bool:
     """Whether only a deep look can tell."""
     return any(
-        outcome.action.verb is Verb.REGISTER or any(d.inside for d in outcome.action.differences)
+        outcome.action.verb is Verb.REGISTER
+        or is_asked(outcome.action.target)
+        or any(d.inside for d in outcome.action.differences)
         for outcome in outcomes
         if outcome.result == "done"
     )

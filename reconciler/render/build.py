@@ -397,6 +397,7 @@ class _Builder:
     def _host_settings(self, every: list[_Parts]) -> tuple[HostSetting, ...]:
         """What is set on this host, by id. The same thing may be asked for by several services, in the same words."""
         found: dict[str, HostSetting] = {}
+        present = {name for parts in every for name in parts.specs}
         for parts in every:
             section = self._fields(parts.service, parts.service.section("host"), ("host",))
 
@@ -406,9 +407,9 @@ class _Builder:
             def text(entry: Fields, parts: _Parts = parts) -> str:
                 return files.made_text(entry, self.site, parts.service.name)
 
-            for made in host.settings(section, host.Service(parts.service.name, belongs, text)):
+            for made in host.settings(section, host.Service(parts.service.name, present, belongs, text)):
                 first = found.setdefault(made.id, made)
-                if (first.fields, first.devices) != (made.fields, made.devices):
+                if (first.fields, first.devices, first.inside) != (made.fields, made.devices, made.inside):
                     said = f"{first.service} asks for {made.kind} {made.name} too, and for something else"
                     which = "" if made.kind == "file" else f": {_words(first.fields)}, and here {_words(made.fields)}"
                     section.problem(None, f"{said}{which}", "make them the same")

@@ -3,7 +3,7 @@
 import ipaddress
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,9 @@ _SYSCTL: Final = re.compile(rf"[a-z0-9]+(?:\.{_PART})+")
 _MODULE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PARAMETER: Final = re.compile(r"[A-Za-z0-9_-]+(?:=[A-Za-z0-9_.,:+/-]*)?")
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*")
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_COLUMNS: Final = ("external_ids", "other_config")
 _DEVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*(?:/[A-Za-z0-9][A-Za-z0-9_.:-]*)*")
 _PERM: Final = re.compile(r"0?[0-7][0-7][0145]")
 _LONGEST: Final = 1024  # characters of a value
@@ -29,9 +32,10 @@ _OWN_NAMES: Final = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
 @dataclass(frozen=True, slots=True)
 class Service:
     """Whose section is read. `belongs` says of an entry which containers and jobs wait for it, None: it is not for this host;
-    `text` renders the template, or the content, that an entry names."""
+    `text` renders the template, or the content, that an entry names; `running` are all containers of this host."""
 
     name: str
+    running: Collection[str]
     belongs: Callable[[Fields], tuple[str, ...] | None]
     text: Callable[[Fields], str]
 
@@ -43,6 +47,7 @@ class _Said:
     name: str
     fields: Mapping[str, str]
     devices: tuple[str, ...] = ()
+    inside: str = ""
 
 
 class _Wrong(Exception):
@@ -62,13 +67,16 @@ def settings(section: Fields, service: Service) -> Iterator[HostSetting]:
             before = service.belongs(entry) if entry.flag("enabled", True) else None
             if before is None:
                 continue
+            if (inside := entry.text("inside")) and inside not in service.running:
+                continue  # whoever would be asked is not on this host
             try:
                 said = read(entry, service)
             except _Wrong as wrong:
                 key, message, hint = wrong.args
                 entry.problem(key if key in entry.raw else None, message, hint)
             else:
-                yield HostSetting(kind, said.name, said.fields, service.name, before, said.devices)
+                waiting = tuple(name for name in before if name != inside)
+                yield HostSetting(kind, said.name, said.fields, service.name, waiting, said.devices, said.inside)
 
 
 def _sysctl(entry: Fields, _: Service) -> _Said:
@@ -137,9 +145,42 @@ def _file(entry: Fields, service: Service) -> _Said:
     return _Said(path, {"content": text, "mode": f"{int(mode, 8):04o}"}, devices)
 
 
+def _bridge(entry: Fields, _: Service) -> _Said:
+    mode = entry.choice("fail_mode", "standalone", ("standalone", "secure"))
+    return _Said(_switch_name(entry, "name"), {"fail_mode": mode}, inside=entry.text("inside"))
+
+
+def _port(entry: Fields, _: Service) -> _Said:
+    return _Said(_switch_name(entry, "name"), {"bridge": _switch_name(entry, "bridge")}, inside=entry.text("inside"))
+
+
+def _switch_name(entry: Fields, key: str) -> str:
+    name = entry.text(key)
+    if not _INTERFACE.fullmatch(name):
+        raise _Wrong(
+            key, f"{name!r} is not the name of a bridge or a port", "letters, digits, - _ and ., at most 15 of them"
+        )
+    return name
+
+
+def _value(entry: Fields, _: Service) -> _Said:
+    column, key, value = entry.choice("column", "external_ids", _COLUMNS), entry.text("name"), entry.value("value")
+    if not _KEY.fullmatch(key):
+        raise _Wrong("name", f"{key!r} is not the name of a value", "letters, digits, - and _")
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    text = str(value) if isinstance(value, str | int | float) else ""
+    if not text or len(text) > _LONGEST or not text.isprintable():
+        raise _Wrong("value", "the value is empty, too long or cannot be printed")
+    return _Said(f"{column}:{key}", {"value": text}, inside=entry.text("inside"))
+
+
 _SECTIONS: Final[Mapping[str, tuple[HostKind, Read]]] = {
     "modules": ("module", _module),
     "sysctl": ("sysctl", _sysctl),
     "hosts": ("hosts", _host_name),
     "files": ("file", _file),
+    "bridges": ("bridge", _bridge),
+    "ports": ("port", _port),
+    "open_vswitch": ("ovs", _value),
 }

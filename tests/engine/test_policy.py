@@ -95,6 +95,7 @@ def test_every_option_is_granted_by_a_setting_or_harmless_for_a_reason() -> None
         "host_modules",
         "host_names",
         "host_files",
+        "host_switches",
     }
 
 

@@ -152,6 +152,8 @@ def theirs(rendered: Render, root: str = "/etc/kolla") -> Side:
         elif line["module"] == "kolla_toolbox":
             for name, keys in _registered(args.get("module_name", ""), args.get("module_args") or {}):
                 side.add("", f"registration {name}", keys, role)
+            for thing, keys in _switched(args.get("module_name", ""), args.get("module_args") or {}):
+                side.add(line["host"], f"host {thing}", keys, role)
         elif line["module"] == "sysctl" and args.get("state") != "absent":
             side.add(line["host"], f"host sysctl {args['name']}", {"value": str(args["value"])}, role)
         elif line["module"] == "modprobe":
@@ -182,6 +184,21 @@ def theirs(rendered: Render, root: str = "/etc/kolla") -> Side:
 def _collected(path: str) -> bool:
     """Whether a file in one service's folder is about another one."""
     return "/services.d/" in path or ("/proxysql/" in path and path.split("/")[-2] in ("users", "rules"))
+
+
+def _switched(module: str, args: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    """What a call of kolla_toolbox sets in Open vSwitch, as we name it."""
+    kind = module.rpartition(".")[2]
+    if args.get("state") == "absent":
+        return
+    if kind == "openvswitch_bridge":
+        yield f"bridge {args['bridge']}", {"fail_mode": str(args["fail_mode"])}
+    elif kind == "openvswitch_port":
+        yield f"port {args['port']}", {"bridge": str(args["bridge"])}
+    elif kind == "openvswitch_db":
+        value = args["value"]
+        text = str(value).lower() if isinstance(value, bool) or value in ("True", "False") else str(value)
+        yield f"ovs {args['col']}:{args['key']}", {"value": text}
 
 
 def _registered(module: str, args: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -287,6 +304,8 @@ def _our_host(desired: Desired, side: Side) -> None:
             side.add(desired.host, f"host sysctl {name}", {"value": said["live"]}, service)
         elif setting.kind == "module":
             side.add(desired.host, f"host module {name}", {"params": said.get("parameters", "")}, service)
+        elif setting.inside:
+            side.add(desired.host, f"host {setting.kind} {name}", dict(said), service)
         elif setting.kind == "file":
             keys = {"(mode)": said["mode"], **meaning.read(name, said["content"])}
             side.add(desired.host, f"host file {name}", keys, service)

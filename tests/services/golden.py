@@ -34,14 +34,13 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
             "nova-api",
             "nova-conductor",
             "nova-map-cell",
-            "openvswitch-setup",
         ),
-        "cmp": ("nova-compute", "nova-libvirt", "openvswitch-setup"),
+        "cmp": ("nova-compute", "nova-libvirt"),
     },
     "ovn": {
         "ctl": ("neutron-ovn-metadata-agent", "ovn-nb-db", "ovn-nb-db-create"),
         "db": ("ovn-nb-db-create", "ovn-sb-db-relay-1"),
-        "cmp": ("ovn-controller", "ovn-setup"),
+        "cmp": ("ovn-controller",),
     },
     "monitoring": {
         "mon-1": (
