@@ -157,7 +157,9 @@ def test_what_would_hand_over_the_host_is_refused_with_the_name_of_its_setting(n
 
 
 def test_a_host_of_kolla_grants_what_the_catalogue_asks() -> None:
-    kinds: dict[str, HostKind] = {"sysctl": "sysctl", "modules": "module", "hosts": "hosts", "files": "file"}
+    kinds: dict[str, HostKind] = {
+        "sysctl": "sysctl", "modules": "module", "hosts": "hosts", "files": "file", "bridges": "bridge", "ports": "port", "open_vswitch": "ovs",
+    }  # fmt: skip
     shipped = catalogue.load(data.services(), "catalogue", trusted=True)
     asked = [
         HostSetting(kinds[section], str(entry.get("name") or entry.get("path")).replace("dm-", "dm_"))
