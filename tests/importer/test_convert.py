@@ -204,7 +204,7 @@ def test_what_was_encrypted_is_nowhere_in_the_clear(tmp_path: Path) -> None:
 
 
 NAMES = st.one_of(
-    st.sampled_from(sorted(SHIPPED.variables)),
+    st.sampled_from(sorted(SHIPPED.variables.keys() - {"node_custom_config"})),  # it names a folder, "/" too
     st.sampled_from(
         [
             "kolla_container_engine",
@@ -213,7 +213,6 @@ NAMES = st.one_of(
             "nova_y",
             "tunnel_interface",
             "ansible_host",
-            "node_custom_config",
         ]
     ),
     st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True),

@@ -39,6 +39,7 @@ class Converted:
     site: site.Site
     left_out: tuple[str, ...]
     secrets: Mapping[str, Any]  # what the site's secrets are, by our names
+    files: Mapping[str, bytes]  # what the site is made of
 
 
 def convert(given: Site, rendered: Render, shipped: Catalogue | None = None) -> Converted:
@@ -77,18 +78,20 @@ class _Converter:
                 files[f"config/{path}"] = content  # type: ignore[assignment]
         if str(self._globals.get("enable_octavia", "no")) == "yes":
             files = {**dict.fromkeys(MISSED, b"in its place"), **files}
-        return Converted(self._load(files), tuple(self._left), self._passwords)
+        loaded, files = self._load(files)
+        return Converted(loaded, tuple(self._left), self._passwords, files)
 
-    def _load(self, files: dict[str, bytes]) -> site.Site:
-        """The site without the overrides that no service of ours reads."""
+    def _load(self, files: dict[str, bytes]) -> tuple[site.Site, dict[str, bytes]]:
+        """The site without the overrides that no service of ours reads, and its files."""
         try:
-            return site.load(files, self._shipped)
+            return site.load(files, self._shipped), files
         except SiteInvalid as error:
             unread = {item.file for item in error.problems if item.message == "no service reads this file"}
             if not unread:
                 raise
         self._left.update(dict.fromkeys(f"file {path}" for path in sorted(unread)))
-        return site.load({path: content for path, content in files.items() if path not in unread}, self._shipped)
+        files = {path: content for path, content in files.items() if path not in unread}
+        return site.load(files, self._shipped), files
 
     def _yaml(self, content: Any) -> bytes:
         return yaml.safe_dump(content, sort_keys=False).encode()

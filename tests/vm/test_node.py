@@ -46,6 +46,36 @@ containers:
       - {{name: edge.conf, template: edge.conf.j2, merge: ini, overrides: [edge.conf], destination: /etc/edge.conf, mode: "0644"}}
 """,
 }
+_LEGACY = "kolla-legacy-container.service"
+_SLEEP = "sh -c \"trap 'exit 0' TERM; while :; do sleep 1; done\""
+# With what matters of the units that kolla-ansible writes.
+_KOLLA_UNIT = """\
+[Unit]
+After=docker.service
+Wants=docker.service
+
+[Service]
+ExecStart=/usr/bin/docker start -a legacy
+ExecStop=/usr/bin/docker stop legacy -t 5
+Restart=always
+RestartSec=11
+SuccessExitStatus=143
+
+[Install]
+WantedBy=multi-user.target
+"""
+_LEGACY_SERVICE = f"""\
+description: What another tool made
+groups: {{}}
+containers:
+  legacy:
+    group: edge
+    kolla: false
+    image: {BUSYBOX}
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done"]
+    stop_timeout: 5
+    stability: 1
+"""
 
 
 class Node:
@@ -77,9 +107,9 @@ class Node:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def container(self) -> tuple[str, str, int]:
-        """ID, time of start and PID of the site's container."""
-        found = json.loads(self.run("docker inspect edge").stdout)[0]
+    def container(self, name: str = "edge") -> tuple[str, str, int]:
+        """ID, time of start and PID of the site's container, or another."""
+        found = json.loads(self.run(f"docker inspect {name}").stdout)[0]
         return found["Id"], found["State"]["StartedAt"], found["State"]["Pid"]
 
     def pid(self) -> str:
@@ -141,6 +171,42 @@ def test_the_first_commit_is_in_force_with_all_that_needs_a_real_host(installed:
     # What systemd thinks of the unit: 0 is nothing exposed, 10 everything.
     exposure = node.run("systemd-analyze security --no-pager reconciler.service | tail -1", check=False).stdout
     assert float(exposure.split(":")[1].split()[0]) < 4.0, exposure
+
+
+def test_a_unit_of_kolla_ansible_is_let_go_of_without_stopping_its_container(installed: Node) -> None:
+    """The daemon in its sandbox, a real systemd, and a unit that would stop the container when it is stopped."""
+    node = installed
+    node.run(f"docker create --name legacy --network host {BUSYBOX} {_SLEEP}")
+    node.machine.put(f"/etc/systemd/system/{_LEGACY}", _KOLLA_UNIT)
+    node.run(f"systemctl daemon-reload && systemctl enable --now {_LEGACY}")
+    node.machine.wait("the unit runs it", lambda: node.container("legacy")[2])
+    before = node.container("legacy")
+    files = {
+        "reconciler.yml": "name: real\nadoption: as-made\n",
+        "services/legacy/variables.yml": "{}\n",
+        "services/legacy/service.yml": _LEGACY_SERVICE,
+    }
+    commit = node.commit(files, "What kolla-ansible made")
+    node.run("systemctl reload reconciler")
+    node.machine.wait("it is taken over", lambda: node.converged(commit))
+
+    def is_free() -> bool:
+        shown = node.run(f"systemctl show -p ActiveState,SubState,Result,UnitFileState {_LEGACY}").stdout.split()
+        return set(shown) == {"ActiveState=inactive", "SubState=dead", "Result=success", "UnitFileState=disabled"}
+
+    assert is_free() and node.container("legacy") == before
+    assert "unless-stopped" in node.run("docker inspect -f '{{.HostConfig.RestartPolicy.Name}}' legacy").stdout
+    assert node.run(f"systemctl cat {_LEGACY}").stdout.strip().endswith("WantedBy=multi-user.target"), (
+        "nothing is left on top"
+    )
+
+    # As after a run of kolla-ansible, or with `node remove`: the unit waits for the container that runs.
+    node.run(f"systemctl enable --now {_LEGACY}")
+    assert node.container("legacy") == before
+    node.run("systemctl reload reconciler")
+    node.machine.wait("it is seen and taken over again", is_free)
+    assert node.container("legacy") == before
+    assert "kolla-ansible was at work" in node.run(f"{_PROGRAM} history").stdout
 
 
 def test_a_hung_daemon_is_ended_and_started_again_without_a_restart_of_containers(installed: Node) -> None:
