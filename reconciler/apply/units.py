@@ -7,7 +7,9 @@ from reconciler.reasons import Reason
 from reconciler.system import files, run
 
 # A unit that is stopped with this on top ends the client that waits for the container, and leaves the container alone.
-_LETS_GO = b"[Service]\nExecStop=\nExecStopPost=\nKillSignal=SIGKILL\nSuccessExitStatus=SIGKILL\nSendSIGHUP=no\nRestart=no\n"
+_LETS_GO = (
+    b"[Service]\nExecStop=\nExecStopPost=\nKillSignal=SIGKILL\nSuccessExitStatus=SIGKILL\nSendSIGHUP=no\nRestart=no\n"
+)
 _DROP_IN = "zz-reconciler.conf"
 
 

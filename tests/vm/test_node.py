@@ -6,10 +6,12 @@ One machine for the whole file, in the order in which an operator would do it: a
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import docker
 import pytest
 
 from tests.images.build import BUSYBOX
@@ -118,15 +120,15 @@ class Node:
 
 
 @pytest.fixture(scope="module")
-def node(docker_client: Any) -> Iterator[Node]:
+def node(engine_url: str, busybox_image: str) -> Iterator[Node]:
     # A short path: the names of sockets are.
     with TemporaryDirectory(prefix="vm-") as name:
         folder = Path(name)
         share = folder / "share"
         shutil.copytree(wheel.dependencies(), share / "wheels")
         wheel.build(share / "wheels")
-        with (share / "busybox.tar").open("wb") as archive:
-            for chunk in docker_client.images.get(BUSYBOX).save(named=True):
+        with (share / "busybox.tar").open("wb") as archive, closing(docker.DockerClient(base_url=engine_url)) as client:
+            for chunk in client.images.get(busybox_image).save(named=True):
                 archive.write(chunk)
         machine = Machine(folder / HOST, disk("bookworm"), name=HOST, shares={"share": share})
         try:
