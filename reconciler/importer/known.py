@@ -46,7 +46,6 @@ ROWS: Final[tuple[Row, ...]] = (
     ("kolla_copy_ca_into_containers", _off, Fate.DEFAULT, "no authority is copied into containers"),
     ("enable_docker_repo", _any, Fate.DIFFERENT, "the engine is installed when the node is set up"),
     ("workaround_ansible_issue_8743", _any, Fate.DIFFERENT, "Ansible is not used"),
-    ("set_sysctl", _any, Fate.DIFFERENT, "a site says what it sets on hosts, and a host's [policy] what may be set"),
     ("ansible_*", _any, Fate.DIFFERENT, "says how Ansible reaches the host; nothing is run over SSH here"),
 )  # fmt: skip
 

@@ -34,7 +34,6 @@ def made(source: Source, options: Options = OPTIONS) -> Result:
         ("kolla_container_engine: docker", Fate.DEFAULT, "only engine"),
         ("kolla_install_type: binary", Fate.DIFFERENT, "from source"),
         ("kolla_external_fqdn_cert: /etc/kolla/x.pem", Fate.UNSUPPORTED, "certificates are"),
-        ("set_sysctl: 'no'", Fate.DIFFERENT, "[policy]"),
         ("ansible_become_pass: hidden", Fate.DIFFERENT, "how Ansible reaches"),
         ("kolla_container_engine: podman", Fate.UNSUPPORTED, "only engine"),
         ("keystone_token_provider: 'fernet'", Fate.DEFAULT, "fernet"),
