@@ -20,7 +20,7 @@ NOTE = 240  # characters of what the oracle could not do: the beginning says it,
 def main() -> int:
     """The table, and every difference."""
     asked = _arguments()
-    reasons = compare.load_reasons(HERE / "explained.yml")
+    reasons = compare.load_reasons(HERE / "explained.yml", asked.release)
     every: list[compare.Found] = []
     for site in _sites(asked.site, asked.release):
         try:

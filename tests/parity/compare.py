@@ -218,7 +218,7 @@ def _registered(module: str, args: Mapping[str, Any]) -> Iterator[tuple[str, dic
     elif kind == "identity_domain":
         yield f"keystone:domain:{name}", {}
     elif kind == "identity_user":
-        yield f"keystone:user:{args['domain']}/{name}", {"password": str(args["password"])}
+        yield f"keystone:user:{args['domain']}/{name}", {"password": str(args.get("password", ""))}
     elif kind == "identity_role":
         yield f"keystone:role:{name}", {}
     elif kind == "role_assignment":
@@ -347,14 +347,16 @@ def _fits(text: str, pattern: str) -> bool:
     return pattern == "*" or re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
 
 
-def load_reasons(path: Path) -> list[Reason]:
-    """The reviewed differences. Raises ValueError for one that is about a whole file, or gives no reason."""
+def load_reasons(path: Path, release: str = "2025.1") -> list[Reason]:
+    """The reviewed differences of a release. Raises ValueError for one that is about a whole file, or gives no reason."""
     reasons = []
     for service, entries in (yaml.safe_load(path.read_text()) or {}).items():
         for entry in entries:
-            known = {"thing", "key", "why", "reason", "theirs", "ours", "sites"}
+            known = {"thing", "key", "why", "reason", "theirs", "ours", "sites", "releases"}
             if not {"thing", "key", "why", "reason"} <= entry.keys() or entry.keys() - known:
                 raise ValueError(f"{path.name}: {service}: needs thing, key, why and reason: {entry}")
+            if release not in entry.get("releases", [release]):
+                continue
             keys = entry["key"] if isinstance(entry["key"], list) else [entry["key"]]
             for key in keys:
                 if not str(key).strip("*"):

@@ -52,7 +52,8 @@ class _Converter:
         self._given = given
         self._listed = rendered.inventory
         self._known = rendered.known
-        self._passwords = dict(rendered.passwords)
+        # What a release of kolla-ansible knows no password of is there all the same.
+        self._passwords = {name: f"pw_{name}" for name in shipped.passwords()} | dict(rendered.passwords)
         self._shipped = shipped
         self._left: dict[str, None] = {}
         self._own: dict[str, str] = {}
@@ -65,7 +66,7 @@ class _Converter:
     def converted(self) -> Converted:
         files = {
             "inventory.yml": self._yaml(self._inventory()),
-            "globals.yml": self._yaml(self._variables(self._globals)),
+            "globals.yml": self._yaml({"openstack_release": self._given.release} | self._variables(self._globals)),
             "passwords.yml": sealed.text(self._secrets()).encode(),
             "reconciler.yml": self._yaml({"name": self._given.name}),
         }
