@@ -78,7 +78,7 @@ class Modules:
         """Raises Refused, errors.Transient (DeadlineExceeded)."""
         elsewhere = [] if self._place.root == Path("/") else ["--dirname", str(self._place.root)]
         try:
-            asked(self._place, ["modprobe", *elsewhere, name, *parameters.split()])
+            asked(self._place, ["modprobe", *elsewhere, "--", name, *parameters.split()])
         except Refused as refused:
             raise Refused(f"cannot load {name}: {refused}") from None
 

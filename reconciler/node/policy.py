@@ -347,6 +347,28 @@ def _host_file(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
         yield f"the file {setting.name!r} of the host {problem}"
     elif setting.name in OWN or not any(below(setting.name, allowed) for allowed in policy.host_files):
         yield _no(f"the file {setting.name} of the host", "host_files")
+    elif (
+        below(setting.name, _UDEV)
+        and setting.name not in policy.host_files
+        and (key := _beyond_names(setting.fields["content"]))
+    ):
+        said = (
+            f"the rule of udev {setting.name} says {key}, which does more than name a device and say whose it is, and"
+        )
+        yield f"{said} is not allowed on this host (policy.host_files in its settings would have to name the very file)"
+
+
+def _beyond_names(rules: str) -> str:
+    """What udev's rules do besides matching, and saying a device's names, owner and mode: run programs, write to the kernel, start units.
+    "" when they do nothing of the kind."""
+    lines = [line for line in rules.splitlines() if not line.lstrip().startswith("#")]
+    text = _QUOTED.sub('""', "\n".join(lines).replace("\\\n", ""))
+    for key, operator in _ASSIGNED.findall(text):
+        if operator not in ("==", "!=") and key not in ("OWNER", "GROUP", "MODE", "SYMLINK"):
+            return f"{key}{operator}"
+        if key in ("PROGRAM", "IMPORT", "RUN", "TEST"):
+            return f"{key}{operator}"
+    return ""
 
 
 def _host_switch(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
@@ -354,6 +376,9 @@ def _host_switch(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
         yield _no(f"{setting.kind} {setting.name} of Open vSwitch", "host_switches")
 
 
+_UDEV: Final = "/etc/udev/rules.d"
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ASSIGNED: Final = re.compile(r"([A-Za-z_]+)(?:\{[^}]*\})?\s*(==|!=|\+=|-=|:=|=)")
 # Each has a kind of its own.
 OWN: Final = frozenset(
     {

@@ -17,7 +17,7 @@ from reconciler.render.files import each
 _PART: Final = r"(?!\.|/{1,2}(?:\.|\Z))[A-Za-z0-9_/@:-]+"
 _SYSCTL: Final = re.compile(rf"[a-z0-9]+(?:\.{_PART})+")
 _MODULE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_PARAMETER: Final = re.compile(r"[A-Za-z0-9_-]+(?:=[A-Za-z0-9_.,:+/-]*)?")
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:=[A-Za-z0-9_.,:+/-]*)?")
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*")
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

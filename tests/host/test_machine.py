@@ -155,7 +155,7 @@ def test_a_module_is_loaded_with_modprobe_and_its_line_goes_again(
     monkeypatch.setattr(run, "SAFE_PATH", f"{tools}:/usr/bin:/bin")
     machine, boot = Machine(root), root / modules.BOOT.lstrip("/")
     before = kept(machine, MODULE)
-    (tools / "modprobe").write_text(f'#!/bin/sh\n[ "$3" = br_netfilter ] && mkdir {root}/sys/module/br_netfilter\n')
+    (tools / "modprobe").write_text(f'#!/bin/sh\n[ "$4" = br_netfilter ] && mkdir {root}/sys/module/br_netfilter\n')
     (tools / "modprobe").chmod(0o755)
     assert machine.put(MODULE) == ""
     assert seen(machine, MODULE) == MODULE.fields and boot.read_text().splitlines()[1:] == ["br_netfilter"]
@@ -178,7 +178,7 @@ def test_a_module_is_loaded_with_its_parameters(root: Path, tmp_path: Path, monk
     nested = HostSetting("module", "kvm_intel", {"live": "loaded", "boot": "loaded", "parameters": "nested=1 ept=0"})
     before = kept(machine, nested)
     machine.put(nested)
-    assert said.read_text() == f"--dirname {root} kvm_intel nested=1 ept=0\n"
+    assert said.read_text() == f"--dirname {root} -- kvm_intel nested=1 ept=0\n"
     assert options.read_text().splitlines()[1:] == ["options kvm_intel nested=1 ept=0"]
     assert seen(machine, nested)["parameters"] == "nested=1 ept=0"
     machine.back(before)

@@ -101,6 +101,7 @@ def test_a_service_without_containers_has_it_everywhere() -> None:
         ("sysctl: [{name: net.a, value: \"{{ true }}\"}]", "must be a number or a text"),
         ("sysctl: [{name: net.a, value: \"1\\u0007\"}]", "cannot be printed"),
         ("modules: [{name: ../evil}]", "'../evil' is not the name of a kernel module"),
+        ("modules: [{name: x, parameters: '--dirname=/var/lib/x'}]", "are not parameters of a module"),
         ("modules: [{name: x, parameters: 'install /bin/evil'}]", "are not parameters of a module"),
         ("hosts: [{address: nowhere, names: [x]}]", "'nowhere' is not an address"),
         ("hosts: [{address: 10.0.0.1, names: []}]", "has no names"),
@@ -162,7 +163,11 @@ def test_a_host_of_kolla_grants_what_the_catalogue_asks() -> None:
     }  # fmt: skip
     shipped = catalogue.load(data.services(), "catalogue", trusted=True)
     asked = [
-        HostSetting(kinds[section], str(entry.get("name") or entry.get("path")).replace("dm-", "dm_"))
+        HostSetting(
+            kinds[section],
+            str(entry.get("name") or entry.get("path")).replace("dm-", "dm_"),
+            {"content": service.templates.get(entry.get("template", ""), "")},
+        )
         for service in shipped.services.values()
         for section, entries in service.section("host").items()
         for entry in entries
@@ -194,6 +199,27 @@ def test_files_stay_in_their_folders() -> None:
     assert said("/etc/sysctl.d/zz-reconciler.conf", policy.HostPolicy(host_files=("/etc",))), "it has a kind of its own"
     assert policy.host_denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.STRICT)
     assert not policy.host_denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.KOLLA)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('KERNEL=="kvm", GROUP="42427", MODE="0660"', ""),
+        ('# RUN+="x"\nSUBSYSTEM=="block", ATTR{size}=="1", ENV{ID}!="RUN+=x", SYMLINK+="disk/x"', ""),
+        ('KERNEL=="kvm", RUN+="/bin/evil"', "RUN+="),
+        ('KERNEL=="kvm", RU\\\nN{program}+="/bin/evil"', "RUN+="),
+        ('PROGRAM=="/bin/evil"', "PROGRAM=="),
+        ('IMPORT{program}=="/bin/evil"', "IMPORT=="),
+        ('ENV{SYSTEMD_WANTS}+="evil.service"', "ENV+="),
+        ('ATTR{power/control}="auto"', "ATTR="),
+        ('KERNEL=="a\\"b", RUN +="x"', "RUN+="),
+    ],
+)
+def test_rules_of_udev_name_devices_and_run_nothing(rule: str, said: str) -> None:
+    asked = HostSetting("file", "/etc/udev/rules.d/9.rules", {"content": rule, "mode": "0644"})
+    found = policy.host_denied(asked, policy.KOLLA)
+    assert (found == []) if not said else (len(found) == 1 and f"says {said}, which does more" in found[0])
+    assert not policy.host_denied(asked, policy.HostPolicy(host_files=("/etc/udev/rules.d/9.rules",)))
 
 
 def test_modules_are_named_one_by_one() -> None:
