@@ -18,7 +18,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.phrases import few
-from reconciler.plan import as_made
+from reconciler.plan import adoptable, as_made
 from reconciler.plan.differences import is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
@@ -143,8 +143,8 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
         return False
     if not fits and policy != "replace":
         message = (
-            f"a container of this name was made by another tool and differs in {few([d.field for d in found if not is_mutable(d)])}: "
-            "`adoption: as-made` in reconciler.yml takes it over as it is, `replace` makes it anew"
+            f"a container of this name was made by another tool and differs in {adoptable.words(name, [d for d in found if not is_mutable(d)])}: "
+            "give these the values that it has, or say `adoption` in reconciler.yml (as-made takes it over as it is, replace makes it anew)"
         )
         draft.held.append(Held(name, Reason.NotOwned, message, found))
         return False

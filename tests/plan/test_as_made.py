@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.model import Actual, Applied, Desired, FileState, Image, Job, Memory, Mount, Plan, Verb
+from reconciler.options.values import Ulimit
 from reconciler.plan import diff, taken_as_made
 from reconciler.plan.meaning import differing
 from reconciler.reasons import Reason
@@ -139,6 +140,23 @@ def test_its_unit_is_taken_over_again_when_it_is_back() -> None:
         "adopt      keystone  (drift: kolla-ansible was at work on it, and kolla-keystone-container.service runs or would start it again)"
     )
     assert action.drift and action.disables == "kolla-keystone-container.service"
+
+
+def test_what_cannot_be_taken_over_is_named_with_what_says_it() -> None:
+    equal = replace(SITE, policy={"adoption": "equal"})
+    actual, memory = found(equal)
+    spec = replace(actual.containers["keystone"].spec, cap_add=("NET_RAW",), ulimits=(Ulimit("nofile", 1, 2),))
+    theirs = {**actual.containers, "keystone": replace(actual.containers["keystone"], spec=spec)}
+    plan = diff(equal, replace(actual, containers=theirs), memory, basis(equal))
+    message = next(h.message for h in plan.held if h.target == "keystone" and h.reason is Reason.NotOwned)
+    for words in (
+        "stop_timeout (docker_graceful_timeout)",
+        "ulimits.nofile (keystone_dimensions)",
+        "cap_add",
+        "labels.made",
+        "as-made",
+    ):
+        assert words in message, message
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
