@@ -61,15 +61,21 @@ class Store:
         budgets: Iterable[str],
         waits_for: Iterable[str],
         *,
-        claims: bool = True,
+        changes: bool = True,
+        heals: bool = False,
     ) -> View:
         """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`.
 
-        A host that `claims` nothing mostly reads what concerns itself: no `places` then, and so nothing is done for all.
+        A host that neither `changes` nor `heals` anything, or could not begin now, reads what concerns itself and no more
+        (`View.partial`); a few of many look at everything all the same, and do what has to be done for all.
         """
         looks = self.chance() * len(rollout.hosts) <= _LOOKERS
-        if not claims and not looks:
-            return self._short(host, commit, rollout)
+        if not heals and not looks:
+            view, room = self._short(host, commit, rollout)
+            own = rollout.wave_of(host)
+            is_turn = view.roll is not None and own is not None and own <= view.roll.opened and not view.roll.halt
+            if not changes or view.is_proved or not (view.permit or (is_turn and room)):
+                return view
         names = sorted({WAVE, *budgets})
         others = sorted(waits_for)
         waves = range(len(rollout.waves))
@@ -99,15 +105,25 @@ class Store:
         )
         return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll and looks else view
 
-    def _short(self, host: str, commit: str, rollout: Rollout) -> View:
-        """Its own permit and proof, and the roll."""
+    def _short(self, host: str, commit: str, rollout: Rollout) -> tuple[View, bool]:
+        """Its own permit and proof, the roll and how far the waves are; and whether the open one has room."""
         own = rollout.wave_of(host)
         wanted = [Range(ROLL), Range(permit_key(host)), Range(proof_key(commit, own or 0, host), names=True)]
-        roll, permit, proof = self._read(wanted)
-        is_proved = bool(proof.keys) and own is not None
-        return View(
-            _clean(_one(roll, Roll)), _revision(roll), _one(permit, Permit), _revision(permit), is_proved=is_proved
+        wanted += [Range(f"budget/{WAVE}/", below=True, count=True)]
+        wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in range(len(rollout.waves))]
+        roll, permit, proof, taken, *counts = self._read(wanted)
+        rolled = _clean(_one(roll, Roll))
+        is_open = rolled is not None and rolled.commit == commit and rolled.opened < len(counts)
+        view = View(
+            rolled,
+            _revision(roll),
+            _one(permit, Permit),
+            _revision(permit),
+            is_proved=bool(proof.keys) and own is not None,
+            proved=counts[rolled.opened].count if is_open and rolled else 0,
+            partial=True,
         )
+        return view, bool(is_open and rolled and taken.count < rollout.size(WAVE, rolled.opened))
 
     def _about(self, others: list[str], commit: str, rollout: Rollout) -> list[Range]:
         """Whether hosts are present and proved."""
@@ -123,10 +139,10 @@ class Store:
         """Who is missing in the open wave, where that may decide something."""
         hosts = rollout.waves[opened].hosts
         left = len(hosts) - view.proved
-        allowed = len(view.excused) + (rollout.max_absent if opened else 0)
+        assert view.roll
+        allowed = len(view.excused | set(view.roll.failed)) + (rollout.max_absent if opened else 0)
         if not 0 < left <= allowed:
             return view
-        assert view.roll
         proved, present = self._read(
             [
                 Range(proof_key(view.roll.commit, opened, ""), below=True, names=True),

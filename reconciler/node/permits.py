@@ -84,7 +84,7 @@ class Permits:
         if self._store is None:
             self._store = Store(self._client, accepted.desired.site)
         own = self._own(accepted, rollout, testing)
-        step = self._settle(own, rollout, lambda own, view, kin: decide.step(own, view, kin, rollout))
+        step = self._settle(own, rollout, lambda own, view, kin: decide.step(own, view, kin, rollout), heals=testing)
         self._aims.fleet = (step.why, step.message) if isinstance(step, Wait) else None
         return self._aims.fleet != before
 
@@ -102,7 +102,7 @@ class Permits:
             return plan
         own = replace(self._own(accepted, rollout, False), changes=False, budgets=budgets)
         own = replace(own, ready=self._ready(accepted, budgets))
-        step = self._settle(own, rollout, lambda own, view, kin: decide.heal(own, view, rollout))
+        step = self._settle(own, rollout, lambda own, view, kin: decide.heal(own, view, rollout), heals=True)
         return plan if not isinstance(step, Wait) else withheld.withhold(plan, stopped, step.why, step.message)
 
     def lend(self, revision: str, why: str) -> Step:
@@ -117,6 +117,7 @@ class Permits:
             own,
             rollout,
             lambda own, view, kin: decide.lend(own, view, rollout, why) if view else decide.UNAVAILABLE,
+            heals=True,
         )
 
     def pass_ended(self, report: Report) -> None:
@@ -147,13 +148,15 @@ class Permits:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def _settle(self, own: Own, rollout: Rollout, ask: Callable[[Own, View | None, Kin], Step]) -> Step:
+    def _settle(
+        self, own: Own, rollout: Rollout, ask: Callable[[Own, View | None, Kin], Step], *, heals: bool = False
+    ) -> Step:
         """Read, decide and write, until there is nothing to write. What was written is read again: its answer may have been lost."""
         step: Step = Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
         for _ in range(_TRIES):
             view, step = None, decide.UNAVAILABLE
             try:
-                view = self._look(own, rollout)
+                view = self._look(own, rollout, heals)
                 step = ask(replace(own, held=self._state.permit), view, self._kin_of(own, view))
                 if not isinstance(step, Write):
                     self._do_chores(own, view, rollout)
@@ -173,7 +176,7 @@ class Permits:
             step = Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
         return step
 
-    def _look(self, own: Own, rollout: Rollout) -> View:
+    def _look(self, own: Own, rollout: Rollout, heals: bool) -> View:
         store = self._store
         assert store is not None
         store.be_present(own.host, self.clock())
@@ -182,7 +185,7 @@ class Permits:
         first = {*rollout.before(own.host), *(rollout.address_group(own.host) if own.holds_address else ())}
         known = own.host in rollout.hosts
         view = store.view(
-            own.host, own.commit, rollout, budgets, first if known else (), claims=own.changes or bool(budgets)
+            own.host, own.commit, rollout, budgets, first if known else (), changes=own.changes, heals=heals
         )
         self._view = view
         self._state.hold_permit(view.permit)
@@ -194,8 +197,8 @@ class Permits:
 
     def _do_chores(self, own: Own, view: View, rollout: Rollout) -> None:
         """What any host does for all: only where its Git is the one being rolled."""
-        if not view.places:
-            return  # nothing of others was read
+        if view.partial:
+            return
         now = self.clock()
         self._seen = together.note(view, self._seen, now)
         if view.roll is None or view.roll.commit != own.commit or self._store is None:
@@ -222,7 +225,7 @@ class Permits:
     # --- what this host knows of itself ------------------------------------------------------------------------------
 
     def _own(self, accepted: Target, rollout: Rollout, testing: bool) -> Own:
-        asked, permit, begun = self._aims.asks(accepted), self._state.permit, bool(self._state.begun)
+        asked, permit, begun = self._aims.asks(accepted), self._state.permit, self._state.begun
         commit = accepted.desired.revision
         anchor = self._state.anchor
         is_new = self._state.carried is None

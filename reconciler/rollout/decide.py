@@ -17,6 +17,7 @@ from reconciler.rollout.records import (
     Roll,
     Transaction,
     View,
+    budget_of,
     excuse_key,
     permit_key,
     place_key,
@@ -37,9 +38,9 @@ class Own:
     """What a host knows of itself.
 
     `budgets`: those of the running members that its plan stops. `ready`: whether each of them is as it has to be before another member may
-    go; a budget that could not be asked is missing. `begun`: it has changed something since it was last converged. `failed`: why the
-    commit did not become healthy here. `settled`: what it keeps up is as it has to be, its checks answered for the bake time, and every budget
-    it holds is ready.
+    go; a budget that could not be asked is missing. `begun`: the commit for which it has changed something since it was last converged. `failed`:
+    why the commit did not become healthy here. `settled`: what it keeps up is as it has to be, its checks answered for the bake time, and every
+    budget it holds is ready.
     """
 
     host: str
@@ -49,7 +50,7 @@ class Own:
     budgets: frozenset[str] = frozenset()
     ready: Mapping[str, bool] | None = None
     free: bool = True  # nothing of its own holds it back: no window, no suspension
-    begun: bool = False
+    begun: str = ""
     failed: str = ""
     settled: bool = False
     held: Permit | None = None  # what it remembers of its permit, for when the store cannot be asked
@@ -97,7 +98,7 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
         return _begin(own, view)
     if kin is Kin.NEWER:
         # What was begun is gone on with until the newer commit is here.
-        goes_on = view.permit is not None and view.permit.commit == own.commit and own.begun
+        goes_on = view.permit is not None and view.permit.commit == own.commit and own.begun == own.commit
         if goes_on or own.is_new or not own.changes:
             return Go()
         return Wait(Reason.WaitsForWave, f"{roll.commit[:12]} is being rolled out, which is not accepted here yet")
@@ -171,6 +172,10 @@ def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout)
         return Write(replace(proof, deletes=_gone(own, permit)), "proved")
     if failure := _failure(own, view, roll, rollout):
         return failure
+    if own.failed and not roll.halt and WAVE in permit.budgets:
+        return Write(_leave_wave(own, view, permit), "failed, which is tolerated: the wave goes on")
+    if roll.halt and own.begun and own.begun != own.commit:
+        return _halted(roll)  # what an older commit left unproven stays so, and keeps its places
     if not own.begun and (roll.halt or _not_ready(own)):
         return Write(_give_back(own, view, permit), "was not begun")
     return _extend(own, view, permit, own.budgets, rollout) or Go()
@@ -211,6 +216,15 @@ def _give_back(own: Own, view: View, permit: Permit) -> Transaction:
     return Transaction({permit_key(own.host): view.permit_revision}, deletes=_gone(own, permit))
 
 
+def _leave_wave(own: Own, view: View, permit: Permit) -> Transaction:
+    """A host that failed keeps its budgets, for what it stopped is not proved; but the wave does not stand still for it."""
+    gone = tuple(place for place in permit.places if budget_of(place) == WAVE)
+    kept = replace(permit, places=tuple(place for place in permit.places if place not in gone))
+    return replace(
+        _put(own, {permit_key(own.host): view.permit_revision, ROLL: view.roll_revision}, kept), deletes=gone
+    )
+
+
 def _proof(own: Own, view: View, compares: Mapping[str, int], wave: int) -> Transaction:
     return Transaction(compares, {proof_key(own.commit, wave, own.host): {}})
 
@@ -219,7 +233,7 @@ def _carry_over(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollo
     """A host whom an older commit left unproven takes the newer one first, whatever its wave: three bad commits then hit one host."""
     if roll.halt:
         return _halted(roll)
-    found = _free(own, view, own.budgets - permit.budgets, rollout, roll.opened)
+    found = _free(own, view, (own.budgets | {WAVE}) - permit.budgets, rollout, roll.opened)
     if isinstance(found, Wait):
         return found
     taken = replace(permit, commit=own.commit, places=(*permit.places, *found), installation=own.installation)
@@ -236,6 +250,8 @@ def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> 
             Reason.WaitsForWave,
             f"this host is in {name}; {opened.name} is at {view.proved} of {len(opened.hosts)} hosts",
         )
+    if view.partial:
+        return Wait(Reason.WaitsForBudget, "as many hosts of the open wave as may be are unproven")
     if first := _before(own, view, rollout):
         return Wait(Reason.WaitsForWave, f"{few(first)} first")
     if not own.free:

@@ -34,7 +34,10 @@ def _complete(view: View, rollout: Rollout, opened: int) -> bool:
         return True
     if view.missing is None:
         return False
-    waited = view.missing - view.excused
+    failed = (
+        view.roll.failed if view.roll else ()
+    )  # no more than are tolerated, or it would be halted; or an operator resumed it
+    waited = view.missing - view.excused - set(failed)
     # Who holds a permit and is silent has failed, not gone. The first wave is there to be seen: absence proves nothing there.
     absent = {host for host in waited if host not in view.present and not view.holds(host)}
     return waited == absent and len(absent) <= (rollout.max_absent if opened else 0)

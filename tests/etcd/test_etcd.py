@@ -93,11 +93,16 @@ def test_who_goes_before_is_asked_by_name(store: Store) -> None:
 def test_who_claims_nothing_reads_its_own_keys_and_now_and_then_looks_for_all(store: Store) -> None:
     store.try_(Transaction({}, {ROLL: Roll(NEW), proof_key(NEW, 0, "ctl1"): {}, place_key(WAVE, 0): {"host": "ctl2"}}))
     store.chance = lambda: 3.0
-    short = store.view("ctl1", NEW, SITE, (), (), claims=False)
-    assert (short.is_proved, short.roll, short.places) == (True, Roll(NEW), {})
-    assert store.view("ctl1", NEW, SITE, (), ()).places[WAVE][0].host == "ctl2", "who claims sees everything"
+    short = store.view("ctl1", NEW, SITE, (), (), changes=False)
+    assert (short.is_proved, short.roll, short.places, short.proved, short.partial) == (True, Roll(NEW), {}, 1, True)
+    # The only place is taken: there is nothing more to know. With room, and for healing, everything is read.
+    assert store.view("cmp1", NEW, SITE, (), ()).partial
+    assert store.view("cmp1", NEW, SITE, (), (), heals=True).places[WAVE][0].host == "ctl2"
+    store.try_(Transaction({}, deletes=(place_key(WAVE, 0),)))
+    assert not store.view("cmp1", NEW, SITE, (), ()).partial
+    assert store.view("ctl2", NEW, SITE, (), ()).partial, "its wave is not open"
     store.chance = lambda: 0.0
-    assert store.view("ctl1", NEW, SITE, (), (), claims=False).proved == 1
+    assert not store.view("ctl1", NEW, SITE, (), (), changes=False).partial
 
 
 def test_many_are_read_at_once() -> None:

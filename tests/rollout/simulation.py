@@ -138,7 +138,7 @@ class Simulation:
             changes=changes,
             budgets=frozenset({host.budget}) if changes or host.held else frozenset(),
             ready={host.budget: True},
-            begun=bool(host.begun),
+            begun=host.begun,
             failed="it did not become healthy" if host.begun == commit and (commit, host.name) in self.fails else "",
             settled=not host.begun and self.now - host.well_since >= self.rollout.bake,
             held=host.held,
@@ -147,9 +147,7 @@ class Simulation:
             view = None
             try:
                 self._be_present(host)
-                view = self.store.view(
-                    host.name, commit, self.rollout, own.budgets, (), claims=changes or bool(own.budgets)
-                )
+                view = self.store.view(host.name, commit, self.rollout, own.budgets, (), changes=changes)
                 host.held = view.permit
                 step = decide.step(own, view, self._kin(view.roll.commit if view.roll else commit), self.rollout)
                 if isinstance(step, Write):
@@ -183,7 +181,7 @@ class Simulation:
             host.running, host.begun, host.well_since = host.begun, "", self.now
 
     def _chores(self, host: Host, view: View, commit: str) -> None:
-        if not view.places:
+        if view.partial:
             return
         host.seen = together.note(view, host.seen, self.now)
         if view.roll and view.roll.commit == commit:

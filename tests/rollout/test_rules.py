@@ -99,7 +99,7 @@ def test_nobody_goes_back_to_an_older_commit() -> None:
     assert OLD[:12] in message
     # A permit for what is older already is no reason to begin it.
     waits(step(CHANGE, replace(HOLDING, roll=Roll(OLD)), Kin.NEWER), Reason.WaitsForWave)
-    assert step(replace(CHANGE, begun=True), replace(HOLDING, roll=Roll(OLD)), Kin.NEWER) == Go()
+    assert step(replace(CHANGE, begun=NEW), replace(HOLDING, roll=Roll(OLD)), Kin.NEWER) == Go()
     assert step(replace(CHANGE, changes=False), replace(WAITING, roll=Roll(OLD)), Kin.NEWER) == Go()
 
 
@@ -137,6 +137,12 @@ REFUSALS: Mapping[str, tuple[Own, View, Reason, str]] = {
         replace(WAITING, places={WAVE: {0: Place("cmp1")}, "galera": {}}),
         Reason.WaitsForBudget,
         "cmp1 holds the places of the open wave",
+    ),
+    "it read nothing more": (
+        CHANGE,
+        replace(WAITING, partial=True),
+        Reason.WaitsForBudget,
+        "as many hosts of the open wave",
     ),
     "another goes first": (
         replace(CHANGE, host="ctl2"),
@@ -196,7 +202,7 @@ def test_what_holds_is_asked_again_before_it_begins() -> None:
     ):
         found = writes(step(own, view))
         assert set(found.deletes) == gone and found.compares == {permit_key("ctl1"): 9} and not found.puts
-        assert step(replace(own, begun=True), view) == Go()  # in flight it is finished
+        assert step(replace(own, begun=NEW), view) == Go()  # in flight it is finished
 
 
 def test_a_proof_and_the_places_are_one_transaction_on_the_permits_revision() -> None:
@@ -205,7 +211,7 @@ def test_a_proof_and_the_places_are_one_transaction_on_the_permits_revision() ->
     assert found.compares == {permit_key("ctl1"): 9, ROLL: 7}
     assert found.puts == {proof_key(NEW, 1, "ctl1"): {}} and set(found.deletes) == {permit_key("ctl1"), *PERMIT.places}
     assert step(replace(own, settled=False), HOLDING) == Go()  # not for the bake time yet
-    assert step(replace(CHANGE, begun=True, settled=True), HOLDING) == Go(), "what is well is what was before"
+    assert step(replace(CHANGE, begun=NEW, settled=True), HOLDING) == Go(), "what is well is what was before"
 
 
 def test_what_a_plan_needs_besides_is_claimed_besides() -> None:
@@ -226,7 +232,7 @@ def test_a_permit_of_another_installation_is_not_ours_but_for_a_host_made_anew()
 
 
 def test_a_failure_halts_once() -> None:
-    own = replace(CHANGE, begun=True, failed="mariadb did not become healthy")
+    own = replace(CHANGE, begun=NEW, failed="mariadb did not become healthy")
     found = writes(step(own, HOLDING))
     halt = Halt("ctl1", "mariadb did not become healthy")
     assert found == Transaction({ROLL: 7}, {ROLL: Roll(NEW, 1, ("ctl1",), halt)})
@@ -235,13 +241,28 @@ def test_a_failure_halts_once() -> None:
 
 @pytest.mark.parametrize(("before", "halted"), [((), False), (("cmp1",), True)])
 def test_what_is_tolerated_does_not_halt(before: tuple[str, ...], halted: bool) -> None:
-    own = replace(CHANGE, begun=True, failed="it fails")
+    own = replace(CHANGE, begun=NEW, failed="it fails")
     found = writes(step(own, replace(HOLDING, roll=Roll(NEW, 1, before)), rollout=replace(SITE, tolerate=1)))
     assert (found.puts[ROLL].halt is not None) is halted and found.puts[ROLL].failed == (*before, "ctl1")
 
 
+def test_a_host_that_failed_and_is_tolerated_leaves_the_wave_and_keeps_its_budgets() -> None:
+    own = replace(CHANGE, begun=NEW, failed="it fails")
+    known = replace(HOLDING, roll=Roll(NEW, 1, ("ctl1",)))
+    found = writes(step(own, known))
+    kept = replace(PERMIT, places=(place_key("galera", 0),))
+    assert found.puts == {permit_key("ctl1"): kept, place_key("galera", 0): {"host": "ctl1"}}
+    assert found.deletes == (place_key(WAVE, 0),) and found.compares == {permit_key("ctl1"): 9, ROLL: 7}
+    assert step(own, replace(known, permit=kept)) == Go()
+    assert writes(step(own, replace(known, roll=replace(HALTED, failed=())))).puts.keys() == {ROLL}
+    assert opening({"ctl1"}, more={"present": frozenset({"ctl1"})}, failed=("ctl1",))
+    # A newer commit takes a place of the wave again.
+    behind = replace(known, permit=replace(kept, commit=OLD), roll=Roll(NEW), places={"galera": {0: Place("ctl1", 9)}})
+    assert place_key(WAVE, 0) in writes(step(replace(own, failed="", begun=OLD), behind)).puts
+
+
 def test_a_first_halt_keeps_its_reason() -> None:
-    own = replace(CHANGE, begun=True, failed="it fails here as well")
+    own = replace(CHANGE, begun=NEW, failed="it fails here as well")
     assert writes(step(own, replace(HOLDING, roll=HALTED))).puts[ROLL].halt == HALTED.halt
 
 
@@ -269,17 +290,18 @@ def test_a_silent_holder_is_noticed_by_anybodys_own_clock() -> None:
 
 def test_a_host_that_an_older_commit_left_unproven_goes_first_and_keeps_its_places() -> None:
     view = replace(HOLDING, permit=replace(PERMIT, commit=OLD), roll=Roll(NEW))  # its own wave is not open yet
-    found = writes(step(replace(CHANGE, begun=True), view))
+    found = writes(step(replace(CHANGE, begun=OLD), view))
     assert found.puts[permit_key("ctl1")] == PERMIT and set(PERMIT.places) <= found.puts.keys()
     assert found.compares == {ROLL: 7, permit_key("ctl1"): 9}
     halted = replace(view, roll=HALTED)
-    waits(step(replace(CHANGE, begun=True), halted), Reason.RolloutHalted)
+    waits(step(replace(CHANGE, begun=OLD), replace(halted, permit=PERMIT)), Reason.RolloutHalted)
+    waits(step(replace(CHANGE, begun=OLD), halted), Reason.RolloutHalted)
     # What it never began it gives back, and takes its turn.
     assert not writes(step(CHANGE, view)).puts
 
 
 def test_it_claims_what_the_newer_commit_touches_besides_or_waits() -> None:
-    own = replace(CHANGE, begun=True)
+    own = replace(CHANGE, begun=OLD)
     view = replace(HOLDING, permit=Permit(OLD, ("budget/wave/0",), "here"), places={WAVE: {0: Place("ctl1", 9)}})
     found = writes(step(own, view))
     assert found.compares[place_key("galera", 0)] == 0 and place_key("galera", 0) in found.puts
@@ -291,11 +313,16 @@ def test_it_claims_what_the_newer_commit_touches_besides_or_waits() -> None:
 
 
 def opening(
-    missing: set[str], *, opened: int = 1, more: Mapping[str, Any] | None = None, rollout: Rollout = SITE
+    missing: set[str],
+    *,
+    opened: int = 1,
+    more: Mapping[str, Any] | None = None,
+    rollout: Rollout = SITE,
+    failed: tuple[str, ...] = (),
 ) -> bool:
     wave = rollout.waves[opened]
     view = View(
-        Roll(NEW, opened),
+        Roll(NEW, opened, failed),
         7,
         proved=len(wave.hosts) - len(missing),
         missing=frozenset(missing),
@@ -303,7 +330,7 @@ def opening(
     )
     found = together.opening(replace(view, **(more or {})), rollout)
     if found:
-        assert found == Transaction({ROLL: 7}, {ROLL: Roll(NEW, opened + 1)})
+        assert found == Transaction({ROLL: 7}, {ROLL: Roll(NEW, opened + 1, failed)})
     return found is not None
 
 

@@ -161,7 +161,7 @@ class Fleet:
             changes=changes,
             budgets=touched if host.running else frozenset(),
             ready={name: name not in self.not_ready for name in asked},
-            begun=bool(host.begun),
+            begun=host.begun,
             failed="it did not become healthy" if failed else "",
             settled=not (host.broken or host.sick or host.begun or host.baking) and not asked & self.not_ready,
             held=host.remembered,
