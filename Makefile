@@ -90,6 +90,11 @@ demo-cloud-clean: $(STAMP) ## Remove everything the demo of the whole cloud made
 	@$(BIN)/python -m tests.demo_cloud clean
 	@$(BIN)/python -m tests.support.engine stop --as demo-cloud
 
+.PHONY: demo-fleet
+demo-fleet: packages ## Six nodes and three etcd members on this machine: a good commit, a bad one, the one that mends it, a killed controller
+	@$(BIN)/python -m tests.support.engine ensure --as demo-fleet
+	@$(BIN)/python -m tests.demo_fleet
+
 .PHONY: test
 test: images ## The default test run, with a real engine and genuine images
 	@$(BIN)/python -m tests.support.halves $(PYTEST_ARGS)

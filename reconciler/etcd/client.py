@@ -38,12 +38,14 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What to read: one key, or with `below` all whose names begin so. `names`: without values; `count`: only how many."""
+    """What to read: one key, or with `below` all whose names begin so. `names`: without values; `count`: only how many;
+    `first`: only the first of them."""
 
     name: str
     below: bool = False
     names: bool = False
     count: bool = False
+    first: bool = False  # with its value, and how many there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,12 @@ def _span(item: Range) -> dict[str, Any]:
 
 
 def _range(item: Range) -> dict[str, Any]:
-    return {**_span(item), **({"keysOnly": True} if item.names else {}), **({"countOnly": True} if item.count else {})}
+    return {
+        **_span(item),
+        **({"keysOnly": True} if item.names else {}),
+        **({"countOnly": True} if item.count else {}),
+        **({"limit": "1"} if item.first else {}),
+    }
 
 
 def _found(part: Mapping[str, Any]) -> Found:

@@ -32,7 +32,7 @@ from reconciler.rollout.records import (
 
 T = TypeVar("T")
 LEASE: Final = 600  # seconds after which a silent host counts as absent
-_RENEW: Final = 200.0  # seconds after which the lease is kept alive again
+_RENEW: Final = 290.0  # seconds after which the lease is kept alive again
 _LOOKERS: Final = 10  # of all hosts, how many look in one pass who is missing
 _BY_NAME: Final = 16  # hosts that are asked for one by one; of more, all are read
 
@@ -71,10 +71,8 @@ class Store:
         """
         looks = self.chance() * len(rollout.hosts) <= _LOOKERS
         if not heals and not looks:
-            view, room = self._short(host, commit, rollout)
-            own = rollout.wave_of(host)
-            is_turn = view.roll is not None and own is not None and own <= view.roll.opened and not view.roll.halt
-            if not changes or view.is_proved or not (view.permit or (is_turn and room)):
+            view, room = self._short(host, commit, rollout, sorted({WAVE, *budgets}) if changes else [])
+            if not changes or view.is_proved or not room or self._covers(view.permit, commit, budgets):
                 return view
         names = sorted({WAVE, *budgets})
         others = sorted(waits_for)
@@ -105,25 +103,44 @@ class Store:
         )
         return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll and looks else view
 
-    def _short(self, host: str, commit: str, rollout: Rollout) -> tuple[View, bool]:
-        """Its own permit and proof, the roll and how far the waves are; and whether the open one has room."""
+    @staticmethod
+    def _covers(permit: Permit | None, commit: str, budgets: Iterable[str]) -> bool:
+        """Whether a permit leaves nothing to be claimed."""
+        return permit is not None and permit.commit == commit and set(budgets) <= permit.budgets
+
+    def _short(self, host: str, commit: str, rollout: Rollout, claims: list[str]) -> tuple[View, bool]:
+        """Its own permit and proof, and the roll; of one that would claim places of the budgets `claims` also how far the waves are,
+        and whether it could."""
         own = rollout.wave_of(host)
         wanted = [Range(ROLL), Range(permit_key(host)), Range(proof_key(commit, own or 0, host), names=True)]
-        wanted += [Range(f"budget/{WAVE}/", below=True, count=True)]
-        wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in range(len(rollout.waves))]
-        roll, permit, proof, taken, *counts = self._read(wanted)
+        wanted += [Range(f"budget/{name}/", below=True, first=True) for name in claims]
+        if claims:
+            wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in range(len(rollout.waves))]
+        roll, permit, proof, *rest = self._read(wanted)
         rolled = _clean(_one(roll, Roll))
-        is_open = rolled is not None and rolled.commit == commit and rolled.opened < len(counts)
         view = View(
             rolled,
             _revision(roll),
             _one(permit, Permit),
             _revision(permit),
             is_proved=bool(proof.keys) and own is not None,
-            proved=counts[rolled.opened].count if is_open and rolled else 0,
             partial=True,
         )
-        return view, bool(is_open and rolled and taken.count < rollout.size(WAVE, rolled.opened))
+        taken, proved = rest[: len(claims)], rest[len(claims) :]
+        if rolled is None or rolled.commit != commit or rolled.opened >= len(proved):
+            return view, view.permit is not None
+        is_turn = own is not None and own <= rolled.opened and not rolled.halt
+        sizes = [rollout.size(name, rolled.opened) for name in claims]
+        room = is_turn and all(one.count < size for one, size in zip(taken, sizes, strict=True))
+        view = replace(
+            view,
+            proved=proved[rolled.opened].count,
+            taken={
+                name: (one.count, place(one.keys[0]).host if one.keys else "")
+                for name, one in zip(claims, taken, strict=True)
+            },
+        )
+        return view, room or view.permit is not None
 
     def _about(self, others: list[str], commit: str, rollout: Rollout) -> list[Range]:
         """Whether hosts are present and proved."""

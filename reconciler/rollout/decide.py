@@ -251,7 +251,9 @@ def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> 
             f"this host is in {name}; {opened.name} is at {view.proved} of {len(opened.hosts)} hosts",
         )
     if view.partial:
-        return Wait(Reason.WaitsForBudget, "as many hosts of the open wave as may be are unproven")
+        full = [name for name, (count, _) in sorted(view.taken.items()) if count >= rollout.size(name, roll.opened)]
+        count, holder = view.taken[full[0]] if full else (0, "")
+        return Wait(Reason.WaitsForBudget, _taken(full[0], [holder], count - 1) if full else "another host is faster")
     if first := _before(own, view, rollout):
         return Wait(Reason.WaitsForWave, f"{few(first)} first")
     if not own.free:
@@ -328,9 +330,10 @@ def _free(own: Own, view: View, wanted: frozenset[str], rollout: Rollout, opened
     return found
 
 
-def _taken(budget: str, holders: list[str]) -> str:
-    verb = "holds" if len(holders) == 1 else "hold"
-    return f"{few(holders)} {verb} {'the places of the open wave' if budget == WAVE else f'the budget {budget}'}"
+def _taken(budget: str, holders: list[str], more: int = 0) -> str:
+    verb = "holds" if len(holders) + more == 1 else "hold"
+    names = f"{few(holders)} and {more} more" if more else few(holders)
+    return f"{names} {verb} {'the places of the open wave' if budget == WAVE else f'the budget {budget}'}"
 
 
 def lend(own: Own, view: View, rollout: Rollout, why: str) -> Step:

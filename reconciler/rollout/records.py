@@ -117,7 +117,8 @@ class View:
     excused: frozenset[str] = frozenset()
     # Of those this host has to wait for by name (those before it in an ordered wave, the others of an address): who is proved.
     proved_hosts: frozenset[str] = frozenset()
-    partial: bool = False  # only what concerns this host was read, because it could claim nothing now
+    partial: bool = False  # only what concerns this host was read, because it could claim nothing now; then `taken` is
+    taken: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # budget → how many places are taken, one holder
 
     def holds(self, host: str) -> bool:
         """Whether a host holds any of the places that were read."""

@@ -94,9 +94,10 @@ def test_who_claims_nothing_reads_its_own_keys_and_now_and_then_looks_for_all(st
     store.try_(Transaction({}, {ROLL: Roll(NEW), proof_key(NEW, 0, "ctl1"): {}, place_key(WAVE, 0): {"host": "ctl2"}}))
     store.chance = lambda: 3.0
     short = store.view("ctl1", NEW, SITE, (), (), changes=False)
-    assert (short.is_proved, short.roll, short.places, short.proved, short.partial) == (True, Roll(NEW), {}, 1, True)
+    assert (short.is_proved, short.roll, short.places, short.proved, short.partial) == (True, Roll(NEW), {}, 0, True)
     # The only place is taken: there is nothing more to know. With room, and for healing, everything is read.
-    assert store.view("cmp1", NEW, SITE, (), ()).partial
+    waiting = store.view("cmp1", NEW, SITE, (), ())
+    assert waiting.partial and waiting.proved == 1 and waiting.taken == {WAVE: (1, "ctl2")}
     assert store.view("cmp1", NEW, SITE, (), (), heals=True).places[WAVE][0].host == "ctl2"
     store.try_(Transaction({}, deletes=(place_key(WAVE, 0),)))
     assert not store.view("cmp1", NEW, SITE, (), ()).partial

@@ -140,9 +140,9 @@ REFUSALS: Mapping[str, tuple[Own, View, Reason, str]] = {
     ),
     "it read nothing more": (
         CHANGE,
-        replace(WAITING, partial=True),
+        replace(WAITING, partial=True, taken={WAVE: (0, ""), "galera": (3, "ctl3")}),
         Reason.WaitsForBudget,
-        "as many hosts of the open wave",
+        "ctl3 and 2 more hold the budget galera",
     ),
     "another goes first": (
         replace(CHANGE, host="ctl2"),

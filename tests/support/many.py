@@ -30,6 +30,7 @@ from tests.support import paths
 
 SITE = "many"
 CHECKOUT = Path(__file__).resolve().parents[2]
+_ROLES = {"ctl": ", control", "cmp": ", compute"}  # by the beginning of a host's name
 _SERVICE = """\
 description: A page on every host
 groups: {pages: []}
@@ -110,7 +111,7 @@ class Many:
     def push(self, message: str, *, text: str, more: Mapping[str, str] | None = None) -> str:
         """Commit the site with a page that says `text`; returns the commit."""
         inventory = "".join(
-            f"  {host}:\n    addresses: {{network: 127.0.0.{50 + number}}}\n    groups: [pages]\n"
+            f"  {host}:\n    addresses: {{network: 127.0.0.{50 + number}}}\n    groups: [pages{_ROLES.get(host[:3], '')}]\n"
             for number, host in enumerate(self.hosts)
         )
         files = {
