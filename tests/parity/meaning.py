@@ -15,6 +15,8 @@ import yaml
 
 Keys = dict[str, str]
 PROGRAM = "(program)"
+# A word in quotes that needs none.
+_QUOTED = re.compile(r'(?<!\S)"([^"\s\\]*)"(?!\S)')
 
 _HAPROXY = re.compile(r"^(global|defaults|frontend|backend|listen|userlist|peers|resolvers|program)\b", re.MULTILINE)
 _TAG = re.compile(r"^\s*<(/?)([A-Za-z][\w.]*)\s*(.*)>\s*$")
@@ -70,6 +72,10 @@ def _kind(path: str, text: str) -> str:
     return "lines"
 
 
+# How oslo.config, and uWSGI, take a boolean.
+_BOOLEANS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
+
+
 class _Keys:
     """Keys with their values in order; a key that comes again gets another value."""
 
@@ -89,7 +95,7 @@ def _ini(text: str) -> Keys:
 
     def end() -> None:
         if key:
-            found.add(f"{section}/{key}", value.lower() if value.lower() in ("true", "false") else value)
+            found.add(f"{section}/{key}", _BOOLEANS.get(value.lower(), value))
 
     for line in text.splitlines():
         bare = line.strip()
@@ -219,7 +225,7 @@ def _walk(members: list[Any], path: str, found: _Keys) -> None:
     seen: dict[str, int] = {}
     for word, rest in members:
         if isinstance(rest, str):
-            found.add(f"{path}{word}", rest.lower() if rest.lower() in ("on", "off") else rest)
+            found.add(f"{path}{word}", rest.lower() if rest.lower() in ("on", "off") else _QUOTED.sub(r"\1", rest))
             continue
         direct = {key: value for key, value in rest if isinstance(value, str)}
         about = next((direct[key] for key in ("@id", "tag", "path", "@label", "ServerName") if key in direct), "")

@@ -6,6 +6,15 @@ from tests.parity import compare, meaning
 from tests.parity.compare import WHOLE, Item, Reason, Side
 
 SAME = {
+    "oslo.conf": ("[a]\nx = yes\ny = 1\n", "[a]\nx = True\ny = 1\n"),
+    "optional/config.json": (
+        '{"command": "a", "config_files": [{"source": "/x", "dest": "/b", "optional": false}]}',
+        '{"command": "a", "config_files": [{"source": "/x", "dest": "/b"}]}',
+    ),
+    "quoted.conf": (
+        '<VirtualHost *:80>\n  ErrorLog "/a"\n  SSLEngine On\n</VirtualHost>',
+        "<VirtualHost *:80>\n  ErrorLog /a\n  SSLEngine on\n</VirtualHost>",
+    ),
     "nova.conf": (
         "[DEFAULT]\ndebug = False\ntransport_url = rabbit://a,\n  b\n[api]\nx=1\nx = 2\n",
         "# made by hand\n[api]\nx = 1\nx: 2\n\n[DEFAULT]\ntransport_url=rabbit://a, b\ndebug=false",
@@ -58,6 +67,14 @@ def test_what_means_the_same_has_the_same_keys(path: str) -> None:
     [
         ("nova.conf", "[a]\nx = 1\nx = 2\n", "[a]\nx = 2\nx = 1\n", "a/x"),
         ("nova.conf", "[a]\nx =\n", "[a]\nx = \n y\n", "a/x"),
+        ("nova.conf", "[a]\nx = yes\n", "[a]\nx = 1\n", "a/x"),
+        (
+            "one/config.json",
+            '{"config_files": [{"dest": "/b"}]}',
+            '{"config_files": [{"dest": "/b", "optional": true}]}',
+            "config_files[/b]/optional",
+        ),
+        ("one.conf", '<A>\n L "%{x} \\"%r\\""\n</A>', '<A>\n L "%{x} \\"%s\\""\n</A>', "A/L"),
         ("a.cnf", "[mysqld]\nskip-log-bin\n", "[mysqld]\nskip-log-bin=1\n", "mysqld/skip-log-bin"),
         (
             "haproxy.cfg",

@@ -54,7 +54,7 @@ def _others(variable: Variable) -> Iterator[Any]:
     elif kind == "boolean":
         yield from ("yes", "no") if not isinstance(default, bool) else ("no" if default else "yes",)
     elif kind in ("integer", "number") and isinstance(default, int | float):
-        yield default + (1 if default < 100 else 7)
+        yield str(default + (1 if default < 100 else 7))  # as Kolla's own files have numbers
     elif kind == "string" and isinstance(default, str) and "{" not in default and default:
         number = re.fullmatch(r"(\d+)([smhdMGk]?)", default)
         if number:
