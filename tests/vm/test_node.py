@@ -6,48 +6,20 @@ One machine for the whole file, in the order in which an operator would do it: a
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import docker
 import pytest
 
 from tests.images.build import BUSYBOX
 from tests.support import wheel
 from tests.vm.disk import disk
 from tests.vm.machine import Machine
+from tests.vm.node import HOST, SITE, Node, save
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm]
 
-HOST = "ctl1"
 _PROGRAM = "/opt/reconciler/bin/reconciler"
-_SITE = {
-    "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: 127.0.0.1}}\n    groups: [edge]\n",
-    "reconciler.yml": "name: real\n",
-    "globals.yml": "kolla_internal_vip_address: 127.0.0.1\nedge_colour: blue\n",
-    "services/edge/variables.yml": "edge_colour: {description: A colour., type: string, default: blue}\n",
-    "services/edge/templates/edge.conf.j2": "[DEFAULT]\ncolour = {{ edge_colour }}\n",
-    "services/edge/service.yml": f"""\
-description: A privileged process with a file, and what it needs of the host
-groups: {{edge: []}}
-host:
-  sysctl: [{{name: net.ipv4.ip_nonlocal_bind, value: 1}}]
-  modules: [{{name: ip_vs}}]
-containers:
-  edge:
-    group: edge
-    kolla: false
-    image: {BUSYBOX}
-    privileged: true
-    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done"]
-    stop_timeout: 5
-    stability: 1
-    files:
-      - {{name: edge.conf, template: edge.conf.j2, merge: ini, overrides: [edge.conf], destination: /etc/edge.conf, mode: "0644"}}
-""",
-}
 _LEGACY = "kolla-legacy-container.service"
 _SLEEP = "sh -c \"trap 'exit 0' TERM; while :; do sleep 1; done\""
 # With what matters of the units that kolla-ansible writes.
@@ -80,45 +52,6 @@ containers:
 """
 
 
-class Node:
-    """The machine, with the site's repository on it."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.run = machine.run
-
-    def commit(self, files: dict[str, str], message: str) -> str:
-        """Commit into the site's repository; returns the commit."""
-        for name, content in files.items():
-            self.machine.put(f"/srv/work/{name}", content)
-        git = "git -C /srv/work -c user.name=operator -c user.email=operator@example.org"
-        self.run(f"{git} add -A && {git} commit -qm '{message}' && {git} push -q /srv/site.git HEAD:main")
-        return self.run("git -C /srv/work rev-parse HEAD").stdout.strip()
-
-    def converged(self, commit: str) -> bool:
-        """Whether the daemon says that this commit is in force and all is well."""
-        found = self.status()
-        ready = [c for c in found.get("conditions", ()) if c["type"] == "Ready"]
-        return str(found.get("revision", "")) == commit and bool(ready) and ready[0]["status"] is True
-
-    def status(self) -> dict[str, Any]:
-        done = self.run(f"{_PROGRAM} status --json", check=False)
-        try:
-            found = json.loads(done.stdout)
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def container(self, name: str = "edge") -> tuple[str, str, int]:
-        """ID, time of start and PID of the site's container, or another."""
-        found = json.loads(self.run(f"docker inspect {name}").stdout)[0]
-        return found["Id"], found["State"]["StartedAt"], found["State"]["Pid"]
-
-    def pid(self) -> str:
-        """The daemon's PID, "0" when it does not run."""
-        return self.run("systemctl show -p MainPID --value reconciler").stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def node(engine_url: str, busybox_image: str) -> Iterator[Node]:
     # A short path: the names of sockets are.
@@ -127,16 +60,13 @@ def node(engine_url: str, busybox_image: str) -> Iterator[Node]:
         share = folder / "share"
         shutil.copytree(wheel.dependencies(), share / "wheels")
         wheel.build(share / "wheels")
-        with (share / "busybox.tar").open("wb") as archive, closing(docker.DockerClient(base_url=engine_url)) as client:
-            for chunk in client.images.get(busybox_image).save(named=True):
-                archive.write(chunk)
+        save(engine_url, busybox_image, share / "busybox.tar")
         machine = Machine(folder / HOST, disk("bookworm"), name=HOST, shares={"share": share})
         try:
             machine.start()
-            machine.run(
-                "docker load -q -i /mnt/share/busybox.tar && git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work"
-            )
-            yield Node(machine)
+            found = Node(machine, _PROGRAM)
+            found.prepare()
+            yield found
         finally:
             machine.stop()
 
@@ -151,9 +81,7 @@ def installed(node: Node) -> Node:
         f"{pip} --no-deps /mnt/share/wheels/kolla_reconciler-*.whl && ln -sf {_PROGRAM} /usr/local/bin/reconciler",
         seconds=600,
     )
-    first = node.commit(_SITE, "The site")
-    policy = "mkdir -p /etc/reconciler"
-    node.run(policy)
+    first = node.commit(SITE, "The site")
     done = node.run(
         f"{_PROGRAM} node install --url file:///srv/site.git --host {HOST} --mode apply", seconds=1200, check=False
     )
@@ -217,7 +145,7 @@ def test_a_hung_daemon_is_ended_and_started_again_without_a_restart_of_container
     node.run(f"kill -STOP {pid}")
     node.machine.wait("the watchdog has it started again", lambda: node.pid() not in ("0", pid))
     assert "watchdog" in node.run("journalctl -u reconciler --no-pager").stdout.lower()
-    second = node.commit({"globals.yml": _SITE["globals.yml"] + "# a word\n"}, "A word")
+    second = node.commit({"globals.yml": SITE["globals.yml"] + "# a word\n"}, "A word")
     node.machine.wait("it goes on", lambda: node.converged(second))
     assert node.container() == before
 
@@ -225,7 +153,7 @@ def test_a_hung_daemon_is_ended_and_started_again_without_a_restart_of_container
 def test_reload_looks_at_once_and_stop_ends_in_order(installed: Node) -> None:
     node = installed
     before, pid = node.container(), node.pid()
-    third = node.commit({"globals.yml": _SITE["globals.yml"] + "# another word\n"}, "Another word")
+    third = node.commit({"globals.yml": SITE["globals.yml"] + "# another word\n"}, "Another word")
     node.run("systemctl reload reconciler")
     node.machine.wait("reload is heard", lambda: node.converged(third))
     assert node.pid() == pid
@@ -249,13 +177,13 @@ def test_boot_with_the_repository_away_keeps_what_was_in_force(installed: Node) 
     assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
     assert "ip_vs " in node.run("lsmod").stdout
     node.run("mv /srv/away.git /srv/site.git")
-    last = node.commit({"globals.yml": _SITE["globals.yml"].replace("blue", "green")}, "Green")
+    last = node.commit({"globals.yml": SITE["globals.yml"].replace("blue", "green")}, "Green")
     node.machine.wait("the repository is back", lambda: node.converged(last))
 
 
 def test_power_cut_in_the_middle_of_a_change(installed: Node) -> None:
     node = installed
-    wanted = node.commit({"globals.yml": _SITE["globals.yml"].replace("blue", "red")}, "Red")
+    wanted = node.commit({"globals.yml": SITE["globals.yml"].replace("blue", "red")}, "Red")
     node.run("systemctl reload reconciler")
     node.machine.wait(
         "the change has begun", lambda: "red" in node.run("cat /etc/kolla/edge/edge.conf", check=False).stdout

@@ -1,0 +1,90 @@
+"""The site of the virtual machines, and what a test asks of the node."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from tests.images.build import BUSYBOX
+from tests.vm.machine import Machine
+
+HOST = "ctl1"
+SITE = {
+    "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: 127.0.0.1}}\n    groups: [edge]\n",
+    "reconciler.yml": "name: real\n",
+    "globals.yml": "kolla_internal_vip_address: 127.0.0.1\nedge_colour: blue\n",
+    "services/edge/variables.yml": "edge_colour: {description: A colour., type: string, default: blue}\n",
+    "services/edge/templates/edge.conf.j2": "[DEFAULT]\ncolour = {{ edge_colour }}\n",
+    "services/edge/service.yml": f"""\
+description: A privileged process with a file, and what it needs of the host
+groups: {{edge: []}}
+host:
+  sysctl: [{{name: net.ipv4.ip_nonlocal_bind, value: 1}}]
+  modules: [{{name: ip_vs}}]
+containers:
+  edge:
+    group: edge
+    kolla: false
+    image: {BUSYBOX}
+    privileged: true
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 1; done"]
+    stop_timeout: 5
+    stability: 1
+    files:
+      - {{name: edge.conf, template: edge.conf.j2, merge: ini, overrides: [edge.conf], destination: /etc/edge.conf, mode: "0644"}}
+""",
+}
+
+
+class Node:
+    """The machine, with the site's repository on it."""
+
+    def __init__(self, machine: Machine, program: str) -> None:
+        self.machine, self.program = machine, program
+        self.run = machine.run
+
+    def prepare(self) -> None:
+        """The image that the site names, and empty repositories."""
+        self.run(
+            "docker load -q -i /mnt/share/busybox.tar && git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work"
+        )
+
+    def commit(self, files: dict[str, str], message: str) -> str:
+        """Commit into the site's repository; returns the commit."""
+        for name, content in files.items():
+            self.machine.put(f"/srv/work/{name}", content)
+        git = "git -C /srv/work -c user.name=operator -c user.email=operator@example.org"
+        self.run(f"{git} add -A && {git} commit -qm '{message}' && {git} push -q /srv/site.git HEAD:main")
+        return self.run("git -C /srv/work rev-parse HEAD").stdout.strip()
+
+    def converged(self, commit: str) -> bool:
+        """Whether the daemon says that this commit is in force and all is well."""
+        found = self.status()
+        ready = [c for c in found.get("conditions", ()) if c["type"] == "Ready"]
+        return str(found.get("revision", "")) == commit and bool(ready) and ready[0]["status"] is True
+
+    def status(self) -> dict[str, Any]:
+        done = self.run(f"{self.program} status --json", check=False)
+        try:
+            found = json.loads(done.stdout)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def container(self, name: str = "edge") -> tuple[str, str, int]:
+        """ID, time of start and PID of the site's container, or another."""
+        found = json.loads(self.run(f"docker inspect {name}").stdout)[0]
+        return found["Id"], found["State"]["StartedAt"], found["State"]["Pid"]
+
+    def pid(self) -> str:
+        """The daemon's PID, "0" when it does not run."""
+        return self.run("systemctl show -p MainPID --value reconciler").stdout.strip()
+
+
+def save(engine_url: str, image: str, path: Path) -> None:
+    """Write an image of the engine into an archive that another can load."""
+    with path.open("wb") as archive, closing(docker.DockerClient(base_url=engine_url)) as client:
+        for chunk in client.images.get(image).save(named=True):
+            archive.write(chunk)
