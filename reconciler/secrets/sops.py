@@ -238,7 +238,7 @@ def find_program(explicit: Path | None = None) -> Path:
         return Path(package.get_binary_path())
     except OSError as error:
         # Installers leave it without the right to be executed; it gives itself that right, unless the file system is read-only for us.
-        where = Path(package.__file__).parent / "bin/sops"
+        where = Path(package.__file__ or "").parent / "bin/sops"
         raise errors.Terminal(
             f"{where} may not be executed, and this process cannot change that ({error.strerror}): run `chmod 755 {where}` as root",
             reason=Reason.ProgramMissing,
