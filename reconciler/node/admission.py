@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reconciler import errors
 from reconciler.model import Container, Desired, Volume
-from reconciler.node import policy
+from reconciler.node import host_rules, policy
 from reconciler.node.policy import Context, HostPolicy
 from reconciler.options.normal import normal
 from reconciler.options.spelling import device
@@ -54,7 +54,7 @@ class Admission:
         parts = [(c.name, c) for c in desired.containers] + [(job.name, job.container) for job in desired.jobs]
         look = _Look(self)
         found = {name: look.judge(part)[0] for name, part in parts}
-        found |= {setting.id: policy.host_denied(setting, self.rules) for setting in desired.host_settings}
+        found |= {setting.id: host_rules.denied(setting, self.rules) for setting in desired.host_settings}
         return {name: "; ".join(reasons) for name, reasons in found.items() if reasons}
 
     def require(self, container: Container, volumes: Mapping[str, Volume], *, paths_only: bool = False) -> Seen:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from reconciler.model import Container, Desired, HostKind, HostSetting, Mount, Volume
+from reconciler.model import Container, Desired, Mount, Volume
 from reconciler.options.normal import normal
 from reconciler.options.spelling import capabilities, device
 
@@ -158,11 +158,6 @@ def root_denied(root: str, allowed: Iterable[str], kept_apart: Iterable[str]) ->
     return ""
 
 
-def host_denied(setting: HostSetting, policy: HostPolicy) -> list[str]:
-    """Why something may not be set on this host; empty when it may."""
-    return list(HOST_ROWS[setting.kind](setting, policy))
-
-
 def path_problem(path: str) -> str:
     """What is wrong with an absolute path of a folder for files, as a clause; "" when it is spelt in the one normal way."""
     if not path.startswith("/") or path.startswith("//"):
@@ -183,7 +178,7 @@ def path_problem(path: str) -> str:
 
 def _privileged(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     if asked.privileged and not policy.privileged:
-        yield _no("privileged", "privileged")
+        yield refusal("privileged", "privileged")
 
 
 def _namespaces(asked: Container, policy: HostPolicy, context: Context) -> Iterator[str]:
@@ -196,7 +191,7 @@ def _namespaces(asked: Container, policy: HostPolicy, context: Context) -> Itera
     for option, mode, harmless, host in modes:
         if mode == "host":
             if not host:
-                yield _no(f"{option} host", f"{option.removesuffix('_mode')}_host")
+                yield refusal(f"{option} host", f"{option.removesuffix('_mode')}_host")
         elif mode not in harmless:
             yield from _shared(option, mode, context)
 
@@ -205,8 +200,8 @@ def _network(asked: Container, policy: HostPolicy, context: Context) -> Iterator
     mode = asked.network_mode
     if mode.startswith("container:"):
         yield from _shared("network_mode", mode, context)
-    elif not _granted(mode, policy.networks):
-        yield _no(f"network_mode {mode}", "networks")
+    elif not granted(mode, policy.networks):
+        yield refusal(f"network_mode {mode}", "networks")
 
 
 def _shared(option: str, mode: str, context: Context) -> Iterator[str]:
@@ -218,48 +213,48 @@ def _shared(option: str, mode: str, context: Context) -> Iterator[str]:
 
 def _ports(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     if asked.ports and not policy.ports:
-        yield _no(f"publishing ports ({', '.join(asked.ports)})", "ports")
+        yield refusal(f"publishing ports ({', '.join(asked.ports)})", "ports")
 
 
 def _capabilities(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     allowed = policy.capabilities if ANY in policy.capabilities else capabilities(policy.capabilities)
-    yield from (_no(f"capability {name}", "capabilities") for name in asked.cap_add if not _granted(name, allowed))
+    yield from (refusal(f"capability {name}", "capabilities") for name in asked.cap_add if not granted(name, allowed))
 
 
 def _security(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     """An allow-list: a seccomp profile that allows everything is as good as none, whatever it is called."""
     for text in asked.security_opt:
-        if not _granted(text, policy.security_opt):
-            yield _no(f"security_opt {text[:60]}", "security_opt")
+        if not granted(text, policy.security_opt):
+            yield refusal(f"security_opt {text[:60]}", "security_opt")
 
 
 def _devices(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     for text in asked.devices:
         path = canonical(device(text).split(":")[0])
         if ANY not in policy.devices and not any(below(path, canonical(allowed)) for allowed in policy.devices):
-            yield _no(f"device {path}", "devices")
+            yield refusal(f"device {path}", "devices")
 
 
 def _sysctls(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
-    yield from (_no(f"sysctl {name}", "sysctls") for name in asked.sysctls if not _granted(name, policy.sysctls))
+    yield from (refusal(f"sysctl {name}", "sysctls") for name in asked.sysctls if not granted(name, policy.sysctls))
 
 
 def _ulimits(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     for limit in asked.ulimits:
-        if not _granted(limit.name, policy.ulimits):
-            yield _no(f"ulimit {limit.name}", "ulimits")
+        if not granted(limit.name, policy.ulimits):
+            yield refusal(f"ulimit {limit.name}", "ulimits")
 
 
 def _oom_score(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     """Above 0 a container only offers itself."""
     if asked.oom_score_adj < 0 and not policy.oom_score:
-        yield _no(f"oom_score_adj {asked.oom_score_adj}", "oom_score")
+        yield refusal(f"oom_score_adj {asked.oom_score_adj}", "oom_score")
 
 
 def _logging(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:
     """The engine itself opens what a log driver's options name: sockets, files, addresses."""
-    if asked.log_driver and not _granted(asked.log_driver, policy.log_drivers):
-        yield _no(f"log_driver {asked.log_driver}", "log_drivers")
+    if asked.log_driver and not granted(asked.log_driver, policy.log_drivers):
+        yield refusal(f"log_driver {asked.log_driver}", "log_drivers")
     if asked.log_opts and not asked.log_driver and ANY not in policy.log_drivers:
         yield "log_opts without log_driver are not allowed on this host: name a driver of policy.log_drivers"
 
@@ -275,7 +270,7 @@ def _mounts(asked: Container, policy: HostPolicy, context: Context) -> Iterator[
         if unknown := modes - _MODES - _HOSTWARD:
             yield f"mount {mount.source}: {', '.join(sorted(unknown))} is no mode that is known here"
         if modes & _HOSTWARD and not policy.propagation:
-            yield _no(f"mount {mount.source} with {', '.join(sorted(modes & _HOSTWARD))}", "propagation")
+            yield refusal(f"mount {mount.source} with {', '.join(sorted(modes & _HOSTWARD))}", "propagation")
         if mount.source.startswith("/"):
             yield from _bind(mount.source, "ro" in modes, policy, context)
         else:
@@ -306,97 +301,20 @@ def _volume(mount: Mount, policy: HostPolicy, context: Context) -> Iterator[str]
         yield f"volume {name!r} is no name of a volume and no absolute path"
         return
     found = context.volumes.get(name)
-    if found is None or _granted(name, tuple(n for n in policy.volumes if n != ANY)):
+    if found is None or granted(name, tuple(n for n in policy.volumes if n != ANY)):
         return
     if found.driver != "local":
         if ANY not in policy.volumes:
-            yield _no(f"volume {name} of the driver {found.driver}", "volumes")
+            yield refusal(f"volume {name} of the driver {found.driver}", "volumes")
     elif where := found.options.get("device", ""):
         if where.startswith("/") and not where.startswith("//"):
             asked = Container("", "", devices=(where,)) if below(canonical(where), "/dev") else None
             yield from _devices(asked, policy, context) if asked else _bind(where, False, policy, context)
         elif ANY not in policy.volumes:
-            yield _no(f"volume {name}, which is {where} elsewhere,", "volumes")
+            yield refusal(f"volume {name}, which is {where} elsewhere,", "volumes")
     elif not found.owned and ANY not in policy.volumes:
-        yield _no(f"volume {name}, which was made by somebody else,", "volumes")
+        yield refusal(f"volume {name}, which was made by somebody else,", "volumes")
 
-
-# --- the host itself ----------------------------------------------------------------------------------------------
-
-
-def _host_sysctl(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
-    name = setting.name
-    if not _granted(name, policy.host_sysctls) and not name.startswith(
-        tuple(p for p in policy.host_sysctls if p.endswith("."))
-    ):
-        yield _no(f"the host's sysctl {name}", "host_sysctls")
-
-
-def _host_module(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
-    if not _granted(setting.name, tuple(name.replace("-", "_") for name in policy.host_modules)):
-        yield _no(f"the kernel module {setting.name}", "host_modules")
-
-
-def _host_name(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
-    if not policy.host_names:
-        yield _no(f"a line of /etc/hosts for {setting.name}", "host_names")
-
-
-def _host_file(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
-    if problem := path_problem(setting.name):
-        yield f"the file {setting.name!r} of the host {problem}"
-    elif setting.name in OWN or not any(below(setting.name, allowed) for allowed in policy.host_files):
-        yield _no(f"the file {setting.name} of the host", "host_files")
-    elif (
-        below(setting.name, _UDEV)
-        and setting.name not in policy.host_files
-        and (key := _beyond_names(setting.fields["content"]))
-    ):
-        said = (
-            f"the rule of udev {setting.name} says {key}, which does more than name a device and say whose it is, and"
-        )
-        yield f"{said} is not allowed on this host (policy.host_files in its settings would have to name the very file)"
-
-
-def _beyond_names(rules: str) -> str:
-    """What udev's rules do besides matching, and saying a device's names, owner and mode: run programs, write to the kernel, start units.
-    "" when they do nothing of the kind."""
-    lines = [line for line in rules.splitlines() if not line.lstrip().startswith("#")]
-    text = _QUOTED.sub('""', "\n".join(lines).replace("\\\n", ""))
-    for key, operator in _ASSIGNED.findall(text):
-        if operator not in ("==", "!=") and key not in ("OWNER", "GROUP", "MODE", "SYMLINK"):
-            return f"{key}{operator}"
-        if key in ("PROGRAM", "IMPORT", "RUN", "TEST"):
-            return f"{key}{operator}"
-    return ""
-
-
-def _host_switch(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
-    if not policy.host_switches:
-        yield _no(f"{setting.kind} {setting.name} of Open vSwitch", "host_switches")
-
-
-_UDEV: Final = "/etc/udev/rules.d"
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_ASSIGNED: Final = re.compile(r"([A-Za-z_]+)(?:\{[^}]*\})?\s*(==|!=|\+=|-=|:=|=)")
-# Each has a kind of its own.
-OWN: Final = frozenset(
-    {
-        "/etc/hosts",
-        "/etc/sysctl.d/zz-reconciler.conf",
-        "/etc/modules-load.d/reconciler.conf",
-        "/etc/modprobe.d/reconciler.conf",
-    }
-)
-HOST_ROWS: Final[Mapping[HostKind, Callable[[HostSetting, HostPolicy], Iterator[str]]]] = {
-    "sysctl": _host_sysctl,
-    "module": _host_module,
-    "hosts": _host_name,
-    "file": _host_file,
-    "bridge": _host_switch,
-    "port": _host_switch,
-    "ovs": _host_switch,
-}
 
 # Options that a setting has to grant → what judges them. The table says of each other option why it needs no grant.
 ROWS: Final[Mapping[tuple[str, ...], Rule]] = {
@@ -436,11 +354,13 @@ def canonical(path: str) -> str:
     return path
 
 
-def _granted(name: str, allowed: Collection[str]) -> bool:
+def granted(name: str, allowed: Collection[str]) -> bool:
+    """Whether a list of the settings has a name."""
     return ANY in allowed or name in allowed
 
 
-def _no(what: str, setting: str) -> str:
+def refusal(what: str, setting: str) -> str:
+    """The one wording of what a setting would have to grant."""
     return f"{what} is not allowed on this host (policy.{setting} in its settings)"
 
 

@@ -96,8 +96,8 @@ class _Builder:
         made = self._ordered(every)
         providers = self._providers(every)
         registrations, registrars = self._registrations(every, providers)
-        self._circles(made, every, registrations, registrars)
         on_host = self._host_settings(every)
+        self._circles(made, every, registrations, registrars, on_host)
         secrets = self._secrets(registrations, registrars)
         new_clients = {check.name: check for check in self._logins(every, providers)}
         probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
@@ -395,8 +395,8 @@ class _Builder:
     # --- the host itself -------------------------------------------------------------------------------------------
 
     def _host_settings(self, every: list[_Parts]) -> tuple[HostSetting, ...]:
-        """What is set on this host, by id. The same thing may be asked for by several services, in the same words."""
-        found: dict[str, HostSetting] = {}
+        """What is set on this host, by id."""
+        found: list[tuple[Fields, HostSetting]] = []
         present = {name for parts in every for name in parts.specs}
         for parts in every:
             section = self._fields(parts.service, parts.service.section("host"), ("host",))
@@ -407,15 +407,9 @@ class _Builder:
             def text(entry: Fields, parts: _Parts = parts) -> str:
                 return files.made_text(entry, self.site, parts.service.name)
 
-            for made in host.settings(section, host.Service(parts.service.name, present, belongs, text)):
-                first = found.setdefault(made.id, made)
-                if (first.fields, first.devices, first.inside) != (made.fields, made.devices, made.inside):
-                    said = f"{first.service} asks for {made.kind} {made.name} too, and for something else"
-                    which = "" if made.kind == "file" else f": {_words(first.fields)}, and here {_words(made.fields)}"
-                    section.problem(None, f"{said}{which}", "make them the same")
-                waiting = tuple(dict.fromkeys((*first.before, *made.before)))
-                found[made.id] = dataclasses.replace(first, before=waiting)
-        return tuple(sorted(found.values(), key=lambda setting: setting.id))
+            asked = host.settings(section, host.Service(parts.service.name, present, belongs, text))
+            found += [(section, made) for made in asked]
+        return host.joined(found)
 
     def _waiting(self, entry: Fields, parts: _Parts) -> tuple[str, ...] | None:
         """The containers and jobs of this host that wait for what an entry of `host` asks for; None: it is not for this host."""
@@ -473,8 +467,9 @@ class _Builder:
         every: list[_Parts],
         registrations: list[Registration],
         registrars: list[Registrar],
+        on_host: Iterable[HostSetting],
     ) -> None:
-        """Report containers and jobs that wait for each other, be it by way of a registration."""
+        """Report containers and jobs that wait for each other, be it by way of a registration or a setting of the host."""
         needs: dict[str, set[str]] = {c.name: {*c.depends_on, *shared_with(c)} for c in made}
         for job in (job for parts in every for job in parts.jobs):
             needs.setdefault(job.name, set()).update(job.after)
@@ -484,6 +479,9 @@ class _Builder:
         for registration in registrations:
             for name in registration.before:
                 needs.setdefault(name, set()).update(behind.get(registration.kind, ()))
+        for setting in on_host:
+            for name in setting.before if setting.inside else ():
+                needs.setdefault(name, set()).add(setting.inside)
         circle = _circle(needs)
         if circle:
             where = next(
@@ -628,10 +626,6 @@ class _Builder:
 def _written_name(file: Fields) -> str:
     """What a file is called; as it is written where it is there once for every item."""
     return str(file.raw.get("name")) if "each" in file else file.text("name")
-
-
-def _words(fields: Mapping[str, str]) -> str:
-    return ", ".join(dict.fromkeys(fields.values()))
 
 
 def _held(value: Any) -> set[str]:

@@ -3,8 +3,8 @@
 import ipaddress
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.document.grammar import show
@@ -77,6 +77,20 @@ def settings(section: Fields, service: Service) -> Iterator[HostSetting]:
             else:
                 waiting = tuple(name for name in before if name != inside)
                 yield HostSetting(kind, said.name, said.fields, service.name, waiting, said.devices, said.inside)
+
+
+def joined(found: Iterable[tuple[Fields, HostSetting]]) -> tuple[HostSetting, ...]:
+    """By id. The same thing may be asked for by several services, in the same words; other words are a problem of their section."""
+    result: dict[str, HostSetting] = {}
+    for section, made in found:
+        first = result.setdefault(made.id, made)
+        if (first.fields, first.devices, first.inside) != (made.fields, made.devices, made.inside):
+            words = [", ".join(dict.fromkeys(one.fields.values())) for one in (first, made)]
+            which = "" if made.kind == "file" else f": {words[0]}, and here {words[1]}"
+            said = f"{first.service} asks for {made.kind} {made.name} too, and for something else{which}"
+            section.problem(None, said, "make them the same")
+        result[made.id] = replace(first, before=tuple(dict.fromkeys((*first.before, *made.before))))
+    return tuple(sorted(result.values(), key=lambda setting: setting.id))
 
 
 def _sysctl(entry: Fields, _: Service) -> _Said:

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler import errors, settings
 from reconciler.model import Container, Desired, HostKind, Job, Mount, Ulimit, Volume
-from reconciler.node import policy
+from reconciler.node import host_rules, policy
 from reconciler.node.admission import Admission
 from reconciler.node.policy import KOLLA, STRICT, HostPolicy, check, root_denied
 from reconciler.node.target import host_policy
@@ -87,7 +87,7 @@ def test_every_option_is_granted_by_a_setting_or_harmless_for_a_reason() -> None
     assert all(bool(row.granted_by) != bool(row.harmless) for row in TABLE.values())
     judged = [option for options in policy.ROWS for option in options]
     assert sorted(judged) == sorted(name for name, row in TABLE.items() if row.granted_by)
-    assert policy.HOST_ROWS.keys() == set(get_args(HostKind)), "and every kind of setting of the host itself"
+    assert host_rules.ROWS.keys() == set(get_args(HostKind)), "and every kind of setting of the host itself"
     named = {setting for row in TABLE.values() for setting in row.granted_by}
     assert named == {field.name for field in fields(HostPolicy)} - {
         "forbidden",

@@ -76,6 +76,11 @@ def test_what_is_wrong_is_said(line: str, said: str) -> None:
     assert any(said in str(problem) for problem in caught.value.problems), caught.value.problems
 
 
+def test_who_is_asked_cannot_wait_for_what_is_asked() -> None:
+    with pytest.raises(SiteInvalid, match="these wait for each other"):
+        read("bridges: [{name: br-ex, inside: switch, containers: [db]}]")
+
+
 def test_one_question_is_asked_for_all() -> None:
     asked: list[Sequence[str]] = []
 

@@ -7,7 +7,7 @@ import pytest
 from reconciler import catalogue, data
 from reconciler.errors import SiteInvalid
 from reconciler.model import Actual, Container, Desired, HostKept, HostKind, HostSetting, Memory, Running, State, Verb
-from reconciler.node import policy
+from reconciler.node import host_rules, policy
 from reconciler.plan import Basis, diff
 from reconciler.plan.preview import preview
 from reconciler.reasons import Reason
@@ -145,7 +145,7 @@ def module(name: str) -> HostSetting:
 
 @pytest.mark.parametrize("name", ["net.ipv4.ip_nonlocal_bind", "vm.max_map_count", "fs.inotify.max_user_watches"])
 def test_kolla_may_set(name: str) -> None:
-    assert not policy.host_denied(sysctl(name, "1"), policy.KOLLA)
+    assert not host_rules.denied(sysctl(name, "1"), policy.KOLLA)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_kolla_may_set(name: str) -> None:
 )  # fmt: skip
 def test_what_would_hand_over_the_host_is_refused_with_the_name_of_its_setting(name: str) -> None:
     said = f"the host's sysctl {name} is not allowed on this host (policy.host_sysctls in its settings)"
-    assert policy.host_denied(sysctl(name, "1"), policy.KOLLA) == [said]
-    assert not policy.host_denied(sysctl(name, "1"), policy.HostPolicy(host_sysctls=(name,)))
+    assert host_rules.denied(sysctl(name, "1"), policy.KOLLA) == [said]
+    assert not host_rules.denied(sysctl(name, "1"), policy.HostPolicy(host_sysctls=(name,)))
 
 
 def test_a_host_of_kolla_grants_what_the_catalogue_asks() -> None:
@@ -175,12 +175,12 @@ def test_a_host_of_kolla_grants_what_the_catalogue_asks() -> None:
     ]
     asked += [module(entry["name"]) for entry in shipped.variables["neutron_modules_default"].default]
     assert len(asked) > 15
-    assert [setting.id for setting in asked if policy.host_denied(setting, policy.KOLLA)] == []
+    assert [setting.id for setting in asked if host_rules.denied(setting, policy.KOLLA)] == []
 
 
 def test_files_stay_in_their_folders() -> None:
     def said(path: str, rules: policy.HostPolicy = policy.KOLLA) -> str:
-        return "; ".join(policy.host_denied(HostSetting("file", path, {"content": "", "mode": "0644"}), rules))
+        return "; ".join(host_rules.denied(HostSetting("file", path, {"content": "", "mode": "0644"}), rules))
 
     assert not said("/etc/udev/rules.d/99-kvm.rules") and not said("/usr/local/lib/kolla/x")
     for path in (
@@ -197,8 +197,8 @@ def test_files_stay_in_their_folders() -> None:
     assert "leads upwards" in said("/etc/udev/rules.d/../../passwd")
     assert not said("/usr/bin/ovs-vsctl", policy.HostPolicy(host_files=("/usr/bin/ovs-vsctl",)))
     assert said("/etc/sysctl.d/zz-reconciler.conf", policy.HostPolicy(host_files=("/etc",))), "it has a kind of its own"
-    assert policy.host_denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.STRICT)
-    assert not policy.host_denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.KOLLA)
+    assert host_rules.denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.STRICT)
+    assert not host_rules.denied(HostSetting("hosts", "x", {"line": "10.0.0.1 x"}), policy.KOLLA)
 
 
 @pytest.mark.parametrize(
@@ -217,17 +217,17 @@ def test_files_stay_in_their_folders() -> None:
 )
 def test_rules_of_udev_name_devices_and_run_nothing(rule: str, said: str) -> None:
     asked = HostSetting("file", "/etc/udev/rules.d/9.rules", {"content": rule, "mode": "0644"})
-    found = policy.host_denied(asked, policy.KOLLA)
+    found = host_rules.denied(asked, policy.KOLLA)
     assert (found == []) if not said else (len(found) == 1 and f"says {said}, which does more" in found[0])
-    assert not policy.host_denied(asked, policy.HostPolicy(host_files=("/etc/udev/rules.d/9.rules",)))
+    assert not host_rules.denied(asked, policy.HostPolicy(host_files=("/etc/udev/rules.d/9.rules",)))
 
 
 def test_modules_are_named_one_by_one() -> None:
-    assert not policy.host_denied(module("br_netfilter"), policy.KOLLA)
-    assert "policy.host_modules" in policy.host_denied(module("evil"), policy.KOLLA)[0]
-    assert not policy.host_denied(module("dm_mod"), policy.HostPolicy(host_modules=("dm-mod",)))
-    assert policy.host_denied(module("br_netfilter"), policy.STRICT)
-    assert policy.host_denied(sysctl("net.a", "1"), policy.STRICT)
+    assert not host_rules.denied(module("br_netfilter"), policy.KOLLA)
+    assert "policy.host_modules" in host_rules.denied(module("evil"), policy.KOLLA)[0]
+    assert not host_rules.denied(module("dm_mod"), policy.HostPolicy(host_modules=("dm-mod",)))
+    assert host_rules.denied(module("br_netfilter"), policy.STRICT)
+    assert host_rules.denied(sysctl("net.a", "1"), policy.STRICT)
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
