@@ -82,7 +82,7 @@ demo-clean: $(STAMP) ## Remove everything the demo made
 .PHONY: demo-cloud
 demo-cloud: needs ## A whole cloud on this machine: an image, a network, a server, a stack, a volume, a secret, the dashboard
 	@$(BIN)/python -m tests.support.engine ensure --as demo-cloud
-	@$(BIN)/python -m tests.images.build --set core --set cloud
+	@$(BIN)/python -m tests.images.build --set core --set cloud --set watch
 	@$(BIN)/python -m tests.demo_cloud run
 
 .PHONY: demo-cloud-clean

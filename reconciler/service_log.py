@@ -43,6 +43,7 @@ _NEVER = datetime.max  # noqa: DTZ901 - compared with times that have lost their
 # Lines that only lead to the cause, or that a service says whenever it starts: frames of a trace, what announces that something follows.
 _NOISE = re.compile(
     r"^\s*File \"|^\s{3,}|^Traceback |^During handling of|^The above exception|^\s*[~^]+\s*$|^\W*$|^AH\d{5}: |^(?:INFO|DEBUG)\b"
+    r"|^level=(?i:info|debug)\b"
     r"|cannot be loaded as Python module|Failed to exec Python script file|Exception occurred processing"
     r"|^(?:Unhandled|Uncaught) (?:error|exception)\s*:?\s*$"
 )
@@ -51,16 +52,16 @@ _HEADING = re.compile(r"^(?:/\S+|container output):$")
 # What comes before what is said: a time, then process and thread, level, logger, request.
 _TIME = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\s?(?:Z|[+-]\d\d:?\d\d)?\]?"
-    r"|\[\w{3} \w{3} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)? \d{4}\])[ \t]?"
+    r"|\[\w{3} \w{3} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)? \d{4}\]|(?:time|ts)=\S+)[ \t]?"
 )
 _LEVEL = re.compile(
     r"^(?:\[(?:[\w.-]*:)?(?:emerg|alert|crit|critical|fatal|error|warning|warn|notice|note|info|debug)\](?:\s+\(\d+\))?"
-    r"|(?:CRITICAL|FATAL|ERROR|WARNING|WARN)(?=[\s:]))\s*:?\s*",
+    r"|(?:CRITICAL|FATAL|ERROR|WARNING|WARN)(?=[\s:])|level=(?:error|warn|warning|fatal)(?=\s))\s*:?\s*",
     re.IGNORECASE,
 )
 _ORIGIN = re.compile(
     r"^(?:\[pid \d+(?::tid \d+)?\]|\[(?:remote|client) [^\]]*\]|\[-\]|\[(?:None )?req-[^\]]*\]|<[\d.]+>|mod_wsgi \(pid=\d+\):|\d+(?=\s)"
-    r"|[a-z_]\w*(?:\.[\w-]+)*(?=\s+\[(?:-|None|req-)))\s*"
+    r"|[a-z_]\w*(?:\.[\w-]+)*(?=\s+\[(?:-|None|req-))|(?:source|caller)=\S+)\s*"
 )
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}(?:-[0-9a-f]+)*\b|\d+", re.IGNORECASE)
 

@@ -300,7 +300,17 @@ class Engine:
             data = self._connection.inspect(new_name)
             return data is not None and data["Id"] == identity
 
-        self._connection.settle(f"rename {name} to {new_name}", lambda: api.rename(identity, new_name), renamed)
+        def rename() -> None:
+            try:
+                api.rename(identity, new_name)
+            except docker_errors.APIError as error:
+                if "sandbox" not in str(error):
+                    raise
+                # Between two starts of what ends at once it counts as running and has no network that could be called otherwise.
+                api.stop(identity, timeout=0)
+                api.rename(identity, new_name)
+
+        self._connection.settle(f"rename {name} to {new_name}", rename, renamed)
 
     def remove(self, name: str, adopted: Collection[str] = ()) -> None:
         """Remove a container, running or not; its volumes stay. One that is not there is fine.

@@ -108,13 +108,15 @@ class Gate:
         """Checks of its own service, and of those that rest on it unless this apply changes them too: those speak for themselves.
 
         So does what waits for it in its own service: until that is changed as well, the service may be half old and half new, and only
-        checks inside the container tell of it.
+        checks inside the container tell of it. And so does what is watched from beneath: a load balancer is told of a new service before
+        that starts, and sees nobody behind it until then.
         """
         own = container.service
         if container.name in self._early:
             return [check for check in self._desired.checks if check.container == container.name]
         above = {name for name, below in self._below.items() if own in below and name not in self._changed}
-        return [check for check in self._desired.checks if check.service in above | {own}]
+        others = self._changed - {own}
+        return [c for c in self._desired.checks if c.service in above | {own} and not others.intersection(c.watches)]
 
 
 def services_below(containers: Sequence[Container]) -> dict[str, frozenset[str]]:

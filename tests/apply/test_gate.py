@@ -147,6 +147,16 @@ def test_a_load_balancer_that_sees_it_down_is_no_excuse() -> None:
         bed.gate.after(IDENTITY)
 
 
+def test_a_load_balancer_is_not_blamed_for_whom_it_is_told_of_before_they_start() -> None:
+    """It forwards to a service that the same apply makes, and that waits for it."""
+    watcher = Check("backends", "db", container="db", command=("c",), watches=("images",))
+    for changed, blamed in ((["db", "images"], False), (["db"], True)):
+        bed = Bed(changed, checks=(*CHECKS, watcher))
+        bed.gate.before(DB)
+        bed.down = {"backends"}
+        assert bed.gate.after(DB).ok is not blamed, changed
+
+
 def test_what_was_wrong_beneath_before_the_change_is_no_excuse() -> None:
     """It answered in spite of that."""
     bed = Bed(["identity"])

@@ -242,11 +242,15 @@ class Bed(Lab):
             rows = [(r.sha, r.status, r.description or "") for r in self.forge.projects[PROJECT].rows]
         return [(sha, self.git("log", "-1", "--format=%s", sha).strip(), *rest) for sha, *rest in rows]
 
-    def write_openrc(self) -> Path:
-        """What a shell needs to look around: engine, settings, and the cloud's administrator."""
+    def secret(self, name: str) -> str:
+        """A password of the site, in the clear."""
         content = (self.site / "passwords.yml").read_bytes()
         keys = sops.Keys(ssh_key_file=self.host_key)
-        password = sops.decrypt(content, name="passwords.yml", keys=keys)["keystone_admin_password"].reveal()
+        return str(sops.decrypt(content, name="passwords.yml", keys=keys)[name].reveal())
+
+    def write_openrc(self) -> Path:
+        """What a shell needs to look around: engine, settings, and the cloud's administrator."""
+        password = self.secret("keystone_admin_password")
         values = {
             "DOCKER_HOST": self.engine_url,
             "RECONCILER_CONFIG": str(self.config),

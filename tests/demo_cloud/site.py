@@ -11,7 +11,7 @@ from tests.support.paths import CHECKOUT
 
 ADDRESS, VIP = "127.0.0.71", "127.0.0.72"
 HOST, NAME = "ctl1", "whole"
-GROUPS = ("control", "network", "compute", "storage")
+GROUPS = ("control", "network", "compute", "storage", "monitoring")
 FACTS = "facts: {processor_vcpus: 2, memtotal_mb: 8000, distribution: Debian}"
 CONTAINERS = (
     "cron", "haproxy", "memcached", "mariadb", "mariadb_clustercheck", "rabbitmq",
@@ -60,6 +60,8 @@ haproxy_max_connections: 2000
 openstack_service_workers: 1
 node_config_directory: {config_root}
 """
+# The host's consent, in its own settings, to what the exporter of its own figures looks at: the default, and all of it.
+CONSENT = 'base = "kolla"\nexact = ["/", "/run", "/etc/localtime", "/etc/timezone"]\n'
 FILES = {
     # A switch without a kernel module or tunnels, and no packet filter in the host's network.
     "config/neutron/openvswitch_agent.ini": """\
@@ -77,6 +79,30 @@ firewall_driver = noop
     "config/nova/nova-compute.conf": "[DEFAULT]\ncompute_driver = fake.FakeDriver\n",
     "config/nfs_shares": f"{SHARE}\n",
 }
+# What watches the cloud, and the stores that services coordinate by, come with a second commit.
+WATCH = """
+enable_etcd: true
+enable_valkey: true
+enable_prometheus: true
+prometheus_scrape_interval: 10s
+# Their images cannot be built from Debian's archive and PyPI.
+enable_prometheus_cadvisor: false
+enable_prometheus_memcached_exporter: false
+enable_prometheus_openstack_exporter: false
+# No hypervisor is here.
+enable_prometheus_libvirt_exporter: false
+"""
+RULES = """\
+groups:
+  - name: demo
+    rules:
+      - alert: NobodyAnswers
+        expr: up == 0
+"""
+WATCHING = (
+    "etcd", "valkey_server", "valkey_sentinel", "prometheus_server", "prometheus_alertmanager", "prometheus_node_exporter",
+    "prometheus_mysqld_exporter", "prometheus_blackbox_exporter",
+)  # fmt: skip
 # A test machine grants no container the whole host and may have no kernel modules, and what a container mounts stays its own.
 # Of the services that ask for these the site has copies that ask for less: what the switch and the agents do is their own.
 _ASKING = ("cinder", "neutron", "nova", "nova-cell", "openvswitch")
@@ -90,6 +116,7 @@ _BINDS = {
     "/dev/:/dev/": None,
     "/run/openvswitch:/run/openvswitch:shared": "openvswitch_run:/run/openvswitch",
     "/run/netns:/run/netns:shared": "netns_run:/run/netns",
+    "/:/host:ro,rslave": "/:/host:ro",
 }
 # The image loads the kernel's module before the switch starts; its userspace datapath needs none.
 _NO_MODULE = {
@@ -126,26 +153,38 @@ def complete(folder: Path, config_root: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     for service in _ASKING:
-        own = folder / "services" / service
-        shutil.copytree(CHECKOUT / "services" / service, own)
-        text = (own / "service.yml").read_text()
-        (own / "service.yml").write_text(
-            yaml.safe_dump(modest(yaml.safe_load(text), service in _NETWORKING), sort_keys=False)
-        )
+        _copied(folder, service)
+
+
+def watched(folder: Path) -> None:
+    """Add what watches the cloud."""
+    path = folder / "globals.yml"
+    path.write_text(path.read_text() + WATCH)
+    rules = folder / "config/prometheus/demo.rules"
+    rules.parent.mkdir(parents=True)
+    rules.write_text(RULES)
+    _copied(folder, "prometheus")
+
+
+def _copied(folder: Path, service: str) -> None:
+    """A copy of a service of the catalogue that asks for less."""
+    own = folder / "services" / service
+    shutil.copytree(CHECKOUT / "services" / service, own)
+    definition = modest(yaml.safe_load((own / "service.yml").read_text()), service in _NETWORKING)
+    (own / "service.yml").write_text(yaml.safe_dump(definition, sort_keys=False))
 
 
 def modest(definition: Any, networking: bool) -> Any:
     """A service.yml whose containers ask for no more than a test machine grants. Raises ValueError when none asked for more."""
-    asked = 0
+    before = yaml.safe_dump(definition)
+    definition.pop("host", None)  # kernel settings and modules of a machine that is not for it to set
     for container in [definition.get("defaults", {}).get("containers", {}), *definition["containers"].values()]:
         if isinstance(volumes := container.get("volumes"), list):
             container["volumes"] = [found for v in volumes if (found := _BINDS.get(v, v))]
-        if container.pop("privileged", False):
-            asked += 1
-            if networking:
-                container |= {"cap_add": [*_CAPABILITIES], "devices": ["/dev/net/tun"]}
-    if not asked:
-        raise ValueError("a service that was to ask for privileged no longer does")
+        if container.pop("privileged", False) and networking:
+            container |= {"cap_add": [*_CAPABILITIES], "devices": ["/dev/net/tun"]}
+    if yaml.safe_dump(definition) == before:
+        raise ValueError("a service that was to ask for something of the host no longer does")
     if volume := definition["containers"].get("cinder_volume"):
         volume["volumes"].append(f"cinder_share:{_MOUNTED}")
         volume["cap_add"] = ["SYS_ADMIN"]

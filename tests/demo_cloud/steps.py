@@ -1,16 +1,17 @@
 """The steps of the demo of the whole cloud, in their order. Each checks what it claims."""
 
-import re
 import time
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 from tests.demo.bed import Bed, DemoFailed
 from tests.demo.show import Show, short
 from tests.demo.steps import action, converged, told
-from tests.demo_cloud import cloud, dashboard, site
+from tests.demo_cloud import cloud, dashboard, monitoring, site
 from tests.review.browser import browser, missing
 
-FIRST = 1800.0  # seconds
+FIRST, LATER = 1800.0, 900.0  # seconds
 URL = f"http://{site.VIP}"
 
 
@@ -18,14 +19,15 @@ def make_site(bed: Bed, show: Show) -> None:
     """A site"""
     show.say(
         f"`reconciler init` makes a site of one host, {site.HOST} with the address {site.ADDRESS}; the cloud is reached under {site.VIP}. "
-        "globals.yml switches on block storage and keys; nova's and cinder's fake drivers take the place of hypervisor and disks."
+        "globals.yml switches on block storage and keys; nova's fake driver takes the place of a hypervisor, a folder that of an NFS share."
     )
     words = site.init(bed.host_key.with_suffix(".pub"))
     show.command(f"reconciler {' '.join(words[:-3])} {short(bed.site)}")
     show.output(bed.call("reconciler", *words, str(bed.site)), limit=4)
     site.complete(bed.site, bed.config_root)
     show.command("reconciler validate .")
-    show.output(bed.call("reconciler", "validate", "."))
+    show.output(bed.call("reconciler", "validate", ".").splitlines()[-1])
+    site.edit(bed.config, "config_roots = ", f"{site.CONSENT}config_roots = ")
     bed.push("A whole cloud")
     show.fact(f"{bed.head[:12]} is at {bed.server.url('site.git')}")
 
@@ -71,7 +73,7 @@ def look(bed: Bed, show: Show) -> None:
     """The dashboard, in a browser"""
     if absent := missing():
         raise DemoFailed(f"no browser: install {absent}")
-    password = re.findall(r"^export OS_PASSWORD='?([^'\n]*)", (bed.root / "openrc").read_text(), re.MULTILINE)[0]
+    password = bed.secret("keystone_admin_password")
     with browser() as window:
         window.screen(1280, 800)
         dashboard.log_in(window, URL, "admin", password)
@@ -80,6 +82,47 @@ def look(bed: Bed, show: Show) -> None:
             raise DemoFailed(f"the dashboard lists the servers {', '.join(names) or 'none'}")
         (bed.root / "dashboard.png").write_bytes(window.picture())
     show.fact(f"somebody logged in at {URL} and sees the server; the picture is {short(bed.root / 'dashboard.png')}")
+
+
+def watch(bed: Bed, show: Show) -> None:
+    """The cloud is watched"""
+    site.watched(bed.site)
+    bed.push("Watched, and coordinated")
+    show.say(
+        "A second commit: Prometheus with exporters and Alertmanager, etcd and Valkey. Whatever does not answer is an alert."
+    )
+    with show.waiting("converging"):
+        seconds = converged(bed, LATER, lambda event: told(event, show, time.monotonic()))
+    if absent := set(site.WATCHING) - bed.seen().keys():
+        raise DemoFailed(f"these containers do not run: {', '.join(sorted(absent))}")
+    show.fact(f"{len(bed.seen())} containers, converged {seconds:.0f} s after the push")
+    watcher = monitoring.Watcher(site.ADDRESS, bed.secret)
+    targets = bed_wait(bed, "every target of Prometheus is up", watcher.all_up)
+    show.fact(f"{len(targets)} targets are up: {', '.join(sorted({job for job, _ in targets}))}")
+    show.command("reconciler suspend --reason demo; docker stop prometheus_mysqld_exporter")
+    bed.call("reconciler", "suspend", "--reason", "demo")
+    with bed.engine() as client:
+        client.stop("prometheus_mysqld_exporter")
+    began = time.monotonic()
+    alert = bed_wait(bed, "an alert", lambda: watcher.alerts("NobodyAnswers"))[0]
+    show.fact(f"Alertmanager has {alert['alertname']} of {alert['job']} after {time.monotonic() - began:.0f} s")
+    show.command("reconciler resume")
+    bed.call("reconciler", "resume")
+    began = time.monotonic()
+    bed_wait(bed, "the alert is resolved", lambda: not watcher.alerts("NobodyAnswers"))
+    show.fact(f"the daemon started it again, and the alert was resolved {time.monotonic() - began:.0f} s later")
+
+
+def bed_wait(bed: Bed, what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
+    """What is found, in the end."""
+    last: list[Any] = []
+
+    def ready() -> bool:
+        last[:] = [found()]
+        return bool(last[0])
+
+    bed.wait(what, ready, seconds)
+    return last[0]
 
 
 def rest(bed: Bed, show: Show) -> None:
@@ -93,4 +136,4 @@ def rest(bed: Bed, show: Show) -> None:
     show.fact(f"{len(before)} containers kept their id, process id and start time ({time.monotonic() - started:.1f} s)")
 
 
-STEPS = (make_site, converge, use, look, rest)
+STEPS = (make_site, converge, use, look, watch, rest)

@@ -44,6 +44,20 @@ def refusal(engine: Engine, container: Container) -> errors.ReconcilerError:
     return caught.value
 
 
+def test_what_ends_at_once_again_and_again_gets_another_name(
+    engine: Engine, docker_client: docker.DockerClient, busybox_image: str, name: str
+) -> None:
+    """Between two starts it has no network that the engine could call otherwise."""
+    engine.create(Container(name, busybox_image, command=("false",), restart_policy="always", network_mode="host"))
+    engine.start(name)
+    deadline = time.monotonic() + 60
+    while (state := docker_client.api.inspect_container(name))["RestartCount"] < 3 or not state["State"]["Restarting"]:
+        assert time.monotonic() < deadline, state["State"]
+        time.sleep(0.02)
+    engine.rename(name, f"{name}-aside")
+    assert not engine.exists(name) and engine.exists(f"{name}-aside")
+
+
 def test_life(engine: Engine, sleeper: Container, name: str) -> None:
     running = look(engine, sleeper).containers[name]
     assert (running.state, running.owned, running.exit_code) == (State.RUNNING, True, 0)

@@ -42,11 +42,15 @@ def test_the_site_is_valid_and_makes_the_promised_containers(tmp_path: Path) -> 
     text = program("reconciler", "plan", "--base", "nothing", "--no-diffs", ".", cwd=tmp_path / "site")
     made = {words[1] for words in map(str.split, text.splitlines()) if words and words[0] == "create"}
     assert made == set(site.CONTAINERS)
+    site.watched(tmp_path / "site")
+    text = program("reconciler", "plan", "--base", "nothing", "--no-diffs", ".", cwd=tmp_path / "site")
+    made = {words[1] for words in map(str.split, text.splitlines()) if words and words[0] == "create"}
+    assert made == {*site.CONTAINERS, *site.WATCHING}
 
 
 def test_a_service_that_asks_for_nothing_is_told_of() -> None:
     with pytest.raises(ValueError, match="no longer"):
-        site.modest({"containers": {"a": {"volumes": ["/dev:/dev"]}}}, networking=False)
+        site.modest({"containers": {"a": {"volumes": ["a:/dev"]}}}, networking=False)
 
 
 @pytest.mark.slow
@@ -54,7 +58,7 @@ def test_a_service_that_asks_for_nothing_is_told_of() -> None:
 @pytest.mark.images
 def test_a_cloud_from_an_empty_engine(engine_url: str, tmp_path: Path) -> None:
     """Everything that a step claims it checks itself, and fails where it is not so."""
-    _needs(engine_url, [*build.WANTED, *build.CLOUD])
+    _needs(engine_url, [*build.WANTED, *build.CLOUD, *build.WATCH])
     environment = {"RECONCILER_CACHE": str(tmp_path), "DOCKER_HOST": engine_url}
     try:
         told = program("tests.demo_cloud", "run", cwd=paths.CHECKOUT, timeout=3600, **environment)
@@ -76,4 +80,4 @@ def _needs(engine_url: str, images: Sequence[str]) -> None:
     target = kolla.default_target()
     with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
         if absent := ", ".join(image for image in images if not build.present(client, target.name(image))):
-            pytest.skip(f"needs the images {absent} (`python -m tests.images.build --set cloud`)")
+            pytest.skip(f"needs the images {absent} (`python -m tests.images.build --set cloud --set watch`)")

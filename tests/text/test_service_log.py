@@ -86,6 +86,12 @@ def test_errors_come_first_and_the_same_line_once_whatever_its_numbers() -> None
         (WSGI, "Could not load nosuch"),
         (WSGI.partition("\n")[2].partition("\n")[2], "ImportError: (Unable to find 'nosuch' driver in 'keystone.token.provider'.)"),
         ("grep: /etc/slow.conf: No such file or directory", "grep: /etc/slow.conf: No such file or directory"),
+        (
+            'time=2026-11-27T00:03:02.791Z level=INFO source=main.go:192 msg="Build context" build_context="(go=go1.24.1, tags=unknown)"\n'
+            'time=2026-11-27T00:03:03.030Z level=ERROR source=coordinator.go:131 msg="not applied" err="open default.tmpl: no such file or directory"',
+            'msg="not applied" err="open default.tmpl: no such file or directory"',
+        ),
+        ('ts=2026-11-27T00:03:03.030Z caller=main.go:1 level=info msg="unknown"\nts=2026-11-27T00:03:03.1Z caller=main.go:2 level=error err="address in use"', 'err="address in use"'),
         ("all is well\nhello", ""),
         ("", ""),
     ],
