@@ -230,7 +230,8 @@ def _tried(
         result = convert(read, shipped, options)
         _write(scratch, {path: text.encode() for path, text in result.files.items()} | encrypted.files(result))
         found = list(in_child("validate", {"source": source(scratch), "all_hosts": True}, Validated).problems)
-        refused = _refused(result, found)
+        # Without a host's address nothing that names it can be said, and no variable is to blame for that.
+        refused = {} if result.missing else _refused(result, found)
         if not refused:
             break
         options = replace(options, refused={**options.refused, **refused})
