@@ -43,7 +43,7 @@ class Validation:
 
     command: tuple[str, ...]
     script: str = ""
-    timeout: float = 60.0  # seconds
+    timeout: float = 120.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)

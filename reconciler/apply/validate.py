@@ -18,7 +18,9 @@ from reconciler.system import files
 FOLDER = ".reconciler-validate"  # below the config root
 SCRIPT = "reconciler-check"  # the file beside the configuration that `validate.script` becomes
 _NO_CHECKER = frozenset({126, 127})  # the shell's: the command cannot be run, or is not there
-_TELLING = re.compile(r"error|fatal|alert|emerg|invalid|unknown|not valid|cannot|failed|refus", re.IGNORECASE)
+_TELLING = re.compile(
+    r"error|fatal|alert|emerg|invalid|unknown|not valid|cannot|failed|refus|not found|line [0-9]", re.IGNORECASE
+)
 _MOST_LINES = 12
 
 

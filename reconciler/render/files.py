@@ -247,7 +247,7 @@ def validation(fields: Fields, owner: Owner) -> Validation | None:
         part.problem(
             None, f"a checker cannot use the secret {', '.join(sorted(secrets))}: it reads it in the files", ""
         )
-    return Validation(command, script, part.duration("timeout", 60.0))
+    return Validation(command, script, part.duration("timeout", 120.0))
 
 
 def script_of(part: Fields, site: Site, of: str) -> str:

@@ -13,6 +13,7 @@ from reconciler.model import Container, Desired
 from reconciler.render import tokens
 from tests.services import golden
 
+SECRET = "a1B2c3D4e5F6g7H8i9J0ku"  # can be the salt of bcrypt as well
 pytestmark = [pytest.mark.images, pytest.mark.engine]
 
 # Container → its file, what somebody writes into it, and what is said of that.
@@ -27,6 +28,33 @@ MORE = {
     "mariadb": ("galera.cnf", "\n[mysqld]\nno_such_option = 1\n", "no_such_option"),
     "keystone": ("keystone.conf", "[database]\nmax_pool_size = many\n", "[database] max_pool_size"),
 }
+# Containers of the whole cloud: (golden case, host, file, what somebody writes into it, what is said of that).
+_OSLO = "[database]\nmax_pool_size = many\n"
+_APACHE = "\nNoSuchDirective on\n"
+CLOUD = {
+    "cron": ("one_node", "aio", "logrotate.conf", "\n/x {\n  rotate many\n}\n", "bad rotation count"),
+    "glance_api": ("one_node", "aio", "glance-api.conf", _OSLO, "[database] max_pool_size"),
+    "keystone_ssh": ("one_node", "aio", "sshd_config", "\nNoSuchOption yes\n", "NoSuchOption"),
+    "keystone_fernet": ("one_node", "aio", "keystone.conf", _OSLO, "[database] max_pool_size"),
+    "keepalived": ("three_nodes", "lb-2", "keepalived.conf", "\nno_such_keyword yes\n", "no_such_keyword"),
+    "barbican_api": ("keys", "aio", "barbican.conf", _OSLO, "[database] max_pool_size"),
+    "placement_api": ("keys", "aio", "placement.conf", "[placement_database]\nmax_pool_size = many\n", "[placement_database] max_pool_size"),
+    "neutron_server": ("compute", "ctl", "ml2_conf.ini", "[securitygroup]\nenable_ipset = perhaps\n", "[securitygroup] enable_ipset"),
+    "neutron_dhcp_agent": ("compute", "ctl", "dhcp_agent.ini", "[DEFAULT]\nresync_interval = often\n", "resync_interval"),
+    "neutron_l3_agent": ("compute", "ctl", "l3_agent.ini", "[DEFAULT]\nmetadata_port = nine\n", "metadata_port"),
+    "neutron_openvswitch_agent": ("compute", "ctl", "openvswitch_agent.ini", "[ovs]\nof_listen_port = x\n", "of_listen_port"),
+    "neutron_metadata_agent": ("compute", "ctl", "metadata_agent.ini", "[DEFAULT]\nmetadata_workers = some\n", "metadata_workers"),
+    "nova_api": ("compute", "ctl", "nova.conf", "[api_database]\nmax_pool_size = many\n", "[api_database] max_pool_size"),
+    "nova_compute": ("compute", "cmp", "nova.conf", "[libvirt]\ncpu_mode = fast\n", "[libvirt] cpu_mode"),
+    "prometheus_server": ("monitoring", "mon-1", "prometheus.yml", "\nno_such_word: 1\n", "no_such_word"),
+    "prometheus_alertmanager": ("monitoring", "mon-1", "prometheus-alertmanager.yml", "\nno_such_word: 1\n", "no_such_word"),
+    "prometheus_blackbox_exporter": ("monitoring", "mon-1", "prometheus-blackbox-exporter.yml", "\nno_such_word: 1\n", "no_such_word"),
+    "cinder_api": ("volumes", "aio", "cinder.conf", _OSLO, "[database] max_pool_size"),
+    "heat_api": ("volumes", "aio", "wsgi-heat-api.conf", _APACHE, "NoSuchDirective"),
+    "heat_engine": ("volumes", "aio", "heat.conf", _OSLO, "[database] max_pool_size"),
+    "horizon": ("volumes", "aio", "_9998-kolla-settings.py", "\nTIME_ZONE = = 1\n", "invalid syntax"),
+    "ironic_api": ("volumes", "aio", "ironic.conf", _OSLO, "[database] max_pool_size"),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -37,13 +65,22 @@ def engine(engine_url: str, docker_client: docker.DockerClient) -> Iterator[Engi
     assert not [c.name for c in docker_client.containers.list(all=True) if c.name.startswith("reconciler-validate-")]
 
 
-def checked(engine: Engine, tmp_path: Path, images: dict[str, str], name: str, file: str = "", more: str = "") -> str:
-    found: Desired = golden.desired("one_node", "aio")
+def checked(
+    engine: Engine,
+    tmp_path: Path,
+    images: dict[str, str],
+    name: str,
+    file: str = "",
+    more: str = "",
+    *,
+    case: tuple[str, str] = ("one_node", "aio"),
+) -> str:
+    found: Desired = golden.desired(*case)
     container = next(item for item in found.containers if item.name == name)
     files = [item for item in found.files if item.container == name]
     contents = {}
     for item in files:
-        text = tokens.bind(item.content, dict.fromkeys(item.secrets, "s3cret"))
+        text = tokens.bind(item.content, dict.fromkeys(item.secrets, SECRET))
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
     container = replace(container, image=_image(images, container), ulimits=())
     validator = Validator()
@@ -74,4 +111,66 @@ def test_what_is_shipped_passes_and_a_mistake_does_not(
     for file, text, said in (MISTAKES[name], *([MORE[name]] if name in MORE else ())):
         found = checked(engine, tmp_path, kolla_images, name, file, text)
         assert said in found, found
-        assert "s3cret" not in found
+        assert SECRET not in found
+
+
+@pytest.fixture
+def cloud_images(docker_client: docker.DockerClient) -> dict[str, str]:
+    """The genuine images that this engine has, by their short name."""
+    tags = (tag for image in docker_client.images.list() for tag in image.tags)
+    return {tag.rpartition("/")[2].partition(":")[0]: tag for tag in tags if "openstack.kolla" in tag}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLOUD)
+def test_a_mistake_in_the_cloud_is_told(
+    name: str, engine: Engine, tmp_path: Path, cloud_images: dict[str, str]
+) -> None:
+    case, host, file, text, said = CLOUD[name]
+    container = next(item for item in golden.desired(case, host).containers if item.name == name)
+    image = container.image.rpartition("/")[2].partition(":")[0]
+    if image not in cloud_images:
+        pytest.skip(f"the image {image} is not built here")
+    assert checked(engine, tmp_path, cloud_images, name, case=(case, host)) == ""
+    found = checked(engine, tmp_path, cloud_images, name, file, text, case=(case, host))
+    assert said in found, found
+    assert SECRET not in found
+
+
+# Containers with configuration files of their own whose image has nothing that reads them without running the service.
+NO_CHECKER = frozenset(
+    (
+        *(
+            "etcd",
+            "grafana",
+            "iscsid",
+            "ironic_tftp",
+            "mariadb_clustercheck",
+            "multipathd",
+            "nova_libvirt",
+            "opensearch",
+        ),
+        *(
+            "opensearch_dashboards",
+            "ovn_sb_db_relay_1",
+            "prometheus_mysqld_exporter",
+            "prometheus_openstack_exporter",
+            "proxysql",
+        ),
+        *("prometheus_openstack_network_exporter", "prometheus_valkey_exporter", "valkey_sentinel", "valkey_server"),
+    )
+)
+
+
+def test_whatever_can_be_checked_is_checked() -> None:
+    """So that a new container does not go without."""
+    without = {
+        container.name
+        for case, hosts in golden.CASES.items()
+        for host in hosts
+        for found in [golden.desired(case, host)]
+        for container in found.containers
+        if container.validation is None
+        and any(file.container == container.name and not file.path.endswith("config.json") for file in found.files)
+    }
+    assert without <= NO_CHECKER, without - NO_CHECKER
