@@ -27,6 +27,7 @@ def page_markdown(service: Service, catalogue: Catalogue, effects: Effects, pros
         parts.append(re.sub(r"\]\(\.\./([\w-]+)/README\.md", r"](\1.md", body) + "\n")
     parts += _runs(service)
     parts += _files(service, catalogue)
+    parts += _logs(service)
     parts += _reached_at(service)
     parts += _registers(service)
     parts += _on_host(service)
@@ -118,6 +119,31 @@ def _file(file: Mapping[str, Any], of_job: bool) -> tuple[str, ...]:
         merge + " · ".join(f"`{path}`" for path in overrides),
         "counts when it runs" if of_job else change.get(str(file.get("on_change", "restart")), "restarts or reloads"),
     )
+
+
+def _logs(service: Service) -> Iterator[str]:
+    """Where to look; containers that say more of theirs have it in their own row."""
+    rows = []
+    for name, one in service.section("logs").items():
+        paths = one.get("paths") or ()
+        rows.append((f"`{name}`", _code(paths), _code(one.get("group", ())) or "the hosts of the service"))
+    if rows:
+        yield "## Logs\n"
+        yield "In the volume `kolla_logs`, which is `/var/log/kolla` in the containers. What is said before a log is open: `docker logs`.\n"
+        yield reference.table(("logs of", "files", "on the hosts of"), rows)
+    checked = [
+        (f"`{name}`", _code(_checker(one))) for name, one in service.section("containers").items() if _checker(one)
+    ]
+    if checked:
+        yield "## Read before a change\n"
+        yield "The new image reads the new files in a container of its own; what it refuses, nothing is stopped for.\n"
+        yield reference.table(("container", "by"), checked)
+
+
+def _checker(container: Mapping[str, Any]) -> str:
+    said = container.get("validate")
+    command = said.get("command") if isinstance(said, Mapping) else None
+    return " ".join(map(str, command)) if isinstance(command, list) else str(command or "")
 
 
 def _reached_at(service: Service) -> Iterator[str]:
