@@ -17,6 +17,10 @@ LASTING: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.ENOSYS}
 )
 _HEADER: Final = "# Written by reconciler from the site's `host:` sections. Lines that it did not write stay.\n"
+_EXCHANGE: Final = (
+    'set -e; umask 077; cat > "$1.reconciler-new"; chown "$3" "$1.reconciler-new"; chmod "$2" "$1.reconciler-new"; '
+    'sync "$1.reconciler-new"; mv -f "$1.reconciler-new" "$1"'
+)
 _SYSTEMD: Final = Path("/run/systemd/system")
 _writing = Lock()  # several actions have lines in the same file
 
@@ -26,6 +30,11 @@ class Place:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
+
+    @property
+    def has_manager(self) -> bool:
+        """Whether a service manager runs that does for the whole host what this program may not: the shipped unit is confined."""
+        return self.root == Path("/") and _SYSTEMD.is_dir()
 
     def at(self, path: str) -> Path:
         """`path` ("/etc/hosts") as this program sees it."""
@@ -59,13 +68,22 @@ class Place:
                 files.make_dirs(self.root, folder, 0o755)
             files.write_under(self.root, relative, data, mode=bits, uid=uid, gid=gid)
         except errors.Transient as error:
-            if found is None or not self._is_mounted(error):
+            cause = error.__context__.errno if isinstance(error.__context__, OSError) else None
+            if cause == errno.EROFS and self.has_manager:
+                self._hand_over(path, data, bits, uid, gid)
+            elif found and cause in (errno.EROFS, errno.EBUSY):
+                self._write_into(path, data)
+            else:
                 raise self._lasting(error) or error from None
-            self._write_into(path, data)
+
+    def _hand_over(self, path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
+        """What the shipped unit keeps read-only is written by the service manager. A single file that is made writable for the unit
+        would be a mount, which goes on showing the old file when an editor has put a new one into its place."""
+        asked(self, ["sh", "-c", _EXCHANGE, "sh", path, f"{mode:o}", f"{uid}:{gid}"], stdin=data)
 
     def _write_into(self, path: str, data: bytes) -> None:
-        """A file that is a mount of its own, as /etc/hosts is in a container and under the shipped unit, cannot be exchanged for another
-        one. It is a page, which a kill does not tear."""
+        """A file that is a mount of its own, as /etc/hosts is in a container, cannot be exchanged for another one. It is a page,
+        which a kill does not tear."""
         try:
             handle = os.open(self.at(path), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
@@ -78,11 +96,6 @@ class Place:
             if error.errno not in LASTING:
                 raise
             raise Refused(f"cannot change {path}: {error.strerror}") from None
-
-    @staticmethod
-    def _is_mounted(error: errors.Transient) -> bool:
-        cause = error.__context__
-        return isinstance(cause, OSError) and cause.errno in (errno.EBUSY, errno.EROFS)
 
     def remove(self, path: str) -> None:
         """Remove a file, if there is one. Raises as `write`."""
@@ -136,16 +149,16 @@ class Lines:
         self._place.write(self._path, text if text.startswith(_HEADER) else _HEADER + text)
 
 
-def asked(place: Place, words: list[str], seconds: float = 30.0) -> None:
+def asked(place: Place, words: list[str], seconds: float = 30.0, stdin: bytes = b"") -> None:
     """Have the host run a program: by its service manager where there is one, which may do what the shipped unit takes away.
 
     Raises Refused when it fails or is not there, errors.Transient (DeadlineExceeded).
     """
-    if place.root == Path("/") and _SYSTEMD.is_dir():
+    if place.has_manager:
         words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--", *words]
     name = next(word for word in words if not word.startswith("-"))
     try:
-        done = run.program(words, seconds=seconds)
+        done = run.program(words, seconds=seconds, stdin=stdin)
     except errors.Terminal as error:
         if error.reason != Reason.ProgramMissing:
             raise
@@ -154,6 +167,6 @@ def asked(place: Place, words: list[str], seconds: float = 30.0) -> None:
         raise Refused(done.message)
 
 
-def cannot_write(path: Path) -> str:
+def cannot_write(place: Place, path: str) -> str:
     """Why a file that is there cannot be written to, for an observed value; "" when it seems that it can."""
-    return "" if os.access(path, os.W_OK) else " (it cannot be written to here)"
+    return "" if place.has_manager or os.access(place.at(path), os.W_OK) else " (it cannot be written to here)"

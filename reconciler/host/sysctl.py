@@ -1,9 +1,10 @@
 """Kernel settings: `live` in /proc/sys, `boot` in /etc/sysctl.d. Spelt as sysctl.conf has them, a dot in a name as a slash."""
 
+import errno
 from collections.abc import Mapping
 from typing import Final
 
-from reconciler.host.place import LASTING, Lines, Place, cannot_write
+from reconciler.host.place import LASTING, Lines, Place, asked, cannot_write
 from reconciler.host.protocol import Refused
 from reconciler.model import HostKept, HostSetting
 
@@ -26,7 +27,7 @@ class Sysctl:
             return {**found, "live": "absent (this kernel, or this network namespace, does not have it)"}
         except PermissionError:
             return {**found, "live": "unknown (it cannot be read here)"}
-        why = "" if live == wanted else cannot_write(self._place.at(path_of(setting.name)))
+        why = "" if live == wanted else cannot_write(self._place, path_of(setting.name))
         return {**found, "live": live + why}
 
     def before(self, setting: HostSetting) -> Mapping[str, str]:
@@ -71,6 +72,9 @@ class Sysctl:
         except OSError as error:
             if error.errno not in LASTING:
                 raise
+            if error.errno == errno.EROFS and self._place.has_manager:
+                asked(self._place, ["sh", "-c", 'printf "%s\\n" "$1" > "$2"', "sh", value, path_of(name)])
+                return
             raise Refused(f"cannot set {name} to {value}: {error.strerror}") from None
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from reconciler import errors
-from reconciler.host import modules, names, sysctl
+from reconciler.host import modules, names, place, sysctl
 from reconciler.host.machine import Machine
+from reconciler.host.place import Place
+from reconciler.host.protocol import Refused
 from reconciler.model import HostKept, HostSetting
 from reconciler.system import run
 
+# For what is run in namespaces of its own: the service manager of the machine that the tests run on would do it outside of them.
+NO_MANAGER = "from pathlib import Path\nfrom reconciler.host import place\nplace._SYSTEMD = Path('/nonexistent')\n"
 FORWARD = HostSetting("sysctl", "net.ipv4.ip_forward", {"live": "1", "boot": "1"})
 MODULE = HostSetting("module", "br_netfilter", {"live": "loaded", "boot": "loaded"})
 
@@ -102,7 +106,7 @@ def test_what_this_kernel_does_not_have_is_said_and_never_made(root: Path) -> No
 def test_what_cannot_be_written_to_says_so_and_is_not_a_failure() -> None:
     """As in a container, whose /proc/sys is mounted read-only: by a mount namespace of its own."""
     code = (
-        "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting\n"
+        NO_MANAGER + "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting\n"
         "s = HostSetting('sysctl', 'net.ipv4.ip_forward', {'live': '1', 'boot': '1'})\n"
         "m = Machine()\nprint(m.observe([s])[0][s.id]['live'])\nprint(m.put(s))\n"
     )
@@ -120,7 +124,7 @@ def test_what_cannot_be_written_to_says_so_and_is_not_a_failure() -> None:
 def test_the_real_kernel_takes_it() -> None:
     """In a network namespace of the test's own, which has net.* settings of its own."""
     code = (
-        "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting, HostKept\n"
+        NO_MANAGER + "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting, HostKept\n"
         "m = Machine()\n"
         "for name, value in (('net.ipv4.ip_forward', '1'), ('net.ipv4.ping_group_range', '1 7'), ('net.ipv4.conf.lo.rp_filter', '2')):\n"
         "    s = HostSetting('sysctl', name, {'live': value, 'boot': value})\n"
@@ -239,7 +243,7 @@ def test_a_block_without_its_end_takes_nothing_with_it(root: Path) -> None:
 def test_a_hosts_file_that_is_a_mount_is_written_into() -> None:
     """As in a container, or under the shipped unit: it cannot be exchanged for another one."""
     code = (
-        "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting, HostKept\n"
+        NO_MANAGER + "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting, HostKept\n"
         "m = Machine()\n"
         "s = HostSetting('hosts', 'ctl1', {'line': '10.0.0.11 ctl1'})\n"
         "assert m.put(s) == '' and m.observe([s])[0][s.id] == s.fields\n"
@@ -255,6 +259,21 @@ def test_a_hosts_file_that_is_a_mount_is_written_into() -> None:
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("10.0.0.11\n127.0.0.1 localhost\n", "")
+
+
+def test_what_the_unit_keeps_read_only_is_exchanged_whole_by_the_service_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one the words are run as they are; `tests/vm` has it under the shipped unit."""
+    monkeypatch.setattr(place, "_SYSTEMD", tmp_path / "none")
+    path = tmp_path / "hosts"
+    path.write_text("old\n")
+    Place()._hand_over(str(path), b"new \xff\n", 0o640, 7, 8)
+    found = path.stat()
+    assert path.read_bytes() == b"new \xff\n" and (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o640, 7, 8)
+    assert [one.name for one in tmp_path.iterdir()] == ["hosts"]
+    with pytest.raises(Refused, match="nowhere"):
+        Place()._hand_over(str(tmp_path / "nowhere/hosts"), b"new\n", 0o640, 0, 0)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

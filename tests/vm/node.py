@@ -23,6 +23,8 @@ groups: {{edge: []}}
 host:
   sysctl: [{{name: net.ipv4.ip_nonlocal_bind, value: 1}}]
   modules: [{{name: ip_vs}}]
+  hosts: [{{address: 192.0.2.9, names: [peer, peer.example.org]}}]
+  files: [{{path: /etc/udev/rules.d/99-edge.rules, content: 'KERNEL=="full", MODE="0640"', devices: [full]}}]
 containers:
   edge:
     group: edge

@@ -96,6 +96,9 @@ def test_the_first_commit_is_in_force_with_all_that_needs_a_real_host(installed:
     assert json.loads(node.run("docker inspect edge").stdout)[0]["HostConfig"]["Privileged"] is True
     assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
     assert "ip_vs " in node.run("lsmod").stdout
+    # Through the shipped unit: what it may not do itself, the service manager does: /etc/hosts, udev, the module.
+    assert node.run("getent hosts peer").stdout.split()[0] == "192.0.2.9"
+    assert node.run("stat -c %a /dev/full").stdout.strip() == "640"
     assert node.run("systemctl show -p Type,NotifyAccess,WatchdogUSec,ActiveState reconciler").stdout.count("=") == 4
     assert node.run("stat -c %a /etc/reconciler/reconciler.toml").stdout.strip() == "600"
     # What systemd thinks of the unit: 0 is nothing exposed, 10 everything.
@@ -176,6 +179,8 @@ def test_boot_with_the_repository_away_keeps_what_was_in_force(installed: Node) 
     node.machine.wait("the node looks", lambda: "Git" in json.dumps(node.status().get("source", {})))
     assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
     assert "ip_vs " in node.run("lsmod").stdout
+    assert node.run("getent hosts peer.example.org").stdout.split()[0] == "192.0.2.9"
+    assert node.run("stat -c %a /dev/full").stdout.strip() == "640"
     node.run("mv /srv/away.git /srv/site.git")
     last = node.commit({"globals.yml": SITE["globals.yml"].replace("blue", "green")}, "Green")
     node.machine.wait("the repository is back", lambda: node.converged(last))
@@ -196,3 +201,30 @@ def test_power_cut_in_the_middle_of_a_change(installed: Node) -> None:
         + node.run("cat /etc/kolla/edge/edge.conf").stdout
     )
     assert json.loads(node.run(f"{_PROGRAM} plan --json").stdout)["actions"] == []
+
+
+def test_what_nobody_asks_for_any_more_is_as_it_was(installed: Node) -> None:
+    """And what somebody changes meanwhile is put right: with everything as the distribution has it."""
+    node = installed
+    node.run(
+        "sysctl -q -w net.ipv4.ip_nonlocal_bind=0 && sed -i /peer/d /etc/hosts && chmod 600 /etc/udev/rules.d/99-edge.rules"
+    )
+    node.run("systemctl reload reconciler")
+    node.machine.wait(
+        "drift is put right",
+        lambda: (
+            node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
+            and node.run("getent hosts peer", check=False).stdout
+            and node.run("stat -c %a /etc/udev/rules.d/99-edge.rules").stdout.strip() == "644"
+        ),
+    )
+    service = SITE["services/edge/service.yml"]
+    before, rest = service.partition("host:\n")[0], "containers:\n" + service.partition("containers:\n")[2]
+    last = node.commit({"services/edge/service.yml": before + rest}, "Nothing of the host any more")
+    node.run("systemctl reload reconciler")
+    node.machine.wait("nothing is asked for", lambda: node.converged(last))
+    assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "0"
+    assert node.run("cat /etc/hosts").stdout == "127.0.0.1 localhost\n127.0.1.1 node\n"
+    gone = "/etc/udev/rules.d/99-edge.rules /etc/sysctl.d/zz-reconciler.conf /etc/modules-load.d/reconciler.conf"
+    assert node.run(f"ls {gone}", check=False).stdout == ""
+    assert "ip_vs " in node.run("lsmod").stdout, "until the next boot: nobody can tell who counts on it"
