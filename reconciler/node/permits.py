@@ -77,7 +77,11 @@ class Permits:
         if self._client is None:
             return False
         before = self._aims.fleet
-        accepted = self._accepted = self._aims.of(revision)
+        try:
+            accepted = self._accepted = self._aims.of(revision)
+        except errors.Terminal:
+            self._accepted = None  # this program can make nothing of it, which `Aims.aim` says
+            return False
         rollout = accepted.prepared.rollout
         if rollout is None:
             return False
@@ -124,11 +128,7 @@ class Permits:
         """What this pass showed of the host: since when it is well, and whether its commit failed here."""
         if self._client is None:
             return
-        now = self.clock()
-        if not _is_well(report):
-            self._well = None
-        elif self._well is None or self._well[0] != report.kept:
-            self._well = (report.kept, now)
+        self._well = well_since(self._well, report, self.clock())
         if report.kept != report.revision:
             return
         quarantined = next((f"{held.target}: {held.message}" for held in report.quarantined), "")
@@ -293,6 +293,16 @@ class Permits:
 def _budgets(target: Target, containers: Collection[str]) -> frozenset[str]:
     """The budgets of containers."""
     return frozenset(order.budget for order in target.desired.orders if order.at_once and order.name in containers)
+
+
+def well_since(before: tuple[str, float] | None, report: Report, now: float) -> tuple[str, float] | None:
+    """The revision that is kept up and since when all is well with it, None while it is not. What was changed has to stay well from then on,
+    whatever was before."""
+    if not _is_well(report):
+        return None
+    if before is None or before[0] != report.kept or report.outcomes:
+        return report.kept, now
+    return before
 
 
 def _is_well(report: Report) -> bool:

@@ -91,8 +91,9 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
     if own.apart:
         return _apart(own, view, kin, rollout)
     if view is None:
+        # Whether the rollout was halted meanwhile nobody can tell: what is held and was not begun waits.
         is_held = own.held is not None and own.held.commit == own.commit and own.budgets <= own.held.budgets
-        return Go() if is_held or own.is_new or not own.changes else UNAVAILABLE
+        return Go() if (is_held and own.begun == own.commit) or own.is_new or not own.changes else UNAVAILABLE
     roll = view.roll
     if roll is None or kin is Kin.ANCESTOR:
         return _begin(own, view)

@@ -332,9 +332,11 @@ class StateDirectory:
 
     def hold_permit(self, permit: Permit | None) -> None:
         """Remember it for when etcd does not answer; None: nothing is held."""
+        if permit == self.permit:
+            return
         if permit is None:
             files.remove(self.path, "permit.json")
-        elif permit != self.permit:
+        else:
             self._files.write("permit.json", to_json(permit))
 
     @property

@@ -408,9 +408,11 @@ def test_a_permit_for_healing_ends_with_it_and_proves_nothing() -> None:
         (CHANGE, False),
         (replace(CHANGE, changes=False, budgets=frozenset()), True),
         (replace(CHANGE, is_new=True), True),
-        (replace(CHANGE, held=PERMIT), True),
-        (replace(CHANGE, held=replace(PERMIT, commit=OLD)), False),
-        (replace(CHANGE, held=replace(PERMIT, places=("budget/wave/0",))), False),
+        (replace(CHANGE, held=PERMIT), False),
+        (replace(CHANGE, held=PERMIT, begun=NEW), True),
+        (replace(CHANGE, held=PERMIT, begun=OLD), False),
+        (replace(CHANGE, begun=NEW, held=replace(PERMIT, commit=OLD)), False),
+        (replace(CHANGE, begun=NEW, held=replace(PERMIT, places=("budget/wave/0",))), False),
     ],
 )
 def test_without_etcd_nothing_is_granted_but_what_is_held(own: Own, goes: bool) -> None:
