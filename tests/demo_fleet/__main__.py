@@ -21,7 +21,15 @@ from tests.support.lab import wait_for
 from tests.support.many import Many
 
 HOSTS = ("ctl1", "ctl2", "ctl3", "cmp1", "cmp2", "cmp3")
-POLICY = "{bake: 3, deadline: 120, rest: 1}"  # and the default's waves
+# The default's waves, in words of this site: its hosts run no service of the catalogue.
+POLICY = """
+  waves:
+    - {name: canaries, hosts: [{group: computes, first: 1}, {group: controllers, last: 1}]}
+    - {name: controllers, hosts: [{group: controllers}]}
+  rest: 1
+  bake: 3
+  deadline: 120
+"""
 PATIENCE = 300.0
 
 
@@ -111,11 +119,11 @@ def play(many: Many, etcd: Cluster) -> None:
     show.status()
 
     show.head("a maintenance: cmp2 is lent, healing elsewhere waits for it")
-    show.line(many.run("cmp2", "fleet", "lend", "--reason", "a new disk").strip())
+    show.line(many.run("cmp2", "fleet", "lend", "--reason", "a new disk").splitlines()[0])
     next((many.folder("cmp3") / "kolla").rglob("page.conf")).write_text("by hand\n")
-    show.until("cmp3 waits", lambda: "WaitsForBudget" in many.run("cmp3", "status", fails=True))
+    show.until("cmp3 waits", lambda: "WaitsForBudget" in many.run("cmp3", "status"))
     show.line("cmp3's file was changed by hand; its node waits, because healing restarts the container")
-    show.line(many.run("cmp2", "fleet", "give-back").strip())
+    show.line(many.run("cmp2", "fleet", "give-back").splitlines()[0])
     held = many.started("cmp3")
     show.until("cmp3 is healed", lambda: many.started("cmp3") != held)
     show.line("cmp3 was healed")

@@ -30,10 +30,10 @@ from tests.support import paths
 
 SITE = "many"
 CHECKOUT = Path(__file__).resolve().parents[2]
-_ROLES = {"ctl": ", control", "cmp": ", compute"}  # by the beginning of a host's name
+_ROLES = {"ctl": ", controllers", "cmp": ", computes"}  # by the beginning of a host's name
 _SERVICE = """\
 description: A page on every host
-groups: {pages: []}
+groups: {pages: [], controllers: [], computes: []}
 containers:
   page:
     each: ["{{ inventory_hostname }}"]
