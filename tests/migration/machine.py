@@ -246,3 +246,8 @@ class Machine:
             self._first.wait()
             self._first = None
         shutil.rmtree(self.root, ignore_errors=True)
+        cgroups = Path("/sys/fs/cgroup")
+        for top in (*cgroups.glob(f"rt-{self.name}"), *cgroups.glob(f"*/rt-{self.name}")):
+            for folder in sorted((top, *(path for path in top.rglob("*") if path.is_dir())), reverse=True):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
