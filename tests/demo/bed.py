@@ -63,6 +63,7 @@ class Plot:
     containers: Sequence[str]
     volumes: Sequence[str]
     ports: Mapping[str, Sequence[int]]
+    links: Sequence[str] = ()  # network devices of this machine that outlive the programs that made them
 
     @property
     def owner(self) -> str:
@@ -279,6 +280,20 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
+
+
+def links(names: Sequence[str]) -> list[str]:
+    """Which of these network devices the machine has."""
+    there = {name for _, name in socket.if_nameindex()}
+    return [name for name in names if name in there]
+
+
+def unlink(names: Sequence[str]) -> list[str]:
+    """Remove those of these network devices that are there; returns them, in words."""
+    there = links(names)
+    for name in there:
+        subprocess.run(["ip", "link", "delete", name], check=True, capture_output=True)
+    return [f"network device {name}" for name in there]
 
 
 # --- before and after -----------------------------------------------------------------------------------------------

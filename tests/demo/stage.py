@@ -41,6 +41,7 @@ def run(play: Play, show: Show) -> int:
     url = engine.ensure(play.target).url
     with _client(url) as client:
         if beds.clean(plot.root, client, plot.owner):
+            beds.unlink(plot.links)
             show.say("The previous demo was removed.")
         _refuse_collisions(client, plot)
     started = time.monotonic()
@@ -69,6 +70,7 @@ def clean(play: Play, show: Show) -> int:
     else:
         with _client(found.url) as client:
             removed = beds.clean(plot.root, client, plot.owner)
+            removed += beds.unlink(plot.links) if removed else []
     show.say(f"removed: {', '.join(removed)}" if removed else "nothing of a demo is here")
     return 0
 
@@ -81,6 +83,8 @@ def _refuse_collisions(client: docker.APIClient, plot: Plot) -> None:
             + "\n".join(f"  {item}" for item in found)
             + "\nThey stay as they are. Run the demo on a machine that is no Kolla host."
         )
+    if devices := beds.links(plot.links):
+        raise DemoFailed(f"refused: this machine has a switch of its own ({', '.join(devices)}; `ip link` shows them)")
     if ports := beds.taken(plot.ports):
         raise DemoFailed(f"refused: somebody listens on {', '.join(ports)} (`ss -ltnp` says who)")
 

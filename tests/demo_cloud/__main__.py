@@ -22,6 +22,7 @@ PLAY = stage.Play(
             site.ADDRESS: (1984, 3306, 4567, 4569, 5672, 8023, 9101, 11211, 15672, 25672, 61313, *_API),
             site.VIP: (3306, 15672, 61313, *_API),
         },
+        ("ovs-netdev", "br-int"),
     ),
     steps=steps.STEPS,
     look=(
