@@ -22,14 +22,17 @@ _TELLING = re.compile(
     r"error|fatal|alert|emerg|invalid|unknown|not valid|cannot|failed|refus|not found|line [0-9]", re.IGNORECASE
 )
 _MOST_LINES = 12
+_MOST_DOUBLED = 3  # times that a checker's time is doubled
 
 
 class Validator:
     """What a checker refused is remembered for the life of this object: the same
-    configuration is not checked again in every pass. Safe to use from several threads."""
+    configuration is not checked again in every pass. A checker that did not end in time has twice as long the next time: on a busy
+    machine one that is ended again and again would never get through. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._refused: dict[str, tuple[str, str]] = {}  # container → (digest of its part, what was said)
+        self._late: dict[str, int] = {}  # container → how often its checker did not end in time
 
     def run(
         self,
@@ -54,7 +57,15 @@ class Validator:
         try:
             files.make_dirs(config_root, f"{FOLDER}/{container.name}", 0o700)
             self._lay_out(place, container, wanted, contents)
-            code, output = engine.run_once(_job(container, place, config_root, part_digest))
+            late = self._late.get(container.name, 0)
+            try:
+                code, output = engine.run_once(
+                    _job(container, place, config_root, part_digest, 2 ** min(late, _MOST_DOUBLED))
+                )
+            except errors.Terminal as error:
+                if error.reason is Reason.JobTimeout:
+                    self._late[container.name] = late + 1
+                raise
         finally:
             shutil.rmtree(place, ignore_errors=True)
         if code == 0 or code in _NO_CHECKER:
@@ -91,7 +102,7 @@ exec "$@"
 """
 
 
-def _job(container: Container, place: Path, config_root: Path, part_digest: str) -> Job:
+def _job(container: Container, place: Path, config_root: Path, part_digest: str, patience: int) -> Job:
     assert container.validation is not None
     name = VALIDATING + container.name
     root = f"{config_root}/"
@@ -117,7 +128,7 @@ def _job(container: Container, place: Path, config_root: Path, part_digest: str)
         labels={"io.reconciler-validates": part_digest},
         service=container.service,
     )
-    return Job(name=name, container=spec, inputs=part_digest, timeout=container.validation.timeout)
+    return Job(name=name, container=spec, inputs=part_digest, timeout=container.validation.timeout * patience)
 
 
 def telling(output: str) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import docker
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.images.build import BUSYBOX
 from tests.vm.machine import Machine
@@ -48,7 +50,16 @@ class Node:
         self.run = machine.run
 
     def prepare(self) -> None:
-        """The image that the site names, and empty repositories."""
+        """A host key, the image that the site names, and empty repositories."""
+        key = Ed25519PrivateKey.generate()
+        self.machine.put(
+            "/etc/ssh/ssh_host_ed25519_key",
+            key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+            0o600,
+        )
+        self.machine.put(
+            "/etc/ssh/ssh_host_ed25519_key.pub", key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        )
         self.run(
             "docker load -q -i /mnt/share/busybox.tar && git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work"
         )

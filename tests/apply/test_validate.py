@@ -1,0 +1,46 @@
+"""What a checker that does not get through costs, and that it gets through in the end."""
+
+from pathlib import Path
+
+import pytest
+
+from reconciler import errors
+from reconciler.apply.validate import Validator
+from reconciler.model import Container, Job, Validation
+from reconciler.reasons import Reason
+
+
+class _Busy:
+    """An engine on which the checker needs `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.given = seconds, list[float]()
+
+    def run_once(self, job: Job) -> tuple[int, str]:
+        self.given.append(job.timeout)
+        if job.timeout < self.seconds:
+            raise errors.Terminal("it did not end in time", reason=Reason.JobTimeout)
+        return 0, ""
+
+
+def test_a_checker_that_was_too_slow_has_twice_as_long(tmp_path: Path) -> None:
+    engine, validator = _Busy(seconds=200), Validator()
+    container = Container("nova-api", "nova-api:1", validation=Validation(("check",), timeout=60))
+
+    def check() -> str:
+        return validator.run(engine, container, (), {}, part_digest="d", config_root=tmp_path)  # type: ignore[arg-type]
+
+    for _ in range(2):
+        with pytest.raises(errors.Terminal):
+            check()
+    assert check() == ""
+    assert check() == "" and engine.given == [60, 120, 240, 240], "and keeps it: the next one is no quicker"
+
+
+def test_there_is_an_end_to_patience(tmp_path: Path) -> None:
+    engine, validator = _Busy(seconds=9e9), Validator()
+    container = Container("nova-api", "nova-api:1", validation=Validation(("check",), timeout=60))
+    for _ in range(6):
+        with pytest.raises(errors.Terminal):
+            validator.run(engine, container, (), {}, part_digest="d", config_root=tmp_path)  # type: ignore[arg-type]
+    assert max(engine.given) == 480
