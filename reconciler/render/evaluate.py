@@ -72,7 +72,11 @@ class World:
         return frozenset((*self.site.catalogue.variables, *self.passwords, *self.site.names(), *networks))
 
     def begin(self, host: str) -> None:
-        """Start to render a host: it pays from now on."""
+        """Start to render a host: it pays from now on. What only the one before needed is let go of: of five hundred it would not fit."""
+        before = self.rendering
+        if before != host and self._hosts.pop(before, None) is not None:
+            for name in self.site.catalogue.services:
+                self.enabled.pop((before, name), None)
         self.rendering = host
         self.meter = Meter()
 

@@ -22,7 +22,7 @@ from reconciler.system import run
 
 __all__ = ["WORK_TREE", "Limits", "Source", "hosts", "review", "told"]
 
-MEMORY = 256 << 20  # bytes, this process and its children together, for a site of ordinary size
+MEMORY = 448 << 20  # bytes, this process and its children together, for a site of ordinary size
 _OWN_MEMORY = 56 << 20
 _LIBRARIES = 20 << 20  # bytes of a child that are not its own data
 _PER_BYTE = 40  # bytes more for each byte of both sites

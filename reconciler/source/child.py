@@ -11,7 +11,7 @@ from reconciler.system import run, walls
 
 T = TypeVar("T")
 
-LIMITS: Final = run.Limits(seconds=60.0, cpu_seconds=3, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
+LIMITS: Final = run.Limits(seconds=60.0, cpu_seconds=6, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
 SOURCES: Final = ("source", "head", "base")  # names that sources have in an argument
 MADE: Final = "made"  # and the place of what another program made
 
