@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from reconciler.errors import Problem
 
-MAX_STEPS: Final = 5_000_000  # a controller of every service takes 1.3 million
+MAX_STEPS: Final = 3_000_000  # a controller of every service takes 1.3 million
 MAX_BYTES: Final = 96 << 20
 MAX_CALLS: Final = 30  # macros and recursive loops inside one another
 _STEPS_PER_TOKEN: Final = 60  # compiling
