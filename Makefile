@@ -122,6 +122,10 @@ wheel: first ## Build the wheel into dist/, with the lock of what it needs and t
 packages: $(STAMP) ## Build Debian packages into dist/, with a bill of materials and checksums (RELEASE=bookworm, RELEASE=trixie)
 	@$(BIN)/python -m tests.packaging.deb $(RELEASE)
 
+.PHONY: site
+site: $(STAMP) ## The pages of docs/ as a site with a search, into dist/site
+	@$(BIN)/python -m tests.packaging.site
+
 .PHONY: bench
 bench: images ## Measure against the budgets of docs/performance.md
 	@$(BIN)/python -m tests.bench
@@ -157,6 +161,7 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 	@$(COMPILE) tests/images/kolla.in --output-file tests/images/kolla.lock
 	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
 	@$(COMPILE) pyproject.toml tests/packaging/tools.in --constraints requirements/dev.lock --output-file tests/packaging/tools.lock
+	@$(COMPILE) tests/packaging/site.in --output-file tests/packaging/site.lock
 	@$(COMPILE) tests/parity/kolla-2026.1.in --output-file tests/parity/kolla-2026.1.lock
 	@$(COMPILE) tests/images/sources.in --no-deps --no-emit-build-options --output-file tests/images/sources.lock
 	@$(COMPILE) tests/images/sources-cloud.in --no-deps --no-emit-build-options --output-file tests/images/sources-cloud.lock

@@ -16,7 +16,7 @@ import pytest
 from reconciler import errors
 from reconciler.node import doctor
 from reconciler.system import run, walls
-from reconciler.system.walls import seccomp, syscalls
+from reconciler.system.walls import landlock, seccomp, syscalls
 from tests.support.lab import CHECKOUT
 from tests.system import hostile
 
@@ -396,3 +396,26 @@ def _decide(code: bytes, architecture: int, number: int, arguments: tuple[int, .
         else:
             held = {0x15: register == value, 0x45: bool(register & value), 0x35: register >= value}[kind]
             at += yes if held else no
+
+
+@pytest.mark.skipif(landlock.abi() < 6, reason="this kernel has an older interface itself")
+@pytest.mark.parametrize("version", range(1, 7))
+def test_every_version_of_landlock_is_spoken(version: int, tmp_path: Path) -> None:
+    """Debian 12's kernel has the second, Ubuntu 24.04's the fourth; a newer kernel takes the words of an older one."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").write_text("ours")
+    (tmp_path / "other").write_text("theirs")
+    script = f"""
+from pathlib import Path
+from reconciler.system.walls import kernel, landlock
+landlock.abi = lambda: {version}
+kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+assert landlock.restrict(read=[Path({str(tmp_path / "mine")!r})]) == {version}
+assert Path({str(tmp_path / "mine/file")!r}).read_text() == "ours"
+try:
+    Path({str(tmp_path / "other")!r}).read_text()
+except PermissionError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "refused\n", done.stderr

@@ -50,7 +50,7 @@ def restrict(
         network &= ~_CONNECT
     attributes = struct.pack("=QQQ", files, network, 3 if version >= 6 else 0)
     size = 8 if version < 4 else 16 if version < 6 else 24
-    rules = kernel.call("landlock_create_ruleset", ctypes.create_string_buffer(attributes, size), size, 0)
+    rules = kernel.call("landlock_create_ruleset", ctypes.create_string_buffer(attributes[:size], size), size, 0)
     try:
         for path in read:
             _allow(rules, path, (_READ_FILE | _READ_DIR) & files)
