@@ -144,7 +144,8 @@ def _adopt(draft: Draft, container: Container, running: Running) -> bool:
     if not fits and policy != "replace":
         message = (
             f"a container of this name was made by another tool and differs in {adoptable.words(name, [d for d in found if not is_mutable(d)])}: "
-            "give these the values that it has, or say `adoption` in reconciler.yml (as-made takes it over as it is, replace makes it anew)"
+            "give these the values that it has, remove it, or set `adoption: replace` in reconciler.yml (it is made anew), or "
+            "`adoption: as-made` (it is taken over as it is)"
         )
         draft.held.append(Held(name, Reason.NotOwned, message, found))
         return False
