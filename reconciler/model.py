@@ -8,6 +8,7 @@ Everything here converts to and from plain JSON (`codec.py`), because desired st
 child process.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +22,7 @@ from reconciler.options.values import Mount as Mount
 from reconciler.options.values import Ulimit as Ulimit
 from reconciler.reasons import Blame, Reason
 from reconciler.secret import known
-from reconciler.text import printable
+from reconciler.text import described, printable
 
 # --- desired state ---------------------------------------------------------------------------------------------
 
@@ -85,6 +86,22 @@ class File:
     secrets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # site and catalogue files it came from, in order of merge
     format: str = ""  # how values of secrets are quoted in it: a name of render/formats.py, "" when nothing says
+    encoding: Literal["", "base64"] = ""  # base64: `content` stands for bytes that are no text, and hold no token
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no base64."""
+        if self.encoding:
+            base64.b64decode(self.content, validate=True)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the file, with tokens in the place of secrets."""
+        return base64.b64decode(self.content) if self.encoding else self.content.encode()
+
+    @property
+    def shown(self) -> str:
+        """What people see of it, and what is compared line by line: its text, or how large it is and its digest."""
+        return described(self.data) if self.encoding else self.content
 
 
 @dataclass(frozen=True, slots=True)

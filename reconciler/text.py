@@ -8,6 +8,7 @@ making a text safe twice is making it safe once.
 What goes into markup (HTML, XML, Markdown) is made printable here first, and quoted for that markup by its own writer.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -46,6 +47,25 @@ def one_line(text: str, *, limit: int | None = None) -> str:
 def cut(text: str, limit: int) -> str:
     """`text` with at most `limit` characters, the last one "…" where it was longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def decoded(data: bytes) -> str | None:
+    """The text that bytes are in UTF-8; None when they are no text: another encoding, or a zero byte in it."""
+    try:
+        return None if b"\0" in data else data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def described(data: bytes, digest: str = "") -> str:
+    """What is said of bytes that are no text: `binary, 12.3 MiB, sha256 …`; `digest` stands in for that of the bytes."""
+    size, unit = float(len(data)), "bytes"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    exact = f"{size:.0f}" if unit == "bytes" else f"{size:.1f}"
+    return f"binary, {exact} {unit}, sha256 {digest or hashlib.sha256(data).hexdigest()}"
 
 
 def encodable(text: str) -> bool:

@@ -39,7 +39,8 @@ class Password:
 class OverridePattern:
     """A path below the site's config/ that a file of a service reads, as service.yml writes it.
 
-    `containers` are the names that `{container}` stands for; `enabled` is when the file is there at all, as it is written.
+    `containers` are the names that `{container}` stands for; `enabled` is when the file is there at all, as it is written;
+    `verbatim` is whether its bytes may be anything, because nothing renders or merges them.
     """
 
     pattern: str
@@ -47,6 +48,7 @@ class OverridePattern:
     containers: tuple[str, ...]
     place: Place
     enabled: Any = True
+    verbatim: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,18 @@ def _file_patterns(
         if not isinstance(file, dict):
             continue
         where = (*path, "files", index)
-        overrides = file.get("overrides")
-        for number, pattern in enumerate(overrides if isinstance(overrides, list) else ()):
-            if named and "{container}" not in str(pattern):
-                continue
-            place = service.document.place((*where, "overrides", number))
-            yield OverridePattern(str(pattern), service.name, containers, place, file.get("enabled", True))
-        for key in ("source", "reads"):
-            listed = file.get(key) or []
-            for pattern in (listed if isinstance(listed, list) else [listed]) if not named else ():
-                place = service.document.place((*where, key))
-                yield OverridePattern(str(pattern), service.name, containers, place, file.get("enabled", True))
+        listed = {key: file.get(key) or [] for key in ("overrides", "source", "reads")}
+        whole = bool(file.get("verbatim")) and file.get("merge", "replace") not in ("ini", "yaml")
+        for key, said in listed.items():
+            for number, pattern in enumerate(said if isinstance(said, list) else [said]):
+                if named and (key != "overrides" or "{container}" not in str(pattern)):
+                    continue
+                place = service.document.place((*where, key, number) if key == "overrides" else (*where, key))
+                yield OverridePattern(
+                    pattern=str(pattern),
+                    service=service.name,
+                    containers=containers,
+                    place=place,
+                    enabled=file.get("enabled", True),
+                    verbatim=whole and key != "reads",
+                )

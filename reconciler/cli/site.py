@@ -164,7 +164,7 @@ def render(
 
     What would be below the host's configuration directory, the same bytes on every machine.
     """
-    from reconciler.render import write
+    from reconciler.render import bind_tree, render_tree
     from reconciler.secrets import sops
     from reconciler.source import prepare
     from reconciler.system import files
@@ -174,15 +174,15 @@ def render(
     answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
     keys = sops.Keys(age_key_file, ssh_key_file) if secrets == "sops" else None
     values = prepare.unlock(answer.locked, answer.desired, keys) if keys else None
+    contents = render_tree(answer.desired) if values is None else bind_tree(answer.desired, values)
     # What is written may hold secrets: nobody else gets to see it on the way either.
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in answer.desired.files:
         path, mode = file.path, file.mode
-        content = file.content if values is None else write(file, values)
         folder = path.rpartition("/")[0]
         if folder:
             files.make_dirs(out, folder, 0o700 if keys else 0o755)
-        files.write_under(out, path, content.encode(), mode=mode & 0o600 if keys else mode)
+        files.write_under(out, path, contents[path], mode=mode & 0o600 if keys else mode)
     if json_:
         names = [file.path for file in answer.desired.files]
         output.as_json({"host": host, "config_root": answer.desired.config_root, "files": names})

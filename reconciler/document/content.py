@@ -20,8 +20,8 @@ _SIDES: Final = (re.compile(r"^<{7}(?: .*)?$", re.MULTILINE), re.compile(r"^={7}
                  re.compile(r"^>{7}(?: .*)?$", re.MULTILINE))  # fmt: skip
 
 
-def text(content: bytes, name: str) -> str:
-    """The text of a file, with LF as its line ends. Raises SiteInvalid, with the place, for what is no such text."""
+def text(content: bytes, name: str, *, exact: bool = False) -> str:
+    """The text of a file, with LF as its line ends; `exact`: as it is in the file. Raises SiteInvalid, with the place, for what is no such text."""
     if content.startswith(_LFS) and len(content) <= _LFS_SIZE:
         hint = (
             "take its path out of .gitattributes, then `git add --renormalize` it, so that Git itself has the content"
@@ -30,17 +30,17 @@ def text(content: bytes, name: str) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _refused(name, 1, 1, "is UTF-16 text", "save the file in UTF-8")
     try:
-        found = content.decode()
+        whole = content.decode()
     except UnicodeDecodeError as error:
         raise _refused(name, *_place(content, error.start), "is not UTF-8 text", "save the file in UTF-8") from None
-    found = lines(found)
+    found = lines(whole)
     if unresolved := _conflict(found):
         hint = "choose one and remove <<<<<<<, ======= and >>>>>>>"
         raise _refused(name, unresolved, 1, "is in the middle of a merge: both sides stand here", hint)
     if _PAGE.match(found) and not name.lower().endswith(_PAGES):
         hint = "it is often what a download got instead of the file: put the file itself here"
         raise _refused(name, 1, 1, "is a web page", hint)
-    return found
+    return whole if exact else found
 
 
 def lines(found: str) -> str:

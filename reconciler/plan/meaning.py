@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from reconciler.text import decoded
+
 Meaning = dict[str, Any]
 _SECTION = re.compile(r"\[([^\]]+)\]")
 _COMMENTS = ("#", ";", "//")
@@ -18,11 +20,18 @@ _COMMENTS = ("#", ";", "//")
 def differing(path: str, one: bytes, other: bytes) -> tuple[str, ...]:
     """The keys in which two texts of a file differ, sorted; of what has no keys `(content)`. Empty when they say the same."""
     try:
-        mine, theirs = _read(path, one.decode()), _read(path, other.decode())
-    except (UnicodeDecodeError, ValueError, RecursionError):
+        mine, theirs = _read(path, _text(one)), _read(path, _text(other))
+    except (ValueError, RecursionError):
         return () if one == other else ("(content)",)
     found = {key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)}
     return tuple(sorted(found))
+
+
+def _text(data: bytes) -> str:
+    """Raises ValueError for what is none."""
+    if (text := decoded(data)) is None:
+        raise ValueError("binary")
+    return text
 
 
 def _read(path: str, text: str) -> Meaning:

@@ -20,7 +20,7 @@ def words_of(part: Part) -> object:
     if isinstance(part, Container):
         return normal.digest(part)
     if isinstance(part, File):
-        return part.content, part.mode, part.owner, part.group
+        return part.encoding, part.content, part.mode, part.owner, part.group
     return part.inputs if isinstance(part, Job) else part.fields
 
 

@@ -72,7 +72,7 @@ def as_actual(base: Desired, bind: Bind) -> Actual:
 
 def _contents(desired: Desired, bind: Bind) -> dict[str, bytes]:
     versions = _Versions(desired.secrets)
-    return {file.path: bind(file.content, versions).encode() for file in desired.files}
+    return {file.path: file.data if file.encoding else bind(file.content, versions).encode() for file in desired.files}
 
 
 def _memory(base: Desired | None) -> Memory:

@@ -3,7 +3,8 @@
 Desired text holds tokens, so it can be shown as it is. What is on the disk may hold a secret of today, of last
 month, of an apply that was never completed, or one of whoever wrote it before, and nobody can tell which. So a line is shown only
 when it is known to be harmless: a text without secrets has it, the desired one or that of the last good revision. Of any other line
-only the key is shown, and that too only when such a text has it. Whole files are shown when all that this node ever wrote
+only the key is shown, and that too only when such a text has it; of what is no text only its size, because a digest gives a short secret
+away. Whole files are shown when all that this node ever wrote
 there since it first wrote the whole of it had no secret: then what differs was typed by somebody.
 """
 
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.model import File
-from reconciler.text import cut
+from reconciler.text import cut, decoded, described
 
 _WIDE = 400  # characters of one line
 HIDDEN = "<hidden>"
@@ -29,13 +30,17 @@ def file_diff(file: File, wanted: bytes, found: bytes | None, previous: File | N
     `wanted` is the content with secrets, as it will be written; `found` what the disk has, None when there is no file;
     `previous` the file as of the last good revision; `plain` says that no secret was ever written to what is there.
     """
+    without = plain and not file.secrets and not (previous and previous.secrets)
     if found is None:
         before: list[str] = []
-    elif plain and not file.secrets and not (previous and previous.secrets):
-        before = found.decode(errors="replace").splitlines()
+    elif (text := decoded(found)) is None:
+        ours = any(one.encoding and one.data == found for one in (file, previous) if one)
+        before = [described(found, "" if without or ours else HIDDEN)]
+    elif without:
+        before = text.splitlines()
     else:
         before = _redacted(found, _harmless(file, wanted, previous), _keys(file, previous))
-    return _shown(before, file.content.splitlines(), file.path)
+    return _shown(before, file.shown.splitlines(), file.path)
 
 
 def text_diff(before: str, after: str, path: str) -> str:
@@ -81,20 +86,28 @@ def _moved(found: re.Match[str], lines: int) -> str:
 def _harmless(file: File, wanted: bytes, previous: File | None) -> Mapping[bytes, str]:
     """Line on the disk → line to show."""
     known: dict[bytes, str] = {}
-    for text in ([previous.content] if previous else []) + [file.content]:
+    for text in _texts(file, previous):
         known.update({line.encode(): line for line in text.splitlines() if "<<" not in line})
     tokens = file.content.splitlines()
     values = wanted.splitlines()
-    if len(tokens) == len(values):  # a secret of several lines shifts the rest; those lines then stay hidden
+    if not file.encoding and len(tokens) == len(
+        values
+    ):  # a secret of several lines shifts the rest; those lines then stay hidden
         known.update(zip(values, tokens, strict=True))
     return known
 
 
+def _texts(file: File, previous: File | None) -> list[str]:
+    return [one.content for one in (previous, file) if one and not one.encoding]
+
+
 def _keys(file: File, previous: File | None) -> frozenset[bytes]:
     """What stands before the values in texts that are known: a secret of several lines may look like a key, too."""
-    texts = [file.content, *([previous.content] if previous else [])]
     return frozenset(
-        key[1].strip() for text in texts for line in text.splitlines() if (key := _KEY.match(line.encode()))
+        key[1].strip()
+        for text in _texts(file, previous)
+        for line in text.splitlines()
+        if (key := _KEY.match(line.encode()))
     )
 
 

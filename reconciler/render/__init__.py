@@ -50,9 +50,9 @@ def __getattr__(name: str) -> Any:
 
 def render_tree(desired: Desired) -> dict[str, bytes]:
     """What would be below the node's config directory, by path, with secrets as tokens."""
-    return {file.path: file.content.encode() for file in desired.files}
+    return {file.path: file.data for file in desired.files}
 
 
 def bind_tree(desired: Desired, secrets: Mapping[str, Any]) -> dict[str, bytes]:
     """The same with the secrets' values, quoted as each file's format asks for. Raises as `write`."""
-    return {file.path: write(file, secrets).encode() for file in desired.files}
+    return {file.path: file.data if file.encoding else write(file, secrets).encode() for file in desired.files}

@@ -39,6 +39,7 @@ from reconciler.site import Site, passwords
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
+_MAX_BINARY: Final = 16 << 20  # bytes; what a child answers has 32 MiB, where they are base64
 
 
 def render(site: Site, host: str, revision: str, world: World | None = None) -> Desired:
@@ -561,6 +562,7 @@ class _Builder:
             for name in tokens.held(registrar.connection):
                 used.setdefault(name, f"the connection to {registrar.kind}")
         known = self.site.secrets(self.host)
+        self._weighed()
         self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
         missing: dict[str, str] = {}
         for name in sorted(used.keys() - known.keys()):
@@ -598,6 +600,18 @@ class _Builder:
                 )
                 hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
                 self.problems.append(Problem(name, 0, 0, message, hint))
+
+    def _weighed(self) -> None:
+        """Report more bytes that are no text than what a host gets at once may have: they go through memory and into last-good.json."""
+        binary = {file.path: len(file.data) for file in self.files if file.encoding}
+        if (size := sum(binary.values())) > _MAX_BINARY:
+            largest = max(binary, key=lambda path: binary[path])
+            place = next(file.sources[0] for file in self.files if file.path == largest)
+            message = (
+                f"the files of {self.host} that are no text have {size / (1 << 20):.1f} MiB, with a copy for every container and job, "
+                f"and {_MAX_BINARY >> 20} MiB are the limit"
+            )
+            self.problems.append(Problem(place, 0, 0, message, "bring the large ones to the host in another way"))
 
     def _bound(self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]) -> None:
         """Report texts that would be too large with their secrets; what they would be counts as made."""

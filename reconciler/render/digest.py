@@ -26,10 +26,15 @@ def part_digest(desired: model.Desired, container_name: str) -> str:
     return _digest(
         {
             "container": codec.to_json(dataclasses.replace(container, depends_on=())),
-            "files": [[file.path, file.content, file.mode, file.owner, file.group] for file in files],
+            "files": [_file(file) for file in files],
             "secrets": {name: desired.secrets.get(name, "") for file in files for name in file.secrets},
         }
     )
+
+
+def _file(file: model.File) -> list[Any]:
+    of_text = [file.path, file.content, file.mode, file.owner, file.group]
+    return [*of_text, file.encoding] if file.encoding else of_text
 
 
 def _digest(parts: Any) -> str:

@@ -1,5 +1,6 @@
 """The files of a container: templates rendered, overrides merged in, and Kolla's config.json."""
 
+import base64
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation
-from reconciler.render import formats, merge, paths, syntax, tokens
+from reconciler.render import formats, merge, meter, paths, syntax, tokens
 from reconciler.render.ansible import to_json
 from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
@@ -21,6 +22,7 @@ from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
 from reconciler.render.repeat import MAX_ITEMS
 from reconciler.site import Site
+from reconciler.text import decoded
 
 _MODE: Final = re.compile(r"0?[0-7][0-7][0145]")
 _ID: Final = 2**32 - 2  # the highest user id; the one above it means "leave it as it is"
@@ -138,7 +140,8 @@ def _permission(entry: Fields) -> dict[str, Any]:
     return result
 
 
-_Text = tuple[str, str, tuple[str, ...]]  # path below the container's folder, text, sources
+# Path below the container's folder, text or the bytes of what is none, sources.
+_Text = tuple[str, str | bytes, tuple[str, ...]]
 
 
 def _file(entry: Fields, name: str, owner: Owner, made: Made, above: bool) -> None:
@@ -196,8 +199,10 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
         entry.problem("owner", f"{entry.text('owner')} is no user or group: the highest number is {_ID}")
         uid = gid = 0
     destination = entry.text("destination")
-    for path, text, sources in texts:
+    for path, found, sources in texts:
         whole = posixpath.normpath(f"{owner.directory}/{path}")
+        text = found if isinstance(found, str) else base64.b64encode(found).decode()
+        literal = isinstance(found, tokens.SecretRef | bytes)
         made.files.append(
             File(
                 path=whole,
@@ -208,9 +213,10 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
                 container=owner.name,
                 service=owner.service,
                 on_change=cast(OnChange, entry.choice("on_change", "restart", ("restart", "reload", "none"))),
-                secrets=tuple(sorted(tokens.names(text))),
+                secrets=tuple(sorted(tokens.names(text))),  # base64 holds none
                 sources=(*sources, *entry.scope.variables.read_files()),
-                format="text" if isinstance(text, tokens.SecretRef) else kind or formats.of_name(path, merged),
+                format="text" if literal else kind or formats.of_name(path, merged),
+                encoding="base64" if isinstance(found, bytes) else "",
             )
         )
         if destination and not owner.kolla:
@@ -296,14 +302,17 @@ def _base(entry: Fields, owner: Owner) -> tuple[str, str] | None:
 
 def _merged(
     entry: Fields, name: str, how: str, found: Sequence[str], owner: Owner, base: tuple[str, str] | None = None
-) -> tuple[str, tuple[str, ...]]:
-    """The text of the file `name` and the names of its sources. Raises SiteInvalid for what is not of its format."""
+) -> tuple[str | bytes, tuple[str, ...]]:
+    """The text of the file `name`, or the bytes of one that is copied and is no text, and the names of its sources. Raises SiteInvalid
+    for what is not of its format."""
     verbatim = entry.flag("verbatim")
     scope = entry.scope
     sources = [base] if base else []
     problems: list[Problem] = []
     for path in found:
         try:
+            if how not in ("ini", "yaml") and verbatim and (data := _binary(path, name, how, entry, owner)) is not None:
+                return data, (f"config/{path}",)
             sources.append((f"config/{path}", _override(path, owner, scope, verbatim)))
         except SiteInvalid as error:
             problems += error.problems
@@ -332,8 +341,20 @@ def _override(path: str, owner: Owner, scope: Scope, verbatim: bool) -> str:
     name = f"config/{path}"
     if path in owner.site.sealed:
         return tokens.SecretRef(owner.site.sealed[path].name)
-    text = text_of(owner.site.overrides[path], name)
+    text = text_of(owner.site.overrides[path], name, exact=verbatim)
     return text if verbatim else render_text(text, scope, name)
+
+
+def _binary(path: str, name: str, how: str, entry: Fields, owner: Owner) -> bytes | None:
+    """The bytes of an override that are no text, None when they are; those of a format are always, or are refused as one."""
+    declared = entry.choice("format", "", formats.NAMES) if "format" in entry else ""
+    content = owner.site.overrides[path]
+    if path in owner.site.sealed or (declared or formats.of_name(name, how)) not in ("", "text"):
+        return None
+    if decoded(content) is not None:
+        return None
+    meter.spend(1 + (len(content) >> 8), 2 * len(content))
+    return content
 
 
 def _mode(entry: Fields, kolla: bool) -> int:

@@ -50,8 +50,8 @@ class Shaper:
 
 def readable(plan: Plan, before: Desired | None, after: Desired) -> Plan:
     """The plan with diffs from text to text: both have tokens where a secret is, so nothing needs to be hidden."""
-    old = {file.path: file.content for file in before.files} if before else {}
-    new = {file.path: file.content for file in after.files}
+    old = {file.path: file.shown for file in before.files} if before else {}
+    new = {file.path: file.shown for file in after.files}
     actions = []
     for action in plan.actions:
         if action.verb is Verb.WRITE and action.target in new:

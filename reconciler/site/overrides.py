@@ -10,6 +10,7 @@ from reconciler.document.grammar import nearest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
+from reconciler.text import decoded
 
 # Bounded: without an end each `{{` would otherwise look through all that follows.
 _PART = re.compile(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}|\{host\}|\{container\}|\{service\}|\*\*|\*")
@@ -29,6 +30,8 @@ def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, proble
         unknown = [host for _, host in matches if host and host not in known.hosts]
         if len(unknown) == len(matches):
             problems += known.host(unknown[0], place)
+        if decoded(content) is None and all(found.verbatim for found, _ in matches):
+            continue  # no text, and nobody reads it as one
         try:
             check_text(content, place.file)
         except SiteInvalid as error:

@@ -44,7 +44,10 @@ spelling, and so have `to_json` and `to_yaml`. In a YAML override every scalar s
 
 An override is UTF-8 text; a byte order mark at its beginning is dropped and its line ends become LF. A pointer of Git LFS, a web page,
 an unresolved merge, UTF-16, U+0000 and characters that cannot be seen are refused with file and line, in templates of own services
-too. What is merged as ini has sections and `key = value` (MariaDB's files bare options as well), what is merged as YAML is a mapping.
+too. An entry with `verbatim: true` that is neither merged nor of a format delivers every byte as it is, and may be no text at all: an image, a
+font, a keystore. A file of the site has at most 4 MiB, all of them 64 MiB, and those of a host that are no text 16 MiB, counted once for every
+container and job that has them.
+What is merged as ini has sections and `key = value` (MariaDB's files bare options as well), what is merged as YAML is a mapping.
 What replaces a whole file must be what its format says: JSON and YAML are parsed; in files of HAProxy, Apache, keepalived, MariaDB
 and Erlang sections, brackets, tags and quotes must fit.
 
