@@ -217,7 +217,11 @@ def keep(secrets: Iterable[Secret]) -> None:
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    """As they are in the file of a secret that is no text; half a surrogate pair otherwise has bytes of its own."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _mask(text: str, spans: list[tuple[int, int]]) -> str:

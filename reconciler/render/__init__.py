@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model import Desired
+from reconciler.render import tokens
 from reconciler.render.formats import write
 from reconciler.render.tokens import bind, stand_in
 
@@ -54,5 +55,9 @@ def render_tree(desired: Desired) -> dict[str, bytes]:
 
 
 def bind_tree(desired: Desired, secrets: Mapping[str, Any]) -> dict[str, bytes]:
-    """The same with the secrets' values, quoted as each file's format asks for. Raises as `write`."""
-    return {file.path: file.data if file.encoding else write(file, secrets).encode() for file in desired.files}
+    """The same with the secrets' values, quoted as each file's format asks for; bytes of a secret that is no text are the whole of a
+    file. Raises as `write`."""
+    return {
+        file.path: file.data if file.encoding else write(file, secrets).encode(errors=tokens.ESCAPED)
+        for file in desired.files
+    }

@@ -63,7 +63,8 @@ class _Place:
 
 
 def write(file: File, secrets: Mapping[str, Any]) -> str:
-    """The content of a file with every token replaced by its value, quoted as the file's format asks for.
+    """The content of a file with every token replaced by its value, quoted as the file's format asks for. A file that is one secret and
+    nothing else may be no text: what no UTF-8 holds is as `tokens.ESCAPED` has it.
 
     Raises Terminal: SecretMissing when a name has no value, SecretUnwritable when a value cannot stand where it is used.
     """
@@ -90,11 +91,15 @@ def unwritable(file: File, secrets: Mapping[str, Any]) -> list[Terminal]:
 
 def _pieces(file: File, secrets: Mapping[str, Any]) -> Iterator[str | Terminal]:
     quote, end = FORMATS[file.format], 0
+    whole = file.format == "text" and tokens.TOKEN.fullmatch(file.content) is not None
     for match in tokens.TOKEN.finditer(file.content):
         yield file.content[end : match.start()]
         end = match.end()
         try:
-            yield quote(tokens.bind(match[0], secrets), _place(file.content, match))
+            value = tokens.bind(match[0], secrets, binary=True)
+            if not whole and not tokens.is_text(value):
+                raise _Unwritable(f"it {tokens.NO_TEXT}")
+            yield quote(value, _place(file.content, match))
         except _Unwritable as error:
             names = ", ".join(sorted(tokens.names(match[0])))
             kind = f" (format {file.format})" if file.format else ""

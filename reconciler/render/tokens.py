@@ -23,6 +23,9 @@ from reconciler.render import meter
 from reconciler.render.faults import Refused
 from reconciler.secret import Secret
 
+ESCAPED: Final = "surrogateescape"  # how bytes that are no UTF-8 are in the value of a secret
+NO_TEXT: Final = "is no text (let it be the whole of a file, or write `| b64encode`)"
+_ESCAPES: Final = re.compile("[\udc80-\udcff]")
 MAX_BOUND: Final = 8 << 20  # bytes of one text with the values of its secrets
 MAX_SECRET: Final = 64 << 10  # bytes that a secret has at most where its length is not known
 HASHES: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
@@ -94,14 +97,18 @@ def held(value: object) -> set[str]:
     return set()
 
 
-def bind(text: str, secrets: Mapping[str, Any]) -> str:
+def bind(text: str, secrets: Mapping[str, Any], *, binary: bool = False) -> str:
     """`text` with every token replaced by its value. `secrets` maps names to str or Secret, or to mappings of such.
 
     Values are not looked into: a secret whose value looks like a token stays as it is. Raises Terminal with reason
     SecretMissing when a name has no value, and LimitExceeded when the result would be larger than MAX_BOUND, which rendering
-    has ruled out (`bound_size`) if the secrets are no longer than their ciphertexts said.
+    has ruled out (`bound_size`) if the secrets are no longer than their ciphertexts said; SecretUnwritable when a secret that is no text
+    comes into the result, unless that may be `binary`.
     """
-    return _Binding(secrets).bind(text, 0)
+    bound = _Binding(secrets).bind(text, 0)
+    if not binary:
+        _require_text(text, bound)
+    return bound
 
 
 def stand_in(text: str, words: Mapping[str, str]) -> str:
@@ -135,8 +142,21 @@ def quoted(text: str) -> str:
 _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
+def is_text(value: str) -> bool:
+    """Whether a secret's value, or a text that it came into, has no bytes that are ESCAPED."""
+    return value.isascii() or not _ESCAPES.search(value)
+
+
+def _require_text(token: str, bound: str) -> None:
+    """Raises Terminal (SecretUnwritable) for a text that holds bytes which no text can hold."""
+    if not is_text(bound):
+        which = ", ".join(sorted(names(token)))
+        message = f"the secret {which} {NO_TEXT}"
+        raise Terminal(message, reason=Reason.SecretUnwritable)
+
+
 def _hash(algorithm: str, text: str) -> str:
-    return hashlib.new(algorithm, text.encode()).hexdigest()
+    return hashlib.new(algorithm, text.encode(errors=ESCAPED)).hexdigest()
 
 
 def _bcrypt(text: str) -> str:
@@ -165,8 +185,8 @@ _MOST_HASHED: Final = 64
 
 
 _OPERATIONS: Final[Mapping[str, Callable[[str], str]]] = {
-    "b64encode": lambda text: base64.b64encode(text.encode()).decode(),
-    "urlencode": lambda text: quote(text, safe="/"),
+    "b64encode": lambda text: base64.b64encode(text.encode(errors=ESCAPED)).decode(),
+    "urlencode": lambda text: quote(text, safe="/", errors=ESCAPED),
     "to_json": quoted,
     "quote": shlex.quote,
     "bcrypt": _bcrypt,
@@ -248,7 +268,10 @@ class _Binding:
         if match["name"]:
             made = _value(match["name"], self._secrets)
         else:
-            made = self._operations[match["filter"]](self.bind(_inner(match), depth + 1))
+            inner = self.bind(_inner(match), depth + 1)
+            if match["filter"] in ("to_json", "quote", "bcrypt"):
+                _require_text(match[0], inner)
+            made = self._operations[match["filter"]](inner)
         self._made += len(made)
         if self._made > 2 * MAX_BOUND:  # what filters made on the way counts too
             raise Terminal(

@@ -124,17 +124,29 @@ def unlock(
     altered), SopsMacMismatch (a value was removed, moved or added), SopsFailed, ProgramMissing, WallMissing; errors.Transient:
     DeadlineExceeded.
     """
-    document = _Document((), tuple(recipients), text)
-    _require_usable(document, name, keys)
-    command: list[str | Path] = [find_program(keys.program), "--config", os.devnull, "decrypt"]
-    command += ["--input-type", "json", "--output-type", "json"]
-    done = _run(command, text, keys, cwd=Path("/"), seconds=seconds)
-    if done.code != 0:
-        raise _failure(done, document, name, keys)
-    found = json.loads(done.stdout)
+    found = json.loads(_opened(text, "json", name, recipients, keys, seconds))
     values = conceal(found if exact else _trimmed(found))
     assert isinstance(values, dict)
     return values
+
+
+def unlock_whole(text: bytes, *, name: str, recipients: Sequence[str], keys: Keys, seconds: float = 30.0) -> Secret:
+    """The content of a file that is encrypted as a whole, to the last byte; those that are no UTF-8 as `surrogateescape` has them.
+
+    JSON would have a replacement character for each of them. Raises as `unlock`.
+    """
+    return Secret(_opened(text, "binary", name, recipients, keys, seconds).decode("utf-8", "surrogateescape"))
+
+
+def _opened(text: bytes, kind: str, name: str, recipients: Sequence[str], keys: Keys, seconds: float) -> bytes:
+    document = _Document((), tuple(recipients), text)
+    _require_usable(document, name, keys)
+    command: list[str | Path] = [find_program(keys.program), "--config", os.devnull, "decrypt"]
+    command += ["--input-type", "json", "--output-type", kind]
+    done = _run(command, text, keys, cwd=Path("/"), seconds=seconds)
+    if done.code != 0:
+        raise _failure(done, document, name, keys)
+    return done.stdout
 
 
 def encrypt(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler import __version__, data, errors
-from reconciler.document import sealed
 from reconciler.git import content
 from reconciler.model import Desired
 from reconciler.reasons import Reason
@@ -85,9 +84,10 @@ def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[
             raise errors.Terminal(
                 f"the child process answers no bytes for {file.name!r}", reason=Reason.ChildFailed
             ) from None
-        exact = bool(file.whole)
-        found = sops.unlock(ciphertext, name=file.name, recipients=file.recipients, keys=keys, exact=exact)
-        values.update(_flat({file.whole: found.get(sealed.CONTENT)} if file.whole else found))
+        if file.whole:
+            values[file.whole] = sops.unlock_whole(ciphertext, name=file.name, recipients=file.recipients, keys=keys)
+        else:
+            values.update(_flat(sops.unlock(ciphertext, name=file.name, recipients=file.recipients, keys=keys)))
     used = {name.partition(".")[0] for name in desired.secrets}
     return {name: value for name, value in values.items() if name.partition(".")[0] in used}
 

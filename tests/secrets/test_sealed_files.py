@@ -1,5 +1,6 @@
 """Encrypted files below a site's config/: a keyring, a key, a certificate. The real sops encrypts, and a node writes them."""
 
+import base64
 import json
 import subprocess
 from collections.abc import Callable
@@ -10,7 +11,8 @@ import pytest
 from reconciler import errors
 from reconciler.errors import SiteInvalid
 from reconciler.git import content
-from reconciler.render import formats, render
+from reconciler.render import bind_tree, formats, render
+from reconciler.secret import redact
 from reconciler.secrets import sops
 from reconciler.source import prepare
 from tests.render.sites import file, make_site, one_service
@@ -105,6 +107,55 @@ def test_a_node_that_cannot_open_it_says_which_file(
         prepare.prepare_source(
             content.Source(folder(tmp_path, site)).to_json(), "work tree", "cmp1", other_ssh_key.keys
         )
+
+
+KEYTAB = b"\x05\x02\0\xff\xfe" + bytes(range(256)) + b"\r\n\xed\xa0\x80 <<secret:nobody>>"
+BINARY = """
+groups: {compute: []}
+containers:
+  holder:
+    image: x
+    command: y
+    group: compute
+    files:
+      - {name: krb5.keytab, overrides: [own/krb5.keytab], destination: /etc/krb5.keytab}
+      - {name: encoded, template: encoded, optional: true, reads: [own/krb5.keytab]}
+"""
+
+
+def with_keytab(tmp_path: Path, age_key: Key, template: str) -> prepare.Prepared:
+    plain = tmp_path / "plain"
+    plain.write_bytes(KEYTAB)
+    command = [str(sops.find_program()), "encrypt", "--age", age_key.recipient, "--input-type", "binary"]
+    done = subprocess.run([*command, "--output-type", "binary", str(plain)], capture_output=True, check=True)
+    files = {
+        "inventory.yml": INVENTORY,
+        "globals.yml": "enable_openstack_core: false\nenable_haproxy: false\nenable_mariadb: false\nenable_memcached: false\n"
+        "enable_cron: false\nenable_rabbitmq: false\nkolla_internal_vip_address: 10.0.0.250\n",
+        "services/own/service.yml": f"description: x{BINARY}",
+        "services/own/templates/encoded": template,
+        "config/own/krb5.keytab": done.stdout.decode(),
+    }
+    source = content.Source(folder(tmp_path / "site", files)).to_json()
+    return prepare.prepare_source(source, "work tree", "cmp1", age_key.keys)
+
+
+def test_a_keytab_arrives_though_it_is_no_text(tmp_path: Path, age_key: Key) -> None:
+    prepared = with_keytab(tmp_path, age_key, "k = {{ lookup('file', 'own/krb5.keytab') | b64encode }}\n")
+    tree = bind_tree(prepared.desired, prepared.secrets)
+    assert tree["holder/krb5.keytab"] == KEYTAB
+    encoded = base64.b64encode(KEYTAB).decode()
+    assert tree["holder/encoded"].decode() == f"k = {encoded}\n"
+    assert redact(f"a {encoded} b {KEYTAB.hex()}", prepared.secrets.values()) == "a *** b ***"
+
+
+@pytest.mark.parametrize("use", ["", "| to_json", "| quote"])
+def test_a_secret_that_is_no_text_does_not_get_into_one(use: str, tmp_path: Path, age_key: Key) -> None:
+    name = "lookup('file', 'own/krb5.keytab')"
+    with pytest.raises(errors.ReconcilerError) as caught:
+        prepared = with_keytab(tmp_path, age_key, f"a\n{{{{ {name} {use} }}}}\n")
+        bind_tree(prepared.desired, prepared.secrets)
+    assert "is no text (let it be the whole of a file" in str(caught.value)
 
 
 # --- without a key -----------------------------------------------------------------------------------------------
