@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler import errors
-from reconciler.cli import output, problems
+from reconciler.cli import import_addresses, output, problems
 from reconciler.cli.aside import aside, settle
 from reconciler.cli.options import json_option, key_options
 from reconciler.cli.site import Validated, in_child, source
@@ -65,8 +65,8 @@ def import_() -> None:
     "--address",
     "addresses",
     multiple=True,
-    metavar="HOST=ADDRESS",
-    help="A host's address in the management network; may be repeated.",
+    metavar="HOST[:NETWORK]=ADDRESS",
+    help="A host's address in a network, the management network where none is named; may be repeated.",
 )
 @click.option(
     "--vault-password-file", "vault_files", multiple=True, type=click.Path(dir_okay=False, exists=True, path_type=Path),
@@ -80,6 +80,7 @@ def import_() -> None:
 @click.option(
     "--all", "everything", is_flag=True, help="Show every input, not only those that somebody has to look at."
 )
+@click.option("--yes", is_flag=True, help="Ask for no address: list those that are missing.")
 @click.option("--check", is_flag=True, help="Write nothing: say what would differ from the site that is there.")
 @key_options
 @json_option
@@ -95,6 +96,7 @@ def kolla_ansible(
     name: str | None,
     page: Path | None,
     everything: bool,
+    yes: bool,
     check: bool,
     ssh_key_file: Path | None,
     age_key_file: Path | None,
@@ -105,6 +107,9 @@ def kolla_ansible(
     Every input ends in the report exactly once. Secrets are encrypted before they reach a disk. What validation refuses is
     left out, as a comment with the reason. Into a folder that holds a site already nothing is written: it is compared, and
     --age-key-file (or --ssh-key-file) lets that look at secrets, too.
+
+    Addresses of hosts come from --address, else --facts, else the inventory. What none of them says is asked at a terminal, and
+    listed elsewhere.
 
     Exits with 0 when the site validates and nothing is missing (or, compared, nothing differs), 1 otherwise.
     """
@@ -119,11 +124,19 @@ def kolla_ansible(
     read = collect.collect(etc, inventories, facts, vault)
     shipped = catalogue.load(data.services(), "catalogue", trusted=True)
     recipients = tuple(map(_recipient, recipients))
-    options = convert.Options(name or _name(out), recipients, _addresses(addresses, read))
+    options = convert.Options(
+        name or _name(out), recipients, import_addresses.parse(addresses, read), now=datetime.now(UTC)
+    )
     target = out.resolve()
     there = target.is_dir() and any(path.name != ".git" for path in target.iterdir())
     if check and not there:
         raise errors.Terminal(f"{out} holds no site to compare with", reason=Reason.ImportImpossible)
+    first = convert.convert(read, shipped, options)
+    if first.missing and there:
+        options = replace(options, addresses=import_addresses.of_site(target, first.missing, options.addresses))
+    elif first.missing and not (yes or json_) and import_addresses.somebody_is_there():
+        _Encrypted(recipients).require(first)
+        options = replace(options, addresses=import_addresses.ask(first.missing, options.addresses))
     with output.progress("importing"):
         if there:
             with scratch.folder("reconciler-import-") as made:
@@ -160,20 +173,6 @@ def _recipient(given: str) -> str:
     return " ".join(path.read_text(encoding="utf-8").split()[:2])
 
 
-def _addresses(given: tuple[str, ...], read: "Source") -> dict[str, str]:
-    from reconciler.cli.scaffold import parse_address
-
-    found = {}
-    for text in given:
-        host, _, address = text.partition("=")
-        if host not in read.tree.hosts:
-            raise errors.Terminal(
-                f"--address {text}: the inventory has no host {host!r}", reason=Reason.ImportImpossible
-            )
-        found[host] = parse_address(address)
-    return found
-
-
 def _vault_passwords(paths: tuple[Path, ...], ask: bool) -> "list[Secret]":
     from reconciler.secret import Secret
 
@@ -199,17 +198,22 @@ class _Encrypted:
     recipients: tuple[str, ...]
     _done: dict[str, tuple[Any, bytes]] = field(default_factory=dict, repr=False)
 
+    def require(self, result: "Result") -> None:
+        """Raise errors.Terminal when there are secrets and nobody who could read them."""
+        number = len(result.secrets) + len(result.sealed)
+        if number and not self.recipients:
+            message = (
+                f"{count(number, 'file')} of secrets and nobody to encrypt for: give --age-recipient "
+                "(an operator's age1…, a host's /etc/ssh/ssh_host_ed25519_key.pub)"
+            )
+            raise errors.Terminal(message, reason=Reason.SopsNoRecipients)
+
     def files(self, result: "Result") -> dict[str, bytes]:
         """The encrypted files of a site by path. Raises errors.Terminal."""
         from reconciler.secrets import sops
 
+        self.require(result)
         wanted: dict[str, Any] = {**result.secrets, **result.sealed}
-        if wanted and not self.recipients:
-            message = (
-                f"{count(len(wanted), 'file')} of secrets and nobody to encrypt for: give --age-recipient "
-                "(an operator's age1…, a host's /etc/ssh/ssh_host_ed25519_key.pub)"
-            )
-            raise errors.Terminal(message, reason=Reason.SopsNoRecipients)
         for path, value in wanted.items():
             if path not in self._done or self._done[path][0] != value:
                 if path in result.sealed:
@@ -228,7 +232,8 @@ def _tried(
 
     for _ in range(_ROUNDS):
         result = convert(read, shipped, options)
-        _write(scratch, {path: text.encode() for path, text in result.files.items()} | encrypted.files(result))
+        texts = {path: text.encode() for path, text in result.files.items()}
+        _write(scratch, {**texts, **result.binary, **encrypted.files(result)})
         found = list(in_child("validate", {"source": source(scratch), "all_hosts": True}, Validated).problems)
         # Without a host's address nothing that names it can be said, and no variable is to blame for that.
         refused = {} if result.missing else _refused(result, found)
@@ -251,9 +256,9 @@ def _refused(result: "Result", found: list[errors.Problem]) -> "Mapping[Input, s
     """Which inputs validation refuses, with its words."""
     refused: dict[Input, str] = {}
     files = {
-        f"config/{entry.input.name}": entry.input
+        entry.target: entry.input
         for entry in result.entries
-        if entry.input.kind == "file" and entry.target
+        if entry.input.kind == "file" and entry.target.startswith("config/")
     }
     for problem in found:
         if problem.severity == "error":
@@ -287,6 +292,10 @@ def _compare(result: "Result", target: Path, keys: "Keys", rules: bool) -> _Comp
             continue
         if there != text.encode():
             found.differing.extend(_lines(path, there.decode(errors="replace"), text))
+    for path, content in result.binary.items():
+        file = target / path
+        if not file.is_file() or file.read_bytes() != content:
+            found.differing.append(f"{path}: {'has another content' if file.is_file() else 'is not there'}")
     for path, value in {**result.secrets, **{path: {"data": whole} for path, whole in result.sealed.items()}}.items():
         _compare_secrets(path, value, target, keys, found)
     return found
@@ -349,7 +358,9 @@ def _tell(out: Path, result: "Result", left: list[errors.Problem], everything: b
     output.line(report.text(result, everything))
     output.line()
     _tell_problems(result, left)
-    output.line(f"{len(result.files) + len(result.secrets) + len(result.sealed)} files in {out}", "ok")
+    output.line(
+        f"{len(result.files) + len(result.binary) + len(result.secrets) + len(result.sealed)} files in {out}", "ok"
+    )
     if result.secrets or result.sealed:
         output.line("secrets are encrypted; what no service here uses yet is in .kolla-ansible/")
     output.line(f"next: cd {shlex.quote(str(out))}; reconciler validate; reconciler plan --base nothing")
@@ -361,7 +372,7 @@ def _tell_problems(result: "Result", left: list[errors.Problem]) -> None:
     if not failed:
         output.line(f"the site validates ({count(len(left), 'warning')})", "ok")
         return
-    if any(what.partition(":")[0].endswith(".addresses.network") for what in result.missing):
+    if any(what.network == "network" for what in result.missing):
         output.line(f"validation finds {count(len(failed), 'error')}; first give the missing addresses", "fail")
         return
     output.line(problems.text(left, 0))

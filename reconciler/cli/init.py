@@ -98,16 +98,16 @@ def init(
 
     target = directory.resolve()
     _require_empty(target)
-    site = _ask("Name of the site", name, as_name(target.name), yes, scaffold.parse_name)
+    site = ask("Name of the site", name, as_name(target.name), yes, scaffold.parse_name)
     machines = _machines(hosts, yes)
-    vip = _ask(
+    vip = ask(
         "A free address, for the services",
         vip,
         scaffold.suggested_vip(machines),
         yes,
         lambda text: scaffold.parse_vip(text, machines),
     )
-    interface = _ask("Interface of the management network", interface, "eth0", yes, scaffold.parse_interface)
+    interface = ask("Interface of the management network", interface, "eth0", yes, scaffold.parse_interface)
     recipients = _host_recipients(host_keys, machines)
     key = None if no_age_key else _key(age_key_file or _config_home() / "reconciler" / f"{site}.agekey", target)
     if key is None and not recipients:
@@ -141,7 +141,7 @@ def init(
 # --- what is asked ---------------------------------------------------------------------------------------------------
 
 
-def _ask(question: str, given: str | None, default: str, yes: bool, check: Callable[[str], T]) -> T:
+def ask(question: str, given: str | None, default: str, yes: bool, check: Callable[[str], T]) -> T:
     """An answer, through `check`: what an option gave, else the default or what somebody types, asked again until it fits."""
     if given is not None or yes:
         return check(default if given is None else given)
@@ -180,12 +180,12 @@ def _machines(given: Sequence[str], yes: bool) -> "tuple[NewHost, ...]":
     for text in given:
         found.append(parse_host(text, found))
     if not found:
-        name = _ask("First host's name", None, "ctl1", yes, parse_name)
-        address = _ask(f"Address of {name} in the management network", None, "10.0.0.11", yes, parse_address)
+        name = ask("First host's name", None, "ctl1", yes, parse_name)
+        address = ask(f"Address of {name} in the management network", None, "10.0.0.11", yes, parse_address)
         found.append(parse_host(f"{name}={address}", found))
         question = "Another host, as NAME=ADDRESS or NAME=ADDRESS,GROUP,GROUP (empty: no more)"
         while not yes and (
-            more := _ask(question, None, "", yes, lambda text: parse_host(text, found) if text.strip() else None)
+            more := ask(question, None, "", yes, lambda text: parse_host(text, found) if text.strip() else None)
         ):
             found.append(more)
     return tuple(found)

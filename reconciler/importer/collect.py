@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +11,15 @@ from reconciler import errors
 from reconciler.document.yaml import Place
 from reconciler.importer import inventory
 from reconciler.importer.ansible import MAX_BYTES, variables, wrong
+from reconciler.importer.certificates import AUTHORITY, FOLDER, VARIABLES
 from reconciler.importer.types import File, Source, Tree
-from reconciler.importer.vault import Vault
+from reconciler.importer.vault import HEADER, Vault
 from reconciler.reasons import Reason
 
 _YAML: Final = (".yml", ".yaml", ".json", "")
 _NOT_INVENTORY: Final = (".cfg", ".ini", ".retry", ".orig", ".bak", ".md", ".txt", ".py", "~", ".swp")
 _MAX_FILES: Final = 20_000
+_USUAL: Final = "/etc/kolla"  # kolla-ansible's own default for its configuration
 
 
 def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault: Vault) -> Source:
@@ -41,17 +44,30 @@ def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault:
     passwords = [path for path in (etc / "passwords.yml",) if path.is_file()]
     said = tuple(variables(_read(path), _shown(path), vault) for path in named)
     config = _config(etc, said)
+    certs, named_certs = _certificates(etc, config, said)
     written = sorted(path.parent for path in etc.glob("*/config.json"))
-    known = {path.resolve() for path in (*named, *passwords, *seen, *written)} | {config.resolve()}
+    known = {path.resolve() for path in (*named, *passwords, *seen, *written, config, certs)}
+    known |= {path.resolve() for path in named_certs.values() if path}
+    chosen = [path for name, path in named_certs.items() if path and name in VARIABLES]
+    keys = dict.fromkeys((*_walk(certs, links=True), *chosen))
     return Source(
         globals=said,
         passwords=tuple(variables(_read(path), _shown(path), vault) for path in passwords),
         tree=tree,
         groups=groups,
         hosts=hosts,
-        config={path.relative_to(config).as_posix(): _read(path) for path in _walk(config)},
+        config={
+            path.relative_to(config).as_posix(): _read(path)
+            for path in _walk(config)
+            if not _within(_place(path), {certs.resolve()})
+        },
         config_folder=_shown(config),
-        others=tuple(_shown(path) for path in _walk(etc) if not _within(path.resolve(), known)),
+        certificates={_shown(path): _certificate(path, certs, path in chosen, vault) for path in keys},
+        certificates_folder=_shown(certs),
+        named={name: _shown(path) if path else "" for name, path in named_certs.items()},
+        others=tuple(
+            _shown(path) for path in _walk(etc) if not (_within(path.resolve(), known) or _within(_place(path), known))
+        ),
         written=tuple(map(_shown, written)),
         facts=_facts(facts, tree) if facts else {},
     )
@@ -63,6 +79,44 @@ def _config(etc: Path, said: tuple[File, ...]) -> Path:
     if named and isinstance(named[-1], str) and Path(named[-1]).is_absolute() and Path(named[-1]).is_dir():
         return Path(named[-1])
     return etc / "config"
+
+
+def _certificates(etc: Path, config: Path, said: tuple[File, ...]) -> tuple[Path, dict[str, Path | None]]:
+    """The folder of certificates, and variable → the file that it names, None when that is not here."""
+    values = {one.name: one.value for file in said for one in file.variables if isinstance(one.value, str)}
+    folder = etc / "certificates"
+
+    def path(text: str) -> Path | None:
+        for name, here in (("kolla_certificates_dir", folder), ("node_config", etc), ("node_custom_config", config)):
+            text = re.sub(rf"\{{\{{\s*{name}\s*\}}\}}", lambda _, here=here: _shown(here), text)  # type: ignore[misc]
+        named = Path(text)
+        # The configuration may be a copy of the deployment host's.
+        copied = etc / named.relative_to(_USUAL) if named.is_relative_to(_USUAL) else named
+        return next((one for one in (named, copied) if "{{" not in text and one.exists()), None)
+
+    own = path(values[FOLDER]) if values.get(FOLDER) else None
+    found: dict[str, Path | None] = {}
+    if own and own.is_dir() and not etc.resolve().is_relative_to(own.resolve()):
+        found[FOLDER], folder = own, own
+    listed = {_place(file): file for file in _walk(folder, links=True)}
+    for name in VARIABLES:
+        if values.get(name):
+            file = path(values[name])
+            found[name] = listed.get(_place(file), file) if file and file.is_file() else None
+    return folder, found
+
+
+def _place(file: Path) -> Path:
+    """Where a file is, by whatever way its folder was named. A link is a file of its own."""
+    return file.parent.resolve() / file.name
+
+
+def _certificate(path: Path, folder: Path, chosen: bool, vault: Vault) -> bytes | None:
+    """A file's content, opened as Ansible opens what it copies; None for what is not looked into. `chosen`: a variable names it."""
+    if (path.is_relative_to(folder / AUTHORITY) and not chosen) or not path.is_file():
+        return None
+    content = _read(path)
+    return vault.open(content, Place(_shown(path))).reveal().encode() if content.startswith(HEADER) else content
 
 
 def _within(path: Path, known: set[Path]) -> bool:
@@ -83,14 +137,21 @@ def _read(path: Path) -> bytes:
         raise wrong(Place(_shown(path)), f"cannot be read: {error.strerror}") from None
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder in the order of their names; no repository's own, none that are hidden."""
+def _walk(folder: Path, links: bool = False) -> Iterator[Path]:
+    """The files below a folder in the order of their names; no repository's own, none that are hidden. `links`: what is behind
+    links to folders, too, and links to nothing."""
     count = 0
-    for where, folders, files in os.walk(folder):
+    seen: set[Path] = set()
+    for where, folders, files in os.walk(folder, followlinks=links):
+        real = Path(where).resolve()
+        if real in seen:  # a circle of links
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(where, name)
-            if name.startswith(".") or not path.is_file():
+            if name.startswith(".") or not (path.is_file() or (links and path.is_symlink())):
                 continue
             count += 1
             if count > _MAX_FILES:

@@ -2,31 +2,34 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from reconciler.catalogue import Catalogue
 from reconciler.document.yaml import Place
-from reconciler.importer import folder, machines
+from reconciler.importer import certificates, folder, machines
 from reconciler.importer.decide import Decision, Judge, secret_texts
 from reconciler.importer.machines import INTERFACES, NAME, Node
-from reconciler.importer.types import Assigned, Entry, Fate, File, Input, Result, Source
+from reconciler.importer.types import Assigned, Entry, Fate, File, Input, Missing, Result, Source
 from reconciler.importer.writing import Text, assignment, scalar
 from reconciler.site.inventory import Known
 
 ASIDE: Final = ".kolla-ansible/passwords.yml"  # hidden: no service reads it
 PASSWORDS: Final = "passwords.yml"
+_BEFORE: Final = datetime.min.replace(tzinfo=UTC)  # nothing has ended
 _DEPLOYMENT: Final = "deployment"  # kolla's group for the host that Ansible runs on
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator says beside the source: the site's name, host → address, for whom to encrypt; and what validation
-    refused of an earlier try, with its words."""
+    """What the operator says beside the source: the site's name, (host, network) → address, for whom to encrypt; the time, by which
+    certificates have ended; and what validation refused of an earlier try, with its words."""
 
     name: str
     recipients: tuple[str, ...]
-    addresses: Mapping[str, str] = field(default_factory=dict)
+    addresses: Mapping[tuple[str, str], str] = field(default_factory=dict)
     refused: Mapping[Input, str] = field(default_factory=dict)
+    now: datetime = _BEFORE
 
 
 def inputs(source: Source) -> Iterator[Input]:
@@ -47,7 +50,7 @@ def inputs(source: Source) -> Iterator[Input]:
         yield Input("file", path, Place(f"{source.config_folder}/{path}"))
     for path in source.written:
         yield Input("folder", path, Place(f"{path}/config.json"))
-    for path in source.others:
+    for path in (*source.certificates, *source.others):
         yield Input("file", path, Place(path))
 
 
@@ -71,6 +74,7 @@ class _Conversion:
         self._judge = Judge(catalogue)
         self._entries: list[Entry] = []
         self._files: dict[str, str] = {}
+        self._binary: dict[str, bytes] = {}
         self._lines: dict[str, Mapping[int, Input]] = {}
         self._secrets: dict[str, dict[str, Any]] = {}
         self._sealed: dict[str, Any] = {}
@@ -94,13 +98,16 @@ class _Conversion:
             inline = source.tree.hosts[name].variables if name in source.tree.hosts else []
             self._variables(f"host:{name}", f"hosts/{name}.yml", source.hosts.get(name, ()), inline)
         self._inventory()
-        self._config()
+        groups = tuple(dict.fromkeys((*source.tree.groups, *self._catalogue.groups())))
+        known = Known(tuple(self._hosts), groups)
+        self._config(known)
+        self._certificates(known)
         self._others()
         self._files["reconciler.yml"] = _POLICY.format(name=scalar(self._options.name))
         self._files[".sops.yaml"] = _RULES.format(recipients=",\n      ".join(self._options.recipients))
-        missing = tuple(what for node in self._nodes.values() for what in node.missing)
+        missing: tuple[Missing, ...] = tuple(what for node in self._nodes.values() for what in node.missing)
         secrets = {path: content for path, content in self._secrets.items() if content}
-        return Result(tuple(self._entries), self._files, secrets, self._sealed, self._lines, missing)
+        return Result(tuple(self._entries), self._files, secrets, self._sealed, self._lines, missing, self._binary)
 
     # --- variables ---------------------------------------------------------------------------------------------------
 
@@ -143,6 +150,7 @@ class _Conversion:
             decision = Decision(Fate.UNSUPPORTED, "cannot be written as strict YAML (control characters, or too large)")
         elif decision.fate is Fate.RENAMED:
             target = "config/" if said.name == "node_custom_config" else "inventory.yml"
+            target = certificates.TARGETS.get(said.name, target)
         text.leave(said, decision, target)
         self._note(source, decision, target)
 
@@ -166,6 +174,8 @@ class _Conversion:
             return self._interface(scope, said, network, decision)
         if said.name == "node_custom_config":
             return self._custom_config(said)
+        if said.name in certificates.TARGETS:
+            return certificates.decide(self._source, said, scope)
         if said.name == "ansible_host" and scope.startswith("host:"):
             return self._ansible_host(self._nodes[scope[5:]])
         return decision
@@ -293,12 +303,14 @@ class _Conversion:
                 self._note(source, Decision(Fate.TAKEN), "inventory.yml")
         self._files["inventory.yml"] = machines.inventory_text(list(self._nodes.values()), groups)
 
-    def _config(self) -> None:
-        groups = tuple(dict.fromkeys((*self._source.tree.groups, *self._catalogue.groups())))
-        known = Known(tuple(self._hosts), groups)
+    def _config(self, known: Known) -> None:
         for path, content in self._source.config.items():
             source = Input("file", path, Place(f"{self._source.config_folder}/{path}"))
             names = self._secrets.setdefault(PASSWORDS, {})
+            if path.startswith("certificates/"):
+                why = f"kolla-ansible reads certificates of {self._source.certificates_folder}, and here they would be read: it stays where it is"
+                self._note(source, Decision(Fate.DIFFERENT, why), "")
+                continue
             taken = folder.take(path, content, known, self._catalogue, names)
             refused = self._options.refused.get(source, "") or taken.refused
             if refused:
@@ -309,6 +321,10 @@ class _Conversion:
                 self._sealed[target] = taken.whole
                 self._note(source, Decision(Fate.TAKEN, "encrypted as a whole"), target)
                 continue
+            if taken.binary is not None:
+                self._binary[target] = taken.binary
+                self._note(source, Decision(Fate.TAKEN), target)
+                continue
             names.update(taken.secrets)
             self._files[target] = taken.text
             why = (
@@ -318,15 +334,29 @@ class _Conversion:
             )
             self._note(source, Decision(Fate.RENAMED if taken.secrets else Fate.TAKEN, why), target)
 
+    def _certificates(self, known: Known) -> None:
+        names = self._secrets.setdefault(PASSWORDS, {})
+        for one in certificates.take(self._source, known, self._catalogue, self._options.now, names):
+            if refused := self._options.refused.get(one.entry.input):
+                self._note(one.entry.input, Decision(Fate.UNSUPPORTED, f"{refused}; it stays where it is"), "")
+                continue
+            self._entries.append(one.entry)
+            self._files |= one.files
+            self._sealed |= one.sealed
+            names |= one.passwords
+
     def _others(self) -> None:
         for path in self._source.written:
             why = "what kolla-ansible wrote for a container, made of the rest"
             self._note(Input("folder", path, Place(f"{path}/config.json")), Decision(Fate.DEFAULT, why), "")
         for path in self._source.others:
             name = path.rpartition("/")[2]
-            if "certificates/" in path:
-                why = "certificates are secrets or files of config/: `haproxy_external_certificate` of passwords.yml for the external one"
-            elif name == "kolla-build.conf":
+            if "/octavia-certificates/" in path:
+                why = "`kolla-ansible octavia-certificates` works there; what it made for services is read in config/octavia/"
+                source = Input("file", path, Place(path))
+                self._note(source, Decision(Fate.DIFFERENT, f"{why}. It stays where it is"), "")
+                continue
+            if name == "kolla-build.conf":
                 why = (
                     "images are named by docker_registry, docker_namespace and openstack_tag, not by how they are built"
                 )

@@ -12,6 +12,7 @@ from reconciler.secret import Secret
 from reconciler.site import overrides
 from reconciler.site.inventory import Known
 from reconciler.site.variables import KOLLA_SERVICES
+from reconciler.text import decoded
 
 _SETTING: Final = re.compile(
     r"^(?P<before>[ \t]*(?P<name>[\w.-]+)[ \t]*[=:][ \t]*)(?P<value>\S.*?)(?P<after>[ \t\r]*)$", re.M
@@ -22,9 +23,11 @@ _COMMENT: Final = re.compile(r"^[ \t]*[#;].*$", re.M)
 
 @dataclass(slots=True)
 class Taken:
-    """An override: its text, or a Secret when all of it is one, or why it is not taken. `secrets` were literal values in it."""
+    """An override: its text, its bytes when it is none, a Secret when all of it is one, or why it is not taken. `secrets` were literal
+    values in it."""
 
     text: str = ""
+    binary: bytes | None = field(default=None, repr=False)
     whole: Secret | None = None
     refused: str = ""
     secrets: dict[str, Secret] = field(default_factory=dict, repr=False)
@@ -32,18 +35,27 @@ class Taken:
 
 def take(path: str, content: bytes, known: Known, catalogue: Catalogue, names: Mapping[str, object]) -> Taken:
     """What becomes of a file below config/. `names` are those of secrets that are taken already."""
+    service = path.partition("/")[0].removesuffix(".conf").partition("-")[0].partition("_")[0]
+    if refused := refusal(path, content, known, catalogue, service):
+        return Taken(refused=refused)
+    key = path.endswith((".keyring", ".key"))
+    if decoded(content) is None:
+        why = "may be a key, and is no text: bring it as PEM, encrypted with sops as a whole"
+        return Taken(refused=why) if key else Taken(binary=content)
+    text = content.decode("utf-8-sig")
+    if key or _WHOLE.search(text):
+        return Taken(whole=Secret(text))
+    return _without_literals(path, text, names)
+
+
+def refusal(path: str, content: bytes, known: Known, catalogue: Catalogue, service: str) -> str:
+    """Why a file below config/ cannot be taken; empty when it can. `service` is whose it is by its name."""
     problems: list[Problem] = []
     overrides.check({path: content}, known, catalogue, problems)
     failed = [problem for problem in problems if problem.severity == "error"]
-    if failed:
-        service = path.partition("/")[0].removesuffix(".conf").partition("-")[0].partition("_")[0]
-        if service in KOLLA_SERVICES - catalogue.services.keys():
-            return Taken(refused=f"{service} is not in the catalogue yet: kolla-ansible goes on reading it")
-        return Taken(refused=failed[0].text)
-    text = content.decode("utf-8-sig")
-    if path.endswith((".keyring", ".key")) or _WHOLE.search(text):
-        return Taken(whole=Secret(text))
-    return _without_literals(path, text, names)
+    if failed and service in KOLLA_SERVICES - catalogue.services.keys():
+        return f"{service} is not in the catalogue yet: kolla-ansible goes on reading it"
+    return failed[0].text if failed else ""
 
 
 def _without_literals(path: str, text: str, names: Mapping[str, object]) -> Taken:

@@ -39,7 +39,6 @@ ROWS: Final[tuple[Row, ...]] = (
     ("keystone_token_provider", _is("fernet"), Fate.DEFAULT, "tokens are fernet tokens"),
     ("kolla_install_type", _is("source"), Fate.DEFAULT, "Kolla's images are built from source"),
     ("kolla_install_type", _any, Fate.DIFFERENT, "Kolla's images are built from source since Zed, here as there"),
-    ("kolla_*_fqdn_cert", _any, Fate.UNSUPPORTED, "certificates are secrets of passwords.yml, or files of config/ that sops encrypted as a whole"),
     ("openstack_logging_debug", _off, Fate.DEFAULT, "debug logging is off"),
     ("*enable_tls*", _off, Fate.DEFAULT, "this traffic is not encrypted"),
     ("*_enable_*", _off, Fate.DEFAULT, "it is not there, so it is off"),

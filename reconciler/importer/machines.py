@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reconciler.importer.types import Assigned, Source, Tree
+from reconciler.importer.types import Assigned, Missing, Source, Tree
 from reconciler.importer.writing import scalar
 from reconciler.site.networks import BARE_INTERFACES, FALLBACK, NETWORKS
 
@@ -25,7 +25,7 @@ class Node:
     addresses: dict[str, str] = field(default_factory=dict)
     interfaces: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
     assumed: str = ""  # the variable that the address was taken from, for want of facts
 
 
@@ -56,8 +56,8 @@ def _groups_of(tree: Tree, host: str) -> list[str]:
     return ["all", *sorted(own, key=lambda name: (depth[name], name))]
 
 
-def node(source: Source, host: str, given: Mapping[str, str]) -> Node:
-    """A host with what the source, its facts and `given` (host → address) say of it."""
+def node(source: Source, host: str, given: Mapping[tuple[str, str], str]) -> Node:
+    """A host with what `given` ((host, network) → address), its facts and the source say of it: the first that knows counts."""
     seen = effective(source, host)
     facts = source.facts.get(host, {})
     made = Node(host, facts=_facts(facts))
@@ -65,27 +65,30 @@ def node(source: Source, host: str, given: Mapping[str, str]) -> Node:
     names = {network: _interface(seen, network) for network in NETWORKS}
     for network in NETWORKS:
         below = FALLBACK.get(network, "")
+        if (host, network) in given:
+            made.addresses[network] = given[host, network]
+            continue
         if network == "kolla_external_vip" or (below and names[network] in (None, names[below])):
             continue
         found = _address(facts, names[network] or "", family)
         if found:
             made.addresses[network] = found
         elif not below:
-            _management(made, seen, given)
+            _management(made, seen, names[network] or "")
         else:
-            made.missing.append(f"hosts.{host}.addresses.{network}: the address on {names[network]}")
+            made.missing.append(Missing(host, network, names[network] or ""))
     return made
 
 
-def _management(made: Node, seen: Mapping[str, Assigned], given: Mapping[str, str]) -> None:
-    candidates = [("--address", given.get(made.name)), ("ansible_host", _value(seen, "ansible_host"))]
-    candidates += [("ansible_ssh_host", _value(seen, "ansible_ssh_host")), ("the inventory's name", made.name)]
+def _management(made: Node, seen: Mapping[str, Assigned], interface: str) -> None:
+    candidates = [(name, _value(seen, name)) for name in ("ansible_host", "ansible_ssh_host")]
+    candidates.append(("the inventory's name", made.name))
     for origin, text in candidates:
         if text and (address := _parsed(str(text))) and not ipaddress.ip_address(address).is_loopback:
             made.addresses["network"] = address
-            made.assumed = "" if origin == "--address" else origin
+            made.assumed = origin
             return
-    made.missing.append(f"hosts.{made.name}.addresses.network: its address in the management network")
+    made.missing.append(Missing(made.name, "network", interface))
 
 
 def _value(seen: Mapping[str, Assigned], name: str) -> Any:

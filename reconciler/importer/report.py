@@ -25,12 +25,13 @@ def text(result: Result, everything: bool = False) -> str:
     lines = [f"{len(result.entries)} inputs"]
     lines += [f"  {number:5}  {fate}: {MEANING[Fate(fate)]}" for fate, number in counts(result.entries).items()]
     for fate in reversed(Fate):
-        found = [entry for entry in result.entries if entry.fate is fate and (everything or fate not in _QUIET)]
+        told = everything or fate not in _QUIET
+        found = [entry for entry in result.entries if entry.fate is fate and (told or entry.look)]
         if found:
             lines += ["", f"{fate}:"]
             lines += [f"  {line}" for line in (map(one_line, found) if everything else _together(found))]
     if result.missing:
-        lines += ["", "missing (give --facts or --address, or write it into inventory.yml):"]
+        lines += ["", "missing (give --facts or --address HOST:NETWORK=ADDRESS, or write it into inventory.yml):"]
         lines += [f"  {what}" for what in result.missing]
     return "\n".join(lines)
 
@@ -72,10 +73,11 @@ def document(result: Result) -> dict[str, Any]:
                 "fate": str(entry.fate),
                 "target": entry.target,
                 "reason": entry.reason,
+                "look": entry.look,
             }
             for entry in result.entries
         ],
-        "missing": list(result.missing),
+        "missing": list(map(str, result.missing)),
     }
 
 
@@ -99,7 +101,7 @@ def page(result: Result, name: str) -> str:
         "</table>",
     ]
     if result.missing:
-        parts += ["<h2>missing</h2><ul>", *(f"<li>{_e(what)}</li>" for what in result.missing), "</ul>"]
+        parts += ["<h2>missing</h2><ul>", *(f"<li>{_e(str(what))}</li>" for what in result.missing), "</ul>"]
     for fate in reversed(Fate):
         found = [entry for entry in result.entries if entry.fate is fate]
         if found:

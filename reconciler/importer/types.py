@@ -44,12 +44,27 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of an input. `target` is where it is in the site, empty when nowhere."""
+    """What became of an input. `target` is where it is in the site, empty when nowhere. `look`: whatever became of it, somebody has
+    to look at it."""
 
     input: Input
     fate: Fate
     target: str = ""
     reason: str = ""
+    look: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The address of a host in a network, which nobody told. `interface` is where kolla-ansible looks for it, empty when that is not said."""
+
+    host: str
+    network: str
+    interface: str = ""
+
+    def __str__(self) -> str:
+        where = "its address in the management network" if self.network == "network" else "the address"
+        return f"hosts.{self.host}.addresses.{self.network}: {where}{f' on {self.interface}' if self.interface else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +141,11 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """All that was read. Names of files are as the operator named them; paths in `config` are below that folder."""
+    """All that was read. Names of files are as the operator named them; paths in `config` are below that folder.
+
+    `certificates` are files by name: None where only the name was looked at. `named` says which of them a variable names (one of
+    certificates.VARIABLES), empty where that is not here, and which folder.
+    """
 
     globals: tuple[File, ...]
     passwords: tuple[File, ...]
@@ -135,6 +154,9 @@ class Source:
     hosts: Mapping[str, tuple[File, ...]]
     config: Mapping[str, bytes] = field(repr=False)
     config_folder: str = "config"
+    certificates: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+    certificates_folder: str = "certificates"
+    named: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     written: tuple[str, ...] = ()  # folders that kolla-ansible wrote for containers
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -142,12 +164,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A site. `files` are texts by path, without a secret; `secrets` are mappings to encrypt value by value, `sealed` files to
-    encrypt as a whole. `lines` says which input made which line of a file. `missing` is what nobody said."""
+    """A site. `files` are texts by path, without a secret, `binary` those that are no text; `secrets` are mappings to encrypt value by
+    value, `sealed` files to encrypt as a whole. `lines` says which input made which line of a file. `missing` is what nobody said."""
 
     entries: tuple[Entry, ...]
     files: Mapping[str, str]
     secrets: Mapping[str, Mapping[str, Any]]
     sealed: Mapping[str, Secret]
     lines: Mapping[str, Mapping[int, Input]]
-    missing: tuple[str, ...]
+    missing: tuple[Missing, ...]
+    binary: Mapping[str, bytes] = field(default_factory=dict, repr=False)

@@ -33,7 +33,7 @@ def made(source: Source, options: Options = OPTIONS) -> Result:
     [
         ("kolla_container_engine: docker", Fate.DEFAULT, "only engine"),
         ("kolla_install_type: binary", Fate.DIFFERENT, "from source"),
-        ("kolla_external_fqdn_cert: /etc/kolla/x.pem", Fate.UNSUPPORTED, "certificates are"),
+        ("kolla_external_fqdn_cert: /etc/kolla/x.pem", Fate.UNSUPPORTED, "names no file on this machine"),
         ("ansible_become_pass: hidden", Fate.DIFFERENT, "how Ansible reaches"),
         ("kolla_container_engine: podman", Fate.UNSUPPORTED, "only engine"),
         ("keystone_token_provider: 'fernet'", Fate.DEFAULT, "fernet"),
@@ -120,7 +120,7 @@ def test_addresses_come_from_facts_else_from_what_is_said_else_are_missing(tmp_p
         "inventory/host_vars/ctl2.yml": "ansible_host: 10.0.0.12\n",
     }
     source = read(tmp_path, files, facts=True)
-    result = made(source, Options("hill", ("age1xyz",), {"ctl3": "10.0.0.13"}))
+    result = made(source, Options("hill", ("age1xyz",), {("ctl3", "network"): "10.0.0.13"}))
     hosts = yaml.load(result.files["inventory.yml"].encode(), "inventory.yml").data["hosts"]
     assert hosts["ctl1"]["addresses"] == {"network": "10.0.0.11", "bifrost_network": "10.2.0.11"}
     assert hosts["ctl1"]["facts"] == {"processor_vcpus": 8, "memtotal_mb": 32000, "distribution": "Debian"}
@@ -130,7 +130,7 @@ def test_addresses_come_from_facts_else_from_what_is_said_else_are_missing(tmp_p
     assert entry(result, "ansible_host", "host:ctl2").fate is Fate.RENAMED
     assert "localhost" not in hosts and entry(result, "localhost").fate is Fate.DIFFERENT
     assert hosts["cmp01"]["interfaces"] == {"bifrost_network": "bond1.20"}
-    assert [what.partition(":")[0] for what in result.missing] == [
+    assert [str(what).partition(":")[0] for what in result.missing] == [
         "hosts.ctl2.addresses.bifrost_network", "hosts.ctl3.addresses.bifrost_network",
         "hosts.cmp01.addresses.network", "hosts.cmp01.addresses.bifrost_network", "hosts.cmp02.addresses.network", "hosts.cmp02.addresses.bifrost_network",
     ]  # fmt: skip
