@@ -18,6 +18,7 @@ _SETTING: Final = re.compile(
     r"^(?P<before>[ \t]*(?P<name>[\w.-]+)[ \t]*[=:][ \t]*)(?P<value>\S.*?)(?P<after>[ \t\r]*)$", re.M
 )
 _WHOLE: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_KEYS: Final = (".keyring", ".key", ".keytab", ".jks", ".keystore", ".p12", ".pfx")
 _COMMENT: Final = re.compile(r"^[ \t]*[#;].*$", re.M)
 
 
@@ -38,9 +39,9 @@ def take(path: str, content: bytes, known: Known, catalogue: Catalogue, names: M
     service = path.partition("/")[0].removesuffix(".conf").partition("-")[0].partition("_")[0]
     if refused := refusal(path, content, known, catalogue, service):
         return Taken(refused=refused)
-    key = path.endswith((".keyring", ".key"))
+    key = path.lower().endswith(_KEYS)
     if decoded(content) is None:
-        why = "may be a key, and is no text: bring it as PEM, encrypted with sops as a whole"
+        why = "may be a key, and is no text: put it there yourself with `sops encrypt --input-type binary`"
         return Taken(refused=why) if key else Taken(binary=content)
     text = content.decode("utf-8-sig")
     if key or _WHOLE.search(text):

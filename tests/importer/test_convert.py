@@ -163,6 +163,7 @@ def test_overrides_are_read_here_or_stay_and_literal_secrets_move(tmp_path: Path
         "etc/config/zun/zun.conf": "[DEFAULT]\nx = 1\n",
         "etc/config/keystne.conf": "[DEFAULT]\nx = 1\n",
         "etc/config/binary.conf": b"\xff\xfe",
+        "etc/config/horizon/themes/acme/Store.JKS": b"\xfe\xed\0\xff",
         "etc/kolla-build.conf": "[DEFAULT]\n",
         "etc/certificates/haproxy.pem": "x",
         "etc/notes.txt": "x",
@@ -181,6 +182,8 @@ def test_overrides_are_read_here_or_stay_and_literal_secrets_move(tmp_path: Path
     assert "zun is not in the catalogue yet" in entry(result, "zun/zun.conf").reason
     assert "did you mean config/keystone.conf?" in entry(result, "keystne.conf").reason
     assert entry(result, "binary.conf").fate is Fate.UNSUPPORTED and "config/binary.conf" not in result.files
+    assert "`sops encrypt --input-type binary`" in entry(result, "horizon/themes/acme/Store.JKS").reason
+    assert not result.binary, "a keystore does not get into Git in the clear"
     fates = {one.input.name.rpartition("/")[2]: one.fate for one in result.entries if one.input.kind == "file"}
     assert fates["kolla-build.conf"] is fates["haproxy.pem"] is Fate.UNSUPPORTED and fates["notes.txt"] is Fate.UNKNOWN
 
