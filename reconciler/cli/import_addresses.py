@@ -48,7 +48,7 @@ def ask(missing: "tuple[Missing, ...]", given: Addresses) -> Addresses:
 
     hosts = len({one.host for one in missing})
     output.line(
-        f"of {count(hosts, 'host')} not every address is known: {len(missing)} in all (`reconciler facts` on a host tells its own, for --facts)",
+        f"addresses that nobody says: {len(missing)}, of {count(hosts, 'host')} (`reconciler facts` on a host tells its own, for --facts)",
         err=True,
     )
     if not click.confirm("Type them now?", default=True, err=True):

@@ -28,7 +28,7 @@ def text(result: Result, everything: bool = False) -> str:
         told = everything or fate not in _QUIET
         found = [entry for entry in result.entries if entry.fate is fate and (told or entry.look)]
         if found:
-            lines += ["", f"{fate}:"]
+            lines += ["", f"{fate}:" if told else f"{fate}, and to look at:"]
             lines += [f"  {line}" for line in (map(one_line, found) if everything else _together(found))]
     if result.missing:
         lines += ["", "missing (give --facts or --address HOST:NETWORK=ADDRESS, or write it into inventory.yml):"]

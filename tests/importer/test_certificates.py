@@ -150,6 +150,7 @@ def test_what_is_wrong_with_them_is_said_and_shown(tmp_path: Path) -> None:
         found = of(result, name)
         assert what in found.reason and found.look and found.target, (name, found)
         assert what in report.text(result), name
+    assert "\ntaken, and to look at:\n" in report.text(result)
     assert "config/certificates/neutron-key.pem" in result.sealed
     for name in ("keystone-cert.pem", "ctl1-cert.pem", "glance-key.pem"):
         assert not of(result, name).look, name
@@ -361,7 +362,7 @@ def test_at_a_terminal_addresses_are_asked_for(tmp_path: Path, key: tuple[Path, 
         tmp_path,
         words,
         (
-            ("of 2 hosts not every address is known", ""),
+            ("addresses that nobody says: 3, of 2 hosts", ""),
             ("Address of ctl1 in the management network, on bond0 (empty: not now): ", "ten"),
             ("'ten' is not an IP address", "10.0.0.11"),
             ("Address of ctl1 in the network 'bifrost_network', on bond1.20 (empty: not now): ", "10.2.0.12"),
