@@ -400,6 +400,8 @@ class Actual:
     stale: Mapping[str, str] = field(default_factory=dict)  # container → what kolla_set_configs --check said
     # Registration.id → fields as observed; None: does not exist. Absent: not observed in this pass.
     registrations: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    # Registration.id → the identifier that the registrar gave it, as last found. Absent: not known, or it does not exist.
+    identifiers: Mapping[str, str] = field(default_factory=dict)
     # HostSetting.id → its fields as they are. Absent: not observed.
     host_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     created: frozenset[str] = frozenset()  # Job.name whose `creates` is there

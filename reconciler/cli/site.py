@@ -1,6 +1,7 @@
 """`validate`, `explain`, `render`: questions about a site repository. No node and, but for render, no key needed."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -164,7 +165,7 @@ def render(
 
     What would be below the host's configuration directory, the same bytes on every machine.
     """
-    from reconciler.render import bind_tree, render_tree
+    from reconciler.render import bind_tree, render_tree, tokens
     from reconciler.secrets import sops
     from reconciler.source import prepare
     from reconciler.system import files
@@ -173,7 +174,10 @@ def render(
         raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason=Reason.OutputNotEmpty)
     answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
     keys = sops.Keys(age_key_file, ssh_key_file) if secrets == "sops" else None
-    values = prepare.unlock(answer.locked, answer.desired, keys) if keys else None
+    values: Mapping[str, Any] | None = prepare.unlock(answer.locked, answer.desired, keys) if keys else None
+    if values is not None:  # identifiers, which only the cloud knows, stand by their names
+        held = {name for file in answer.desired.files for name in tokens.identifiers(file.content)}
+        values = {**values, **tokens.identified({name: f"id:{name}" for name in held})}
     contents = render_tree(answer.desired) if values is None else bind_tree(answer.desired, values)
     # What is written may hold secrets: nobody else gets to see it on the way either.
     out.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -59,11 +59,12 @@ class Executor:
         self._tidy(target, memory)
         if wanted.empty:
             return None
+        bound = target.bound(actual.identifiers)
         root = target.desired.config_root
         if any(action.verb in FILE_VERBS for action in wanted.actions):
             _require_safe_root(root)
         ours = manifest.known(self._state.written(root), root, actual, memory)
-        ours = manifest.before_writing(ours, wanted, target.contents, actual)
+        ours = manifest.before_writing(ours, wanted, bound.contents, actual)
         self._state.note_written(root, ours)
         self._engine.site = f"{target.desired.site}/{target.desired.host}"
         good = memory.last_good
@@ -72,15 +73,15 @@ class Executor:
             touches = {name for action in changes for name in (action.target, action.container) if name}
             self._state.begin(target.desired.revision, touches)
         flight = Flight(target, wanted, replace(about, plan=wanted))
-        made = plan.taken_as_made(target.desired, wanted, actual, target.files_digest)
+        made = plan.taken_as_made(target.desired, wanted, actual, bound.files_digest)
         basis = replace(_apply_basis(target, actual, memory), written=ours, as_made=made)
-        self._flights.begin(flight, self._carrying_out(flight, basis, memory, admission), apart=apart)
+        self._flights.begin(flight, self._carrying_out(flight, bound, basis, memory, admission), apart=apart)
         return flight
 
     def _carrying_out(
-        self, flight: Flight, basis: apply.Basis, memory: Memory, admission: Admission
+        self, flight: Flight, bound: Target, basis: apply.Basis, memory: Memory, admission: Admission
     ) -> Callable[[Flight], Landed]:
-        """What carries out a flight, in whatever thread."""
+        """What carries out a flight, in whatever thread. `bound` is its target with the identifiers that its plan was made with."""
         target, wanted, parallel = flight.target, flight.plan, self._settings.engine.parallel
         slots = apply.Slots(min(parallel, self._flights.slots or parallel))
         engine, registry = self._engine.admitting(admission.require), self._observer.registry(target)
@@ -95,8 +96,8 @@ class Executor:
             wanted,
             target.desired,
             basis,
-            contents=target.contents,
-            files_digest=target.files_digest,
+            contents=bound.contents,
+            files_digest=bound.files_digest,
             part_digest=target.part_digest,
             engine=engine,
             registrations=registry,

@@ -1,7 +1,7 @@
 """What is there: the engine, the disk, registrars and checks, looked at as closely as is due."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -11,7 +11,7 @@ from reconciler import report
 from reconciler.apply import blame
 from reconciler.engine import Engine
 from reconciler.host.machine import Machine
-from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, State, Verb, is_asked
+from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, Registrar, State, Verb, is_asked
 from reconciler.node import health_gate, host, probe
 from reconciler.node.aims import Aims
 from reconciler.node.findings import Findings
@@ -43,6 +43,11 @@ class Observer:
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
         self._deep_origin = ("", "", "")  # of the desired state that was looked at in depth
+        self._identified: tuple[tuple[Registrar, ...], dict[str, str]] = (
+            (),
+            {},
+        )  # by whom, and Registration.id → identifier
+        self._lacking = False  # files wait for identifiers that were not there
         self._failing: frozenset[str] = frozenset()  # checks that failed the last time
         self._found: Findings | None = None  # what the last deep pass found, as long as it counts
         self._acted = False  # the last cycle did something: the next looks closely
@@ -75,12 +80,31 @@ class Observer:
                 actual = found.inside(actual)
             mine = [r for r in target.desired.registrations if r.owner == target.desired.host]
             observed, unknown = self.registry(target).observe(mine, actual)
-            actual = replace(actual, registrations=observed, unknown={**actual.unknown, **unknown})
+            identifiers, unidentified = self._identify(target, actual)
+            unknown = {**actual.unknown, **unknown, **unidentified}
+            actual = replace(actual, registrations=observed, identifiers=identifiers, unknown=unknown)
             self._looked, self._deep_origin = time.monotonic(), target.desired.origin
             self._looked_inside = self._looked if inside else self._looked_inside
             self._found = Findings.of(target.desired.origin, actual)
             return actual
+        actual = replace(actual, identifiers=self._known(target))
         return found.added_to(actual) if found else actual
+
+    def _identify(self, target: Target, actual: Actual) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """The identifiers that files of `target` hold, and which registrars could not be asked. What one said before still counts
+        while it cannot be asked."""
+        wanted = {name for names in target.identifiers.values() for name in names}
+        asked = [registration for registration in target.desired.registrations if registration.id in wanted]
+        answers, unknown = self.registry(target).identify(asked, actual)
+        known = {**self._known(target), **answers}
+        self._lacking = any(value is None for value in answers.values())
+        self._identified = (target.desired.registrars, {name: value for name, value in known.items() if value})
+        return self._known(target), unknown
+
+    def _known(self, target: Target) -> Mapping[str, str]:
+        """The identifiers as last found; those of other registrars mean nothing."""
+        registrars, known = self._identified
+        return known if registrars == target.desired.registrars else {}
 
     def memory(self, target: Target) -> Memory:
         """What is remembered, without the quarantine of what may be tried once more."""
@@ -114,7 +138,7 @@ class Observer:
         unseen = self._found is not None and bool(self._found.unseen)
         again = daemon.interval if unseen else daemon.deep_interval
         inside = new or self._acted or not self._looked_inside or now - self._looked_inside >= again
-        blind = self._found is not None and bool(self._found.unknown)
+        blind = self._lacking or (self._found is not None and bool(self._found.unknown))
         patience = daemon.interval if blind else min(daemon.look_interval, daemon.deep_interval)
         return inside or now - self._looked >= patience, inside
 
@@ -126,7 +150,7 @@ class Observer:
 
     def forget(self) -> None:
         """Begin anew: the state is another one."""
-        self._found = None
+        self._found, self._identified = None, ((), {})
 
     def not_working(
         self, target: Target, actual: Actual, planned: Plan, in_flight: Iterable[str]

@@ -28,7 +28,7 @@ class Planner:
     def plan(self, aim: Aim, actual: Actual, memory: Memory, in_flight: Mapping[str, str] | None = None) -> Plan:
         """What this node would do now, and what it holds back and why. `in_flight`: see `plan.Basis`, as it was before `actual` was
         looked at."""
-        target, holds = aim.target, aim.holds
+        target, holds = aim.target.bound(actual.identifiers), aim.holds
         if in_flight and self._flights.full:
             holds = (*holds, Hold(Reason.InFlight, "waits until something of what is in flight has ended"))
         kept = kept_files(self._state, target).kept()
@@ -47,6 +47,7 @@ class Planner:
             holds=holds,
             between=aim.between,
             in_flight=in_flight or {},
+            identifiers=target.identifiers,
         )
         found = plan.diff(target.desired, actual, memory, basis)
         return replace(found, held=(*found.held, *aim.waiting), program=aim.change)

@@ -15,6 +15,7 @@ def remember(state: StateDirectory, target: Target, done: Plan, actual: Actual, 
 
     And of containers that somebody else started, and that need nothing: with which files they run.
     """
+    target = target.bound(actual.identifiers)
     root = target.desired.config_root
     known = memory.last_good == target.desired
     if not known or state.begun or state.written(root) is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from reconciler import secret
 from reconciler.model import Desired, File
 from reconciler.node import policy
-from reconciler.render import bind_tree, digest
+from reconciler.render import bind_tree, digest, tokens
 from reconciler.report import Graph, graph
 from reconciler.settings import Policy as SettingsPolicy
 from reconciler.settings import Settings
@@ -20,14 +20,27 @@ class Target:
     """Desired state made concrete: with the bytes of its files, and the digests planning compares."""
 
     prepared: Prepared
-    contents: Mapping[str, bytes] = field(repr=False)
-    files_digest: Mapping[str, str]  # container → digest of the contents of its files
+    contents: Mapping[str, bytes] = field(repr=False)  # of the files that can be written
+    files_digest: Mapping[str, str]  # container → digest of the contents of its files, where all of them can be written
     part_digest: Mapping[str, str]  # container → digest of its whole part, as desired state has it
     graph: Graph  # what rests on what
+    identifiers: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # path → registrations whose identifiers it holds
 
     @property
     def desired(self) -> Desired:
         return self.prepared.desired
+
+    def bound(self, known: Mapping[str, str]) -> "Target":
+        """With the files that hold identifiers, as far as these are known (Registration.id → identifier). Raises as `make_target`."""
+        held = {file.path: self.identifiers.get(file.path, ()) for file in self.desired.files}
+        ready = [file for file in self.desired.files if held[file.path] and known.keys() >= {*held[file.path]}]
+        if not ready:
+            return self
+        values = {**self.prepared.secrets, **tokens.identified(known)}
+        contents = {**self.contents, **bind_tree(replace(self.desired, files=tuple(ready)), values)}
+        return replace(self, contents=contents, files_digest=_digests(self.desired, contents))
 
 
 def make_target(prepared: Prepared) -> Target:
@@ -37,17 +50,30 @@ def make_target(prepared: Prepared) -> Target:
     """
     secret.keep(prepared.secrets.values())
     desired = prepared.desired
-    contents = bind_tree(desired, prepared.secrets)
-    owners: dict[str, list[File]] = {}
-    for file in desired.files:
-        owners.setdefault(file.container, []).append(file)
+    held = {file.path: sorted(tokens.identifiers(file.content)) for file in desired.files}
+    identifiers = {path: tuple(names) for path, names in held.items() if names}
+    some = tokens.identified({name: "0" for names in identifiers.values() for name in names})
+    contents = bind_tree(desired, {**prepared.secrets, **some})  # so that secrets without a value are told at once
+    contents = {path: content for path, content in contents.items() if path not in identifiers}
     return Target(
         prepared,
         contents,
-        files_digest={name: _files_digest(files, contents) for name, files in owners.items()},
+        files_digest=_digests(desired, contents),
         part_digest={c.name: digest.part_digest(desired, c.name) for c in desired.containers},
         graph=graph(desired),
+        identifiers=identifiers,
     )
+
+
+def _digests(desired: Desired, contents: Mapping[str, bytes]) -> dict[str, str]:
+    owners: dict[str, list[File]] = {}
+    for file in desired.files:
+        owners.setdefault(file.container, []).append(file)
+    return {
+        name: _files_digest(files, contents)
+        for name, files in owners.items()
+        if all(file.path in contents for file in files)
+    }
 
 
 def _files_digest(files: Iterable[File], contents: Mapping[str, bytes]) -> str:

@@ -48,6 +48,9 @@ def plan_container(draft: Draft, container: Container) -> None:
     if name in draft.failed:
         _keep_what_worked(draft, container, running, spare)
         return
+    if why := draft.unidentified(name):
+        draft.held.append(Held(name, Reason.Unknown, why))
+        return
     if running is not None and not running.owned and not _adopt(draft, container, running):
         return
     if running is not None and running.owned and name in draft.actual.units:

@@ -26,6 +26,7 @@ from reconciler.model import (
     Verb,
     shared_with,
 )
+from reconciler.phrases import few
 from reconciler.plan import as_made
 from reconciler.plan.differences import differences
 from reconciler.plan.in_flight import base, grounded
@@ -67,6 +68,8 @@ class Basis:
     registration) to what that is at: it is left to whoever is at it.
     `between` is the commit that was carried out last as the present program renders it, where both the commit and the program are
     others now: it tells whose a change is.
+    `identifiers` maps the path of a file to the registrations whose identifiers it holds; it has no `contents` while one of them is
+    not known.
     """
 
     contents: Mapping[str, bytes] = field(repr=False)
@@ -80,6 +83,7 @@ class Basis:
     touched: frozenset[str] = frozenset()
     in_flight: Mapping[str, str] = field(default_factory=dict)
     between: Desired | None = None
+    identifiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def all_waits(self) -> Hold | None:
@@ -168,7 +172,7 @@ class Draft:
         if not isinstance(part, Registration | HostSetting) and self._was_never_asked(part):
             return False
         if isinstance(part, File):
-            return self._rotated.isdisjoint(part.secrets)
+            return self._rotated.isdisjoint(part.secrets) and not self.renamed(part)
         if isinstance(part, Registration):
             return not (self._rotated and "<<" in str(part.fields) and self._names_rotated(str(part.fields)))
         return True
@@ -233,6 +237,25 @@ class Draft:
         if state is None or state.kind != "file" or state.content is None:
             return False
         return hashlib.sha256(state.content).hexdigest() in self.basis.written.get(path, ())
+
+    def renamed(self, file: File) -> tuple[str, ...]:
+        """The registrations of which one must have another identifier than when the file was written: what is on the disk is what this
+        program wrote, and what it would write now differs though the same is asked for."""
+        held = self.basis.identifiers.get(file.path, ())
+        state, wanted = self.actual.files.get(file.path), self.basis.contents.get(file.path)
+        same = self._carried.get(name_of(file)) == words_of(file) and self._rotated.isdisjoint(file.secrets)
+        differs = wanted is not None and state is not None and state.content != wanted
+        return held if held and same and differs and self.wrote(file.path) else ()
+
+    def unidentified(self, owner: str) -> str:
+        """For which identifiers the files of a container or job wait, and why these are not known; "" when none do."""
+        held = {name: "" for file in self.files.get(owner, ()) for name in self.basis.identifiers.get(file.path, ())}
+        missing = [name for name in held if name not in self.actual.identifiers]
+        if not missing or all(file.path in self.basis.contents for file in self.files[owner]):
+            return ""
+        whys = {self.why_unknown(f"registrar:{name.partition(':')[0]}") for name in missing} - {""}
+        why = "; ".join(sorted(whys)) or "it does not exist yet"
+        return f"its files need the identifier of {few(missing)}: {why}"
 
     def somebody_elses(self, container: Container) -> str:
         """Why the names that a container (or job) asks for are not free; "" when they are.

@@ -5,6 +5,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from reconciler.model import Action, Container, Difference, File, Held, Verb
+from reconciler.phrases import few
 from reconciler.plan.as_made import state_digest
 from reconciler.plan.draft import Draft
 from reconciler.plan.redact import file_diff
@@ -67,6 +68,8 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
         drift, rotated = draft.unchanged(file), _rotated(draft, file)
         cause = f"a secret rotated: {', '.join(rotated)}" if rotated else "content changed"
         cause = "drift: edited on the node" if drift else cause
+        if renamed := draft.renamed(file):
+            cause = f"another identifier: {few(renamed)}"
         write = _write(draft, file, container, needs, cause, difference, drift, state.content)
         return replace(write, risks=("secret",)) if rotated and not drift else write
     found_mode = (state.mode, state.owner, state.group)

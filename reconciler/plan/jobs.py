@@ -33,6 +33,9 @@ def plan_job(draft: Draft, job: Job) -> None:
         if reason := draft.why_unknown(item):
             draft.held.append(Held(job.name, Reason.Unknown, f"cannot tell whether it was run, or with what: {reason}"))
             return
+    if why := draft.unidentified(job.name):
+        draft.held.append(Held(job.name, Reason.Unknown, why))
+        return
     if last and not last.succeeded and last.inputs == job.inputs:
         cause = f"it failed before: {last.message}" if last.message else "it failed before"
     else:

@@ -1,8 +1,9 @@
 """What a registrar is to the rest of the program: a kind, which says what can be registered, and a back end, which does it."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from reconciler.model import Registration
 
@@ -13,6 +14,9 @@ CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 15.0
 DIFFERS: Final = "<differs>"  # stands for a secret that is not the desired one
 CONFIDENTIAL: Final = "password"  # the one field that may hold a secret: no message, plan or report has it
+
+MAX_IDENTIFIER: Final = 255  # characters
+_IDENTIFIER: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_IDENTIFIER}}}")
 
 Observed = Mapping[str, Any] | None
 Item = tuple[str, str, dict[str, Any]]  # type, key, fields
@@ -78,12 +82,22 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Identifies(Protocol):
+    """A back end of a kind with types that are `identified`."""
+
+    def identify(self, registrations: Sequence[Registration]) -> dict[str, str | None]:
+        """Registration.id → the identifier; None: it does not exist. Secrets are not bound. Raises as a Backend does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Type:
-    """One type of what a kind registers: the types that have to be there before it; and whether it holds data, and stays."""
+    """One type of what a kind registers: the types that have to be there before it; whether it holds data, and stays; and whether the
+    registrar gives each an identifier that others know it by."""
 
     after: tuple[str, ...] = ()
     holds_data: bool = False
+    identified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +122,11 @@ class Kind:
 def own_credentials(connection: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """For `Kind.as_user`: the same place, the user's name and password."""
     return {**connection, "username": fields["name"], CONFIDENTIAL: fields[CONFIDENTIAL]}
+
+
+def is_identifier(value: object) -> bool:
+    """Whether a registrar's answer can be an identifier: nothing that means something in any file."""
+    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
 def enabled(part: Section, section: str, key: str = "name") -> Iterator[tuple[Section, str]]:

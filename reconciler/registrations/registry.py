@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 import tenacity
@@ -17,10 +17,12 @@ from reconciler.reasons import Reason
 from reconciler.registrations import kinds
 from reconciler.registrations.failures import unreachable
 from reconciler.registrations.proofs import PROOFS, Proofs
-from reconciler.registrations.protocol import DIFFERS, Backend, Connection, Observed
+from reconciler.registrations.protocol import DIFFERS, Backend, Connection, Identifies, Observed, is_identifier
 from reconciler.secret import Secret
 
 log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
 
 PATIENCE: Final = 60.0  # seconds: the load balancer may need a moment to notice a service that just started
 
@@ -70,27 +72,42 @@ class Registry:
         answers. A field that means what is desired has the desired value itself, a token where desired state has one. The
         second maps `registrar:KIND` to why that kind is missing from the first. Raises nothing of the hierarchy.
         """
+        return self._asked(registrations, actual, self._observe_kind)
+
+    def identify(
+        self, registrations: Iterable[Registration], actual: Actual
+    ) -> tuple[dict[str, str | None], dict[str, str]]:
+        """The identifiers that registrars gave them, None for what does not exist; and what could not be told, as `observe` says it."""
+        return self._asked(registrations, actual, self._identify_kind)
+
+    def _asked(
+        self,
+        registrations: Iterable[Registration],
+        actual: Actual,
+        ask: Callable[[str, Sequence[Registration]], dict[str, Answer]],
+    ) -> tuple[dict[str, Answer], dict[str, str]]:
+        """What each kind answers, all asked at the same time."""
         kinds: dict[str, list[Registration]] = {}
         for registration in registrations:
             kinds.setdefault(registration.kind, []).append(registration)
-        observed: dict[str, Observed] = {}
+        answers: dict[str, Answer] = {}
         unknown: dict[str, str] = {}
 
-        def look(kind: str) -> dict[str, Observed]:
+        def look(kind: str) -> dict[str, Answer]:
             if why := self._down(kind, actual):
                 raise Transient(why, reason=Reason.RegistrarUnreachable)
             with self._understood(kind):
-                return self._observe_kind(kind, kinds[kind])
+                return ask(kind, kinds[kind])
 
         if not kinds:
-            return observed, unknown
+            return answers, unknown
         with ThreadPoolExecutor(len(kinds), "observe-registrations") as pool:
             for kind, future in [(kind, pool.submit(look, kind)) for kind in kinds]:
                 try:
-                    observed |= future.result()
+                    answers |= future.result()
                 except ReconcilerError as error:
                     unknown[f"registrar:{kind}"] = str(error)
-        return observed, unknown
+        return answers, unknown
 
     def _down(self, kind: str, actual: Actual) -> str:
         """Why the registrar need not be asked: a container of this host that it needs does not run."""
@@ -111,6 +128,15 @@ class Registry:
         if not all(_is_plain(value) for fields in observed.values() if fields for value in fields.values()):
             raise TypeError("a field is no text, number or list of texts")
         return observed
+
+    def _identify_kind(self, kind: str, registrations: Sequence[Registration]) -> dict[str, str | None]:
+        backend = self._backend(kind)
+        if not isinstance(backend, Identifies):
+            raise TypeError("it gives no identifiers")
+        found = backend.identify(registrations)
+        if not all(value is None or is_identifier(value) for value in found.values()):
+            raise TypeError("an identifier is a word")
+        return found
 
     @contextmanager
     def _understood(self, kind: str, backend: Backend | None = None) -> Iterator[None]:

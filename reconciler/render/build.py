@@ -271,7 +271,7 @@ class _Builder:
                     mode=0o660,
                     container=owner.name,
                     service=owner.service,
-                    secrets=tuple(sorted(tokens.names(text))),
+                    secrets=tuple(sorted(tokens.secrets(text))),
                     sources=(fields.document.name,),
                 )
             )
@@ -556,11 +556,12 @@ class _Builder:
             for name in file.secrets:
                 used.setdefault(name, file.sources[0] if file.sources else file.path)
         for registration in registrations:
-            for name in tokens.held(registration.fields):
+            for name in _secrets(registration.fields):
                 used.setdefault(name, f"the registration {registration.id}")
         for registrar in registrars:
-            for name in tokens.held(registrar.connection):
+            for name in _secrets(registrar.connection):
                 used.setdefault(name, f"the connection to {registrar.kind}")
+        self._identifiers(registrations, registrars)
         known = self.site.secrets(self.host)
         self._weighed()
         self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
@@ -579,6 +580,24 @@ class _Builder:
         if used:
             self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _identifiers(self, registrations: list[Registration], registrars: list[Registrar]) -> None:
+        """Report identifiers of what no service registers, and those that are somewhere else than in a file."""
+        known = {item.id for item in registrations if register.has_identifier(item)}
+        for file in self.files:
+            place = file.sources[0] if file.sources else file.path
+            for name in sorted(tokens.identifiers(file.content) - known):
+                message = f"{file.path} has the identifier of {name}, and no service of this site registers that"
+                kind = kinds.of(name.partition(":")[0])
+                if name in {item.id for item in registrations} or (kind and name.split(":")[1] not in kind.types):
+                    message = f"{file.path} has the identifier of {name}, and no {name.split(':')[1]} of {name.split(':')[0]} has one"
+                hint = suggest(name, known) or "register it below `registrations` of a service, as plans show it"
+                self.problems.append(Problem(place, 0, 0, message, hint))
+        fields = [(f"the registration {item.id}", item.fields) for item in registrations]
+        for what, found in [*fields, *((f"the connection to {item.kind}", item.connection) for item in registrars)]:
+            if held := sorted({name for text in _texts(found) for name in tokens.identifiers(text)}):
+                message = f"{what} cannot use {', '.join(held)}: identifiers are for files of containers and jobs"
+                self.problems.append(Problem("", 0, 0, message))
 
     def _filled(self, name: str, known: Iterable[str]) -> str:
         """How a secret gets its value; one that no service declares may be a slip of the pen for one of `known`."""
@@ -644,6 +663,10 @@ def _written_name(file: Fields) -> str:
 
 def _held(value: Any) -> set[str]:
     return {name for text in _texts(value) for name in tokens.names(text)}
+
+
+def _secrets(value: Any) -> set[str]:
+    return {name for text in _texts(value) for name in tokens.secrets(text)}
 
 
 def _texts(value: Any) -> Iterator[str]:

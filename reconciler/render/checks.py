@@ -62,7 +62,7 @@ def check(
             "http", "the address holds a user or a password, and reports show it", "check what needs no login"
         )
     if secrets := tokens.names(made.script):
-        fields.problem(None, f"a check cannot use the secret {', '.join(sorted(secrets))}: reports would show it")
+        fields.problem(None, f"a check cannot use {tokens.words(secrets)}: reports would show it")
     if made.credentials in providers:
         made = replace(made, connection=providers[made.credentials][1])
     return made

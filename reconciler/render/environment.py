@@ -479,7 +479,7 @@ _OPERATORS: Final[Mapping[str, Any]] = {
 def _ordered(left: Any, right: Any) -> bool:
     for value in (left, right):
         if tokens.is_held(value):
-            raise Refused("the order of a secret is not known here")
+            raise Refused(f"the order of {tokens.words(tokens.names(value))} is not known here")
     return values.less(left, right)
 
 

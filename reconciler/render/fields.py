@@ -64,9 +64,7 @@ class Fields:
         raw = self.raw[key]
         found = raw if self._done else self._evaluated(raw, (*self.path, key), default)
         if not secret and (held := tokens.held(found)):
-            message = (
-                f"{key} would show the secret {', '.join(sorted(held))}, to `docker inspect`, in plans or in reports"
-            )
+            message = f"{key} would show {tokens.words(held)}, to `docker inspect`, in plans or in reports"
             self.problem(key, message, "give it in a file, or as a password")
         return found
 

@@ -213,7 +213,7 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
                 container=owner.name,
                 service=owner.service,
                 on_change=cast(OnChange, entry.choice("on_change", "restart", ("restart", "reload", "none"))),
-                secrets=tuple(sorted(tokens.names(text))),  # base64 holds none
+                secrets=tuple(sorted(tokens.secrets(text))),  # base64 holds none
                 sources=(*sources, *entry.scope.variables.read_files()),
                 format="text" if literal else kind or formats.of_name(path, merged),
                 encoding="base64" if isinstance(found, bytes) else "",
@@ -250,9 +250,7 @@ def validation(fields: Fields, owner: Owner) -> Validation | None:
     command = part.words("command") or ()
     script = script_of(part, owner.site, owner.service) if "script" in part else ""
     if secrets := tokens.names(" ".join((*command, script))):
-        part.problem(
-            None, f"a checker cannot use the secret {', '.join(sorted(secrets))}: it reads it in the files", ""
-        )
+        part.problem(None, f"a checker cannot use {tokens.words(secrets)}: it reads it in the files", "")
     return Validation(command, script, part.duration("timeout", 120.0))
 
 

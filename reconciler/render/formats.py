@@ -101,10 +101,10 @@ def _pieces(file: File, secrets: Mapping[str, Any]) -> Iterator[str | Terminal]:
                 raise _Unwritable(f"it {tokens.NO_TEXT}")
             yield quote(value, _place(file.content, match))
         except _Unwritable as error:
-            names = ", ".join(sorted(tokens.names(match[0])))
+            what = tokens.words(tokens.names(match[0]))
             kind = f" (format {file.format})" if file.format else ""
             line = file.content.count("\n", 0, match.start()) + 1
-            text = f"the secret {names} cannot be written into {file.path}{kind}, line {line}: {error}"
+            text = f"{what} cannot be written into {file.path}{kind}, line {line}: {error}"
             yield Terminal(text, reason=Reason.SecretUnwritable)
     yield file.content[end:]
 

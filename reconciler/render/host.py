@@ -144,9 +144,7 @@ def _file(entry: Fields, service: Service) -> _Said:
         raise _Wrong(None, "a file of the host has either a template or its content")
     text = service.text(entry)
     if held := tokens.names(text):
-        what = (
-            f"a file of the host cannot hold the secret {', '.join(sorted(held))}: everybody on the host could read it"
-        )
+        what = f"a file of the host cannot hold {tokens.words(held)}: everybody on the host could read it"
         raise _Wrong(None, what, "give it to a container, as one of its files")
     if len(text) > _LARGEST:
         raise _Wrong(None, f"the file has {len(text) >> 10} KiB, and {_LARGEST >> 10} are the limit")

@@ -6,7 +6,7 @@ The functions see the rendering that calls them (`meter.current`), whose names k
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
-from reconciler.render import meter, values
+from reconciler.render import meter, tokens, values
 from reconciler.render.faults import FilterError, Refused
 
 MAX_NESTING: Final = 10  # templates inside one another
@@ -53,6 +53,15 @@ def first_override(*patterns: Any) -> str:
     """The first of them, or the empty text."""
     found = overrides(*patterns)
     return found[0] if found else ""
+
+
+def id_of(registration: Any, /) -> str:
+    """What stands for the identifier that the cloud gave to something that the site registers, until the file is written."""
+    wanted = _text("id_of", registration)
+    try:
+        return tokens.identifier(wanted)
+    except ValueError as error:
+        raise FilterError(f"id_of(): {error}") from None
 
 
 def lookup(kind: Any, *arguments: Any, default: Any = _DEFAULT, **named: Any) -> Any:

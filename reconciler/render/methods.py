@@ -411,6 +411,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "overrides": lookups.overrides,
     "first_override": lookups.first_override,
     "lookup": lookups.lookup,
+    "id_of": lookups.id_of,
 }
 FUNCTIONS: Final[Mapping[str, Function]] = {name: Function(name, made) for name, made in _FUNCTIONS.items()}
 

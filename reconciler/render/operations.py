@@ -145,8 +145,8 @@ class Operation:
         if isinstance(value, str):
             meter.spend(len(value) >> 9)
             if not self._carries and tokens.is_held(value):
-                known = ", ".join(sorted(tokens.names(value)))
-                raise Refused(f"{self._title} cannot look at the secret {known}, because its value is not known here")
+                known = tokens.words(tokens.names(value))
+                raise Refused(f"{self._title} cannot look at {known}, because its value is not known here")
         try:
             return converter(value)
         except FilterError as error:

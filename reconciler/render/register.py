@@ -65,6 +65,12 @@ def registrar(part: Fields, name: str, present: set[str]) -> Registrar | None:
     return Registrar(name, found, tuple(name for name in part.texts("needs") if name in present))
 
 
+def has_identifier(registration: Registration) -> bool:
+    """Whether the registrar gives it an identifier that others need."""
+    kind = kinds.of(registration.kind)
+    return bool(kind and registration.type in kind.types and kind.types[registration.type].identified)
+
+
 def connection(part: Fields) -> dict[str, Any]:
     """What one entry of `provides` says of reaching it; its password may hold a secret."""
     return {key: part.value(key, secret=key == CONFIDENTIAL) for key in part.raw if key not in _NOT_CONNECTION}

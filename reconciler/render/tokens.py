@@ -1,6 +1,7 @@
-"""Secret tokens: what stands for a secret in every rendered text until the moment it is written.
+"""Tokens: what stands for a secret, or for an identifier that only the cloud knows, in every rendered text until it is written.
 
     <<secret:NAME>>             the secret NAME; `NAME.part` for one key of a secret that is a mapping
+    <<id:REGISTRATION>>         the identifier that a registrar gave to what is registered under this Registration.id
     <<FILTER:BASE64URL>>        FILTER applied to the text that the base64url part encodes, which may hold tokens itself
 
 A token is plain text, so it can be concatenated, merged and compared without anybody knowing the value. Filters that
@@ -13,12 +14,13 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from reconciler.errors import Terminal
 from reconciler.reasons import Reason
+from reconciler.registrations.protocol import MAX_IDENTIFIER
 from reconciler.render import meter
 from reconciler.render.faults import Refused
 from reconciler.secret import Secret
@@ -33,9 +35,11 @@ BCRYPT_ROUNDS: Final = range(4, 13)
 _BCRYPT_STEPS: Final = meter.MAX_STEPS // 20  # so that a host has twenty of them at most
 _SALT: Final = re.compile(r"[./A-Za-z0-9]{21}[.Oeu]")  # 128 bits: the last of 22 characters has two of its six
 _MAX_DEPTH: Final = 8
+_ID: Final = "id:"  # before the name of an identifier; a secret's name has no colon
 
 TOKEN: Final = re.compile(
     r"<<(?:secret:(?P<name>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)"
+    r"|(?P<id>id:[a-z]+(?:@[A-Za-z0-9_-]+)?:[a-z_]+:[A-Za-z0-9_./@-]{1,200})"
     r"|(?P<filter>b64encode|urlencode|to_json|quote|bcrypt|hash-(?:"
     + "|".join(HASHES)
     + r")):(?P<inner>[A-Za-z0-9_-]*))>>"
@@ -62,6 +66,40 @@ class SecretRef(str):
         return SecretRef(f"{self.name}.{key}")
 
 
+def identifier(registration: str) -> str:
+    """The token of the identifier of what is registered under this Registration.id. Raises ValueError when there can be none."""
+    text = f"<<{_ID}{registration}>>"
+    if not (found := TOKEN.fullmatch(text)) or not found["id"]:
+        raise ValueError(
+            f"{registration[:80]!r} is not how a registration is called: KIND:TYPE:KEY, as in keystone:project:default/service, and in its "
+            "key letters, digits and _ . / @ - only"
+        )
+    return text
+
+
+def identifiers(text: str) -> set[str]:
+    """The ids of all registrations whose identifiers `text` holds."""
+    return {name.removeprefix(_ID) for name in _names(text, 0) if name.startswith(_ID)}
+
+
+def secrets(text: str) -> set[str]:
+    """The names of all secrets that `text` holds."""
+    return {name for name in _names(text, 0) if not name.startswith(_ID)}
+
+
+def identified(known: Mapping[str, str]) -> dict[str, str]:
+    """Registration.id → identifier, by the names that `bind` looks for."""
+    return {f"{_ID}{registration}": value for registration, value in known.items()}
+
+
+def words(named: Collection[str]) -> str:
+    """What names of tokens are called in a message."""
+    plain = sorted(name for name in named if not name.startswith(_ID))
+    known = sorted(name.removeprefix(_ID) for name in named if name.startswith(_ID))
+    said = [f"the secret {', '.join(plain)}"] if plain else []
+    return " and ".join([*said, *([f"the identifier of {', '.join(known)}"] if known else [])])
+
+
 def is_held(value: object) -> bool:
     """Whether `value` is a text that holds a token."""
     return isinstance(value, str) and "<<" in value and TOKEN.search(value) is not None
@@ -82,12 +120,12 @@ def wrap(operation: str, text: str) -> str:
 
 
 def names(text: str) -> set[str]:
-    """The names of all secrets that the tokens in `text` stand for, the ones inside filters too."""
+    """The names of all secrets that the tokens in `text` stand for, the ones inside filters too; of identifiers with `id:` before them."""
     return set(_names(text, 0))
 
 
 def held(value: object) -> set[str]:
-    """The names of all secrets in plain data: in texts, keys, lists and mappings."""
+    """The same of plain data: in texts, keys, lists and mappings."""
     if isinstance(value, str):
         return names(value)
     if isinstance(value, Mapping):
@@ -206,8 +244,8 @@ def _names(text: str, depth: int) -> Iterator[str]:
     if "<<" not in text:
         return
     for match in TOKEN.finditer(text):
-        if match["name"]:
-            yield match["name"]
+        if name := _named(match):
+            yield name
         elif depth < _MAX_DEPTH:
             yield from _names(_inner(match), depth + 1)
 
@@ -216,7 +254,7 @@ def _depth(text: str, above: int) -> int:
     """How many filters are inside one another in the tokens of `text`; not counted further than _MAX_DEPTH."""
     if "<<" not in text or above > _MAX_DEPTH:
         return 0
-    inner = (1 + _depth(_inner(match), above + 1) for match in TOKEN.finditer(text) if not match["name"])
+    inner = (1 + _depth(_inner(match), above + 1) for match in TOKEN.finditer(text) if match["filter"])
     return max(inner, default=0)
 
 
@@ -239,7 +277,9 @@ def _bound_size(text: str, sizes: Mapping[str, int], depth: int) -> int:
         raise Refused(f"secret tokens are nested deeper than {_MAX_DEPTH} levels")
     for match in TOKEN.finditer(text):
         meter.spend(_BCRYPT_STEPS if match["filter"] == "bcrypt" else 3)
-        if match["name"]:
+        if match["id"]:
+            total += MAX_IDENTIFIER
+        elif match["name"]:
             total += sizes.get(match["name"], MAX_SECRET)
         else:
             total += _GROWTH[match["filter"]](_bound_size(_inner(match), sizes, depth + 1))
@@ -265,8 +305,8 @@ class _Binding:
         return TOKEN.sub(lambda match: self._replaced(match, depth), text)
 
     def _replaced(self, match: re.Match[str], depth: int) -> str:
-        if match["name"]:
-            made = _value(match["name"], self._secrets)
+        if name := _named(match):
+            made = _value(name, self._secrets)
         else:
             inner = self.bind(_inner(match), depth + 1)
             if match["filter"] in ("to_json", "quote", "bcrypt"):
@@ -279,6 +319,11 @@ class _Binding:
                 reason=Reason.LimitExceeded,
             )
         return made
+
+
+def _named(match: re.Match[str]) -> str:
+    """The name of what a token stands for; "" for one that applies a filter."""
+    return str(match["name"] or match["id"] or "")
 
 
 def _inner(match: re.Match[str]) -> str:
@@ -303,5 +348,7 @@ def _value(name: str, secrets: Mapping[str, Any]) -> str:
         return found.reveal()
     if isinstance(found, str):
         return found
+    if name.startswith(_ID):
+        raise Terminal(f"{words({name})} is not known here: only the registrar has it", reason=Reason.Unknown)
     hint = f"name a key of it: {name}.…" if isinstance(found, Mapping) else _FILLED
     raise Terminal(f"the secret {name} has no value in passwords.yml ({hint})", reason=Reason.SecretMissing)

@@ -262,9 +262,7 @@ def items(value: Any) -> list[Any]:
     """The items of a list, the keys of a mapping, the characters of a text. Raises FilterError for anything else."""
     value = demand(value)
     if tokens.is_held(value):
-        raise Refused(
-            f"the secret {', '.join(sorted(tokens.names(value)))} has no items, because its value is not known here"
-        )
+        raise Refused(f"{tokens.words(tokens.names(value))} has no items, because its value is not known here")
     if isinstance(value, list | tuple | str | Mapping):
         result = list(value)
         listed(len(result))
@@ -284,7 +282,9 @@ def item(where: Any, name: Any) -> Any:
     if isinstance(where, tokens.SecretRef):
         return part(where, name)
     if tokens.is_held(where):
-        raise Refused("a part of a text that holds a secret cannot be taken, because its value is not known here")
+        raise Refused(
+            f"a part of a text that holds {tokens.words(tokens.names(where))} cannot be taken, because its value is not known here"
+        )
     where = demand(where)
     if isinstance(where, Mapping) and isinstance(name, _SCALARS):
         try:
@@ -326,7 +326,9 @@ def part(secret: tokens.SecretRef, name: Any) -> tokens.SecretRef:
 def cut(where: Any, start: Any, stop: Any, step: Any) -> Any:
     """A slice of a text or list."""
     if tokens.is_held(where):
-        raise Refused("a part of a text that holds a secret cannot be taken, because its value is not known here")
+        raise Refused(
+            f"a part of a text that holds {tokens.words(tokens.names(where))} cannot be taken, because its value is not known here"
+        )
     if not isinstance(where, str | list | tuple):
         raise FilterError(f"{kind(demand(where))} cannot be sliced")
     for number in (start, stop, step):

@@ -76,7 +76,7 @@ def text_diff(path: str, before: str, after: str) -> str:
 
 def _shown(text: str) -> str:
     """`text` with wrapped tokens as people would write them: `<<secret:NAME|urlencode>>`."""
-    return tokens.TOKEN.sub(lambda match: match[0] if match["name"] else _unwrapped(match), text)
+    return tokens.TOKEN.sub(lambda match: _unwrapped(match) if match["filter"] else match[0], text)
 
 
 def _unwrapped(match: re.Match[str]) -> str:

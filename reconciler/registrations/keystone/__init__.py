@@ -96,11 +96,11 @@ def _backend(connection: Connection, proofs: Proofs) -> Backend:
 KIND: Final = Kind(
     name="keystone",
     types={
-        "domain": Type(),
-        "service": Type(),
-        "role": Type(),
-        "project": Type(after=("domain",)),
-        "user": Type(after=("domain", "project")),
+        "domain": Type(identified=True),
+        "service": Type(identified=True),
+        "role": Type(identified=True),
+        "project": Type(after=("domain",), identified=True),
+        "user": Type(after=("domain", "project"), identified=True),
         "endpoint": Type(after=("service",)),
         "role_assignment": Type(after=("domain", "user", "project", "role")),
     },
