@@ -470,7 +470,7 @@ class _Builder:
         registrars: list[Registrar],
         on_host: Iterable[HostSetting],
     ) -> None:
-        """Report containers and jobs that wait for each other, be it by way of a registration or a setting of the host."""
+        """Report containers and jobs that wait for each other, be it by way of a registration, an identifier or a setting of the host."""
         needs: dict[str, set[str]] = {c.name: {*c.depends_on, *shared_with(c)} for c in made}
         for job in (job for parts in every for job in parts.jobs):
             needs.setdefault(job.name, set()).update(job.after)
@@ -480,6 +480,9 @@ class _Builder:
         for registration in registrations:
             for name in registration.before:
                 needs.setdefault(name, set()).update(behind.get(registration.kind, ()))
+        for file in self.files:
+            for name in tokens.identifiers(file.content):
+                needs.setdefault(file.container, set()).update(behind.get(name.partition(":")[0], ()))
         for setting in on_host:
             for name in setting.before if setting.inside else ():
                 needs.setdefault(name, set()).add(setting.inside)
@@ -492,7 +495,9 @@ class _Builder:
             place = where.service.document.place((section, circle[0]), key=True)
             chain = " → ".join(circle)
             self.problems.append(
-                place.problem(f"these wait for each other: {chain}", "see depends_on, requires, before, after")
+                place.problem(
+                    f"these wait for each other: {chain}", "see depends_on, requires, before, after, and id_of in files"
+                )
             )
 
     # --- registrations ---------------------------------------------------------------------------------------------
@@ -659,10 +664,6 @@ class _Builder:
 def _written_name(file: Fields) -> str:
     """What a file is called; as it is written where it is there once for every item."""
     return str(file.raw.get("name")) if "each" in file else file.text("name")
-
-
-def _held(value: Any) -> set[str]:
-    return {name for text in _texts(value) for name in tokens.names(text)}
 
 
 def _secrets(value: Any) -> set[str]:

@@ -81,7 +81,7 @@ def test_another_identifier_is_a_change_and_not_drift() -> None:
 def test_an_edit_by_hand_is_drift() -> None:
     actual, memory = converged(SITE, last_good=WITH)
     plan = planned(on_disk(actual, "by hand", "a1"), memory, written="a1")
-    assert [action.line for action in plan.actions][0] == "write      keystone/id.conf  (drift: edited on the node)"
+    assert plan.actions[0].line == "write      keystone/id.conf  (drift: edited on the node)"
     assert all(action.drift for action in plan.actions)
 
 

@@ -20,7 +20,7 @@ SERVICE = """
         image: x/app:1
         command: app
         files: [{name: app.conf, template: app.conf.j2, destination: /etc/app/app.conf, format: text}]
-    provides: {keystone: {url: "http://127.0.0.1:5000", username: admin, password: p, needs: [app]}}
+    provides: {keystone: {url: "http://127.0.0.1:5000", username: admin, password: p}}
     registrations:
       keystone:
         projects: [{name: service}, {name: Bad name}]
@@ -88,6 +88,12 @@ def test_filters_are_carried_out_when_it_is_written() -> None:
 )  # fmt: skip
 def test_only_what_a_service_registers_has_an_identifier(name: str, said: str) -> None:
     assert said in refusal(f"a = {{{{ id_of('{name}') }}}}\n")
+
+
+def test_what_the_registrar_rests_on_cannot_wait_for_its_answer() -> None:
+    body = SERVICE.replace("password: p}}", "password: p, needs: [app]}}")
+    assert body != SERVICE and site("a = 1\n", body)
+    assert "these wait for each other: app → app" in refusal(f"a = {{{{ id_of('{PROJECT}') }}}}\n", body)
 
 
 def test_a_slip_of_the_pen_is_told() -> None:

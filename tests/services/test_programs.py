@@ -21,7 +21,7 @@ def written(found: Desired, folder: Path) -> dict[str, Path]:
     for file in found.files:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(tokens.bind(file.content, dict.fromkeys(file.secrets, "a1B2c3D4e5F6g7H8i9J0ku")))
+        path.write_text(tokens.bind(file.content, dict.fromkeys(tokens.names(file.content), "a1B2c3D4e5F6g7H8i9J0ku")))
         paths[file.path] = path
     return paths
 

@@ -80,7 +80,7 @@ def checked(
     files = [item for item in found.files if item.container == name]
     contents = {}
     for item in files:
-        text = tokens.bind(item.content, dict.fromkeys(item.secrets, SECRET))
+        text = tokens.bind(item.content, dict.fromkeys(tokens.names(item.content), SECRET))
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
     container = replace(container, image=_image(images, container), ulimits=())
     validator = Validator()
