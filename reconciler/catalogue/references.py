@@ -210,9 +210,13 @@ def _waits(service: Service) -> Iterator[tuple[str, str, Path]]:
     """What containers and jobs wait for on other hosts: (who, for whom, where that is written)."""
     for section in ("containers", "jobs"):
         for name, entry in _entries(service, section):
-            part = entry.get("rollout")
-            for index, other in _texts(part.get("after") if isinstance(part, dict) else None):
+            for index, other in _texts(_rollout(entry).get("after")):
                 yield name, other, (section, name, "rollout", "after", index)
+
+
+def _rollout(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    part = entry.get("rollout")
+    return part if isinstance(part, dict) else {}
 
 
 def _rollouts(service: Service, world: _World) -> list[Problem]:
@@ -225,7 +229,7 @@ def _rollouts(service: Service, world: _World) -> list[Problem]:
         _unknown(service, (section, name, "rollout", "ready", index), "check", check, service.section("checks"))
         for section in ("containers", "jobs")
         for name, entry in _entries(service, section)
-        for index, check in _texts((entry.get("rollout") or {}).get("ready"))
+        for index, check in _texts(_rollout(entry).get("ready"))
         if check not in service.section("checks")
     ]
 
