@@ -256,7 +256,7 @@ class Permits:
         baked = self._well is not None and self.clock() - self._well[1] >= rollout.bake
         due = {*budgets, *((permit.budgets & rollout.budgets.keys()) if permit and baked else ())}
         ready = self._ready(accepted, due) if due and (baked or not begun) else {}
-        return replace(own, ready=ready, settled=baked and all(ready.get(name, True) for name in due))
+        return replace(own, ready=ready, baked=baked, settled=baked and all(ready.get(name, True) for name in due))
 
     @property
     def _installation(self) -> str:

@@ -39,7 +39,7 @@ class Own:
 
     `budgets`: those of the running members that its plan stops. `ready`: whether each of them is as it has to be before another member may
     go; a budget that could not be asked is missing. `begun`: the commit for which it has changed something since it was last converged. `failed`:
-    why the commit did not become healthy here. `settled`: what it keeps up is as it has to be, its checks answered for the bake time, and every
+    why the commit did not become healthy here. `baked`: what it keeps up has been as it has to be for the bake time; `settled`: that, and every
     budget it holds is ready.
     """
 
@@ -52,6 +52,7 @@ class Own:
     free: bool = True  # nothing of its own holds it back: no window, no suspension
     begun: str = ""
     failed: str = ""
+    baked: bool = False
     settled: bool = False
     held: Permit | None = None  # what it remembers of its permit, for when the store cannot be asked
     is_new: bool = False  # it has carried out nothing yet: whatever it does stops nothing
@@ -164,7 +165,7 @@ def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout)
         return Wait(Reason.WaitsForWave, "what drifted is put right first") if own.changes else Go()
     if permit.commit != own.commit:
         if not own.begun:
-            return Write(_give_back(own, view, permit), "was not begun")
+            return _not_begun(own, view, permit)
         return _carry_over(own, view, roll, permit, rollout)
     if own.settled and not own.changes:
         wave = rollout.wave_of(own.host)
@@ -178,8 +179,15 @@ def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout)
     if roll.halt and own.begun and own.begun != own.commit:
         return _halted(roll)  # what an older commit left unproven stays so, and keeps its places
     if not own.begun and (roll.halt or _not_ready(own)):
-        return Write(_give_back(own, view, permit), "was not begun")
+        return _not_begun(own, view, permit)
     return _extend(own, view, permit, own.budgets, rollout) or Go()
+
+
+def _not_begun(own: Own, view: View, permit: Permit) -> Step:
+    """Places that the commit did not use. What was healed under them meanwhile, with etcd away for one, has to be well again first."""
+    if own.baked:
+        return Write(_give_back(own, view, permit), "was not begun")
+    return Wait(Reason.WaitsForWave, "what drifted is put right first") if own.changes else Go()
 
 
 def _another(own: Own, permit: Permit) -> Wait | None:

@@ -217,7 +217,9 @@ class Machine(RuleBasedStateMachine):
             self.quiet_end()
 
 
+# The same examples everywhere and every time. `python -m tests.rollout.search` draws new ones.
 Machine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, report_multiple_bugs=False, phases=(Phase.generate,)
-)
+    max_examples=100, stateful_step_count=30, deadline=None, derandomize=True, database=None, report_multiple_bugs=False,
+    phases=(Phase.generate,),
+)  # fmt: skip
 TestFleet = Machine.TestCase

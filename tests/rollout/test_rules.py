@@ -200,8 +200,9 @@ def test_what_holds_is_asked_again_before_it_begins() -> None:
         (replace(CHANGE, ready={"galera": False}), HOLDING),
         (CHANGE, replace(HOLDING, roll=HALTED)),
     ):
-        found = writes(step(own, view))
+        found = writes(step(replace(own, baked=True), view))
         assert set(found.deletes) == gone and found.compares == {permit_key("ctl1"): 9} and not found.puts
+        waits(step(own, view), Reason.WaitsForWave)  # what was healed under these places has to be well again first
         assert step(replace(own, begun=NEW), view) == Go()  # in flight it is finished
 
 
@@ -297,7 +298,8 @@ def test_a_host_that_an_older_commit_left_unproven_goes_first_and_keeps_its_plac
     waits(step(replace(CHANGE, begun=OLD), replace(halted, permit=PERMIT)), Reason.RolloutHalted)
     waits(step(replace(CHANGE, begun=OLD), halted), Reason.RolloutHalted)
     # What it never began it gives back, and takes its turn.
-    assert not writes(step(CHANGE, view)).puts
+    assert not writes(step(replace(CHANGE, baked=True), view)).puts
+    waits(step(CHANGE, view), Reason.WaitsForWave)  # unless something was healed under them that is not well yet
 
 
 def test_it_claims_what_the_newer_commit_touches_besides_or_waits() -> None:

@@ -154,6 +154,7 @@ class Fleet:
             touched |= host.stopped
         failed = host.broken and host.begun == host.accepted
         asked = touched | (host.remembered.budgets - {WAVE} if host.remembered else frozenset())
+        well = not (host.broken or host.sick or host.begun or host.baking)
         return Own(
             host.name,
             host.accepted,
@@ -163,7 +164,8 @@ class Fleet:
             ready={name: name not in self.not_ready for name in asked},
             begun=host.begun,
             failed="it did not become healthy" if failed else "",
-            settled=not (host.broken or host.sick or host.begun or host.baking) and not asked & self.not_ready,
+            baked=well,
+            settled=well and not asked & self.not_ready,
             held=host.remembered,
             is_new=not host.running,
         )

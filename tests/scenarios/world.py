@@ -195,7 +195,10 @@ class World:
                 return [proved, drop_spare] if target != base and container else [lambda: self.containers.pop(target)]
             case Verb.ADOPT:
                 adopted = self.containers[base]
-                return [lambda: self.remember(base, Applied(adopted.id, adopted.started_at, ""))]
+                return [
+                    lambda: self.units.discard(base) if action.disables else None,
+                    lambda: self.remember(base, Applied(adopted.id, adopted.started_at, "")),
+                ]
             case Verb.RUN:
                 inputs = next(job.inputs for job in desired.jobs if job.name == target)
                 return [lambda: self.note(jobs={**self.memory.jobs, target: JobResult(inputs, True, self.time())})]
