@@ -122,7 +122,7 @@ def test_busybox_runs_its_programs(busybox_image: str, docker_client: docker.Doc
 
 
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "wanted", lambda: {"no-such-package": "no-such-program", "coreutils": "ls"})
+    monkeypatch.setattr(packages, "wanted", lambda **_: {"no-such-package": "no-such-program", "coreutils": "ls"})
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(packages.PackagesMissing, match=r"sudo apt-get install --no-install-recommends no-such-package"):
         packages.install()

@@ -26,6 +26,7 @@ from tests.forge import gitlab_state
 from tests.forge.gitlab_server import GitLab
 from tests.git import servers
 from tests.support.lab import CHECKOUT, PROJECT, Lab
+from tests.support.machine import machine
 
 NAME, HOST, ADDRESS, VIP = "hill", "ctl1", "127.0.0.61", "127.0.0.62"
 CONTAINERS = ("cron", "haproxy", "memcached")
@@ -80,6 +81,7 @@ class Day(Lab):
         etc = self.config.parent
         for folder in (self.home, etc, self.config_root, self.root / "git", self.root / "bin"):
             folder.mkdir(parents=True)
+        machine(self.root)
         servers.ssh_key(self.host_key)
         shutil.copyfile(self.host_key.with_suffix(".pub"), self.home / "ctl1.pub")
         program = self.root / "bin/reconciler"
