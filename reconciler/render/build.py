@@ -650,6 +650,9 @@ class _Builder:
             except Refused as error:
                 self.problems.append(Problem(place, 0, 0, f"{name}: {error}"))
                 continue
+            except Exhausted as error:
+                error.at(place, 1, 1)
+                raise
             if size > tokens.MAX_BOUND:
                 message = f"{name} would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
                 self.problems.append(Problem(place, 0, 0, message, "use them fewer times"))
