@@ -66,7 +66,6 @@ class HostPolicy:
     host_names: bool = True  # lines of /etc/hosts
     host_switches: bool = True  # bridges and ports of Open vSwitch
     host_files: tuple[str, ...] = (
-        "/etc/modprobe.d",
         "/etc/udev/rules.d",
         "/usr/local/lib/kolla",
     )  # with what is below them

@@ -1,5 +1,6 @@
 """What a commit may ask of a host: Kolla's services pass, what would hand over the host does not."""
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
@@ -13,6 +14,7 @@ from reconciler.node.admission import Admission
 from reconciler.node.policy import KOLLA, STRICT, HostPolicy, check, root_denied
 from reconciler.node.target import host_policy
 from reconciler.options.table import TABLE
+from tests.support.paths import CHECKOUT
 
 DEFAULT = HostPolicy()
 
@@ -97,6 +99,16 @@ def test_every_option_is_granted_by_a_setting_or_harmless_for_a_reason() -> None
         "host_files",
         "host_switches",
     }
+
+
+@pytest.mark.parametrize("name", ["host_sysctls", "host_modules", "host_files"])
+def test_the_operations_page_lists_what_is_granted_of_the_host(name: str) -> None:
+    """What a commit may do without anybody's consent stands there, entry by entry."""
+    row = re.search(
+        rf"^\| `{name}` \|[^|]*\|(?P<kolla>[^|]*)\|", (CHECKOUT / "docs/operations.md").read_text(), re.MULTILINE
+    )
+    assert row
+    assert sorted(re.findall(r"`([^`]+)`", row["kolla"].partition(";")[0])) == sorted(getattr(KOLLA, name))
 
 
 # What asks for one thing only → the setting that grants it, and how.
