@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from reconciler.reasons import Reason, read
 
@@ -70,7 +70,8 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+# What reading data that somebody else wrote may raise, as JSON and as a dataclass: all of it says that it has another shape.
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 _ABSENT = object()
 
 
@@ -120,7 +121,7 @@ def _part(kind: Any, data: Any, lost: Lost | None, where: str, *, nested: Lost |
     """A value that can be done without when there is a `lost`: then it is named there, and absent. `nested` is that of its parts."""
     try:
         return _build(kind, data, lost if lost is not None else nested, where)
-    except _UNREADABLE:
+    except UNREADABLE:
         if lost is None:
             raise
         lost.unread.append(where)
@@ -139,7 +140,7 @@ def _build_one(kinds: tuple[Any, ...], data: Any, lost: Lost | None, where: str)
     for kind in found[:-1]:
         try:
             return _build(kind, data, None, where)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
     return _build(found[-1], data, lost, where)
 

@@ -22,7 +22,7 @@ from reconciler import errors
 from reconciler.alerts import ledger, messages
 from reconciler.alerts.items import Alert, Coverage, Rules, alerts_of, coverage
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
-from reconciler.codec import Lost, from_json, to_json
+from reconciler.codec import UNREADABLE, Lost, from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.settings import Alerts, AlertTarget
@@ -261,7 +261,7 @@ class Notifier:
             return from_json(Ledger, json.loads(self._store.read_bytes()), Lost())
         except FileNotFoundError:
             return Ledger()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, *UNREADABLE) as error:
             log.warning("alerts.forgotten", path=str(self._store), error=type(error).__name__)
             return Ledger()
 

@@ -199,7 +199,7 @@ def _review(
 
 def _measured(file: Path) -> "Mapping[str, Mapping[str, Interruption]]":
     """What a reporter gave. Raises errors.Terminal (FileUnreadable)."""
-    from reconciler.codec import from_json
+    from reconciler.codec import UNREADABLE, from_json
     from reconciler.model import Interruption
 
     try:
@@ -210,7 +210,7 @@ def _measured(file: Path) -> "Mapping[str, Mapping[str, Interruption]]":
         return from_json(dict[str, dict[str, Interruption]], json.loads(content))
     except OSError as error:
         raise errors.Terminal(f"cannot read {file}: {error.strerror}", reason=Reason.FileUnreadable) from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise errors.Terminal(
             f"{file} is not what a reporter answers at /interruptions.json: {error}", reason=Reason.FileUnreadable
         ) from None

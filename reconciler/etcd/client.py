@@ -6,19 +6,21 @@ revisions reads again before judging, and nothing else may be sent through here.
 """
 
 import base64
-import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import requests
 
 from reconciler import errors
+from reconciler.codec import UNREADABLE
 from reconciler.foreign import line
 from reconciler.reasons import Reason
 from reconciler.system.answers import Bounded
 from reconciler.system.sessions import Session
+
+T = TypeVar("T")
 
 SECONDS: Final = 3.0  # for one exchange; etcd itself gives up after 5 to 7 s without a leader
 CONNECT: Final = 1.0
@@ -93,11 +95,14 @@ class Client:
 
     def read(self, wanted: Sequence[Range]) -> list[Found]:
         """All of them as of one moment. `wanted`: at most `OPERATIONS`."""
-        answer = self._ask("/v3/kv/txn", {"success": [{"requestRange": _range(item)} for item in wanted]})
-        found = [_found(part) for part in _list(answer.get("responses"))]
-        if len(found) != len(wanted):
-            raise _unavailable("it answers only in part")
-        return found
+
+        def parts(answer: Mapping[str, Any]) -> list[Found]:
+            found = [_found(part["response_range"]) for part in answer.get("responses") or ()]
+            if len(found) != len(wanted):
+                raise _NoAnswerError("answers only in part")
+            return found
+
+        return self._ask("/v3/kv/txn", {"success": [{"requestRange": _range(item)} for item in wanted]}, parts)
 
     def transact(
         self, compares: Mapping[str, int], puts: Mapping[str, tuple[bytes, int]], deletes: Sequence[Range]
@@ -114,62 +119,75 @@ class Client:
         ]
         if max(len(operations), len(compared)) > OPERATIONS:
             raise _unavailable(f"a transaction of {len(operations)} operations is more than etcd takes")
-        return bool(self._ask("/v3/kv/txn", {"compare": compared, "success": operations}).get("succeeded"))
+        return self._ask(
+            "/v3/kv/txn", {"compare": compared, "success": operations}, lambda answer: bool(answer.get("succeeded"))
+        )
 
     def grant(self, seconds: int) -> int:
         """A new lease."""
-        return int(self._ask("/v3/lease/grant", {"TTL": str(seconds)})["ID"])
+        return self._ask("/v3/lease/grant", {"TTL": str(seconds)}, lambda answer: int(answer["ID"]))
 
     def keep_alive(self, lease: int) -> bool:
         """Whether a lease was there to be kept alive."""
-        answer = self._ask("/v3/lease/keepalive", {"ID": str(lease)})
-        return int((answer.get("result") or {}).get("TTL", 0)) > 0
+        return self._ask(
+            "/v3/lease/keepalive", {"ID": str(lease)}, lambda answer: int(answer["result"].get("TTL", 0)) > 0
+        )
 
     def members(self) -> list[Endpoint]:
         """Each endpoint by itself; raises nothing."""
         return [self._member(url) for url in sorted(self._endpoints)]
 
     def _member(self, url: str) -> Endpoint:
+        def told(found: Mapping[str, Any]) -> Endpoint:
+            header = found["header"]
+            return Endpoint(
+                url,
+                "",
+                line(str(found["version"])),
+                found.get("leader") == header["member_id"],
+                int(found.get("dbSize", 0)),
+                line(str(header.get("cluster_id", ""))),
+            )
+
         try:
-            found = self._send(url, "/v3/maintenance/status", {})
+            return self._send(url, "/v3/maintenance/status", {}, told)
         except (requests.RequestException, _NoAnswerError) as error:
             return Endpoint(url, _fault(error))
-        header = found.get("header") or {}
-        return Endpoint(
-            url,
-            "",
-            line(str(found.get("version", ""))),
-            found.get("leader") == header.get("member_id"),
-            int(found.get("dbSize", 0)),
-            line(str(header.get("cluster_id", ""))),
-        )
 
-    def _ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, path: str, body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
+        """What the first endpoint that answers says, as `read` understands it."""
         faults = []
+
+        def understood(answer: Mapping[str, Any]) -> tuple[T, int]:
+            header = answer.get("header") or (answer.get("result") or {}).get("header") or {}
+            return read(answer), int(header.get("revision", 0))
+
         for url in tuple(self._endpoints):
             try:
-                found = self._send(url, path, body)
+                found, revision = self._send(url, path, body, understood)
             except (requests.RequestException, _NoAnswerError) as error:
                 faults.append(f"{url}: {_fault(error)}")
                 continue
             self._endpoints.sort(key=lambda other: other != url)
-            header = found.get("header") or (found.get("result") or {}).get("header") or {}
-            self.revision = max(self.revision, int(header.get("revision", 0)))
+            self.revision = max(self.revision, revision)
             return found
         raise _unavailable("; ".join(faults))
 
-    def _send(self, url: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _send(self, url: str, path: str, body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
+        """One endpoint's answer, as `read` understands it. Raises requests.RequestException, _NoAnswerError: what makes no sense is no
+        answer."""
         self.requests += 1
         response = self._session.post(url.rstrip("/") + path, json=body)
         try:
             found = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _NoAnswerError(f"answers {response.status_code}, and not in JSON: is it etcd?") from None
-        if not isinstance(found, dict):
-            raise _NoAnswerError("answers something that is not etcd's")
-        if response.status_code != 200 or "error" in found:
+        if isinstance(found, dict) and (response.status_code != 200 or "error" in found):
             raise _NoAnswerError(line(str(found.get("message") or found.get("error") or response.status_code)))
-        return found
+        try:
+            return read(found)
+        except UNREADABLE:
+            raise _NoAnswerError("answers something that is not etcd's") from None
 
 
 class _NoAnswerError(Exception):
@@ -207,22 +225,14 @@ def _range(item: Range) -> dict[str, Any]:
     }
 
 
-def _found(part: Mapping[str, Any]) -> Found:
-    try:
-        answer = part["response_range"]
-        keys = tuple(
-            Key(
-                base64.b64decode(kv["key"]).decode(),
-                base64.b64decode(kv.get("value", "")),
-                int(kv["mod_revision"]),
-                int(kv.get("lease", 0)),
-            )
-            for kv in _list(answer.get("kvs"))
+def _found(answer: Mapping[str, Any]) -> Found:
+    keys = tuple(
+        Key(
+            base64.b64decode(kv["key"]).decode(),
+            base64.b64decode(kv.get("value", "")),
+            int(kv["mod_revision"]),
+            int(kv.get("lease", 0)),
         )
-        return Found(keys, int(answer.get("count", 0)))
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        raise _unavailable("its answer makes no sense") from None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+        for kv in answer.get("kvs") or ()
+    )
+    return Found(keys, int(answer.get("count", 0)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from reconciler import errors
-from reconciler.codec import from_json, to_json
+from reconciler.codec import UNREADABLE, from_json, to_json
 from reconciler.etcd.client import Client, Found, Key, Range
 from reconciler.foreign import line
 from reconciler.reasons import Reason
@@ -87,10 +87,10 @@ class Store:
         roll, permit, excused, proof = found[:4]
         places, counts = found[4 : 4 + len(names)], found[4 + len(names) : 4 + len(names) + len(waves)]
         rest = [key.name for one in found[4 + len(names) + len(waves) :] for key in one.keys]
-        rolled = _one(roll, Roll)
-        is_ours = rolled is not None and rolled.commit == commit and rolled.opened in waves
+        rolled = _roll(roll, commit, rollout)
+        is_ours = rolled is not None and rolled.commit == commit
         view = View(
-            _clean(rolled),
+            rolled,
             _revision(roll),
             _one(permit, Permit),
             _revision(permit),
@@ -117,7 +117,7 @@ class Store:
         if claims:
             wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in range(len(rollout.waves))]
         roll, permit, proof, *rest = self._read(wanted)
-        rolled = _clean(_one(roll, Roll))
+        rolled = _roll(roll, commit, rollout)
         view = View(
             rolled,
             _revision(roll),
@@ -127,7 +127,7 @@ class Store:
             partial=True,
         )
         taken, proved = rest[: len(claims)], rest[len(claims) :]
-        if rolled is None or rolled.commit != commit or rolled.opened >= len(proved):
+        if rolled is None or rolled.commit != commit or not claims:
             return view, view.permit is not None
         is_turn = own is not None and own <= rolled.opened and not rolled.halt
         sizes = [rollout.size(name, rolled.opened) for name in claims]
@@ -205,11 +205,15 @@ def decode(kind: type[T], key: Key) -> T:
     """A record. Raises errors.Transient (EtcdUnavailable): it has another shape."""
     try:
         return from_json(kind, json.loads(key.value))
-    except (KeyError, TypeError, ValueError):
-        raise errors.Transient(
-            f"etcd's key {line(key.name)} holds something that this program did not write: remove it, or look who writes there",
-            reason=Reason.EtcdUnavailable,
-        ) from None
+    except UNREADABLE:
+        raise _foreign(key) from None
+
+
+def _foreign(key: Key) -> errors.Transient:
+    return errors.Transient(
+        f"etcd's key {line(key.name)} holds something that this program did not write: remove it, or look who writes there",
+        reason=Reason.EtcdUnavailable,
+    )
 
 
 def _one(found: Found, kind: type[T]) -> T | None:
@@ -235,11 +239,14 @@ def place(key: Key) -> Place:
     return Place(line(str(value.get("host", ""))), key.revision, value.get("lent") is True)
 
 
-def _clean(roll: Roll | None) -> Roll | None:
-    """What it says may be shown."""
-    if roll is None or roll.halt is None:
-        return roll
-    return replace(roll, halt=Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at)))
+def _roll(found: Found, commit: str, rollout: Rollout) -> Roll | None:
+    """What is being rolled, as it may be shown. Raises as `decode`, also for a wave that `rollout`, which is that of `commit`, has not."""
+    roll = _one(found, Roll)
+    if roll is None:
+        return None
+    if roll.commit == commit and roll.opened >= len(rollout.waves):
+        raise _foreign(found.keys[0])
+    return replace(roll, halt=roll.halt and Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at)))
 
 
 def _last(names: Iterable[str]) -> frozenset[str]:

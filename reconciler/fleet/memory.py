@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from reconciler import errors
-from reconciler.codec import Lost, from_json, to_json
+from reconciler.codec import UNREADABLE, Lost, from_json, to_json
 from reconciler.model import Interruption
 from reconciler.reasons import Reason
 from reconciler.system import files
@@ -65,7 +65,7 @@ class Store:
             return memory
         except FileNotFoundError:
             return Memory()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise errors.Terminal(
                 f"{self._folder / self._name} cannot be read ({error}): without it an old report could be played back. Restore "
                 "it, or remove it if you accept that (docs/operations.md, Reporter)",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler import errors
-from reconciler.codec import from_json, to_json
+from reconciler.codec import UNREADABLE, from_json, to_json
 from reconciler.git import trust
 from reconciler.model import Interruption
 from reconciler.reasons import Reason
@@ -148,7 +148,7 @@ def decode(line: bytes) -> Statement:
         known = {name: value for name, value in content.items() if name in _FIELDS}
         said = from_json(Statement, known)
         wrong = _unsound(said)
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (*UNREADABLE, ArithmeticError) as error:
         raise _malformed(f"its content is of another shape ({type(error).__name__})") from None
     if wrong:
         raise _malformed(wrong)

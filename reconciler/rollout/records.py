@@ -13,11 +13,13 @@ Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
 A claim compares the revision of `roll`, so it holds against a newer commit, a halt and an opened wave at once.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 ROLL: Final = "roll"
+_PLACE: Final = re.compile(r"budget/[^/]+/[0-9]+")
 
 
 def permit_key(host: str) -> str:
@@ -60,7 +62,8 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """The commit being rolled. `failed`: hosts that it did not become healthy on, since it began."""
+    """The commit being rolled. `failed`: hosts that it did not become healthy on, since it began. Raises ValueError for a wave that none
+    has."""
 
     commit: str
     opened: int = 0
@@ -68,13 +71,17 @@ class Roll:
     halt: Halt | None = None
     resumed: str = ""  # by whom and why a halt of this commit was lifted; for people
 
+    def __post_init__(self) -> None:
+        if self.opened < 0:
+            raise ValueError("a wave's number is negative")
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
     """A claim on `places`, each a key, by one installation of a host.
 
     `heals`: it puts right what was proved already. `lent`: why an operator took it for a maintenance of any kind; it is given back by
-    hand.
+    hand. Raises ValueError for what is no place.
     """
 
     commit: str
@@ -82,6 +89,10 @@ class Permit:
     installation: str
     heals: bool = False
     lent: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(map(_PLACE.fullmatch, self.places)):
+            raise ValueError("a place has another key")
 
     @property
     def budgets(self) -> frozenset[str]:

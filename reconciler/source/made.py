@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler import errors
-from reconciler.codec import Lost, from_json, to_json
+from reconciler.codec import UNREADABLE, Lost, from_json, to_json
 from reconciler.model import Desired
 from reconciler.reasons import Reason
 
@@ -52,7 +52,7 @@ def of(found: Mapping[str, bytes], host: str, revision: str) -> Desired | None:
         return None
     try:
         made = from_json(Desired, json.loads(content), Lost())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise errors.Terminal(
             f"the desired state of {host} to compare with cannot be read ({type(error).__name__}): write it with `reconciler desired`",
             reason=Reason.BaseInvalid,

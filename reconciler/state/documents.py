@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from reconciler import __version__, errors
-from reconciler.codec import Lost, from_json
+from reconciler.codec import UNREADABLE, Lost, from_json
 from reconciler.phrases import few
 from reconciler.reasons import Reason
 from reconciler.system import files
@@ -90,7 +90,7 @@ class Documents:
         lost = Lost()
         try:
             value = from_json(kind, older(data), lost)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNREADABLE as error:
             raise errors.Terminal(
                 f"{self._folder / name} was written by another version or altered ({error})", reason=Reason.StateCorrupt
             ) from None

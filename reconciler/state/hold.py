@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from reconciler import errors
-from reconciler.codec import Lost, from_json, to_json
+from reconciler.codec import UNREADABLE, Lost, from_json, to_json
 from reconciler.reasons import Reason
 from reconciler.state.store import Anchor, Owner, StateDirectory
 from reconciler.system import files
@@ -157,7 +157,7 @@ class Hold:
             content, _ = files.read_nofollow(root, self._name)
         try:
             return from_json(Witness, json.loads(content), Lost()) if content else None
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             raise errors.Terminal(
                 f"{root / self._name}, which says what this node accepted last, cannot be read: remove it when "
                 "`reconciler anchor show` is right",

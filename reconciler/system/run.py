@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 from reconciler import errors
-from reconciler.codec import from_json
+from reconciler.codec import UNREADABLE, from_json
 from reconciler.foreign import said
 from reconciler.reasons import Reason, known
 from reconciler.system import walls
@@ -374,7 +374,7 @@ def _checked(data: bytes, kind: Any, name: str) -> Any:
     try:
         found = json.loads(data)
         return found if kind is None else from_json(kind, found)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise errors.Terminal(
             f"{name} answered from its child process what it never should ({type(error).__name__})",
             reason=Reason.ChildFailed,

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from reconciler import errors
-from reconciler.codec import Lost, from_json
+from reconciler.codec import UNREADABLE, Lost, from_json
 from reconciler.report import Report
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
@@ -85,7 +85,7 @@ class NodePage:
         try:
             data = self._state.report
             return from_json(Report, data, Lost()) if data else None
-        except (errors.ReconcilerError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (errors.ReconcilerError, *UNREADABLE) as error:
             # The next pass makes a new one, or says what is wrong with the state.
             log.warning("report.unreadable", message=str(error))
             return None

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from reconciler import errors
+from reconciler.data import schema
 from reconciler.etcd import Client, Store
 from reconciler.etcd.client import Range
 from reconciler.reasons import Reason
@@ -121,6 +124,17 @@ def test_many_are_read_at_once() -> None:
     assert len(client.wanted) < 10  # type: ignore[arg-type]
 
 
+def test_as_many_waves_as_a_site_may_have_are_read_at_once(store: Store) -> None:
+    most = schema("reconciler")["properties"]["rollout"]["properties"]["waves"]["maxItems"]
+    rollout = Rollout(tuple(Wave(f"w{n}", (f"h{n}",), 1) for n in range(most)), {})
+    store.client.transact({}, {store._prefix + ROLL: (json.dumps({"commit": NEW}).encode(), 0)}, [])
+    store.chance = lambda: 0.0
+    for changes in (True, False):
+        assert store.view(
+            "h0", NEW, rollout, [f"b{n}" for n in range(16)], [f"h{n}" for n in range(16)], changes=changes
+        ).roll
+
+
 def test_presence_ends_with_its_lease_and_begins_anew(store: Store) -> None:
     store.be_present("ctl1", 0.0)
     asked = store.client.requests
@@ -129,7 +143,7 @@ def test_presence_ends_with_its_lease_and_begins_anew(store: Store) -> None:
     store.be_present("ctl1", 300.0)
     assert store.client.requests == asked + 1
     key = store.everything()[presence_key("ctl1")]
-    store.client._ask("/v3/lease/revoke", {"ID": str(key.lease)})
+    store.client._ask("/v3/lease/revoke", {"ID": str(key.lease)}, bool)
     assert presence_key("ctl1") not in store.everything()
     store.be_present("ctl1", 600.0)
     assert presence_key("ctl1") in store.everything()
@@ -176,11 +190,19 @@ def test_a_lost_answer_is_no_second_claim(cluster: Cluster, store: Store) -> Non
 
 
 def test_values_that_nobody_of_us_wrote_are_no_answer(store: Store) -> None:
-    for content in (b"{", b"[]", b'{"commit": 7}', b"\xff", b"{}"):
+    beyond = [json.dumps({"commit": NEW, "opened": opened}).encode() for opened in (-1, len(SITE.waves))]
+    for content in (b"{", b"[]", b'{"commit": 7}', b"\xff", b"{}", b"[" * 100_000, *beyond):
         store.client.transact({}, {store._prefix + ROLL: (content, 0)}, [])
         with pytest.raises(errors.Transient, match="roll holds something") as error:
             view(store)
         assert error.value.reason is Reason.EtcdUnavailable
+    store.client.transact({}, {store._prefix + ROLL: (json.dumps({"commit": NEW}).encode(), 0)}, [])
+    for place in ("galera", "budget/galera/x", "budget//0", "budget/a/b/0"):
+        permit = json.dumps({"commit": NEW, "places": [place], "installation": "here"}).encode()
+        store.client.transact({}, {store._prefix + permit_key("ctl1"): (permit, 0)}, [])
+        with pytest.raises(errors.Transient, match="permit/ctl1 holds something"):
+            view(store)
+    store.client.transact({}, {}, [Range(store._prefix + permit_key("ctl1"))])
     hostile = json.dumps({"commit": NEW, "halt": {"by": "x\x1b[2J", "why": "y\n" * 500, "at": ""}}).encode()
     store.client.transact({}, {store._prefix + ROLL: (hostile, 0)}, [])
     halt = view(store).roll.halt
@@ -244,6 +266,41 @@ def test_a_full_database_refuses_to_grant_and_still_tells(tmp_path: Path) -> Non
         assert view(store).roll == Roll(NEW)
         with pytest.raises(errors.Transient, match="space exceeded"):
             store.try_(claim(store))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[]", '"etcd"', "null", '{"header": []}', '{"header": {"revision": "many"}}', '{"result": 7}', '{"responses": 7}', '{"responses": [7]}',
+        '{"responses": [{"response_range": {"kvs": [{"key": "!"}]}}]}', '{"responses": [{"response_range": {"count": "x"}}]}',
+        '{"ID": [], "responses": []}', '{"header": {"member_id": 1}, "dbSize": "large"}', "[" * 100_000, '{"error": {"a": 1}}',
+    ],
+)  # fmt: skip
+def test_whatever_answers_in_its_place_ends_no_pass(answer: str) -> None:
+    """Not one question is answered by what makes no sense, and each says so."""
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        client = Client([f"http://127.0.0.1:{server.server_port}"], seconds=30.0)
+        try:
+            for ask in (lambda: client.read([Range("x")]), lambda: client.grant(60), lambda: client.keep_alive(7)):
+                with pytest.raises(errors.Transient) as caught:
+                    ask()
+                assert caught.value.reason is Reason.EtcdUnavailable and "127.0.0.1" in str(caught.value)
+            assert client.members()[0].fault
+        finally:
+            client.close()
+            server.shutdown()
 
 
 def test_what_answers_in_its_place_is_named(cluster: Cluster) -> None:

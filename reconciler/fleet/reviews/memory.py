@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from reconciler import errors
-from reconciler.codec import Lost, from_json, to_json
+from reconciler.codec import UNREADABLE, Lost, from_json, to_json
 from reconciler.fleet.reviews.queue import HOUR, Reviewed
 from reconciler.review.gate import Rules
 from reconciler.system import files
@@ -62,6 +62,6 @@ class Store:
             return Memory(requests, (str(target), from_json(Rules, asked)), started)
         except FileNotFoundError:
             return Memory()
-        except (errors.ReconcilerError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (errors.ReconcilerError, *UNREADABLE) as error:
             log.warning("reviews.forgotten", file=str(self._folder / self._name), error=str(error))
             return Memory()
