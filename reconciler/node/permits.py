@@ -62,7 +62,7 @@ class Permits:
         self._seen: together.Seen = {}
         self._well: tuple[str, float] | None = None  # the revision that is kept up, and since when all is well with it
         self._failed: tuple[str, str] = ("", "")  # the revision that did not become healthy here, and why
-        self._kin: dict[tuple[str, str], Kin] = {}
+        self._kin: tuple[tuple[str, str], Kin] | None = None  # of the commits that were compared last
         self._accepted: Target | None = None
         self._view: View | None = None
 
@@ -87,7 +87,7 @@ class Permits:
             return False
         if self._store is None:
             self._store = Store(self._client, accepted.desired.site)
-        own = self._own(accepted, rollout, testing)
+        own = self._own(accepted, rollout, testing=testing)
         step = self._settle(own, rollout, lambda own, view, kin: decide.step(own, view, kin, rollout), heals=testing)
         self._aims.fleet = (step.why, step.message) if isinstance(step, Wait) else None
         return self._aims.fleet != before
@@ -104,8 +104,7 @@ class Permits:
         permit = self._view.permit if self._view else self._state.permit
         if not budgets or (permit and self._view and budgets <= permit.budgets and not permit.heals):
             return plan
-        own = replace(self._own(accepted, rollout, False), changes=False, budgets=budgets)
-        own = replace(own, ready=self._ready(accepted, budgets))
+        own = self._own(accepted, rollout, stops=budgets)
         step = self._settle(own, rollout, lambda own, view, kin: decide.heal(own, view, rollout), heals=True)
         return plan if not isinstance(step, Wait) else withheld.withhold(plan, stopped, step.why, step.message)
 
@@ -115,8 +114,7 @@ class Permits:
         rollout = accepted.prepared.rollout
         assert self._client is not None and rollout is not None
         self._store = self._store or Store(self._client, accepted.desired.site)
-        own = replace(self._own(accepted, rollout, False), budgets=frozenset(rollout.budgets), changes=False)
-        own = replace(own, ready=self._ready(accepted, own.budgets))
+        own = self._own(accepted, rollout, stops=frozenset(rollout.budgets))
         return self._settle(
             own,
             rollout,
@@ -152,29 +150,23 @@ class Permits:
         self, own: Own, rollout: Rollout, ask: Callable[[Own, View | None, Kin], Step], *, heals: bool = False
     ) -> Step:
         """Read, decide and write, until there is nothing to write. What was written is read again: its answer may have been lost."""
-        step: Step = Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
-        for _ in range(_TRIES):
-            view, step = None, decide.UNAVAILABLE
-            try:
+        try:
+            for _ in range(_TRIES):
                 view = self._look(own, rollout, heals)
                 step = ask(replace(own, held=self._state.permit), view, self._kin_of(own, view))
                 if not isinstance(step, Write):
                     self._do_chores(own, view, rollout)
-                    break
+                    return step
                 done = self._try(step)
                 log.info("fleet.wrote" if done else "fleet.lost", what=step.what)
-            except errors.Transient as error:
-                if error.reason is not Reason.EtcdUnavailable:
-                    raise
-                log.warning("fleet.unavailable", message=str(error))
-                step = ask(replace(own, held=self._state.permit), None, Kin.SAME)
-                if isinstance(step, Wait):
-                    step = replace(step, message=str(error))
-                self._view = None
-                return step
-        if isinstance(step, Write):
-            step = Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
-        return step
+        except errors.Transient as error:
+            if error.reason is not Reason.EtcdUnavailable:
+                raise
+            log.warning("fleet.unavailable", message=str(error))
+            self._view = None
+            step = ask(replace(own, held=self._state.permit), None, Kin.SAME)
+            return replace(step, message=str(error)) if isinstance(step, Wait) else step
+        return Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
 
     def _look(self, own: Own, rollout: Rollout, heals: bool) -> View:
         store = self._store
@@ -212,26 +204,28 @@ class Permits:
         if not rolled or rolled == own.commit:
             return Kin.SAME
         pair = (rolled, own.commit)
-        if pair not in self._kin:
+        if self._kin is None or self._kin[0] != pair:
             try:
                 older = clone.is_ancestor(self._state.repository, rolled, own.commit)
-            except errors.ReconcilerError:
-                older = False  # it is not here yet
-            if not older:
-                return Kin.NEWER
-            self._kin = {pair: Kin.ANCESTOR}
-        return self._kin[pair]
+            except errors.ReconcilerError as error:
+                if error.reason is not Reason.RevisionUnknown:
+                    return Kin.NEWER  # nobody can tell now
+                older = False  # all of the history of what is accepted is here
+            self._kin = (pair, Kin.ANCESTOR if older else Kin.NEWER)
+        return self._kin[1]
 
     # --- what this host knows of itself ------------------------------------------------------------------------------
 
-    def _own(self, accepted: Target, rollout: Rollout, testing: bool) -> Own:
-        asked, permit, begun = self._aims.asks(accepted), self._state.permit, self._state.begun
+    def _own(
+        self, accepted: Target, rollout: Rollout, *, testing: bool = False, stops: frozenset[str] | None = None
+    ) -> Own:
+        """About the accepted revision; with `stops` about the budgets of members that something else than a commit would stop."""
+        permit, begun = self._state.permit, self._state.begun
         commit = accepted.desired.revision
         anchor = self._state.anchor
         is_new = self._state.carried is None
-        names = withheld.stops(asked) if asked is not None else frozenset(self._state.touched)
-        budgets = _budgets(accepted, names)
-        if begun and permit:
+        budgets, wants = (stops, False) if stops is not None else self._asked(accepted)
+        if stops is None and begun and permit:
             budgets |= permit.budgets & rollout.budgets.keys()
         # While something else holds everything back here, nothing is claimed that nobody would use.
         held_back = [
@@ -239,13 +233,12 @@ class Permits:
             for hold in self._aims.holds(accepted.desired.policy)
             if hold.reason not in _OURS - {Reason.OutsideWindow}
         ]
-        wants = asked is None or bool(asked)
         own = Own(
             self._settings.host,
             anchor.commit if testing and anchor else commit,
             self._installation,
             changes=wants,
-            budgets=frozenset() if is_new else budgets,
+            budgets=frozenset() if is_new and stops is None else budgets,
             begun=begun,
             failed=self._failed[1] if self._failed[0] == commit else "",
             is_new=is_new,
@@ -255,8 +248,14 @@ class Permits:
         )
         baked = self._well is not None and self.clock() - self._well[1] >= rollout.bake
         due = {*budgets, *((permit.budgets & rollout.budgets.keys()) if permit and baked else ())}
-        ready = self._ready(accepted, due) if due and (baked or not begun) else {}
+        ready = self._ready(accepted, due) if due and (stops is not None or baked or not begun) else {}
         return replace(own, ready=ready, baked=baked, settled=baked and all(ready.get(name, True) for name in due))
+
+    def _asked(self, accepted: Target) -> tuple[frozenset[str], bool]:
+        """The budgets of members that the accepted revision stops, and whether it asks for anything at all."""
+        asked = self._aims.asks(accepted)
+        names = withheld.stops(asked) if asked is not None else frozenset(self._state.touched)
+        return _budgets(accepted, names), asked is None or bool(asked)
 
     @property
     def _installation(self) -> str:
