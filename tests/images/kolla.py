@@ -12,14 +12,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import venv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from tests.support import paths
+from tests.support import environments, paths
 
 KOLLA_VERSION = "20.6.0"
 RELEASE = "2025.1"
@@ -94,15 +93,9 @@ def run(argv: list[str | Path], log: Path, env: Mapping[str, str] | None = None,
 
 def environment(log: Path) -> Path:
     """The folder of the virtual environment that holds kolla-build; made when missing or of another lock."""
-    folder = paths.cache("images") / "venv"
-    lock = HERE / "kolla.lock"
-    stamp = folder / f"kolla-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
-    if not stamp.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
-        run([folder / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", lock], log)
-        stamp.touch()
-    return folder
+    return environments.environment(
+        paths.cache("images") / "venv", HERE / "kolla.lock", lambda words: run([*words], log)
+    )
 
 
 def base_tar(log: Path) -> Path:

@@ -16,27 +16,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import filelock
-
 from tests.support import wheel
+from tests.support.environments import environment
 from tests.support.paths import CHECKOUT, cache
 
 NAME = "kolla-reconciler"
 _HOME = "usr/lib/reconciler"
-_PLATFORMS = (
-    "manylinux_2_28_x86_64",
-    "manylinux_2_17_x86_64",
-    "manylinux2014_x86_64",
-    "manylinux_2_12_x86_64",
-    "manylinux_2_5_x86_64",
-    "manylinux1_x86_64",
-)
 _UNITS = ("reconciler.service", "reconciler-reporter.service")
 
 
@@ -160,17 +150,8 @@ def materials(out: Path) -> Path:
 
 
 def _tools() -> Path:
-    """The environment of what makes pages and bills, with all that the program needs; made when it is missing or of another lock."""
-    folder = cache("packaging")
-    lock = Path(__file__).with_name("tools.lock")
-    stamp = folder / f"made-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not stamp.exists():
-            venv.create(folder, clear=True, with_pip=True)
-            pip = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-            subprocess.run([*pip, "--require-hashes", "-r", str(lock)], check=True)
-            stamp.touch()
-    return folder
+    """The environment of what makes pages and bills, with all that the program needs."""
+    return environment(cache() / "packaging", Path(__file__).with_name("tools.lock"))
 
 
 def _fill(stage: Path, release: Release, program: Path) -> str:
@@ -182,10 +163,10 @@ def _fill(stage: Path, release: Release, program: Path) -> str:
     _install(
         site,
         [
-            *_for(release),
+            *wheel.options(release.python),
             "--no-index",
             "--find-links",
-            str(_wheels(release)),
+            str(wheel.dependencies(release.python)),
             "--require-hashes",
             "-r",
             str(wheel.LOCK),
@@ -260,40 +241,6 @@ def _forget_how(site: Path) -> None:
         rows = [row for row in csv.reader(record.read_text().splitlines()) if (site / row[0]).exists()]
         with record.open("w", newline="") as out:
             csv.writer(out, lineterminator="\n").writerows(sorted(rows))
-
-
-def _for(release: Release) -> list[str]:
-    words = ["--only-binary", ":all:", "--no-deps", "--implementation", "cp", "--python-version", release.python]
-    for abi in (f"cp{release.python.replace('.', '')}", "abi3", "none"):
-        words += ["--abi", abi]
-    for platform in _PLATFORMS:
-        words += ["--platform", platform]
-    return words
-
-
-def _wheels(release: Release) -> Path:
-    """The wheels of the lock for this release's Python, fetched once."""
-    folder = cache(f"wheels-deb-{release.python}")
-    digest = hashlib.sha256(wheel.LOCK.read_bytes()).hexdigest()
-    with filelock.FileLock(folder / "lock"):
-        stamp = folder / "lock.sha256"
-        if not stamp.exists() or stamp.read_text() != digest:
-            for old in folder.glob("*.whl"):
-                old.unlink()
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--require-hashes",
-                "--dest",
-                str(folder),
-            ]
-            subprocess.run([*command, *_for(release), "-r", str(wheel.LOCK)], check=True)
-            stamp.write_text(digest)
-    return folder
 
 
 def _manual(tools: Path, folder: Path) -> None:

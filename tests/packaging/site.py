@@ -6,18 +6,15 @@ The README is the first page. What links lead to outside of docs/ (a test, a ser
 """
 
 import argparse
-import hashlib
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from functools import partial
 from pathlib import Path
 
-import filelock
-
+from tests.support.environments import environment
 from tests.support.paths import CHECKOUT, cache
 
 _PAGES = (
@@ -39,6 +36,7 @@ _LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)#\s]+)(#[^)\s]*)?\)")
 
 def build(out: Path) -> Path:
     """Build the site into `out`, which is made anew; returns its first page. Raises subprocess.CalledProcessError."""
+    sphinx = environment(cache() / "site", Path(__file__).with_name("site.lock"))
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "docs"
         shutil.copytree(CHECKOUT / "docs", source)
@@ -49,7 +47,7 @@ def build(out: Path) -> Path:
             page.write_text(_LINK.sub(partial(_kept, page, source), page.read_text()))
         shutil.rmtree(out, ignore_errors=True)
         words = [
-            str(_environment() / "bin/sphinx-build"),
+            str(sphinx / "bin/sphinx-build"),
             "-q",
             "-W",
             "--keep-going",
@@ -99,19 +97,6 @@ def _kept(page: Path, source: Path, found: re.Match[str]) -> str:
             else str(text)[1:-1]
         )
     return found[0]
-
-
-def _environment() -> Path:
-    """The virtual environment with Sphinx; made when it is missing or of another lock."""
-    folder, lock = cache("site"), Path(__file__).with_name("site.lock")
-    stamp = folder / f"made-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not stamp.exists():
-            venv.create(folder, clear=True, with_pip=True)
-            pip = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-            subprocess.run([*pip, "--require-hashes", "-r", str(lock)], check=True)
-            stamp.touch()
-    return folder
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,16 +20,28 @@ def build(folder: Path) -> Path:
     return next(folder.glob("kolla_reconciler-*.whl"))
 
 
-def dependencies() -> Path:
-    """A folder with the wheels that the lock names for this Python, fetched once and kept in the cache."""
-    folder = cache(f"wheels-{sys.version_info.major}.{sys.version_info.minor}")
+def dependencies(python: str = "") -> Path:
+    """A folder with the wheels that the lock names, for this Python or another version of it, fetched once and kept in the cache."""
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = cache(f"wheels-for-{python}" if python else f"wheels-{running}")
     with filelock.FileLock(folder / "lock"):
         stamp = folder / "requirements.lock"
         if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
             for old in folder.glob("*.whl"):
                 old.unlink()
             words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+            words += options(python) if python else []
             done = subprocess.run([*words, "-r", LOCK, "-d", folder], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             shutil.copyfile(LOCK, stamp)
     return folder
+
+
+def options(python: str) -> list[str]:
+    """pip's words for wheels of another Python than the running one, on Linux on x86_64."""
+    words = ["--only-binary", ":all:", "--no-deps", "--implementation", "cp", "--python-version", python]
+    for abi in (f"cp{python.replace('.', '')}", "abi3", "none"):
+        words += ["--abi", abi]
+    for platform in ("2_28", "2_17", "2014", "2_12", "2_5", "1"):
+        words += ["--platform", f"manylinux{platform if platform.isdigit() else f'_{platform}'}_x86_64"]
+    return words
