@@ -10,7 +10,7 @@ from typing import Any
 import requests
 
 from tests.demo import site
-from tests.demo.bed import CONTAINERS, Bed, DemoFailed, Identity
+from tests.demo.bed import Bed, DemoFailed, Identity
 from tests.demo.show import Show, short
 
 FIRST, LATER = 600.0, 180.0
@@ -42,18 +42,7 @@ def make_site(bed: Bed, show: Show) -> None:
 def converge(bed: Bed, show: Show) -> None:
     """The node converges"""
     show.say("The daemon, a process of its own, asks the Git server every 2 s (60 s by default).")
-    pushed = time.monotonic()
-    pid = bed.start_daemon()
-    show.command(f"reconciler run  # process {pid}, with {short(bed.config)}")
-    with show.waiting("converging"):
-        seconds = converged(bed, FIRST, lambda event: told(event, show, pushed))
-    counts = Counter(action(e).partition(":")[0] for e in bed.events() if e["event"] == "action.done")
-    show.output(", ".join(f"{count} {verb}" for verb, count in counts.items()))
-    missing = set(CONTAINERS) - bed.seen().keys()
-    if missing:
-        raise DemoFailed(f"these containers do not run: {', '.join(sorted(missing))} (see {bed.root}/daemon.log)")
-    show.fact(f"{len(CONTAINERS)} containers converged {seconds:.0f} s after the daemon was started")
-    bed.write_openrc()
+    begin(bed, show, FIRST)
     show.command("source ../openrc; openstack token issue -c expires -c project_id -c user_id")
     with show.waiting("asking the identity service"):
         show.output(_issue(bed))
@@ -178,6 +167,22 @@ def action(event: dict[str, Any]) -> str:
 
 def _event(bed: Bed, what: str, wanted: Callable[[dict[str, Any]], bool], seconds: float = 60) -> float:
     return bed.wait(what, lambda: any(map(wanted, bed.events())), seconds)
+
+
+def begin(bed: Bed, show: Show, limit: float) -> None:
+    """Start the daemon and wait for its first convergence, telling what is done. Raises DemoFailed after `limit` seconds."""
+    pushed = time.monotonic()
+    pid = bed.start_daemon()
+    show.command(f"reconciler run  # process {pid}, with {short(bed.config)}")
+    with show.waiting("converging"):
+        seconds = converged(bed, limit, lambda event: told(event, show, pushed))
+    counts = Counter(action(e).partition(":")[0] for e in bed.events() if e["event"] == "action.done")
+    show.output(", ".join(f"{count} {verb}" for verb, count in counts.items()))
+    seen = bed.seen()
+    if absent := set(bed.plot.containers) - seen.keys():
+        raise DemoFailed(f"these containers do not run: {', '.join(sorted(absent))} (see {bed.root}/daemon.log)")
+    show.fact(f"{len(seen)} containers converged {seconds:.0f} s after the daemon was started")
+    bed.write_openrc()
 
 
 def converged(bed: Bed, seconds: float, tell: Callable[[dict[str, Any]], None] | None = None) -> float:

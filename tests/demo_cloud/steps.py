@@ -1,13 +1,12 @@
 """The steps of the demo of the whole cloud, in their order. Each checks what it claims."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from tests.demo.bed import Bed, DemoFailed
 from tests.demo.show import Show, short
-from tests.demo.steps import action, converged, told
+from tests.demo.steps import begin, converged, told
 from tests.demo_cloud import cloud, dashboard, monitoring, site
 from tests.review.browser import browser, missing
 
@@ -34,17 +33,7 @@ def make_site(bed: Bed, show: Show) -> None:
 
 def converge(bed: Bed, show: Show) -> None:
     """The node converges"""
-    pushed = time.monotonic()
-    pid = bed.start_daemon()
-    show.command(f"reconciler run  # process {pid}, with {short(bed.config)}")
-    with show.waiting("converging"):
-        seconds = converged(bed, FIRST, lambda event: told(event, show, pushed))
-    counts = Counter(action(e).partition(":")[0] for e in bed.events() if e["event"] == "action.done")
-    show.output(", ".join(f"{count} {verb}" for verb, count in counts.items()))
-    if absent := set(bed.plot.containers) - bed.seen().keys():
-        raise DemoFailed(f"these containers do not run: {', '.join(sorted(absent))} (see {bed.root}/daemon.log)")
-    show.fact(f"{len(bed.seen())} containers converged {seconds:.0f} s after the daemon was started")
-    bed.write_openrc()
+    begin(bed, show, FIRST)
 
 
 def use(bed: Bed, show: Show) -> None:

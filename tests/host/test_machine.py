@@ -103,6 +103,12 @@ def test_what_this_kernel_does_not_have_is_said_and_never_made(root: Path) -> No
     assert machine.back(HostKept(setting)) == ""
 
 
+def _apart(script: str, code: str) -> str:
+    """What Python code prints in a mount and a network namespace of its own, which `script` sets up before it runs "$@"."""
+    words = ["unshare", "--mount", "--net", "sh", "-c", script, "sh", sys.executable, "-c", code]
+    return subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+
+
 def test_what_cannot_be_written_to_says_so_and_is_not_a_failure() -> None:
     """As in a container, whose /proc/sys is mounted read-only: by a mount namespace of its own."""
     code = (
@@ -111,11 +117,7 @@ def test_what_cannot_be_written_to_says_so_and_is_not_a_failure() -> None:
         "m = Machine()\nprint(m.observe([s])[0][s.id]['live'])\nprint(m.put(s))\n"
     )
     script = 'mount -t tmpfs none /etc && mkdir /etc/sysctl.d && mount --bind -o ro /proc/sys /proc/sys && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--mount", "--net", "sh", "-c", script, "sh", sys.executable, "-c", code],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert done.stdout.splitlines() == [
+    assert _apart(script, code).splitlines() == [
         "0 (it cannot be written to here)",
         "the host refuses: cannot set net.ipv4.ip_forward to 1: Read-only file system",
     ]
@@ -134,12 +136,8 @@ def test_the_real_kernel_takes_it() -> None:
         "s = HostSetting('sysctl', 'net.ipv4.ip_forward', {'live': 'many', 'boot': 'many'})\n"
         "print(m.put(s))\n"
     )
-    script = 'mount -t tmpfs none /etc && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "--mount", "--net", "sh", "-c", script, "sh", sys.executable, "-c", code],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert done.stdout == "the host refuses: cannot set net.ipv4.ip_forward to many: Invalid argument\n"
+    found = _apart('mount -t tmpfs none /etc && exec "$@"', code)
+    assert found == "the host refuses: cannot set net.ipv4.ip_forward to many: Invalid argument\n"
 
 
 def test_modules_are_loaded_built_in_or_not(root: Path) -> None:

@@ -11,7 +11,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -26,7 +25,6 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from reconciler.cli.main import program
-from reconciler.cli.scaffold import new_identity
 from reconciler.importer import report
 from reconciler.importer.convert import PASSWORDS, Options, convert, inputs
 from reconciler.importer.types import Entry, Fate, Result
@@ -255,14 +253,6 @@ kolla_copy_ca_into_containers: "yes"
 kolla_external_vip_address: "192.0.2.250"
 kolla_external_vip_interface: "bond0"
 """
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    secret, recipient = new_identity(datetime.now(UTC))
-    file = tmp_path_factory.mktemp("key") / "age.key"
-    file.write_text(secret.reveal())
-    return file, recipient
 
 
 def test_a_cloud_with_tls_validates_and_renders_and_no_key_is_in_the_clear(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.cli.main import program
-from reconciler.cli.scaffold import new_identity
 from reconciler.secret import reveal
 from reconciler.secrets import sops
 from tests.importer.sources import GLOBALS, MULTINODE, SHIPPED, facts_of, folder, fresh, vaulted
 
 Import = Callable[..., Result]
 SSH = {"private_key": "-----BEGIN KEY-----\nx\n-----END KEY-----\n", "public_key": "ssh-rsa AAAA"}
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    secret, recipient = new_identity(datetime.now(UTC))
-    file = tmp_path_factory.mktemp("key") / "age.key"
-    file.write_text(secret.reveal())
-    return file, recipient
 
 
 def run(root: Path, *words: str | Path) -> Result:
