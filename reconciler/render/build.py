@@ -1,7 +1,6 @@
 """One host's desired state out of a site: every service that is switched on, every container whose group has the host."""
 
 import dataclasses
-import graphlib
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,19 +26,30 @@ from reconciler.model import (
 )
 from reconciler.options import rules
 from reconciler.registrations import kinds
-from reconciler.render import checks, containers, files, host, jobs, logins, placement, register, repeat, tokens
+from reconciler.render import (
+    checks,
+    circles,
+    containers,
+    files,
+    host,
+    jobs,
+    logins,
+    placement,
+    register,
+    repeat,
+    tokens,
+)
 from reconciler.render.containers import CONFIG_FILES
 from reconciler.render.evaluate import Scope, World
 from reconciler.render.explanation import no_host
-from reconciler.render.faults import Refused
 from reconciler.render.fields import Fields
+from reconciler.render.held import Held
 from reconciler.render.meter import Exhausted, Run, Running
 from reconciler.rollout import policy as rollout
-from reconciler.site import Site, passwords
+from reconciler.site import Site
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
-_MAX_BINARY: Final = 16 << 20  # bytes; what a child answers has 32 MiB, where they are base64
 
 
 def render(site: Site, host: str, revision: str, world: World | None = None) -> Desired:
@@ -99,7 +109,9 @@ class _Builder:
         registrations, registrars = self._registrations(every, providers)
         on_host = self._host_settings(every)
         self._circles(made, every, registrations, registrars, on_host)
-        secrets = self._secrets(registrations, registrars)
+        held = Held(self.world, self.host, self.files, registrations, registrars, self.problems)
+        held.check()
+        secrets = held.secrets()
         new_clients = {check.name: check for check in self._logins(every, providers)}
         probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
         if self.problems:
@@ -121,7 +133,7 @@ class _Builder:
             host_settings=on_host,
             addresses=dict(here.addresses),
             secrets=secrets,
-            fixed=self._fixed(secrets),
+            fixed=held.fixed(secrets),
             groups=here.groups,
             policy=self.site.policy,
         )
@@ -471,22 +483,8 @@ class _Builder:
         on_host: Iterable[HostSetting],
     ) -> None:
         """Report containers and jobs that wait for each other, be it by way of a registration, an identifier or a setting of the host."""
-        needs: dict[str, set[str]] = {c.name: {*c.depends_on, *shared_with(c)} for c in made}
-        for job in (job for parts in every for job in parts.jobs):
-            needs.setdefault(job.name, set()).update(job.after)
-            for name in job.before:
-                needs.setdefault(name, set()).add(job.name)
-        behind = {registrar.kind: registrar.needs for registrar in registrars}
-        for registration in registrations:
-            for name in registration.before:
-                needs.setdefault(name, set()).update(behind.get(registration.kind, ()))
-        for file in self.files:
-            for name in tokens.identifiers(file.content):
-                needs.setdefault(file.container, set()).update(behind.get(name.partition(":")[0], ()))
-        for setting in on_host:
-            for name in setting.before if setting.inside else ():
-                needs.setdefault(name, set()).add(setting.inside)
-        circle = _circle(needs)
+        here = [job for parts in every for job in parts.jobs]
+        circle = circles.find(made, here, self.files, registrations, registrars, on_host)
         if circle:
             where = next(
                 parts for parts in every if circle[0] in parts.specs or circle[0] in {j.name for j in parts.jobs}
@@ -552,145 +550,10 @@ class _Builder:
         found = (self._first(service, name) for name in service.section("containers"))
         return next(filter(None, found), next(iter(self.site.hosts)))
 
-    # --- secrets ---------------------------------------------------------------------------------------------------
-
-    def _secrets(self, registrations: list[Registration], registrars: list[Registrar]) -> Mapping[str, str]:
-        """Name → digest of the ciphertext for every secret in use; the ones that are missing are problems."""
-        used: dict[str, str] = {}  # name → who uses it
-        for file in self.files:
-            for name in file.secrets:
-                used.setdefault(name, file.sources[0] if file.sources else file.path)
-        for registration in registrations:
-            for name in _secrets(registration.fields):
-                used.setdefault(name, f"the registration {registration.id}")
-        for registrar in registrars:
-            for name in _secrets(registrar.connection):
-                used.setdefault(name, f"the connection to {registrar.kind}")
-        self._identifiers(registrations, registrars)
-        known = self.site.secrets(self.host)
-        self._weighed()
-        self._bound(registrations, registrars, {name: secret.size for name, secret in known.items()})
-        missing: dict[str, str] = {}
-        for name in sorted(used.keys() - known.keys()):
-            # A pair is generated as a whole: both of its halves, known by dotted names, are one thing that is missing.
-            whole = name.partition(".")[0]
-            missing.setdefault(
-                whole if whole in self.site.catalogue.passwords() and whole not in known else name, used[name]
-            )
-        for name, user in missing.items():
-            hint = self._filled(name, known)
-            self.problems.append(
-                Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {user} needs it", hint)
-            )
-        if used:
-            self._require_opened()
-        return {name: known[name].digest for name in sorted(used) if name in known}
-
-    def _identifiers(self, registrations: list[Registration], registrars: list[Registrar]) -> None:
-        """Report identifiers of what no service registers, and those that are somewhere else than in a file."""
-        known = {item.id for item in registrations if register.has_identifier(item)}
-        for file in self.files:
-            place = file.sources[0] if file.sources else file.path
-            for name in sorted(tokens.identifiers(file.content) - known):
-                message = f"{file.path} has the identifier of {name}, and no service of this site registers that"
-                kind = kinds.of(name.partition(":")[0])
-                if name in {item.id for item in registrations} or (kind and name.split(":")[1] not in kind.types):
-                    message = f"{file.path} has the identifier of {name}, and no {name.split(':')[1]} of {name.split(':')[0]} has one"
-                hint = suggest(name, known) or "register it below `registrations` of a service, as plans show it"
-                self.problems.append(Problem(place, 0, 0, message, hint))
-        fields = [(f"the registration {item.id}", item.fields) for item in registrations]
-        for what, found in [*fields, *((f"the connection to {item.kind}", item.connection) for item in registrars)]:
-            if held := sorted({name for text in _texts(found) for name in tokens.identifiers(text)}):
-                message = f"{what} cannot use {', '.join(held)}: identifiers are for files of containers and jobs"
-                self.problems.append(Problem("", 0, 0, message))
-
-    def _filled(self, name: str, known: Iterable[str]) -> str:
-        """How a secret gets its value; one that no service declares may be a slip of the pen for one of `known`."""
-        declared = self.site.catalogue.passwords().get(name)
-        if declared is None and (near := suggest(name, known)):
-            return near
-        if declared is not None and declared.get("kind") != "blank":
-            return "run `reconciler secrets generate`"
-        return f"nothing generates it: write `{name}: …` with `sops edit passwords.yml`"
-
-    def _require_opened(self) -> None:
-        """Report password files that this host has to open and, by the key that the inventory declares for it, cannot."""
-        key = self.site.hosts[self.host].report_key
-        sealed = self.site.sealed_for(name for file in self.files for name in file.secrets)
-        for name, recipients in {**self.site.recipients(self.host), **sealed}.items():
-            if key and not passwords.opens(recipients, key):
-                message = (
-                    f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
-                )
-                hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
-                self.problems.append(Problem(name, 0, 0, message, hint))
-
-    def _weighed(self) -> None:
-        """Report more bytes that are no text than what a host gets at once may have: they go through memory and into last-good.json."""
-        binary = {file.path: len(file.data) for file in self.files if file.encoding}
-        if (size := sum(binary.values())) > _MAX_BINARY:
-            largest = max(binary, key=lambda path: binary[path])
-            place = next(file.sources[0] for file in self.files if file.path == largest)
-            message = (
-                f"the files of {self.host} that are no text have {size / (1 << 20):.1f} MiB, with a copy for every container and job, "
-                f"and {_MAX_BINARY >> 20} MiB are the limit"
-            )
-            self.problems.append(Problem(place, 0, 0, message, "bring the large ones to the host in another way"))
-
-    def _bound(self, registrations: list[Registration], registrars: list[Registrar], sizes: Mapping[str, int]) -> None:
-        """Report texts that would be too large with their secrets; what they would be counts as made."""
-        where = [(file.path, file.content) for file in self.files if "<<" in file.content]
-        where += [(f"the registration {item.id}", text) for item in registrations for text in _texts(item.fields)]
-        where += [(f"the connection to {item.kind}", text) for item in registrars for text in _texts(item.connection)]
-        sources = {file.path: file.sources[0] for file in self.files if file.sources}
-        for name, text in where:
-            place = sources.get(name, name)
-            try:
-                size = tokens.bound_size(text, sizes)
-            except Refused as error:
-                self.problems.append(Problem(place, 0, 0, f"{name}: {error}"))
-                continue
-            except Exhausted as error:
-                error.at(place, 1, 1)
-                raise
-            if size > tokens.MAX_BOUND:
-                message = f"{name} would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
-                self.problems.append(Problem(place, 0, 0, message, "use them fewer times"))
-            self.world.meter.spend(1, size)
-
-    def _fixed(self, secrets: Mapping[str, str]) -> Mapping[str, str]:
-        defined = self.site.catalogue.passwords()
-        texts = {name: defined[name].get("fixed") for name in secrets if name in defined}
-        return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
-
 
 def _written_name(file: Fields) -> str:
     """What a file is called; as it is written where it is there once for every item."""
     return str(file.raw.get("name")) if "each" in file else file.text("name")
-
-
-def _secrets(value: Any) -> set[str]:
-    return {name for text in _texts(value) for name in tokens.secrets(text)}
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in data."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
-
-
-def _circle(needs: Mapping[str, set[str]]) -> list[str]:
-    """Some circle in a graph, with its first name at the end again; empty when there is none."""
-    try:
-        graphlib.TopologicalSorter({name: sorted(needs[name]) for name in sorted(needs)}).prepare()
-    except graphlib.CycleError as error:
-        circle: list[str] = error.args[1][:0:-1]  # the library names each before what needs it
-        first = circle.index(min(circle))
-        return [*circle[first:], *circle[: first + 1]]
-    return []
 
 
 def _unique(problems: list[Problem]) -> list[Problem]:
