@@ -1,7 +1,8 @@
 """Ends work that takes too much processor time, from within: what runs gets a TimeoutError, a regular expression included.
 
 The signal is made ready before a child is sealed (`install`), which takes the means to change that away. Should the error be
-caught, or never be raised because something does not return to the interpreter, the child's hard limit ends it.
+caught, or never be raised because something does not return to the interpreter, the child's hard limit ends it. A process that
+did not make it ready has no limit here: there the signal would end the process itself.
 """
 
 import signal
@@ -14,14 +15,16 @@ from reconciler.reasons import Reason
 # Processor seconds that importing the program takes where its budgets were measured: a slower machine gets more.
 _START_SECONDS: Final = 0.3
 
+_installed = False
 _active: "Alarm | None" = None
 _speed = 1.0
 
 
 def install() -> None:
     """Make the signal ready, and take the time that this process has taken so far as the measure of the machine."""
-    global _speed
+    global _speed, _installed
     signal.signal(signal.SIGPROF, _ring)
+    _installed = True
     _speed = max(1.0, time.process_time() / _START_SECONDS)
 
 
@@ -45,12 +48,14 @@ class Alarm:
         global _active
         _active = self
         # Once more every half second: a template may catch the first one's consequences and go on.
-        signal.setitimer(signal.ITIMER_PROF, self.seconds, 0.5)
+        if _installed:
+            signal.setitimer(signal.ITIMER_PROF, self.seconds, 0.5)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         global _active
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        if _installed:
+            signal.setitimer(signal.ITIMER_PROF, 0)
         _active = None
         if isinstance(error, TimeoutError):
             raise errors.Terminal(

@@ -5,6 +5,7 @@
 The output of the half that waits is printed when both have ended. The exit code is that of a half that failed.
 """
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,11 @@ def main(arguments: list[str]) -> int:
             for line in told:
                 sys.stdout.write(line)
     ended = [computing.returncode, waiting.returncode]
+    for half, code in zip(("computing", "waiting"), ended, strict=True):
+        if code < 0:
+            print(f"the half {half} was ended by {signal.Signals(-code).name}", flush=True)
     nothing = pytest.ExitCode.NO_TESTS_COLLECTED  # a selection may lie in one half
-    return next((code for code in ended if code not in (0, nothing)), min(ended))
+    return next((abs(code) for code in ended if code not in (0, nothing)), min(ended))
 
 
 if __name__ == "__main__":
