@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import hypothesis
 import pytest
 import structlog
 from docker import errors as docker_errors
@@ -25,6 +26,12 @@ PREFIX = "rt-"
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 _USER = f"session-{os.getpid()}"
 _MARK = "RECONCILER_TEST_SESSION"
+
+# How long an example takes says something of the machine, not of the program. A pipeline tries the same examples each time.
+hypothesis.settings.register_profile(
+    "reconciler", deadline=None, derandomize=IN_CI, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("reconciler")
 
 
 def _unavailable(message: str) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from reconciler.apply import Validator
 from reconciler.engine import Engine
-from reconciler.model import Container, Desired
+from reconciler.model import VALIDATING, Container, Desired
 from reconciler.render import tokens
+from tests.conftest import PREFIX
 from tests.services import golden
 
 SECRET = "a1B2c3D4e5F6g7H8i9J0ku"  # can be the salt of bcrypt as well
@@ -62,7 +63,7 @@ def engine(engine_url: str, docker_client: docker.DockerClient) -> Iterator[Engi
     made = Engine(engine_url, owner="rt-validation/aio", timeout=60)
     yield made
     made.close()
-    assert not [c.name for c in docker_client.containers.list(all=True) if c.name.startswith("reconciler-validate-")]
+    assert not [c.name for c in docker_client.containers.list(all=True) if c.name.startswith(f"{VALIDATING}{PREFIX}")]
 
 
 def checked(
@@ -82,7 +83,8 @@ def checked(
     for item in files:
         text = tokens.bind(item.content, dict.fromkeys(tokens.names(item.content), SECRET))
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
-    container = replace(container, image=_image(images, container), ulimits=())
+    # A name of its own: a control plane of another test may be checked on this engine at the same time.
+    container = replace(container, name=f"{PREFIX}{name}", image=_image(images, container), ulimits=())
     validator = Validator()
     # The container's files are bound from below the config root that it was rendered for.
     container = replace(

@@ -74,7 +74,7 @@ def made(text: str) -> tuple[Plan, Report, Review]:
 
 
 @given(texts)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_problems(text: str) -> None:
     found = [Problem(text, 3, 1, text, text), Problem("", 0, 0, text, severity="warning")]
     for problem in found:
@@ -93,7 +93,7 @@ def test_problems(text: str) -> None:
 
 
 @given(texts)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_plans_and_reviews(text: str) -> None:
     plan, _, whole = made(text)
     for action in plan.actions:
@@ -113,7 +113,7 @@ def _fields(whole: Review) -> dict[str, object]:
 
 
 @given(texts)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_reports(text: str) -> None:
     _, report, _ = made(text)
     for status in status_text(report):
@@ -138,7 +138,7 @@ def test_reports(text: str) -> None:
 
 
 @given(texts)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_log(text: str) -> None:
     for kind in ("text", "json"):
         stream = io.StringIO()
