@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from reconciler.model import Condition, Difference, Outcome
+from reconciler.phrases import few
 from reconciler.reasons import Reason
-from reconciler.report import Report, State, verdict
+from reconciler.report import OTHER_TOOL, Report, State, verdict
 from reconciler.text import cut
 
-Kind = Literal["failing", "drift", "refused", "source", "stalled", "suspended"]
+Kind = Literal["failing", "drift", "other-tool", "refused", "source", "stalled", "suspended"]
 Severity = Literal["critical", "high", "medium", "low", "info"]  # GitLab's words
 
 _DIFFERENCES = 8  # shown of each item
@@ -62,6 +63,8 @@ class Coverage:
             return self.revision
         if item == SUSPENSION:
             return self.suspension
+        if item == OTHER_TOOL:
+            return self.plan
         if item in _OURS:
             return item not in self.unknown
         return self.plan and item not in self.unknown and (self.deep or not deep_only)
@@ -113,6 +116,8 @@ def _drift(report: Report) -> Iterator[Alert]:
     """Drift that is still there: held back, or with an action that did not succeed (then `_failing` was first)."""
     # Whoever suspends a node to work on it knows that it differs.
     for held in () if verdict(report).reason is Reason.Suspended else report.drift:
+        if held.reason is Reason.OtherTool:
+            continue  # told once, for all of them
         text = _details(held.message, held.differences)
         yield _alert(report, "drift", held.target, held.reason, f"{held.target} drifted", text, "medium")
 
@@ -136,6 +141,12 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
             text,
             "high",
         )
+    if report.gave_way:
+        waits = [held.target for held in report.plan.held if held.reason is Reason.OtherTool] if report.plan else []
+        waiting = f" (held back by that: {few(waits)})" if waits else ""
+        text = f"{report.gave_way}\nNothing is changed or healed{waiting}."
+        title = "kolla-ansible manages this host again, and the node gave way"
+        yield _alert(report, "other-tool", OTHER_TOOL, Reason.OtherTool, title, text, "high")
     suspended = conditions.get("Suspended")
     if report.suspended and suspended and _lasts(suspended, True, now, rules.suspended_after):
         text = (
@@ -144,7 +155,7 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
         yield _alert(report, "suspended", SUSPENSION, Reason.Suspended, "still suspended", text, "low")
     stalled = conditions.get("Stalled")
     found = verdict(report)
-    alone = {*map(_item, report.failed), *(held.target for held in report.quarantined)}
+    alone = {OTHER_TOOL, *map(_item, report.failed), *(held.target for held in report.quarantined)}
     told = (found.cause is not None and found.cause.root.item in alone) or found.state is State.NOTHING
     if stalled and not told and _lasts(stalled, True, now, rules.failing_after):
         yield _alert(report, "stalled", NODE, stalled.reason, "the node does not converge", stalled.message, "high")

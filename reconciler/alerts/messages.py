@@ -12,6 +12,7 @@ _TITLE, _DESCRIPTION, _SERVICE = 200, 1000, 100  # characters that GitLab keeps
 _SECTIONS = {
     "drift": "drift",
     "failing": "failing",
+    "other-tool": "another-tool-is-at-work",
     "refused": "a-commit-was-refused",
     "source": "the-source-cannot-be-read",
     "stalled": "not-converging",

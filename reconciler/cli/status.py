@@ -204,6 +204,8 @@ def _show(
         output.line("what follows is from before: whether it still holds is unknown", "warn")
     if mode := ("report: nothing is changed" if settings.mode == "report" else ""):
         output.line(f"mode      {mode}", "warn")
+    if gave_way := report.get("gave_way"):
+        output.line(f"gave way  {gave_way}", "fail")
     output.line()
     rows = [[name, _is(name, c, hangs), _for(c["since"]), c["reason"], c["message"]] for name, c in conditions.items()]
     for found in report.get("in_flight", ()):

@@ -62,6 +62,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
             site=target.desired.site,
             containers=len(target.desired.containers),
             suspended=aim.held_by(Reason.Suspended).message,
+            gave_way=aim.held_by(Reason.OtherTool).message,
             window=aim.waits,
             kept=target.desired.revision,
             program=aim.program,

@@ -50,6 +50,7 @@ class Report:
     failure: tuple[Reason, str] | None = None  # (reason, message) of what kept the cycle from planning
     containers: int = 0  # desired on this host
     suspended: str = ""  # the operator's reason
+    gave_way: str = ""  # to another tool that manages the same containers, and how that was seen; "" while it did not
     window: str = ""  # until when, or for what, changes wait, and why; "" while they need not
     testing: str = ""  # the testing branch that the revision is from; "": the branch
     warnings: tuple[str, ...] = ()

@@ -100,6 +100,11 @@ class Metrics:
         self.actions = Counter("reconciler_actions", "Actions carried out.", ["verb", "result"], registry=registry)
         self.containers = Gauge("reconciler_managed_containers", "Containers wanted on this host.", registry=registry)
         self.held = Gauge("reconciler_held_items", "Differences nothing is done about.", ["reason"], registry=registry)
+        self.gave_way = Gauge(
+            "reconciler_gave_way",
+            "1 while the node changes nothing because another tool manages the same containers.",
+            registry=registry,
+        )
         self.queued = Gauge(
             "reconciler_queued", "Waiting triggers, commit statuses and alerts.", ["kind"], registry=registry
         )
@@ -154,6 +159,7 @@ class Metrics:
         if report.failure:
             self.error(report.failure[0])
         if report.plan is not None:
+            self.gave_way.set(bool(report.gave_way))
             self._drift(report, services or {})
 
     @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from reconciler.model import Held
 from reconciler.phrases import count
@@ -14,6 +15,8 @@ from reconciler.reasons import Reason, Standing
 from reconciler.report.cause import Cause, Symptom, find
 from reconciler.report.cycle import Report
 from reconciler.report.graph import CHECK, REGISTRAR, Graph
+
+OTHER_TOOL: Final = "another tool"  # an item like a container; none of those can hold a blank
 
 
 class State(StrEnum):
@@ -59,7 +62,7 @@ def verdict(report: Report) -> Verdict:
     if report.suspended and not report.failed:
         return Verdict(State.WAITING, Reason.Suspended, report.suspended)
     symptoms = tuple(_symptoms(report))
-    if cause := find(symptoms, report.graph, report.wrong):
+    if cause := find(symptoms, _rests_on(report), report.wrong):
         state = State.DRIFTED if all(symptom.meant for symptom in symptoms) else State.FAILED
         return Verdict(state, cause.root.reason, cause.text, cause)
     if report.under_way:
@@ -75,7 +78,10 @@ def verdict(report: Report) -> Verdict:
 
 
 def _symptoms(report: Report) -> Iterator[Symptom]:
-    """What is wrong, by weight: what was tried and failed, what is held back, what does not answer or does not work."""
+    """What is wrong, by weight: somebody else is at work, what was tried and failed, what is held back, what does not answer or does not
+    work."""
+    if report.gave_way:
+        yield Symptom(OTHER_TOOL, Reason.OtherTool, report.gave_way)
     for outcome in report.failed:
         action = outcome.action
         text = f"{action.target}: {first_line(outcome.message).removeprefix(f'{action.target}: ')}"
@@ -90,6 +96,12 @@ def _symptoms(report: Report) -> Iterator[Symptom]:
     yield from (found for found in report.not_working if found.reason == Reason.Unhealthy)
     for stuck in report.not_achievable:
         yield Symptom(stuck.target, Reason.NotAchievable, f"{stuck.target}: {stuck.message}")
+
+
+def _rests_on(report: Report) -> Graph:
+    """The graph; whatever waits because the node gave way rests on that."""
+    waits = [held.target for held in report.plan.held if held.reason is Reason.OtherTool] if report.plan else []
+    return {**report.graph, **{target: (*report.graph.get(target, ()), OTHER_TOOL) for target in waits}}
 
 
 def _held(held: Held, graph: Graph) -> Symptom:

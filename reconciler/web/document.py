@@ -54,6 +54,7 @@ def node_document(
         "failure": {"reason": report.failure[0], "message": _cut(report.failure[1])} if report.failure else None,
         "cause": _cause(found.cause) if found.cause else None,
         "suspended": _cut(report.suspended),
+        "gave_way": _cut(report.gave_way),
         "window": report.window,
         "warnings": [_cut(warning) for warning in report.warnings[:50]],
         "conditions": [

@@ -88,6 +88,7 @@ function node(doc) {
   }
   if (doc.source && !doc.source.ok) parts.push(notice("The repository cannot be read: " + doc.source.reason, doc.source.message));
   if (doc.suspended) parts.push(notice("Suspended: nothing is changed", doc.suspended, "mild"));
+  if (doc.gave_way) parts.push(notice("Another tool manages these containers: nothing is changed", doc.gave_way));
   if (doc.window) parts.push(notice("Changes wait", doc.window, "mild"));
   if (doc.cause) {
     parts.push(section("Because of it", doc.cause.item, doc.cause.because.map((t) => el("div", "item text", t))));

@@ -40,6 +40,7 @@ def report(
     planned: bool = True,
     deep: bool = False,
     suspended: str = "",
+    gave_way: str = "",
     explained: Mapping[str, str] | None = None,
     site: str = SITE,
 ) -> Report:
@@ -62,6 +63,7 @@ def report(
         failure=failure,
         containers=3,
         suspended=suspended,
+        gave_way=gave_way,
         explained=explained or {},
     )
     from dataclasses import replace

@@ -10,7 +10,7 @@ from reconciler.alerts import Alert, Rules, alerts_of
 from reconciler.alerts.items import NODE, REVISION, SOURCE, SUSPENSION, coverage
 from reconciler.model import InFlight, Verb
 from reconciler.reasons import Reason
-from reconciler.report import Refusal, Report
+from reconciler.report import OTHER_TOOL, Refusal, Report
 from tests.alerts import reports
 from tests.alerts.reports import AWAY, START, held, outcome, report
 
@@ -41,6 +41,19 @@ def test_unhealed_drift_says_who_did_it() -> None:
 
 def test_what_a_suspension_holds_back_is_no_drift_alert() -> None:
     assert alerts_of(report(held(reason=Reason.Suspended), suspended="disk swap"), START) == ()
+
+
+def test_giving_way_to_another_tool_is_one_alert_at_once_whatever_it_holds_back() -> None:
+    taken_back = [held(name, Reason.OtherTool) for name in ("keystone", "mariadb", "rabbitmq", "haproxy")]
+    given = report(*taken_back, held("cron"), gave_way="kolla-ansible was run here 2 times")
+    told, drifted = alerts_of(given, START + 60 * MINUTE)
+    assert kinds((told, drifted)) == [("other-tool", OTHER_TOOL, "OtherTool"), ("drift", "cron", "DriftReported")]
+    assert told.severity == "high" and not told.patience and "keystone, mariadb, rabbitmq and 1 more" in told.text
+    # Also where nothing differs any more; and only a pass that planned can say that it is over.
+    (alone,) = alerts_of(report(gave_way="kolla-ansible was run here 2 times"), START)
+    assert (alone.kind, alone.item) == ("other-tool", OTHER_TOOL) and "held back" not in alone.text
+    assert coverage(report()).covers(OTHER_TOOL, deep_only=False)
+    assert not coverage(report(failure=(Reason.EngineUnreachable, "down"))).covers(OTHER_TOOL, deep_only=False)
 
 
 def test_what_is_held_back_without_drift_is_no_drift_alert() -> None:

@@ -49,6 +49,8 @@ HELD = [  # one for each way in which something is held back
     Held("many", Reason.PruneGuard, "6 would go"),
     Held("app", Reason.InFlight, "waiting for app to become healthy"),
 ]
+GAVE_WAY = "kolla-ansible was run here 2 times"
+TAKEN_BACK = Held("app", Reason.OtherTool, GAVE_WAY, drift=True)
 
 
 def outcome(result: Any, reason: Reason | None = None) -> Outcome:
@@ -91,7 +93,7 @@ def agree(given: Report) -> State:
     one = verdict(found)
     ready, stalled = condition(found, "Ready"), condition(found, "Stalled")
     statuses = [text for text in status_text(found) if text.commit == found.revision]
-    alerts = [alert for alert in alerts_of(found, NOW) if alert.kind in ("failing", "drift", "stalled")]
+    alerts = [alert for alert in alerts_of(found, NOW) if alert.kind in ("failing", "drift", "other-tool", "stalled")]
 
     # 1: the conditions
     assert ready.status == one.ready == (one.state is State.CONVERGED)
@@ -125,7 +127,9 @@ def agree(given: Report) -> State:
     if one.state is State.CONVERGED:
         assert not alerts, f"somebody is told of {alerts} while all is well"
     if one.state is State.WAITING:
-        assert {alert.kind for alert in alerts} <= {"failing"}, "what waits on purpose is neither drift nor stalled"
+        assert {alert.kind for alert in alerts} <= {"failing", "other-tool"}, (
+            "what waits on purpose is neither drift nor stalled"
+        )
     return one.state
 
 
@@ -154,6 +158,10 @@ def agree(given: Report) -> State:
         ({"not_working": tuple(NOT_WORKING)}, State.FAILED, Reason.RestartLoop),
         ({"suspended": "rack work", "held": HELD[7]}, State.WAITING, Reason.Suspended),
         ({"suspended": "rack work", "outcome": OUTCOMES[2]}, State.FAILED, Reason.StartFailed),
+        ({"gave_way": GAVE_WAY}, State.FAILED, Reason.OtherTool),
+        ({"gave_way": GAVE_WAY, "held": TAKEN_BACK}, State.FAILED, Reason.OtherTool),
+        ({"gave_way": GAVE_WAY, "held": TAKEN_BACK, "not_working": tuple(NOT_WORKING)}, State.FAILED, Reason.OtherTool),
+        ({"gave_way": GAVE_WAY, "held": TAKEN_BACK, "suspended": "rack work"}, State.WAITING, Reason.Suspended),
         ({"failure": (Reason.EngineUnreachable, "down")}, State.FAILED, Reason.EngineUnreachable),
         ({"plan": None, "revision": ""}, State.NOTHING, Reason.NoRevision),
         ({"plan": None, "revision": "", "source": SOURCES[1]}, State.NOTHING, Reason.GitTimeout),
@@ -191,11 +199,12 @@ def test_the_five_agree_on_every_pair() -> None:
 
 
 @given(
-    held=st.lists(st.sampled_from(HELD), max_size=4, unique_by=lambda h: (h.target, h.reason)),
+    held=st.lists(st.sampled_from([*HELD, TAKEN_BACK]), max_size=4, unique_by=lambda h: (h.target, h.reason)),
     outcomes=st.lists(st.sampled_from(OUTCOMES), max_size=3),
     checks=st.lists(st.sampled_from(CHECKS), max_size=2, unique=True),
     not_working=st.lists(st.sampled_from(NOT_WORKING), max_size=1),
     suspended=st.sampled_from(["", "rack work"]),
+    gave_way=st.sampled_from(["", GAVE_WAY]),
     refusal=st.sampled_from(REFUSALS),
     source=st.sampled_from(SOURCES),
     failure=st.sampled_from([None, (Reason.EngineTimeout, "it hangs"), (Reason.StateLost, "gone")]),

@@ -76,6 +76,7 @@ def hostile() -> Report:
         refusal=Refusal("b" * 40, Reason.SiteInvalid, HOSTILE, (HOSTILE,)),
         failure=(Reason.Unknown, HOSTILE),
         suspended=HOSTILE,
+        gave_way=HOSTILE,
         window=HOSTILE,
         testing=HOSTILE,
         warnings=(HOSTILE,),
