@@ -267,6 +267,7 @@ class Desired:
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
     program: str = ""
     catalogue: str = ""
+    release: str = ""  # of OpenStack, as "2026.1"; "": made by a program that did not say
 
     @property
     def origin(self) -> tuple[str, str, str]:
@@ -496,6 +497,7 @@ class Memory:
     taken: Mapping[str, str] = field(default_factory=dict)
     as_made: Mapping[str, AsMade] = field(default_factory=dict)
     other_tool: OtherTool | None = None
+    schema_release: str = ""  # the newest release of OpenStack of which a schema migration was begun here; "": none was
 
 
 # --- plan ------------------------------------------------------------------------------------------------------

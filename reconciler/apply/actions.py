@@ -69,7 +69,7 @@ class Actions:
         self._registrations = {registration.id: registration for registration in desired.registrations}
         self._settings = {setting.id: setting for setting in desired.host_settings}
         self._files = {file.path: file for file in desired.files}
-        self._root = Path(desired.config_root)
+        self._root, self._release = Path(desired.config_root), desired.release
         self._contents, self._part_digest = contents, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
         self._units, self._validator, self._gate, self._host = units, validator, gate, host
@@ -210,6 +210,8 @@ class Actions:
 
     def _run(self, action: Action) -> Outcome:
         job: Job = self._jobs[action.target]
+        if job.migration:
+            self._store.migrating(self._release)  # first: what is begun may have changed the schema already
         code, output = self._engine.run_once(job)
         message = "" if code == 0 else _job_failed(job.name, code, output)
         self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300]))

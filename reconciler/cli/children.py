@@ -16,7 +16,7 @@ from reconciler.reasons import Reason
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
-from reconciler.review.ci_child import policy_changes, rotations
+from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
 from reconciler.site import Site
 from reconciler.site.overrides import unread
@@ -173,7 +173,7 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         before = made.of(foreign, host, start) or between
         after = render_host(site, host, argument["revision"], world)
         plans.append(to_json(preview(before, after, bind=stand_in, part_digest=part_digest, between=between)))
-        problems += rotations(before, after)
+        problems += refusals(site, before, after)
     if problems:
         raise errors.SiteInvalid(sorted(set(problems)))
     policy = policy_changes(base.policy, site.policy) if base is not None else []

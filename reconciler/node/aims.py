@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from reconciler.gates import Hold
 from reconciler.model import Action, Check, Desired, Held
 from reconciler.node import policy as host_rules
 from reconciler.node.target import Target, make_target
-from reconciler.plan import rotation
+from reconciler.plan import release_step, rotation
 from reconciler.reasons import Reason
 from reconciler.registrations.registry import Registry
 from reconciler.render import digest, tokens
@@ -254,9 +254,12 @@ class Aims:
             )
 
     def require_usable(self, target: Target) -> None:
-        """Raises errors.Terminal (RotationRefused): a secret that a commit cannot change differs from what was last carried out, and
-        the new one is not let in."""
+        """Raises errors.Terminal. ReleaseStepRefused: OpenStack does not support the step from the release that is here. RotationRefused: a
+        secret that a commit cannot change differs from what was last carried out, and the new one is not let in."""
         memory = self._state.memory()
+        today = self._clock().astimezone(UTC).date()
+        if step := release_step.refused(release_step.known(memory), target.desired, today):
+            raise errors.Terminal(step, reason=Reason.ReleaseStepRefused)
         refused = rotation.refused(memory.last_good, target.desired) if memory.last_good else {}
         for name, instead in refused.items():
             if not self._is_same(name, target) and (why := _denied(name, target)):

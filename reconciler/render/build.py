@@ -136,6 +136,7 @@ class _Builder:
             fixed=held.fixed(secrets),
             groups=here.groups,
             policy=self.site.policy,
+            release=self._variable("openstack_release", ""),
         )
 
     # --- services --------------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from reconciler import releases
 from reconciler.render.faults import Refused
 
-_RELEASE: Final = re.compile(r"(20\d\d)\.([1-9])")
 _PART: Final = re.compile(r"\s*(>=|<=|==|>|<)\s*(20\d\d\.[1-9])\s*")
 _COMPARED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     ">=": operator.ge,
@@ -31,7 +31,7 @@ def is_within(release: str, specifier: str) -> bool:
 
 
 def _order(release: str) -> tuple[int, int]:
-    found = _RELEASE.fullmatch(release)
+    found = releases.order(release)
     if found is None:
         raise Refused(f"takes a release of OpenStack such as 2026.1, not {release!r}")
-    return int(found[1]), int(found[2])
+    return found

@@ -12,7 +12,7 @@ from reconciler.document import yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference
-from reconciler.plan import preview, rotation
+from reconciler.plan import preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
@@ -156,7 +156,7 @@ class _Child:
             self.acknowledged += [[*entry, host] for entry in entries(after.policy, host) if entry[1] == going]
         for name in _lighter(before, after):
             self.lighter.setdefault(name, []).append(host)
-        self.problems += rotations(before, after)
+        self.problems += refusals(self.head, before, after)
         self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
 
     def _note_backends(self, host: str, after: Desired) -> None:
@@ -229,15 +229,19 @@ def _lighter(before: Desired | None, after: Desired) -> list[str]:
     ]
 
 
-def rotations(before: Desired | None, after: Desired) -> list[Problem]:
-    """Changes of secrets that the nodes would refuse."""
+def refusals(head: Site, before: Desired | None, after: Desired) -> list[Problem]:
+    """What the node would refuse of a host of `head`: changes of secrets, and a step between releases."""
+    if before is None:
+        return []
     by_hand = after.policy.get("changed_by_hand", ())
-    found = rotation.refused(before, after) if before else {}
-    return [
+    found = [
         Problem("passwords.yml", 0, 0, rotation.message(name, instead))
-        for name, instead in found.items()
+        for name, instead in rotation.refused(before, after).items()
         if name not in by_hand
     ]
+    if step := release_step.refused([before.release], after):
+        found.append(head.layers(after.host)["openstack_release"].place.problem(step))
+    return found
 
 
 def policy_changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[Difference]:

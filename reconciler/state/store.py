@@ -37,7 +37,7 @@ from typing import Any
 import structlog
 from filelock import FileLock, Timeout
 
-from reconciler import errors
+from reconciler import errors, releases
 from reconciler.codec import to_json
 from reconciler.model import (
     Applied,
@@ -500,6 +500,12 @@ class StateDirectory:
     def as_made(self, container: str, made: AsMade) -> None:
         """How a container is that was taken over as it is."""
         self._change(lambda m: replace(m, as_made={**m.as_made, container: made}))
+
+    def migrating(self, release: str) -> None:
+        """That a schema migration of this release of OpenStack is about to be run here."""
+        before = (self._files.read("memory.json", Memory) or Memory()).schema_release
+        if (releases.order(release) or (0, 0)) > (releases.order(before) or (0, 0)):
+            self._change(lambda m: replace(m, schema_release=release))
 
     def other_tool(self, seen: OtherTool | None) -> None:
         """What is known of another tool being at work on what is ours; None forgets it."""
