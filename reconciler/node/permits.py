@@ -291,7 +291,7 @@ class Permits:
 
 def _budgets(target: Target, containers: Collection[str]) -> frozenset[str]:
     """The budgets of containers."""
-    return frozenset(order.budget for order in target.desired.orders if order.at_once and order.name in containers)
+    return withheld.budgets(target.desired.orders, containers)
 
 
 def well_since(before: tuple[str, float] | None, report: Report, now: float) -> tuple[str, float] | None:

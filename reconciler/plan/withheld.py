@@ -1,9 +1,9 @@
 """What of a plan has to wait because something that runs here must not be stopped now. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from reconciler.model import ASIDE, Action, Actual, Held, Plan, State, Verb
+from reconciler.model import ASIDE, Action, Actual, Held, Order, Plan, State, Verb
 from reconciler.reasons import Reason
 
 _STOPS = frozenset({Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE})
@@ -19,6 +19,11 @@ def stops(actions: Collection[Action], actual: Actual | None = None) -> frozense
     return frozenset(
         name for name, one in running.items() if one.state is State.RUNNING and one.health in ("none", "healthy")
     )
+
+
+def budgets(orders: Iterable[Order], containers: Collection[str]) -> frozenset[str]:
+    """The budgets of containers: of each a host holds a place while it stops its member."""
+    return frozenset(order.budget for order in orders if order.at_once and order.name in containers)
 
 
 def withhold(plan: Plan, names: Collection[str], reason: Reason, message: str) -> Plan:

@@ -14,9 +14,11 @@ from reconciler.errors import Problem
 from reconciler.git.content import WORK_TREE, Source
 from reconciler.model import Difference
 from reconciler.reasons import Reason
-from reconciler.review import Review, gate
+from reconciler.review import Review, claims, gate
+from reconciler.review.claims import Claims
 from reconciler.review.grouping import Row, join
 from reconciler.review.types import Acknowledgement
+from reconciler.rollout.policy import Rollout
 from reconciler.source import child, prepare, shares
 from reconciler.system import run
 
@@ -103,6 +105,8 @@ class _Answer:
     lighter: Mapping[str, tuple[str, ...]]
     backends: Mapping[str, tuple[str, ...]]
     haproxy: bool
+    rollout: Rollout | None
+    claims: Claims
     acknowledged: tuple[tuple[str, tuple[str, ...], str], ...]  # base, containers, host where it counts
     acknowledge: tuple[
         tuple[str, tuple[str, ...], tuple[str, ...], bool], ...
@@ -141,7 +145,7 @@ def told(
 
 
 def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Review:
-    first = answers[0]
+    first, found = answers[0], claims.merged(answer.claims for answer in answers)
     order = {name: number for number, name in enumerate(first.hosts)}
     return Review(
         site=first.site,
@@ -157,6 +161,8 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         backends={name: hosts for answer in answers for name, hosts in answer.backends.items()}
         if any(answer.haproxy for answer in answers)
         else {},
+        rollout=replace(first.rollout, budgets=found.budgets) if base and first.rollout else None,
+        claims=found,
         acknowledgements=_acknowledgements(answers),
         base_commit=base.commit if base else "",
         policy=first.policy,

@@ -17,12 +17,13 @@ from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
 from reconciler.render.digest import part_digest
-from reconciler.review import gate
+from reconciler.review import claims, gate
+from reconciler.review.claims import Claims
 from reconciler.review.grouping import Collector
 from reconciler.review.shape import readable
 from reconciler.site import Site, policy
 from reconciler.source import made as prepared
-from reconciler.source import prepare, site_child
+from reconciler.source import prepare, prepare_child, site_child
 from reconciler.source.site_child import gather, warm
 from reconciler.system.alarm import Alarm
 from reconciler.text import json_text
@@ -106,6 +107,7 @@ class _Child:
         self.frontends: list[dict[str, Any]] | None = None
         self.backends: dict[str, list[str]] = {}
         self.haproxy = False
+        self.claims: list[Claims] = []
         self.slow = False
         self.made: Mapping[str, bytes] = {}  # the base as another program made it
 
@@ -156,6 +158,7 @@ class _Child:
             self.acknowledged += [[*entry, host] for entry in entries(after.policy, host) if entry[1] == going]
         for name in _lighter(before, after):
             self.lighter.setdefault(name, []).append(host)
+        self.claims.append(claims.of(after, plan, prepare_child.budgets(self.head, after)))
         self.problems += refusals(self.head, before, after)
         self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
 
@@ -189,6 +192,8 @@ class _Child:
             "lighter": self.lighter,
             "backends": self.backends,
             "haproxy": self.haproxy,
+            "rollout": to_json(prepare_child.rollout(head, {})) if head else None,
+            "claims": to_json(claims.merged(self.claims)),
             "acknowledged": [[base, sorted(names), host] for base, names, host in self.acknowledged],
             "acknowledge": [_entry(entry, head, base) for entry in head.policy["acknowledge"]] if head else [],
             "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],

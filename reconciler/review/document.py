@@ -8,6 +8,7 @@ from reconciler.model import Difference
 from reconciler.review.felt import Felt, felt
 from reconciler.review.risks import headline, risks
 from reconciler.review.types import Group, Review
+from reconciler.review.waves import Course, course
 
 VERSION = 1
 
@@ -41,6 +42,7 @@ def as_json(review: Review) -> dict[str, Any]:
             for risk in risks(review)
         ],
         "felt": [_felt(one) for one in felt(review)],
+        **_rollout(course(review)),
         "groups": [_group(group) for group in review.groups],
         "rotated_secrets": {name: list(hosts) for name, hosts in sorted(review.rotated.items())},
         "policy": [_difference(found) for found in review.policy],
@@ -54,6 +56,52 @@ def as_json(review: Review) -> dict[str, Any]:
 def _felt(one: Felt) -> dict[str, Any]:
     measured = {"seconds": one.seconds, "times": one.times, "elsewhere": one.elsewhere}
     return {"container": one.container, "hosts": list(one.hosts), **measured, "text": one.words}
+
+
+def _rollout(found: Course | None) -> dict[str, Any]:
+    """Nothing where hosts have nothing to agree upon."""
+    if found is None:
+        return {}
+    ahead = found.outlook
+    waves = [
+        {
+            "name": turn.wave,
+            "hosts": list(turn.hosts),
+            "unchanged": turn.others,
+            "at_once": turn.at_once,
+            "in_order": turn.in_order,
+            "steps": turn.steps,
+            "narrowed_by": turn.narrow,
+        }
+        for turn in ahead.turns
+    ]
+    return {
+        "rollout": {
+            "seconds": ahead.seconds,
+            "bake": ahead.bake,
+            "steps": ahead.steps,
+            "waves": waves,
+            "new_hosts": list(ahead.new),
+            "budgets": [
+                {"name": budget.name, "at_once": budget.at_most, "members": list(budget.members), "hosts": list(hosts)}
+                for budget, hosts in ahead.touched
+            ],
+            "jobs": [
+                {"job": one.job, "host": one.owner, "wave": one.wave, "earlier": list(one.early)}
+                for one in found.duties
+            ],
+            "data_plane": [
+                {
+                    "container": one.container,
+                    "hosts": list(one.hosts),
+                    "at_once": one.at_once,
+                    "budget": one.budget,
+                    "text": one.words(),
+                }
+                for one in found.interrupted
+            ],
+        }
+    }
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from reconciler.review.felt import felt
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
+from reconciler.review.waves import EARLY, Course, Duty, course, pace
 from reconciler.review.words import what_happens
+from reconciler.rollout.outlook import Outlook, Turn
 
 LIMIT = 120_000  # characters; GitLab takes a million, and renders that slowly
 _ITEMS = 12  # of one risk
@@ -25,6 +27,7 @@ _PLAN_LINES = 150  # of one group
 _DIFF_LINES = 80  # of one file
 _VARIANTS = 4  # of one file's diff
 _PROBLEMS = 100
+_FEW = 4  # hosts whose waves are shown unfolded
 _NAMES = 160  # characters of a list of hosts
 
 
@@ -63,6 +66,7 @@ def note(review: Review, *, limit: int = LIMIT, frame: Frame = Frame()) -> str:
     else:
         _risks(page, review)
         _felt(page, review)
+        _course(page, course(review))
         _table(page, review)
         _plans(page, review)
         _services(page, review)
@@ -193,6 +197,58 @@ def _felt(page: _Page, review: Review) -> None:
         )
     if lines:
         page.add(["#### What will be felt", "", *lines, ""])
+
+
+# --- the rollout ----------------------------------------------------------------------------------------------------
+
+
+def _course(page: _Page, found: Course | None) -> None:
+    """How the change goes from host to host, where they agree through etcd."""
+    if found is None:
+        return
+    lines = [
+        "#### Rollout",
+        "",
+        f"{found.words} This counts for hosts that agree through etcd (`[fleet]` in their settings).",
+        "",
+    ]
+    lines += _waves(found.outlook)
+    said = [
+        f"- ⚠️ {escape.code(one.container)} on {hosts(one.hosts)}: {one.words(escape.code)}" for one in found.interrupted
+    ]
+    said += [
+        f"- budget {escape.code(budget.name)}: {budget.at_most} at once, of {hosts(touched)}"
+        for budget, touched in found.outlook.touched
+    ]
+    said += [_duty(one) for one in found.duties]
+    if len(said) > _ITEMS:
+        said = [*said[:_ITEMS], f"- *and {len(said) - _ITEMS} more; {page.frame.elsewhere}*"]
+    page.add([*lines, *said, *([""] if said else [])])
+
+
+def _duty(one: Duty) -> str:
+    said = f"{escape.code(one.owner)} runs the job {escape.code(one.job)} for all, in the wave {escape.code(one.wave)}"
+    return f"- ⚠️ {said}; {EARLY}: {hosts(one.early)}" if one.early else f"- {said}"
+
+
+def _waves(found: Outlook) -> list[str]:
+    """The table, folded beyond a few hosts."""
+    rows = ["| Wave | Hosts that change | | Goes | Steps |", "|:--|:--|--:|:--|--:|"]
+    rows += [
+        f"| {escape.code(turn.wave)} | {escape.code(compact(turn.hosts), _NAMES)} | {len(turn.hosts)} | {pace(turn)} | {_needed(turn)} |"
+        for turn in found.turns
+    ]
+    if found.new:
+        rows.append(
+            f"| *new hosts* | {escape.code(compact(found.new), _NAMES)} | {len(found.new)} | wait for nobody | |"
+        )
+    if sum(len(turn.hosts) for turn in found.turns) + len(found.new) <= _FEW:
+        return [*rows, ""]
+    return [_summary("Which host is in which wave"), "", *rows, "", "</details>", ""]
+
+
+def _needed(turn: Turn) -> str:
+    return f"{turn.steps} (for {escape.code(turn.narrow)})" if turn.narrow else str(turn.steps)
 
 
 # --- groups ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from reconciler.review.felt import Felt, felt
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
+from reconciler.review.waves import EARLY, Course, Duty, course, pace
 from reconciler.review.words import what_happens
+from reconciler.rollout.outlook import Turn
 
 _SHOWN_ITEMS = 6
 _WIDE = 600  # characters of one line
@@ -77,7 +79,7 @@ def _problems(review: Review) -> list[str]:
 
 def _content(review: Review) -> list[str]:
     every = changes(review)
-    parts = ['<main class="first">', *_risks(risks(review)), *_felt(felt(review)), "</main>"]
+    parts = ['<main class="first">', *_risks(risks(review)), *_felt(felt(review)), *_course(course(review)), "</main>"]
     if not review.groups:
         return [*parts, '<main><p class="card empty">Nothing to do on any host.</p></main>']
     parts += [_filters(every), "<main>", *_groups(review), *_services(every)]
@@ -105,6 +107,43 @@ def _felt(found: Sequence[Felt]) -> list[str]:
     return [f'<div class="risks"><section class="card risk">{title}<ul>{rows}</ul></section></div>']
 
 
+def _course(found: Course | None) -> list[str]:
+    """How the change goes from host to host: every wave with all its hosts, budgets, jobs, and what workloads feel."""
+    if found is None:
+        return []
+    ahead = found.outlook
+    note = "<small>where hosts agree through etcd (<code>[fleet]</code> in their settings)</small>"
+    rows = "".join(map(_turn, ahead.turns))
+    if ahead.new:
+        rows += f'<tr><td class="soft">new hosts</td><td>{_hosts(ahead.new, 1 << 16)}</td><td>wait for nobody</td><td></td></tr>'
+    head = "<tr><td>Wave</td><td>Hosts that change</td><td>Goes</td><td>Steps</td></tr>"
+    parts = [
+        f'<h2>Rollout {note}</h2><div class="card"><p>{e(found.words)}</p><table class="waves">{head}{rows}</table></div>'
+    ]
+    cards = [
+        ("Data plane", "on how many hosts at the same time", True, [Item(i.container, i.hosts, i.words()) for i in found.interrupted]),
+        ("Budgets", "how many members may be stopped and not proved again at the same time", False,
+         [Item(b.name, hosts, f"{b.at_most} at once, of {count(len(b.members), 'member')}") for b, hosts in ahead.touched]),
+        ("Jobs for the cluster", "run once, by one host", any(one.early for one in found.duties), [_duty(one) for one in found.duties]),
+    ]  # fmt: skip
+    shown = [_risk(Risk("", title, why, tuple(items), grave)) for title, why, grave, items in cards if items]
+    return [*parts, *(['<div class="risks">', *shown, "</div>"] if shown else [])]
+
+
+def _duty(one: Duty) -> Item:
+    early = f"; {EARLY}: {compact(one.early)}" if one.early else ""
+    return Item(one.job, (one.owner,), f"wave {one.wave}{early}")
+
+
+def _turn(turn: Turn) -> str:
+    more = f' <span class="soft">and {turn.others} that do not</span>' if turn.others else ""
+    narrow = f' <span class="soft">for {e(turn.narrow)}</span>' if turn.narrow else ""
+    return (
+        f"<tr><td><code>{e(turn.wave)}</code></td><td>{_hosts(turn.hosts, 1 << 16)}{more}</td>"
+        f"<td>{e(pace(turn))}</td><td>{turn.steps}{narrow}</td></tr>"
+    )
+
+
 def _risk(risk: Risk) -> str:
     rows = [_item(item) for item in risk.items]
     shown = f"<ul>{''.join(rows[:_SHOWN_ITEMS])}</ul>"
@@ -123,9 +162,9 @@ def _item(item: Item) -> str:
     return f"<li><code>{e(item.text)}</code>" + (f"<small>{' · '.join(below)}</small>" if below else "") + "</li>"
 
 
-def _hosts(names: Sequence[str]) -> str:
+def _hosts(names: Sequence[str], width: int = 400) -> str:
     many = f' <span class="soft">({len(names)} hosts)</span>' if len(names) > 3 else ""
-    return f"<code>{e(compact(names), 400)}</code>{many}"
+    return f"<code>{e(compact(names), width)}</code>{many}"
 
 
 # --- filters --------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ _PROGRAM: Final = "requires"  # the setting of reconciler.yml that says which pr
 _RULES: tuple[tuple[str, str, str, Callable[[Action], bool], bool], ...] = (
     ("deletion", "Deletions", "containers and registrations that go away; volumes stay",
      lambda a: a.verb in (Verb.REMOVE, Verb.UNREGISTER), True),
-    ("data-plane", "Data plane", "workloads feel these restarts", lambda a: "data-plane" in a.risks, True),
+    ("data-plane", "Data plane", "each is a restart that workloads feel", lambda a: "data-plane" in a.risks, True),
     ("stateful", "Stateful services", "they hold data and take time to come back", lambda a: "stateful" in a.risks, True),
     ("migration", "Schema migrations", "there is no way back by going back to the old image",
      lambda a: "migration" in a.risks, True),

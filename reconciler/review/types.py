@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from reconciler.errors import Problem
 from reconciler.model import Action, Difference, Interruption, Plan
 from reconciler.reasons import Reason
+from reconciler.review.claims import Claims
+from reconciler.rollout.policy import Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Review:
     `lighter` what no longer counts as data plane or stateful (`web: data_plane`) to the hosts that have it.
     `measured` maps a host to how long restarts of its containers were felt there, as it reported; `backends` a container that answers
     behind haproxy to the hosts that haproxy may choose from.
+    `rollout` has the head's waves and the budgets of all its hosts (None: there is no base to go on from), `claims` what the plans ask of
+    them.
     """
 
     site: str
@@ -69,6 +73,8 @@ class Review:
     lighter: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     measured: Mapping[str, Mapping[str, Interruption]] = field(default_factory=dict)
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rollout: Rollout | None = None
+    claims: Claims = field(default_factory=Claims)
     acknowledgements: tuple[Acknowledgement, ...] = ()
     base_commit: str = ""
     policy: tuple[Difference, ...] = ()

@@ -98,6 +98,14 @@ def places(at_once: int | str, hosts: int) -> int:
     return at_once
 
 
+def together(one: Mapping[str, Budget], other: Mapping[str, Budget]) -> dict[str, Budget]:
+    """The budgets of several hosts. Where they do not agree how large one is, the least that any of them allows."""
+    shared = {
+        name: min(one[name], other[name], key=lambda budget: budget.at_most) for name in one.keys() & other.keys()
+    }
+    return {**one, **other, **shared}
+
+
 def of(
     policy: Mapping[str, Any],
     hosts: Sequence[str],

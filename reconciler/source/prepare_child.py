@@ -39,13 +39,20 @@ def answer(whole: Site, content: Content, host: str, revision: str) -> dict[str,
     """The `Answer` about a host."""
     made = site_child.render(whole, host, revision)
     warnings = tuple(str(warning) for warning in whole.warnings)
-    found: dict[str, Any] = to_json(Answer(made, locked(whole, content, made), warnings, rollout(whole, made)))
+    found: dict[str, Any] = to_json(
+        Answer(made, locked(whole, content, made), warnings, rollout(whole, budgets(whole, made)))
+    )
     return found
 
 
-def rollout(whole: Site, made: Desired) -> Rollout:
-    """When the host of `made` may act: the waves of the site, and the budgets of what is on this host."""
-    budgets = {
+def rollout(whole: Site, budgets: Mapping[str, policy.Budget]) -> Rollout:
+    """The waves of the site, and these budgets."""
+    return policy.of(whole.policy["rollout"], tuple(whole.hosts), whole.groups, budgets)
+
+
+def budgets(whole: Site, made: Desired) -> dict[str, policy.Budget]:
+    """The budgets of what is on the host of `made`, by name."""
+    return {
         order.budget: policy.Budget(
             order.budget,
             order.at_once,
@@ -55,7 +62,6 @@ def rollout(whole: Site, made: Desired) -> Rollout:
         for order in made.orders
         if order.at_once
     }
-    return policy.of(whole.policy["rollout"], tuple(whole.hosts), whole.groups, budgets)
 
 
 def locked(whole: Site, content: Content, desired: Desired) -> tuple[Locked, ...]:

@@ -12,19 +12,44 @@ from typing import Any
 
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem
-from reconciler.model import Container, Desired, Difference, File, Interruption, Job, Plan, Registrar, Registration
+from reconciler.model import (
+    Container,
+    Desired,
+    Difference,
+    File,
+    Interruption,
+    Job,
+    Order,
+    Plan,
+    Registrar,
+    Registration,
+)
 from reconciler.plan import preview
 from reconciler.render import stand_in
 from reconciler.render.digest import part_digest
-from reconciler.review import Review, as_json, note, page
+from reconciler.review import Review, as_json, claims, note, page
 from reconciler.review.grouping import Collector, join
 from reconciler.review.shape import readable
+from reconciler.rollout import policy
 from reconciler.site import Host
 
 REGISTRY = "quay.io/openstack.kolla"
 CONTROLLERS = tuple(f"ctl{number}" for number in range(1, 4))
 COMPUTES = tuple(f"cmp{number}" for number in range(1, 40))
 HOSTS = CONTROLLERS + COMPUTES
+GROUPS = {"control": CONTROLLERS, "compute": COMPUTES}
+BUDGETS = {
+    "mariadb": policy.Budget("mariadb", 1, CONTROLLERS),
+    "nova_libvirt": policy.Budget("nova_libvirt", 3, COMPUTES),
+}
+# As it is when reconciler.yml says nothing.
+ROLLOUT = {
+    "waves": [
+        {"name": "canaries", "hosts": [{"group": "compute", "first": 1}, {"group": "control", "last": 1}], "at_once": 1, "in_order": False},
+        {"name": "controllers", "hosts": [{"group": "control"}], "at_once": 1, "in_order": False},
+    ],
+    "rest": "10%", "bake": 60, "deadline": 1800, "tolerate": 0, "max_absent": "5%",
+}  # fmt: skip
 BASE, HEAD = "3f9c2d1a77b04e5586aa01c4ddf03b9b7f2e6a10", "b81e07d54c1f9a3e62d0b7a8c5f4e3d2c1b0a998"
 
 
@@ -87,6 +112,7 @@ def _controller(name: str, *, after: bool) -> Desired:
         jobs=(job,),
         registrations=() if after or name != "ctl1" else (user,),
         registrars=(Registrar("mariadb", {}, ("mariadb",)),),
+        orders=(Order("mariadb", at_once=1, ready=("mariadb_cluster",), groups=("control",)),),
         secrets={"glance_database_password": "2" * 64 if after else "1" * 64, "keystone_database_password": "3" * 64},
     )
 
@@ -110,21 +136,26 @@ def _compute(name: str, *, after: bool) -> Desired:
         config_root="/etc/kolla",
         containers=(agent, nova, libvirt),
         files=tuple(files),
+        orders=(Order("nova_libvirt", at_once=3, groups=("compute",)),),
         secrets={"nova_keystone_password": "5" * 64},
     )
 
 
 def review(change: Callable[[str], Desired] = after) -> Review:
     """The sample's review; `change` gives what a host should become."""
-    collector = Collector()
+    collector, found = Collector(), []
     for name in HOSTS:
-        collector.add(host(name), planned(name, change))
+        plan = planned(name, change)
+        collector.add(host(name), plan)
+        found.append(claims.of(change(name), plan, BUDGETS))
     return Review(
         site="cloud",
         base=BASE[:12],
         head=HEAD[:12],
         hosts=HOSTS,
         groups=join([collector.rows], {name: number for number, name in enumerate(HOSTS)}),
+        rollout=policy.of(ROLLOUT, HOSTS, GROUPS, BUDGETS),
+        claims=claims.merged(found),
         rotated={"glance_database_password": CONTROLLERS},
         policy=(Difference("prune.max", "10", "5"),),
         measured={

@@ -11,6 +11,9 @@ from reconciler import errors
 from reconciler.model import Verb
 from reconciler.report.text import plan_text
 from reconciler.review import Review, changes, ci, headline, note, risks
+from reconciler.review.waves import course
+from reconciler.secrets import sops
+from reconciler.source import prepare
 
 from . import sites
 from .conftest import Job
@@ -249,6 +252,32 @@ def test_children_have_no_token_and_leave_nothing(
     plan(repository)
     assert list((tmp_path / "tmp").iterdir()) == []
     assert repository.git("status", "--porcelain") == ""
+
+
+def test_waves_budgets_and_owners_are_those_of_the_nodes(repository: sites.Repository) -> None:
+    """Of real sites, over several children: what each host's own program says of its rollout, put together."""
+    first = sites.small(7)
+    service = first["services/web/service.yml"].replace(
+        "    data_plane: true\n", "    data_plane: true\n    rollout: {at_once: 2}\n"
+    )
+    service += 'jobs:\n  prepare: {container: web, command: ["true"], before: [web]}\n'
+    waves = "{waves: [{name: first, hosts: [web7]}, {name: second, hosts: [web3, web2], in_order: true}], rest: 100%, bake: 90}"
+    first |= {"services/web/service.yml": service, "reconciler.yml": f"name: small\nrollout: {waves}\n"}
+    repository.commit(first)
+    repository.commit({**first, "globals.yml": first["globals.yml"] + "web_image: busybox:1.37\n"})
+    found, commit = plan(repository), repository.commits[-1]
+    node = prepare.prepare(repository.root, commit, repository.path, "web4", sops.Keys())
+    assert found.rollout == node.rollout
+    seen = course(found)
+    assert seen
+    assert [(turn.wave, turn.hosts, turn.steps, turn.narrow) for turn in seen.outlook.turns] == [
+        ("first", ("web7",), 1, ""),
+        ("second", ("web3", "web2"), 2, ""),
+        ("the rest", ("web1", "web4", "web5", "web6"), 2, "web"),
+    ]
+    assert seen.outlook.seconds == 450.0
+    assert [(one.job, one.owner, one.early) for one in seen.duties] == [("prepare", "web1", ("web2", "web3", "web7"))]
+    assert [(one.container, one.at_once, one.budget) for one in seen.interrupted] == [("web", 2, "web")]
 
 
 def test_hosts_outside_the_inventory_are_refused(repository: sites.Repository) -> None:

@@ -16,7 +16,10 @@ from reconciler.model import Action, Container, Desired, Difference, Held, Plan,
 from reconciler.reasons import Reason
 from reconciler.report.text import plan_text
 from reconciler.review import Group, Review, as_json, changes, compact, headline, marker, note, page, risks
+from reconciler.review.claims import Claims
 from reconciler.review.shape import Shaper, text_diff
+from reconciler.review.waves import course, duration
+from reconciler.rollout.policy import Budget, Rollout, Wave
 from tests.forge.gitlab_state import quick_actions
 
 from . import sample
@@ -117,6 +120,50 @@ def test_risks_come_gravest_first_and_name_their_hosts() -> None:
         "unregister mariadb:user:memcache_stats",
         "remove memcached",
     ]
+
+
+def test_how_the_change_goes_from_host_to_host() -> None:
+    found = course(sample.review())
+    assert found
+    assert [(turn.wave, turn.hosts, turn.steps) for turn in found.outlook.turns] == [
+        ("canaries", ("cmp1", "ctl3"), 2),
+        ("controllers", ("ctl1", "ctl2"), 2),
+        ("the rest", sample.COMPUTES[1:], 13),
+    ]
+    assert [(budget.name, len(hosts)) for budget, hosts in found.outlook.touched] == [
+        ("mariadb", 3),
+        ("nova_libvirt", 2),
+    ]
+    (duty,) = found.duties
+    # A canary gets the new image before the schema is what that wants: nobody would see it in the plan of any one host.
+    assert (duty.job, duty.owner, duty.wave, duty.early) == ("keystone_db_sync", "ctl1", "controllers", ("ctl3",))
+    assert [(one.container, one.at_once, one.budget) for one in found.interrupted] == [
+        ("neutron_openvswitch_agent", 3, ""),
+        ("nova_libvirt", 2, "nova_libvirt"),
+    ]
+    assert note(sample.review()).count("a restart that workloads feel") == 3
+    assert page(sample.review()).count("a restart that workloads feel") == 3
+
+
+def test_nothing_is_said_of_a_rollout_that_is_none() -> None:
+    found = sample.review()
+    assert found.rollout
+    alone = replace(found, rollout=Rollout((Wave("the rest", ("ctl1",), 1),), {}))
+    for other in (alone, replace(found, groups=()), replace(found, rollout=None)):
+        assert course(other) is None and "#### Rollout" not in note(other) and "rollout" not in as_json(other)
+
+
+def test_a_table_of_few_hosts_is_open_and_one_of_many_folded() -> None:
+    found = sample.review()
+    folded = "<summary>Which host is in which wave</summary>"
+    assert folded in note(found)
+    few = replace(found, groups=found.groups[:2])
+    assert folded not in note(few) and "| `controllers` | `ctl[1-2]` | 2 | one by one | 2 |" in note(few)
+
+
+def test_times_are_said_as_people_say_them() -> None:
+    said = [duration(seconds) for seconds in (0, 45, 90, 119.5, 120, 1020, 7140, 7200, 12000, 86400)]
+    assert said == ["0 s", "45 s", "90 s", "119.5 s", "2 min", "17 min", "119 min", "2 h", "3 h 20 min", "24 h"]
 
 
 def test_prune_above_the_guard_is_the_first_risk() -> None:
@@ -221,15 +268,24 @@ def hostile_reviews(draw: st.DrawFn) -> Review:
         hosts = (f"{draw(texts)}{number}", f"b{number}")
         groups.append(Group(hosts, Plan(hosts[0], draw(texts), actions, held), shapes, exact, draw(st.booleans())))
     problem = Problem(draw(texts), 1, 1, draw(texts), draw(texts))
+    every = tuple(host for group in groups for host in group.hosts)
+    name, here = draw(texts), draw(st.sampled_from([*every, "elsewhere"]))
+    agent = next(
+        (a.container or a.target for g in groups for a in g.plan.actions if "data-plane" in a.risks), draw(texts)
+    )
+    waves = (Wave(draw(texts), ("elsewhere",), 1, True), Wave(draw(texts), every, 2, draw(st.booleans())))
+    rollout = Rollout(waves, {name: Budget(name, 1, every)})
     kind = draw(st.sampled_from(["plan", "problems", "failure", "base"]))
     return Review(
         site=draw(texts),
         base=draw(texts),
         head=draw(texts),
         path=draw(texts),
-        hosts=tuple(host for group in groups for host in group.hosts),
+        hosts=every,
         left=(draw(texts),),
         groups=tuple(groups),
+        rollout=rollout,
+        claims=Claims(rollout.budgets, {name: every}, {agent: name}, {draw(texts): here}, {draw(texts): (here,)}),
         rotated={draw(texts): (draw(texts),)},
         policy=(Difference(draw(texts), draw(texts), draw(texts)),),
         warnings=(problem,),
