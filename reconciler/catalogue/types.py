@@ -40,7 +40,8 @@ class OverridePattern:
     """A path below the site's config/ that a file of a service reads, as service.yml writes it.
 
     `containers` are the names that `{container}` stands for; `enabled` is when the file is there at all, as it is written;
-    `verbatim` is whether its bytes may be anything, because nothing renders or merges them.
+    `verbatim` is whether its bytes may be anything, because nothing renders or merges them; `merge` how it is put
+    together with others key by key ("ini", "yaml"; "": it is not).
     """
 
     pattern: str
@@ -49,6 +50,7 @@ class OverridePattern:
     place: Place
     enabled: Any = True
     verbatim: bool = False
+    merge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ def _file_patterns(
             continue
         where = (*path, "files", index)
         listed = {key: file.get(key) or [] for key in ("overrides", "source", "reads")}
-        whole = bool(file.get("verbatim")) and file.get("merge", "replace") not in ("ini", "yaml")
+        merge = str(file["merge"]) if file.get("merge") in ("ini", "yaml") else ""
+        whole = bool(file.get("verbatim")) and not merge
         for key, said in listed.items():
             for number, pattern in enumerate(said if isinstance(said, list) else [said]):
                 if named and (key != "overrides" or "{container}" not in str(pattern)):
@@ -157,4 +160,5 @@ def _file_patterns(
                     place=place,
                     enabled=file.get("enabled", True),
                     verbatim=whole and key != "reads",
+                    merge=merge if key == "overrides" else "",
                 )

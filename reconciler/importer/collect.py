@@ -50,17 +50,19 @@ def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault:
     known |= {path.resolve() for path in named_certs.values() if path}
     chosen = [path for name, path in named_certs.items() if path and name in VARIABLES]
     keys = dict.fromkeys((*_walk(certs, links=True), *chosen))
+    overrides = {
+        path.relative_to(config).as_posix(): _override(path, vault)
+        for path in _walk(config)
+        if not _within(_place(path), {certs.resolve()})
+    }
     return Source(
         globals=said,
         passwords=tuple(variables(_read(path), _shown(path), vault) for path in passwords),
         tree=tree,
         groups=groups,
         hosts=hosts,
-        config={
-            path.relative_to(config).as_posix(): _read(path)
-            for path in _walk(config)
-            if not _within(_place(path), {certs.resolve()})
-        },
+        config={path: content for path, (content, _) in overrides.items()},
+        vaulted={path: why for path, (_, why) in overrides.items() if why is not None},
         config_folder=_shown(config),
         certificates={_shown(path): _certificate(path, certs, path in chosen, vault) for path in keys},
         certificates_folder=_shown(certs),
@@ -79,6 +81,20 @@ def _config(etc: Path, said: tuple[File, ...]) -> Path:
     if named and isinstance(named[-1], str) and Path(named[-1]).is_absolute() and Path(named[-1]).is_dir():
         return Path(named[-1])
     return etc / "config"
+
+
+def _override(path: Path, vault: Vault) -> tuple[bytes, str | None]:
+    """A file below config/ and, where ansible-vault encrypted it, "" when the content is what was in it, else why it is not. One that no
+    password opens is no reason to import nothing; that none was given is. Raises errors.Terminal."""
+    content, place = _read(path), Place(_shown(path))
+    if not content.startswith(HEADER):
+        return content, None
+    try:
+        return vault.open(content, place).reveal().encode(), ""
+    except errors.Terminal as error:
+        if not vault.has_passwords:
+            raise
+        return content, str(error).removeprefix(f"{place.file}: ")
 
 
 def _certificates(etc: Path, config: Path, said: tuple[File, ...]) -> tuple[Path, dict[str, Path | None]]:

@@ -12,6 +12,7 @@ from reconciler.importer.decide import Decision, Judge, secret_texts
 from reconciler.importer.machines import INTERFACES, NAME, Node
 from reconciler.importer.types import Assigned, Entry, Fate, File, Input, Missing, Result, Source
 from reconciler.importer.writing import Text, assignment, scalar
+from reconciler.phrases import few
 from reconciler.site.inventory import Known
 
 ASIDE: Final = ".kolla-ansible/passwords.yml"  # hidden: no service reads it
@@ -311,7 +312,12 @@ class _Conversion:
                 why = f"kolla-ansible reads certificates of {self._source.certificates_folder}, and here they would be read: it stays where it is"
                 self._note(source, Decision(Fate.DIFFERENT, why), "")
                 continue
-            taken = folder.take(path, content, known, self._catalogue, names)
+            vaulted = self._source.vaulted.get(path)
+            if vaulted:
+                self._note(source, Decision(Fate.UNSUPPORTED, f"{vaulted}; it stays where it is"), "")
+                continue
+            take = folder.take if vaulted is None else folder.take_opened
+            taken = take(path, content, known, self._catalogue, names)
             refused = self._options.refused.get(source, "") or taken.refused
             if refused:
                 self._note(source, Decision(Fate.UNSUPPORTED, f"{refused}; it stays where it is"), "")
@@ -327,11 +333,9 @@ class _Conversion:
                 continue
             names.update(taken.secrets)
             self._files[target] = taken.text
-            why = (
-                f"with {', '.join(taken.secrets)} of passwords.yml in the place of what was in the clear"
-                if taken.secrets
-                else ""
-            )
+            kept = few(list(taken.secrets)) if vaulted == "" else ", ".join(taken.secrets)
+            what = "its values, which were encrypted" if vaulted == "" else "what was in the clear"
+            why = f"with {kept} of passwords.yml in the place of {what}" if taken.secrets else ""
             self._note(source, Decision(Fate.RENAMED if taken.secrets else Fate.TAKEN, why), target)
 
     def _certificates(self, known: Known) -> None:

@@ -19,6 +19,11 @@ _SETTING: Final = re.compile(
 )
 _WHOLE: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEYS: Final = (".keyring", ".key", ".keytab", ".jks", ".keystore", ".p12", ".pfx")
+_TEMPLATE: Final = re.compile(r"\{[{%#]")
+_NAMED: Final = re.compile(r"\{\{[\w\s.|]*\}\}")  # an expression without a literal in it
+_BY_HAND: Final = (
+    "put what is secret in it into passwords.yml, name that in it as {{ name }}, and put it there in the clear"
+)
 _COMMENT: Final = re.compile(r"^[ \t]*[#;].*$", re.M)
 
 
@@ -49,6 +54,23 @@ def take(path: str, content: bytes, known: Known, catalogue: Catalogue, names: M
     return _without_literals(path, text, names)
 
 
+def take_opened(path: str, content: bytes, known: Known, catalogue: Catalogue, names: Mapping[str, object]) -> Taken:
+    """What becomes of a file below config/ that was encrypted: nothing of what it says is in the clear afterwards either. `content` is
+    what was in it, `names` as in `take`."""
+    service = path.partition("/")[0].removesuffix(".conf").partition("-")[0].partition("_")[0]
+    if refused := refusal(path, content, known, catalogue, service):
+        return Taken(refused=refused)
+    text, readers = content.decode("utf-8-sig"), overrides.readers(path, catalogue)
+    merged = {found.merge for found in readers} - {""}
+    if merged == {"ini"}:
+        return _values_kept(path, text, names)
+    if merged:
+        return Taken(refused=f"was encrypted and is merged key by key: {_BY_HAND}")
+    if "{" in text and _TEMPLATE.search(text) and not all(found.verbatim for found in readers):
+        return Taken(refused=f"was encrypted and is a template: {_BY_HAND}")
+    return Taken(whole=Secret(text))
+
+
 def refusal(path: str, content: bytes, known: Known, catalogue: Catalogue, service: str) -> str:
     """Why a file below config/ cannot be taken; empty when it can. `service` is whose it is by its name."""
     problems: list[Problem] = []
@@ -59,35 +81,61 @@ def refusal(path: str, content: bytes, known: Known, catalogue: Catalogue, servi
     return failed[0].text if failed else ""
 
 
-def _without_literals(path: str, text: str, names: Mapping[str, object]) -> Taken:
-    taken = Taken()
+class _Keeper:
+    """Gives secrets that stood in a file the names of passwords.yml."""
 
-    def name_for(setting: str) -> str:
-        base = re.sub(r"\W+", "_", f"config_{path}_{setting}").lower().strip("_")
+    def __init__(self, path: str, names: Mapping[str, object]) -> None:
+        self._path, self._names = path, names
+        self.secrets: dict[str, Secret] = {}
+
+    def name(self, setting: str, value: str) -> str:
+        """The name under which a value is kept from now on."""
+        base = re.sub(r"\W+", "_", f"config_{self._path}_{setting}").lower().strip("_")
         name, number = base, 1
-        while name in names or name in taken.secrets:
+        while name in self._names or name in self.secrets:
             number += 1
             name = f"{base}_{number}"
+        self.secrets[name] = Secret(value)
         return name
+
+    def setting(self, match: re.Match[str]) -> str:
+        """A line of _SETTING that names its value."""
+        name = self.name(match["name"], match["value"].strip("\"'"))
+        quote = match["value"][0] if match["value"][0] in "\"'" else ""
+        return f"{match['before']}{quote}{{{{ {name} }}}}{quote}{match['after']}"
+
+
+def _without_literals(path: str, text: str, names: Mapping[str, object]) -> Taken:
+    keeper = _Keeper(path, names)
 
     def setting(match: re.Match[str]) -> str:
         value = match["value"].strip("\"'")
         plain = "{{" in value or value.startswith("/") or truth(value) is not None or value.isdigit() or value in "|>{["
         if not looks_secret(match["name"].replace("-", "_").replace(".", "_")) or plain:
             return match[0]
-        name = name_for(match["name"])
-        taken.secrets[name] = Secret(value)
-        quote = match["value"][0] if match["value"][0] in "\"'" else ""
-        return f"{match['before']}{quote}{{{{ {name} }}}}{quote}{match['after']}"
+        return keeper.setting(match)
 
     def address(match: re.Match[str]) -> str:
-        name = name_for("password")
-        taken.secrets[name] = Secret(match["value"])
-        return f"{match['before']}{{{{ {name} }}}}@"
+        return f"{match['before']}{{{{ {keeper.name('password', match['value'])} }}}}@"
 
     comments = _COMMENT.sub(lambda line: "" if _telling(line[0]) else line[0], text)
-    taken.text = URL.sub(address, _SETTING.sub(setting, comments))
-    return taken
+    return Taken(text=URL.sub(address, _SETTING.sub(setting, comments)), secrets=keeper.secrets)
+
+
+def _values_kept(path: str, text: str, names: Mapping[str, object]) -> Taken:
+    """An INI file in which every value is a secret; only sections, names of settings and expressions are in the clear."""
+    keeper, lines = _Keeper(path, names), []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip()[0] in "#;":
+            continue
+        match = _SETTING.fullmatch(line)
+        if re.fullmatch(r"\[[^\[\]]+\]\s*|[\w.-]+\s*[=:]?\s*", line) or (match and _NAMED.fullmatch(match["value"])):
+            lines.append(line)
+        elif match and not line[0].isspace() and not _TEMPLATE.search(line):
+            lines.append(keeper.setting(match))
+        else:
+            return Taken(refused=f"was encrypted, and its line {number} is not a section or one setting: {_BY_HAND}")
+    return Taken(text="".join(f"{line}\n" for line in lines), secrets=keeper.secrets)
 
 
 def _telling(comment: str) -> bool:

@@ -143,6 +143,8 @@ class Tree:
 class Source:
     """All that was read. Names of files are as the operator named them; paths in `config` are below that folder.
 
+    `vaulted` are those of `config` that ansible-vault encrypted: "" where the content is what was in it, else why it could not be opened.
+
     `certificates` are files by name: None where only the name was looked at. `named` says which of them a variable names (one of
     certificates.VARIABLES), empty where that is not here, and which folder.
     """
@@ -154,6 +156,7 @@ class Source:
     hosts: Mapping[str, tuple[File, ...]]
     config: Mapping[str, bytes] = field(repr=False)
     config_folder: str = "config"
+    vaulted: Mapping[str, str] = field(default_factory=dict)
     certificates: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
     certificates_folder: str = "certificates"
     named: Mapping[str, str] = field(default_factory=dict)

@@ -23,6 +23,11 @@ class Vault:
     def __init__(self, *passwords: Secret) -> None:
         self._passwords = passwords
 
+    @property
+    def has_passwords(self) -> bool:
+        """Whether it can open anything at all."""
+        return bool(self._passwords)
+
     def open(self, content: bytes, place: Place) -> Secret:
         """The text in it. Raises errors.Terminal with the place, never with a part of the content."""
         if not self._passwords:
@@ -61,4 +66,5 @@ def _decrypted(text: bytes, key: bytes, counter: bytes, place: Place) -> Secret:
 
 
 def _wrong(place: Place, what: str) -> errors.Terminal:
-    return errors.Terminal(f"{place}: {what}", reason=Reason.ImportImpossible)
+    where = place if place.line else place.file
+    return errors.Terminal(f"{where}: {what}", reason=Reason.ImportImpossible)

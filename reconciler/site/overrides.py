@@ -38,6 +38,11 @@ def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, proble
             problems += error.problems
 
 
+def readers(path: str, catalogue: Catalogue) -> list[OverridePattern]:
+    """The files of services that read an override; `path` is below config/."""
+    return [found for found, _ in _Matcher(catalogue.override_patterns()).matches(path)]
+
+
 def unread(paths: Iterable[str], hosts: Iterable[str], catalogue: Catalogue) -> list[Problem]:
     """Warnings of overrides that some service would read and no host does. `paths` are below config/."""
     problems = []

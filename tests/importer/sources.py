@@ -17,6 +17,8 @@ from reconciler.catalogue import Catalogue
 from reconciler.importer.collect import collect
 from reconciler.importer.types import Entry, Result, Source
 from reconciler.importer.vault import Vault
+from reconciler.secret import reveal
+from reconciler.secrets import sops
 
 SHIPPED: Catalogue = catalogue.load(data.services(), "catalogue", trusted=True)
 
@@ -84,6 +86,22 @@ def read(root: Path, files: Mapping[str, Any], vault: Vault | None = None, facts
 def entry(result: Result, name: str, scope: str = "") -> Entry:
     (found,) = [one for one in result.entries if one.input.name == name and one.input.scope == scope]
     return found
+
+
+def passwords() -> dict[str, Any]:
+    """Every password that the catalogue asks for."""
+    pair = {"private_key": "-----BEGIN KEY-----\nx\n-----END KEY-----\n", "public_key": "ssh-rsa AAAA"}
+    asked = SHIPPED.passwords().items()
+    return {name: pair if one["kind"] == "ssh_key" else fresh() for name, one in asked if one["kind"] != "blank"}
+
+
+def opened(path: Path, key: tuple[Path, str]) -> dict[str, Any]:
+    """What is in a file that sops encrypted; `key` as the fixture gives it."""
+    examined = sops.examine(path.read_bytes(), name=path.name)
+    found = sops.unlock(
+        examined.text, name=path.name, recipients=examined.recipients, keys=sops.Keys(key[0]), exact=True
+    )
+    return reveal(found)  # type: ignore[no-any-return]
 
 
 def facts_of(address: str, tunnel: str) -> str:

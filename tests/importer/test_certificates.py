@@ -31,8 +31,8 @@ from reconciler.importer.types import Entry, Fate, Result
 from reconciler.importer.vault import Vault
 from reconciler.secret import Secret, reveal
 from reconciler.secrets import sops
-from tests.importer.sources import GLOBALS, MULTINODE, SHIPPED, facts_of, folder, fresh, read, vaulted
-from tests.importer.test_verb import passwords, run
+from tests.importer.sources import GLOBALS, MULTINODE, SHIPPED, facts_of, folder, fresh, passwords, read, vaulted
+from tests.importer.test_verb import run
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 OPTIONS = Options("hill", ("age1xyz",), now=NOW)
@@ -264,7 +264,7 @@ def test_a_cloud_with_tls_validates_and_renders_and_no_key_is_in_the_clear(
         tmp_path,
         {
             "etc/globals.yml": GLOBALS + TLS,
-            "etc/passwords.yml": json.dumps(passwords(fresh())),
+            "etc/passwords.yml": json.dumps(passwords()),
             "etc/certificates/haproxy.pem": both,
             "etc/certificates/haproxy-internal.pem": both,
             "etc/certificates/backend-cert.pem": cert,

@@ -3,18 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.cli.main import program
-from reconciler.secret import reveal
-from reconciler.secrets import sops
-from tests.importer.sources import GLOBALS, MULTINODE, SHIPPED, facts_of, folder, fresh, vaulted
+from tests.importer.sources import GLOBALS, MULTINODE, facts_of, folder, fresh, opened, passwords, vaulted
 
 Import = Callable[..., Result]
-SSH = {"private_key": "-----BEGIN KEY-----\nx\n-----END KEY-----\n", "public_key": "ssh-rsa AAAA"}
 
 
 def run(root: Path, *words: str | Path) -> Result:
@@ -22,24 +18,11 @@ def run(root: Path, *words: str | Path) -> Result:
     return CliRunner().invoke(program, [str(word) for word in ("import", "kolla-ansible", *where, *words)])
 
 
-def passwords(odd: str) -> dict[str, Any]:
-    """Every password that the catalogue asks for, odd ones among them."""
-    found: dict[str, Any] = {
-        name: SSH if one["kind"] == "ssh_key" else fresh()
-        for name, one in SHIPPED.passwords().items()
-        if one["kind"] != "blank"
-    }
-    return found | {
-        "database_password": odd,
-        "rabbitmq_password": "0123",
-        "haproxy_password": "1e3",
-        "zun_database_password": fresh(),
-    }
-
-
 def test_a_cloud_becomes_a_site(tmp_path: Path, key: tuple[Path, str]) -> None:
     vault, odd, literal = fresh(), fresh() + " ü'\"\\%{}\r\nline two \n\n", fresh()
-    said = passwords(odd)
+    said = {
+        **passwords(), "database_password": odd, "rabbitmq_password": "0123", "haproxy_password": "1e3", "zun_database_password": fresh(),
+    }  # fmt: skip
     hosts = {"ctl1": 11, "ctl2": 12, "ctl3": 13, "cmp01": 21, "cmp02": 22}
     folder(
         tmp_path,
@@ -87,14 +70,6 @@ def test_a_cloud_becomes_a_site(tmp_path: Path, key: tuple[Path, str]) -> None:
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before if path != globals_} == {
         path: content for path, content in before.items() if path != globals_
     }
-
-
-def opened(path: Path, key: tuple[Path, str]) -> dict[str, Any]:
-    examined = sops.examine(path.read_bytes(), name=path.name)
-    found = sops.unlock(
-        examined.text, name=path.name, recipients=examined.recipients, keys=sops.Keys(key[0]), exact=True
-    )
-    return reveal(found)  # type: ignore[no-any-return]
 
 
 def test_what_is_missing_is_said_and_the_site_is_there(tmp_path: Path, key: tuple[Path, str]) -> None:
