@@ -199,7 +199,7 @@ class Reason(StrEnum):
     FileUnwritable = "FileUnwritable", Chapter.SITE, Again.NO, "a report of a CI job cannot be written", "the path and its permissions"
     FileUnreadable = "FileUnreadable", Chapter.SITE, Again.NO, "a file that a CI job is given cannot be read, or is not what it should be", "the path and its permissions; what wrote it"
 
-    SopsNoKey = "SopsNoKey", Chapter.SECRETS, Again.YES, "no key on this node decrypts the file", "add the node as recipient (`sops updatekeys`), or put its key in place"
+    SopsNoKey = "SopsNoKey", Chapter.SECRETS, Again.YES, "no key on this node decrypts the file", "add the node as recipient (`reconciler secrets recipients add`), or put its key in place"
     SopsTampered = "SopsTampered", Chapter.SECRETS, Again.NO, "a value was altered after it was encrypted", "treat as an attack until explained; restore it from history"
     SopsMacMismatch = "SopsMacMismatch", Chapter.SECRETS, Again.NO, "a key was added or removed without sops", "edit with `sops` only; restore it from history"
     SopsNotEncrypted = "SopsNotEncrypted", Chapter.SECRETS, Again.NO, "the file holds plain text", "encrypt it, **and rotate what was in it**"

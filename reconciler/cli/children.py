@@ -20,6 +20,7 @@ from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
 from reconciler.site import Site
 from reconciler.site.overrides import unread
+from reconciler.site.passwords import is_password_file
 from reconciler.source import made, prepare, prepare_child
 from reconciler.source.site_child import Content, files, gather, load, require_host, share, warm
 from reconciler.source.site_child import render as render_host
@@ -27,6 +28,7 @@ from reconciler.system.alarm import Alarm
 
 __all__ = [
     "desired",
+    "encrypted",
     "every",
     "explain",
     "gather",
@@ -218,6 +220,23 @@ def sealed(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         "recipients": examined.recipients,
         "text": examined.text.decode(),
     }
+
+
+def encrypted(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source"} → {"files": {encrypted file: whether it is one secret as a whole}, "hosts": {name: {"key", "reads": files}}}.
+
+    A host reads its password files, and of those below config/ all but what lies in another host's folder.
+    """
+    content = files(gathered, "source")
+    site = load(content)
+    found = {name: False for name in sorted(content) if is_password_file(name) and content[name].strip()}
+    found |= {f"config/{path}": True for path in site.sealed}
+    hosts = {}
+    for name, host in site.hosts.items():
+        others = site.hosts.keys() - {name}
+        whole = [f"config/{path}" for path in site.sealed if not others & set(path.split("/")[:-1])]
+        hosts[name] = {"key": host.report_key, "reads": [*site.password_files(name), *whole]}
+    return {"files": found, "hosts": hosts}
 
 
 def _catalogue(content: Content) -> Catalogue:

@@ -248,8 +248,7 @@ def _told_keys(recipients: Mapping[str, str], machines: "Sequence[NewHost]", key
         lines.append(f"{', '.join(own)}: opens the passwords with its own ssh host key; there is nothing to copy.")
     if others:
         lines.append(
-            f"{', '.join(others)}: add the host's /etc/ssh/ssh_host_ed25519_key.pub to `.sops.yaml`, run `sops updatekeys passwords.yml`, "
-            "commit."
+            f"{', '.join(others)}: run `reconciler secrets recipients add KEY` with the host's /etc/ssh/ssh_host_ed25519_key.pub, commit."
         )
     if others and key:
         lines.append(
@@ -265,7 +264,8 @@ def _told_keys(recipients: Mapping[str, str], machines: "Sequence[NewHost]", key
 def _build(target: Path, files: Mapping[str, str], key: _Key | None) -> _Made:
     """Make everything aside and move it into place when it is complete. Raises errors.SiteInvalid, errors.ReconcilerError."""
     from reconciler.cli.plan import site_plans
-    from reconciler.cli.secrets import FILE, wanted_passwords
+    from reconciler.cli.secrets import FILE
+    from reconciler.cli.wanted import wanted_passwords
     from reconciler.secrets import passwords, sops
 
     with aside(target) as scratch:

@@ -1,6 +1,6 @@
 """`secrets generate`, `rotate`, `check`: the encrypted passwords of a site."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,9 @@ import click
 from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import json_option, key_options, site_argument
+from reconciler.cli.recipients import recipients as recipients_group
 from reconciler.cli.site import in_child, source
+from reconciler.cli.wanted import specs, wanted_passwords
 from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ def secrets() -> None:
 
     They are in passwords.yml, encrypted with sops for age recipients.
     """
+
+
+secrets.add_command(recipients_group)
 
 
 @secrets.command()
@@ -82,7 +87,7 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
     from reconciler.secrets import passwords, sops
 
     rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
-    spec = next((spec for spec in _specs(rows) if spec.name == name), None)
+    spec = next((spec for spec in specs(rows) if spec.name == name), None)
     if spec is None:
         raise errors.Terminal(f"no service uses a password {name!r}", reason=Reason.SecretUnknown)
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
@@ -178,19 +183,6 @@ def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
 
 def _has(name: str, present: Mapping[str, bool]) -> bool:
     return any(is_set for key, is_set in present.items() if key == name or key.startswith(f"{name}."))
-
-
-def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["PasswordSpec"]:
-    """The passwords of all services, or of `services`, the site's own included. Raises errors.SiteInvalid, errors.Terminal."""
-    rows = in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
-    return _specs(rows)
-
-
-def _specs(rows: Iterable[Mapping[str, Any]]) -> list["PasswordSpec"]:
-    from reconciler.secrets.passwords import PasswordSpec
-
-    fields = ("name", "kind", "length")
-    return list(dict.fromkeys(PasswordSpec(**{f: row[f] for f in fields if f in row}) for row in rows))
 
 
 def _with_progress(path: Path, wanted: list["PasswordSpec"], recipients: tuple[str, ...], keys: Any) -> list[str]:

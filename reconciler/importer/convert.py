@@ -392,7 +392,7 @@ drift:
 adoption: as-made
 """
 _RULES: Final = """\
-# Who can read the passwords. After a change here: `sops updatekeys passwords.yml`.
+# Who can read the passwords. To let somebody in: `reconciler secrets recipients add HOST|KEY`.
 creation_rules:
   - age: >-
       {recipients}

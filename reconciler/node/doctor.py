@@ -201,7 +201,7 @@ def _keys(settings: Settings) -> Iterator[Check]:
             "sops key",
             "fail",
             "passwords.yml is not encrypted for this node",
-            f"add {ours[0]} to .sops.yaml and run `sops updatekeys passwords.yml` where a fitting key is at hand",
+            f"run `reconciler secrets recipients add '{ours[0]}'` in the site where a fitting key is at hand, and push",
         )
         return
     sops.decrypt(content, name="passwords.yml", keys=keys)

@@ -103,7 +103,7 @@ class Held:
                 message = (
                     f"{self.host} cannot open it: it is encrypted for other ssh keys than the report_key of that host"
                 )
-                hint = f"add {key} to .sops.yaml, and run `sops updatekeys {name}`"
+                hint = f"run `reconciler secrets recipients add {self.host}` where a key that opens it is at hand"
                 self.problems.append(Problem(name, 0, 0, message, hint))
 
     def _weighed(self) -> None:

@@ -5,12 +5,13 @@ send the data key to, or that leaves values in the clear, is refused by name. Wh
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler import errors
-from reconciler.document import sealed, yaml
+from reconciler.document import edit, pattern, sealed, yaml
 from reconciler.reasons import Reason
 from reconciler.system import files
 
@@ -50,15 +51,83 @@ def find(path: Path) -> Rules:
     Raises errors.Terminal: SopsRemoteKey, SopsFailed, with file and line.
     """
     path = path.absolute()
-    for folder in path.parents:
+    found = locate(path.parent)
+    return read(found[1], str(found[0]), path.relative_to(found[0].parent).as_posix()) if found else NONE
+
+
+def locate(folder: Path) -> tuple[Path, bytes] | None:
+    """The .sops.yaml that counts in a folder, with its content: there, or above it up to the top of its repository."""
+    folder = folder.absolute()
+    for place in (folder, *folder.parents):
         try:
-            content, _ = files.read_nofollow(folder, NAME)
+            return place / NAME, files.read_nofollow(place, NAME)[0]
         except FileNotFoundError:
-            if (folder / ".git").exists():
+            if (place / ".git").exists():
                 break
+    return None
+
+
+def governing(rules: Rules, relative: str) -> int | None:
+    """Which rule a file is encrypted by, as sops chooses: the first that fits its path below the folder of the .sops.yaml.
+
+    Raises errors.Terminal (SopsFailed) for a pattern that cannot be matched.
+    """
+    for index, (expression, _) in enumerate(rules.rules):
+        try:
+            if expression is None or pattern.compile(expression).search(relative):
+                return index
+        except pattern.PatternError as error:
+            message = f"{NAME}: the path_regex {expression!r} of rule {index + 1} cannot be matched: {error}"
+            raise errors.Terminal(message, reason=Reason.SopsFailed) from None
+    return None
+
+
+def edited(content: bytes, name: str, chosen: Collection[int], who: str, note: str | None) -> bytes:
+    """The text of a .sops.yaml with the recipient `who` in the chosen rules, `note` as its comment; without it when `note` is None.
+
+    Every other byte stays. Raises errors.Terminal (SopsFailed) when a rule would name nobody, or is written so that only a person can
+    edit it.
+    """
+    before = read(content, name)
+    data = yaml.load(content, name).data or {}
+    after = content
+    for index in chosen:
+        present = any(sealed.same_key(who, one) for one in before.rules[index][1])
+        if present is (note is not None):
             continue
-        return read(content, str(folder / NAME), path.relative_to(folder).as_posix())
-    return NONE
+        rule = data["creation_rules"][index]
+        base: yaml.Path = ("creation_rules", index)
+        places: list[yaml.Path] = [(*base, "age")] if rule.get("age") else []
+        places += [(*base, "key_groups", 0, "age")] if rule.get("key_groups") and (note is None or not places) else []
+        for place in places:
+            try:
+                added = {who: note} if note is not None else {}
+                after = edit.edit_list(after, place, added, lambda item: note is None and sealed.same_key(who, item))
+            except edit.EditError as error:
+                raise _by_hand(name, index, who, str(error)) from None
+    wanted = tuple(
+        (expression, _with(to, who, note) if index in chosen else to)
+        for index, (expression, to) in enumerate(before.rules)
+    )
+    if read(after, name).rules != wanted:
+        raise _by_hand(name, min(chosen), who, "is written in a way that this program cannot edit")
+    return after
+
+
+def _with(to: tuple[str, ...], who: str, note: str | None) -> tuple[str, ...]:
+    others = tuple(one for one in to if not sealed.same_key(who, one))
+    if note is None:
+        return others
+    return to if len(others) < len(to) else (*to, who)
+
+
+def _by_hand(name: str, index: int, who: str, why: str) -> errors.Terminal:
+    message = f"{name}: the list of recipients of rule {index + 1} {why}"
+    if why == "would be empty":
+        hint = "name who else is to read those files first, or remove the rule and its files"
+    else:
+        hint = f"edit it by hand for {who}, and run this again"
+    return errors.Terminal(f"{message} ({hint}); nothing was changed", reason=Reason.SopsFailed)
 
 
 def read(content: bytes, name: str, relative: str = "") -> Rules:

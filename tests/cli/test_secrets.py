@@ -128,3 +128,50 @@ def test_rendered_with_secrets_and_without(cli: Cli, site: Path, key: Path, tmp_
     assert written.read_text() == f"greeting = {value.reveal()}\n"
     assert written.stat().st_mode & 0o777 == 0o600
     assert value.reveal() not in real.output
+
+
+def test_a_host_is_let_in_and_shut_out(cli: Cli, site: Path, key: Path, tmp_path: Path) -> None:
+    """By the name that the inventory has; what a node would refuse before is well afterwards."""
+    other = tmp_path / "other_key"
+    subprocess.run([str(shutil.which("ssh-keygen")), "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    mine, web1 = (" ".join(Path(f"{one}.pub").read_text().split()[:2]) for one in (key, other))
+    (site / ".sops.yaml").write_text(f"creation_rules:\n  - age:\n      - {mine}  # the operator\n")
+    inventory = (site / "inventory.yml").read_text()
+    (site / "inventory.yml").write_text(
+        inventory.replace("groups: [web]}", f'groups: [web], report_key: "{web1}"}}', 1)
+    )
+    service = site / "services/hello/service.yml"
+    text = service.read_text().replace("{{ site_greeting }}", "{{ hello_password }}")
+    service.write_text(
+        text.replace("passwords:\n", "passwords:\n  kept_password: {kind: random, fixed: tell the server}\n")
+    )
+    assert cli("secrets", "generate", site, "--service", "hello").exit_code == 0
+    words = ["--ssh-key-file", key]
+    refused = cli("validate", site)
+    assert "web1 cannot open it" in refused.stdout and "`reconciler secrets recipients add web1`" in refused.stdout
+
+    for who, reason in (("web2", "ReportKeyMissing"), ("web9", "SopsNoRecipients"), (str(key), "SopsNoRecipients")):
+        assert f"[{reason}]" in cli("secrets", "recipients", "add", who, site, *words).stderr
+    assert cli("secrets", "recipients", "add", "web1", site, *words).exit_code == 0
+    assert cli("validate", site).exit_code == 0
+    listed = json.loads(cli("secrets", "recipients", "list", site, "--json").stdout)
+    assert [(row["host"], row["files"]) for row in listed["recipients"]] == [
+        ("", ["passwords.yml"]),
+        ("web1", ["passwords.yml"]),
+    ]
+    assert (site / ".sops.yaml").read_text().endswith(f"      - {mine}  # the operator\n      - {web1}  # web1\n")
+
+    def values() -> dict[str, Any]:
+        content = (site / "passwords.yml").read_bytes()
+        return sops.decrypt(content, name="passwords.yml", keys=sops.Keys(ssh_key_file=key))
+
+    before = values()
+    found = cli("secrets", "recipients", "remove", "web1", site, "--rotate", *words)
+    assert found.exit_code == 0 and "yours to replace: kept_password: tell the server" in found.stdout, found.output
+    assert (
+        "name in `changed_by_hand` of reconciler.yml" in found.stdout
+        and "web1 is still in the inventory" in found.stdout
+    )
+    same = {name for name, value in values().items() if value == before[name]}
+    assert same == {"kept_password"} and {"hello_password", "hello_token"} <= before.keys()
+    assert "web1 cannot open it" in cli("validate", site).stdout

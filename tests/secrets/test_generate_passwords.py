@@ -282,7 +282,7 @@ def test_two_at_once_take_turns(tmp_path: Path, ssh_key: Key) -> None:
 
 
 def test_a_held_lock_is_an_error_in_the_end(tmp_path: Path, ssh_key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.secrets.passwords._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("reconciler.secrets.in_place._LOCK_SECONDS", 0.1)
     holder = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)

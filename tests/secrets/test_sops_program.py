@@ -120,7 +120,7 @@ def test_no_key_fits(encrypted: bytes, other_ssh_key: Key, ssh_key: Key, age_key
     assert reason == "SopsNoKey"
     for part in ("site/passwords.yml", str(other_ssh_key.file), other_ssh_key.recipient, ssh_key.recipient):
         assert part in message
-    assert age_key.recipient in message and "sops updatekeys site/passwords.yml" in message
+    assert age_key.recipient in message and "reconciler secrets recipients add" in message
 
 
 def test_key_files_that_cannot_be_used(encrypted: bytes, make_ssh_key: Callable[..., Key], tmp_path: Path) -> None:

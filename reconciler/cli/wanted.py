@@ -1,0 +1,24 @@
+"""Which passwords the services of a site want."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli.site import in_child, source
+
+if TYPE_CHECKING:
+    from reconciler.secrets.passwords import PasswordSpec
+
+
+def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["PasswordSpec"]:
+    """The passwords of all services, or of `services`, the site's own included. Raises errors.SiteInvalid, errors.Terminal."""
+    rows = in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
+    return specs(rows)
+
+
+def specs(rows: Iterable[Mapping[str, Any]]) -> list["PasswordSpec"]:
+    """What `children.passwords` answers, once each."""
+    from reconciler.secrets.passwords import PasswordSpec
+
+    fields = ("name", "kind", "length")
+    return list(dict.fromkeys(PasswordSpec(**{f: row[f] for f in fields if f in row}) for row in rows))
