@@ -38,6 +38,21 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """How a container that others of its kind can stand in for is taken out of use before it is stopped.
+
+    In this order: the containers `stop` of this host, by which load balancers know that it is well, are stopped; `command` runs in it; `wait`
+    seconds pass, in which everybody notices; `signal` makes it end by itself once what it began is done, within `timeout` seconds.
+    """
+
+    stop: tuple[str, ...] = ()
+    command: tuple[str, ...] | None = None
+    wait: float = 0.0
+    signal: str = ""
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """How an image checks a configuration by itself, before it is put to use. `script`, when there is one, is the file
     `reconciler-check` beside the configuration."""
@@ -60,6 +75,7 @@ class Container(Options):
     depends_on: tuple[str, ...] = ()  # containers of any service on this host; absent ones are ignored
     reload: Reload | None = None
     validation: Validation | None = None
+    drain: Drain | None = None
     rollback: Literal["auto", "never"] = "auto"
     stability: float = 3.0  # seconds it must stay up after it became healthy
     start_timeout: float = 120.0  # seconds to become healthy

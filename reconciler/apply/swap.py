@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from reconciler import errors
 from reconciler.apply import blame
+from reconciler.apply.drain import Drains
 from reconciler.apply.ports import Basis, Engine, Gate, Healthy, Progress
 from reconciler.apply.proof import Proof, failure
 from reconciler.apply.rollback import Rollback
@@ -33,6 +34,7 @@ class Swap:
         self._basis, self._proof, self._engine, self._rollback = basis, proof, engine, rollback
         self._gate, self._progress, self._slots = gate, progress, slots
         self.owned = set(basis.owned)
+        self._drains = Drains(engine, progress)
 
     def require_owned(self, name: str) -> None:
         """Raises errors.Terminal (NotOwned): a container that was not known to be ours is never touched."""
@@ -64,10 +66,12 @@ class Swap:
         return self._put_back(action, container, health, lambda: self._engine.restart(container.name, 5))
 
     def restart(self, action: Action, container: Container) -> Outcome:
+        self._drains.out(container, container.name)
         health = self._proof.attempt(
             lambda: self._engine.restart(container.name, container.stop_timeout), container, interrupts=not action.drift
         )
         if health.ok:
+            self._drains.back(container)
             return self._proof.passed(action, container)
         return self._put_back(action, container, health, lambda: self._engine.restart(container.name, 5))
 
@@ -102,6 +106,7 @@ class Swap:
         elif self._engine.exists(name):
             self._engine.remove(name, self.owned)  # the half-made new one of an interrupted replace
         has_old = self._engine.exists(spare)
+        self._drains.out(container, spare)
 
         def change() -> None:
             self._make(container)
@@ -116,6 +121,7 @@ class Swap:
         """The end of a replace: the old one goes, or it comes back."""
         name, spare = container.name, aside(container.name)
         if health.ok:
+            self._drains.back(container)
             outcome = self._proof.passed(action, container)
             self._engine.remove(spare, self.owned)
             return outcome

@@ -151,8 +151,9 @@ def _unknown_groups(service: Service, path: Path, entry: Any, world: _World) -> 
 
 
 def _containers(service: Service, world: _World) -> list[Problem]:
-    problems = []
+    problems: list[Problem] = []
     for name, container in _entries(service, "containers"):
+        problems += _drained(service, name, container)
         for index, other in _texts(container.get("depends_on")):
             if other not in world.containers:
                 path = ("containers", name, "depends_on", index)
@@ -161,6 +162,19 @@ def _containers(service: Service, world: _World) -> list[Problem]:
                 place = service.document.place(("containers", name, "depends_on", index))
                 problems.append(place.problem("a container cannot depend on itself", "remove it"))
     return problems
+
+
+def _drained(service: Service, name: str, container: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a drain stops besides is of the same service: nobody else's is taken down without its own word."""
+    drain, own = container.get("drain"), service.section("containers")
+    for index, other in _texts(drain.get("stop") if isinstance(drain, dict) else None):
+        path = ("containers", name, "drain", "stop", index)
+        if other not in own:
+            yield _unknown(service, path, "container", other, own)
+        elif other == name:
+            yield service.document.place(path).problem(
+                "it is stopped anyway", "name what answers load balancers for it"
+            )
 
 
 def _jobs(service: Service, world: _World) -> list[Problem]:

@@ -36,6 +36,7 @@ class Admit(Protocol):
     ) -> Mapping[str, object]: ...
 
 
+_FINISHING = 0.2  # seconds between two looks whether a container has ended
 _DEFAULT_STOP = 10  # seconds between SIGTERM and SIGKILL where neither container nor caller says
 
 
@@ -263,6 +264,13 @@ class Engine:
 
         self._connection.settle(f"stop {name}", lambda: api.stop(name, timeout=seconds), stopped, patience=seconds)
 
+    def finish(self, name: str, signal: str, seconds: float) -> None:
+        """Send a signal on which a container ends by itself, and wait up to `seconds` until it has. Whether it has is for `stop` to see."""
+        self.signal(name, signal)
+        deadline = time.monotonic() + seconds
+        while self._is_running(name) and time.monotonic() < deadline:
+            time.sleep(_FINISHING)
+
     def restart(self, name: str, timeout: int | None = None) -> None:
         """Stop as `stop` does, then start. Raises as `start`."""
         before = self._require(name)
@@ -436,6 +444,10 @@ class Engine:
                 f"there is no container {name} (it was removed meanwhile)", reason=Reason.ContainerMissing
             )
         return data
+
+    def runs(self, name: str) -> bool:
+        """Whether a container is there and runs."""
+        return self._is_running(name)
 
     def _is_running(self, name: str) -> bool:
         data = self._connection.inspect(name)

@@ -75,6 +75,7 @@ class Flight:
         self.superseded = ""  # by which revision
         self.stop = Event()  # no further action begins
         self._guard = Lock()
+        self._drained = {c.name: c.drain.stop for c in target.desired.containers if c.drain}
         self._left = {action.id: action for action in plan.actions}
         self._at: dict[str, _At] = {}  # by action
         self._cuts: dict[str, Event] = {}  # by container
@@ -113,7 +114,7 @@ class Flight:
         with self._guard:
             action = self._left.pop(outcome.action.id)
             self._at.pop(outcome.action.id, None)
-            for name in _names(action):
+            for name in self._names(action):
                 self._over[name] = datetime.now(UTC)
             if action.verb in (Verb.REGISTER, Verb.UNREGISTER):
                 self._registered.add(action.target)
@@ -141,6 +142,11 @@ class Flight:
             return replace(outcome, reason=self._why[0], message=self._why[1])
         return outcome
 
+    def _names(self, action: Action) -> set[str]:
+        """The containers that an action is about, with those that are stopped so that one of them is out of use; files and images likewise."""
+        names = {action.target.removeprefix(ASIDE), action.container} - {""}
+        return names.union(*(self._drained.get(name, ()) for name in names))
+
     # --- what passes ask ------------------------------------------------------------------------------------------
 
     def drop(self, reason: Reason, message: str) -> None:
@@ -157,7 +163,7 @@ class Flight:
     def containers(self) -> frozenset[str]:
         """Those of which an action has not ended."""
         with self._guard:
-            return frozenset(name for action in self._left.values() for name in _names(action))
+            return frozenset(name for action in self._left.values() for name in self._names(action))
 
     def at_now(self) -> tuple[InFlight, ...]:
         """The actions that are under way, the longest first; between two of them, and after the last, what comes next."""
@@ -187,21 +193,17 @@ class Flight:
         """
         with self._guard:
             registered = {} if self.ended.is_set() else dict.fromkeys(self._registered, "registered; to be looked at")
-            waiting = {name: "waiting for its turn" for action in self._left.values() for name in _names(action)}
-            under_way = {n: at.text for i, at in self._at.items() for n in _names(self._left[i])}
+            waiting = {name: "waiting for its turn" for action in self._left.values() for name in self._names(action)}
+            under_way = {n: at.text for i, at in self._at.items() for n in self._names(self._left[i])}
         return {**registered, **waiting, **under_way}
 
     def did(self, container: str, moment: datetime) -> bool:
         """Whether it may be us who did something to a container at a moment."""
         with self._guard:
-            if any(container in _names(action) for action in self._left.values()):
+            if any(container in self._names(action) for action in self._left.values()):
                 return True
             over = self._over.get(container)
         return over is not None and self.began <= moment <= over
-
-
-def _names(action: Action) -> set[str]:
-    return {action.target.removeprefix(ASIDE), action.container} - {""}
 
 
 @dataclass(slots=True)

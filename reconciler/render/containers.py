@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
-from reconciler.model import ASIDE, VALIDATING, Container, Healthcheck, Mount, Reload, Ulimit
+from reconciler.model import ASIDE, VALIDATING, Container, Drain, Healthcheck, Mount, Reload, Ulimit
 from reconciler.options import rules
 from reconciler.options.table import TABLE, Kind, Option
 from reconciler.render.fields import Fields
@@ -45,6 +45,7 @@ def container(fields: Fields, name: str, service: str) -> Container:
         service=service,
         kolla=kolla,
         reload=_reload(fields),
+        drain=_drain(fields),
         rollback=cast(Literal["auto", "never"], fields.choice("rollback", "auto", ("auto", "never"))),
         stability=fields.duration("stability", 3.0),
         start_timeout=fields.duration("start_timeout", 120.0),
@@ -255,6 +256,19 @@ def _scalars(fields: Fields, key: str) -> dict[str, str]:
         str(name): str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
         for name, value in content.items()
     }
+
+
+def _drain(fields: Fields) -> Drain | None:
+    part = fields.below("drain")
+    if fields.value("drain") is None or not part.flag("enabled", True):
+        return None
+    return Drain(
+        part.texts("stop"),
+        part.words("command"),
+        part.duration("wait", 0.0),
+        part.text("signal"),
+        part.duration("timeout", 60.0),
+    )
 
 
 def _reload(fields: Fields) -> Reload | None:

@@ -78,6 +78,9 @@ class FakeEngine:
     def exists(self, name: str) -> bool:
         return name in self.containers
 
+    def runs(self, name: str) -> bool:
+        return name in self.containers and self.containers[name].state is State.RUNNING
+
     def identity(self, name: str) -> tuple[str, datetime | None]:
         running = self._require(name)
         return running.id, running.started_at
@@ -130,6 +133,10 @@ class FakeEngine:
     def stop(self, name: str, timeout: int | None = None) -> None:
         if name in self.containers and self.containers[name].state not in (State.EXITED, State.CREATED):
             self.faults.around(f"stop {name}", lambda: self._set(name, state=State.EXITED))
+
+    def finish(self, name: str, signal: str, seconds: float) -> None:
+        self._require(name)
+        self.faults.around(f"finish {name} {signal}", lambda: self._set(name, state=State.EXITED))
 
     def restart(self, name: str, timeout: int | None = None) -> None:
         self._require(name)

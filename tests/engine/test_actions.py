@@ -97,6 +97,23 @@ def test_execute_and_signal(engine: Engine, sleeper: Container, name: str) -> No
     _until(lambda: look(engine, sleeper).containers[name].state is not State.RUNNING)
 
 
+def test_what_finishes_by_itself_is_not_started_again(
+    engine: Engine, busybox_image: str, name: str, docker_client: docker.DockerClient
+) -> None:
+    """Its restart policy would have it up again at once."""
+    waits = "trap 'sleep 1; exit 0' HUP; trap '' TERM; touch /tmp/ready; while :; do sleep 0.1; done"
+    engine.create(Container(name, busybox_image, command=("sh", "-c", waits), kolla=False, restart_policy="always"))
+    engine.start(name)
+    engine.execute(name, ["sh", "-c", "until test -e /tmp/ready; do sleep 0.05; done"])
+    engine.finish(name, "HUP", 60)
+    state = docker_client.api.inspect_container(name)
+    assert (state["State"]["Status"], state["State"]["ExitCode"], state["RestartCount"]) == ("exited", 0, 0)
+    assert not engine.runs(name)
+    engine.start(name)
+    engine.finish(name, "WINCH", 0.5)
+    assert engine.runs(name), "it takes no notice of this signal, and nobody waits for ever"
+
+
 def test_update_changes_limits_in_place(engine: Engine, busybox_image: str, name: str) -> None:
     plain = Container(name, busybox_image, command=SLEEP, mem_limit=32 << 20)
     engine.create(plain)

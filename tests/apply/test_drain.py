@@ -1,0 +1,83 @@
+"""A container that others stand in for is out of use before it is stopped, and what says that it is well says so again once it is."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from reconciler.model import Container, Desired, Drain, File, Image, aside
+from reconciler.reasons import Reason
+from tests.apply.bed import Node, Unhurried
+from tests.scenarios.world import World
+
+DRAIN = Drain(stop=("db_check",), command=("leave",), wait=0.01, signal="WINCH", timeout=5)
+DB = Container("db", "i", service="db", config_directory="db", drain=DRAIN)
+CHECK = Container("db_check", "i", service="db", depends_on=("db",))
+BEFORE = Desired("site", "here", "r1", "/etc/kolla", (DB, CHECK), files=(File("db/x.conf", "a", container="db"),))
+CHANGED = replace(BEFORE, revision="r2", files=(File("db/x.conf", "b", container="db"),))
+REPLACED = replace(BEFORE, revision="r2", containers=(replace(DB, environment={"A": "b"}), CHECK))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    made = Node(tmp_path, World(images={"i": Image("i")}))
+    made.converge(BEFORE)
+    assert made.plan(BEFORE).empty
+    made.faults.calls.clear()
+    return made
+
+
+def test_before_a_restart_and_after_it(node: Node) -> None:
+    _, outcomes = node.converge(CHANGED)
+    assert [outcome.result for outcome in outcomes] == ["done", "done"]
+    assert node.faults.calls == ["stop db_check", "execute db", "finish db WINCH", "restart db", "start db_check"]
+    assert node.plan(CHANGED).empty
+
+
+def test_what_is_replaced_is_drained_under_the_name_that_it_has_by_then(node: Node) -> None:
+    spare = aside("db")
+    node.converge(REPLACED)
+    assert node.faults.calls == [
+        f"rename db {spare}", "stop db_check", f"execute {spare}", f"finish {spare} WINCH", "create db", "start db",
+        "start db_check", f"remove {spare}",
+    ]  # fmt: skip
+    assert node.plan(REPLACED).empty
+
+
+def test_what_does_not_run_is_not_drained(node: Node) -> None:
+    node.engine.stop("db")
+    node.faults.calls.clear()
+    node.converge(REPLACED)
+    assert "stop db_check" not in node.faults.calls and "start db" in node.faults.calls
+
+
+def test_one_that_cannot_be_drained_is_changed_all_the_same(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(name: str, command: Sequence[str], timeout: float = 60.0) -> tuple[int, str]:
+        return 1, "there is nobody to take over"
+
+    monkeypatch.setattr(node.engine, "execute", refuses)
+    _, outcomes = node.converge(CHANGED)
+    assert [outcome.result for outcome in outcomes] == ["done", "done"]
+    assert "restart db" in node.faults.calls
+
+
+class Ending(Unhurried):
+    """The program is asked to end while something waits."""
+
+    def cut(self, container: str) -> Event:
+        event = Event()
+        event.set()
+        return event
+
+
+def test_a_program_that_ends_meanwhile_has_stopped_nothing_that_stays_so(node: Node) -> None:
+    node.progress = Ending()
+    _, outcomes = node.converge(CHANGED)
+    assert outcomes[-1].reason == Reason.Interrupted
+    assert "restart db" not in node.faults.calls and not node.engine.runs("db_check")
+    node.progress = Unhurried()
+    node.converge(CHANGED)
+    assert node.engine.runs("db_check")
+    assert node.plan(CHANGED).empty

@@ -1,0 +1,109 @@
+"""Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
+
+python -m tests.clusters.clients writer|asker|members …      ends with SIGTERM, after the line that it writes
+"""
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pymysql
+import requests
+
+_ended = False
+
+
+def _until_ended() -> Iterator[int]:
+    def end(number: int, frame: object) -> None:
+        global _ended
+        _ended = True
+
+    signal.signal(signal.SIGTERM, end)
+    number = 0
+    while not _ended:
+        yield number
+        number += 1
+
+
+def _note(file: IO[str], **what: object) -> None:
+    file.write(json.dumps(what) + "\n")
+    file.flush()
+
+
+def writer(log: IO[str], address: str, password_file: str) -> None:
+    """Insert one row after another over one connection; where that fails once more, over a new one, and at once. A row that both tries had
+    is there once."""
+    password = Path(password_file).read_text()
+    connection: pymysql.Connection[pymysql.cursors.Cursor] | None = None
+
+    def connect() -> "pymysql.Connection[pymysql.cursors.Cursor]":
+        return pymysql.connect(
+            host=address, user="root", password=password, autocommit=True, connect_timeout=30, read_timeout=30, write_timeout=30
+        )  # fmt: skip
+
+    with contextlib.closing(connect()) as first, first.cursor() as cursor:
+        cursor.execute("CREATE DATABASE IF NOT EXISTS written")
+        cursor.execute(
+            "CREATE TABLE IF NOT EXISTS written.rows_of (run VARCHAR(20), number INT, PRIMARY KEY (run, number))"
+        )
+    for number in _until_ended():
+        began, why = time.time(), []
+        while True:
+            try:
+                connection = connection or connect()
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT IGNORE INTO written.rows_of VALUES (%s, %s)", (Path(log.name).stem, number))
+                break
+            except pymysql.MySQLError as error:
+                why.append(str(error)[:200])
+                if connection is not None:
+                    with contextlib.suppress(Exception):
+                        connection.close()
+                connection = None
+                if len(why) > 20:
+                    break
+        _note(log, number=number, began=began, ended=time.time(), failed=why)
+        time.sleep(0.02)
+
+
+def asker(log: IO[str], url: str) -> None:
+    """Ten requests a second, each over a connection of its own."""
+    begun = time.monotonic()
+    for number in _until_ended():
+        began, why = time.time(), ""
+        try:
+            answer = requests.get(url, timeout=60, headers={"Connection": "close"})
+            if answer.status_code >= 400:
+                why = f"{answer.status_code}"
+        except requests.RequestException as error:
+            why = str(error)[:200]
+        _note(log, number=number, began=began, ended=time.time(), failed=[why] if why else [])
+        time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
+
+
+def members(log: IO[str], user: str, *addresses: str) -> None:
+    """What every member of a Galera cluster says of itself, twice a second."""
+    names = ("wsrep_cluster_status", "wsrep_cluster_size", "wsrep_local_state_comment", "wsrep_cluster_state_uuid")
+    for _ in _until_ended():
+        said: dict[str, dict[str, str]] = {}
+        for address in addresses:
+            with contextlib.suppress(pymysql.MySQLError):
+                connection = pymysql.connect(host=address, user=user, connect_timeout=2, read_timeout=2)
+                with contextlib.closing(connection), connection.cursor() as cursor:
+                    cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_%%'", ())
+                    said[address] = {name: value for name, value in cursor.fetchall() if name in names}
+        _note(log, at=time.time(), members=said)
+        time.sleep(0.5)
+
+
+CLIENTS: dict[str, Callable[..., None]] = {"writer": writer, "asker": asker, "members": members}
+
+if __name__ == "__main__":
+    kind, path, *words = sys.argv[1:]
+    with Path(path).open("a", encoding="utf-8") as opened:
+        CLIENTS[kind](opened, *words)
