@@ -42,6 +42,7 @@ class Chapter(StrEnum):
     """The headings below which docs/operations.md explains the reasons, in its order."""
 
     STATE = "Well, or held back on purpose"
+    FLEET = "Many hosts"
     REPOSITORY = "The repository"
     TRUST = "Trust"
     SITE = "The site"
@@ -54,7 +55,10 @@ class Chapter(StrEnum):
     PROGRAM = "The program itself"
 
 
-_INTRODUCED: Final = {Chapter.REPORTS: "A host with one of these is `unknown`, never converged."}
+_INTRODUCED: Final = {
+    Chapter.FLEET: "What the other hosts of the site have a part in ([fleet](fleet.md)). What was last carried out is kept up meanwhile.",
+    Chapter.REPORTS: "A host with one of these is `unknown`, never converged.",
+}
 # What a container waits for, by who is to blame; before it, what else counts as that one's fault.
 _WAITS: Final = {
     Blame.CONFIGURATION: ("", "a commit: `Quarantined`"),
@@ -129,10 +133,6 @@ class Reason(StrEnum):
     InFlight = "InFlight", Chapter.STATE, Again.YES, "this is being changed or proved already, or needs something that is; drift elsewhere is healed meanwhile, and a newer commit takes over", "nothing: it goes on when that has ended", Standing.WAITING
     Superseded = "Superseded", Chapter.STATE, Again.YES, "a newer commit took over before this was begun, or before it had proved itself", "nothing: the newer commit is carried out"
     OutsideWindow = "OutsideWindow", Chapter.STATE, Again.YES, "changes wait for a maintenance window, or for the end of a freeze; the message says until when", "nothing, or change `windows:` in reconciler.yml", Standing.WAITING
-    WaitsForWave = "WaitsForWave", Chapter.STATE, Again.YES, "the rollout has not come to this host yet: its wave is not open, another host goes first, or the commit being rolled is a newer one; what was last carried out is kept up", "nothing; `reconciler fleet status` shows how far the rollout is", Standing.WAITING
-    WaitsForBudget = "WaitsForBudget", Chapter.STATE, Again.YES, "as many members as may be unproven at once are so already, or the others are not ready; the message names who holds the place, or what is not ready", "nothing, or mend what it names; `reconciler fleet status` shows every place", Standing.WAITING
-    RolloutHalted = "RolloutHalted", Chapter.STATE, Again.YES, "the rollout of this commit was halted, by a host on which it failed, by silence, or by an operator: nothing more of it begins anywhere", "push a commit that mends it (it begins at the canaries and at the host that failed), or `reconciler fleet resume --reason …`", Standing.WAITING
-    EtcdUnavailable = "EtcdUnavailable", Chapter.STATE, Again.YES, "etcd, through which the hosts agree, does not answer: what stops nothing goes on, and so does what holds a permit; new permits are not given", "look at etcd's members: `reconciler fleet status` says what each endpoint answers", Standing.WAITING
     ProgramPinned = "ProgramPinned", Chapter.STATE, Again.YES, "the site asks for another version of this program (`requires:` in reconciler.yml): what was last carried out is kept up, and nothing else is changed", "install a version that it allows, or change `requires:`", Standing.WAITING
     Drift = "Drift", Chapter.STATE, Again.YES, "something drifted and was not healed", "`reconciler drift`"
     NotAnswering = "NotAnswering", Chapter.STATE, Again.YES, "a check of a service fails (after a change it had 30 s), or, as the outcome of an action, what answered before a change did not after it", "the message names the check, what it says, and what to do; what is only because of it comes after it", Blame.CONFIGURATION
@@ -150,6 +150,11 @@ class Reason(StrEnum):
     DependencyFailed = "DependencyFailed", Chapter.STATE, Again.YES, "something it needs failed", "see the reason of that", Blame.SERVICE
     Busy = "Busy", Chapter.STATE, Again.YES, "another cycle, or another process of this program, is at it", "wait"
     Unknown = "Unknown", Chapter.STATE, Again.YES, "something could not be observed, so nothing is done about it, and nobody can say that it is well: the node is not ready, and `Drifted` is unknown", "see its message"
+
+    WaitsForWave = "WaitsForWave", Chapter.FLEET, Again.YES, "the rollout has not come to this host yet: its wave is not open, another host goes first, or the commit being rolled is a newer one; what was last carried out is kept up", "nothing; `reconciler fleet status` shows how far the rollout is", Standing.WAITING
+    WaitsForBudget = "WaitsForBudget", Chapter.FLEET, Again.YES, "as many members as may be unproven at once are so already, or the others are not ready; the message names who holds the place, or what is not ready", "nothing, or mend what it names; `reconciler fleet status` shows every place", Standing.WAITING
+    RolloutHalted = "RolloutHalted", Chapter.FLEET, Again.YES, "the rollout of this commit was halted, by a host on which it failed, by silence, or by an operator: nothing more of it begins anywhere", "push a commit that mends it (it begins at the canaries and at the host that failed), or `reconciler fleet resume --reason …`", Standing.WAITING
+    EtcdUnavailable = "EtcdUnavailable", Chapter.FLEET, Again.YES, "etcd, through which the hosts agree, does not answer: what stops nothing goes on, and so does what holds a permit; new permits are not given", "look at etcd's members: `reconciler fleet status` says what each endpoint answers", Standing.WAITING
 
     GitUnreachable = "GitUnreachable", Chapter.REPOSITORY, Again.YES, "no connection", "check the network, name resolution and that the server runs"
     GitTimeout = "GitTimeout", Chapter.REPOSITORY, Again.YES, "the server is too slow or hangs", "look at the server and the network in between; `git.timeout` and `git.deadline` say how long to wait"
@@ -291,6 +296,8 @@ class Reason(StrEnum):
     # fmt: on
 
 
+# What other hosts are waited for with.
+FLEET: Final = frozenset(one for one in Reason if one.chapter is Chapter.FLEET)
 _KNOWN: Final = {str(one): one for one in Reason}
 
 

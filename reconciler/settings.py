@@ -140,6 +140,7 @@ class Alerts:
     source_after: float = 900.0
     failing_after: float = 300.0
     suspended_after: float = 86_400.0
+    waiting_after: float = 86_400.0
     per_hour: int = 60
     runbook: str = "docs/operations.md"
     targets: Mapping[str, AlertTarget] = field(default_factory=dict)

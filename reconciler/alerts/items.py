@@ -7,18 +7,19 @@ from typing import Literal
 
 from reconciler.model import Condition, Difference, Outcome
 from reconciler.phrases import few
-from reconciler.reasons import Reason
+from reconciler.reasons import FLEET, Reason
 from reconciler.report import OTHER_TOOL, Report, State, verdict
 from reconciler.text import cut
 
-Kind = Literal["failing", "drift", "other-tool", "refused", "source", "stalled", "suspended"]
+Kind = Literal["failing", "drift", "other-tool", "refused", "source", "stalled", "suspended", "etcd", "rollout"]
 Severity = Literal["critical", "high", "medium", "low", "info"]  # GitLab's words
 
 _DIFFERENCES = 8  # shown of each item
 _VALUE = 200  # characters of a value
 # Items that are no container, file or registration. None of those can hold a blank.
 SOURCE, REVISION, NODE, SUSPENSION = "the source", "the newest commit", "the node", "the suspension"
-_OURS = frozenset({SOURCE, REVISION, NODE, SUSPENSION})
+ETCD, ROLLOUT = "the etcd", "the rollout"
+_OURS = frozenset({SOURCE, REVISION, NODE, SUSPENSION, ETCD, ROLLOUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Rules:
     source_after: float = 900.0
     failing_after: float = 300.0
     suspended_after: float = 86_400.0
+    waiting_after: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Coverage:
     deep: bool  # also what only a deep pass sees
     revision: bool
     suspension: bool
+    etcd: bool
     unknown: frozenset[str]  # items of the plan of which nothing is known in this pass
 
     def covers(self, item: str, *, deep_only: bool) -> bool:
@@ -63,8 +66,10 @@ class Coverage:
             return self.revision
         if item == SUSPENSION:
             return self.suspension
-        if item == OTHER_TOOL:
+        if item in (OTHER_TOOL, ROLLOUT):
             return self.plan
+        if item == ETCD:
+            return self.etcd
         if item in _OURS:
             return item not in self.unknown
         return self.plan and item not in self.unknown and (self.deep or not deep_only)
@@ -87,7 +92,7 @@ def coverage(report: Report) -> Coverage:
     unknown |= {item.target for item in report.in_flight} | ({NODE} if report.under_way else set())
     unknown |= {_item(o) for o in report.outcomes if o.result == "skipped"}
     unknown |= {o.action.target for o in report.outcomes if o.result == "skipped"}
-    return Coverage(planned, report.deep, report.source.ok, planned, frozenset(unknown))
+    return Coverage(planned, report.deep, report.source.ok, planned, report.fleet is not None, frozenset(unknown))
 
 
 def _failing(report: Report, rules: Rules) -> Iterator[Alert]:
@@ -153,12 +158,32 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
             f"{report.suspended}\nNothing is changed or healed since {suspended.since.astimezone():%Y-%m-%d %H:%M %Z}."
         )
         yield _alert(report, "suspended", SUSPENSION, Reason.Suspended, "still suspended", text, "low")
+    yield from _fleet(report, rules)
     stalled = conditions.get("Stalled")
     found = verdict(report)
     alone = {OTHER_TOOL, *map(_item, report.failed), *(held.target for held in report.quarantined)}
     told = (found.cause is not None and found.cause.root.item in alone) or found.state is State.NOTHING
     if stalled and not told and _lasts(stalled, True, now, rules.failing_after):
         yield _alert(report, "stalled", NODE, stalled.reason, "the node does not converge", stalled.message, "high")
+
+
+def _fleet(report: Report, rules: Rules) -> Iterator[Alert]:
+    """What the other hosts have a part in. Waiting for them is what a rollout is made of, so it counts when it lasts."""
+    if report.fleet and report.fleet.fault:
+        text = f"{report.fleet.fault}\nNothing begins here that other hosts have to agree to; what drifted is healed where that stops nothing."
+        title, patience = "etcd does not answer", rules.failing_after
+        yield _alert(report, "etcd", ETCD, Reason.EtcdUnavailable, title, text, "high", patience=patience)
+    waits = [held for held in report.waiting if held.reason in FLEET and held.reason is not Reason.EtcdUnavailable]
+    if not waits:
+        return
+    first = waits[0]
+    title = "waits for other hosts, and goes on waiting"
+    severity: Severity = "low"
+    patience = rules.waiting_after
+    if first.reason is Reason.RolloutHalted:
+        title, severity, patience = "the rollout is halted", "medium", rules.failing_after
+    text = f"{first.message}\nHeld back by that: {few([held.target for held in waits])}."
+    yield _alert(report, "rollout", ROLLOUT, first.reason, title, text, severity, patience=patience)
 
 
 def _lasts(condition: Condition | None, status: bool, now: datetime, seconds: float) -> bool:

@@ -15,6 +15,8 @@ _SECTIONS = {
     "other-tool": "another-tool-is-at-work",
     "refused": "a-commit-was-refused",
     "source": "the-source-cannot-be-read",
+    "etcd": "etcd-does-not-answer",
+    "rollout": "the-rollout-does-not-come-on",
     "stalled": "not-converging",
     "suspended": "suspended-too-long",
 }

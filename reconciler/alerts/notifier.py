@@ -91,7 +91,9 @@ class Notifier:
         self._clock = clock
         self._random = random or Random()  # noqa: S311 - spreads requests, hides nothing
         self._limits = limits
-        self._rules = Rules(settings.source_after, settings.failing_after, settings.suspended_after)
+        self._rules = Rules(
+            settings.source_after, settings.failing_after, settings.suspended_after, settings.waiting_after
+        )
         self._pace = Pace(settings.repeat, settings.settle, settings.per_hour)
         self._lock = FileLock(store.with_suffix(".lock"), mode=0o600)
         self._worker = Worker("alerts", self._seconds, self._work)

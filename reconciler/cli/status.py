@@ -206,6 +206,8 @@ def _show(
         output.line(f"mode      {mode}", "warn")
     if gave_way := report.get("gave_way"):
         output.line(f"gave way  {gave_way}", "fail")
+    if fleet := report.get("fleet"):
+        _show_fleet(fleet)
     output.line()
     rows = [[name, _is(name, c, hangs), _for(c["since"]), c["reason"], c["message"]] for name, c in conditions.items()]
     for found in report.get("in_flight", ()):
@@ -214,6 +216,19 @@ def _show(
     explained = report.get("explained", {})
     for target, text in explained.items():
         output.line(f"{target}: {text}", "warn")
+
+
+def _show_fleet(fleet: dict[str, Any]) -> None:
+    """What was agreed upon with the other hosts; what is not so is not in it."""
+    if fault := fleet.get("fault"):
+        output.line(f"fleet     {fault}", "fail")
+    elif rolling := fleet.get("rolling"):
+        output.line(f"fleet     {rolling[:12]} is being rolled out")
+    if halt := fleet.get("halt"):
+        output.line(f"halted    {halt}", "warn")
+    if holds := fleet.get("holds"):
+        lent = f" (lent: {fleet['lent']})" if fleet.get("lent") else ""
+        output.line(f"holds     {', '.join(holds)}{lent}", "warn" if lent else "")
 
 
 def _is(name: str, condition: dict[str, Any], hangs: float) -> str:

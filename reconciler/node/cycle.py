@@ -83,6 +83,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
             deep, actual = True, observer.observe(target, memory, deep=True)
             plan = planner.plan(aim, actual, memory, in_flight)
         plan = node.permits.admit(aim, plan, actual)
+        report = replace(report, fleet=node.permits.agreed)
         overcome(node.state, memory, actual, plan)
         report = replace(report, graph=target.graph, not_working=observer.not_working(target, actual, plan, in_flight))
         explained = {**report.explained, **node.explain(plan)}

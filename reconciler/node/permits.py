@@ -23,8 +23,8 @@ from reconciler.node.aims import Aim, Aims
 from reconciler.node.observing import Observer
 from reconciler.node.target import Target
 from reconciler.plan import withheld
-from reconciler.reasons import Reason, Standing
-from reconciler.report import Report
+from reconciler.reasons import FLEET, Reason, Standing
+from reconciler.report import Agreed, Report
 from reconciler.rollout import decide, together
 from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
 from reconciler.rollout.policy import Rollout
@@ -36,9 +36,7 @@ log = structlog.get_logger()
 
 _TRIES: Final = 8  # transactions in one pass: begin, give back, claim, each lost once to another host
 # Of these a waiting node is as well as one that waits for nothing.
-_OURS: Final = frozenset(
-    {Reason.WaitsForWave, Reason.WaitsForBudget, Reason.RolloutHalted, Reason.EtcdUnavailable, Reason.OutsideWindow}
-)
+_OURS: Final = FLEET | {Reason.OutsideWindow}
 
 
 def connect(fleet: Fleet) -> Client:
@@ -65,6 +63,7 @@ class Permits:
         self._kin: tuple[tuple[str, str], Kin] | None = None  # of the commits that were compared last
         self._accepted: Target | None = None
         self._view: View | None = None
+        self._fault = ""  # why etcd did not answer last; "": it did
 
     def close(self) -> None:
         if self._client is not None:
@@ -137,6 +136,21 @@ class Permits:
             self._failed = ("", "")
 
     @property
+    def agreed(self) -> Agreed | None:
+        """What was agreed upon with the others, as it was read last; None: this node asks nobody, or has not asked yet."""
+        view, permit = self._view, self._state.permit
+        if self._client is None or (view is None and not self._fault):
+            return None
+        roll = view.roll if view else None
+        return Agreed(
+            self._fault,
+            roll.commit if roll else "",
+            f"{roll.halt.by}: {roll.halt.why}" if roll and roll.halt else "",
+            tuple(sorted(permit.budgets)) if permit else (),
+            permit.lent if permit else "",
+        )
+
+    @property
     def settles_in(self) -> float | None:
         """Seconds until a place that is held may be given back, as far as that is known; None: none is waited for."""
         rollout = self._accepted.prepared.rollout if self._accepted else None
@@ -163,7 +177,7 @@ class Permits:
             if error.reason is not Reason.EtcdUnavailable:
                 raise
             log.warning("fleet.unavailable", message=str(error))
-            self._view = None
+            self._view, self._fault = None, str(error)
             step = ask(replace(own, held=self._state.permit), None, Kin.SAME)
             return replace(step, message=str(error)) if isinstance(step, Wait) else step
         return Wait(Reason.WaitsForBudget, "other hosts were faster; the next pass tries again")
@@ -179,7 +193,7 @@ class Permits:
         view = store.view(
             own.host, own.commit, rollout, budgets, first if known else (), changes=own.changes, heals=heals
         )
-        self._view = view
+        self._view, self._fault = view, ""
         self._state.hold_permit(view.permit)
         return view
 

@@ -33,6 +33,17 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """What a node knows of the other hosts of its site after a pass."""
+
+    fault: str = ""  # why etcd, through which they agree, does not answer; "": it does. Then all else is unknown but `holds` and `lent`
+    rolling: str = ""  # the commit that is being rolled out
+    halt: str = ""  # who halted that, and why; "": nobody did
+    holds: tuple[str, ...] = ()  # budgets that this host holds a place of
+    lent: str = ""  # for what an operator took them
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one cycle found and did."""
 
@@ -67,6 +78,7 @@ class Report:
     catalogue: str = ""  # the digest of its catalogue
     kept: str = ""  # the revision that is kept up: the accepted one, or the one before while that waits
     in_flight: tuple[InFlight, ...] = ()  # what goes on beside the passes, the longest first
+    fleet: Agreed | None = None  # None: this node agrees with nobody
 
     @property
     def ended_at(self) -> datetime:

@@ -105,6 +105,17 @@ class Metrics:
             "1 while the node changes nothing because another tool manages the same containers.",
             registry=registry,
         )
+        self.etcd = Gauge(
+            "reconciler_etcd_unavailable",
+            "1 while etcd, through which the hosts of a site agree, does not answer this node.",
+            registry=registry,
+        )
+        self.halted = Gauge(
+            "reconciler_rollout_halted", "1 while the commit being rolled out is halted.", registry=registry
+        )
+        self.places = Gauge(
+            "reconciler_places_held", "Places of budgets that this host holds, the wave's included.", registry=registry
+        )
         self.queued = Gauge(
             "reconciler_queued", "Waiting triggers, commit statuses and alerts.", ["kind"], registry=registry
         )
@@ -158,6 +169,11 @@ class Metrics:
             self.error(report.source.reason)
         if report.failure:
             self.error(report.failure[0])
+        if report.fleet is not None:
+            self.etcd.set(bool(report.fleet.fault))
+            self.places.set(len(report.fleet.holds))
+            if not report.fleet.fault:
+                self.halted.set(bool(report.fleet.halt))
         if report.plan is not None:
             self.gave_way.set(bool(report.gave_way))
             self._drift(report, services or {})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.model import Action, Difference, Held, Outcome
-from reconciler.report import Cause, Report, text, verdict
+from reconciler.report import Agreed, Cause, Report, text, verdict
 from reconciler.text import printable
 
 VERSION = 1
@@ -56,6 +56,7 @@ def node_document(
         "suspended": _cut(report.suspended),
         "gave_way": _cut(report.gave_way),
         "window": report.window,
+        "fleet": _agreed(report.fleet) if report.fleet else None,
         "warnings": [_cut(warning) for warning in report.warnings[:50]],
         "conditions": [
             {
@@ -80,6 +81,16 @@ def node_document(
         "explained": {target: _cut(why) for target, why in report.explained.items()},
     }
     return document
+
+
+def _agreed(fleet: Agreed) -> dict[str, Any]:
+    return {
+        "fault": _cut(fleet.fault),
+        "rolling": fleet.rolling,
+        "halt": _cut(fleet.halt),
+        "holds": [_cut(name) for name in fleet.holds[:50]],
+        "lent": _cut(fleet.lent),
+    }
 
 
 def _cause(cause: Cause) -> dict[str, Any]:

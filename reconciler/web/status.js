@@ -64,7 +64,7 @@ function node(doc) {
   document.title = doc.host + (ready ? (ready.status ? ": ready" : ": " + ready.reason) : "");
   setText("where", doc.site ? "site " + doc.site : "reconciler");
   setText("name", doc.host);
-  const waits = ready && ["Suspended", "OutsideWindow", "Progressing", "ReportOnly"].includes(ready.reason);
+  const waits = doc.state === "waiting";
   setBadge(!ready ? "no report yet" : ready.status ? "ready" : ready.reason, !ready ? "" : ready.status ? "good" : waits ? "mild" : "bad");
   const headline = ready ? ready.message || ready.reason : "The first pass of this daemon has not ended yet.";
   setText("headline", headline);
@@ -77,6 +77,7 @@ function node(doc) {
   if (doc.containers) chips.push(el("li", "", counted(doc.containers, "container")));
   if (doc.at) chips.push(el("li", "", since(doc.at, "last news ", " ago"), " (" + doc.trigger + ", " + doc.seconds.toFixed(1) + " s)"));
   for (const f of doc.in_flight || []) chips.push(el("li", "mild", f.text + " ", since(f.since, "", "")));
+  chips.push(...agreed(doc.fleet));
   if (doc.mode === "report") chips.push(el("li", "mild", "only reports, changes nothing"));
   document.getElementById("chips").replaceChildren(...chips);
 
@@ -89,6 +90,8 @@ function node(doc) {
   if (doc.source && !doc.source.ok) parts.push(notice("The repository cannot be read: " + doc.source.reason, doc.source.message));
   if (doc.suspended) parts.push(notice("Suspended: nothing is changed", doc.suspended, "mild"));
   if (doc.gave_way) parts.push(notice("Another tool manages these containers: nothing is changed", doc.gave_way));
+  if (doc.fleet && doc.fleet.fault) parts.push(notice("etcd does not answer: nothing begins here that other hosts have to agree to", doc.fleet.fault));
+  if (doc.fleet && doc.fleet.halt) parts.push(notice("The rollout is halted", doc.fleet.halt, "mild"));
   if (doc.window) parts.push(notice("Changes wait", doc.window, "mild"));
   if (doc.cause) {
     parts.push(section("Because of it", doc.cause.item, doc.cause.because.map((t) => el("div", "item text", t))));
@@ -101,6 +104,12 @@ function node(doc) {
   parts.push(section("Warnings", "", (doc.warnings || []).map((w) => el("div", "item text", w))));
   parts.push(section("History", doc.history.length ? "newest first" : "", doc.history.map(entry)));
   return parts;
+}
+function agreed(fleet) {
+  if (!fleet) return [];
+  const lent = fleet.lent ? el("li", "mild", "lent: " + fleet.lent) : null;
+  const holds = fleet.holds.length ? el("li", fleet.lent ? "" : "mild", "holds places: " + fleet.holds.join(", ")) : null;
+  return [fleet.rolling ? el("li", "", "rolling out ", el("span", "mono", short(fleet.rolling))) : null, lent, holds].filter(Boolean);
 }
 function notice(title, text, ...more) {
   const mild = more[0] === "mild";

@@ -3,12 +3,14 @@
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
 
-from reconciler.report import Report
+from reconciler.model import Held, Plan
+from reconciler.reasons import FLEET
+from reconciler.report import Agreed, Report, conditions
 from reconciler.web import Server, handlers
 from reconciler.web.document import node_document
 from tests.review.browser import Browser
@@ -66,6 +68,30 @@ def test_what_a_node_says(window: Browser) -> None:
         cells = window.run("return [...document.querySelectorAll('.differences')][0].innerText")
         assert "sha256:77c1…" in cells and "sha256:09ab…" in cells
         assert window.log() == []  # no script error, no refused request, no policy violation
+
+
+def test_waiting_for_others_is_no_failure(window: Browser) -> None:
+    """Every reason to wait for other hosts, in the words and the colour of waiting; and what was agreed upon."""
+    for reason in sorted(FLEET):
+        held = Held("mariadb", reason, "ctl2 holds the budget mariadb")
+        plan = Plan("ctl1", sample.COMMIT, held=(held,))
+        fleet = Agreed("", sample.COMMIT, f"cmp1: {sample.HOSTILE}", ("mariadb", "wave"), "a new disk")
+        found = sample.report(plan=plan, outcomes=(), fleet=fleet)
+        found = replace(found, conditions=conditions(found, (), found.ended_at))
+        with served(found) as shown:
+            shown.open(window)
+            badge = window.run("const b = document.getElementById('verdict'); return [b.textContent, b.className]")
+            assert badge == [reason, "badge mild"]
+            text = window.run(TEXT)
+            for expected in (
+                "ctl2 holds the budget mariadb",
+                "holds places: mariadb, wave",
+                "lent: a new disk",
+                "The rollout is halted",
+            ):
+                assert expected in text, expected
+            assert window.run("return document.querySelectorAll('#owned, img').length") == 0
+            assert window.log() == []
 
 
 def test_it_follows_the_node(window: Browser) -> None:
