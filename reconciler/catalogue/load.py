@@ -30,6 +30,8 @@ PREFIX: Final[Mapping[Origin, str]] = {"catalogue": "catalogue", "site": "servic
 MAX_SERVICES: Final = 1000
 MAX_CONTAINERS: Final = 2000
 
+_RELEASES: Final = ("since", "removed_in", "renamed_to", "instead")  # what a variable says of releases of OpenStack
+
 _FOLDER_FILES: Final = ("service.yml", "variables.yml", "README.md", "templates/")
 _IGNORED: Final = ("examples/", "tests/", "docs/")
 
@@ -209,7 +211,7 @@ def _variables(service: str, document: Document, problems: list[Problem], truste
 
 def _variable(service: str, document: Document, name: str, fragment: Mapping[str, Any]) -> Variable:
     required = fragment.get("required") is True
-    schema = {key: value for key, value in fragment.items() if key != "default"}
+    schema = {key: value for key, value in fragment.items() if key != "default" and key not in _RELEASES}
     if isinstance(schema.get("required"), bool):
         del schema["required"]
     return Variable(
@@ -220,6 +222,7 @@ def _variable(service: str, document: Document, name: str, fragment: Mapping[str
         description=str(fragment.get("description", "")).strip(),
         place=document.place((name, "default")) if "default" in fragment else document.place((name,), key=True),
         service=service,
+        **{key: str(fragment[key]).strip() for key in _RELEASES if key in fragment},
     )
 
 
@@ -254,6 +257,11 @@ def _join(services: Iterable[Service], problems: list[Problem]) -> dict[str, Var
                 other = passwords[name].document.place(("passwords", name), key=True)
                 problems.append(variable.place.problem(f"{name!r} is a password too", f"declared at {other}"))
             result.setdefault(name, variable)
+    for variable in result.values():
+        if variable.renamed_to and variable.renamed_to not in result:
+            hint = suggest(variable.renamed_to, result)
+            message = f"{variable.name!r} is renamed to {variable.renamed_to!r}, and there is no such variable"
+            problems.append(variable.place.problem(message, hint or "declare it, with `since`"))
     for service in services:
         for name in service.section("collects"):
             if name in result or name in passwords or name in RESERVED:

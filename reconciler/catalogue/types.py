@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
+from reconciler import releases
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 
@@ -14,7 +15,11 @@ COMMON: Final = "common"  # the service whose files and templates every other on
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable of a service. `schema` is its JSON Schema fragment; `default` may hold expressions."""
+    """One variable of a service. `schema` is its JSON Schema fragment; `default` may hold expressions.
+
+    `since` and `removed_in` are the release of OpenStack that brought it and the one that has it no more, "" for always; `renamed_to` is what it is
+    called from then on, `instead` what to do instead.
+    """
 
     name: str
     schema: Mapping[str, Any]
@@ -23,6 +28,27 @@ class Variable:
     description: str
     place: Place  # of its default, or of the variable when it has none
     service: str
+    since: str = ""
+    removed_in: str = ""
+    renamed_to: str = ""
+    instead: str = ""
+
+    def absent(self, release: str) -> str:
+        """Why setting it does nothing in a cloud of this release, "" when it does, or when what is given is no release."""
+        at = releases.order(release)
+        if at is None:
+            return ""
+        if self.since and at < (releases.order(self.since) or at):
+            return f"OpenStack has it since {self.since}, and this host has {release}"
+        if self.removed_in and at >= (releases.order(self.removed_in) or (at[0] + 1, 1)):
+            return f"it was {'renamed' if self.renamed_to else 'removed'} in {self.removed_in}, and this host has {release}"
+        return ""
+
+    @property
+    def advice(self) -> str:
+        """What to do about it where it is not there any more."""
+        said = f"say {self.renamed_to}" if self.renamed_to else "remove it"
+        return f"{said}: {self.instead}" if self.instead else said
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
-from reconciler.site import Site
+from reconciler.site import Site, upgrade
 from reconciler.site.overrides import unread
 from reconciler.site.passwords import is_password_file
 from reconciler.source import made, prepare, prepare_child
@@ -37,6 +37,7 @@ __all__ = [
     "plan",
     "representatives",
     "sealed",
+    "upgraded",
     "validate",
     "warm",
 ]
@@ -47,12 +48,39 @@ Gathered = Mapping[str, Content | errors.SiteInvalid]
 def validate(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     """{"source", "all_hosts": bool} → {"problems", "hosts": count, "rendered": names}."""
     try:
-        site = load(files(gathered, "source"))
+        return _validated(files(gathered, "source"), all_hosts=argument["all_hosts"])
+    except errors.SiteInvalid as error:
+        return {"problems": to_json(sorted(set(error.problems))), "hosts": 0, "rendered": []}
+
+
+def upgraded(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source", "release"} → `upgrading.Rewritten`: the site's files of variables as the release wants them, and what is wrong with the site then.
+
+    Raises errors.Terminal (ReleaseStepRefused, ReleaseUnknown).
+    """
+    content = files(gathered, "source")
+    catalogue, release = _catalogue(content), argument["release"]
+    known = [str(one) for one in catalogue.variables[upgrade.RELEASE].schema.get("enum", ())]
+    if known and release not in known:
+        message = f"this program does not know the release {release!r} (it knows {', '.join(known)})"
+        raise errors.Terminal(message, reason=Reason.ReleaseUnknown)
+    found = upgrade.upgraded(content, catalogue, release)
+    if found.refused:
+        raise errors.Terminal(found.refused, reason=Reason.ReleaseStepRefused)
+    new = {**content, **{path: text.encode() for path, text in found.files.items()}}
+    told = {key: to_json(getattr(found, key)) for key in ("files", "done", "left")}
+    return {**told, "problems": _validated(new, all_hosts=False)["problems"]}
+
+
+def _validated(content: Content, *, all_hosts: bool) -> dict[str, Any]:
+    """{"problems", "hosts": count, "rendered": names}."""
+    try:
+        site = load(content)
     except errors.SiteInvalid as error:
         return {"problems": to_json(sorted(set(error.problems))), "hosts": 0, "rendered": []}
     problems = set(site.warnings)
     alike = kinds_of(site)
-    hosts = list(site.hosts) if argument["all_hosts"] else [hosts[0] for hosts in alike]
+    hosts = list(site.hosts) if all_hosts else [hosts[0] for hosts in alike]
     world = World(site)
     sources: dict[str, set[str]] = {}  # host → what its files were made of
     for host in hosts:

@@ -33,6 +33,7 @@ _VERBS = {
     "diff": "ci:diff",
     "ci": "ci:ci",
     "secrets": "secrets:secrets",
+    "upgrade-site": "upgrading:upgrade_site",
     "schema": "schema:schema",
     "services": "services:services",
     "run": "node:run",
@@ -142,7 +143,7 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
 
-    For a site repository: init, import, validate, explain, render, desired, plan, diff, ci, secrets, schema, services. On a node: the
+    For a site repository: init, import, validate, explain, render, desired, plan, diff, ci, secrets, upgrade-site, schema, services. On a node: the
     others.
     """
     context.obj = {"config": config, "debug": debug}

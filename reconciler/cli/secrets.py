@@ -122,7 +122,7 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
     found = in_child("sealed", {"source": source(site), "file": FILE}, Sealed)
     present, recipients = found.names, found.recipients
     wanted = wanted_passwords(site)
-    unset = [spec for spec in wanted if not _has(spec.name, present)]
+    unset = [spec for spec in wanted if not has(spec.name, present)]
     missing = [spec.name for spec in unset if spec.kind != "blank"]
     open_ = [spec.name for spec in unset if spec.kind == "blank"]
     names = {spec.name for spec in wanted}
@@ -181,7 +181,7 @@ def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
     return list(found), ""
 
 
-def _has(name: str, present: Mapping[str, bool]) -> bool:
+def has(name: str, present: Mapping[str, bool]) -> bool:
     return any(is_set for key, is_set in present.items() if key == name or key.startswith(f"{name}."))
 
 

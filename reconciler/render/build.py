@@ -96,6 +96,8 @@ class _Builder:
         self.taken: dict[str, File] = {}  # these by path
         self.folders: set[str] = set()  # and the folders they are in
         self.config_root = self._config_root()
+        self.release = self._variable("openstack_release", "")
+        self._check_releases()
 
     def desired(self, revision: str) -> Desired:
         """All of it, or SiteInvalid."""
@@ -136,7 +138,7 @@ class _Builder:
             fixed=held.fixed(secrets),
             groups=here.groups,
             policy=self.site.policy,
-            release=self._variable("openstack_release", ""),
+            release=self.release,
         )
 
     # --- services --------------------------------------------------------------------------------------------------
@@ -171,6 +173,16 @@ class _Builder:
             message = f"{name} holds a secret, and paths and keys are shown to everybody"
             self.problems.append(variables.layered(name)[-1].place.problem(message, "give it another value"))
         return found
+
+    def _check_releases(self) -> None:
+        """What the site sets and the release of this host does not have."""
+        variables = self.world.variables(self.host)
+        for name, variable in self.world.versioned.items():
+            if why := variable.absent(self.release):
+                said = [layer for layer in variables.layered(name) if layer.origin != "catalogue"]
+                self.problems += [
+                    layer.place.problem(f"{name!r} does nothing: {why}", variable.advice) for layer in said
+                ]
 
     def _config_root(self) -> str:
         """Where files go, in one spelling. Whether a host lets it be there is for that host to say."""

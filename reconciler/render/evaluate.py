@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import jinja2
 
-from reconciler.catalogue import Service
+from reconciler.catalogue import Service, Variable
 from reconciler.catalogue.load import PREFIX
 from reconciler.catalogue.types import COMMON
 from reconciler.document.content import text as text_of
@@ -70,6 +70,11 @@ class World:
         """Every name that has a value on some host, or could be given one. `site_…` is known when the site says it anywhere."""
         networks = {f"{network}_interface_address" for host in self.site.hosts.values() for network in host.addresses}
         return frozenset((*self.site.catalogue.variables, *self.passwords, *self.site.names(), *networks))
+
+    @cached_property
+    def versioned(self) -> Mapping[str, Variable]:
+        """The variables that some releases of OpenStack do not have."""
+        return {name: v for name, v in self.site.catalogue.variables.items() if v.since or v.removed_in}
 
     def begin(self, host: str) -> None:
         """Start to render a host: it pays from now on. What only the one before needed is let go of: of five hundred it would not fit."""

@@ -186,12 +186,19 @@ def row(variable: Variable) -> tuple[str, str, str, str]:
     if "enum" in schema:
         kind = " | ".join(f"`{_inline(word)}`" for word in schema["enum"])
     bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "≥"), ("maximum", "≤")) if key in schema]
-    words = " ".join(variable.description.split())
+    words = " ".join(f"{variable.description} {_lifetime(variable)}".split())
     examples = [schema["example"]] if "example" in schema else schema.get("examples", ())
     if examples:
         words += f" Example: {', '.join(_default(example) for example in examples)}"
     default = "**required**" if variable.required else _default(variable.default)
     return f"`{variable.name}`", " ".join([kind, *bounds]), default, words
+
+
+def _lifetime(variable: Variable) -> str:
+    """Since which release of OpenStack it is there, and until which."""
+    since = f"Since {variable.since}." if variable.since else ""
+    gone = f"Gone in {variable.removed_in}: {variable.advice}." if variable.removed_in else ""
+    return f"{since} {gone}"
 
 
 def _default(value: Any) -> str:

@@ -102,7 +102,10 @@ class _Converter:
         result = {}
         for name, value in values.items():
             if name in self._shipped.variables:
-                result[name] = value
+                if self._shipped.variables[name].absent(self._given.release):
+                    self._left[f"variable {name}"] = None
+                else:
+                    result[name] = value
             elif name in self._shipped.passwords():
                 continue
             elif name in self._known or name.startswith(("enable_", "ansible_")):
