@@ -368,7 +368,7 @@ def _last_good(settings: Settings) -> Desired | None:
 def _remote(settings: Settings) -> git.Remote:
     g = settings.git
     return git.Remote(
-        g.url, g.branch, g.token_file, g.username, g.ca_file, g.ssh_key, g.known_hosts, min(g.timeout, 10.0), 20.0
+        g.url, g.branch, g.token_file, g.username, g.ca_file, g.ssh_key, g.known_hosts, g.timeout, g.deadline
     )
 
 

@@ -76,6 +76,15 @@ def test_an_engine_that_hangs_is_not_to_be_started(node: TestNode, monkeypatch: 
     assert check.verdict == "fail" and "hangs" in check.advice and "systemctl start" not in check.advice
 
 
+def test_doctor_waits_for_the_git_server_as_long_as_the_daemon_does(node: TestNode) -> None:
+    """Otherwise what its advice says about the settings would not help."""
+    node.push_site(node.name("web"))
+    text = node.settings_file.read_text()
+    node.settings_file.write_text(re.sub(r"(?m)^deadline = .*$", "deadline = 0.01", text))
+    (check,) = doctor.examine(settings.load(node.settings_file), only=frozenset({"git"}))
+    assert check.verdict == "fail" and "within 0.01 s" in check.message and "GitTimeout" in check.advice
+
+
 @pytest.mark.parametrize(
     ("action", "deep"),
     [
