@@ -276,7 +276,7 @@ def parse(text: str, path: Path, *, in_child: bool = False) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise _invalid(f"{path}: {error}") from None
     if in_child:
-        run.python("reconciler.settings:check", [raw, str(path)], limits=run.Limits(seconds=30.0))
+        run.python("reconciler.settings:check", [raw, str(path)], limits=run.Limits(seconds=300.0))
     else:
         check((raw, str(path)))
     settings = Settings(**{name: _convert(name, value) for name, value in raw.items()})

@@ -17,7 +17,7 @@ from reconciler.git import commits, content
 from reconciler.reasons import Reason
 from reconciler.system import run, walls
 
-_LIMITS = run.Limits(seconds=60.0, cpu_seconds=30, memory=256 << 20)
+_LIMITS = run.Limits(seconds=600.0, cpu_seconds=30, memory=256 << 20)
 _KEPT = 4
 # What was read of late, by clone and id: a commit that is judged is asked for three times, and never changes.
 _read: dict[tuple[Path, str], commits.RawCommit] = {}

@@ -8,7 +8,7 @@ from reconciler.model import File
 from reconciler.system import run
 
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.{1,20000}?-----END CERTIFICATE-----", re.DOTALL)
-_LIMITS = run.Limits(seconds=30.0, cpu_seconds=20, memory=128 << 20)
+_LIMITS = run.Limits(seconds=300.0, cpu_seconds=20, memory=128 << 20)
 
 
 def certificate_ends(files: Iterable[File], contents: Mapping[str, bytes]) -> dict[tuple[str, str], float]:

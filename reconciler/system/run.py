@@ -62,6 +62,8 @@ class Completed:
 class Limits:
     """What a child may use: `seconds` of wall clock, `cpu_seconds` of processor time, `memory` in bytes.
 
+    Wall clock is against what hangs, and much more than processor time: a busy machine is not the child's fault.
+
     For our own code the processor time counts once its walls stand, on the machine that budgets are measured on (a slower
     one gets more), and for each byte that it then reads come `memory_per_byte`, for each mebibyte `cpu_per_mib`.
     """

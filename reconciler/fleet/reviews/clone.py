@@ -21,7 +21,7 @@ from reconciler.settings import Trust
 from reconciler.system import run, walls
 
 MOST_BYTES = 2 << 30  # of the clone; once it has grown above, it is made anew
-_LIMITS = run.Limits(seconds=60.0, cpu_seconds=60)
+_LIMITS = run.Limits(seconds=600.0, cpu_seconds=60)
 # Where forges keep the heads of merge requests, and where the clone keeps what a rewritten branch was at.
 _HEADS = ("refs/merge-requests", "refs/pull")
 _KEPT = "refs/reconciler/kept"
