@@ -49,11 +49,12 @@ _UNWANTED = (
 
 @dataclass(frozen=True)
 class Disk:
-    """A raw disk image, and the kernel and initial RAM disk that boot it."""
+    """A disk image, the kernel and initial RAM disk that boot it, and the image's format as QEMU names it."""
 
     image: Path
     kernel: Path
     initrd: Path
+    form: str = "raw"
 
 
 def disk(suite: str) -> Disk:

@@ -7,7 +7,7 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ class Done:
 class Machine:
     """One virtual machine. `folder` has its disk (a copy on write of `disk`), its sockets and its console's text.
 
-    `shares` are folders of this machine that it sees below /mnt, read-only, by name. Machines with the same `lan` (a UDP port of the
-    multicast group on loopback) are on one Ethernet; without one there is no network card.
+    `shares` are folders of this machine that it sees below /mnt, read-only, by name. `wires` lead to another machine each: the socket of
+    this end and that of the other, in a folder with a short path. Their cards are eth0, eth1 …; without wires there are none.
     """
 
     def __init__(
@@ -44,14 +44,25 @@ class Machine:
         name: str = "node",
         memory: int = 2048,
         shares: Mapping[str, Path] | None = None,
-        lan: int = 0,
+        wires: Sequence[tuple[Path, Path]] = (),
     ) -> None:
         self.name, self._folder, self._disk = name, folder, disk
-        self._memory, self._shares, self._lan = memory, dict(shares or {}), lan
+        self._memory, self._shares, self._wires = memory, dict(shares or {}), tuple(wires)
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         overlay = folder / "overlay.qcow2"
-        words: list[str | Path] = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk.image, overlay]
+        words: list[str | Path] = [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            disk.form,
+            "-b",
+            disk.image,
+            overlay,
+        ]
         subprocess.run(words, check=True)
 
     def start(self) -> None:
@@ -69,7 +80,7 @@ class Machine:
             raise AssertionError(f"{error}; its console ends with:\n{self.console[-3000:]}") from None
         for tag in self._shares:
             self.run(
-                f"mkdir -p /mnt/{tag} && mountpoint -q /mnt/{tag} || mount -t 9p -o trans=virtio,version=9p2000.L,ro {tag} /mnt/{tag}"
+                f"mkdir -p /mnt/{tag} && mountpoint -q /mnt/{tag} || mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,ro {tag} /mnt/{tag}"
             )
         self.run(f"hostnamectl hostname {self.name}")
 
@@ -80,11 +91,23 @@ class Machine:
             self._process.wait()
             self._process = None
 
+    def power_off(self) -> Path:
+        """Shut down in an orderly way; returns the disk, a qcow2 image on top of the one that it was made from."""
+        assert self._process is not None
+        self.run("systemctl poweroff --no-block")
+        self._process.wait(BOOT_SECONDS)
+        self._process = None
+        return self._folder / "overlay.qcow2"
+
     def power_cut(self) -> None:
         """Power off and on at once: what the machine had not yet written is gone, and it boots again."""
         before = self.boot_id
         self._monitor("system_reset")
         self._booted_after(before)
+
+    def cable(self, card: str, *, plugged: bool) -> None:
+        """Pull the cable out of a network card, or put it back."""
+        self._monitor("set_link", {"name": card, "up": plugged})
 
     def reboot(self) -> None:
         """Reboot in an orderly way, and wait until everything is up again."""
@@ -117,7 +140,9 @@ class Machine:
             found.update(self._agent("guest-exec-status", {"pid": pid}))
             return bool(found["exited"])
 
-        wait_for(f"`{script[:200]}` ends", ended, seconds, 0.1)
+        wait_for(
+            f"`{script[:200]}` ends", ended, seconds, 0.4
+        )  # the agent writes a line of the journal for each question
         done = Done(
             found.get("exitcode", -int(found.get("signal", 1))), _text(found, "out-data"), _text(found, "err-data")
         )
@@ -177,7 +202,7 @@ class Machine:
         ]
         words += ["-nographic", "-monitor", "none", "-serial", "stdio", "-nic", "none"]
         words += ["-kernel", str(self._disk.kernel), "-initrd", str(self._disk.initrd)]
-        words += ["-append", "console=ttyS0 root=/dev/vda rw quiet systemd.show_status=false"]
+        words += ["-append", "console=ttyS0 root=/dev/vda rw quiet net.ifnames=0 systemd.show_status=false"]
         words += ["-drive", f"file={folder / 'overlay.qcow2'},if=virtio,format=qcow2"]
         words += ["-chardev", f"socket,path={folder / 'agent'},server=on,wait=off,id=agent", "-device", "virtio-serial"]
         words += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
@@ -185,10 +210,14 @@ class Machine:
         words += ["-object", "rng-random,filename=/dev/urandom,id=rng", "-device", "virtio-rng-pci,rng=rng"]
         for tag, path in self._shares.items():
             words += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,readonly=on"]
-        if self._lan:
-            number = sum(self.name.encode()) % 256
-            words += ["-netdev", f"socket,id=lan,mcast=230.0.0.1:{self._lan},localaddr=127.0.0.1"]
-            words += ["-device", f"virtio-net-pci,netdev=lan,mac=52:54:00:00:00:{number:02x}"]
+        for number, wire in enumerate(self._wires):
+            ends = zip(("local", "remote"), wire, strict=True)
+            words += [
+                "-netdev",
+                f"dgram,id=eth{number}," + ",".join(f"{end}.type=unix,{end}.path={path}" for end, path in ends),
+            ]
+            mac = f"52:54:00:{number:02x}:00:{sum(self.name.encode()) % 256:02x}"
+            words += ["-device", f"virtio-net-pci,netdev=eth{number},mac={mac}"]
         return words
 
     def _agent(self, command: str, arguments: Mapping[str, Any] | None = None, timeout: float = _ANSWER_SECONDS) -> Any:
@@ -202,19 +231,20 @@ class Machine:
         assert "return" in answer, f"{command} on {self.name}: {answer}"
         return answer["return"]
 
-    def _monitor(self, command: str) -> None:
+    def _monitor(self, command: str, arguments: Mapping[str, Any] | None = None) -> None:
         with self._line("monitor", _ANSWER_SECONDS) as (send, receive):
             receive()
-            for word in ("qmp_capabilities", command):
-                send({"execute": word})
-                while "return" not in receive():
-                    pass
+            for word, given in (("qmp_capabilities", {}), (command, arguments or {})):
+                send({"execute": word, "arguments": given})
+                while "return" not in (answer := receive()):
+                    assert "error" not in answer, f"{word} on {self.name}: {answer['error']}"
 
     @contextlib.contextmanager
     def _line(self, name: str, timeout: float) -> Iterator[tuple[Callable[[Any], None], Callable[[], dict[str, Any]]]]:
         with socket.socket(socket.AF_UNIX) as link:
+            # QEMU speaks with one at a time: until it has hung up on the one before, others are turned away.
+            wait_for(f"{self.name}: {name} takes a call", lambda: _connects(link, self._folder / name), timeout)
             link.settimeout(timeout)
-            link.connect(str(self._folder / name))
             with link.makefile("rwb") as both:
 
                 def send(message: Any) -> None:
@@ -229,6 +259,15 @@ class Machine:
                     return found if isinstance(found, dict) else {}
 
                 yield send, receive
+
+
+def _connects(link: socket.socket, path: Path) -> bool:
+    link.setblocking(False)
+    try:
+        link.connect(str(path))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _text(found: Mapping[str, Any], key: str) -> str:

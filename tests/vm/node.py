@@ -1,6 +1,7 @@
 """The site of the virtual machines, and what a test asks of the node."""
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,18 +52,19 @@ class Node:
 
     def prepare(self) -> None:
         """A host key, the image that the site names, and empty repositories."""
-        key = Ed25519PrivateKey.generate()
-        self.machine.put(
-            "/etc/ssh/ssh_host_ed25519_key",
-            key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
-            0o600,
-        )
-        self.machine.put(
-            "/etc/ssh/ssh_host_ed25519_key.pub", key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        )
+        self.make_host_key()
         self.run(
-            "docker load -q -i /mnt/share/busybox.tar && git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work"
+            "docker load -q -i /mnt/share/images.tar && git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work"
         )
+
+    def make_host_key(self) -> str:
+        """Give it a host key; returns the public one."""
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        self.machine.put("/etc/ssh/ssh_host_ed25519_key", private, 0o600)
+        self.machine.put("/etc/ssh/ssh_host_ed25519_key.pub", public)
+        return public.decode()
 
     def commit(self, files: dict[str, str], message: str) -> str:
         """Commit into the site's repository; returns the commit."""
@@ -79,12 +81,17 @@ class Node:
         return str(found.get("revision", "")) == commit and bool(ready) and ready[0]["status"] is True
 
     def status(self) -> dict[str, Any]:
+        """The daemon's last report; empty while there is none."""
         done = self.run(f"{self.program} status --json", check=False)
         try:
             found = json.loads(done.stdout)
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return found.get("report") or {}
+
+    def has_nothing_to_do(self) -> bool:
+        """Whether a look of its own finds everything as the commit says."""
+        return self.run(f"{self.program} plan --detailed-exitcode", check=False).code == 0
 
     def container(self, name: str = "edge") -> tuple[str, str, int]:
         """ID, time of start and PID of the site's container, or another."""
@@ -96,8 +103,10 @@ class Node:
         return self.run("systemctl show -p MainPID --value reconciler").stdout.strip()
 
 
-def save(engine_url: str, image: str, path: Path) -> None:
-    """Write an image of the engine into an archive that another can load."""
+def save(engine_url: str, images: Sequence[str], path: Path) -> None:
+    """Write images of the engine into one archive that another can load."""
     with path.open("wb") as archive, closing(docker.DockerClient(base_url=engine_url)) as client:
-        for chunk in client.images.get(image).save(named=True):
+        answer = client.api.get(f"{client.api.base_url}/images/get", params={"names": list(images)}, stream=True)
+        answer.raise_for_status()
+        for chunk in answer.iter_content(1 << 20):
             archive.write(chunk)

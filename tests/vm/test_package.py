@@ -29,7 +29,7 @@ def _newer(package: Path, folder: Path) -> Path:
     return target
 
 
-@pytest.fixture(scope="module", params=["trixie"])
+@pytest.fixture(scope="module", params=deb.RELEASES)
 def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) -> Iterator[Node]:
     with TemporaryDirectory(prefix="vm-") as name:
         folder = Path(name)
@@ -37,7 +37,7 @@ def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) ->
         share.mkdir()
         (share / "older.deb").write_bytes(deb.build(request.param, folder / "dist").read_bytes())
         _newer(share / "older.deb", share)
-        save(engine_url, busybox_image, share / "busybox.tar")
+        save(engine_url, [busybox_image], share / "images.tar")
         machine = Machine(folder / HOST, disk(request.param), name=HOST, shares={"share": share})
         try:
             machine.start()
