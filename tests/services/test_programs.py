@@ -44,6 +44,21 @@ def test_json_and_yaml_can_be_read(case: str, host: str, tmp_path: Path) -> None
     assert seen
 
 
+@pytest.mark.parametrize(("case", "host"), ALL)
+def test_scripts_can_be_read_by_their_shell(case: str, host: str, tmp_path: Path) -> None:
+    found = written(desired(case, host), tmp_path)
+    shells = {path: first for path in found.values() if (first := _interpreter(path)) in ("bash", "sh")}
+    refused = {str(path): said for path, shell in shells.items() if (said := run(shell, "-n", path))}
+    assert not refused
+    assert shells or case != "one_node"
+
+
+def _interpreter(path: Path) -> str:
+    """The program that the first line of a script names."""
+    first = path.read_text().partition("\n")[0]
+    return first[2:].split()[0].rpartition("/")[2] if first.startswith("#!") and first[2:].split() else ""
+
+
 @pytest.mark.parametrize("release", ["", "2026.1"])
 @pytest.mark.parametrize(("case", "host"), WITH_PROMETHEUS)
 def test_prometheus_takes_its_configuration(case: str, host: str, release: str, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def checked(
         text = tokens.bind(item.content, dict.fromkeys(tokens.names(item.content), SECRET))
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
     # A name of its own: a control plane of another test may be checked on this engine at the same time.
+    tmp_path.mkdir(exist_ok=True)
     container = replace(container, name=f"{PREFIX}{name}", image=_image(images, container), ulimits=())
     validator = Validator()
     # The container's files are bound from below the config root that it was rendered for.
@@ -137,6 +138,24 @@ def test_a_mistake_in_the_cloud_is_told(
     found = checked(engine, tmp_path, cloud_images, name, file, text, case=(case, host))
     assert said in found, found
     assert SECRET not in found
+
+
+_EVERYWHERE = [(case, host) for case, hosts in golden.CASES.items() for host in hosts]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "host"), _EVERYWHERE)
+def test_checkers_accept_every_golden_host(
+    case: str, host: str, engine: Engine, tmp_path: Path, cloud_images: dict[str, str]
+) -> None:
+    with_checker = [item for item in golden.desired(case, host).containers if item.validation is not None]
+    here = [item.name for item in with_checker if item.image.rpartition("/")[2].partition(":")[0] in cloud_images]
+    if not here:
+        pytest.skip("the images of this host are not built here")
+    refused = {
+        name: said for name in here if (said := checked(engine, tmp_path / name, cloud_images, name, case=(case, host)))
+    }
+    assert not refused
 
 
 # Containers with configuration files of their own whose image has nothing that reads them without running the service.
