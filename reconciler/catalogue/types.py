@@ -138,6 +138,11 @@ class Catalogue:
             found = next((said for pattern, said in patterns if fnmatchcase(name, pattern)), "")
         return str(found)
 
+    def role_names(self, service: str) -> Mapping[str, "Service"]:
+        """Names that kolla-ansible's role of a service has inside: name → the service (it, or `common`) that says what it is here."""
+        found = (self.services[name] for name in (COMMON, service) if name in self.services)
+        return {name: one for one in found for name in one.section("role_names")}
+
     def collections(self) -> dict[str, Mapping[str, Any]]:
         """What services gather from all others: its name → what `collects` says of it."""
         found = (item for service in self.services.values() for item in service.section("collects").items())

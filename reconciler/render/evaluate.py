@@ -401,30 +401,48 @@ class Variables(Lazy):
 
 
 class Scope(Lazy):
-    """The names of one rendering: its own, then the host's, then the functions that templates know."""
+    """The names of one rendering: its own, those that kolla-ansible's role has (`roles`: name → the service that says what it is), then
+    the host's, then the functions that templates know."""
 
-    __slots__ = ("own", "variables")
+    __slots__ = ("own", "roles", "variables")
 
-    def __init__(self, variables: Variables, own: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, variables: Variables, own: Mapping[str, Any] | None = None, roles: Mapping[str, Service] | None = None
+    ) -> None:
         self.variables = variables
         self.own = own or {}
+        self.roles = roles or {}
 
     def __getitem__(self, name: str) -> Any:
         if name in self.own:
             return self.own[name]
+        if name in self.roles:
+            return self._role_name(name)
         try:
             return self.variables[name]
         except KeyError:
             return _GLOBALS[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from dict.fromkeys((*self.own, *self.variables, *_GLOBALS))
+        yield from dict.fromkeys((*self.own, *self.variables, *self.roles, *_GLOBALS))
+
+    def of_site(self, service: str) -> "Scope":
+        """The names that a file of config/ sees, which a service reads: it may be a copy of a template of kolla-ansible's."""
+        return Scope(self.variables, self.own, self.variables.site().catalogue.role_names(service))
+
+    def _role_name(self, name: str) -> Any:
+        service, path = self.roles[name], ("role_names", name)
+        source = Position(Place(service.document.name), service.document, path)
+        found = evaluate(service.section("role_names")[name], Scope(self.variables, self.own), source)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     # What `lookups.Sources` asks for.
 
     def unheard(self, name: str) -> str | None:
         """None when a name has a value on some host, or might have one; else what to do about it."""
-        if name in self or name in self.variables.known():
+        if name in self or name in self.roles or name in self.variables.known():
             return None
         if refusal := self.variables.site().catalogue.refusal(name):
             return refusal
@@ -441,7 +459,7 @@ class Scope(Lazy):
             found = services.get(service)
             if found and name in found.templates:
                 path = f"{PREFIX[found.origin]}/{service}/templates/{name}"
-                return render_text(found.templates[name], Scope(self.variables, {**self.own, **more}), path)
+                return render_text(found.templates[name], Scope(self.variables, {**self.own, **more}, self.roles), path)
         known = {name for service in (own, COMMON) if service in services for name in services[service].templates}
         raise FilterError(f"neither {own} nor {COMMON} has a template {name[:60]!r}{values.suggestion(name, known)}")
 
@@ -455,7 +473,7 @@ class Scope(Lazy):
         if path in self.variables.site().sealed:
             return tokens.SecretRef(self.variables.site().sealed[path].name)
         name = f"config/{path}"
-        return render_text(text_of(files[path], name), self, name)
+        return render_text(text_of(files[path], name), self.of_site(str(self.own.get("service", ""))), name)
 
     def overrides(self, patterns: list[str]) -> list[str]:
         """The paths below config/ that are there, in the order of the patterns."""

@@ -340,7 +340,7 @@ def _override(path: str, owner: Owner, scope: Scope, verbatim: bool) -> str:
     if path in owner.site.sealed:
         return tokens.SecretRef(owner.site.sealed[path].name)
     text = text_of(owner.site.overrides[path], name, exact=verbatim)
-    return text if verbatim else render_text(text, scope, name)
+    return text if verbatim else render_text(text, scope.of_site(owner.service), name)
 
 
 def _binary(path: str, name: str, how: str, entry: Fields, owner: Owner) -> bytes | None:
