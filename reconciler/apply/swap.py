@@ -34,7 +34,7 @@ class Swap:
         self._basis, self._proof, self._engine, self._rollback = basis, proof, engine, rollback
         self._gate, self._progress, self._slots = gate, progress, slots
         self.owned = set(basis.owned)
-        self._drains = Drains(engine, progress)
+        self._drains = Drains(engine, progress, self.owned)
 
     def require_owned(self, name: str) -> None:
         """Raises errors.Terminal (NotOwned): a container that was not known to be ours is never touched."""

@@ -10,6 +10,7 @@ import pytest
 from reconciler.model import Container, Desired, Drain, File, Image, aside
 from reconciler.reasons import Reason
 from tests.apply.bed import Node, Unhurried
+from tests.apply.fake import Fault
 from tests.scenarios.world import World
 
 DRAIN = Drain(stop=("db_check",), command=("leave",), wait=0.01, signal="WINCH", timeout=5)
@@ -61,6 +62,30 @@ def test_one_that_cannot_be_drained_is_changed_all_the_same(node: Node, monkeypa
     _, outcomes = node.converge(CHANGED)
     assert [outcome.result for outcome in outcomes] == ["done", "done"]
     assert "restart db" in node.faults.calls
+
+
+def test_what_somebody_else_made_is_not_stopped_for_it(node: Node) -> None:
+    check = node.engine.containers["db_check"]
+    node.engine.containers["db_check"] = replace(check, id="theirs", owned=False)
+    node.converge(CHANGED)
+    assert "restart db" in node.faults.calls and node.engine.runs("db_check")
+    assert not {"stop db_check", "start db_check"} & set(node.faults.calls)
+
+
+@pytest.mark.parametrize("place", [2, 3])
+def test_an_engine_that_refuses_the_drain_is_asked_to_stop_it(node: Node, place: int) -> None:
+    node.faults.planned = {place: Fault.REFUSED}
+    _, outcomes = node.converge(CHANGED)
+    assert [outcome.result for outcome in outcomes] == ["done", "done"] and len(node.faults.happened) == 1
+
+
+def test_what_says_that_it_is_well_is_started_later_when_it_cannot_be_now(node: Node) -> None:
+    node.faults.planned = {5: Fault.REFUSED}
+    _, outcomes = node.converge(CHANGED)
+    assert [outcome.result for outcome in outcomes] == ["done", "done"]
+    assert not node.engine.runs("db_check")
+    node.converge(CHANGED)
+    assert node.engine.runs("db_check") and node.plan(CHANGED).empty
 
 
 class Ending(Unhurried):

@@ -1,8 +1,9 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|keeper|members …      ends with SIGTERM, after the line that it writes
 """
 
+import base64
 import contextlib
 import json
 import signal
@@ -86,6 +87,24 @@ def asker(log: IO[str], url: str) -> None:
         time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
 
 
+def keeper(log: IO[str], *endpoints: str) -> None:
+    """Put one key after another into etcd; where a member does not answer, the next is asked at once."""
+    turn = 0
+    for number in _until_ended():
+        began, why = time.time(), []
+        key = base64.b64encode(f"/kept/{number}".encode()).decode()
+        while len(why) < 20:
+            try:
+                answer = requests.post(f"{endpoints[turn]}/v3/kv/put", json={"key": key, "value": key}, timeout=5)
+                answer.raise_for_status()
+                break
+            except requests.RequestException as error:
+                why.append(str(error)[:200])
+                turn = (turn + 1) % len(endpoints)
+        _note(log, number=number, began=began, ended=time.time(), failed=why)
+        time.sleep(0.02)
+
+
 def members(log: IO[str], user: str, *addresses: str) -> None:
     """What every member of a Galera cluster says of itself, twice a second."""
     names = ("wsrep_cluster_status", "wsrep_cluster_size", "wsrep_local_state_comment", "wsrep_cluster_state_uuid")
@@ -101,7 +120,7 @@ def members(log: IO[str], user: str, *addresses: str) -> None:
         time.sleep(0.5)
 
 
-CLIENTS: dict[str, Callable[..., None]] = {"writer": writer, "asker": asker, "members": members}
+CLIENTS: dict[str, Callable[..., None]] = {"writer": writer, "asker": asker, "keeper": keeper, "members": members}
 
 if __name__ == "__main__":
     kind, path, *words = sys.argv[1:]

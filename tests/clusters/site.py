@@ -168,6 +168,29 @@ class Site:
                 process.terminate()
                 assert process.wait(90) == 0, self.root.joinpath("clients.log").read_text()[-3000:]
 
+    @contextlib.contextmanager
+    def container(self, host: str, name: str, image: str, *words: str, files: Sequence[Path] = ()) -> Iterator[Path]:
+        """A client in a container of an image, on the network of a machine, while the block lasts; gives the file with its notes."""
+        notes, machine = self.root / f"{name}.jsonl", self.lan.machines[host]
+        binds = [word for path in files for word in ("--volume", f"{path}:{path}:ro")]
+        argv = [
+            "docker",
+            "run",
+            "--rm",
+            "--name",
+            f"rt-{name}",
+            "--network=host",
+            "--user=root",
+            *binds,
+            f"--entrypoint={words[0]}",
+        ]
+        with machine.start([*argv, kolla.default_target().name(image), *words[1:]], notes) as process:
+            try:
+                yield notes
+            finally:
+                machine.run(["docker", "stop", "--time=60", f"rt-{name}"], check=False)
+                process.wait(90)
+
     # --- what can be seen ----------------------------------------------------------------------------------------------
 
     def execute(self, host: str, container: str, *argv: str, check: bool = True) -> str:
