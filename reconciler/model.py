@@ -435,6 +435,7 @@ class JobResult(_Told):
     succeeded: bool
     finished_at: datetime
     message: str = ""
+    claim: str = ""  # the nonce with which it was claimed for the cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -584,6 +585,7 @@ class Action:
     risks: tuple[Hazard, ...] = ()
     disables: str = ""  # the systemd unit of another tool that starts the container as well
     origin: str = ""  # another program that asks for this change: "reconciler 0.3.1 → 0.3.2"; "": a commit does
+    claim: str = ""  # of a job that the cluster runs once: the nonce of its record among the hosts
 
     def __post_init__(self) -> None:
         _clean(self, "cause")

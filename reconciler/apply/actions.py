@@ -212,9 +212,9 @@ class Actions:
         job: Job = self._jobs[action.target]
         if job.migration:
             self._store.migrating(self._release)  # first: what is begun may have changed the schema already
-        code, output = self._engine.run_once(job)
+        code, output = self._engine.run_once(job, action.claim)
         message = "" if code == 0 else _job_failed(job.name, code, output)
-        self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300]))
+        self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300], action.claim))
         return Outcome(action, "done") if code == 0 else Outcome(action, "failed", Reason.JobFailed, message)
 
     def _register(self, action: Action) -> Outcome:

@@ -103,7 +103,7 @@ def _document(keys: dict[str, "Key"], rollout: "Rollout") -> dict[str, Any]:
     """What `status` says, as JSON."""
     from reconciler.codec import to_json
     from reconciler.etcd.store import decode
-    from reconciler.rollout.records import ROLL, Permit, Roll
+    from reconciler.rollout.records import ROLL, JobRecord, Permit, Roll
 
     roll = decode(Roll, keys[ROLL]) if ROLL in keys else None
     proved = {tuple(name.split("/")[2:]) for name in keys if roll and name.startswith(f"proof/{roll.commit}/")}
@@ -119,6 +119,7 @@ def _document(keys: dict[str, "Key"], rollout: "Rollout") -> dict[str, Any]:
         for name, key in keys.items()
         if name.startswith("released/")
     }
+    jobs = {name.partition("/")[2]: decode(JobRecord, key) for name, key in keys.items() if name.startswith("job/")}
     waves = []
     for number, wave in enumerate(rollout.waves):
         done = [host for host in wave.hosts if (str(number), host) in proved]
@@ -138,6 +139,7 @@ def _document(keys: dict[str, "Key"], rollout: "Rollout") -> dict[str, Any]:
         "roll": to_json(roll) if roll else None,
         "waves": waves,
         "permits": {host: {**to_json(permit), "budgets": sorted(permit.budgets)} for host, permit in permits.items()},
+        "jobs": {name: to_json(job) for name, job in jobs.items()},
         "excused": excused,
         "released": released,
     }
@@ -163,10 +165,15 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     for host, permit in sorted(told["permits"].items()):
         what = f"lent: {permit['lent']}" if permit.get("lent") else "heals" if permit.get("heals") else "changes"
         yield f"  {host} holds {', '.join(permit['budgets'])} ({what}, {permit['commit'][:12]})"
+    for name, job in sorted(told["jobs"].items()):
+        if job["state"] == "running":
+            yield f"  {job['host']} runs {name} ({job.get('commit', '')[:12]})"
+        elif job["state"] == "failed":
+            yield f"  {name} failed on {job['host']}: {job.get('message', '')}"
     for host, excuse in sorted(told["excused"].items()):
         yield f"  {host} is excused by {excuse.get('by')}: {excuse.get('why')}"
     for host, said in sorted(told["released"].items()):
-        yield f"  {host}: its places were given back by {said.get('by')} at {said.get('at')}: {said.get('why')}"
+        yield f"  {host}: given back by {said.get('by')} at {said.get('at')}: {said.get('why')}"
     for member in told["etcd"]:
         what = member["fault"] or f"etcd {member['version']}, {member['bytes'] >> 10} KiB"
         yield f"  {member['url']}: {what}{' (leader)' if member['leader'] else ''}"
@@ -234,31 +241,40 @@ def excuse(host: str, reason: str) -> None:
 
 
 @fleet.command()
-@click.argument("host")
-@click.option("--reason", required=True, help="Why it is certain that HOST is at nothing any more.")
+@click.argument("what", metavar="HOST|JOB")
+@click.option(
+    "--reason", required=True, help="Why it is certain that the host is at nothing any more, or the job runs nowhere."
+)
 @config_option
-def release(host: str, reason: str) -> None:
-    """Give back the places that HOST holds, because it never will.
+def release(what: str, reason: str) -> None:
+    """Give back what HOST holds, because it never will; or the claim of JOB, which then runs anew.
 
-    First make certain that the host is off, or that its members are well: whoever waits for these places stops the next member
-    right after.
+    For a host first make certain that it is off, or that its members are well: whoever waits for these places stops the next member
+    right after. For a job that its container (of the job's name, on the host that began it) does not run any more and never will, and
+    that what it did can be done again; for one that makes something that exists once, such as a new database, that no member has data.
     """
-    from reconciler.etcd.store import place
-    from reconciler.rollout.records import Transaction, permit_key, release_key
-
     with _joined() as (_, store, _rollout):
         gone: list[str] = []
-
-        def make(keys: dict[str, "Key"]) -> "Transaction":
-            held = [name for name, key in keys.items() if name.startswith("budget/") and place(key).host == host]
-            gone[:] = [*held, *([permit_key(host)] if permit_key(host) in keys else [])]
-            if not gone:
-                raise errors.Terminal(f"{host} holds nothing", reason=Reason.NothingToDo)
-            said = {release_key(host): _said(reason)}
-            return Transaction({name: keys[name].revision for name in gone}, said, deletes=tuple(gone))
-
-        _write(store, make)
+        _write(store, lambda keys: _released(keys, what, reason, gone))
     output.line(f"given back: {', '.join(gone)}")
+
+
+def _released(keys: dict[str, "Key"], what: str, reason: str, gone: list[str]) -> "Transaction":
+    """What gives back everything of a host, or a job; `gone` are the keys. Raises errors.Terminal (NothingToDo)."""
+    from reconciler.etcd.store import place
+    from reconciler.rollout.records import Transaction, job_key, permit_key, release_key
+
+    own = (permit_key(what), job_key(what))
+    held = [name for name, key in keys.items() if name.startswith("budget/") and place(key).host == what]
+    gone[:] = [*held, *(name for name in own if name in keys)]
+    if not gone:
+        raise errors.Terminal(
+            f"{what} holds nothing, and is no job that was begun: `reconciler fleet status` shows both",
+            reason=Reason.NothingToDo,
+        )
+    return Transaction(
+        {name: keys[name].revision for name in gone}, {release_key(what): _said(reason)}, deletes=tuple(gone)
+    )
 
 
 @fleet.command()

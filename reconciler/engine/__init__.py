@@ -380,10 +380,10 @@ class Engine:
         finally:
             connection.close()
 
-    def run_once(self, job: Job) -> tuple[int, str]:
-        """Run a job's container to its end: exit code and last lines; the container is removed afterwards.
+    def run_once(self, job: Job, claim: str = "") -> tuple[int, str]:
+        """Run a job's container to its end: exit code and last lines; the container is removed afterwards. `claim` goes on its label.
 
-        A container that an earlier run of ours left is taken over: waited for when it still runs, its exit code taken when
+        A container that an earlier run of ours left, with the same claim, is taken over: waited for when it still runs, its exit code taken when
         it ended. Raises errors.Terminal (JobTimeout when it ran longer than its timeout and was stopped; NameInUse) and as
         `create` and `start`.
         """
@@ -395,7 +395,7 @@ class Engine:
             stop=self.stop,
             remove=self.remove,
         )
-        return runner.run(job)
+        return runner.run(job, claim)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 

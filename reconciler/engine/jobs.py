@@ -32,17 +32,18 @@ class Runner:
         self._connection, self._is_ours = connection, is_ours
         self._create, self._start, self._stop, self._remove = create, start, stop, remove
 
-    def run(self, job: Job) -> tuple[int, str]:
+    def run(self, job: Job, claim: str) -> tuple[int, str]:
         """Its exit code and its last lines. See `Engine.run_once`."""
         container = replace(job.container, name=job.name, restart_policy="no")
-        labels = {options.JOB: job.name}
+        labels = {options.JOB: job.name, **({options.CLAIM: claim} if claim else {})}
         deadline = time.monotonic() + job.timeout
         data = self._connection.inspect(job.name)
         if data is not None:
             self._require_ours(job, data)
-            same = data["Config"]["Labels"].get(options.SPEC) == digest(container)
+            known = data["Config"]["Labels"]
+            same = known.get(options.SPEC) == digest(container) and known.get(options.CLAIM, "") == claim
             if not same:
-                # A run for other inputs: never two at a time, and never one half done.
+                # A run for other inputs, or with a claim that counts no more: never two at a time, and never one half done.
                 self._wait(job, deadline)
                 self._remove(job.name)
                 data = None

@@ -14,6 +14,7 @@ SERVICE = LABEL_PREFIX + "service"
 SPEC = LABEL_PREFIX + "spec"  # digest of the options it was made with
 EXPLICIT = LABEL_PREFIX + "explicit"  # which options were set that the engine would have filled in
 JOB = LABEL_PREFIX + "job"  # the job's name, on one-shot containers
+CLAIM = LABEL_PREFIX + "claim"  # with which claim of the site's record a one-shot container runs
 
 
 def create(container: Container, *, owner: str, labels: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ shape counts as no answer.
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -15,16 +15,20 @@ from reconciler.codec import UNREADABLE, from_json, to_json
 from reconciler.etcd.client import Client, Found, Key, Range
 from reconciler.foreign import line
 from reconciler.reasons import Reason
+from reconciler.rollout.jobs import Known
 from reconciler.rollout.policy import WAVE, Rollout
 from reconciler.rollout.records import (
     ROLL,
     Halt,
+    JobRecord,
     Permit,
     Place,
     Roll,
     Transaction,
     View,
     excuse_key,
+    fact_key,
+    job_key,
     permit_key,
     presence_key,
     proof_key,
@@ -34,6 +38,7 @@ T = TypeVar("T")
 LEASE: Final = 600  # seconds after which a silent host counts as absent
 _RENEW: Final = 290.0  # seconds after which the lease is kept alive again
 _LOOKERS: Final = 10  # of all hosts, how many look in one pass who is missing
+_JOBS: Final = Range(job_key(""), below=True)
 _BY_NAME: Final = 16  # hosts that are asked for one by one; of more, all are read
 
 
@@ -63,15 +68,17 @@ class Store:
         *,
         changes: bool = True,
         heals: bool = False,
+        jobs: Iterable[str] = (),
     ) -> View:
-        """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`.
+        """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`; `jobs` by name.
 
         A host that neither `changes` nor `heals` anything, or could not begin now, reads what concerns itself and no more
         (`View.partial`); a few of many look at everything all the same, and do what has to be done for all.
         """
         looks = self.chance() * len(rollout.hosts) <= _LOOKERS
+        awaited = sorted(jobs)
         if not heals and not looks:
-            view, room = self._short(host, commit, rollout, sorted({WAVE, *budgets}) if changes else [])
+            view, room = self._short(host, commit, rollout, sorted({WAVE, *budgets}) if changes else [], awaited)
             if not changes or view.is_proved or not room or self._covers(view.permit, commit, budgets):
                 return view
         names = sorted({WAVE, *budgets})
@@ -83,7 +90,7 @@ class Store:
         wanted += [Range(f"budget/{name}/", below=True) for name in names]
         wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in waves]
         wanted += self._about(others, commit, rollout)
-        found = self._read(wanted)
+        found, records = self._read_with_jobs(wanted, awaited)
         roll, permit, excused, proof = found[:4]
         places, counts = found[4 : 4 + len(names)], found[4 + len(names) : 4 + len(names) + len(waves)]
         rest = [key.name for one in found[4 + len(names) + len(waves) :] for key in one.keys]
@@ -100,6 +107,7 @@ class Store:
             excused=_last(key.name for key in excused.keys),
             present=_last(name for name in rest if name.startswith("present/")),
             proved_hosts=_last(name for name in rest if name.startswith("proof/")),
+            jobs=records,
         )
         return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll and looks else view
 
@@ -108,15 +116,18 @@ class Store:
         """Whether a permit leaves nothing to be claimed."""
         return permit is not None and permit.commit == commit and set(budgets) <= permit.budgets
 
-    def _short(self, host: str, commit: str, rollout: Rollout, claims: list[str]) -> tuple[View, bool]:
-        """Its own permit and proof, and the roll; of one that would claim places of the budgets `claims` also how far the waves are,
-        and whether it could."""
+    def _short(
+        self, host: str, commit: str, rollout: Rollout, claims: list[str], awaited: list[str]
+    ) -> tuple[View, bool]:
+        """Its own permit and proof, the roll, and the jobs `awaited`; of one that would claim places of the budgets `claims` also how far
+        the waves are, and whether it could."""
         own = rollout.wave_of(host)
         wanted = [Range(ROLL), Range(permit_key(host)), Range(proof_key(commit, own or 0, host), names=True)]
         wanted += [Range(f"budget/{name}/", below=True, first=True) for name in claims]
         if claims:
             wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in range(len(rollout.waves))]
-        roll, permit, proof, *rest = self._read(wanted)
+        found, records = self._read_with_jobs(wanted, awaited)
+        roll, permit, proof, *rest = found
         rolled = _roll(roll, commit, rollout)
         view = View(
             rolled,
@@ -125,6 +136,7 @@ class Store:
             _revision(permit),
             is_proved=bool(proof.keys) and own is not None,
             partial=True,
+            jobs=records,
         )
         taken, proved = rest[: len(claims)], rest[len(claims) :]
         if rolled is None or rolled.commit != commit or not claims:
@@ -180,6 +192,29 @@ class Store:
             ],
         )
 
+    def jobs(self, names: Iterable[str], facts: Iterable[str] = ()) -> tuple[View, dict[str, Known]]:
+        """The rollout, and what is known of jobs that the cluster runs once; of those in `facts` also which hosts have what they would
+        make."""
+        asked, told = frozenset(names), sorted(facts)
+        roll, records, *found = self._read(
+            [Range(ROLL), _JOBS, *(Range(fact_key(name, ""), below=True) for name in told)]
+        )
+        said = {name: {_last_of(k.name): fact(k) for k in one.keys} for name, one in zip(told, found, strict=True)}
+        revisions = {_last_of(key.name): key.revision for key in records.keys}
+        kept = _records(asked, records)
+        known = {name: Known(kept.get(name), revisions.get(name, 0), said.get(name, {})) for name in asked}
+        return View(_shown(_one(roll, Roll)), _revision(roll), partial=True), known
+
+    @property
+    def lease(self) -> int:
+        """Of this host's presence; what is said under it goes with it."""
+        return self._presence.lease
+
+    def tell(self, job: str, host: str, *, has: bool) -> None:
+        """Say whether `host` has what a job would make, for as long as the host is present."""
+        told = json.dumps({"has": has}).encode()
+        self.client.transact({}, {self._prefix + fact_key(job, host): (told, self.lease)}, [])
+
     def be_present(self, host: str, now: float) -> None:
         """Say that `host` is alive; `now` in seconds of a monotonic clock. Once in a while is enough."""
         own = self._presence
@@ -194,6 +229,13 @@ class Store:
         """Every key of the site, for people."""
         (found,) = self._read([Range("", below=True)])
         return {key.name: key for key in found.keys}
+
+    def _read_with_jobs(self, wanted: list[Range], names: Collection[str]) -> tuple[list[Found], dict[str, JobRecord]]:
+        """The same, and the records of jobs as of the same moment. There are a few dozen at most, so all are read."""
+        if not names:
+            return self._read(wanted), {}
+        *found, records = self._read([*wanted, _JOBS])
+        return found, _records(names, records)
 
     def _read(self, wanted: list[Range]) -> list[Found]:
         found = self.client.read([replace(item, name=self._prefix + item.name) for item in wanted])
@@ -239,6 +281,21 @@ def place(key: Key) -> Place:
     return Place(line(str(value.get("host", ""))), key.revision, value.get("lent") is True)
 
 
+def fact(key: Key) -> bool:
+    """Whether a host has what a job would make. Raises as `decode`."""
+    return decode(dict[str, Any], key).get("has") is not False
+
+
+def _records(names: Collection[str], found: Found) -> dict[str, JobRecord]:
+    """The records of jobs that there are, as they may be shown. Raises as `decode`."""
+    keys = {name: key for key in found.keys if (name := _last_of(key.name)) in names}
+    records = {name: decode(JobRecord, key) for name, key in keys.items()}
+    return {
+        name: replace(one, host=line(one.host), message=line(one.message), nonce=line(one.nonce))
+        for name, one in records.items()
+    }
+
+
 def _roll(found: Found, commit: str, rollout: Rollout) -> Roll | None:
     """What is being rolled, as it may be shown. Raises as `decode`, also for a wave that `rollout`, which is that of `commit`, has not."""
     roll = _one(found, Roll)
@@ -246,8 +303,16 @@ def _roll(found: Found, commit: str, rollout: Rollout) -> Roll | None:
         return None
     if roll.commit == commit and roll.opened >= len(rollout.waves):
         raise _foreign(found.keys[0])
-    return replace(roll, halt=roll.halt and Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at)))
+    return _shown(roll)
+
+
+def _shown(roll: Roll | None) -> Roll | None:
+    return roll and replace(roll, halt=roll.halt and Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at)))
 
 
 def _last(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name.rpartition("/")[2] for name in names)
+    return frozenset(map(_last_of, names))
+
+
+def _last_of(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -67,6 +67,7 @@ class Aims:
         self._kept: tuple[Carried, Target] | None = None  # what was last carried out, made concrete
         self._between: tuple[tuple[str, str], Desired | None] | None = None
         self.fleet: tuple[Reason, str] | None = None  # why the rollout has not come to this node; None: it has
+        self.ahead = False  # whether what stops nothing, and others wait for, is done all the same
         self._previewed: tuple[tuple[Origin, Origin], tuple[Action, ...]] | None = None
 
     @property
@@ -132,6 +133,12 @@ class Aims:
         before = self._before(accepted)
         return self._preview(before, accepted, self._rendered_anew(accepted)) if before else None
 
+    def differs(self, accepted: Target) -> tuple[Action, ...]:
+        """What the accepted revision asks for beside what was last carried out completely, whatever was begun since; () when nobody can
+        tell."""
+        before = self._last(accepted)
+        return self._preview(before, accepted, self._rendered_anew(accepted)) if before else ()
+
     def of(self, commit: str) -> Target:
         """The target of a commit. Raises errors.ReconcilerError."""
         if commit not in self._targets:
@@ -149,14 +156,18 @@ class Aims:
                 now=self._clock(),
                 unmade=unmade,
                 other_tool=self._state.memory().other_tool,
-                fleet=self.fleet,
+                fleet=None if self.ahead else self.fleet,
             )
         )
 
     def _before(self, accepted: Target) -> Target | None:
         """What was last carried out completely, when nothing was begun since; None: there is nothing else to keep up."""
+        return None if self._state.begun else self._last(accepted)
+
+    def _last(self, accepted: Target) -> Target | None:
+        """What was last carried out completely, where that is something else; None also where it cannot be made concrete."""
         carried = self._state.carried
-        if carried is None or carried.desired.origin == accepted.desired.origin or self._state.begun:
+        if carried is None or carried.desired.origin == accepted.desired.origin:
             return None
         if LAST_GOOD in self._state.lost:
             return None  # what it is without what could not be read is not what was carried out

@@ -20,6 +20,7 @@ from reconciler.git import clone
 from reconciler.model import Actual, Plan
 from reconciler.node import host, probe
 from reconciler.node.aims import Aim, Aims
+from reconciler.node.cluster_jobs import ClusterJobs
 from reconciler.node.observing import Observer
 from reconciler.node.target import Target
 from reconciler.plan import withheld
@@ -27,6 +28,7 @@ from reconciler.reasons import FLEET, Reason, Standing
 from reconciler.report import Agreed, Report
 from reconciler.rollout import decide, together
 from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
+from reconciler.rollout.jobs import Once, Self
 from reconciler.rollout.policy import Rollout
 from reconciler.rollout.records import View
 from reconciler.settings import Fleet, Settings
@@ -64,6 +66,7 @@ class Permits:
         self._accepted: Target | None = None
         self._view: View | None = None
         self._fault = ""  # why etcd did not answer last; "": it did
+        self._jobs = ClusterJobs(state)
 
     def close(self) -> None:
         if self._client is not None:
@@ -75,7 +78,8 @@ class Permits:
         """Ask whether the accepted revision may be carried out now. Returns whether the answer is another one than before."""
         if self._client is None:
             return False
-        before = self._aims.fleet
+        before = self._aims.fleet, self._aims.ahead
+        self._aims.ahead = False
         try:
             accepted = self._accepted = self._aims.of(revision)
         except errors.Terminal:
@@ -89,13 +93,20 @@ class Permits:
         own = self._own(accepted, rollout, testing=testing)
         step = self._settle(own, rollout, lambda own, view, kin: decide.step(own, view, kin, rollout), heals=testing)
         self._aims.fleet = (step.why, step.message) if isinstance(step, Wait) else None
-        return self._aims.fleet != before
+        self._aims.ahead = not testing and decide.goes_ahead(own, self._view, step)
+        self._settle_jobs(accepted)
+        return (self._aims.fleet, self._aims.ahead) != before
 
     def admit(self, aim: Aim, plan: Plan, actual: Actual) -> Plan:
         """The plan without what would stop a member of a budget that this host holds no place of."""
         accepted, store = self._accepted, self._store
         rollout = accepted.prepared.rollout if accepted else None
-        if store is None or accepted is None or rollout is None or plan.empty:
+        if store is None or accepted is None or rollout is None:
+            return plan
+        if self._aims.ahead and self._aims.fleet and aim.target is accepted:
+            plan = withheld.ahead(plan, self._jobs.unsettled(accepted), actual, *self._aims.fleet)
+        plan = self._admit_jobs(store, aim.target, rollout, plan, actual)
+        if plan.empty:
             return plan
         limited = {order.name for order in accepted.desired.orders if order.at_once}
         stopped = withheld.stops(plan.actions, actual) & limited
@@ -106,6 +117,29 @@ class Permits:
         own = self._own(accepted, rollout, stops=budgets)
         step = self._settle(own, rollout, lambda own, view, kin: decide.heal(own, view, rollout), heals=True)
         return plan if not isinstance(step, Wait) else withheld.withhold(plan, stopped, step.why, step.message)
+
+    def _admit_jobs(self, store: Store, target: Target, rollout: Rollout, plan: Plan, actual: Actual) -> Plan:
+        """The plan without what other hosts' jobs, or their records, hold back."""
+        try:
+            return self._jobs.admit(store, self._self(target), target, rollout, plan, actual)
+        except errors.Transient as error:
+            if error.reason is not Reason.EtcdUnavailable:
+                raise
+            return self._jobs.without_store(target, plan, str(error))
+
+    def _settle_jobs(self, accepted: Target) -> None:
+        """Say what became of this host's jobs. Where etcd does not answer the next pass says it."""
+        if self._store is None or self._view is None:
+            return
+        try:
+            self._jobs.settle(self._store, self._self(accepted), accepted)
+        except errors.Transient as error:
+            if error.reason is not Reason.EtcdUnavailable:
+                raise
+            log.warning("fleet.unavailable", message=str(error))
+
+    def _self(self, target: Target) -> Self:
+        return Self(self._settings.host, target.desired.revision, self._installation)
 
     def lend(self, revision: str, why: str) -> Step:
         """Take every budget of this host for a maintenance; Go when it holds them. Raises errors.Transient (EtcdUnavailable)."""
@@ -191,7 +225,14 @@ class Permits:
         first = {*rollout.before(own.host), *(rollout.address_group(own.host) if own.holds_address else ())}
         known = own.host in rollout.hosts
         view = store.view(
-            own.host, own.commit, rollout, budgets, first if known else (), changes=own.changes, heals=heals
+            own.host,
+            own.commit,
+            rollout,
+            budgets,
+            first if known else (),
+            changes=own.changes,
+            heals=heals,
+            jobs=[job.name for job in own.awaits],
         )
         self._view, self._fault = view, ""
         self._state.hold_permit(view.permit)
@@ -234,11 +275,11 @@ class Permits:
         self, accepted: Target, rollout: Rollout, *, testing: bool = False, stops: frozenset[str] | None = None
     ) -> Own:
         """About the accepted revision; with `stops` about the budgets of members that something else than a commit would stop."""
-        permit, begun = self._state.permit, self._state.begun
+        permit, begun = self._state.permit, self._begun(accepted)
         commit = accepted.desired.revision
         anchor = self._state.anchor
         is_new = self._state.carried is None
-        budgets, wants = (stops, False) if stops is not None else self._asked(accepted)
+        budgets, wants, awaits = (stops, False, ()) if stops is not None else self._asked(accepted)
         if stops is None and begun and permit:
             budgets |= permit.budgets & rollout.budgets.keys()
         # While something else holds everything back here, nothing is claimed that nobody would use.
@@ -259,17 +300,31 @@ class Permits:
             holds_address=self._holds_address(accepted, budgets),
             apart=testing,
             free=not held_back,
+            awaits=awaits,
+            jobs=() if stops is not None or is_new or testing else self._jobs.unsettled(accepted),
         )
         baked = self._well is not None and self.clock() - self._well[1] >= rollout.bake
         due = {*budgets, *((permit.budgets & rollout.budgets.keys()) if permit and baked else ())}
         ready = self._ready(accepted, due) if due and (stops is not None or baked or not begun) else {}
         return replace(own, ready=ready, baked=baked, settled=baked and all(ready.get(name, True) for name in due))
 
-    def _asked(self, accepted: Target) -> tuple[frozenset[str], bool]:
-        """The budgets of members that the accepted revision stops, and whether it asks for anything at all."""
+    def _asked(self, accepted: Target) -> tuple[frozenset[str], bool, tuple[Once, ...]]:
+        """The budgets of members that the accepted revision stops, whether it asks for anything at all, and which jobs of other hosts
+        that waits for."""
         asked = self._aims.asks(accepted)
-        names = withheld.stops(asked) if asked is not None else frozenset(self._state.touched)
-        return _budgets(accepted, names), asked is None or bool(asked)
+        whole = self._aims.differs(accepted) if asked is None else asked
+        names = withheld.stops(whole) | (frozenset(self._state.touched) if asked is None else frozenset())
+        touched = {name for action in whole for name in (action.target, action.container) if name}
+        awaits = self._jobs.awaited(accepted, touched if asked is not None else None)
+        return _budgets(accepted, names), asked is None or bool(asked), awaits
+
+    def _begun(self, accepted: Target) -> str:
+        """The commit of which something was begun that concerns what runs: a job that was run ahead of this host's turn does not."""
+        begun, desired = self._state.begun, accepted.desired
+        beside = {*(job.name for job in desired.jobs), *(one.id for one in desired.registrations)}
+        beside |= {file.path for file in desired.files} | {job.container.image for job in desired.jobs}
+        beside |= {setting.id for setting in desired.host_settings}
+        return begun if self._state.touched - beside else ""
 
     @property
     def _installation(self) -> str:

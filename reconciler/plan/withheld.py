@@ -1,12 +1,14 @@
 """What of a plan has to wait because something that runs here must not be stopped now. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from reconciler.model import ASIDE, Action, Actual, Held, Order, Plan, State, Verb
 from reconciler.reasons import Reason
 
 _STOPS = frozenset({Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE})
+# What touches a container that is there.
+_TOUCHES = _STOPS | {Verb.RELOAD, Verb.UPDATE, Verb.RENAME, Verb.ADOPT, Verb.VALIDATE}
 
 
 def stops(actions: Collection[Action], actual: Actual | None = None) -> frozenset[str]:
@@ -24,6 +26,43 @@ def stops(actions: Collection[Action], actual: Actual | None = None) -> frozense
 def budgets(orders: Iterable[Order], containers: Collection[str]) -> frozenset[str]:
     """The budgets of containers: of each a host holds a place while it stops its member."""
     return frozenset(order.budget for order in orders if order.at_once and order.name in containers)
+
+
+def ahead(plan: Plan, jobs: Collection[str], actual: Actual, reason: Reason, message: str) -> Plan:
+    """The plan of `jobs` and what they need as long as that touches nothing that runs, of what is down, and of what drifted; the rest is held back.
+
+    A job that needs a container which is to change takes it as it is now, where it works.
+    """
+    by_id = {action.id: action for action in plan.actions}
+    kept = {
+        one.id: one
+        for one in plan.actions
+        if one.drift or (one.verb is Verb.START and not by_id.keys() & set(one.needs))
+    }
+    for job in jobs:
+        found: dict[str, Action] = {}
+        if _gather(f"{Verb.RUN}:{job}", by_id, actual, found):
+            kept |= found
+    held = tuple(
+        Held(action.target, reason, message, action.differences)
+        for action in plan.actions
+        if action.id not in kept and action.verb is not Verb.PULL
+    )
+    return replace(plan, actions=tuple(kept[a.id] for a in plan.actions if a.id in kept), held=(*plan.held, *held))
+
+
+def _gather(name: str, by_id: Mapping[str, Action], actual: Actual, found: dict[str, Action]) -> bool:
+    """Whether an action can be done without touching what runs; it and what it needs go to `found`."""
+    action = by_id.get(name)
+    if action is None or name in found:
+        return True
+    if action.verb in _TOUCHES:
+        return bool(stops([replace(action, verb=Verb.RESTART)], actual))
+    found[name] = action
+    if not all(_gather(need, by_id, actual, found) for need in action.needs):
+        return False
+    found[name] = replace(action, needs=tuple(need for need in action.needs if need in found))
+    return True
 
 
 def withhold(plan: Plan, names: Collection[str], reason: Reason, message: str) -> Plan:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from reconciler.phrases import few
 from reconciler.reasons import Reason
+from reconciler.rollout.jobs import Once, waits
 from reconciler.rollout.policy import WAVE, Rollout
 from reconciler.rollout.records import (
     ROLL,
@@ -23,6 +24,9 @@ from reconciler.rollout.records import (
     place_key,
     proof_key,
 )
+from reconciler.rollout.steps import Go, Step, Wait, Write
+
+__all__ = ["UNAVAILABLE", "Go", "Kin", "Own", "Step", "Wait", "Write", "heal", "lend", "step"]
 
 
 class Kin(StrEnum):
@@ -58,30 +62,9 @@ class Own:
     is_new: bool = False  # it has carried out nothing yet: whatever it does stops nothing
     holds_address: bool = False
     apart: bool = False  # it tries a testing branch: `commit` is the branch's, its own changes are nobody else's
+    awaits: tuple[Once, ...] = ()  # what others have to run before its containers change
+    jobs: tuple[str, ...] = ()  # those of the cluster that this host has to run for the commit
 
-
-@dataclass(frozen=True, slots=True)
-class Go:
-    """The plan may be carried out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Only what disrupts nothing may be carried out."""
-
-    why: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """The transaction to try, and what it is for. Whatever becomes of it, the next thing is to read again: an answer may be lost."""
-
-    transaction: Transaction
-    what: str
-
-
-Step = Go | Wait | Write
 
 UNAVAILABLE = Wait(Reason.EtcdUnavailable, "etcd cannot be asked whether others are stopping the same")
 
@@ -113,9 +96,20 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
         return Go()
     if own.is_new:
         return _first(own, view, roll, wave, rollout)
+    if own.jobs and (failure := _failure(own, view, roll, rollout)):
+        return failure  # one of them, run ahead of this host's turn
     if not own.changes:
         return Write(_proof(own, view, {ROLL: view.roll_revision}, wave), "nothing changes here")
     return _claiming(own, view, roll, wave, rollout)
+
+
+def goes_ahead(own: Own, view: View | None, step: Step) -> bool:
+    """Whether a host that waits for its turn runs the cluster's jobs meanwhile: they stop nothing, and others wait for them."""
+    if not isinstance(step, Wait) or step.why not in (Reason.WaitsForWave, Reason.WaitsForBudget) or not own.jobs:
+        return False
+    roll, permit = (view.roll, view.permit) if view else (None, None)
+    is_lent = permit is not None and bool(permit.lent)
+    return roll is not None and roll.commit == own.commit and not roll.halt and own.free and not is_lent
 
 
 def heal(own: Own, view: View | None, rollout: Rollout) -> Step:
@@ -259,6 +253,9 @@ def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> 
             Reason.WaitsForWave,
             f"this host is in {name}; {opened.name} is at {view.proved} of {len(opened.hosts)} hosts",
         )
+    # Before it claims: who runs the job may need the places that this host would hold meanwhile.
+    if awaited := waits(own.awaits, own.commit, view):
+        return awaited
     if view.partial:
         full = [name for name, (count, _) in sorted(view.taken.items()) if count >= rollout.size(name, roll.opened)]
         count, holder = view.taken[full[0]] if full else (0, "")

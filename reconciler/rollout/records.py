@@ -8,6 +8,8 @@ Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
     proof/<commit>/<wave>/<host>    a host that converged and stayed healthy
     excused/<commit>/<host>         a host that an operator does not wait for
     released/<host>                 who gave back by hand what a host held, and why; for people
+    job/<name>                      a job that the cluster runs once: what with, on whom, and what became of it
+    fact/<job>/<host>               whether a host has what the job would make; goes with the host's presence
     present/<host>                  a host that was heard of lately
 
 A claim compares the revision of `roll`, so it holds against a newer commit, a halt and an opened wave at once.
@@ -16,7 +18,7 @@ A claim compares the revision of `roll`, so it holds against a newer commit, a h
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 ROLL: Final = "roll"
 _PLACE: Final = re.compile(r"budget/[^/]+/[0-9]+")
@@ -49,6 +51,14 @@ def release_key(host: str) -> str:
 
 def presence_key(host: str) -> str:
     return f"present/{host}"
+
+
+def job_key(job: str) -> str:
+    return f"job/{job}"
+
+
+def fact_key(job: str, host: str) -> str:
+    return f"fact/{job}/{host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job that the cluster runs once. `inputs`: digest of what it runs with, as `host` renders it; `nonce` is on the label of the run's
+    container. `commit`: the newest for which this is said; `message`: why it failed."""
+
+    inputs: str
+    host: str
+    state: Literal["running", "done", "failed"]
+    nonce: str = ""
+    installation: str = ""
+    commit: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What one read of the store gave to a host. Revision 0: there is no such key.
 
@@ -130,6 +154,7 @@ class View:
     proved_hosts: frozenset[str] = frozenset()
     partial: bool = False  # only what concerns this host was read, because it could claim nothing now; then `taken` is
     taken: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # budget → how many places are taken, one holder
+    jobs: Mapping[str, JobRecord] = field(default_factory=dict)  # of those that were asked for
 
     def holds(self, host: str) -> bool:
         """Whether a host holds any of the places that were read."""

@@ -179,7 +179,7 @@ class FakeEngine:
         self.faults.around(f"execute {name}", lambda: None)
         return 0, ""
 
-    def run_once(self, job: Job) -> tuple[int, str]:
+    def run_once(self, job: Job, claim: str = "") -> tuple[int, str]:
         self.faults.around(f"run {job.name}", lambda: None)
         return 0, ""
 

@@ -16,7 +16,7 @@ class _Busy:
     def __init__(self, seconds: float) -> None:
         self.seconds, self.given = seconds, list[float]()
 
-    def run_once(self, job: Job) -> tuple[int, str]:
+    def run_once(self, job: Job, claim: str = "") -> tuple[int, str]:
         self.given.append(job.timeout)
         if job.timeout < self.seconds:
             raise errors.Terminal("it did not end in time", reason=Reason.JobTimeout)

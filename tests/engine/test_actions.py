@@ -466,6 +466,17 @@ def test_a_job_for_other_inputs_is_not_taken_for_this_one(engine: Engine, busybo
     assert engine.run_once(job(busybox_image, name, "echo new")) == (0, "new")
 
 
+@pytest.mark.parametrize(("claim", "runs"), [("mine", "1"), ("another", "2")])
+def test_a_run_counts_for_the_claim_it_was_made_with(
+    engine: Engine, busybox_image: str, name: str, claim: str, runs: str
+) -> None:
+    wanted = job(busybox_image, name, "echo x >> /count/runs; wc -l < /count/runs")
+    wanted = replace(wanted, container=replace(wanted.container, mounts=(Mount(f"{PREFIX}claim{claim}", "/count"),)))
+    engine.create(replace(wanted.container, restart_policy="no"), labels={options.JOB: name, options.CLAIM: "mine"})
+    engine.start(name)
+    assert engine.run_once(wanted, claim) == (0, runs)
+
+
 def test_somebody_else_s_container_is_no_job(engine: Engine, sleeper: Container, name: str, busybox_image: str) -> None:
     with pytest.raises(errors.Terminal) as caught:
         engine.run_once(job(busybox_image, name, "true"))

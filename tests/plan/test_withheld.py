@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.model import Action, Actual, Container, Plan, Running, State, Verb
-from reconciler.plan.withheld import stops, withhold
+from reconciler.plan.withheld import ahead, stops, withhold
 from reconciler.reasons import Reason
 
 ACTIONS = (
@@ -40,3 +40,33 @@ def test_only_what_runs_and_works_is_stopped(state: State, health: str, stopped:
     actual = Actual({"db": running}, {}, {})
     assert stops(ACTIONS, actual) == ({"db"} if stopped else frozenset())
     assert stops(ACTIONS) == {"db", "api", "cache"}
+
+
+JOBS = (
+    *ACTIONS[:3],
+    Action(Verb.PULL, "new", "for db_sync"),
+    Action(Verb.REGISTER, "mariadb:database:api", "does not exist", ("restart:db",)),
+    Action(Verb.WRITE, "db-sync/api.conf", "new", container="db_sync"),
+    Action(
+        Verb.RUN, "db_sync", "new inputs", ("restart:db", "register:mariadb:database:api", "write:db-sync/api.conf", "pull:new"),
+        container="db_sync",
+    ),
+    *ACTIONS[4:],
+)  # fmt: skip
+
+
+def test_a_job_goes_ahead_with_what_it_needs_and_stops_nothing() -> None:
+    db = Running(Container("db", "image"), "1", "image", State.RUNNING, None, health="healthy")
+    found = ahead(Plan("h", "r", JOBS), ["db_sync"], Actual({"db": db}, {}, {}), Reason.WaitsForWave, "later")
+    assert [action.id for action in found.actions] == [
+        "pull:new", "register:mariadb:database:api", "write:db-sync/api.conf", "run:db_sync", "start:web", "restart:cache",
+    ]  # fmt: skip
+    assert found.actions[3].needs == ("register:mariadb:database:api", "write:db-sync/api.conf", "pull:new")
+    assert [(one.target, one.message) for one in found.held] == [
+        (target, "later") for target in ("db/my.cnf", "db", "api")
+    ]
+    # What it needs does not work before the change: it waits for the change.
+    broken = Actual({"db": Running(db.spec, "1", "image", State.EXITED, None)}, {}, {})
+    assert [one.id for one in ahead(Plan("h", "r", JOBS), ["db_sync"], broken, Reason.WaitsForWave, "").actions] == [
+        "start:web", "restart:cache",
+    ]  # fmt: skip

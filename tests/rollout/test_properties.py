@@ -38,18 +38,18 @@ class Machine(RuleBasedStateMachine):
         at_once=st.integers(1, 3), rack=st.integers(1, 2), tolerate=st.integers(0, 1), max_absent=st.integers(0, 1)
     )
     def begin(self, at_once: int, rack: int, tolerate: int, max_absent: int) -> None:
-        self.fleet = Fleet(rollout(at_once, rack, tolerate, max_absent))
+        self.fleet = Fleet(rollout(at_once, rack, tolerate, max_absent), CONTROLLERS[::-1])
         self.lent: set[str] = set()
         self.fleet.push()
         self.quiet_end()
 
-    @rule(bad=st.booleans(), touches=st.none() | budgets)
-    def push(self, bad: bool, touches: set[str] | None) -> None:
-        self.fleet.push(bad=bad, touches=touches)
+    @rule(bad=st.booleans(), touches=st.none() | budgets, job=st.booleans())
+    def push(self, bad: bool, touches: set[str] | None, job: bool) -> None:
+        self.fleet.push(bad=bad, touches=touches, job=job)
 
-    @rule(name=names, lose=st.booleans())
-    def a_pass(self, name: str, lose: bool) -> None:
-        self.watched(name, lambda host: self.fleet.pass_(host, lose=lose))
+    @rule(name=names, lose=st.booleans(), cut=st.booleans())
+    def a_pass(self, name: str, lose: bool, cut: bool = False) -> None:
+        self.watched(name, lambda host: self.fleet.pass_(host, lose=lose, cut=cut))
 
     @rule(name=names, others=st.lists(names, min_size=1, max_size=4))
     def a_slow_pass(self, name: str, others: list[str]) -> None:
@@ -72,10 +72,13 @@ class Machine(RuleBasedStateMachine):
             if isinstance(step, Write):
                 self.watched(name, lambda host, step=step, view=view, own=own: self.fleet.do(host, step, view, own))  # type: ignore[misc]
 
-    @rule(bad=st.booleans(), touches=budgets, down=st.booleans(), some=st.lists(names, min_size=3, max_size=14))
-    def a_push_in_the_middle(self, bad: bool, touches: set[str], down: bool, some: list[str]) -> None:
+    @rule(
+        bad=st.booleans(), touches=budgets, job=st.booleans(), down=st.booleans(),
+        some=st.lists(names, min_size=3, max_size=14),
+    )  # fmt: skip
+    def a_push_in_the_middle(self, bad: bool, touches: set[str], job: bool, down: bool, some: list[str]) -> None:
         """A commit that everybody goes on with at once, perhaps while the store is away for a moment."""
-        self.fleet.push(bad=bad, touches=touches)
+        self.fleet.push(bad=bad, touches=touches, job=job)
         self.passes(some)
         if down:
             self.passes_without_the_store(some[:4])
@@ -166,6 +169,11 @@ class Machine(RuleBasedStateMachine):
             for name, budget in self.fleet.rollout.budgets.items():
                 assert len(self.fleet.stopped(name)) <= budget.at_most, (name, self.fleet.stopped(name))
                 assert self.fleet.taken(name) <= budget.at_most, name
+
+    @invariant()
+    def a_job_runs_once(self) -> None:
+        if hasattr(self, "fleet"):
+            assert len(self.fleet.ran) == len(set(self.fleet.ran)), "twice with the same inputs"
 
     def snapshot(self) -> object:
         fleet = self.fleet

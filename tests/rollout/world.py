@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.rollout import decide, together
+from reconciler.rollout import decide, jobs, together
 from reconciler.rollout.decide import Go, Kin, Own, Write
+from reconciler.rollout.jobs import Known, Once, Result, Self
 from reconciler.rollout.policy import WAVE, Rollout
 from reconciler.rollout.records import (
     ROLL,
@@ -19,10 +20,13 @@ from reconciler.rollout.records import (
     Transaction,
     View,
     excuse_key,
+    job_key,
     permit_key,
     presence_key,
     proof_key,
 )
+
+JOB = "sync"  # what the first host of `Fleet.syncs` runs for all of them
 
 
 class Store:
@@ -73,6 +77,7 @@ class Store:
             missing=frozenset(rollout.waves[roll.opened].hosts) - here if roll.opened in waves else None,
             excused=frozenset(self.names(excuse_key(roll.commit, ""))),
             proved_hosts=frozenset(name.partition("/")[2] for name in self.names(f"proof/{roll.commit}/")),
+            jobs={name: self.keys[job_key(name)][0] for name in self.names(job_key(""))},
         )
 
     def _places(self, budget: str) -> dict[int, Place]:
@@ -99,6 +104,8 @@ class Host:
     stopped: frozenset[str] = frozenset()
     remembered: Permit | None = None
     seen: together.Seen = field(default_factory=dict)
+    synced: str = ""  # the inputs that it ran the job with
+    nonce: str = ""  # of the claim it ran it with
 
     def kill(self) -> None:
         self.seen = {}
@@ -107,10 +114,12 @@ class Host:
 
 class Fleet:
     """Commits are numbers in order; `bad` ones become healthy nowhere. `touches`: of each, the budgets whose members it stops; None: it
-    changes nothing anywhere."""
+    changes nothing anywhere. Those in `with_job` ask the first of `syncs` for a job that the others of them wait for."""
 
-    def __init__(self, rollout: Rollout) -> None:
-        self.rollout = rollout
+    def __init__(self, rollout: Rollout, syncs: tuple[str, ...] = ()) -> None:
+        self.rollout, self.syncs = rollout, syncs
+        self.with_job: set[str] = set()
+        self.ran: list[str] = []  # the inputs of every run of the job
         self.store = Store()
         self.hosts = {name: Host(name) for wave in rollout.waves for name in wave.hosts}
         self.commits: list[str] = []
@@ -121,9 +130,11 @@ class Fleet:
         self.started: list[tuple[str, str]] = []  # (commit, host), when a host begins a change
         self.healed: list[str] = []
 
-    def push(self, *, bad: bool = False, touches: Iterable[str] | None = ()) -> str:
+    def push(self, *, bad: bool = False, touches: Iterable[str] | None = (), job: bool = False) -> str:
         commit = f"{len(self.commits):040x}"
         self.commits.append(commit)
+        if job and touches is not None:
+            self.with_job.add(commit)
         self.touches[commit] = None if touches is None else frozenset(touches)
         if bad and touches is not None:
             self.bad.add(commit)
@@ -155,6 +166,8 @@ class Fleet:
         failed = host.broken and host.begun == host.accepted
         asked = touched | (host.remembered.budgets - {WAVE} if host.remembered else frozenset())
         well = not (host.broken or host.sick or host.begun or host.baking)
+        job = self.job(host.accepted)
+        is_due = job is not None and host.name in self.syncs and job != self.job(host.running)
         return Own(
             host.name,
             host.accepted,
@@ -168,14 +181,47 @@ class Fleet:
             settled=well and not asked & self.not_ready,
             held=host.remembered,
             is_new=not host.running,
+            awaits=(job,) if job and is_due and host.name != job.owner else (),
+            jobs=(JOB,) if job and host.name == job.owner and host.synced != job.inputs else (),
         )
 
-    def pass_(self, host: Host, *, lose: bool = False) -> object:
-        """One pass: fetch, read, decide, and do it. `lose`: the answer to what it writes is lost. Returns the step."""
+    def job(self, commit: str) -> Once | None:
+        """The job as a commit has it."""
+        if not commit or not self.syncs:
+            return None
+        asked = [one for one in self.commits[: self.commits.index(commit) + 1] if one in self.with_job]
+        return Once(JOB, asked[-1], self.syncs[0]) if asked else None
+
+    def run_job(self, host: Host, *, cut: bool = False) -> bool:
+        """Run the job where that may be, and say so. `cut`: it is killed right after a claim. Returns whether it is done."""
+        job = self.job(host.accepted)
+        assert job
+        for _ in range(3):
+            record, revision = self.store.keys.get(job_key(JOB), (None, 0))
+            roll, roll_revision = self.store.keys.get(ROLL, (None, 0))
+            own = Self(host.name, host.accepted, f"installation of {host.name}", View(roll, roll_revision))
+            if host.synced == job.inputs:
+                told = jobs.told(own, [(job, Result(True, host.nonce))], {JOB: Known(record, revision)})
+                return told is None or self.store.try_(told)
+            step = jobs.run(own, job, Known(record, revision), f"{host.name} {self.store.revision}")
+            if isinstance(step, Write):
+                done = self.store.try_(step.transaction)
+                if done and cut:
+                    return False
+            elif isinstance(step, Go):
+                assert roll and not roll.halt
+                self.ran.append(job.inputs)
+                host.synced, host.nonce = job.inputs, record.nonce
+            else:
+                return isinstance(step, jobs.Done)
+        return False
+
+    def pass_(self, host: Host, *, lose: bool = False, cut: bool = False) -> object:
+        """One pass: fetch, read, decide, and do it. `lose`: the answer to what it writes is lost; `cut` as in `run_job`. Returns the step."""
         if not host.up:
             return None
         step, view, own = self.look(host)
-        self.do(host, step, view, own, lose=lose)
+        self.do(host, step, view, own, lose=lose, cut=cut)
         return step
 
     def look(self, host: Host) -> tuple[decide.Step, View | None, Own]:
@@ -201,15 +247,26 @@ class Fleet:
             step = decide.heal(own, view, self.rollout)
         return step, view, own
 
-    def do(self, host: Host, step: decide.Step, view: View | None, own: Own, *, lose: bool = False) -> None:
+    def do(
+        self, host: Host, step: decide.Step, view: View | None, own: Own, *, lose: bool = False, cut: bool = False
+    ) -> None:
         """Carry out what was decided, however long ago that was."""
         with suppress(ConnectionError):
             if isinstance(step, Write):
                 self.store.try_(step.transaction)
             elif isinstance(step, Go):
-                self.act(host, own, view)
+                if not own.changes or self.may_change(host, own, view, cut=cut):
+                    self.act(host, own, view)
+            elif own.jobs and decide.goes_ahead(own, view, step):
+                self.run_job(host, cut=cut)
             if view and not lose:
                 self.for_all(host, view)
+
+    def may_change(self, host: Host, own: Own, view: View | None, *, cut: bool) -> bool:
+        """Whether nothing of the job, its own or another's, holds back what waits for it."""
+        if own.jobs:
+            return view is not None and self.run_job(host, cut=cut)
+        return not own.awaits or (view is not None and not jobs.awaited(own.awaits, own.commit, view.jobs))
 
     def for_all(self, host: Host, view: View) -> None:
         host.seen = together.note(view, host.seen, self.now)
@@ -233,6 +290,10 @@ class Fleet:
             host.sick, host.baking = "", 2
 
     def _change(self, host: Host, own: Own) -> None:
+        job = self.job(host.accepted)
+        assert job is None or host.name not in self.syncs or job.inputs in self.ran, (
+            f"{host.name} changes before the job ran"
+        )
         host.stopped |= own.budgets
         host.begun, host.broken = host.accepted, host.accepted in self.bad
         if not host.broken:

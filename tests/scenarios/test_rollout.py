@@ -1,14 +1,32 @@
 """Nodes of one site that agree through a real etcd: waves, budgets, a halt, the mending commit, etcd down."""
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 
+import docker
 import pytest
 
 from reconciler.reasons import Reason
 from reconciler.report import Report
-from reconciler.rollout.records import ROLL, Permit, Transaction, permit_key, place_key
+from reconciler.rollout.records import ROLL, JobRecord, Permit, Transaction, job_key, permit_key, place_key
 from tests.support.etcd import Cluster
 from tests.support.many import Many
+
+SYNC = """\
+description: A job that the cluster runs once, on the last host
+containers:
+  rtf-anchor:
+    group: pages
+    enabled: "{{ inventory_hostname == 'three' }}"
+    kolla: false
+    image: reconciler-test/busybox:1
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+    stop_timeout: 1
+    stability: 0.1
+jobs:
+  rtf-sync: {container: rtf-anchor, command: [sh, -c, "@COMMAND@"], before: [page]}
+"""
 
 HOSTS = ("one", "two", "three")
 
@@ -171,10 +189,57 @@ def test_an_operator_sees_halts_resumes_excuses_and_lends(many: Many) -> None:
     for words, advice in (
         (("give-back",), "this host is not lent [NothingToDo]"),
         (("resume", "--reason", "x"), "the rollout is not halted [NothingToDo]"),
-        (("release", "two", "--reason", "x"), "two holds nothing [NothingToDo]"),
+        (("release", "two", "--reason", "x"), "two holds nothing, and is no job that was begun"),
         (("excuse", "nobody", "--reason", "x"), "the inventory has no host 'nobody' [HostUnknown]"),
     ):
         assert advice in many.run("three", "fleet", *words, fails=True)
     many.passes(1, ["one"])
     many.run("two", "fleet", "release", "one", "--reason", "it was switched off")
-    assert "one: its places were given back by " in many.run("two", "fleet", "status")
+    assert "one: given back by " in many.run("two", "fleet", "status")
+
+
+@pytest.mark.slow
+def test_a_job_of_the_cluster_runs_ahead_of_its_hosts_turn_and_is_written_down(many: Many) -> None:
+    def push(message: str, text: str, command: str) -> str:
+        service = SYNC.replace("@COMMAND@", command)
+        return many.push(message, text=text, more={"services/sync/service.yml": service})
+
+    def record() -> dict[str, str]:
+        with many.store() as store:
+            found = store.everything().get(job_key("rtf-sync"))
+        return json.loads(found.value) if found else {}
+
+    try:
+        commit = push("a job", "better", "echo made")
+        many.pass_("one")
+        before = many.started("three")
+        reports = [many.pass_("three") for _ in range(2)]
+        ran = [outcome for report in reports for outcome in report.outcomes if outcome.action.target == "rtf-sync"]
+        assert [outcome.result for outcome in ran] == ["done"] and ran[0].action.claim
+        assert many.started("three") == before and many.told("three") == "fine", "its wave is not open"
+        assert {held.reason for held in reports[1].plan.held} == {Reason.WaitsForWave}, reports[1].plan
+        many.pass_("three")
+        said = record()
+        assert (said["state"], said["host"], said["commit"]) == ("done", "three", commit)
+        assert said["nonce"] == ran[0].action.claim
+        for _ in range(5):
+            if all(report.converged for report in many.passes().values()):
+                break
+        assert [many.told(host) for host in HOSTS] == ["better"] * 3
+        many.passes(1, ["three"])
+        with many.store() as store:
+            assert not [key for key in store.everything() if key.startswith(("permit/", "budget/"))]
+
+            # Somebody else has begun the next one: nobody runs it, and whoever waits says for whom.
+            push("the next", "best", "echo more")
+            theirs = JobRecord("theirs", "nine", "running", "n", "theirs")
+            store.try_(Transaction({}, {job_key("rtf-sync"): theirs}))
+            held = next(h for h in many.pass_("three").plan.held if h.target == "rtf-sync")
+            assert held.reason is Reason.WaitsForOthers and "nine has begun rtf-sync" in held.message
+        assert "nine runs rtf-sync" in many.run("two", "fleet", "status")
+        assert "given back: job/rtf-sync" in many.run("two", "fleet", "release", "rtf-sync", "--reason", "nine is gone")
+        many.passes(2, ["three"])
+        assert record()["host"] == "three"
+    finally:
+        with suppress(docker.errors.NotFound):
+            many._engine().remove_container("rtf-anchor", force=True, v=True)

@@ -1,0 +1,200 @@
+"""Jobs that the cluster runs once, as this node sees them: what it says of its own, what it waits for, which it may run now.
+
+`rollout/jobs.py` decides. Without etcd nobody asks: each job is its owner's, as Git's order gives it.
+"""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from reconciler.etcd import Store
+from reconciler.model import Actual, Job, JobResult, Plan, Verb
+from reconciler.node.target import Target
+from reconciler.plan import withheld
+from reconciler.reasons import Reason
+from reconciler.rollout import jobs
+from reconciler.rollout.jobs import Done, Once, Result, Self
+from reconciler.rollout.policy import Rollout
+from reconciler.rollout.records import JobRecord
+from reconciler.rollout.steps import Go, Wait
+from reconciler.state import StateDirectory
+
+log = structlog.get_logger()
+
+_TRIES: Final = 4  # transactions about one job in a pass
+
+
+class ClusterJobs:
+    """For the passes' thread. Whatever asks the store raises errors.Transient (EtcdUnavailable)."""
+
+    def __init__(self, state: StateDirectory) -> None:
+        self._state = state
+        self._told: set[tuple[str, str, Result]] = set()  # what was said: commit, job, what became of it
+        self._done: set[tuple[str, str]] = set()  # of others: commit, job
+        self._facts: dict[str, tuple[bool, int]] = {}  # what was said of this host, and the lease it was said under
+
+    # --- what the commit has -----------------------------------------------------------------------------------------
+
+    def unsettled(self, target: Target) -> tuple[str, ...]:
+        """Jobs of this host that the commit asks for, as far as it remembers."""
+        return tuple(job.name for job in _mine(target) if not (found := self._result(job)) or not found.done)
+
+    def awaited(self, target: Target, touched: Collection[str] | None) -> tuple[Once, ...]:
+        """Jobs of other hosts that the commit changes, and that containers and jobs in `touched` wait for; None: any of this host's.
+
+        What a job makes in a volume of its owner's the others come by themselves.
+        """
+        carried = self._state.carried
+        before = {job.name: job.inputs for job in carried.desired.jobs} if carried else {}
+        desired = target.desired
+        return tuple(
+            once(job)
+            for job in desired.jobs
+            if job.once == "cluster" and job.owner != desired.host and not job.creates
+            if before.get(job.name) != job.inputs and (desired.revision, job.name) not in self._done
+            if touched is None or _waiting(job, target) & set(touched)
+        )
+
+    # --- before a plan -----------------------------------------------------------------------------------------------
+
+    def settle(self, store: Store, own: Self, target: Target) -> None:
+        """Say what became of this host's jobs, once a commit, and learn which of them other hosts have run."""
+        mine = {job.name: job for job in _mine(target)}
+        results = {name: found for name, job in mine.items() if (found := self._result(job))}
+        news = {name: one for name, one in results.items() if (own.commit, name, one) not in self._told}
+        open_ = [name for name in mine if name not in results or not results[name].done]
+        if not news and not open_:
+            return
+        view, known = store.jobs({*news, *open_})
+        own = replace(own, view=view)
+        for name in open_:
+            record = known[name].record
+            if record and record.state == "done" and (mine[name].creates or record.inputs == mine[name].inputs):
+                self._note_done(mine[name], record.host)
+                news.pop(name, None)
+        wanted = jobs.told(own, [(once(mine[name]), one) for name, one in news.items()], known)
+        if wanted is None or store.try_(wanted):
+            self._told |= {(own.commit, name, one) for name, one in news.items()}
+
+    # --- with a plan -------------------------------------------------------------------------------------------------
+
+    def admit(self, store: Store, own: Self, target: Target, rollout: Rollout, planned: Plan, actual: Actual) -> Plan:
+        """The plan with the claims of its jobs, without those that may not run now and what waits for others' jobs."""
+        self._tell_facts(store, target, rollout, actual)
+        mine = {job.name: job for job in _mine(target)}
+        for action in [one for one in planned.actions if one.verb is Verb.RUN and one.target in mine]:
+            if action not in planned.actions:
+                continue  # it needs one that waits
+            job = once(mine[action.target], rollout, target)
+            step, nonce = self._claim(store, own, job)
+            if isinstance(step, Wait):
+                planned = withheld.withhold(planned, {job.name}, step.why, step.message)
+                continue
+            claimed = tuple(replace(one, claim=nonce) if one is action else one for one in planned.actions)
+            planned = replace(planned, actions=claimed)
+        return self._without_awaited(store, own, target, planned)
+
+    def without_store(self, target: Target, planned: Plan, message: str) -> Plan:
+        """The plan without jobs of the cluster and what waits for others': nobody can tell whether they were run."""
+        touched = {name for one in planned.actions if not one.drift for name in (one.target, one.container) if name}
+        names = {job.name for job in _mine(target)} & touched
+        for other in self.awaited(target, touched):
+            names |= next(_waiting(job, target) for job in target.desired.jobs if job.name == other.name) & touched
+        return withheld.withhold(planned, names, Reason.EtcdUnavailable, message)
+
+    def _claim(self, store: Store, own: Self, job: Once) -> tuple[Go | Wait, str]:
+        for _ in range(_TRIES):
+            view, found = store.jobs([job.name], [job.name] if job.members else [])
+            known = found[job.name]
+            step = jobs.run(replace(own, view=view), job, known, secrets.token_hex(8))
+            if isinstance(step, Go):
+                assert known.record is not None
+                return step, known.record.nonce
+            if isinstance(step, Wait):
+                return step, ""
+            if isinstance(step, Done):
+                self._state.job_done(job.name, _ran(job.inputs, step.host))
+                return Wait(Reason.WaitsForOthers, f"{step.host} has run {job.name}: the next pass goes on"), ""
+            done = store.try_(step.transaction)
+            log.info("fleet.wrote" if done else "fleet.lost", what=step.what)
+        return Wait(Reason.WaitsForOthers, "other hosts were faster; the next pass tries again"), ""
+
+    def _without_awaited(self, store: Store, own: Self, target: Target, planned: Plan) -> Plan:
+        touched = {name for one in planned.actions if not one.drift for name in (one.target, one.container) if name}
+        wanted = self.awaited(target, touched)
+        if not wanted:
+            return planned
+        _, known = store.jobs(one.name for one in wanted)
+        records: dict[str, JobRecord] = {name: one.record for name, one in known.items() if one.record}
+        left = jobs.awaited(wanted, own.commit, records)
+        self._done |= {(own.commit, one.name) for one in wanted if one.name not in left}
+        for job in target.desired.jobs:
+            if job.name in left:
+                names = _waiting(job, target) & {
+                    one.container or one.target for one in planned.actions if not one.drift
+                }
+                planned = withheld.withhold(planned, names, Reason.WaitsForOthers, left[job.name])
+        return planned
+
+    def _tell_facts(self, store: Store, target: Target, rollout: Rollout, actual: Actual) -> None:
+        """Say of what exists once in the cluster whether it is here, until it is known to be made."""
+        desired = target.desired
+        for job in desired.jobs:
+            if job.once != "cluster" or job.owner == desired.host or (desired.revision, job.name) in self._done:
+                continue
+            if desired.host not in once(job, rollout, target).members or f"job:{job.name}" in actual.unknown:
+                continue
+            record = store.jobs([job.name])[1][job.name].record
+            if record is not None and record.state == "done":
+                self._done.add((desired.revision, job.name))
+                continue
+            said = job.name in actual.created, store.lease
+            if self._facts.get(job.name) != said:
+                store.tell(job.name, desired.host, has=said[0])
+                self._facts[job.name] = said
+
+    # --- what this host remembers --------------------------------------------------------------------------------------
+
+    def _result(self, job: Job) -> Result | None:
+        """What became of a job here; None: it was not run with these inputs."""
+        last, carried = self._state.memory().jobs.get(job.name), self._state.carried
+        if last and last.inputs == job.inputs:
+            return Result(last.succeeded, last.claim, "" if last.succeeded else last.message)
+        # What the tool before had run, or what was there already, is not remembered as a run.
+        was = any(_same(one, job) for one in carried.desired.jobs) if carried else False
+        return Result(True) if was else None
+
+    def _note_done(self, job: Job, host: str) -> None:
+        log.info("job.run_elsewhere", job=job.name, host=host)
+        self._state.job_done(job.name, _ran(job.inputs, host))
+
+
+def once(job: Job, rollout: Rollout | None = None, target: Target | None = None) -> Once:
+    """A job as the cluster sees it. With the rollout and its target also who may have what it makes already: the members of a budget
+    that its containers share."""
+    members: tuple[str, ...] = ()
+    if job.creates and rollout and target:
+        budgets = {order.budget for order in target.desired.orders if order.at_once and order.name in job.before}
+        members = tuple(dict.fromkeys(host for name in sorted(budgets) for host in rollout.budgets[name].members))
+    return Once(job.name, job.inputs, job.owner, bool(job.creates), members)
+
+
+def _mine(target: Target) -> list[Job]:
+    return [job for job in target.desired.jobs if job.once == "cluster" and job.owner == target.desired.host]
+
+
+def _same(one: Job, other: Job) -> bool:
+    return (one.name, one.inputs, one.owner) == (other.name, other.inputs, other.owner)
+
+
+def _waiting(job: Job, target: Target) -> set[str]:
+    """The containers and jobs of this host that wait for a job."""
+    return {*job.before, *(other.name for other in target.desired.jobs if job.name in other.after)}
+
+
+def _ran(inputs: str, host: str) -> JobResult:
+    return JobResult(inputs, True, datetime.now(UTC), f"{host} has run it")

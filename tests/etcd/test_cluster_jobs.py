@@ -1,0 +1,181 @@
+"""Jobs of the cluster between two nodes and a real etcd: each with a state of its own, and no engine."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler import errors
+from reconciler.etcd import Client, Store
+from reconciler.model import Action, Actual, Container, Desired, Job, JobResult, Order, Plan, Verb
+from reconciler.node.cluster_jobs import ClusterJobs
+from reconciler.node.target import Target, make_target
+from reconciler.reasons import Reason
+from reconciler.rollout.jobs import Self
+from reconciler.rollout.policy import Budget, Rollout, Wave
+from reconciler.rollout.records import ROLL, Roll, Transaction, fact_key, job_key
+from reconciler.source.prepare import Prepared
+from reconciler.state import StateDirectory
+from tests.support.etcd import Cluster
+
+NEW = "b" * 40
+HOSTS = ("ctl1", "ctl2", "ctl3")
+ROLLOUT = Rollout((Wave("all", HOSTS, 3),), {"db": Budget("db", 1, HOSTS)})
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("etcd"), 1) as running:
+        yield running
+
+
+class Node:
+    """What a node has of the jobs; ctl1 owns them."""
+
+    def __init__(self, cluster: Cluster, folder: Path, site: str, host: str) -> None:
+        (folder / host).mkdir()
+        self.host, self.state = host, StateDirectory(folder / host)
+        self.client = Client(cluster.urls)
+        self.store, self.jobs = Store(self.client, site), ClusterJobs(self.state)
+        self.own = Self(host, NEW, f"installation of {host}")
+        self.store.be_present(host, 0.0)
+
+    def target(self, inputs: str = "new") -> Target:
+        made = Job("make", Container("make", "image"), inputs, creates="data:db", before=("db",), owner="ctl1")
+        sync = Job("sync", Container("sync", "image"), inputs, before=("api",), after=("make",), owner="ctl1")
+        containers = tuple(Container(name, "image") for name in ("api", "db"))
+        order = Order("db", at_once=1, groups=("control",))
+        return make_target(
+            Prepared(Desired("s", self.host, NEW, "/none", containers, jobs=(made, sync), orders=(order,)), {})
+        )
+
+    def admit(self, planned: Plan, *, has: bool = False) -> Plan:
+        actual = Actual({}, {}, {}, created=frozenset({"make"} if has else ()))
+        return self.jobs.admit(self.store, self.own, self.target(), ROLLOUT, planned, actual)
+
+    def ran(self, job: str, *, claim: str, ok: bool = True, inputs: str = "new") -> None:
+        self.state.job_done(job, JobResult(inputs, ok, datetime.now(UTC), "" if ok else "no such table", claim))
+        self.jobs.settle(self.store, self.own, self.target())
+
+
+RUNS = Plan(
+    "ctl1",
+    NEW,
+    (
+        Action(Verb.RUN, "make", "first run", container="make"),
+        Action(Verb.CREATE, "db", "new container", ("run:make",), container="db"),
+        Action(Verb.RUN, "sync", "first run", ("run:make",), container="sync"),
+        Action(Verb.CREATE, "api", "new container", ("run:sync",), container="api"),
+    ),
+)
+OTHERS = Plan(
+    "ctl2",
+    NEW,
+    (
+        Action(Verb.CREATE, "db", "new container", container="db"),
+        Action(Verb.CREATE, "api", "new container", container="api"),
+        Action(Verb.START, "cache", "it is down", container="cache", drift=True),
+    ),
+)
+
+
+@pytest.fixture
+def nodes(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node, Node]]:
+    found = tuple(Node(cluster, tmp_path, request.node.name, host) for host in HOSTS)
+    found[0].store.try_(Transaction({}, {ROLL: Roll(NEW)}))
+    yield found  # type: ignore[misc]
+    for node in found:
+        node.client.close()
+
+
+def targets(plan: Plan) -> list[str]:
+    return [action.target for action in plan.actions]
+
+
+def test_what_exists_once_is_made_when_all_have_said_that_they_have_none(nodes: tuple[Node, Node, Node]) -> None:
+    first, second, third = nodes
+    held = first.admit(RUNS)
+    assert targets(held) == [] and held.held[0].reason is Reason.WaitsForOthers
+    assert "ctl2, ctl3 have not said" in held.held[0].message
+    # Whoever joins starts without it, and waits for a member by itself; what needs the other job waits for that.
+    joins = second.admit(OTHERS)
+    assert targets(joins) == ["db", "cache"]
+    assert [(one.target, one.message) for one in joins.held] == [("api", "sync has to run on ctl1 first")]
+    assert "ctl3 has not said" in first.admit(RUNS).held[0].message
+    third.admit(OTHERS)
+    goes = first.admit(RUNS)
+    assert targets(goes) == ["make", "db", "sync", "api"] and goes.actions[0].claim and goes.actions[2].claim
+    assert [action.claim for action in first.admit(RUNS).actions] == [action.claim for action in goes.actions]
+    assert "ctl1 runs sync" in second.admit(OTHERS).held[0].message
+    for action in (goes.actions[0], goes.actions[2]):
+        first.ran(action.target, claim=action.claim)
+    assert targets(second.admit(OTHERS)) == ["db", "api", "cache"]
+    asked = second.client.requests
+    second.admit(OTHERS)
+    assert second.client.requests == asked, "what is done stays done"
+
+
+def test_a_member_that_has_data_is_not_made_another_of(nodes: tuple[Node, Node, Node]) -> None:
+    first, second, third = nodes
+    second.admit(OTHERS)
+    third.admit(OTHERS, has=True)
+    held = first.admit(RUNS)
+    assert targets(held) == [] and "ctl3 has run make" in held.held[0].message
+    assert first.state.memory().jobs["make"].succeeded and not first.state.memory().jobs["make"].claim
+
+
+def test_a_host_made_anew_makes_nothing_a_second_time(nodes: tuple[Node, Node, Node], tmp_path: Path) -> None:
+    first = nodes[0]
+    for node in nodes[1:]:
+        node.admit(OTHERS)
+    first.ran("make", claim=first.admit(RUNS).actions[0].claim)
+    (tmp_path / "made anew").mkdir()
+    first.state = StateDirectory(tmp_path / "made anew")
+    first.jobs, first.own = ClusterJobs(first.state), replace(first.own, installation="made anew")
+    first.jobs.settle(first.store, first.own, first.target("changed since"))
+    assert first.state.memory().jobs["make"].succeeded, "the others have it"
+    assert "sync" not in first.state.memory().jobs
+    planned = replace(RUNS, actions=RUNS.actions[2:])
+    assert "another installation of ctl1 has begun sync" in first.admit(planned).held[0].message
+
+
+def test_what_failed_is_told_and_may_be_tried_again(nodes: tuple[Node, Node, Node]) -> None:
+    first, second, third = nodes
+    second.admit(OTHERS), third.admit(OTHERS)
+    claims = {action.target: action.claim for action in first.admit(RUNS).actions}
+    first.ran("sync", claim=claims["sync"], ok=False)
+    assert second.admit(OTHERS).held[0].message == "sync failed on ctl1: no such table"
+    again = {action.target: action.claim for action in first.admit(RUNS).actions}
+    assert again["sync"] not in ("", claims["sync"]) and again["make"] == claims["make"]
+    first.ran("sync", claim=claims["sync"], ok=False)
+    assert "ctl1 runs sync" in second.admit(OTHERS).held[0].message, "the old claim's result counts no more"
+
+
+def test_silence_is_not_empty(nodes: tuple[Node, Node, Node]) -> None:
+    """What a host said goes with its presence."""
+    first, second, third = nodes
+    second.admit(OTHERS), third.admit(OTHERS)
+    key = first.store.everything()[fact_key("make", "ctl3")]
+    first.client._ask("/v3/lease/revoke", {"ID": str(key.lease)}, bool)
+    assert "ctl3 has not said" in first.admit(RUNS).held[0].message
+
+
+def test_without_etcd_no_job_of_the_cluster_begins(nodes: tuple[Node, Node, Node]) -> None:
+    first, second, _ = nodes
+    away = Store(Client(["http://127.0.0.1:9"]), "away")
+    with pytest.raises(errors.Transient):
+        first.jobs.admit(away, first.own, first.target(), ROLLOUT, RUNS, Actual({}, {}, {}))
+    held = first.jobs.without_store(first.target(), RUNS, "etcd is away")
+    assert targets(held) == [] and {one.reason for one in held.held} == {Reason.EtcdUnavailable}
+    assert targets(second.jobs.without_store(second.target(), OTHERS, "etcd is away")) == ["db", "cache"]
+
+
+def test_a_foreign_record_is_no_answer(nodes: tuple[Node, Node, Node]) -> None:
+    first, second, third = nodes
+    second.admit(OTHERS), third.admit(OTHERS)
+    for content in (b"{}", b'{"inputs": "new", "host": "x", "state": "perhaps"}', b"["):
+        first.client.transact({}, {first.store._prefix + job_key("sync"): (content, 0)}, [])
+        with pytest.raises(errors.Transient, match="job/sync holds something"):
+            first.admit(RUNS)
