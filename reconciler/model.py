@@ -148,6 +148,8 @@ class Order:
     address: str = ""  # a virtual one: the host that has it goes after the others
     groups: tuple[str, ...] = ()  # whose hosts have it
     key: str = ""  # what it is called on all hosts, where it is one of several (`each`); "": its name
+    hosts: tuple[str, ...] = ()  # who has the containers of `after`
+    jobs: Mapping[str, str] = field(default_factory=dict)  # those of `after`, and who runs each
 
     @property
     def budget(self) -> str:

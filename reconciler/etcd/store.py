@@ -205,6 +205,15 @@ class Store:
         known = {name: Known(kept.get(name), revisions.get(name, 0), said.get(name, {})) for name in asked}
         return View(_shown(_one(roll, Roll)), _revision(roll), partial=True), known
 
+    def proved(self, commit: str, hosts: Iterable[str], rollout: Rollout) -> frozenset[str]:
+        """Which of these hosts are proved at a commit."""
+        names = sorted(hosts)
+        if len(names) > _BY_NAME:
+            wanted = [Range(f"proof/{commit}/", below=True, names=True)]
+        else:
+            wanted = [Range(proof_key(commit, rollout.wave_of(host) or 0, host), names=True) for host in names]
+        return _last(key.name for one in self._read(wanted) for key in one.keys) & frozenset(names)
+
     @property
     def lease(self) -> int:
         """Of this host's presence; what is said under it goes with it."""

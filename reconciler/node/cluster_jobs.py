@@ -1,4 +1,5 @@
-"""Jobs that the cluster runs once, as this node sees them: what it says of its own, what it waits for, which it may run now.
+"""What the hosts of a cluster do one after the other, as this node sees it: jobs that run once, and what goes after other hosts'
+containers. What it says of its own jobs, what it waits for, which it may run now.
 
 `rollout/jobs.py` decides. Without etcd nobody asks: each job is its owner's, as Git's order gives it.
 """
@@ -35,13 +36,16 @@ class ClusterJobs:
         self._state = state
         self._told: set[tuple[str, str, Result]] = set()  # what was said: commit, job, what became of it
         self._done: set[tuple[str, str]] = set()  # of others: commit, job
+        self.late: frozenset[str] = frozenset()  # what the last plan held back for containers of other hosts
         self._facts: dict[str, tuple[bool, int]] = {}  # what was said of this host, and the lease it was said under
 
     # --- what the commit has -----------------------------------------------------------------------------------------
 
     def unsettled(self, target: Target) -> tuple[str, ...]:
-        """Jobs of this host that the commit asks for, as far as it remembers."""
-        return tuple(job.name for job in _mine(target) if not (found := self._result(job)) or not found.done)
+        """Jobs of this host that the commit asks for, as far as it remembers; without those that go after other hosts' containers."""
+        late = {order.name for order in target.desired.orders if order.hosts}
+        mine = [job for job in _mine(target) if job.name not in late]
+        return tuple(job.name for job in mine if not (found := self._result(job)) or not found.done)
 
     def awaited(self, target: Target, touched: Collection[str] | None) -> tuple[Once, ...]:
         """Jobs of other hosts that the commit changes, and that containers and jobs in `touched` wait for; None: any of this host's.
@@ -51,12 +55,21 @@ class ClusterJobs:
         carried = self._state.carried
         before = {job.name: job.inputs for job in carried.desired.jobs} if carried else {}
         desired = target.desired
+        here = {job.name: job for job in desired.jobs}
+        found = {
+            job.name: once(job)
+            for job in here.values()
+            if not job.creates and (touched is None or _waiting(job, target) & set(touched))
+        }
+        for order in desired.orders:
+            if touched is None or order.name in touched:
+                for name, owner in order.jobs.items():
+                    found[name] = once(here[name]) if name in here else Once(name, "", owner)
         return tuple(
-            once(job)
-            for job in desired.jobs
-            if job.once == "cluster" and job.owner != desired.host and not job.creates
-            if before.get(job.name) != job.inputs and (desired.revision, job.name) not in self._done
-            if touched is None or _waiting(job, target) & set(touched)
+            one
+            for name, one in sorted(found.items())
+            if one.owner != desired.host and (name not in here or here[name].once == "cluster")
+            if (name not in here or before.get(name) != one.inputs) and (desired.revision, name) not in self._done
         )
 
     # --- before a plan -----------------------------------------------------------------------------------------------
@@ -85,6 +98,7 @@ class ClusterJobs:
     def admit(self, store: Store, own: Self, target: Target, rollout: Rollout, planned: Plan, actual: Actual) -> Plan:
         """The plan with the claims of its jobs, without those that may not run now and what waits for others' jobs."""
         self._tell_facts(store, target, rollout, actual)
+        planned = self._without_late(store, own, target, rollout, planned)
         mine = {job.name: job for job in _mine(target)}
         for action in [one for one in planned.actions if one.verb is Verb.RUN and one.target in mine]:
             if action not in planned.actions:
@@ -103,7 +117,8 @@ class ClusterJobs:
         touched = {name for one in planned.actions if not one.drift for name in (one.target, one.container) if name}
         names = {job.name for job in _mine(target)} & touched
         for other in self.awaited(target, touched):
-            names |= next(_waiting(job, target) for job in target.desired.jobs if job.name == other.name) & touched
+            names |= _waiting_for(other.name, target) & touched
+        names |= {order.name for order in target.desired.orders if order.hosts} & touched
         return withheld.withhold(planned, names, Reason.EtcdUnavailable, message)
 
     def _claim(self, store: Store, own: Self, job: Once) -> tuple[Go | Wait, str]:
@@ -132,12 +147,26 @@ class ClusterJobs:
         records: dict[str, JobRecord] = {name: one.record for name, one in known.items() if one.record}
         left = jobs.awaited(wanted, own.commit, records)
         self._done |= {(own.commit, one.name) for one in wanted if one.name not in left}
-        for job in target.desired.jobs:
-            if job.name in left:
-                names = _waiting(job, target) & {
-                    one.container or one.target for one in planned.actions if not one.drift
-                }
-                planned = withheld.withhold(planned, names, Reason.WaitsForOthers, left[job.name])
+        changed = {one.container or one.target for one in planned.actions if not one.drift}
+        for name, why in left.items():
+            names = _waiting_for(name, target) & changed
+            planned = withheld.withhold(planned, names, Reason.WaitsForOthers, why)
+        return planned
+
+    def _without_late(self, store: Store, own: Self, target: Target, rollout: Rollout, planned: Plan) -> Plan:
+        """The plan without what goes after containers that other hosts, or this one, are not proved with at this commit. Notes what
+        that is."""
+        self.late = frozenset()
+        asked = {one.container or one.target for one in planned.actions if not one.drift}
+        orders = [order for order in target.desired.orders if order.hosts and order.name in asked]
+        if not orders:
+            return planned
+        proved = store.proved(own.commit, {host for order in orders for host in order.hosts}, rollout)
+        before = planned.held
+        for order in orders:
+            if why := jobs.unfinished(order.after, order.hosts, proved):
+                planned = withheld.withhold(planned, {order.name}, Reason.WaitsForOthers, why)
+        self.late = frozenset(held.target for held in planned.held[len(before) :])
         return planned
 
     def _tell_facts(self, store: Store, target: Target, rollout: Rollout, actual: Actual) -> None:
@@ -194,6 +223,12 @@ def _same(one: Job, other: Job) -> bool:
 def _waiting(job: Job, target: Target) -> set[str]:
     """The containers and jobs of this host that wait for a job."""
     return {*job.before, *(other.name for other in target.desired.jobs if job.name in other.after)}
+
+
+def _waiting_for(job: str, target: Target) -> set[str]:
+    """The same by the job's name, which this host need not have; and what goes after it by its order."""
+    found = {order.name for order in target.desired.orders if job in order.jobs}
+    return found.union(*(_waiting(one, target) for one in target.desired.jobs if one.name == job))
 
 
 def _ran(inputs: str, host: str) -> JobResult:

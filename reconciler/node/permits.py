@@ -67,6 +67,8 @@ class Permits:
         self._view: View | None = None
         self._fault = ""  # why etcd did not answer last; "": it did
         self._jobs = ClusterJobs(state)
+        # The commit of which all is carried out here but what goes after other hosts' containers, and whether that is so now.
+        self._late: tuple[str, bool] = ("", False)
 
     def close(self) -> None:
         if self._client is not None:
@@ -162,6 +164,8 @@ class Permits:
         self._well = well_since(self._well, report, self.clock())
         if report.kept != report.revision:
             return
+        if self._late[0] != report.revision or report.plan is not None:
+            self._late = self._only_late(report)
         quarantined = next((f"{held.target}: {held.message}" for held in report.quarantined), "")
         broken = next((f"{o.action.target}: {o.message}" for o in report.failed if o.reason and o.reason.blames), "")
         if quarantined or broken:
@@ -183,6 +187,12 @@ class Permits:
             tuple(sorted(permit.budgets)) if permit else (),
             permit.lent if permit else "",
         )
+
+    def _only_late(self, report: Report) -> tuple[str, bool]:
+        """See `_late`."""
+        held = {one.target for one in report.plan.held if not one.reason.harmless} if report.plan else set()
+        now = bool(held) and held <= self._jobs.late and _is_well(report)
+        return (report.revision, now) if now or self._late[0] == report.revision else ("", False)
 
     @property
     def settles_in(self) -> float | None:
@@ -302,6 +312,7 @@ class Permits:
             free=not held_back,
             awaits=awaits,
             jobs=() if stops is not None or is_new or testing else self._jobs.unsettled(accepted),
+            late=self._late[0] == commit,
         )
         baked = self._well is not None and self.clock() - self._well[1] >= rollout.bake
         due = {*budgets, *((permit.budgets & rollout.budgets.keys()) if permit and baked else ())}
@@ -316,7 +327,8 @@ class Permits:
         names = withheld.stops(whole) | (frozenset(self._state.touched) if asked is None else frozenset())
         touched = {name for action in whole for name in (action.target, action.container) if name}
         awaits = self._jobs.awaited(accepted, touched if asked is not None else None)
-        return _budgets(accepted, names), asked is None or bool(asked), awaits
+        wants = asked is None or bool(asked)
+        return _budgets(accepted, names), wants and self._late != (accepted.desired.revision, True), awaits
 
     def _begun(self, accepted: Target) -> str:
         """The commit of which something was begun that concerns what runs: a job that was run ahead of this host's turn does not."""

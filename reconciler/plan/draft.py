@@ -222,6 +222,9 @@ class Draft:
         verbs = (Verb.RENAME, Verb.CREATE, Verb.REPLACE, Verb.UPDATE, Verb.RESTART, Verb.RELOAD, Verb.START)
         before = [f"{verb}:{name}" for name in (*container.depends_on, *shared_with(container)) for verb in verbs]
         before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
+        # Across hosts the fleet holds it; what runs here in the same plan goes in this order, too.
+        order = next((order for order in self.desired.orders if order.name == container.name), None)
+        before += [f"{Verb.RUN}:{name}" for name in (order.jobs if order else ())]
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
         before += [f"{Verb.SET}:{s.id}" for s in self.desired.host_settings if container.name in s.before]
         return tuple(before)

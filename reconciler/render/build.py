@@ -346,8 +346,8 @@ class _Builder:
             elif target in parts.containers:
                 parts.jobs.append(self._job(parts, fields, name, target))
                 parts.job_fields[name] = fields
-                if "before" not in fields:
-                    parts.implicit.add(name)
+                if "before" not in fields and "after" not in fields.below("rollout"):
+                    parts.implicit.add(name)  # one that goes after others' containers is not what they wait for
             elif not self._first(service, target):
                 self._nobody(fields, name, service, target)
 
@@ -404,10 +404,25 @@ class _Builder:
                     part.text("address_last"),
                     groups if "at_once" in part else (),
                     keys.get(name, ""),
+                    *self._comes_after(part.texts("after")),
                 )
                 if order.after or order.at_once:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
+
+    def _comes_after(self, names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The hosts that have containers of these names, and of those that are jobs who runs each."""
+        hosts: list[str] = []
+        found: dict[str, str] = {}
+        for name in names:
+            for service in self.site.catalogue.services.values():
+                if name in service.section("containers"):
+                    hosts += placement.holders(self.world, service, name)
+                elif isinstance(entry := service.section("jobs").get(name), dict):
+                    target = str(entry.get("container", ""))
+                    if target in service.section("containers") and (owner := self._first(service, target)):
+                        found[name] = owner
+        return tuple(dict.fromkeys(hosts)), found
 
     def _at_once(self, part: Fields, groups: tuple[str, ...]) -> int:
         """How many hosts may change it at the same time; 0: any number."""

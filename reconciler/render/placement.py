@@ -67,6 +67,15 @@ def has(world: World, host: str, service: Service, container: str) -> bool:
     return False
 
 
+def holders(world: World, service: Service, container: str) -> list[str]:
+    """The hosts of a container's groups; where these are an expression, which hosts may see differently, those that say they have it.
+    Raises SiteInvalid."""
+    group = service.section("containers")[container].get("group", "all")
+    if not any(map(is_expression, listed(group))):
+        return union(world.groups, listed(group))
+    return [host for host in world.site.hosts if has(world, host, service, container)]
+
+
 def first(world: World, service: Service, container: str) -> str:
     """The first host that has a container, the same one whoever asks; empty when nobody has it. Raises SiteInvalid.
 

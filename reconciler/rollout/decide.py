@@ -64,6 +64,7 @@ class Own:
     apart: bool = False  # it tries a testing branch: `commit` is the branch's, its own changes are nobody else's
     awaits: tuple[Once, ...] = ()  # what others have to run before its containers change
     jobs: tuple[str, ...] = ()  # those of the cluster that this host has to run for the commit
+    late: bool = False  # it was proved but for what goes after other hosts' containers
 
 
 UNAVAILABLE = Wait(Reason.EtcdUnavailable, "etcd cannot be asked whether others are stopping the same")
@@ -92,12 +93,13 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
         return Wait(Reason.WaitsForWave, "the inventory does not know this host")
     if view.permit:
         return _holding(own, view, roll, view.permit, rollout)
+    # A job that was run ahead of this host's turn, or what waited for others after it.
+    if (own.jobs or own.late) and (failure := _failure(own, view, roll, rollout)):
+        return failure
     if view.is_proved:
         return Go()
     if own.is_new:
         return _first(own, view, roll, wave, rollout)
-    if own.jobs and (failure := _failure(own, view, roll, rollout)):
-        return failure  # one of them, run ahead of this host's turn
     if not own.changes:
         return Write(_proof(own, view, {ROLL: view.roll_revision}, wave), "nothing changes here")
     return _claiming(own, view, roll, wave, rollout)

@@ -4,7 +4,7 @@ The owner is the host that Git's order gives, and the record says what became of
 is gone is released by an operator, who knows whether it still runs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.phrases import few
@@ -15,8 +15,8 @@ from reconciler.rollout.steps import Go, Wait, Write
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """A job as a host's commit has it. `inputs` as in `JobRecord`. `owner`: who runs it. `creates`: it makes something that exists once,
-    whatever its inputs become. `members`: the hosts that may have that already; each has to say that it has not."""
+    """A job as a host's commit has it. `inputs` as in `JobRecord`, "" where this host cannot tell. `owner`: who runs it. `creates`: it
+    makes something that exists once, whatever its inputs become. `members`: the hosts that may have that already; each has to say that it has not."""
 
     name: str
     inputs: str
@@ -151,6 +151,16 @@ def awaited(jobs: Iterable[Once], commit: str, records: Mapping[str, JobRecord])
         else:
             found[job.name] = f"{job.name} has to run on {job.owner} first"
     return found
+
+
+def unfinished(after: Iterable[str], hosts: Iterable[str], proved: Collection[str]) -> str:
+    """For whom what goes after other hosts' containers waits; "" when all of them are proved."""
+    left = [host for host in hosts if host not in proved]
+    return (
+        f"goes after {few(list(after))}, which {few(left)} {'has' if len(left) == 1 else 'have'} not finished with"
+        if left
+        else ""
+    )
 
 
 def waits(jobs: Iterable[Once], commit: str, view: View) -> Wait | None:

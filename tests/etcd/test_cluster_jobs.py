@@ -15,7 +15,7 @@ from reconciler.node.target import Target, make_target
 from reconciler.reasons import Reason
 from reconciler.rollout.jobs import Self
 from reconciler.rollout.policy import Budget, Rollout, Wave
-from reconciler.rollout.records import ROLL, Roll, Transaction, fact_key, job_key
+from reconciler.rollout.records import ROLL, JobRecord, Roll, Transaction, fact_key, job_key, proof_key
 from reconciler.source.prepare import Prepared
 from reconciler.state import StateDirectory
 from tests.support.etcd import Cluster
@@ -46,9 +46,12 @@ class Node:
         made = Job("make", Container("make", "image"), inputs, creates="data:db", before=("db",), owner="ctl1")
         sync = Job("sync", Container("sync", "image"), inputs, before=("api",), after=("make",), owner="ctl1")
         containers = tuple(Container(name, "image") for name in ("api", "db"))
-        order = Order("db", at_once=1, groups=("control",))
+        orders = (
+            Order("db", at_once=1, groups=("control",)),
+            Order("agent", ("api", "elsewhere"), hosts=HOSTS, jobs={"elsewhere": "ctl3"}),
+        )
         return make_target(
-            Prepared(Desired("s", self.host, NEW, "/none", containers, jobs=(made, sync), orders=(order,)), {})
+            Prepared(Desired("s", self.host, NEW, "/none", containers, jobs=(made, sync), orders=orders), {})
         )
 
     def admit(self, planned: Plan, *, has: bool = False) -> Plan:
@@ -179,3 +182,21 @@ def test_a_foreign_record_is_no_answer(nodes: tuple[Node, Node, Node]) -> None:
         first.client.transact({}, {first.store._prefix + job_key("sync"): (content, 0)}, [])
         with pytest.raises(errors.Transient, match="job/sync holds something"):
             first.admit(RUNS)
+
+
+def test_what_goes_after_others_waits_until_all_of_them_are_proved(nodes: tuple[Node, Node, Node]) -> None:
+    node = nodes[1]
+    agent = Plan("ctl2", NEW, (Action(Verb.RESTART, "agent", "its image differs", container="agent"),))
+    drifted = replace(agent, actions=(replace(agent.actions[0], drift=True),))
+    for host, left in (("ctl1", "ctl1, ctl2, ctl3 have"), ("ctl3", "ctl2, ctl3 have"), ("ctl2", "ctl2 has")):
+        held = node.admit(agent)
+        assert (held.held[0].reason, targets(held)) == (Reason.WaitsForOthers, [])
+        assert held.held[0].message == f"goes after api, elsewhere, which {left} not finished with"
+        assert node.jobs.late == {"agent"} and node.admit(drifted) == drifted
+        node.store.try_(Transaction({}, {proof_key(NEW, 0, host): {}}))
+    held = node.admit(agent)
+    assert held.held[0].message == "elsewhere has to run on ctl3 first" and not node.jobs.late
+    done = JobRecord("as ctl3 renders it", "ctl3", "done", commit=NEW)
+    node.store.try_(Transaction({}, {job_key("elsewhere"): done}))
+    assert node.admit(agent) == agent
+    assert targets(node.jobs.without_store(node.target(), agent, "etcd is away")) == []

@@ -21,10 +21,10 @@ jobs:
 
 def test_the_order_is_part_of_desired_state() -> None:
     assert rendered(BODY).orders == (
-        Order("contract", ("server", "agent")),
-        Order("server", ("expand",), 1, groups=("control",)),
+        Order("contract", ("server", "agent"), hosts=("ctl1", "ctl2", "cmp1")),
+        Order("server", ("expand",), 1, groups=("control",), jobs={"expand": "ctl1"}),
     )
-    assert rendered(BODY, host="cmp1").orders == (Order("agent", ("server",)),)
+    assert rendered(BODY, host="cmp1").orders == (Order("agent", ("server",), hosts=("ctl1", "ctl2")),)
 
 
 def test_a_plan_shows_it_beside_the_cause() -> None:

@@ -184,3 +184,10 @@ def test_the_owner_runs_it_ahead_of_its_turn_and_a_failure_halts() -> None:
     assert not decide.goes_ahead(own, view, Wait(Reason.RolloutHalted, ""))
     failed = writes(decide.step(replace(own, failed="sync: no such table"), view, decide.Kin.SAME, SITE))
     assert failed.puts[ROLL].halt == Halt("ctl1", "sync: no such table")
+
+
+def test_what_fails_after_its_host_was_proved_halts_as_well() -> None:
+    own = replace(CANARY, awaits=(), changes=False, late=True, failed="agent did not become healthy")
+    proved = View(Roll(NEW), 7, is_proved=True)
+    assert writes(decide.step(own, proved, decide.Kin.SAME, SITE)).puts[ROLL].failed == ("ctl3",)
+    assert decide.step(replace(own, late=False), proved, decide.Kin.SAME, SITE) == Go()

@@ -243,3 +243,30 @@ def test_a_job_of_the_cluster_runs_ahead_of_its_hosts_turn_and_is_written_down(m
     finally:
         with suppress(docker.errors.NotFound):
             many._engine().remove_container("rtf-anchor", force=True, v=True)
+
+
+@pytest.mark.slow
+def test_what_goes_after_every_host_waits_for_the_last_and_keeps_no_wave_back(many: Many) -> None:
+    service = SYNC.replace("@COMMAND@", "echo contracted").replace(
+        "before: [page]", "before: [], rollout: {after: [page]}"
+    )
+    try:
+        many.push("the job goes last", text="better", more={"services/sync/service.yml": service})
+        ran: list[str] = []
+        for _ in range(12):
+            for host in HOSTS:
+                report = many.pass_(host)
+                done = [one.action.target for one in report.outcomes if one.result == "done"]
+                if "rtf-sync" in done:
+                    ran += [many.told(other) for other in HOSTS]
+                elif host == "three" and many.told(host) == "better" and not ran:
+                    held = {(one.target, one.reason) for one in report.plan.held}
+                    assert ("rtf-sync", Reason.WaitsForOthers) in held, held
+            if ran and all(one.converged for one in many.passes().values()):
+                break
+        assert ran == ["better"] * 3
+        with many.store() as store:
+            assert not [key for key in store.everything() if key.startswith(("permit/", "budget/"))]
+    finally:
+        with suppress(docker.errors.NotFound):
+            many._engine().remove_container("rtf-anchor", force=True, v=True)
