@@ -138,6 +138,27 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Precheck:
+    """What is asked before a host goes to another release of OpenStack, and changes nothing.
+
+    A command in a one-shot container of the new image with the new files of `container`; with `inside` in that container as it runs.
+    Exit codes of `passes` are good. `mounts` are read-only. `words` say what is asked.
+    """
+
+    name: str
+    container: str
+    command: tuple[str, ...]
+    words: str = ""
+    script: str = ""
+    inside: bool = False
+    mounts: tuple[Mount, ...] = ()
+    user: str = ""
+    passes: tuple[int, ...] = (0,)
+    timeout: float = 300.0  # seconds
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """When a container or job of one host may change, as seen from the others. One node alone shows it and cannot hold it."""
 
@@ -285,6 +306,7 @@ class Desired:
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
     program: str = ""
     catalogue: str = ""
+    prechecks: tuple[Precheck, ...] = ()
     release: str = ""  # of OpenStack, as "2026.1"; "": made by a program that did not say
 
     @property
@@ -302,6 +324,7 @@ def shared_with(container: Container) -> tuple[str, ...]:
 
 _OF_CONTAINER = "container:"
 VALIDATING = "reconciler-validate-"  # begins the name of a container that checks another one's new configuration
+PRECHECKING = "reconciler-precheck-"  # begins the name of a container that checks something before an upgrade
 LEFTOVER_SUFFIX = ".reconciler-new"  # ends the name of a file while it is written; what a kill leaves is removed
 ASIDE = "reconciler-aside-"
 
@@ -441,6 +464,15 @@ class JobResult(_Told):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked(_Told):
+    """When a check before an upgrade was made last, for which release, and what it found; "": it passed."""
+
+    release: str
+    at: datetime
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
     """With what a container was last (re)started here: lets a half-done apply be finished, never repeated."""
 
@@ -516,6 +548,7 @@ class Memory:
     taken: Mapping[str, str] = field(default_factory=dict)
     as_made: Mapping[str, AsMade] = field(default_factory=dict)
     other_tool: OtherTool | None = None
+    prechecks: Mapping[str, Asked] = field(default_factory=dict)  # by name: those before an upgrade
     schema_release: str = ""  # the newest release of OpenStack of which a schema migration was begun here; "": none was
 
 
@@ -527,6 +560,7 @@ class Verb(StrEnum):
 
     PULL = "pull"
     VALIDATE = "validate"
+    PRECHECK = "precheck"
     WRITE = "write"
     CHMOD = "chmod"
     DELETE = "delete"

@@ -121,6 +121,7 @@ class Reason(StrEnum):
     InStep = "InStep", Chapter.STATE, Again.NOTHING, "no unhealed drift", "nothing", Standing.WELL
     NotStalled = "NotStalled", Chapter.STATE, Again.NOTHING, "nothing waits for a commit or for you", "nothing", Standing.WELL
     Active = "Active", Chapter.STATE, Again.NOTHING, "not suspended", "nothing", Standing.WELL
+    PrecheckPending = "PrecheckPending", Chapter.STATE, Again.YES, "an upgrade of OpenStack waits for the checks before it, which this pass makes", "nothing: the next pass goes on", Standing.WAITING
     Suspended = "Suspended", Chapter.STATE, Again.YES, "an operator suspended this node", "`reconciler resume`", Standing.WAITING
     ReportOnly = "ReportOnly", Chapter.STATE, Again.YES, "the settings say `mode = report`: nothing is changed", 'set `mode = "apply"` to change things', Standing.WAITING
     AsMade = "AsMade", Chapter.STATE, Again.NO, "a container, or its files, are other than the site says, and stay as another tool made them (`adoption: as-made`) until a change of the site reaches the container; the node counts as converged", "nothing; or see [Changing what stayed as it was made](migrating.md#changing-what-stayed-as-it-was-made)", Standing.HARMLESS
@@ -221,6 +222,7 @@ class Reason(StrEnum):
     EngineTimeout = "EngineTimeout", Chapter.ENGINE, Again.YES, "it runs and hangs, or is overloaded: it did not answer in time; the next cycle looks what became of it", "`journalctl -u docker`, load and disk; `engine.timeout`", Blame.HOST
     DependencyNotAnswering = "DependencyNotAnswering", Chapter.ENGINE, Again.YES, "a change cannot be judged: what answered before it does not, and neither does something that it rests on. The change stays as it is and is judged again in the next pass", "mend what the message names", Blame.SERVICE
     ConfigInvalid = "ConfigInvalid", Chapter.ENGINE, Again.NO, "the image's own checker refuses a new configuration; nothing of it was put to use, the service runs as before", "its message says where; mend the setting or the override in the site", Blame.CONFIGURATION
+    PrecheckFailed = "PrecheckFailed", Chapter.ENGINE, Again.YES, "a check before an upgrade of OpenStack failed; nothing of the upgrade was done on this host", "what its message says; or answer for it in reconciler.yml ([Upgrading](upgrading.md#prechecks))", Blame.SERVICE
     EngineRefused = "EngineRefused", Chapter.ENGINE, Again.YES, "it refuses, in its own words", "its message", Blame.CONFIGURATION
     ExecFailed = "ExecFailed", Chapter.ENGINE, Again.YES, "a command could not be run inside a container", "its message; is the container healthy", Blame.HOST
     ImageNotFound = "ImageNotFound", Chapter.ENGINE, Again.NO, "no such image or tag", "name and tag; has it been pushed", Blame.CONFIGURATION

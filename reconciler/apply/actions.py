@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import errors, service_log
+from reconciler.apply import precheck
 from reconciler.apply.ports import Basis, Engine, Gate, Host, Progress, Registrations, Store, Units
 from reconciler.apply.proof import Proof
 from reconciler.apply.rollback import Rollback
@@ -19,6 +20,7 @@ from reconciler.model import (
     ASIDE,
     Action,
     Applied,
+    Asked,
     Container,
     Desired,
     Job,
@@ -69,7 +71,9 @@ class Actions:
         self._registrations = {registration.id: registration for registration in desired.registrations}
         self._settings = {setting.id: setting for setting in desired.host_settings}
         self._files = {file.path: file for file in desired.files}
-        self._root, self._release = Path(desired.config_root), desired.release
+        self._root, self._release, self._host_name = Path(desired.config_root), desired.release, desired.host
+        self._prechecks = {check.name: check for check in desired.prechecks}
+        self._wanted = {container.name: container for container in desired.containers}
         self._contents, self._part_digest = contents, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
         self._units, self._validator, self._gate, self._host = units, validator, gate, host
@@ -101,6 +105,7 @@ class Actions:
         self._verbs: Mapping[Verb, Callable[[Action], Outcome]] = {
             Verb.PULL: self._pull,
             Verb.VALIDATE: self._validate,
+            Verb.PRECHECK: self._precheck,
             Verb.WRITE: self._writing.write,
             Verb.CHMOD: self._writing.write,
             Verb.DELETE: self._writing.delete,
@@ -164,6 +169,22 @@ class Actions:
         if refused:
             raise failure(container.name, refused)
         return Outcome(action, "done")
+
+    def _precheck(self, action: Action) -> Outcome:
+        check = self._prechecks[action.target]
+        container = self._wanted[check.container]
+        said = precheck.run(
+            self._engine,
+            check,
+            container,
+            [file for file in self._files.values() if file.container == container.name],
+            self._contents,
+            part_digest=self._part_digest.get(container.name, ""),
+            config_root=self._root,
+        )
+        message = precheck.message(check, self._host_name, self._release, said) if said else ""
+        self._store.prechecked(check.name, Asked(self._release, datetime.now(UTC), message))
+        return Outcome(action, "failed", Reason.PrecheckFailed, message) if said else Outcome(action, "done")
 
     def _update(self, action: Action) -> Outcome:
         self._engine.update(self._containers[action.target])

@@ -49,14 +49,14 @@ class Validator:
         `contents` are the bytes of the files by path. An image without the checker says nothing. Raises errors of the engine
         and of the disk.
         """
+        assert container.validation is not None
         digest, said = self._refused.get(container.name, ("", ""))
         if digest and digest == part_digest:
             return said
         place = config_root / FOLDER / container.name
         shutil.rmtree(place, ignore_errors=True)
         try:
-            files.make_dirs(config_root, f"{FOLDER}/{container.name}", 0o700)
-            self._lay_out(place, container, wanted, contents)
+            lay_out(place, config_root, container, wanted, contents, container.validation.script)
             late = self._late.get(container.name, 0)
             try:
                 code, output = engine.run_once(
@@ -79,19 +79,26 @@ class Validator:
         """Remove what a kill left."""
         shutil.rmtree(config_root / FOLDER, ignore_errors=True)
 
-    def _lay_out(
-        self, place: Path, container: Container, wanted: Iterable[File], contents: Mapping[str, bytes]
-    ) -> None:
-        assert container.validation is not None
-        for file in wanted:
-            if directory := file.path.rpartition("/")[0]:
-                files.make_dirs(place, directory, 0o755)
-            content = contents[file.path]
-            files.write_under(place, file.path, content, mode=file.mode, uid=file.owner, gid=file.group)
-        if container.validation.script:
-            path = f"{container.config_directory}/{SCRIPT}"
-            files.make_dirs(place, container.config_directory, 0o755)
-            files.write_under(place, path, container.validation.script.encode(), mode=0o755)
+
+def lay_out(
+    place: Path,
+    config_root: Path,
+    container: Container,
+    wanted: Iterable[File],
+    contents: Mapping[str, bytes],
+    script: str,
+) -> None:
+    """Write the files of a container, and the script beside them, below `place`, a folder of the config root's that only root can enter."""
+    files.make_dirs(config_root, str(place.relative_to(config_root)), 0o700)
+    for file in wanted:
+        if directory := file.path.rpartition("/")[0]:
+            files.make_dirs(place, directory, 0o755)
+        content = contents[file.path]
+        files.write_under(place, file.path, content, mode=file.mode, uid=file.owner, gid=file.group)
+    if script:
+        path = f"{container.config_directory}/{SCRIPT}"
+        files.make_dirs(place, container.config_directory, 0o755)
+        files.write_under(place, path, script.encode(), mode=0o755)
 
 
 # Kolla's images put their files where they belong before they start; who they start as differs.
@@ -104,9 +111,27 @@ exec "$@"
 
 def _job(container: Container, place: Path, config_root: Path, part_digest: str, patience: int) -> Job:
     assert container.validation is not None
-    name = VALIDATING + container.name
+    asked = container.validation
+    name, timeout = VALIDATING + container.name, asked.timeout * patience
+    return one_shot(container, name, place, config_root, part_digest, command=asked.command, timeout=timeout)
+
+
+def one_shot(
+    container: Container,
+    name: str,
+    place: Path,
+    config_root: Path,
+    part_digest: str,
+    *,
+    command: tuple[str, ...],
+    timeout: float,
+    network: str = "none",
+    mounts: tuple[Mount, ...] = (),
+    user: str | None = None,
+) -> Job:
+    """A run of a command in the image of `container`, with what was laid out at `place` as its files and nothing else but `mounts`."""
     root = f"{config_root}/"
-    mounts = tuple(
+    own = tuple(
         Mount(f"{place}/{mount.source.removeprefix(root)}", mount.target, "ro")
         for mount in container.mounts
         if mount.source.startswith(root)
@@ -115,20 +140,18 @@ def _job(container: Container, place: Path, config_root: Path, part_digest: str,
         name=name,
         image=container.image,
         entrypoint=(),
-        command=("bash", "-c", _KOLLA, "bash", *container.validation.command)
-        if container.kolla
-        else container.validation.command,
+        command=("bash", "-c", _KOLLA, "bash", *command) if container.kolla else command,
         environment=container.environment,
-        user=container.user,
-        mounts=mounts,
-        network_mode="none",
+        user=container.user if user is None else user,
+        mounts=(*own, *mounts),
+        network_mode=network,
         restart_policy="no",
         ulimits=container.ulimits,
         # Two runs for different configurations are never taken for one another.
         labels={"io.reconciler-validates": part_digest},
         service=container.service,
     )
-    return Job(name=name, container=spec, inputs=part_digest, timeout=container.validation.timeout * patience)
+    return Job(name=name, container=spec, inputs=part_digest, timeout=timeout)
 
 
 def telling(output: str) -> str:

@@ -36,6 +36,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _groups(service, world)
         problems += _containers(service, world)
         problems += _jobs(service, world)
+        problems += _prechecks(service)
         problems += _host(service, world)
         problems += _needs(service, world)
         problems += _templates(service, world)
@@ -177,6 +178,15 @@ def _drained(service: Service, name: str, container: Mapping[str, Any]) -> Itera
             )
 
 
+def _prechecks(service: Service) -> list[Problem]:
+    own = service.section("containers")
+    return [
+        _unknown(service, ("prechecks", name, "container"), "container", container, own)
+        for name, check in _entries(service, "prechecks")
+        if isinstance(container := check.get("container"), str) and container not in own
+    ]
+
+
 def _jobs(service: Service, world: _World) -> list[Problem]:
     problems = []
     own = service.section("containers")
@@ -296,6 +306,9 @@ def _scripts(service: Service) -> Iterator[tuple[Path, str]]:
             yield ("containers", name, "validate"), part
         elif isinstance(part, dict) and isinstance(script := part.get("script"), str):
             yield ("containers", name, "validate", "script"), script
+    for name, check in _entries(service, "prechecks"):
+        if isinstance(script := check.get("script"), str):
+            yield ("prechecks", name, "script"), script
     for name, check in _entries(service, "checks"):
         part = check.get("command")
         if isinstance(part, dict) and isinstance(script := part.get("script"), str):

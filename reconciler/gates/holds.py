@@ -36,7 +36,8 @@ class Situation:
     """What gates look at. `policy` is the accepted reconciler.yml with its defaults, `mode` the node's own setting, `suspension` what
     an operator gave as the reason (None: nobody suspended it), `now` a moment with its time zone. `unmade` is why this program
     cannot make desired state of what is accepted, reason and message (None: it can). `other_tool`: see gates/other_tool.py.
-    `fleet` is why the rollout has not come to this node (None: it has, or the node is alone)."""
+    `fleet` is why the rollout has not come to this node (None: it has, or the node is alone). `unready` is what a check before an
+    upgrade found a moment ago (None: nothing)."""
 
     policy: Mapping[str, Any]
     mode: str
@@ -45,6 +46,7 @@ class Situation:
     unmade: tuple[Reason, str] | None = None
     other_tool: OtherTool | None = None
     fleet: tuple[Reason, str] | None = None
+    unready: str | None = None
 
 
 Gate = Callable[[Situation], Hold | None]
@@ -97,7 +99,14 @@ def not_its_turn(situation: Situation) -> Hold | None:
     return Hold(reason, message, drift=False, keeps_up=True)
 
 
-GATES: tuple[Gate, ...] = (suspended, report_only, other_tool, program_unfit, outside_window, not_its_turn)
+def not_ready(situation: Situation) -> Hold | None:
+    """A check before an upgrade failed, and it is not time to make it again."""
+    if situation.unready is None:
+        return None
+    return Hold(Reason.PrecheckFailed, situation.unready, drift=False, keeps_up=True)
+
+
+GATES: tuple[Gate, ...] = (suspended, report_only, other_tool, program_unfit, outside_window, not_its_turn, not_ready)
 
 
 def holds(situation: Situation) -> tuple[Hold, ...]:

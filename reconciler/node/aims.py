@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from reconciler.model import Action, Check, Desired, Held
 from reconciler.node import policy as host_rules
 from reconciler.node.target import Target, make_target
 from reconciler.plan import release_step, rotation
+from reconciler.plan.accepted import accepted as answered_for
 from reconciler.reasons import Reason
 from reconciler.registrations.registry import Registry
 from reconciler.render import digest, tokens
@@ -29,6 +30,7 @@ from reconciler.system import files
 log = structlog.get_logger()
 
 Origin = tuple[str, str, str]
+_ASKED_AGAIN = timedelta(minutes=1)  # until then a check before an upgrade that failed is not made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Aims:
             accepted = self.of(revision)
         except errors.Terminal as error:
             return self._without(revision, error)
-        holds = self.holds(accepted.desired.policy)
+        holds = self.holds(accepted.desired.policy, unready=self._unready(accepted.desired))
         keeps = next((hold for hold in holds if hold.keeps_up), None)
         before = self._before(accepted) if keeps else None
         between = self._rendered_anew(accepted)
@@ -145,8 +147,20 @@ class Aims:
             self._targets[commit] = self._make(commit)
         return self._targets[commit]
 
-    def holds(self, policy: Mapping[str, Any], unmade: tuple[Reason, str] | None = None) -> tuple[Hold, ...]:
-        """What holds back what is accepted, as of now. `policy` and `unmade` as in `gates.Situation`."""
+    def _unready(self, accepted: Desired) -> str | None:
+        """What a check before the upgrade to `accepted` found lately, in one line; None where all passed, and where it is time to ask again."""
+        now, known = self._clock(), {check.name for check in accepted.prechecks}
+        for name, asked in sorted(self._state.memory().prechecks.items()):
+            counts = asked.release == accepted.release and asked.message and now - asked.at < _ASKED_AGAIN
+            today = now.astimezone(UTC).date()
+            if counts and name in known and not answered_for(accepted.policy, name, accepted.host, today):
+                return asked.message.partition("\n")[0]
+        return None
+
+    def holds(
+        self, policy: Mapping[str, Any], unmade: tuple[Reason, str] | None = None, unready: str | None = None
+    ) -> tuple[Hold, ...]:
+        """What holds back what is accepted, as of now. `policy`, `unmade` and `unready` as in `gates.Situation`."""
         suspension = self._state.suspension
         return gates.holds(
             gates.Situation(
@@ -157,6 +171,7 @@ class Aims:
                 unmade=unmade,
                 other_tool=self._state.memory().other_tool,
                 fleet=None if self.ahead else self.fleet,
+                unready=unready,
             )
         )
 

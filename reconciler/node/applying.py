@@ -27,6 +27,7 @@ from reconciler.system import files
 log = structlog.get_logger()
 
 
+_CHANGE_NOTHING = (Verb.PULL, Verb.PRECHECK)  # what a host may do and still be as it was
 # Seconds that services have to answer after a change: load balancers take a backend back in their own time.
 _SETTLE = health_gate.PATIENCE
 
@@ -71,7 +72,8 @@ class Executor:
         if good is None or good.origin != target.desired.origin:
             changes = [action for action in wanted.actions if not action.drift]
             touches = {name for action in changes for name in (action.target, action.container) if name}
-            self._state.begin(target.desired.revision, touches)
+            if any(action.verb not in _CHANGE_NOTHING for action in changes):
+                self._state.begin(target.desired.revision, touches)
         flight = Flight(target, wanted, replace(about, plan=wanted))
         made = plan.taken_as_made(target.desired, wanted, actual, bound.files_digest)
         basis = replace(_apply_basis(target, actual, memory), written=ours, as_made=made)

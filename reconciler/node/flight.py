@@ -30,6 +30,7 @@ _FRESH = 5.0  # seconds after its last action for which the engine may still tel
 _DOING: Mapping[Verb, str] = {
     Verb.PULL: "pulling {}",
     Verb.VALIDATE: "its own checker reads the new configuration of {}",
+    Verb.PRECHECK: "asking {} before the upgrade",
     Verb.RUN: "waiting for the job {} to end",
     Verb.REGISTER: "registering {}",
     Verb.UNREGISTER: "withdrawing {}",

@@ -53,7 +53,7 @@ class Node:
         self.aims = Aims(settings, self.state, self._now)
         self.flights = Flights(self.state.cycle)
         self.observer = Observer(settings, self.state, self.engine, self.aims, self.flights, self._now, self.stop)
-        self.planner = Planner(settings, self.state, self.engine, self.flights)
+        self.planner = Planner(settings, self.state, self.engine, self.flights, self._now)
         self.permits = Permits(settings, self.state, self.aims, self.observer, self.engine)
         self.executor = Executor(settings, self.state, self.engine, self.observer, self.flights)
         self.reporter = Reporter(settings, self.state, self.hold, lambda: self.aims.site, forge=forge)

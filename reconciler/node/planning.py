@@ -1,7 +1,8 @@
 """What has to be done here: desired and actual state, and what this node knows besides, handed to the planner."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from reconciler import plan
 from reconciler.engine import Engine
@@ -17,11 +18,21 @@ from reconciler.reasons import Reason
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
 
+_PASSED = timedelta(hours=1)  # for which a check before an upgrade counts that passed
+
 
 class Planner:
     """Makes the basis of a plan, once, and the plan."""
 
-    def __init__(self, settings: Settings, state: StateDirectory, engine: Engine, flights: Flights) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        engine: Engine,
+        flights: Flights,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._clock = clock
         self._settings, self._state, self._engine, self._flights = settings, state, engine, flights
         self._rules = host_policy(settings)
 
@@ -48,9 +59,21 @@ class Planner:
             between=aim.between,
             in_flight=in_flight or {},
             identifiers=target.identifiers,
+            prechecked=self._prechecked(memory, target.desired.release),
+            today=self._clock().astimezone(UTC).date(),
         )
         found = plan.diff(target.desired, actual, memory, basis)
         return replace(found, held=(*found.held, *aim.waiting), program=aim.change)
+
+    def _prechecked(self, memory: Memory, release: str) -> frozenset[str]:
+        """The checks before an upgrade that need not be made: they passed lately, or the upgrade has gone beyond them."""
+        oldest = self._clock() - _PASSED
+        begun = memory.schema_release == release
+        return frozenset(
+            name
+            for name, asked in memory.prechecks.items()
+            if asked.release == release and not asked.message and (begun or asked.at >= oldest)
+        )
 
     def admission(self, target: Target, actual: Actual) -> Admission:
         """The host's word on the containers of `target`, as this pass found the engine."""

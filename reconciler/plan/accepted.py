@@ -16,8 +16,3 @@ def accepted(policy: Mapping[str, Any], check: str, host: str, today: date | Non
         if today is None or today <= date.fromisoformat(entry["until"]):
             return f"accepted by {entry['who']} until {entry['until']}: {entry['why']}"
     return ""
-
-
-def line(check: str, host: str) -> str:
-    """What to write under `accept:`, in one line of YAML, with what only its author can say left open."""
-    return f"- {{check: {check}, hosts: [{host}], who: …, why: …, until: …}}"

@@ -10,6 +10,7 @@ from reconciler.plan.host import plan_host, plan_host_resets
 from reconciler.plan.jobs import plan_job
 from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.origins import program_change
+from reconciler.plan.prechecks import plan_prechecks
 from reconciler.plan.registrations import plan_registrations
 from reconciler.plan.removals import leftovers, plan_removals, plan_unseen
 
@@ -27,6 +28,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
     plan_removals(draft)
     plan_host_resets(draft)
     plan_unseen(draft)
+    plan_prechecks(draft)
     actions = draft.finish()
     if hold := basis.all_waits:  # only now: what is held back is all that would be done
         for action in actions:

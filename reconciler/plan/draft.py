@@ -6,6 +6,7 @@ Drift policy, holds and maintenance windows are applied at one place, `Draft.add
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 
 from reconciler.gates import Hold
 from reconciler.model import (
@@ -68,6 +69,8 @@ class Basis:
     registration) to what that is at: it is left to whoever is at it.
     `between` is the commit that was carried out last as the present program renders it, where both the commit and the program are
     others now: it tells whose a change is.
+    `prechecked` names the checks before an upgrade that passed and count still: while one is to be made, everything else of the upgrade is held
+    back; None: the plan is only shown, and says all. `today` (UTC) tells which of `accept:` count; None: all.
     `identifiers` maps the path of a file to the registrations whose identifiers it holds; it has no `contents` while one of them is
     not known.
     """
@@ -83,6 +86,8 @@ class Basis:
     touched: frozenset[str] = frozenset()
     in_flight: Mapping[str, str] = field(default_factory=dict)
     between: Desired | None = None
+    prechecked: frozenset[str] | None = None
+    today: date | None = None
     identifiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -359,6 +364,7 @@ class Draft:
         """Give the disruptive changes their wait for every image, and all changes of a service that for its checkers; put
         everything into order."""
         pulls = tuple(action.id for action in self.actions if action.verb is Verb.PULL)
+        asked_before = tuple(action.id for action in self.actions if action.verb is Verb.PRECHECK)
         checkers: dict[str, tuple[str, ...]] = {}
         for action in self.actions:
             if action.verb is Verb.VALIDATE:
@@ -366,9 +372,11 @@ class Draft:
 
         def waits(action: Action) -> tuple[str, ...]:
             # A service is changed whole or not at all: its containers share settings, and its registrations passwords with them.
+            if action.verb is Verb.PRECHECK:
+                return ()
             checked = action.verb is Verb.VALIDATE or self.mends(action)
             first = pulls if action.verb in _DISRUPTIVE and not action.drift else ()
-            return (*first, *(() if checked else checkers.get(action.service, ())))
+            return (*first, *(() if checked else (*asked_before, *checkers.get(action.service, ()))))
 
         whole = [
             replace(action, needs=(*action.needs, *waits(action)))

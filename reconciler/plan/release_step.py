@@ -1,17 +1,31 @@
 """Steps between releases of OpenStack that a node would not take."""
 
+import re
 from collections.abc import Iterable
 from datetime import date
+from typing import Final
 
 from reconciler import releases
 from reconciler.model import Desired, Memory
 from reconciler.plan.accepted import RELEASE_STEP, accepted
 
+_IN_TAG: Final = re.compile(r":(20\d\d\.[1-9])-")
+
+
+def carried_out(memory: Memory) -> tuple[str, ...]:
+    """The release of what was last carried out; where the program of then did not say it, those that the tags of its images name."""
+    good = memory.last_good
+    if good is None:
+        return ()
+    if good.release:
+        return (good.release,)
+    return tuple(sorted({found[1] for container in good.containers if (found := _IN_TAG.search(container.image))}))
+
 
 def known(memory: Memory) -> tuple[str, ...]:
     """The releases that this node is of: what it last carried out, and what an upgrade that did not end migrated its databases to."""
-    good = memory.last_good.release if memory.last_good else ""
-    return tuple(dict.fromkeys(release for release in (good, memory.schema_release) if release))
+    found = (*carried_out(memory), memory.schema_release)
+    return tuple(dict.fromkeys(release for release in found if release))
 
 
 def refused(before: Iterable[str], after: Desired, today: date | None = None) -> str:

@@ -20,6 +20,7 @@ from reconciler.model import (
     Job,
     Mount,
     Order,
+    Precheck,
     Registrar,
     Registration,
     shared_with,
@@ -35,6 +36,7 @@ from reconciler.render import (
     jobs,
     logins,
     placement,
+    prechecks,
     register,
     repeat,
     tokens,
@@ -116,6 +118,7 @@ class _Builder:
         secrets = held.secrets()
         new_clients = {check.name: check for check in self._logins(every, providers)}
         probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
+        asked_before = tuple(sorted(self._prechecks(every), key=lambda check: check.name))
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         here = self.site.hosts[self.host]
@@ -138,6 +141,7 @@ class _Builder:
             fixed=held.fixed(secrets),
             groups=here.groups,
             policy=self.site.policy,
+            prechecks=asked_before,
             release=self.release,
         )
 
@@ -242,6 +246,22 @@ class _Builder:
                     continue
                 if made := checks.check(fields, name, parts.service.name, script, providers):
                     yield made
+
+    def _prechecks(self, every: list[_Parts]) -> Iterator[Precheck]:
+        """Those of containers that are on this host."""
+        for parts in every:
+
+            def script(part: Fields, service: str = parts.service.name) -> str:
+                return files.script_of(part, self.site, service)
+
+            for name, raw in parts.service.section("prechecks").items():
+                target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
+                fields = self._fields(parts.service, raw, ("prechecks", name), container=target)
+                if target not in parts.specs or not fields.flag("enabled", True):
+                    continue
+                once = fields.text("once", "cluster") != "host"
+                if not once or self._first(parts.service, target) == self.host:
+                    yield prechecks.precheck(fields, name, parts.service.name, script)
 
     def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
         """How a new client reaches each registrar, by its name."""

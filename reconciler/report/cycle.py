@@ -91,7 +91,9 @@ class Report:
 
     @property
     def changed(self) -> tuple[Outcome, ...]:
-        return tuple(o for o in self.outcomes if o.result == "done" and o.action.verb is not Verb.VALIDATE)
+        return tuple(
+            o for o in self.outcomes if o.result == "done" and o.action.verb not in (Verb.VALIDATE, Verb.PRECHECK)
+        )
 
     @property
     def drift(self) -> tuple[Held, ...]:

@@ -8,7 +8,7 @@ from reconciler.phrases import count, few
 _NAMED = (Verb.REMOVE, Verb.REPLACE, Verb.RESTART, Verb.CREATE, Verb.RELOAD, Verb.UPDATE, Verb.RUN)
 _COUNTED = {
     Verb.WRITE: "file", Verb.CHMOD: "file", Verb.DELETE: "deleted file", Verb.PULL: "image", Verb.REGISTER: "registration",
-    Verb.UNREGISTER: "removed registration", Verb.SET: "host setting", Verb.RESET: "host setting put back",
+    Verb.PRECHECK: "pre-upgrade check", Verb.UNREGISTER: "removed registration", Verb.SET: "host setting", Verb.RESET: "host setting put back",
 }  # fmt: skip
 
 

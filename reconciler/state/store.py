@@ -41,6 +41,7 @@ from reconciler import errors, releases
 from reconciler.codec import to_json
 from reconciler.model import (
     Applied,
+    Asked,
     AsMade,
     Desired,
     Difference,
@@ -489,6 +490,7 @@ class StateDirectory:
                     taken={k: v for k, v in m.taken.items() if k in names},
                     as_made={k: v for k, v in m.as_made.items() if k in names},
                     answered={},
+                    prechecks={},
                 )
             )
             files.remove(self.path, "begun.json")
@@ -506,6 +508,10 @@ class StateDirectory:
         before = (self._files.read("memory.json", Memory) or Memory()).schema_release
         if (releases.order(release) or (0, 0)) > (releases.order(before) or (0, 0)):
             self._change(lambda m: replace(m, schema_release=release))
+
+    def prechecked(self, name: str, asked: Asked) -> None:
+        """What a check before an upgrade found."""
+        self._change(lambda m: replace(m, prechecks={**m.prechecks, name: asked}))
 
     def other_tool(self, seen: OtherTool | None) -> None:
         """What is known of another tool being at work on what is ours; None forgets it."""

@@ -173,7 +173,7 @@ class World:
         match verb:
             case Verb.PULL:
                 return [lambda: self.images.update({target: Image(target)})]
-            case Verb.VALIDATE:
+            case Verb.VALIDATE | Verb.PRECHECK:
                 return []
             case Verb.WRITE | Verb.CHMOD | Verb.DELETE:
                 return self.file_steps(action, desired, whole)

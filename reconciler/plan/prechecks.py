@@ -1,0 +1,48 @@
+"""What is asked before a host goes to another release of OpenStack: nothing of that is done before every one of them passed."""
+
+from reconciler import releases
+from reconciler.model import Action, Verb
+from reconciler.plan import release_step
+from reconciler.plan.accepted import accepted
+from reconciler.plan.draft import Draft
+from reconciler.reasons import Reason
+
+
+def plan_prechecks(draft: Draft) -> None:
+    """The checks of this host that are to be made, where the plan goes to another release; what waits for them is held back."""
+    before = crossed(draft)
+    if not before or all(action.drift or action.verb is Verb.PULL for action in draft.actions):
+        return
+    good = draft.memory.last_good
+    had = {container.name for container in good.containers} if good else set()
+    asked = False
+    for check in draft.desired.prechecks:
+        if check.container not in had or check.name in (draft.basis.prechecked or ()):
+            continue  # what is new here has nothing that could be asked
+        if accepted(draft.desired.policy, check.name, draft.desired.host, draft.basis.today):
+            continue
+        pull: tuple[str, ...] = ()
+        if not check.inside:
+            container = next(one for one in draft.desired.containers if one.name == check.container)
+            draft.pull(container)
+            pull = (f"{Verb.PULL}:{container.image}",)
+        cause = f"before {before} → {draft.desired.release}: {check.words}"
+        asked |= draft.add(Action(Verb.PRECHECK, check.name, cause, pull, service=check.service))
+    if asked and draft.basis.prechecked is not None:
+        _hold_the_rest(draft)
+
+
+def _hold_the_rest(draft: Draft) -> None:
+    """A host that only asks is still wholly what it was, so that what fails there meanwhile can be put right."""
+    stays = [a for a in draft.actions if a.drift or a.verb in (Verb.PULL, Verb.PRECHECK) or draft.mends(a)]
+    for action in draft.actions:
+        if action not in stays and action.verb is not Verb.VALIDATE:
+            draft.hold(action, Reason.PrecheckPending, "waits for the checks before the upgrade")
+    draft.actions = stays
+
+
+def crossed(draft: Draft) -> str:
+    """The release that this host is of, where the plan goes to another one; "" where it does not, or where none is known."""
+    to = draft.desired.release
+    known = [one for one in release_step.carried_out(draft.memory) if releases.order(one)]
+    return next((one for one in known if releases.order(to) and one != to), "")

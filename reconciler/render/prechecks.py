@@ -1,0 +1,35 @@
+"""`prechecks` of a service: what is asked before a host goes to another release of OpenStack."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from reconciler.model import Precheck
+from reconciler.render import containers, tokens
+from reconciler.render.fields import Fields
+
+
+def precheck(fields: Fields, name: str, service: str, script: Callable[[Fields], str]) -> Precheck:
+    """One of them. Problems go to `fields`; `script` renders the template that a mapping names."""
+    command, text = fields.words("command") or (), script(fields) if "script" in fields else ""
+    if secrets := tokens.names(" ".join((*command, text))):
+        fields.problem(None, f"a check cannot use {tokens.words(secrets)}: it reads it in the files", "")
+    inside = fields.flag("inside", False)
+    if not command:
+        fields.problem("command", "a check before an upgrade has a command")
+    for key in ("script", "volumes"):
+        if inside and key in fields:
+            fields.problem(key, "what runs already has its own files and volumes", "leave it out, or `inside`")
+    mounts = () if inside else tuple(replace(mount, mode="ro") for mount in containers.mounts(fields, "volumes"))
+    return Precheck(
+        name=name,
+        container=fields.text("container"),
+        command=command,
+        words=fields.text("description"),
+        script=text,
+        inside=inside,
+        mounts=mounts,
+        user=fields.text("user"),
+        passes=tuple(fields.value("passes") or (0,)),
+        timeout=fields.duration("timeout", 300.0),
+        service=service,
+    )

@@ -1,0 +1,109 @@
+"""What is asked before an upgrade holds it, on a real engine: nothing is done until all checks pass, or somebody answers for one."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import docker
+import pytest
+
+from reconciler.model import Verb
+from tests.support.lab import HOST, Lab, lines, results
+
+pytestmark = pytest.mark.engine
+
+API = "rt-pre-api"
+SERVICE = """\
+description: A service that is asked before an upgrade
+groups: {pre: []}
+containers:
+  rt-pre-api:
+    group: pre
+    kolla: false
+    image: reconciler-test/busybox:1
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+    environment: {RELEASE: "{{ openstack_release }}"}
+    stop_timeout: 1
+    stability: 0.1
+    files:
+      - {name: conf, content: "release = {{ openstack_release }}\\n", destination: /etc/conf}
+jobs:
+  rt-pre-sync:
+    container: rt-pre-api
+    command: [sh, -c, exit 0]
+    inputs: ["{{ openstack_release }}"]
+    before: [rt-pre-api]
+    migration: true
+prechecks:
+  files_of_the_new_release:
+    description: whether the new files are given to it
+    container: rt-pre-api
+    command: [sh, -c, "grep 2026.1 /etc/conf && ! touch /etc/conf"]
+  ready:
+    description: whether what runs is ready
+    container: rt-pre-api
+    inside: true
+    command: [sh, -c, "test -e /tmp/ready || { echo not ready: three volumes are attached; exit 3; }"]
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
+    with Lab(tmp_path / "lab", engine_url, name="pre", tls=False) as lab:
+        address = "127.0.0.80"
+        lab.write(
+            {
+                "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: {address}}}\n    groups: [pre]\n",
+                "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {address}\n"
+                'enable_openstack_core: false\nopenstack_release: "2025.1"\n',
+                "reconciler.yml": "name: pre\n",
+                "services/pre/service.yml": SERVICE,
+                "services/pre/variables.yml": "{}\n",
+            }
+        )
+        lab.push("2025.1")
+        report = lab.reconcile()
+        assert report.converged and not any(a.verb is Verb.PRECHECK for a in report.plan.actions), lines(report)
+        lab.edit("globals.yml", '"2025.1"', '"2026.1"')
+        lab.push("2026.1")
+        yield lab
+
+
+def test_nothing_is_done_until_all_pass(lab: Lab, engine_url: str) -> None:
+    before, conf = lab.identities(), lab.config_root / f"{API}/conf"
+    report = lab.reconcile()
+    found = results(report)
+    assert found["precheck:files_of_the_new_release"].result == "done", lines(report)
+    failed = found["precheck:ready"]
+    assert (failed.result, failed.reason) == ("failed", "PrecheckFailed")
+    assert f"ready on {HOST} holds the upgrade to 2026.1" in failed.message
+    assert "three volumes are attached" in failed.message and f"{{check: ready, hosts: [{HOST}]" in failed.message
+    assert {name for name in found if not name.startswith("precheck:")} == set(), "nothing else was done"
+    assert {held.target for held in report.plan.held} >= {API, "rt-pre-sync"}, report.plan.held
+    assert lab.identities() == before and conf.read_text() == "release = 2025.1\n"
+    # Until it is asked again, the host is kept up as it was.
+    client = docker.DockerClient(base_url=engine_url, version="auto")
+    client.containers.get(API).kill()
+    report = lab.reconcile()
+    assert client.containers.get(API).status == "running", lines(report)
+    assert not report.converged and {held.reason for held in report.plan.held} == {"PrecheckFailed"}, report.plan.held
+    assert not any(action.verb is Verb.PRECHECK for action in report.plan.actions)
+    # Mended: it is asked again by itself, and the pass after that goes on.
+    client.containers.get(API).exec_run(["touch", "/tmp/ready"])
+    client.close()
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    lab.node.clock = lambda: later
+    report = lab.reconcile()
+    assert results(report)["precheck:ready"].result == "done" and not report.failed, lines(report)
+    report = lab.reconcile()
+    assert report.converged and conf.read_text() == "release = 2026.1\n", lines(report)
+
+
+def test_somebody_answers_for_one(lab: Lab) -> None:
+    assert not lab.reconcile().converged
+    entry = f"{{check: ready, hosts: [{HOST}], who: operator, why: they are detached afterwards, until: 2999-12-31}}"
+    lab.write({"reconciler.yml": f"name: pre\naccept:\n  - {entry}\n"})
+    lab.push("answered for")
+    report = lab.reconcile()
+    assert report.converged and "precheck:ready" not in results(report), lines(report)
+    assert lab.reconcile().plan.empty
