@@ -28,6 +28,7 @@ _PAGES = (
     "security",
     "architecture",
     "performance",
+    "reliability",
     "what-has-run",
     "dependencies",
 )

@@ -1,11 +1,13 @@
 """The disk of a virtual machine: a Debian release with systemd, its kernel and its Docker Engine, made from Debian's packages.
 
-Made once for each recipe and kept in the cache folder; a machine writes into a copy of its own.
+The environment of the program's lock is in it, made by the release's own Python: in emulation that takes ten minutes. Made once for each
+recipe and lock and kept in the cache folder; a machine writes into a copy of its own.
 """
 
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,8 @@ from pathlib import Path
 import filelock
 
 from tests.images.kolla import mirror
-from tests.support import packages
+from tests.packaging.deb import RELEASES
+from tests.support import packages, wheel
 from tests.support.paths import cache
 
 BUILD_SECONDS = 40 * 60
@@ -37,6 +40,12 @@ _FILES = {
     "etc/systemd/system/systemd-networkd-wait-online.service.d/none.conf": "[Service]\nExecStart=\nExecStart=/bin/true\n",
     "etc/systemd/journald.conf.d/keep.conf": "[Journal]\nStorage=persistent\n",
 }
+HOME = "/opt/reconciler"  # as in docs/operations.md
+_ENVIRONMENT = f"""
+python3 -m venv {HOME}
+{HOME}/bin/pip install -q --no-index --find-links /mnt/wheels-* --require-hashes -r /mnt/wheels-*/requirements.lock
+rm -r /mnt/wheels-*
+"""
 _UNWANTED = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -63,7 +72,7 @@ def disk(suite: str) -> Disk:
     Raises packages.PackagesMissing, subprocess.CalledProcessError (its output is in `make.log` beside the image).
     """
     packages.install(["qemu-system-x86", "qemu-utils", "mmdebstrap"])
-    recipe = json.dumps([suite, _PACKAGES, _FILES, _UNWANTED, _SIZE])
+    recipe = json.dumps([suite, _PACKAGES, _FILES, _UNWANTED, _SIZE, _ENVIRONMENT, wheel.LOCK.read_text()])
     folder = cache("vm", f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}")
     found = Disk(folder / "disk.img", folder / "vmlinuz", folder / "initrd")
     with filelock.FileLock(folder / "lock", timeout=BUILD_SECONDS):
@@ -77,12 +86,10 @@ def _make(suite: str, folder: Path, disk: Disk) -> None:
     root, log = folder / "root", folder / "make.log"
     shutil.rmtree(root, ignore_errors=True)
     environment = {**os.environ, "TMPDIR": str(folder)}
-    listed = ",".join(_PACKAGES)
-    _run(
-        ["mmdebstrap", "--variant=minbase", f"--include={listed}", "--skip=cleanup/tmp", suite, root, mirror()],
-        log,
-        environment,
-    )
+    hooks = [f"--customize-hook=copy-in {shlex.quote(str(wheel.dependencies(RELEASES[suite].python)))} /mnt"]
+    hooks += [f'--customize-hook=chroot "$1" sh -ec {shlex.quote(_ENVIRONMENT)}']
+    options = ["--variant=minbase", f"--include={','.join(_PACKAGES)}", "--skip=cleanup/tmp", *hooks]
+    _run(["mmdebstrap", *options, suite, root, mirror()], log, environment)
     _configure(root)
     shutil.copyfile(_only(root / "boot", "vmlinuz-*"), disk.kernel)
     shutil.copyfile(_only(root / "boot", "initrd.img-*"), disk.initrd)

@@ -202,7 +202,10 @@ class Machine:
         ]
         words += ["-nographic", "-monitor", "none", "-serial", "stdio", "-nic", "none"]
         words += ["-kernel", str(self._disk.kernel), "-initrd", str(self._disk.initrd)]
-        words += ["-append", "console=ttyS0 root=/dev/vda rw quiet net.ifnames=0 systemd.show_status=false"]
+        words += [
+            "-append",
+            "console=ttyS0 root=/dev/vda rw quiet mitigations=off net.ifnames=0 systemd.show_status=false",
+        ]
         words += ["-drive", f"file={folder / 'overlay.qcow2'},if=virtio,format=qcow2"]
         words += ["-chardev", f"socket,path={folder / 'agent'},server=on,wait=off,id=agent", "-device", "virtio-serial"]
         words += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 
 from tests.git import servers
 from tests.support import wheel
+from tests.vm.disk import disk
 from tests.vm.machine import Machine
 from tests.vm.node import Node, save
-from tests.vm.program import PROGRAM, install, prepared
+from tests.vm.program import PROGRAM, install
 
 ADDRESSES = {"lb1": "192.0.2.1", "lb2": "192.0.2.2"}  # on the first wire, eth0
 _NETWORK = "[Match]\nName=eth0\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nAddress={}/24\n"
@@ -67,7 +68,7 @@ def pair(suite: str, engine_url: str, images: Sequence[str], files: Mapping[str,
         save(engine_url, images, share / "images.tar")
         servers.git(folder, "init", "-q", "-b", "main", str(tree))
         servers.make_repo(share / "site.git")
-        plain = prepared(suite)
+        plain = disk(suite)
         # What is the same on both is installed once.
         first = Machine(folder / "first", plain, shares={"share": share})
         machines = []
@@ -75,11 +76,11 @@ def pair(suite: str, engine_url: str, images: Sequence[str], files: Mapping[str,
             first.start()
             first.run("docker load -q -i /mnt/share/images.tar", seconds=3600)
             install(first)
-            disk = replace(plain, image=first.power_off(), form="qcow2")
+            installed = replace(plain, image=first.power_off(), form="qcow2")
             for end, other in (ADDRESSES, reversed(ADDRESSES)):
                 wires = [(folder / f"{end}.{card}", folder / f"{other}.{card}") for card in range(2)]
                 machines.append(
-                    Machine(folder / end, disk, name=end, memory=1536, shares={"share": share}, wires=wires)
+                    Machine(folder / end, installed, name=end, memory=1536, shares={"share": share}, wires=wires)
                 )
                 machines[-1].start()
             found = Pair({m.name: Node(m, PROGRAM) for m in machines}, tree, share / "site.git")

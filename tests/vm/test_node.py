@@ -4,6 +4,7 @@ One machine for the whole file, in the order in which an operator would do it: a
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +14,10 @@ import pytest
 from tests.images.build import BUSYBOX
 from tests.packaging.deb import RELEASES
 from tests.support import wheel
+from tests.vm.disk import disk
 from tests.vm.machine import Machine
 from tests.vm.node import HOST, SITE, Node, save
-from tests.vm.program import PROGRAM, install, prepared
+from tests.vm.program import PROGRAM, install
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm]
 
@@ -60,7 +62,7 @@ def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) ->
         (share / "wheels").mkdir(parents=True)
         wheel.build(share / "wheels")
         save(engine_url, [busybox_image], share / "images.tar")
-        machine = Machine(folder / HOST, prepared(request.param), name=HOST, shares={"share": share})
+        machine = Machine(folder / HOST, disk(request.param), name=HOST, shares={"share": share})
         try:
             machine.start()
             found = Node(machine, PROGRAM)
@@ -158,6 +160,8 @@ def test_reload_looks_at_once_and_stop_ends_in_order(installed: Node) -> None:
         "Result=success",
         "ExecMainStatus=0",
     ]
+    lines = node.run("journalctl -u reconciler _COMM=reconciler -o cat --no-pager").stdout.splitlines()
+    assert {"daemon.started", "cycle.finished", "daemon.stopped"} <= {json.loads(line)["event"] for line in lines}
     assert node.container() == before
     node.run("systemctl start reconciler", seconds=300)
 
@@ -179,20 +183,17 @@ def test_boot_with_the_repository_away_keeps_what_was_in_force(installed: Node) 
     node.machine.wait("the repository is back", lambda: node.converged(last))
 
 
-def test_power_cut_in_the_middle_of_a_change(installed: Node) -> None:
+@pytest.mark.parametrize(("colour", "way"), [("red", "power_cut"), ("yellow", "reboot")])
+def test_down_in_the_middle_of_a_change(installed: Node, colour: str, way: str) -> None:
     node = installed
-    wanted = node.commit({"globals.yml": SITE["globals.yml"].replace("blue", "red")}, "Red")
+    globals_ = re.sub("edge_colour: .*", f"edge_colour: {colour}", node.run("cat /srv/work/globals.yml").stdout)
+    wanted = node.commit({"globals.yml": globals_}, colour.title())
     node.run("systemctl reload reconciler")
-    node.machine.wait(
-        "the change has begun", lambda: "red" in node.run("cat /etc/kolla/edge/edge.conf", check=False).stdout
-    )
-    node.machine.power_cut()
+    written = "cat /etc/kolla/edge/edge.conf"
+    node.machine.wait("the change has begun", lambda: colour in node.run(written, check=False).stdout)
+    getattr(node.machine, way)()
     node.machine.wait("it converges", lambda: node.converged(wanted))
-    assert (
-        "red"
-        in node.run("docker exec edge cat /etc/edge.conf", check=False).stdout
-        + node.run("cat /etc/kolla/edge/edge.conf").stdout
-    )
+    assert colour in node.run(written).stdout and node.container()[2]
     assert node.has_nothing_to_do()
 
 
@@ -221,3 +222,14 @@ def test_what_nobody_asks_for_any_more_is_as_it_was(installed: Node) -> None:
     gone = "/etc/udev/rules.d/99-edge.rules /etc/sysctl.d/zz-reconciler.conf /etc/modules-load.d/reconciler.conf"
     assert node.run(f"ls {gone}", check=False).stdout == ""
     assert "ip_vs " in node.run("lsmod").stdout, "until the next boot: nobody can tell who counts on it"
+
+
+def test_a_node_that_is_removed_leaves_everything_running(installed: Node) -> None:
+    node = installed
+    made, taken = node.container(), node.container("legacy")
+    done = node.run(f"{PROGRAM} node remove --yes", seconds=1800, check=False)
+    assert done.code == 0, done.stdout + done.stderr
+    assert node.pid() == "0" and not node.run("ls /etc/systemd/system/reconciler.service", check=False).stdout
+    assert (node.container(), node.container("legacy")) == (made, taken)
+    shown = node.run(f"systemctl show -p ActiveState,UnitFileState {_LEGACY}").stdout.split()
+    assert set(shown) == {"ActiveState=active", "UnitFileState=enabled"}, "its own unit has it again"
