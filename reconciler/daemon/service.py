@@ -24,12 +24,14 @@ from reconciler.daemon.backoff import backoff, phase
 from reconciler.daemon.events import WAKING, Happenings
 from reconciler.daemon.notify import CYCLE_SECONDS, Notifier
 from reconciler.daemon.presence import Presence
+from reconciler.daemon.rollout_page import RolloutPage
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
 from reconciler.model import ASIDE
 from reconciler.node import cycle
 from reconciler.node.flight import Flight
 from reconciler.node.node import Node
+from reconciler.node.permits import connect
 from reconciler.node.target import Target
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus, text
@@ -57,6 +59,7 @@ class Daemon:
         self.node = Node(settings)
         self.metrics = Metrics()
         self.page = NodePage(settings, self.node.state)
+        self.rollout = RolloutPage(partial(connect, settings.fleet)) if settings.fleet.etcd else None
         self.happenings = Happenings()
         self.node.flights.landed = lambda: self._triggers.put("landed")
         self.node.explain, self.node.happened = self.happenings.explain, self.happenings.happened
@@ -198,6 +201,8 @@ class Daemon:
         if report.deep or report.outcomes:
             _give_back()
         self.page.take(report)
+        if self.rollout:
+            self.rollout.take(self.node.permits.basis)
         self.metrics.report(report, self._services)
         if self.node.reporter.statuses is not None:
             counts = self.node.reporter.statuses.statistics
@@ -251,6 +256,8 @@ class Daemon:
         hooks = own.webhook and Hooks(own.webhook.secret_file, own.webhook.kinds, lambda: self._triggers.put("webhook"))
         report = report_handlers(Signer(self.settings.report.key_file, self.page.spoken, self.node.state.interruptions))
         get = {"/metrics": self._metrics, **handlers(self.page.document), **report}
+        if self.rollout:
+            get |= handlers(self.rollout.document, "/fleet", "fleet.json")
         port = self._listen_on(own.metrics, get, hooks.handlers() if hooks else {})
         # What a reporter reaches from elsewhere is the signed report, and nothing else.
         self._listen_on(self.settings.report.listen, report, {})
@@ -302,6 +309,8 @@ class Daemon:
         self._watch.close()
         for server in self._servers:
             server.close()
+        if self.rollout:
+            self.rollout.close()
         self.node.close()
 
 

@@ -1,9 +1,11 @@
-"""etcd, through which the hosts of a site agree: its JSON gateway (`client.py`), and what a rollout reads and writes there (`store.py`).
+"""etcd, through which the hosts of a site agree: its JSON gateway (`client.py`), what a rollout reads and writes there (`store.py`),
+and all of it at once for people (`snapshot.py`).
 
 Nothing here decides anything: `rollout/` does, from what was read.
 """
 
 from reconciler.etcd.client import Client, Endpoint
+from reconciler.etcd.snapshot import snapshot
 from reconciler.etcd.store import Store
 
-__all__ = ["Client", "Endpoint", "Store"]
+__all__ = ["Client", "Endpoint", "Store", "snapshot"]

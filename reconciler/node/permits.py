@@ -174,6 +174,14 @@ class Permits:
             self._failed = ("", "")
 
     @property
+    def basis(self) -> tuple[str, str, Rollout] | None:
+        """The site, the accepted commit and its waves, for whoever shows the rollout; None: this node asks nobody."""
+        accepted = self._accepted
+        if self._client is None or accepted is None or accepted.prepared.rollout is None:
+            return None
+        return accepted.desired.site, accepted.desired.revision, accepted.prepared.rollout
+
+    @property
     def agreed(self) -> Agreed | None:
         """What was agreed upon with the others, as it was read last; None: this node asks nobody, or has not asked yet."""
         view, permit = self._view, self._state.permit

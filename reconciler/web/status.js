@@ -176,7 +176,7 @@ function fleet(doc) {
   if (doc.mode) chips.push(el("li", "", doc.mode));
   document.getElementById("chips").replaceChildren(...chips);
   const parts = doc.problem ? [notice(doc.problem.reason, doc.problem.message)] : [];
-  parts.push(bar(doc.counts), filters(doc));
+  parts.push(bar(doc.counts), ...(doc.rollout ? agreement(doc.rollout) : []), filters(doc));
   const rows = doc.hosts.map((h) => {
     const made = el("div", "row host", el("span", "mono", h.host),
       el("span", "text", badge(h.state, MOODS[h.state] === "none" ? "" : MOODS[h.state]), h.stale ? [" ", badge("stale", "mild")] : null,
@@ -248,11 +248,21 @@ function filters(doc) {
   return around;
 }
 function filter() {
+  if (shown.kind === "rollout") return narrow(shown);
   const value = (id) => (document.getElementById(id) || {}).value || "";
   const text = value("search").toLowerCase(), state = value("state"), group = value("group");
   for (const row of document.querySelectorAll(".host")) {
     row.hidden = !((!text || row.dataset.text.includes(text)) && (!state || row.dataset.state === state) && (!group || row.dataset.group === group));
   }
+}
+
+// --- a link to another page of the same server
+function also(href, text) {
+  const place = document.getElementById("also");
+  if (!href) return place.replaceChildren();
+  const link = el("a", "", text);
+  link.href = href;
+  place.replaceChildren(" · ", link);
 }
 
 // --- staying up to date ----------------------------------------------------------------------------------------------
@@ -266,16 +276,17 @@ function setBadge(text, mood) {
 function draw() {
   const content = document.getElementById("content");
   const open = new Set([...content.querySelectorAll("details[open]")].map((d) => d.dataset.key));
-  const kept = ["search", "state", "group"].map((id) => [id, (document.getElementById(id) || {}).value || ""]);
+  const kept = ["search", "state", "group", "wave"].map((id) => [id, (document.getElementById(id) || {}).value || ""]);
   const focus = document.activeElement && document.activeElement.id;
   const key = document.activeElement && document.activeElement.closest("details") && document.activeElement.closest("details").dataset.key;
-  content.replaceChildren(...(shown.kind === "fleet" ? fleet(shown) : node(shown)).filter(Boolean));
+  content.replaceChildren(...({ fleet, rollout }[shown.kind] || node)(shown).filter(Boolean));
   for (const made of content.querySelectorAll("details")) {
     made.open = open.has(made.dataset.key);
     if (key && made.dataset.key === key) made.querySelector("summary").focus();
   }
   for (const [id, value] of kept) if (value && document.getElementById(id)) document.getElementById(id).value = value;
   if (focus && content.querySelector("#" + CSS.escape(focus))) document.getElementById(focus).focus();
+  also(shown.kind === "node" && shown.fleet ? "fleet" : "", "the whole fleet");
   filter();
 }
 function busy(since) {
@@ -292,7 +303,7 @@ function liveness() {
 async function look() {
   if (document.hidden) return;
   try {
-    const answer = await fetch("status.json", { cache: "no-store", headers: tag ? { "If-None-Match": tag } : {}, signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(document.body.dataset.source, { cache: "no-store", headers: tag ? { "If-None-Match": tag } : {}, signal: AbortSignal.timeout(PATIENCE) });
     if (answer.status === 200) {
       shown = await answer.json();
       tag = answer.headers.get("ETag") || "";

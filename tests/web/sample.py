@@ -114,7 +114,7 @@ def history() -> list[dict[str, Any]]:
 def pictures(folder: Path) -> None:
     """The page of a node on a desk and on a phone, in light and dark, and that of a fleet."""
     from tests.review.browser import browser
-    from tests.web import test_fleet_page
+    from tests.web import test_fleet_page, test_rollout_page
     from tests.web.test_page import served
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +137,16 @@ def pictures(folder: Path) -> None:
         window.screen(1120, 1320)
         shown.open(window)
         (folder / "status-reviews.png").write_bytes(window.picture())
+    rollout = test_rollout_page.sample()
+    with browser() as window, test_rollout_page.served(rollout) as shown:
+        window.scheme("light")
+        window.screen(1120, 1420)
+        shown.open(window)
+        (folder / "status-rollout.png").write_bytes(window.picture())
+        window.screen(390, 1400, phone=True)
+        window.scheme("dark")
+        shown.open(window)
+        (folder / "status-rollout-phone.png").write_bytes(window.picture())
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """The real daemon: its page tells what it did, and a webhook makes it poll."""
 
 import secrets
+from pathlib import Path
 
 import pytest
 import requests
 
 from tests.daemon.conftest import node as node_fixture
 from tests.daemon.node import TestNode, wait_for
+from tests.support.etcd import Cluster
 
 node = node_fixture
 pytestmark = pytest.mark.engine
@@ -46,3 +48,30 @@ def test_the_page_and_a_hook(node: TestNode) -> None:
         assert requests.get(f"{url}/status.json", timeout=5).json()["trigger"] == "webhook"
     # A new daemon shows the last report before its first pass.
     assert node.report()["revision"] == second
+
+
+@pytest.mark.slow
+def test_the_page_of_the_rollout(node: TestNode, tmp_path: Path) -> None:
+    (tmp_path / "etcd").mkdir()
+    with Cluster(tmp_path / "etcd", 1) as etcd:
+        node.write_settings(more=f"fleet = {{etcd = {etcd.urls}, timeout = 1.0}}")
+        commit = node.push_site(node.name("web"))
+        with node.daemon() as daemon:
+            url = f"http://127.0.0.1:{daemon.wait('daemon.started')[0]['metrics']}"
+            daemon.settled()
+
+            def shown() -> dict[str, object]:
+                found: dict[str, object] = requests.get(f"{url}/fleet.json", timeout=5).json()
+                return found
+
+            wait_for(lambda: shown()["rolling"] == commit, "the commit that is rolled out")
+            assert shown()["accepted"] == commit and shown()["waves"] and not shown()["problem"]
+            assert (
+                requests.get(f"{url}/fleet", timeout=5)
+                .headers["Content-Security-Policy"]
+                .startswith("default-src 'none'")
+            )
+            assert requests.get(f"{url}/status.json", timeout=5).json()["fleet"]["rolling"] == commit
+            with etcd.paused([0]):
+                wait_for(lambda: "etcd cannot be asked" in str(shown()["problem"]), "the fault")
+                assert shown()["waves"]

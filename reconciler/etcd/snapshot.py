@@ -1,0 +1,53 @@
+"""All keys of a site as one value, for people who look at a rollout. What it says is foreign text, and made printable here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.etcd.client import Key
+from reconciler.etcd.store import Store, decode, place
+from reconciler.foreign import line
+from reconciler.rollout.overview import Said, Snapshot
+from reconciler.rollout.records import ROLL, Halt, Permit, Place, Roll
+
+
+def snapshot(store: Store) -> Snapshot:
+    """Everything as of one moment. Raises errors.Transient (EtcdUnavailable), also for a key that this program did not write."""
+    keys = store.everything()
+    roll = decode(Roll, keys[ROLL]) if ROLL in keys else None
+    commit = roll.commit if roll else ""
+    places: dict[str, dict[int, Place]] = {}
+    proved = set()
+    for name, key in keys.items():
+        kind, *rest = name.split("/")
+        if kind == "budget" and len(rest) == 2 and rest[1].isascii() and rest[1].isdigit():
+            places.setdefault(rest[0], {})[int(rest[1])] = place(key)
+        elif kind == "proof" and len(rest) == 3 and rest[0] == commit and rest[1].isascii() and rest[1].isdigit():
+            proved.add((int(rest[1]), rest[2]))
+    return Snapshot(
+        _shown(roll) if roll else None,
+        {name: _permit(key) for name, key in _below(keys, "permit/").items()},
+        places,
+        frozenset(proved),
+        frozenset(_below(keys, "present/")),
+        {name: _said(key) for name, key in _below(keys, f"excused/{commit}/").items()} if commit else {},
+        {name: _said(key) for name, key in _below(keys, "released/").items()},
+    )
+
+
+def _below(keys: Mapping[str, Key], prefix: str) -> dict[str, Key]:
+    return {name.removeprefix(prefix): key for name, key in keys.items() if name.startswith(prefix)}
+
+
+def _shown(roll: Roll) -> Roll:
+    halt = roll.halt and Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at))
+    return Roll(line(roll.commit), roll.opened, tuple(map(line, roll.failed)), halt, line(roll.resumed))
+
+
+def _permit(key: Key) -> Permit:
+    found = decode(Permit, key)
+    return Permit(line(found.commit), found.places, "", found.heals, line(found.lent))
+
+
+def _said(key: Key) -> Said:
+    found: Mapping[str, Any] = decode(dict[str, Any], key)
+    return Said(*(line(str(found.get(name, ""))) for name in ("by", "why", "at")))

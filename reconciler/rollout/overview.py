@@ -1,0 +1,181 @@
+"""The whole of a rollout for people: how far its waves are, who holds which places, what waits for whom. Pure.
+
+It rests on what the hosts keep in the store, and on the waves and budgets of one host's commit. Why a single host waits that host knows
+best: what it says goes before what is concluded here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from reconciler.phrases import few
+from reconciler.rollout.policy import WAVE, Rollout, Wave
+from reconciler.rollout.records import Halt, Permit, Place, Roll
+
+VERSION = 1
+State = Literal["failed", "holds", "absent", "waits", "excused", "proved"]
+STATES: Final[tuple[State, ...]] = ("failed", "holds", "absent", "waits", "excused", "proved")  # what wants eyes first
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an operator said, and when, ISO 8601."""
+
+    by: str = ""
+    why: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the hosts of a site keep, as of one moment. `proved`: (wave, host) at the commit being rolled; `excused` there, too."""
+
+    roll: Roll | None = None
+    permits: Mapping[str, Permit] = field(default_factory=dict)
+    places: Mapping[str, Mapping[int, Place]] = field(default_factory=dict)
+    proved: frozenset[tuple[int, str]] = frozenset()
+    present: frozenset[str] = frozenset()
+    excused: Mapping[str, Said] = field(default_factory=dict)
+    released: Mapping[str, Said] = field(default_factory=dict)
+
+
+def overview(found: Snapshot, rollout: Rollout, commit: str, said: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """JSON-able values. `commit` is the one that `rollout` is of; `said`: what hosts tell themselves of why they wait."""
+    roll = found.roll
+    return {
+        "kind": "rollout",
+        "version": VERSION,
+        "rolling": roll.commit if roll else "",
+        "accepted": commit,
+        "halt": _halt(roll.halt) if roll and roll.halt else None,
+        "resumed": roll.resumed if roll else "",
+        "failed": list(roll.failed) if roll else [],
+        "waves": [_wave(found, wave, number) for number, wave in enumerate(rollout.waves)],
+        "budgets": [_budget(found, rollout, name) for name in sorted({*found.places, *rollout.budgets, WAVE})],
+        "hosts": _Hosts(found, rollout, said or {}).rows(),
+        "excused": {host: _said(one) for host, one in sorted(found.excused.items())},
+        "released": {host: _said(one) for host, one in sorted(found.released.items())},
+    }
+
+
+def _halt(halt: Halt) -> dict[str, str]:
+    return {"by": halt.by, "why": halt.why, "at": halt.at}
+
+
+def _said(one: Said) -> dict[str, str]:
+    return {"by": one.by, "why": one.why, "at": one.at}
+
+
+def _wave(found: Snapshot, wave: Wave, number: int) -> dict[str, Any]:
+    left = [host for host in wave.hosts if (number, host) not in found.proved]
+    failed = {host for host in left if found.roll and host in found.roll.failed}
+    opened = found.roll is not None and number <= found.roll.opened
+    return {
+        "name": wave.name,
+        "hosts": len(wave.hosts),
+        "proved": len(wave.hosts) - len(left),
+        "failed": len(failed),
+        "at_it": sum(
+            host in found.permits and WAVE in found.permits[host].budgets for host in left if host not in failed
+        ),
+        "at_once": wave.at_once,
+        "in_order": wave.in_order,
+        "state": "done" if not left else "open" if opened else "waits",
+    }
+
+
+def _budget(found: Snapshot, rollout: Rollout, name: str) -> dict[str, Any]:
+    """`at_once` is None for one that the host which looks has no member of."""
+    opened = found.roll.opened if found.roll else 0
+    is_known = name in rollout.budgets or (name == WAVE and opened < len(rollout.waves))
+    return {
+        "name": name,
+        "at_once": rollout.size(name, opened) if is_known else None,
+        "holders": sorted({place.host for place in found.places.get(name, {}).values()}),
+    }
+
+
+class _Hosts:
+    """What each host of the inventory is at, and for what it waits."""
+
+    def __init__(self, found: Snapshot, rollout: Rollout, said: Mapping[str, str]) -> None:
+        self.found, self.rollout, self.said = found, rollout, said
+        self.failed = frozenset(found.roll.failed) if found.roll else frozenset[str]()
+        self.opened = min(found.roll.opened, len(rollout.waves) - 1) if found.roll else 0
+        self.proved = frozenset(host for _, host in found.proved)
+        current = rollout.waves[self.opened] if rollout.waves else Wave("", (), 1)
+        self.current = current
+        self.left = [host for host in current.hosts if host not in self.proved and host not in found.excused]
+        self.full = {name: holders for name in (WAVE, *rollout.budgets) if (holders := self._holders(name))}
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows = [self._row(host, wave, number) for number, wave in enumerate(self.rollout.waves) for host in wave.hosts]
+        return sorted(rows, key=lambda row: STATES.index(row["state"]))
+
+    def _row(self, host: str, wave: Wave, number: int) -> dict[str, Any]:
+        permit = self.found.permits.get(host)
+        state = self._state(host, number)
+        return {
+            "host": host,
+            "wave": wave.name,
+            "state": state,
+            "holds": sorted(permit.budgets) if permit else [],
+            "commit": permit.commit if permit else "",
+            "text": self._text(host, state, permit, wave, number),
+        }
+
+    def _state(self, host: str, number: int) -> State:
+        if (number, host) in self.found.proved and host not in self.found.permits:
+            return "proved"
+        if host in self.failed:
+            return "failed"
+        if host in self.found.permits:
+            return "holds"
+        if host in self.found.excused:
+            return "excused"
+        return "waits" if host in self.found.present else "absent"
+
+    def _text(self, host: str, state: State, permit: Permit | None, wave: Wave, number: int) -> str:
+        if permit is not None:
+            if permit.lent:
+                return f"lent: {permit.lent}"
+            return "puts right what drifted" if permit.heals else f"carries out {permit.commit[:12]}"
+        if state == "excused":
+            one = self.found.excused[host]
+            return f"excused by {one.by}: {one.why}"
+        if state == "absent":
+            return "not heard of for ten minutes"
+        return self.said.get(host) or (self._waits(host, wave, number) if state == "waits" else "")
+
+    def _waits(self, host: str, wave: Wave, number: int) -> str:
+        """For what a host waits that neither holds anything nor is proved. First match wins, as when it decides itself."""
+        roll = self.found.roll
+        if roll is None:
+            return "no commit is being rolled out"
+        if roll.halt:
+            return "the rollout is halted"
+        if number > self.opened:
+            return f"the wave {self.current.name} comes first" + (f": {few(self.left)}" if self.left else "")
+        if holders := self.full.get(WAVE):
+            return f"{few(holders)} {_hold(holders)} the places of the wave"
+        before = [
+            other for other in self.rollout.before(host) if other in self.found.present and other not in self.proved
+        ]
+        if first := [other for other in before if other not in self.found.permits and other not in self.found.excused]:
+            return f"{few(first)} first"
+        taken = [
+            f"{name} ({few(holders)})" for name, holders in self.full.items() if host in self.rollout.members(name)
+        ]
+        return f"its turn, unless it needs {', '.join(taken)}" if taken else "its turn"
+
+    def _holders(self, name: str) -> list[str]:
+        """Who holds a budget that has no place left."""
+        places = self.found.places.get(name, {})
+        opened = self.opened
+        if not self.rollout.waves or len(places) < self.rollout.size(name, opened):
+            return []
+        return sorted({place.host for place in places.values()})
+
+
+def _hold(holders: list[str]) -> str:
+    return "holds" if len(holders) == 1 else "hold"

@@ -1,0 +1,114 @@
+"""The page of a rollout on real members: what hosts wrote is what it shows, and it asks no more often than it has to."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler import errors
+from reconciler.daemon.rollout_page import RolloutPage
+from reconciler.etcd import Client, Store, snapshot
+from reconciler.rollout.policy import Budget, Rollout, Wave
+from reconciler.rollout.records import (
+    ROLL,
+    Halt,
+    Permit,
+    Roll,
+    Transaction,
+    excuse_key,
+    permit_key,
+    place_key,
+    proof_key,
+    release_key,
+)
+from tests.support.etcd import Cluster
+
+COMMIT = "b" * 40
+ROLLOUT = Rollout((Wave("first", ("ctl1",), 1), Wave("rest", ("ctl2", "ctl3"), 1)), {"galera": Budget("galera", 1, ("ctl1", "ctl2", "ctl3"))})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("etcd"), 1) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def store_of(cluster: Cluster, site: str) -> Iterator[Store]:
+    client = Client(cluster.urls, seconds=1.0)
+    try:
+        yield Store(client, site)
+    finally:
+        client.close()
+
+
+def written(store: Store) -> None:
+    """What a site has in the middle of a rollout, as hosts and an operator write it."""
+    places = (place_key("wave", 0), place_key("galera", 0))
+    said = {"by": "op\x1b[31m", "why": "off\nfor good", "at": "2026-03-01T12:00:00+00:00"}
+    puts: dict[str, Any] = {
+        ROLL: Roll(COMMIT, 1, ("ctl9",), Halt("ctl9", "it\nsays bad", "")),
+        permit_key("ctl2"): Permit(COMMIT, places, "abc"),
+        **{key: {"host": "ctl2"} for key in places},
+        proof_key(COMMIT, 0, "ctl1"): {},
+        proof_key("a" * 40, 0, "ctl3"): {},
+        excuse_key(COMMIT, "ctl3"): said,
+        release_key("ctl9"): said,
+    }
+    assert store.try_(Transaction({}, puts))
+    store.be_present("ctl1", 1000.0)
+
+
+def test_what_hosts_wrote(cluster: Cluster) -> None:
+    with store_of(cluster, "written") as store:
+        written(store)
+        found = snapshot(store)
+    assert found.roll == Roll(COMMIT, 1, ("ctl9",), Halt("ctl9", "it says bad", ""))
+    assert found.permits["ctl2"].budgets == {"wave", "galera"} and found.places["galera"][0].host == "ctl2"
+    assert (found.proved, found.present) == (frozenset({(0, "ctl1")}), frozenset({"ctl1"}))  # of this commit alone
+    said = found.excused["ctl3"]
+    assert said == found.released["ctl9"] and (said.why, said.at) == ("off for good", "2026-03-01T12:00:00+00:00")
+    assert "\x1b" not in said.by
+    with store_of(cluster, "empty") as store:
+        assert snapshot(store).roll is None and snapshot(store).excused == {}
+
+
+def test_a_key_of_somebody_else_is_named(cluster: Cluster) -> None:
+    with store_of(cluster, "foreign") as store:
+        store.client.transact({}, {"/reconciler/foreign/permit/x": (b"[]", 0)}, [])
+        with pytest.raises(errors.Transient, match="permit/x holds something"):
+            snapshot(store)
+
+
+def test_the_page_asks_once_in_a_while_and_keeps_what_it_had(cluster: Cluster, tmp_path: Path) -> None:
+    now, clients = [0.0], list[Client]()
+
+    def connect() -> Client:
+        clients.append(Client(cluster.urls, seconds=0.5))
+        return clients[-1]
+
+    page = RolloutPage(connect, lambda: {"ctl2": "it says so"}, lambda: now[0])
+    assert "no commit is accepted" in page.document()["problem"] and not clients
+    with store_of(cluster, "page") as store:
+        written(store)
+    page.take(("page", COMMIT, ROLLOUT))
+    page.take(None)  # a pass that learned nothing
+    first = page.document()
+    assert [wave["state"] for wave in first["waves"]] == ["done", "open"] and first["problem"] == ""
+    asked = clients[0].requests
+    assert page.document() == first and clients[0].requests == asked
+    now[0] += 5
+    page.document()
+    assert clients[0].requests == asked + 1
+    with cluster.paused([0]):
+        now[0] += 5
+        away = page.document()
+    assert "etcd cannot be asked" in away["problem"] and away["hosts"] == first["hosts"]
+    now[0] += 5
+    assert page.document()["problem"] == ""
+    # Another site on the same etcd shows nothing of this one.
+    page.take(("other", COMMIT, ROLLOUT))
+    assert page.document()["rolling"] == ""
+    page.close()
