@@ -177,3 +177,42 @@ def test_kolla_ansible_at_work_again_is_seen(deployed: tuple[Machine, KollaAnsib
     # A second run takes back what it has already, and nobody undoes it: it is one and the same.
     memory = json.loads(machine.run(["cat", "/var/lib/reconciler/memory.json"]).stdout)
     assert "keystone" in json.dumps(memory) and '"runs": 1' in json.dumps(memory)
+
+
+LATER = """
+import json
+from datetime import datetime, timedelta
+path = "/var/lib/reconciler/memory.json"
+with open(path) as file:
+    memory = json.load(file)
+last = datetime.fromisoformat(memory["other_tool"]["last"]) - timedelta(minutes=11)
+memory["other_tool"]["last"] = last.isoformat()
+with open(path, "w") as file:
+    json.dump(memory, file)
+"""
+
+
+def test_the_node_puts_it_right_once_and_gives_way_the_second_time(deployed: tuple[Machine, KollaAnsible]) -> None:
+    machine, kolla_ansible = deployed
+    git = "git -c user.name=T -c user.email=t@example.org -C /var/site"
+    heal = f"sed -i s/mode:.report/mode:\\ heal/ /var/site/reconciler.yml && {git} commit -qam heal && {git} push -q /var/site.git main"
+    machine.run(["sh", "-c", heal])
+    said = machine.program("reconcile", "--deep")
+    assert "ready: 9 containers as wanted" in said and units(machine) == {"kolla_toolbox"}, said
+
+    # The minutes in between are not waited for: what the node remembers is made older.
+    machine.run(["python3", "-c", LATER])
+    machine.run(["sh", "-c", "echo 'memcached_max_memory: 128' >> /etc/kolla/globals.yml"])
+    changes = changed(kolla_ansible.run("reconfigure", "--tags", "memcached"))
+    assert "memcached : Restart memcached container" in changes and "memcached" in units(machine)
+    before, files = machine.identities(), machine.files()
+    said = machine.program("reconcile", "--deep", check=False)
+    why = "kolla-ansible was run here 2 times since its containers were taken over"
+    assert "OtherTool" in said and why in said and "this node only reports until `reconciler resume`" in said, said
+    again = machine.program("reconcile", "--deep", check=False)
+    assert "OtherTool" in again and (machine.identities(), machine.files()) == (before, files), "nobody fights"
+    assert f"gave way  {why}" in machine.program("status")
+
+    assert "resumed" in machine.program("resume")
+    said = machine.program("reconcile", "--deep")
+    assert "ready: 9 containers as wanted" in said and units(machine) == {"kolla_toolbox"}, said
