@@ -49,6 +49,7 @@ _VERBS = {
     "owner": "operator:owner",
     "fleet": "fleet:fleet",
     "reporter": "reporter:reporter",
+    "backup": "backup:backup",
     "doctor": "doctor:doctor",
     "facts": "facts:facts",
     "node": "install:node",

@@ -128,6 +128,12 @@ class Metrics:
             ["service", "file"],
             registry=registry,
         )
+        self.checks = Gauge(
+            "reconciler_check_failed",
+            "1 for a check that failed when it was last made.",
+            ["service", "check"],
+            registry=registry,
+        )
         self._revision = ""
         self._head = ""
         self._failed: dict[str, int] = {}
@@ -161,6 +167,10 @@ class Metrics:
             made = (report.program, report.catalogue[:12])
             self.program.labels(printable(report.site), printable(report.host), *made).set(1)
         self.containers.set(report.containers)
+        if report.checks:  # of a pass that made them; what is no longer made is not told
+            self.checks.clear()
+        for check in report.checks:
+            self.checks.labels(printable(check.service), printable(check.name)).set(not check.ok)
         for outcome in report.outcomes:
             self.actions.labels(outcome.action.verb.value, outcome.result).inc()
             if outcome.result in ("failed", "rolled-back", "unknown"):

@@ -1,0 +1,131 @@
+"""Backups that services of this host keep: asked for, listed, and tried.
+
+A service keeps them in a container with the label LABEL, whose value is a program in it. What the program is asked for it takes as words
+(`list`, `now KIND`), or, where it is a container's whole work, from the environment variable VARIABLE (`verify NAME`). It answers
+`list` with a JSON list of Backup's fields, the newest first, and `verify` with a JSON object of Verified's in its last line.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from reconciler import errors, text
+from reconciler.codec import from_json
+from reconciler.engine import Engine
+from reconciler.foreign import said
+from reconciler.model import Container, Job, Memory
+from reconciler.reasons import Reason
+
+T = TypeVar("T")
+
+LABEL: Final = "io.reconciler-backup"
+VARIABLE: Final = "RECONCILER_BACKUP"
+_LIST_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup. Times are seconds since the epoch, sizes bytes; `base` is what an incremental one is about, "": it is whole."""
+
+    name: str
+    kind: str
+    base: str
+    server: str
+    digest: str
+    started: int
+    ended: int
+    size: int
+    packed: int
+    verified: int | None = None
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromtimestamp(self.started, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was read of a backup that was restored on trial."""
+
+    name: str
+    databases: int
+    tables: int
+    rows: int
+    seconds: int
+
+
+def keepers(memory: Memory, name: str | None = None) -> tuple[Container, ...]:
+    """The containers that keep backups on this host; with a name that one only.
+
+    Raises errors.Terminal (NoBackups).
+    """
+    every = memory.last_good.containers if memory.last_good else ()
+    found = tuple(one for one in every if one.labels.get(LABEL))
+    chosen = tuple(one for one in found if name in (None, one.name))
+    if not chosen:
+        known = f"here are {', '.join(one.name for one in found)}" if found else "no container here has any"
+        raise errors.Terminal(
+            f"{name or 'this host'} keeps no backups: {known} (MariaDB's are kept on mariadb_backup_host, where the site says "
+            "`enable_mariadb_backup_schedule: yes`)",
+            reason=Reason.NoBackups,
+        )
+    return chosen
+
+
+def listed(engine: Engine, keeper: Container) -> tuple[Backup, ...]:
+    """What is there, the newest first. Raises errors.ReconcilerError (BackupFailed)."""
+    code, output = engine.execute(keeper.name, _words(keeper, "list"), _LIST_SECONDS)
+    if code:
+        raise _failed(keeper, "tells nothing of its backups", output)
+    return _read(keeper, output, tuple[Backup, ...])
+
+
+def take(engine: Engine, keeper: Container, kind: str, seconds: float) -> str:
+    """Have one taken now; what was said of it. Raises errors.ReconcilerError (BackupFailed; EngineTimeout: it goes on)."""
+    code, output = engine.execute(keeper.name, _words(keeper, "now", kind), seconds)
+    if code:
+        raise _failed(keeper, "took no backup", output)
+    return said(output.strip().encode(), last=300)
+
+
+def verify(engine: Engine, keeper: Container, name: str, seconds: float) -> Verified:
+    """Restore one in a container of its own, which is removed afterwards, and read it.
+
+    The image is that of the container which keeps them. Raises errors.ReconcilerError (BackupFailed, JobTimeout).
+    """
+    spec = replace(
+        keeper,
+        name=f"{keeper.name}_verify",
+        environment={**keeper.environment, VARIABLE: f"verify {name}".strip()},
+        labels={key: value for key, value in keeper.labels.items() if key != LABEL},
+        healthcheck=None,
+        restart_policy="no",
+        depends_on=(),
+        ports=(),
+    )
+    code, output = engine.run_once(Job(name=spec.name, container=spec, inputs="", timeout=seconds))
+    if code:
+        raise _failed(keeper, f"cannot be restored from {name or 'its newest backup'}", output)
+    return _read(keeper, output.strip().rpartition("\n")[2], Verified)
+
+
+def _words(keeper: Container, *words: str) -> list[str]:
+    return [keeper.labels[LABEL], *words]
+
+
+def _read(keeper: Container, output: str, kind: type[T]) -> T:
+    try:
+        found = json.loads(output)
+        if isinstance(found, Mapping | list):
+            made: T = from_json(kind, found)
+            return made
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise _failed(keeper, "answers what is not understood", output)
+
+
+def _failed(keeper: Container, what: str, output: str) -> errors.Terminal:
+    last = text.printable((output.strip().splitlines() or ["(it said nothing)"])[-1], limit=500)
+    return errors.Terminal(f"{keeper.name} {what}: {last}", reason=Reason.BackupFailed)
