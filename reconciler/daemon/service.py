@@ -171,6 +171,7 @@ class Daemon:
                 self._triggers.put("event")
         if wait := self.node.permits.settles_in:  # others wait for what this host holds
             self._later(wait + 0.1)
+        self.node.permits.listen(lambda: self._triggers.put("event"))
         self._follow()
         self._tell(report)
 

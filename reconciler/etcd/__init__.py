@@ -1,5 +1,5 @@
 """etcd, through which the hosts of a site agree: its JSON gateway (`client.py`), what a rollout reads and writes there (`store.py`),
-and all of it at once for people (`snapshot.py`).
+hearing of a change (`watch.py`), and all of it at once for people (`snapshot.py`).
 
 Nothing here decides anything: `rollout/` does, from what was read.
 """
@@ -7,5 +7,6 @@ Nothing here decides anything: `rollout/` does, from what was read.
 from reconciler.etcd.client import Client, Endpoint
 from reconciler.etcd.snapshot import snapshot
 from reconciler.etcd.store import Store
+from reconciler.etcd.watch import Watch
 
-__all__ = ["Client", "Endpoint", "Store", "snapshot"]
+__all__ = ["Client", "Endpoint", "Store", "Watch", "snapshot"]

@@ -6,7 +6,7 @@ shape counts as no answer.
 
 import json
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -36,7 +36,7 @@ from reconciler.rollout.records import (
 
 T = TypeVar("T")
 LEASE: Final = 600  # seconds after which a silent host counts as absent
-_RENEW: Final = 290.0  # seconds after which the lease is kept alive again
+_RENEW: Final = 390.0  # seconds after which the lease is kept alive again
 _LOOKERS: Final = 10  # of all hosts, how many look in one pass who is missing
 _JOBS: Final = Range(job_key(""), below=True)
 _BY_NAME: Final = 16  # hosts that are asked for one by one; of more, all are read
@@ -48,6 +48,18 @@ class _Presence:
     renewed: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Still:
+    """What a host read that changes nothing and gives it nothing until something is heard: it need not be read again.
+
+    `asked`: host, commit, and whether that changes something. `epoch` None: nothing that is heard would matter.
+    """
+
+    asked: tuple[str, str, bool]
+    epoch: int | None
+    view: View
+
+
 class Store:
     """The keys of one site. For one thread. Raises errors.Transient (EtcdUnavailable)."""
 
@@ -57,6 +69,9 @@ class Store:
         self._presence = _Presence()
         # Who looks for the missing: a few of many, or every pass of 1,000 hosts would read 1,000 names.
         self.chance = random.random
+        # Another number after each change of the rollout; None: nobody would tell.
+        self.epoch: Callable[[], int | None] = lambda: None
+        self._still: _Still | None = None
 
     def view(
         self,
@@ -77,9 +92,13 @@ class Store:
         """
         looks = self.chance() * len(rollout.hosts) <= _LOOKERS
         awaited = sorted(jobs)
+        asked, epoch = (host, commit, changes), self.epoch()
         if not heals and not looks:
+            if self._still and self._still.asked == asked and self._still.epoch in (None, epoch):
+                return self._still.view
             view, room = self._short(host, commit, rollout, sorted({WAVE, *budgets}) if changes else [], awaited)
             if not changes or view.is_proved or not room or self._covers(view.permit, commit, budgets):
+                self._still = _still(asked, epoch, view, rollout)
                 return view
         names = sorted({WAVE, *budgets})
         others = sorted(waits_for)
@@ -183,6 +202,7 @@ class Store:
 
     def try_(self, wanted: Transaction) -> bool:
         """Whether a transaction was carried out, as far as that was answered: read again before judging."""
+        self._still = None
         return self.client.transact(
             {self._prefix + key: revision for key, revision in wanted.compares.items()},
             {self._prefix + key: (json.dumps(to_json(value)).encode(), 0) for key, value in wanted.puts.items()},
@@ -229,10 +249,15 @@ class Store:
         own = self._presence
         if own.lease and now - own.renewed < _RENEW:
             return
+        self._still = None  # now and then everybody looks, whatever is heard
         if not (own.lease and self.client.keep_alive(own.lease)):
             own.lease = self.client.grant(LEASE)
             self.client.transact({}, {self._prefix + presence_key(host): (b"{}", own.lease)}, [])
         own.renewed = now
+
+    def key(self, name: str) -> str:
+        """A key of the site as etcd has it."""
+        return self._prefix + name
 
     def everything(self) -> dict[str, Key]:
         """Every key of the site, for people."""
@@ -250,6 +275,18 @@ class Store:
         found = self.client.read([replace(item, name=self._prefix + item.name) for item in wanted])
         cut = len(self._prefix)
         return [Found(tuple(replace(key, name=key.name[cut:]) for key in one.keys), one.count) for one in found]
+
+
+def _still(asked: tuple[str, str, bool], epoch: int | None, view: View, rollout: Rollout) -> _Still | None:
+    """What need not be read again: of a host that has proved what it keeps up, or whose wave is not open. None: everything."""
+    host, commit, changes = asked
+    if view.permit is not None or view.roll is None or view.roll.commit != commit:
+        return None
+    if not changes:
+        return _Still(asked, None, view) if view.is_proved else None
+    own = rollout.wave_of(host)
+    waits = own is not None and (own > view.roll.opened or view.roll.halt is not None)
+    return _Still(asked, epoch, view) if waits and epoch is not None and not view.is_proved else None
 
 
 def decode(kind: type[T], key: Key) -> T:

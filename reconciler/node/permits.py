@@ -15,7 +15,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.engine import Engine
-from reconciler.etcd import Client, Store
+from reconciler.etcd import Client, Store, Watch
 from reconciler.git import clone
 from reconciler.model import Actual, Plan
 from reconciler.node import host, probe
@@ -30,7 +30,7 @@ from reconciler.rollout import decide, together
 from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
 from reconciler.rollout.jobs import Once, Self
 from reconciler.rollout.policy import Rollout
-from reconciler.rollout.records import View
+from reconciler.rollout.records import ROLL, View
 from reconciler.settings import Fleet, Settings
 from reconciler.state import StateDirectory
 
@@ -67,12 +67,36 @@ class Permits:
         self._view: View | None = None
         self._fault = ""  # why etcd did not answer last; "": it did
         self._jobs = ClusterJobs(state)
+        self._watch: Watch | None = None
         # The commit of which all is carried out here but what goes after other hosts' containers, and whether that is so now.
         self._late: tuple[str, bool] = ("", False)
 
     def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
         if self._client is not None:
             self._client.close()
+
+    def listen(self, woken: Callable[[], None]) -> None:
+        """Have `woken` called, from another thread, when the rollout has changed and this host may be able to go on. Once is enough."""
+        fleet = self._settings.fleet
+        if self._watch is None and self._store is not None:
+
+            def told() -> None:
+                rollout = self._accepted.prepared.rollout if self._accepted else None
+                if self._aims.fleet and rollout and rollout.goes_early(self._settings.host):
+                    woken()
+
+            self._watch = Watch(
+                fleet.etcd,
+                self._store.key(ROLL),
+                told,
+                ca_file=fleet.ca_file,
+                cert_file=fleet.cert_file,
+                key_file=fleet.key_file,
+            )
+            watch = self._watch
+            self._store.epoch = lambda: watch.epoch
 
     # --- what a pass asks ------------------------------------------------------------------------------------------
 

@@ -74,6 +74,12 @@ class Rollout:
         }
         return tuple(other for other in wave.hosts[: wave.hosts.index(host)] if other not in beside)
 
+    def goes_early(self, host: str) -> bool:
+        """Whether a host is one of those that can have a place as soon as its wave opens. The others come with their next pass: all at
+        once they would only take the places from each other."""
+        number = self.wave_of(host)
+        return number is not None and self.waves[number].hosts.index(host) < self.waves[number].at_once
+
     def address_group(self, host: str) -> frozenset[str]:
         """Who has to be proved before a host that holds an address: the other members, as far as they are in its wave or an earlier
         one. Those of a later wave would never be."""

@@ -140,12 +140,12 @@ def test_presence_ends_with_its_lease_and_begins_anew(store: Store) -> None:
     asked = store.client.requests
     store.be_present("ctl1", 100.0)
     assert store.client.requests == asked, "once in a while is enough"
-    store.be_present("ctl1", 300.0)
+    store.be_present("ctl1", 400.0)
     assert store.client.requests == asked + 1
     key = store.everything()[presence_key("ctl1")]
     store.client._ask("/v3/lease/revoke", {"ID": str(key.lease)}, bool)
     assert presence_key("ctl1") not in store.everything()
-    store.be_present("ctl1", 600.0)
+    store.be_present("ctl1", 800.0)
     assert presence_key("ctl1") in store.everything()
 
 

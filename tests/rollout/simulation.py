@@ -22,10 +22,11 @@ from reconciler.etcd import Client, Store
 from reconciler.rollout import decide, together
 from reconciler.rollout.decide import Go, Kin, Own, Write
 from reconciler.rollout.policy import WAVE, Budget, Rollout, Wave
-from reconciler.rollout.records import Permit, View
+from reconciler.rollout.records import ROLL, Permit, Transaction, View
 from tests.support.etcd import Cluster
 
 INTERVAL, RACK = 60.0, 10
+EVENT = 480  # bytes of what a watch tells of one change, with its chunk's frame; measured in tests/etcd
 
 
 def site(hosts: int) -> Rollout:
@@ -75,14 +76,20 @@ class Simulation:
         self.client = Client(urls, seconds=2.0)
         self.client._session.hooks["response"].append(self._count)
         self.store = Store(self.client, "thousand")
-        self.store.chance = self.random.random
+        self.epoch = 0
         self.hosts = [
             Host(name, next(b.name for b in rollout.budgets.values() if name in b.members))
             for wave in rollout.waves
             for name in wave.hosts
         ]
         self.by_name = {host.name: host for host in self.hosts}
-        self.leases: dict[str, Any] = {}
+        self.stores = {host.name: Store(self.client, "thousand") for host in self.hosts}
+        for store in self.stores.values():
+            store.chance, store.epoch = self.random.random, lambda: self.epoch
+        self.due = [0.0] * len(self.hosts)  # when each host's next pass is
+        self.woken: list[int] = []
+        self.opened: tuple[int, float] | None = None  # the wave that opened last, and when
+        self.noticed: list[float] = []  # seconds from when a wave opened until its first host began
         self.commits: list[str] = []
         self.fails: set[tuple[str, str]] = set()
         self.now = 0.0
@@ -109,18 +116,29 @@ class Simulation:
     ) -> Cost:
         """Passes in the order of time until `until` says so, looked at once a simulated minute. Returns the cost."""
         self.cost, begun = Cost(), self.now
-        queue = [(self.now + self.random.random() * INTERVAL, number) for number in range(len(self.hosts))]
+        self.due = [self.now + self.random.random() * INTERVAL for _ in self.hosts]
+        queue = [(due, number) for number, due in enumerate(self.due)]
         heapq.heapify(queue)
         look = self.now
         while self.now - begun < at_most:
-            self.now, number = heapq.heappop(queue)
+            moment, number = heapq.heappop(queue)
+            if moment != self.due[number]:
+                continue  # it was woken before
+            self.now = moment
             if self.now >= look:
                 look = self.now + INTERVAL
                 if every:
                     every(self.now - begun)
                 if until():
                     break
-            heapq.heappush(queue, (self.now + self.pass_(self.hosts[number]), number))
+            self.due[number] = self.now + self.pass_(self.hosts[number])
+            heapq.heappush(queue, (self.due[number], number))
+            for other in self.woken:
+                soon = self.now + 0.1 + 0.4 * self.random.random()
+                if other != number and soon < self.due[other]:
+                    self.due[other] = soon
+                    heapq.heappush(queue, (soon, other))
+            self.woken.clear()
         self.cost.seconds = self.now - begun
         return self.cost
 
@@ -146,12 +164,13 @@ class Simulation:
         for _ in range(8):
             view = None
             try:
-                self._be_present(host)
-                view = self.store.view(host.name, commit, self.rollout, own.budgets, (), changes=changes)
+                store = self.stores[host.name]
+                store.be_present(host.name, self.now)
+                view = store.view(host.name, commit, self.rollout, own.budgets, (), changes=changes)
                 host.held = view.permit
                 step = decide.step(own, view, self._kin(view.roll.commit if view.roll else commit), self.rollout)
                 if isinstance(step, Write):
-                    done = self.store.try_(step.transaction)
+                    done = self._try(host, step.transaction)
                     self.cost.lost += not done
                     if done and step.what == "failed":
                         self.halted_after = len(self.started)
@@ -172,6 +191,9 @@ class Simulation:
     def _begin(self, host: Host, commit: str) -> None:
         host.begun, host.ready_at = commit, self.now + 10.0 + 30.0 * self.random.random()
         self.started.append((commit, host.name))
+        if self.opened and self.rollout.wave_of(host.name) == self.opened[0]:
+            self.noticed.append(self.now - self.opened[1])
+            self.opened = None
         for name in (WAVE, host.budget):
             count = sum(1 for other in self.hosts if other.held and name in other.held.budgets)
             self.cost.peaks[name] = max(self.cost.peaks.get(name, 0), count)
@@ -187,11 +209,19 @@ class Simulation:
         if view.roll and view.roll.commit == commit:
             wanted = together.chore(view, host.seen, self.now, self.rollout)
             if wanted:
-                self.cost.lost += not self.store.try_(wanted)
+                self.cost.lost += not self._try(host, wanted)
 
-    def _be_present(self, host: Host) -> None:
-        self.store._presence = self.leases.setdefault(host.name, type(self.store._presence)())
-        self.store.be_present(host.name, self.now)
+    def _try(self, host: Host, wanted: Transaction) -> bool:
+        """Everybody hears of a change of the rollout; who may have a place looks at once."""
+        done = self.stores[host.name].try_(wanted)
+        if done and ROLL in wanted.puts:
+            self.epoch += 1
+            self.cost.down += EVENT * len(self.hosts)
+            self.woken += [n for n, other in enumerate(self.hosts) if self.rollout.goes_early(other.name)]
+            opened = wanted.puts[ROLL].opened
+            if opened:
+                self.opened = (opened, self.now)
+        return done
 
     def _kin(self, rolled: str) -> Kin:
         newest = len(self.commits) - 1
@@ -244,6 +274,7 @@ def main(hosts: int) -> None:
             "MB up": round(cost.up / 1e6, 1),
             "MB down": round(cost.down / 1e6, 1),
             "lost claims": cost.lost,
+            "seconds until an open wave was noticed": round(max(simulation.noticed), 1),
             "minutes": round(cost.seconds / 60, 1),
             "etcd's processor seconds": round(processor_seconds(cluster) - before, 1),
             "database in MB": round(max(one.size for one in simulation.client.members()) / 1e6, 1),

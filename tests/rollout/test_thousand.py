@@ -18,6 +18,8 @@ def test_a_thousand_hosts_keep_to_waves_and_budgets_through_every_fault(tmp_path
         simulation.push()
         simulation.settle()
         simulation.run(lambda: simulation.proved() == HOSTS)
+        waiting = simulation.run(lambda: False, at_most=300.0)
+        assert waiting.requests / waiting.seconds <= 30 and (waiting.up + waiting.down) / waiting.seconds <= 20_000
 
         # A good commit, with a member killed and started again, and another paused, in the middle of it.
         simulation.push()
@@ -34,6 +36,7 @@ def test_a_thousand_hosts_keep_to_waves_and_budgets_through_every_fault(tmp_path
                     simulation.proved()
 
         cost = simulation.run(lambda: simulation.proved() == HOSTS, every=faults)
+        assert cost.requests <= 30_000 and max(simulation.noticed) <= 2.0
         assert cost.peaks[WAVE] <= 100 and max(v for k, v in cost.peaks.items() if k != WAVE) <= 10
         assert simulation.left() == [] and len(simulation.started) == HOSTS
         order = [name for _, name in simulation.started]

@@ -68,9 +68,10 @@ class Many:
         etcd: Sequence[str],
         at_once: int = 1,
         policy: str = "",
+        interval: int = 2,
     ) -> None:
         self.root, self.engine_url, self.hosts, self.etcd = root, engine_url, tuple(hosts), tuple(etcd)
-        self._at_once = at_once
+        self._at_once, self._interval = at_once, interval
         self._policy = policy or "{waves: [{name: canaries, hosts: [{group: pages, first: 1}]}], rest: 1, bake: 0}"
         self._alone = filelock.FileLock(paths.cache() / "many.lock", timeout=1800)
         self._nodes: dict[str, Node] = {}
@@ -87,7 +88,7 @@ class Many:
                 f'host = "{host}"\nstate_dir = "{self.folder(host) / "state"}"\n\n'
                 f'[git]\nurl = "{self.repository.as_uri()}"\n\n[engine]\nurl = "{self.engine_url}"\n\n'
                 f'[policy]\nconfig_roots = ["{self.folder(host) / "kolla"}"]\n\n'
-                f'[daemon]\ninterval = 2\nmetrics = ""\n\n'
+                f'[daemon]\ninterval = {self._interval}\nmetrics = ""\n\n'
                 f"[fleet]\netcd = {list(self.etcd)!r}\ntimeout = 2\n".replace("'", '"')
             )
         return self
