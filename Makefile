@@ -95,6 +95,13 @@ demo-fleet: packages ## Six nodes and three etcd members on this machine: a good
 	@$(BIN)/python -m tests.support.engine ensure --as demo-fleet
 	@$(BIN)/python -m tests.demo_fleet
 
+.PHONY: demo-clusters
+demo-clusters: needs ## Three machines on this one: Galera, RabbitMQ, etcd and Keystone change a member at a time while clients work, and what these saw
+	@$(BIN)/python -m tests.support.engine ensure --as demo-clusters
+	@$(BIN)/python -m tests.images.build
+	@$(BIN)/python -m tests.images.build etcd
+	@trap '$(BIN)/python -m tests.support.engine stop --as demo-clusters' EXIT; $(BIN)/pytest -m slow -q -s tests/clusters
+
 .PHONY: test
 test: images ## The default test run, with a real engine and genuine images
 	@$(BIN)/python -m tests.support.halves $(PYTEST_ARGS)

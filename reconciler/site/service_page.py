@@ -54,6 +54,10 @@ def _runs(service: Service) -> Iterator[str]:
         yield reference.table(
             ("container", "on the hosts of", "starts after", "check", "its files are in", "logs"), made
         )
+        drained = [(f"`{name}`", *_drain(one["drain"])) for name, one in containers.items() if one.get("drain")]
+        if drained:
+            yield "Taken out of use before it is stopped, while others stand in for it:\n"
+            yield reference.table(("container", "where", "how"), drained)
     jobs = service.section("jobs")
     if jobs:
         yield "## Jobs\n"
@@ -76,6 +80,17 @@ def _container(name: str, one: Mapping[str, Any], variables: Mapping[str, Variab
             log if log.startswith("`") else f"`{log}`" for log in map(str, logs if isinstance(logs, list) else [logs])
         ),
     )
+
+
+def _drain(drain: Mapping[str, Any]) -> tuple[str, str]:
+    words = drain.get("command", "")
+    steps = [
+        f"{_code(drain['stop'])} is stopped" if "stop" in drain else "",
+        f"`{' '.join(words) if isinstance(words, list) else words}` runs in it" if words else "",
+        f"{_shown(drain['wait'])} seconds pass" if "wait" in drain else "",
+        f"the signal {drain['signal']} lets it finish what it began" if "signal" in drain else "",
+    ]
+    return _shown(drain.get("enabled", "always")), ", then ".join(step for step in steps if step)
 
 
 def _test(check: Any, variables: Mapping[str, Variable]) -> str:

@@ -283,3 +283,16 @@ def test_a_changed_option_fails_no_request(api: Site) -> None:
     assert all(api.started(host, "keystone") != before[host] for host in HOSTS)
     assert "expiration = 7200" in api.execute("cc1", "keystone", "cat", "/etc/keystone/keystone.conf")
     assert found["failed"] == []
+
+
+def test_a_new_image_fails_no_request(api: Site) -> None:
+    image = next(name for name in api.images if "/keystone:" in name)
+    for machine in api.lan.machines.values():
+        machine.run(
+            ["docker", "build", "--quiet", "--tag", f"{image}-2", "-"], give=f"FROM {image}\nLABEL another=image\n"
+        )
+    found = asked(api, "image", lambda: prove(api, api.push("another image", keystone_image_full=f"{image}-2")))
+    for machine in api.lan.machines.values():
+        told = machine.run(["docker", "inspect", "--format", "{{.Config.Image}}", "keystone"]).stdout.strip()
+        assert told == f"{image}-2"
+    assert found["failed"] == []
