@@ -11,13 +11,14 @@ from typing import Self
 
 import yaml
 
+from reconciler.secret import Secret
 from reconciler.secrets import sops
 from tests.clusters.lan import Lan
 from tests.git import servers
 from tests.images import kolla
 
 SITE = "clusters"
-VIP = "192.0.2.10"
+VIP, EXTERNAL = "192.0.2.10", "192.0.2.9"
 HOSTS = {"cc1": "192.0.2.11", "cc2": "192.0.2.12", "cc3": "192.0.2.13"}
 IMAGES = {
     "": ("cron", "etcd", "haproxy"),
@@ -26,7 +27,7 @@ IMAGES = {
     "enable_memcached": ("memcached",),
     "enable_keystone": ("keystone", "keystone-fernet", "keystone-ssh"),
 }
-# Everything is off that the test does not ask for. The address that is virtual elsewhere is a plain one of the first machine.
+# Everything is off that the test does not ask for. Addresses that are virtual elsewhere are plain ones of the first machine.
 GLOBALS: Mapping[str, object] = {
     "kolla_base_distro": "debian",
     "kolla_internal_vip_address": VIP,
@@ -62,7 +63,7 @@ class Site:
         self.root = root
         self.globals = {**GLOBALS, **dict.fromkeys(enabled, True)}
         self.images = [kolla.default_target().name(image) for name in ("", *enabled) for image in IMAGES[name]]
-        addresses = {name: [address, VIP] if name == "cc1" else [address] for name, address in HOSTS.items()}
+        addresses = {name: [address, VIP, EXTERNAL] if name == "cc1" else [address] for name, address in HOSTS.items()}
         self.lan = Lan(root / "lan", addresses, sorted(set(self.images)))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.files: dict[str, bytes] = {}
@@ -131,6 +132,12 @@ class Site:
             "globals.yml": yaml.safe_dump(self.globals).encode(),
         }
         return servers.commit(self.repository, self.files, message)
+
+    def set_secret(self, name: str, value: str) -> None:
+        """Give a password of the site another value; `push` makes it count."""
+        path = self.root / "site" / "passwords.yml"
+        sops.set_value(path, name, Secret(value), keys=sops.Keys(ssh_key_file=self.root / "key"), name=path.name)
+        self.files[path.name] = path.read_bytes()
 
     def secret(self, name: str) -> str:
         """A password of the site, in the clear."""

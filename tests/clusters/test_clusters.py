@@ -17,8 +17,9 @@ from typing import Any
 import docker
 import pytest
 
-from tests.clusters.site import HOSTS, VIP, Site
+from tests.clusters.site import EXTERNAL, HOSTS, VIP, Site
 from tests.images import build
+from tests.support import certificates
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
@@ -27,8 +28,8 @@ PATIENCE = 600.0
 
 
 @contextlib.contextmanager
-def running(engine_url: str, *enabled: str) -> Iterator[Site]:
-    """A site whose three daemons run and have proved its first commit."""
+def running(engine_url: str, *enabled: str, begin: Callable[[Site], None] = lambda site: None) -> Iterator[Site]:
+    """A site whose three daemons run and have proved its first commit, which is as `begin` makes it."""
     with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as folder:  # short: sockets lie below it
         site = Site(Path(folder), enabled)
         with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
@@ -36,6 +37,7 @@ def running(engine_url: str, *enabled: str) -> Iterator[Site]:
         if absent:
             pytest.skip(f"images are missing: run `python -m tests.images.build {' '.join(absent)}`")
         with site:
+            begin(site)
             commit = site.push("the first")
             for host in HOSTS:
                 site.start(host)
@@ -256,13 +258,29 @@ def kept(site: Site, address: str) -> set[int]:
 
 @pytest.fixture(scope="module")
 def api(engine_url: str) -> Iterator[Site]:
-    with running(engine_url, "enable_mariadb", "enable_memcached", "enable_keystone") as site:
+    def begin(site: Site) -> None:
+        certificates.authority(site.root / "tls", "first", "second", address=EXTERNAL)
+        site.set_secret("haproxy_external_certificate", pem(site, "first"))
+        site.globals |= {"kolla_external_vip_address": EXTERNAL, "kolla_enable_tls_external": True}
+
+    with running(engine_url, "enable_mariadb", "enable_memcached", "enable_keystone", begin=begin) as site:
         yield site
+
+
+def pem(site: Site, name: str) -> str:
+    """A certificate with its key, as haproxy takes it."""
+    return (site.root / f"tls/{name}.pem").read_text() + (site.root / f"tls/{name}.key").read_text()
+
+
+def served(site: Site) -> str:
+    """The certificate that is shown to whoever comes."""
+    script = f"import ssl; print(ssl.get_server_certificate(({EXTERNAL!r}, 5000)))"
+    return site.lan.run([sys.executable, "-c", script]).strip()
 
 
 def asked(site: Site, name: str, change: Callable[[], None]) -> dict[str, Any]:
     """What became of ten requests a second while something changes."""
-    with site.client("asker", name, f"http://{VIP}:5000/v3") as log:
+    with site.client("asker", name, f"https://{EXTERNAL}:5000/v3", str(site.root / "tls/ca.pem")) as log:
         wait_for("the API answers", lambda: log.exists() and len(notes(log)) > 20, 60)
         change()
         time.sleep(15)
@@ -295,4 +313,17 @@ def test_a_new_image_fails_no_request(api: Site) -> None:
     for machine in api.lan.machines.values():
         told = machine.run(["docker", "inspect", "--format", "{{.Config.Image}}", "keystone"]).stdout.strip()
         assert told == f"{image}-2"
+    assert found["failed"] == []
+
+
+def test_a_new_certificate_fails_no_request(api: Site) -> None:
+    def renew() -> None:
+        api.set_secret("haproxy_external_certificate", pem(api, "second"))
+        prove(api, api.push("another certificate"))
+
+    assert served(api) == (api.root / "tls/first.pem").read_text().strip()
+    before = {host: api.started(host, "haproxy") for host in HOSTS}
+    found = asked(api, "certificate", renew)
+    assert served(api) == (api.root / "tls/second.pem").read_text().strip()
+    assert {host: api.started(host, "haproxy") for host in HOSTS} == before, "it was not even restarted"
     assert found["failed"] == []

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def authority(folder: Path, *names: str) -> None:
-    """ca.pem, and for each name NAME.pem and NAME.key for 127.0.0.1, below `folder`."""
+def authority(folder: Path, *names: str, address: str = "127.0.0.1") -> None:
+    """ca.pem, and for each name NAME.pem and NAME.key for an address, below `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the test's own authority")])
@@ -20,8 +20,8 @@ def authority(folder: Path, *names: str) -> None:
     for name in names:
         own = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-        made = _builder(subject, issuer, own.public_key()).add_extension(address, False)
+        alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+        made = _builder(subject, issuer, own.public_key()).add_extension(alternative, False)
         _write(folder / f"{name}.pem", made.sign(key, hashes.SHA256()))
         pem = own.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
