@@ -83,8 +83,8 @@ def checked(
     for item in files:
         text = tokens.bind(item.content, dict.fromkeys(tokens.names(item.content), SECRET))
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
-    # A name of its own: a control plane of another test may be checked on this engine at the same time.
     tmp_path.mkdir(exist_ok=True)
+    # A name of its own: a control plane of another test may be checked on this engine at the same time.
     container = replace(container, name=f"{PREFIX}{name}", image=_image(images, container), ulimits=())
     validator = Validator()
     # The container's files are bound from below the config root that it was rendered for.
