@@ -1,7 +1,9 @@
 """A configuration that the image's own checker refuses: said by that checker, before anything of it is put to use."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import docker
@@ -13,6 +15,7 @@ from reconciler.model import VALIDATING, Container, Desired
 from reconciler.render import tokens
 from tests.conftest import PREFIX
 from tests.services import golden
+from tests.support import certificates
 
 SECRET = "a1B2c3D4e5F6g7H8i9J0ku"  # can be the salt of bcrypt as well
 pytestmark = [pytest.mark.images, pytest.mark.engine]
@@ -81,7 +84,8 @@ def checked(
     files = [item for item in found.files if item.container == name]
     contents = {}
     for item in files:
-        text = tokens.bind(item.content, dict.fromkeys(tokens.names(item.content), SECRET))
+        names = tokens.names(item.content)
+        text = tokens.bind(item.content, {n: _certificate() if n.endswith("certificate") else SECRET for n in names})
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
     tmp_path.mkdir(exist_ok=True)
     # A name of its own: a control plane of another test may be checked on this engine at the same time.
@@ -99,6 +103,14 @@ def checked(
     ) if said else ""  # fmt: skip
     assert again == said, "what was refused once is known"
     return said
+
+
+@cache
+def _certificate() -> str:
+    """What haproxy wants of the passwords that are certificates: the certificate, then its private key."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificates.authority(Path(folder), "front")
+        return (Path(folder) / "front.pem").read_text() + (Path(folder) / "front.key").read_text()
 
 
 def _image(images: dict[str, str], container: Container) -> str:
