@@ -117,15 +117,16 @@ def of(
     hosts: Sequence[str],
     groups: Mapping[str, Sequence[str]],
     budgets: Mapping[str, Budget],
+    labels: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Rollout:
     """The rollout of a site. `policy`: the `rollout` section of reconciler.yml with its defaults; `hosts`: all, in the inventory's
-    order.
+    order; `labels`: variable → host → value, of those that `labels` names.
 
     A host counts in the first wave that selects it. Those that no wave selects come last, at `rest`.
     """
     left, waves = list(hosts), list[Wave]()
     for entry in policy["waves"]:
-        chosen = [host for choice in entry["hosts"] for host in _chosen(choice, left, groups)]
+        chosen = [host for choice in entry["hosts"] for host in _chosen(choice, left, groups, labels or {})]
         chosen = list(dict.fromkeys(chosen))
         left = [host for host in left if host not in chosen]
         if chosen:
@@ -136,15 +137,26 @@ def of(
     return Rollout(tuple(waves), budgets, policy["bake"], policy["deadline"], policy["tolerate"], absent)
 
 
+def labels(policy: Mapping[str, Any]) -> frozenset[str]:
+    """The variables by which a `rollout` section selects hosts."""
+    choices = (choice for wave in policy["waves"] for choice in wave["hosts"] if not isinstance(choice, str))
+    return frozenset(choice["variable"] for choice in choices if "variable" in choice)
+
+
 def _chosen(
     choice: str | Mapping[str, Any],
     left: Sequence[str],
     groups: Mapping[str, Sequence[str]],
+    labels: Mapping[str, Mapping[str, Any]],
 ) -> Sequence[str]:
     """Whom one selector chooses of the hosts that are left, in the order that it names them in, else in the inventory's."""
     if isinstance(choice, str):
         return [choice] if choice in left else []
-    found = [host for host in groups.get(choice["group"], ()) if host in left]
+    if "variable" in choice:
+        values = labels.get(choice["variable"], {})
+        found = [host for host in left if host in values and str(values[host]) == str(choice["is"])]
+    else:
+        found = [host for host in groups.get(choice["group"], ()) if host in left]
     if "first" in choice:
         return found[: choice["first"]]
     return found[-choice["last"] :] if "last" in choice else found

@@ -44,7 +44,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
 
     if any(problem.severity == "error" for problem in problems):
         raise SiteInvalid(problems)
-    return Site(
+    made = Site(
         name=str(rules.get("name") or name or "site"),
         hosts=hosts,
         groups=groups,
@@ -60,6 +60,10 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
         _secrets=secrets.secrets,
         _recipients=secrets.recipients,
     )
+    problems += policy.check_labels(documents.get("reconciler.yml"), made)
+    if any(problem.severity == "error" for problem in problems):
+        raise SiteInvalid(problems)
+    return made
 
 
 def _catalogue(files: Mapping[str, bytes], shipped: Catalogue, problems: list[Problem]) -> Catalogue:

@@ -8,11 +8,13 @@ from typing import Any, Final
 from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, defaults, suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document
 from reconciler.errors import MAX_PROBLEMS, Problem, SiteInvalid
 from reconciler.model import Container
 from reconciler.site import pin
 from reconciler.site.inventory import Known
+from reconciler.site.types import Site
 
 # What plans call a difference: an option of a container, or one of these; registrations have fields of their own.
 _FIELDS: Final = frozenset(
@@ -85,9 +87,36 @@ def _waves(document: Document, known: Known) -> Iterator[Problem]:
             if isinstance(choice, str):
                 yield from known.host(choice, document.place(place))
                 continue
-            yield from known.group(choice["group"], document.place((*place, "group")))
+            if "group" in choice:
+                yield from known.group(choice["group"], document.place((*place, "group")))
             if "first" in choice and "last" in choice:
                 yield document.place(place).problem("its first hosts or its last: not both", "write two entries")
+
+
+def check_labels(document: Document | None, site: Site) -> Iterator[Problem]:
+    """Waves whose label no host has; `site` is whole otherwise."""
+    for number, wave in enumerate(site.policy["rollout"]["waves"] if document else ()):
+        for index, choice in enumerate(wave["hosts"]):
+            if isinstance(choice, str) or "variable" not in choice:
+                continue
+            assert document
+            place = document.place(("rollout", "waves", number, "hosts", index, "is"))
+            values = site.written(choice["variable"])
+            if not values:
+                yield place.problem(
+                    f"no host has a variable {choice['variable']!r}",
+                    suggest(choice["variable"], site.names()) or "set it for the hosts, or name a group",
+                )
+            elif any(is_expression(str(value)) for value in values.values()):
+                yield place.problem(
+                    f"{choice['variable']} is a template, so that it is no label",
+                    "write its value for each host, or name a group",
+                )
+            elif str(choice["is"]) not in map(str, values.values()):
+                yield place.problem(
+                    f"{choice['variable']} is {choice['is']!r} on no host",
+                    suggest(str(choice["is"]), map(str, values.values())),
+                )
 
 
 def _times(document: Document, policy: dict[str, Any]) -> Iterator[Problem]:

@@ -109,6 +109,16 @@ class Site:
                 result[name] = Layered(name, layer.value, layer.place, (*below, layer))
         return result
 
+    def written(self, name: str) -> dict[str, Any]:
+        """A variable's value by host, where it has one, as it is written: not evaluated."""
+        found = {}
+        for host, entry in self.hosts.items():
+            groups = [self._groups[group] for group in entry.groups if group in self._groups]
+            own = [source[name].value for source in (self._hosts.get(host, {}), *reversed(groups)) if name in source]
+            if own or name in self._base:
+                found[host] = own[0] if own else self._base[name].value
+        return found
+
     def names(self) -> frozenset[str]:
         """Every variable and secret that has a value on some host."""
         layers = (self._base, *self._groups.values(), *self._hosts.values(), self.passwords)

@@ -47,7 +47,9 @@ def answer(whole: Site, content: Content, host: str, revision: str) -> dict[str,
 
 def rollout(whole: Site, budgets: Mapping[str, policy.Budget]) -> Rollout:
     """The waves of the site, and these budgets."""
-    return policy.of(whole.policy["rollout"], tuple(whole.hosts), whole.groups, budgets)
+    rules = whole.policy["rollout"]
+    labels = {name: whole.written(name) for name in policy.labels(rules)}
+    return policy.of(rules, tuple(whole.hosts), whole.groups, budgets, labels)
 
 
 def budgets(whole: Site, made: Desired) -> dict[str, policy.Budget]:

@@ -49,3 +49,15 @@ def test_a_site_of_one_host_has_one_wave() -> None:
     found = policy.of({**RULES, "waves": [], "max_absent": 0}, ["all"], {}, {"db": Budget("db", 1, ("all",))})
     assert found.waves == (Wave("the rest", ("all",), 1),) and found.max_absent == 0
     assert found.size("db", 0) == 1 and found.size(policy.WAVE, 0) == 1
+
+
+def test_hosts_are_selected_by_a_label() -> None:
+    waves = [
+        {"name": "one", "hosts": [{"variable": "rack", "is": 7, "first": 1}], "at_once": 1, "in_order": False},
+        {"name": "rack b", "hosts": [{"variable": "rack", "is": "b"}], "at_once": 1, "in_order": False},
+    ]
+    rules = {**RULES, "waves": waves}
+    assert policy.labels(rules) == {"rack"}
+    racks = {"cmp1": "b", "cmp2": 7, "cmp3": "7", "cmp4": "b", "ctl1": "b"}
+    found = policy.of(rules, HOSTS, GROUPS, {}, {"rack": racks})
+    assert [wave.hosts for wave in found.waves[:2]] == [("cmp2",), ("ctl1", "cmp1", "cmp4")]
