@@ -1,12 +1,11 @@
 """All keys of a site as one value, for people who look at a rollout. What it says is foreign text, and made printable here."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from reconciler.etcd.client import Key
-from reconciler.etcd.store import Store, decode, place
+from reconciler.etcd.store import Store, decode, place, said
 from reconciler.foreign import line
-from reconciler.rollout.overview import Said, Snapshot
+from reconciler.rollout.overview import Snapshot
 from reconciler.rollout.records import ROLL, Halt, Permit, Place, Roll
 
 
@@ -29,8 +28,8 @@ def snapshot(store: Store) -> Snapshot:
         places,
         frozenset(proved),
         frozenset(_below(keys, "present/")),
-        {name: _said(key) for name, key in _below(keys, f"excused/{commit}/").items()} if commit else {},
-        {name: _said(key) for name, key in _below(keys, "released/").items()},
+        {name: said(key) for name, key in _below(keys, f"excused/{commit}/").items()} if commit else {},
+        {name: said(key) for name, key in _below(keys, "released/").items()},
     )
 
 
@@ -46,8 +45,3 @@ def _shown(roll: Roll) -> Roll:
 def _permit(key: Key) -> Permit:
     found = decode(Permit, key)
     return Permit(line(found.commit), found.places, "", found.heals, line(found.lent))
-
-
-def _said(key: Key) -> Said:
-    found: Mapping[str, Any] = decode(dict[str, Any], key)
-    return Said(*(line(str(found.get(name, ""))) for name in ("by", "why", "at")))

@@ -24,6 +24,7 @@ from reconciler.rollout.records import (
     Permit,
     Place,
     Roll,
+    Said,
     Transaction,
     View,
     excuse_key,
@@ -32,6 +33,7 @@ from reconciler.rollout.records import (
     permit_key,
     presence_key,
     proof_key,
+    release_key,
 )
 
 T = TypeVar("T")
@@ -84,8 +86,10 @@ class Store:
         changes: bool = True,
         heals: bool = False,
         jobs: Iterable[str] = (),
+        held: bool = False,
     ) -> View:
-        """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`; `jobs` by name.
+        """What `host`, which has accepted `commit`, has to know. `waits_for`: hosts by name, see `View.proved_hosts`; `jobs` by name;
+        `held`: it held places when it looked last, which somebody may have given back for it.
 
         A host that neither `changes` nor `heals` anything, or could not begin now, reads what concerns itself and no more
         (`View.partial`); a few of many look at everything all the same, and do what has to be done for all.
@@ -97,6 +101,7 @@ class Store:
             if self._still and self._still.asked == asked and self._still.epoch in (None, epoch):
                 return self._still.view
             view, room = self._short(host, commit, rollout, sorted({WAVE, *budgets}) if changes else [], awaited)
+            view = self._with_release(view, host, held)
             if not changes or view.is_proved or not room or self._covers(view.permit, commit, budgets):
                 self._still = _still(asked, epoch, view, rollout)
                 return view
@@ -104,7 +109,7 @@ class Store:
         others = sorted(waits_for)
         waves = range(len(rollout.waves))
         own = rollout.wave_of(host)
-        wanted = [Range(ROLL), Range(permit_key(host)), Range(excuse_key(commit, ""), below=True, names=True)]
+        wanted = [Range(ROLL), Range(permit_key(host)), Range(excuse_key(commit, ""), below=True)]
         wanted += [Range(proof_key(commit, own or 0, host), names=True)]
         wanted += [Range(f"budget/{name}/", below=True) for name in names]
         wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in waves]
@@ -127,7 +132,9 @@ class Store:
             present=_last(name for name in rest if name.startswith("present/")),
             proved_hosts=_last(name for name in rest if name.startswith("proof/")),
             jobs=records,
+            excuses={_last_of(key.name): said(key) for key in excused.keys},
         )
+        view = self._with_release(view, host, held)
         return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll and looks else view
 
     @staticmethod
@@ -172,6 +179,13 @@ class Store:
             },
         )
         return view, room or view.permit is not None
+
+    def _with_release(self, view: View, host: str, held: bool) -> View:
+        """Who gave back what this host held, when that is gone. Asked for only then: there is hardly ever anything."""
+        if not held or view.permit is not None:
+            return view
+        (found,) = self._read([Range(release_key(host))])
+        return replace(view, released=said(found.keys[0])) if found.keys else view
 
     def _about(self, others: list[str], commit: str, rollout: Rollout) -> list[Range]:
         """Whether hosts are present and proved."""
@@ -325,6 +339,12 @@ def place(key: Key) -> Place:
     """Who holds a place. Raises as `decode`."""
     value = decode(dict[str, Any], key)
     return Place(line(str(value.get("host", ""))), key.revision, value.get("lent") is True)
+
+
+def said(key: Key) -> Said:
+    """What an operator said, as it may be shown. Raises as `decode`."""
+    value = decode(dict[str, Any], key)
+    return Said(*(line(str(value.get(name, ""))) for name in ("by", "why", "at")))
 
 
 def fact(key: Key) -> bool:

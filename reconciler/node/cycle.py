@@ -88,6 +88,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         report = replace(report, graph=target.graph, not_working=observer.not_working(target, actual, plan, in_flight))
         explained = {**report.explained, **node.explain(plan)}
         report = replace(report, plan=plan, deep=deep, explained=explained, happened=node.happened(plan))
+        report = replace(report, happened=(*report.happened, *node.permits.take_news(report.started_at)))
         flight = node.begin(aim, plan, actual, memory, report, apart=attend is not None)
         if flight and attend:
             attend(flight)

@@ -239,4 +239,6 @@ class Node:
         """The end of a pass: its report is told to everybody."""
         self.observer.pass_ended(acted=bool(finished.outcomes))
         self.permits.pass_ended(finished)
-        return self.reporter.conclude(finished)
+        told = self.reporter.conclude(finished)
+        self.permits.concluded()
+        return told

@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from threading import Event
 from typing import Final
 
@@ -26,7 +27,7 @@ from reconciler.node.target import Target
 from reconciler.plan import withheld
 from reconciler.reasons import FLEET, Reason, Standing
 from reconciler.report import Agreed, Report
-from reconciler.rollout import decide, together
+from reconciler.rollout import decide, heard, together
 from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
 from reconciler.rollout.jobs import Once, Self
 from reconciler.rollout.policy import Rollout
@@ -66,6 +67,8 @@ class Permits:
         self._accepted: Target | None = None
         self._view: View | None = None
         self._fault = ""  # why etcd did not answer last; "": it did
+        self._heard: heard.Heard | None = None  # None: not read from the state yet
+        self._news: tuple[heard.News, ...] = ()
         self._jobs = ClusterJobs(state)
         self._watch: Watch | None = None
         # The commit of which all is carried out here but what goes after other hosts' containers, and whether that is so now.
@@ -197,6 +200,16 @@ class Permits:
         elif _is_well(report):
             self._failed = ("", "")
 
+    def take_news(self, at: datetime) -> tuple[Mapping[str, str], ...]:
+        """What was heard of the others and obeyed since this was asked last, for the history."""
+        found, self._news = self._news, ()
+        return tuple({"at": at.isoformat(timespec="seconds"), "target": one.target, "text": one.text} for one in found)
+
+    def concluded(self) -> None:
+        """The history has what was taken of it. Said before, it would be lost with a pass that is killed."""
+        if self._heard is not None and not self._news and dict(self._heard) != self._state.heard:
+            self._state.hear(self._heard)
+
     @property
     def basis(self) -> tuple[str, str, Rollout] | None:
         """The site, the accepted commit and its waves, for whoever shows the rollout; None: this node asks nobody."""
@@ -275,8 +288,12 @@ class Permits:
             changes=own.changes,
             heals=heals,
             jobs=[job.name for job in own.awaits],
+            held=permit is not None,
         )
         self._view, self._fault = view, ""
+        before = self._state.heard if self._heard is None else self._heard
+        fresh, self._heard = heard.news(view, own.host, before)
+        self._news += fresh
         self._state.hold_permit(view.permit)
         return view
 

@@ -228,7 +228,7 @@ def _course(page: _Page, found: Course | None) -> None:
 
 def _duty(one: Duty) -> str:
     said = f"{escape.code(one.owner)} runs the job {escape.code(one.job)} for all, in the wave {escape.code(one.wave)}"
-    return f"- ⚠️ {said}; {EARLY}: {hosts(one.early)}" if one.early else f"- {said}"
+    return f"- {said}; {EARLY} {hosts(one.early)}" if one.early else f"- {said}"
 
 
 def _waves(found: Outlook) -> list[str]:

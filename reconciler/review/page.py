@@ -124,14 +124,14 @@ def _course(found: Course | None) -> list[str]:
         ("Data plane", "on how many hosts at the same time", True, [Item(i.container, i.hosts, i.words()) for i in found.interrupted]),
         ("Budgets", "how many members may be stopped and not proved again at the same time", False,
          [Item(b.name, hosts, f"{b.at_most} at once, of {count(len(b.members), 'member')}") for b, hosts in ahead.touched]),
-        ("Jobs for the cluster", "run once, by one host", any(one.early for one in found.duties), [_duty(one) for one in found.duties]),
+        ("Jobs for the cluster", "run once, by one host", False, [_duty(one) for one in found.duties]),
     ]  # fmt: skip
     shown = [_risk(Risk("", title, why, tuple(items), grave)) for title, why, grave, items in cards if items]
     return [*parts, *(['<div class="risks">', *shown, "</div>"] if shown else [])]
 
 
 def _duty(one: Duty) -> Item:
-    early = f"; {EARLY}: {compact(one.early)}" if one.early else ""
+    early = f"; {EARLY} {compact(one.early)}" if one.early else ""
     return Item(one.job, (one.owner,), f"wave {one.wave}{early}")
 
 

@@ -13,7 +13,7 @@ from reconciler.rollout.policy import Rollout
 
 # The words in which every part of a review announces it.
 FELT = "a restart that workloads feel"
-EARLY = "earlier waves change what should come after it"
+EARLY = "before its wave, because what comes after it changes sooner on"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,11 @@ from typing import Any, Final, Literal
 
 from reconciler.phrases import few
 from reconciler.rollout.policy import WAVE, Rollout, Wave
-from reconciler.rollout.records import Halt, Permit, Place, Roll
+from reconciler.rollout.records import Halt, Permit, Place, Roll, Said
 
 VERSION = 1
 State = Literal["failed", "holds", "absent", "waits", "excused", "proved"]
 STATES: Final[tuple[State, ...]] = ("failed", "holds", "absent", "waits", "excused", "proved")  # what wants eyes first
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What an operator said, and when, ISO 8601."""
-
-    by: str = ""
-    why: str = ""
-    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,15 @@ def fact_key(job: str, host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What an operator said, and when: ISO 8601, UTC. For people."""
+
+    by: str = ""
+    why: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """Nothing of this commit starts any more. `by`: a host, or an operator's name; `at`: ISO 8601, UTC, for people."""
 
@@ -155,6 +164,8 @@ class View:
     partial: bool = False  # only what concerns this host was read, because it could claim nothing now; then `taken` is
     taken: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # budget → how many places are taken, one holder
     jobs: Mapping[str, JobRecord] = field(default_factory=dict)  # of those that were asked for
+    excuses: Mapping[str, Said] = field(default_factory=dict)  # of those that are excused: who said so, and why
+    released: Said | None = None  # who gave back by hand what this host held, where it was asked for
 
     def holds(self, host: str) -> bool:
         """Whether a host holds any of the places that were read."""

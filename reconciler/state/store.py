@@ -10,6 +10,7 @@
     report.json      what the last cycle found and did
     suspend.json     present while suspended
     permit.json      present while this host holds places of budgets (docs/fleet.md)
+    heard.json       halts, excuses and the like that are in the history already
     posted.json      commit statuses posted (kept by forge/)
     links.json       merge requests of commits, as the forge told (kept by forge/)
     history.jsonl    one line per cycle that changed or refused something
@@ -339,6 +340,15 @@ class StateDirectory:
             files.remove(self.path, "permit.json")
         else:
             self._files.write("permit.json", to_json(permit))
+
+    @property
+    def heard(self) -> dict[str, str]:
+        """What was heard of the other hosts, see rollout/heard.py."""
+        return self._files.read("heard.json", dict[str, str]) or {}
+
+    def hear(self, heard: Mapping[str, str]) -> None:
+        """Remember what the history has of it."""
+        self._files.write("heard.json", dict(heard))
 
     @property
     def report(self) -> dict[str, Any] | None:

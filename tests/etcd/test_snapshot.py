@@ -112,3 +112,19 @@ def test_the_page_asks_once_in_a_while_and_keeps_what_it_had(cluster: Cluster, t
     page.take(("other", COMMIT, ROLLOUT))
     assert page.document()["rolling"] == ""
     page.close()
+
+
+def test_what_a_host_reads_of_an_excuse_and_of_what_was_given_back_for_it(cluster: Cluster) -> None:
+    with store_of(cluster, "said") as store:
+        written(store)
+        store.chance = lambda: 0.0  # it looks at everything
+        found = store.view("ctl9", COMMIT, ROLLOUT, (), (), held=True)
+        assert found.excuses["ctl3"].why == "off for good" and found.excused == {"ctl3"}
+        assert found.released and found.released.at == "2026-03-01T12:00:00+00:00"
+        store.chance = lambda: 100.0
+        asked = store.client.requests
+        short = store.view("ctl9", COMMIT, ROLLOUT, (), (), changes=False)
+        assert (short.partial, short.released, store.client.requests - asked) == (True, None, 1)
+        assert (
+            store.view("ctl2", COMMIT, ROLLOUT, (), (), changes=False, held=True).released is None
+        )  # it holds its own

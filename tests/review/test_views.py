@@ -135,7 +135,7 @@ def test_how_the_change_goes_from_host_to_host() -> None:
         ("nova_libvirt", 2),
     ]
     (duty,) = found.duties
-    # A canary gets the new image before the schema is what that wants: nobody would see it in the plan of any one host.
+    # The schema is changed before a canary has shown anything: nobody would see it in the plan of any one host.
     assert (duty.job, duty.owner, duty.wave, duty.early) == ("keystone_db_sync", "ctl1", "controllers", ("ctl3",))
     assert [(one.container, one.at_once, one.budget) for one in found.interrupted] == [
         ("neutron_openvswitch_agent", 3, ""),

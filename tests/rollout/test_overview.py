@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.rollout.decide import Wait
-from reconciler.rollout.overview import Said, Snapshot, overview
+from reconciler.rollout.overview import Snapshot, overview
 from reconciler.rollout.policy import Budget, Rollout, Wave
-from reconciler.rollout.records import ROLL, Halt, Permit, Place, Roll
+from reconciler.rollout.records import ROLL, Halt, Permit, Place, Roll, Said
 
 from .world import Fleet
 

@@ -270,3 +270,26 @@ def test_what_goes_after_every_host_waits_for_the_last_and_keeps_no_wave_back(ma
     finally:
         with suppress(docker.errors.NotFound):
             many._engine().remove_container("rtf-anchor", force=True, v=True)
+
+
+@pytest.mark.slow
+def test_every_host_that_obeyed_keeps_who_said_so_and_why(many: Many) -> None:
+    def kept(host: str) -> list[str]:
+        found = many.run(host, "history", "--offline", "-n", "50").splitlines()
+        return [line.strip().partition(" (")[0] for line in found if " was " in line and " by " in line]
+
+    many.push("the second page", text="better")
+    many.pass_("one")
+    many.run("one", "fleet", "halt", "--reason", "the network is being moved")
+    many.passes(2)
+    (by,) = {line for host in HOSTS for line in kept(host)}
+    assert by.startswith("the rollout was halted by ") and by.endswith(": the network is being moved")
+    assert [len(kept(host)) for host in HOSTS] == [1, 1, 1]
+    many.run("one", "fleet", "resume", "--reason", "it is back")
+    many.run("one", "fleet", "excuse", "two", "--reason", "its disk is changed")
+    many.passes(5)
+    for host in HOSTS:
+        assert any("the rollout was resumed by" in line and "it is back" in line for line in kept(host)), kept(host)
+        assert len(kept(host)) == len(set(kept(host))), kept(host)
+    # Those that acted by it have it: whoever claimed a place, or opened a wave, after it was said.
+    assert any("two was excused by" in line for host in HOSTS for line in kept(host))

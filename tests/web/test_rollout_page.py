@@ -7,9 +7,9 @@ from typing import Any
 
 import requests
 
-from reconciler.rollout.overview import Said, Snapshot, overview
+from reconciler.rollout.overview import Snapshot, overview
 from reconciler.rollout.policy import Budget, Rollout, Wave
-from reconciler.rollout.records import Halt, Permit, Place, Roll
+from reconciler.rollout.records import Halt, Permit, Place, Roll, Said
 from reconciler.web import Server, handlers
 from tests.review.browser import Browser
 from tests.support.lab import wait_for
