@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from reconciler import errors
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 
@@ -82,35 +83,47 @@ class Rollback:
             if "link" in kept:
                 files.write_link(self._root, path, kept["link"])
                 continue
-            content = (place / kept["copy"]).read_bytes()
+            content, _ = files.read_nofollow(place, kept["copy"])
             files.write_under(self._root, path, content, mode=kept["mode"], uid=kept["uid"], gid=kept["gid"])
         return True
 
     def kept(self) -> frozenset[str]:
-        """Containers whose previous files are kept: their present ones have not proved themselves."""
-        if not self._directory.is_dir():
-            return frozenset()
-        return frozenset(place.name for place in self._directory.iterdir() if (place / "manifest.json").exists())
+        """Containers whose previous files are kept: their present ones have not proved themselves.
+
+        Raises errors.Transient (FileReadFailed): who cannot tell must not take them for proved.
+        """
+        return frozenset(name for name in self._places() if "manifest.json" in files.names(self._directory, name))
 
     def tidy(self, containers: Collection[str]) -> None:
         """Forget what a kill left unfinished, and everything of containers that are not among `containers`."""
         wanted = self.kept() & frozenset(containers)
-        for place in sorted(self._directory.iterdir()) if self._directory.is_dir() else ():
-            if place.name not in wanted:
-                self.forget(place.name)
+        for name in sorted(self._places() - wanted):
+            self.forget(name)
 
     def forget(self, container: str) -> None:
-        """The new files have proved themselves."""
-        place = self._place(container)
-        (place / "manifest.json").unlink(missing_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
+        """The new files have proved themselves. Raises errors.Transient (FileWriteFailed) while that cannot be noted."""
+        files.remove(self._directory, f"{container}/manifest.json")
+        shutil.rmtree(self._place(container), ignore_errors=True)
 
     def _manifest(self, container: str) -> dict[str, Any] | None:
+        """Raises errors.Transient (FileReadFailed), errors.Terminal (StateCorrupt)."""
+        path = f"{container}/manifest.json"
         try:
-            manifest: dict[str, Any] = json.loads((self._place(container) / "manifest.json").read_bytes())
+            content, _ = files.read_nofollow(self._directory, path)
         except FileNotFoundError:
             return None
+        try:
+            manifest: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise errors.Terminal(
+                f"{self._directory / path} is not readable as JSON ({error}); the files of {container} are left as they are. Look "
+                f"whether they are right, then remove {self._place(container)}",
+                reason=Reason.StateCorrupt,
+            ) from None
         return manifest
+
+    def _places(self) -> frozenset[str]:
+        return files.names(self._directory.parent, self._directory.name)
 
     def _place(self, container: str) -> Path:
         return self._directory / container

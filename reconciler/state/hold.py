@@ -103,6 +103,7 @@ class Hold:
         now = Witness(owner.key, anchor.commit, anchor.accepted_at)
         for root in self._roots:
             if root.is_dir() and not files.exchangeable(root.resolve() / "*") and self._read(root) != now:
+                files.sweep(root, older=files.LEFTOVER_AGE)  # of a note that was cut short; others may write there
                 files.write_under(root, self._name, json.dumps(to_json(now)).encode(), mode=0o600)
 
     def forget(self) -> None:

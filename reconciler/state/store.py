@@ -25,7 +25,6 @@ program does not know of a newer one's file it leaves out and names (`lost`), an
 import json
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -64,8 +63,9 @@ from reconciler.system import files
 log = structlog.get_logger()
 
 LAST_GOOD = "last-good.json"
+HISTORY = "history.jsonl"
 HISTORY_KEPT = 2_000  # lines
-LEFTOVER_AGE = 60.0  # seconds
+_OWNER_WAIT = 60.0  # seconds: who has that lock writes one small file
 _INTERRUPTIONS = 5  # of one container: the last few say what the next one will be like
 _DIGESTS_KEPT = 8  # of one file: what worked last, and what was tried since
 
@@ -158,19 +158,48 @@ class StateDirectory:
         return self._files.lost
 
     def create(self) -> None:
-        """Make the directory, readable by its owner only."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.chmod(0o700)
-        before = self.path / "repository.git"  # where earlier versions had the clone, which no fetch brings back whole
-        if before.is_dir() and not self.repository.exists():
-            self.repository.parent.mkdir(mode=0o700, exist_ok=True)
-            before.rename(self.repository)
-            before.with_name("repository.git.lock").unlink(missing_ok=True)
+        """Make the directory, readable by its owner only. Raises errors.Transient (StateReadOnly)."""
+        with self._reached():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            before = (
+                self.path / "repository.git"
+            )  # where earlier versions had the clone, which no fetch brings back whole
+            if before.is_dir() and not self.repository.exists():
+                self.repository.parent.mkdir(mode=0o700, exist_ok=True)
+                before.rename(self.repository)
+                before.with_name("repository.git.lock").unlink(missing_ok=True)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Turns what the system answers about the directory itself into an error of ours."""
+        try:
+            yield
+        except OSError as error:
+            raise errors.Transient(
+                f"the state in {self.path} cannot be used: {error.strerror or error}. Nothing is changed until it can (is its disk well? "
+                "see `dmesg`)",
+                reason=Reason.StateReadOnly,
+            ) from None
+
+    @contextmanager
+    def _locked(self, lock: FileLock, wait: float) -> Iterator[None]:
+        """Raises errors.Transient (Busy, StateReadOnly)."""
+        with self._reached():
+            try:
+                lock.acquire(timeout=wait)
+            except Timeout:
+                raise errors.Transient("another reconciliation is under way on this node", reason=Reason.Busy) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def take(self) -> None:
-        """From now on this object is about the very directory that is there now, and writes to no other."""
+        """From now on this object is about the very directory that is there now, and writes to no other. Raises as `create`."""
         self.let_go()
-        self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with self._reached():
+            self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def let_go(self) -> None:
         """Forget which directory that was."""
@@ -201,13 +230,10 @@ class StateDirectory:
     @contextmanager
     def cycle(self, wait: float = 0.0) -> Iterator[None]:
         """Keep every other cycle on this node out. Raises errors.Transient (Busy) when one is still under way
-        after `wait` seconds."""
+        after `wait` seconds, (StateReadOnly) when nobody can tell."""
         self.require_same()
-        try:
-            with self._lock.acquire(timeout=wait):
-                yield
-        except Timeout:
-            raise errors.Transient("another reconciliation is under way on this node", reason=Reason.Busy) from None
+        with self._locked(self._lock, wait):
+            yield
 
     # --- whose containers, whose files ---------------------------------------------------------------------------
 
@@ -228,7 +254,7 @@ class StateDirectory:
         would take each other's containers for their own.
         """
         here = str(self.path.resolve())
-        with FileLock(self.path / "owner.lock", mode=0o600):
+        with self._locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
             found = self._files.read("owner.json", Owner)
             if found is None:
                 found = Owner(key or secrets.token_hex(16), here, self._labels_before())
@@ -245,7 +271,7 @@ class StateDirectory:
     def claim(self, label: str) -> Owner:
         """Take over what carries `label`, another key, on this engine. Raises as `identify`."""
         owner = self.identify()
-        with FileLock(self.path / "owner.lock", mode=0o600):
+        with self._locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
             if label != owner.key and label not in owner.also:
                 owner = replace(owner, also=(*owner.also, label))
                 self._files.write("owner.json", to_json(owner))
@@ -286,12 +312,7 @@ class StateDirectory:
 
     def tidy(self) -> None:
         """Remove what killed writes left. Other processes may be writing, so only what is older than any write."""
-        before = time.time() - LEFTOVER_AGE
-        for path in self.path.iterdir():
-            if files.is_leftover(path.name):
-                with suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before:
-                        path.unlink()
+        files.sweep(self.path, older=files.LEFTOVER_AGE)
 
     # --- anchor, suspension, report --------------------------------------------------------------------------
 
@@ -544,8 +565,7 @@ class StateDirectory:
         time of the last one, instead: `again`, `last`."""
         with self._guard:
             self.require_same()
-            path = self.path / "history.jsonl"
-            lines = path.read_text().splitlines() if path.exists() else []
+            lines = self._lines()
             before = json.loads(lines[-1]) if lines else None
             if before is not None and is_repetition(entry, before):
                 entry = {**before, "again": before.get("again", 0) + 1, "last": entry["at"]}
@@ -553,10 +573,17 @@ class StateDirectory:
             lines.append(json.dumps(entry, separators=(",", ":")))
             if len(lines) > HISTORY_KEPT * 5 // 4:
                 lines = lines[-HISTORY_KEPT:]
-            files.write_atomic(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
+            files.write_atomic(self.path / HISTORY, ("\n".join(lines) + "\n").encode(), mode=0o600)
+
+    def _lines(self) -> list[str]:
+        """Raises errors.Transient (FileReadFailed)."""
+        try:
+            content, _ = files.read_nofollow(self.path, HISTORY)
+        except FileNotFoundError:
+            return []
+        return content.decode(errors="replace").splitlines()
 
     def history(self, limit: int = 50) -> list[dict[str, Any]]:
-        """The newest entries, newest first."""
-        path = self.path / "history.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        """The newest entries, newest first. Raises errors.Transient (FileReadFailed)."""
+        lines = self._lines()
         return [json.loads(line) for line in reversed(lines[-limit:])]

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -162,16 +163,30 @@ def remove_dir(root: Path, relative: str) -> bool:
     return True
 
 
-def sweep(root: Path, relative: str = "") -> int:
-    """Remove what killed writes left in the directory root/relative; the number of files removed.
+def names(root: Path, relative: str) -> frozenset[str]:
+    """What there is in the directory root/relative; nothing when it does not exist. Raises as `read_nofollow`."""
+    try:
+        with _answer(root, relative, reading=True), opened(root, relative) as directory:
+            return frozenset(os.listdir(directory))  # noqa: PTH208 - pathlib cannot list an open directory
+    except FileNotFoundError:
+        return frozenset()
 
-    Only while no other process writes there. A missing directory has no leftovers. Raises as `remove`.
+
+LEFTOVER_AGE: Final = 60.0  # seconds; no write takes as long
+
+
+def sweep(root: Path, relative: str = "", *, older: float = 0.0) -> int:
+    """Remove what killed writes left in the directory root/relative, if it is `older` (seconds); the number of files removed.
+
+    Without an age only while no other process writes there. A missing directory has no leftovers. Raises as `remove`.
     """
-    removed = 0
+    removed, before = 0, time.time() - older
     try:
         with _answer(root, relative, absent_ok=True), opened(root, relative) as directory:
             for name in os.listdir(directory):  # noqa: PTH208 - pathlib cannot list an open directory
-                if is_leftover(name):
+                if is_leftover(name) and (
+                    not older or os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime < before
+                ):
                     os.unlink(name, dir_fd=directory)
                     removed += 1
     except FileNotFoundError:

@@ -1,0 +1,242 @@
+"""A modelled node: the program's own passes, planner, executor and state, on an engine in a dictionary and files in memory.
+
+Real are `node/cycle.py` and all below it but for its ports (`ports.py`): the passes, following the branch, observing, planning, walking,
+swapping, the state directory and all files. Actions that may go on side by side go on one after the other, so that a schedule is the same each
+time it is carried out.
+"""
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import structlog
+
+from reconciler.git import remote
+from reconciler.host.machine import Machine
+from reconciler.host.sysctl import path_of
+from reconciler.model import LEFTOVER_SUFFIX, Desired
+from reconciler.node import node as node_module
+from reconciler.node.cycle import reconcile
+from reconciler.node.node import Node
+from reconciler.node.target import make_target
+from reconciler.report import Report
+from reconciler.secret import Secret
+from reconciler.settings import EngineSettings, Git, Policy, Settings
+from reconciler.source import follow
+from reconciler.source.prepare import Prepared
+from reconciler.state.documents import Documents
+from tests.apply.bed import Clock
+from tests.apply.bed import Disk as Moments
+from tests.faults.disk import Disk
+from tests.faults.points import Faults, Killed, answer
+from tests.faults.ports import Engine, Host, Registrars, Repository
+from tests.scenarios.world import KERNEL
+
+walk = importlib.import_module("reconciler.apply.walk")  # the package calls its function by the same name
+CANARY = "canary-" + "7d3f9a51c2"
+_REMOVED = frozenset({"begun.json", "testing.json", "suspend.json", "permit.json"})  # those that go when they are over
+
+
+class _AtOnce:
+    """A pool that does what it is given before it returns."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+    def __enter__(self) -> "_AtOnce":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Bench:
+    """One node over many processes. `node` is the process that lives, None after a kill. Use as a context manager."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.root, self.faults = place, place / "kolla", Faults()
+        self.clock, self.offset = Clock(), timedelta()
+        self.moments = Moments(self.root, self.clock)
+        self.engine = Engine(self._moment, self.faults)
+        self.engine.settle = self.moments.settle
+        self.engine.ours = self._is_ours
+        self.registrars, self.repository = Registrars(self.faults), Repository(self.faults)
+        self.disk = Disk(place, self.faults)
+        self.faults.slow = lambda: self._later(600)
+        self.node: Node | None = None
+        self.reports: list[Report] = []
+        self.said: list[str] = []  # what was logged
+        self.acknowledged: dict[str, Any] = {}  # file of the state → what it holds, as far as its writer was told
+        self.begun: dict[str, Any] = {}  # file → what was being written when a process ended, or was refused
+        for name in KERNEL:
+            path = place / "machine" / path_of(name.partition(":")[2]).lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("0\n")
+        self.settings = Settings(
+            Git("file:///nowhere"),
+            host="here",
+            state_dir=place / "state",
+            engine=EngineSettings("tcp://127.0.0.1:1", parallel=1),
+            policy=Policy(config_roots=(str(self.root),), privileged=True, host_sysctls=("net.a", "net.b")),
+            root=place / "machine",
+        )
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Bench":
+        patches: list[Any] = [
+            mock.patch.object(walk, "ThreadPoolExecutor", _AtOnce),
+            mock.patch.object(
+                follow,
+                "git",
+                mock.Mock(Remote=remote.Remote, Poller=lambda remote: self.repository, fetch=self.repository.fetch),
+            ),
+            mock.patch.object(follow, "clone", self.repository),
+            mock.patch.object(node_module, "clone", self.repository),
+            mock.patch("reconciler.git.trust.clone.is_ancestor", self.repository.is_ancestor),
+            mock.patch.object(Documents, "write", self._kept(Documents.write)),
+        ]
+        for patch in patches:
+            self._stack.enter_context(patch)
+        before = structlog.get_config()
+        structlog.configure(processors=[self._hears], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+        self._stack.callback(lambda: structlog.configure(**before))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.faults.end()
+        self.leave()
+        self._stack.close()
+
+    def _hears(self, _: Any, __: str, event: Any) -> Any:
+        self.said.append(repr(event))
+        raise structlog.DropEvent
+
+    def _moment(self) -> datetime:
+        self.moments.settle()
+        return self.clock.tick()
+
+    def _later(self, seconds: float) -> None:
+        self.offset += timedelta(seconds=seconds)
+
+    def _is_ours(self, identity: str) -> bool:
+        kept = self.acknowledged.get("memory.json") or {}
+        return any(applied.get("id") == identity for applied in kept.get("applied", {}).values())
+
+    def _kept(self, write: Callable[..., None]) -> Callable[..., None]:
+        def call(documents: Documents, name: str, data: dict[str, Any]) -> None:
+            self.begun[name] = data
+            write(documents, name, data)
+            self.acknowledged[name] = self.begun.pop(name)
+
+        return call
+
+    # --- processes -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> Node:
+        """A process with this state directory."""
+        node = Node(self.settings, engine=self.engine, forge=False)  # type: ignore[arg-type]
+        node.clock = lambda: datetime.now(UTC) + self.offset
+        node.aims._make = self._target  # type: ignore[method-assign]
+        node.observer.machine = Host(self.faults, Machine(self.settings.root))  # type: ignore[assignment]
+        node.observer.registry = lambda target: self.registrars  # type: ignore[assignment, return-value, method-assign]
+        return node
+
+    def _target(self, commit: str) -> Any:
+        kind = self.faults.hit("sops.decrypt")
+        if kind:
+            raise answer("sops.decrypt", kind)
+        return make_target(Prepared(self.repository.desired(commit), {"canary": Secret(CANARY)}))
+
+    def leave(self) -> None:
+        """The process ends, by whatever."""
+        if self.node is not None:
+            self.node.state.let_go()
+            self.node = None
+
+    def run(
+        self, *, deep: bool, at: Mapping[int, int] | None = None, named: Sequence[tuple[str, int]] = ()
+    ) -> Report | None:
+        """One pass, in a new process where none lives; None: it was killed, or could not even tell. Whatever it raises that is not of the
+        hierarchy is a defect and comes through."""
+        from reconciler import errors
+
+        self.faults.begin(at or {}, named)
+        if (kind := self.faults.hit("clock.step")) and kind != "":
+            self._later({"forward": 86400, "back": -86400}[kind])
+        report = None
+        try:
+            with self.disk.failing():
+                self.node = self.node or self.start()
+                report = reconcile(self.node, deep=deep)
+                self.reports.append(report)
+        except Killed:
+            self.faults.end()
+            self.leave()
+            for path in self.place.rglob(f"*{LEFTOVER_SUFFIX}"):  # the next process comes an hour later
+                os.utime(path, (0, 0))
+        except errors.ReconcilerError as error:
+            self.said.append(f"{type(error).__name__}: {error}")
+        finally:
+            self.faults.end()
+            self.moments.settle()
+        return report
+
+    # --- what a schedule is judged by ------------------------------------------------------------------------------------
+
+    def lost(self) -> list[str]:
+        """What a writer was told is kept, and is not in the state directory."""
+        wrong = []
+        for name, kept in self.acknowledged.items():
+            path = self.settings.state_dir / name
+            if not path.exists():
+                wrong += [] if name in _REMOVED else [f"{name} is gone"]
+                continue
+            found = json.loads(path.read_bytes())
+            found.pop("written_by", None)
+            told = json.loads(json.dumps(kept))
+            also = json.loads(json.dumps(self.begun.get(name)))
+            if found not in (told, also):
+                wrong.append(f"{name} is not what was kept")
+            elif found == also:
+                self.acknowledged[name] = self.begun[name]
+        return wrong
+
+    def leaks(self) -> list[str]:
+        """Where the secret is besides the files that are to hold it."""
+        wrong = [
+            str(path)
+            for path in self.settings.state_dir.rglob("*")
+            if path.is_file() and path.parent.parent.name != "rollback" and CANARY.encode() in path.read_bytes()
+        ]
+        wrong += [text[:200] for text in self.said if CANARY in text]
+        wrong += [running.spec.name for running in self.engine.containers.values() if CANARY in repr(running)]
+        return wrong
+
+    def of(self, desired: Desired) -> Desired:
+        """A site of the model on this disk, with a secret in one of its files."""
+        files = desired.files
+        if files:
+            first = replace(files[0], content=f"{files[0].content} <<secret:canary>>", secrets=("canary",))
+            files = (first, *files[1:])
+        return replace(desired, config_root=str(self.root), files=files, secrets={"canary": "d" * 64} if files else {})
+
+
+@contextlib.contextmanager
+def bench(folder: Path) -> Iterator[Bench]:
+    with Bench(folder) as made:
+        yield made

@@ -1,0 +1,423 @@
+"""Schedules: commits, what people do on the node, passes in which operations fail; and what has to hold after each of them.
+
+a schedule      a site that the node has converged to, then steps
+a step          a commit | something done by hand | a pass, with faults | an operator's word | time
+after each      the invariants (`Judge`)
+at the end      no faults any more: it converges, and then there is nothing to do
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from reconciler.model import ASIDE, Container, Desired, FileState, State, aside
+from reconciler.plan.differences import differences
+from reconciler.reasons import Reason
+from reconciler.report import Report
+from reconciler.report.verdict import State as Word
+from reconciler.report.verdict import verdict
+from reconciler.state import Suspension
+from reconciler.system.files import is_leftover
+from tests.faults.node import CANARY, Bench
+from tests.faults.points import POINTS
+from tests.faults.ports import outside
+from tests.scenarios.test_properties import NAMES, Draw, by_hand, sites
+from tests.scenarios.world import KERNEL, World
+
+# What people and machines do between passes; what would be done to the memory itself is another matter (tests/state).
+HAPPENINGS = (
+    "killed", "paused", "removed", "restarted", "altered", "limited", "retagged", "image gone", "taken over", "moved aside", "foreign spare",
+    "foreign", "edited", "chmod", "linked", "lost", "extra file", "unregistered", "password changed", "kernel set", "boot line lost",
+)  # fmt: skip
+TALLY: Counter[str] = Counter()  # failpoint → how often it was met, over all schedules of this process
+PASSES: Counter[str] = Counter()
+_LEFT = ("HoldsData", "PruneReported", "NotAchievable", "Foreign")
+_HOURS = timedelta(hours=2)
+_QUIET = 14  # passes without a fault until there is nothing to do: each of a few causes may need one of its own
+
+
+@dataclass(frozen=True, repr=False)
+class Step:
+    """`what` is "pass", "commit", "hand", "suspend", "resume", "wait" or "restart"."""
+
+    what: str
+    happening: str = ""
+    name: str = ""
+    site: int = 0
+    deep: bool = False
+    at: tuple[tuple[int, int], ...] = ()  # number of an operation → choice among its kinds
+    named: tuple[tuple[str, int], ...] = ()  # failpoint → how many of its operations until it is its turn
+
+    def __repr__(self) -> str:
+        more = [
+            f"{name}={getattr(self, name)!r}"
+            for name in ("happening", "name", "site", "deep", "at", "named")
+            if getattr(self, name)
+        ]
+        return f"Step({', '.join((repr(self.what), *more))})"
+
+
+@dataclass(frozen=True, repr=False)
+class Schedule:
+    """`heads` are what commits change the site to."""
+
+    base: Desired
+    heads: tuple[Desired, ...]
+    steps: tuple[Step, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [*(f"site {n}: {_brief(site)}" for n, site in enumerate((self.base, *self.heads))), *map(repr, self.steps)]
+        )
+
+
+def _brief(site: Desired) -> str:
+    """What is not as usual in a site of the model."""
+    parts = [
+        f"{c.name} {c.image} {dict(c.environment)} priv={c.privileged} cpu={c.cpu_shares} after={c.depends_on} {c.reload}"
+        for c in site.containers
+    ]
+    parts += [f"{f.path} {f.content} {f.mode:o} {f.on_change}" for f in site.files]
+    parts += [f"job {job.inputs} {job.owner} before={job.before} migration={job.migration}" for job in site.jobs]
+    parts += [f"{item.id} {item.fields}" for item in site.registrations]
+    parts += [f"{setting.id} {setting.fields}" for setting in site.host_settings]
+    return f"{site.policy} " + "; ".join(parts)
+
+
+def passes() -> st.SearchStrategy[Step]:
+    """A pass in which one to three operations fail: those of some number, and those of some name."""
+    # A pass that changes something has a hundred to three hundred operations.
+    at = st.lists(st.tuples(st.integers(1, 150), st.integers(0, 9)), max_size=2, unique_by=lambda pair: pair[0])
+    named = st.lists(st.tuples(failpoints(), st.integers(1, 3)), min_size=1, max_size=4)
+    return st.builds(
+        lambda deep, at, named: Step("pass", deep=deep, at=tuple(at), named=tuple(named)), st.booleans(), at, named
+    )
+
+
+def failpoints() -> st.SearchStrategy[str]:
+    """Each point as often as any other, however many kinds it has; those at which a change can be cut in two more often."""
+    often = {
+        "engine.create": 6,
+        "engine.start": 6,
+        "engine.rename": 6,
+        "engine.remove": 6,
+        "engine.healthy": 6,
+        "engine.restart": 6,
+        "engine.stop": 4,
+    }
+    points = [
+        point
+        for point in POINTS
+        for _ in range(often.get(point, 1 if point.startswith(("host", "clock", "git", "sops")) else 2))
+    ]
+    return st.sampled_from(points).flatmap(lambda point: st.sampled_from([f"{point}.{kind}" for kind in POINTS[point]]))
+
+
+def causes(heads: int) -> st.SearchStrategy[Step]:
+    """What gives a pass something to do, or keeps it from it."""
+    commit = st.builds(lambda n: Step("commit", site=n), st.integers(0, heads))
+    happening = st.builds(lambda w, n: Step("hand", w, n), st.sampled_from(HAPPENINGS), st.sampled_from(NAMES))
+    word = st.sampled_from([Step("wait"), Step("restart"), Step("suspend"), Step("resume")])
+    return st.one_of(commit, commit, happening, happening, happening, word)
+
+
+@st.composite
+def schedules(draw: Draw) -> Schedule:
+    base = draw(sites("r1"))
+    # Half of the commits change a little, so that most of the node has to stay as it is.
+    heads = tuple(draw(st.one_of(sites("r2"), _alike(base))) for _ in range(draw(st.integers(1, 2))))
+    rounds = st.tuples(st.lists(causes(len(heads)), max_size=2), passes())
+    drawn = [step for before, run in draw(st.lists(rounds, min_size=1, max_size=4)) for step in (*before, run)]
+    return Schedule(base, heads, (Step("commit", site=1), *drawn))
+
+
+@st.composite
+def _alike(draw: Draw, base: Desired) -> Desired:
+    name = draw(st.sampled_from([container.name for container in base.containers]))
+    change: dict[str, Any] = draw(st.sampled_from([{"privileged": None}, {"image": "image:2"}, {"cpu_shares": 256}, {"environment": {"KOLLA_CONFIG_STRATEGY": "COPY_ALWAYS", "N": "1"}}]))  # fmt: skip
+    changed = tuple(_with(c, change) if c.name == name else c for c in base.containers)
+    files = tuple(replace(f, content="n") if f.container == name and draw(st.booleans()) else f for f in base.files)
+    return replace(base, containers=changed, files=files)
+
+
+def _with(container: Container, change: dict[str, Any]) -> Container:
+    return replace(container, **({"privileged": not container.privileged} if "privileged" in change else change))
+
+
+class Violated(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass
+class Judge:
+    """What holds, whatever fails. `still` maps containers that nothing asks to change to their id and start time."""
+
+    bench: Bench
+    sites: list[Desired]
+    still: dict[str, Any] = field(default_factory=dict)
+    theirs: dict[str, bytes] = field(default_factory=dict)  # files that others put there
+    suspended: bool = False
+    anchor: int = 0
+
+    def begin(self) -> None:
+        """The node has converged to the first site."""
+        first, *others = self.sites
+        for container in first.containers:
+            name = container.name
+            if all(_part(site, name) == _part(first, name) for site in others):
+                self.still[name] = outside(self.bench.engine.containers[name])
+
+    def touched(self, happening: str, name: str) -> None:
+        """Somebody did something: what that is about may be put right from now on."""
+        if happening in ("retagged", "image gone"):
+            self.still.clear()
+        for one in (name, *(n for n in self.still if n == name)):
+            self.still.pop(one, None)
+
+    def after(self, report: Report | None, before: dict[str, Any], registered: dict[str, Any]) -> None:
+        bench = self.bench
+        for deed in bench.engine.deeds:
+            self._hold(deed.ours, f"not ours was changed: {deed}")
+            self._hold(deed.seen, f"what could not be looked at was changed: {deed}")
+            self._hold(not self.suspended, f"changed while suspended: {deed}")
+        bench.engine.deeds.clear()
+        for name, kept in self.still.items():
+            found = bench.engine.containers.get(name)
+            self._hold(
+                found is not None and outside(found) == kept,
+                f"{name} was to stay as it is: {kept} became {found and outside(found)}",
+            )
+        desired = {c.name for site in self.sites for c in site.containers}
+        wanted = {c.name for c in self.head.containers}
+        for name in before:
+            base = name.removeprefix(ASIDE)
+            there = {base, aside(base)} & bench.engine.containers.keys()
+            self._hold(
+                bool(there) or base not in desired or base not in wanted or self._was_other(base), f"{base} is gone"
+            )
+        self._hold(bench.engine.together == [], f"two of the same ran side by side: {bench.engine.together}")
+        for path, content in self.theirs.items():
+            place = bench.root / path
+            self._hold(place.exists() and place.read_bytes() == content, f"{path}, which others put there, was changed")
+        self._hold(not (wrong := bench.lost()), f"acknowledged and lost: {wrong}")
+        self._hold(not (leaks := bench.leaks()), f"the secret is in {leaks}")
+        self._anchor()
+        if report is not None:
+            self.truth(report)
+
+    def _was_other(self, name: str) -> bool:
+        """Whether the commit that is in force does not want it: a newer one may not have been accepted yet."""
+        node = self.bench.node
+        anchor = node.state.anchor if node else None
+        return anchor is None or name not in {c.name for c in self.bench.repository.desired(anchor.commit).containers}
+
+    @property
+    def head(self) -> Desired:
+        return self.bench.repository.commits[-1]
+
+    def _anchor(self) -> None:
+        kept = self.bench.acknowledged.get("anchor.json")
+        if kept:
+            now = int(kept["commit"], 16)
+            self._hold(now >= self.anchor, f"the anchor went back from {self.anchor} to {now}")
+            self.anchor = now
+
+    def truth(self, report: Report) -> None:
+        """What a report claims is so."""
+        told = verdict(report)
+        failure = report.failure or (None, "")
+        self._hold(failure[0] != Reason.InternalError, f"not foreseen: {failure[1]} {self.bench.said[-3:]}")
+        for outcome in report.outcomes:
+            self._hold(outcome.reason != Reason.InternalError, f"not foreseen: {outcome.action.id}: {outcome.message}")
+        text = repr((report.outcomes, report.failure, report.plan.held if report.plan else ()))
+        self._hold(CANARY not in text, "the secret is in a report")
+        if told.state is Word.CONVERGED and report.revision:
+            wrong = self.differs(self.bench.repository.desired(report.kept or report.revision), report)
+            self._hold(not wrong, f"it says that it has converged, and {wrong}")
+
+    def differs(self, desired: Desired, report: Report) -> list[str]:
+        """How the node is not what it should be, looked at directly."""
+        bench, wrong = self.bench, []
+        held = {h.target for h in report.plan.held} if report.plan else set()
+        for container in desired.containers:
+            name, running = container.name, bench.engine.containers.get(container.name)
+            if name in held:
+                continue
+            if running is None or running.state is not State.RUNNING:
+                wrong.append(f"{name} is {running and running.state}")
+            elif found := differences(container, running, bench.engine.images.get(container.image)):
+                wrong.append(f"{name} differs: {found}")
+        names = {c.name for c in desired.containers} | {job.name for job in desired.jobs}
+        wrong += [
+            f"{n} is there" for n, r in bench.engine.containers.items() if r.owned and n not in names and n not in held
+        ]
+        containers = {container.name for container in desired.containers}
+        for file in desired.files:
+            place = bench.root / file.path
+            if file.container not in containers:  # a job's are written when it is to run
+                continue
+            if file.path not in held and (place.is_symlink() or not place.exists() or place.read_text() != file.content.replace("<<secret:canary>>", CANARY)):  # fmt: skip
+                wrong.append(f"{file.path} is not as wanted")
+            elif file.path not in held and place.stat().st_mode & 0o777 != file.mode:
+                wrong.append(f"{file.path} has mode {place.stat().st_mode:o}")
+        if report.deep:
+            for item in desired.registrations:
+                if item.id not in held and bench.registrars.content.get(item.id) != item.fields:
+                    wrong.append(f"{item.id} is {bench.registrars.content.get(item.id)}")
+        return wrong
+
+    def _hold(self, true: object, message: str) -> None:
+        if not true:
+            raise Violated(f"{message}\nafter {self.bench.faults.happened}")
+
+
+def _part(site: Desired, name: str) -> Any:
+    """All that makes up a container."""
+    container = next((c for c in site.containers if c.name == name), None)
+    return container, [f for f in site.files if f.container == name]
+
+
+def play(schedule: Schedule, folder: Path) -> Bench:
+    """Carry a schedule out and judge it. Raises Violated, or whatever the program lets through."""
+    with Bench(folder) as bench:
+        try:
+            _play(schedule, bench)
+        finally:
+            TALLY.update(bench.faults.tally)
+            PASSES["passes"] += len(bench.reports)
+        return bench
+
+
+def _play(schedule: Schedule, bench: Bench) -> None:
+    made = [bench.of(site) for site in (schedule.base, *schedule.heads)]
+    judge = Judge(bench, made)
+    bench.repository.push(made[0])
+    quiet(bench, judge)
+    judge.begin()
+    for step in schedule.steps:
+        if step.what == "pass":
+            before, registered = dict(bench.engine.containers), dict(bench.registrars.content)
+            report = bench.run(deep=step.deep, at=dict(step.at), named=step.named)
+            judge.after(report, before, registered)
+        elif step.what == "commit":
+            bench.repository.push(made[min(step.site, len(made) - 1)])
+        elif step.what == "hand":
+            hand(bench, judge, step)
+        else:
+            _word(bench, judge, step.what)
+    if judge.suspended:
+        _word(bench, judge, "resume")
+    bench.faults.over()
+    report = quiet(bench, judge)
+    wrong = judge.differs(judge.head, report)
+    judge._hold(not wrong, f"in the end {wrong}")
+    bench.leave()
+    calm = {name: outside(running) for name, running in bench.engine.containers.items()}
+    again = bench.run(deep=True)
+    judge._hold(
+        again is not None and again.plan is not None and again.plan.empty,
+        f"a new process would do {again and again.plan}",
+    )
+    judge._hold(calm == {n: outside(r) for n, r in bench.engine.containers.items()}, "a new process touched something")
+    left = [str(path) for path in bench.place.rglob("*") if is_leftover(path.name)]
+    left += [str(path) for path in (bench.settings.state_dir / "rollback").glob("*")]
+    judge._hold(not left, f"left over: {left}")
+
+
+def quiet(bench: Bench, judge: Judge) -> Report:
+    """Passes without faults until there is nothing to do; what was given up is tried again when an operator says so."""
+    report, did = None, []
+    for number in range(_QUIET):
+        bench.offset += _HOURS
+        before, registered = dict(bench.engine.containers), dict(bench.registrars.content)
+        report = bench.run(deep=True)
+        judge.after(report, before, registered)
+        judge._hold(report is not None, f"a pass without a fault failed: {bench.said[-2:]}")
+        assert report is not None
+        did.append([a.line for a in report.plan.actions] if report.plan else [str(report.failure)])
+        if report.plan and report.plan.empty and report.failure is None and not _open(report, bench):
+            return report
+        if number == 3 and bench.node:
+            bench.node.state.release()
+    raise Violated(f"it never ends: {did[-3:]} {_open(report, bench) if report else ''} after {bench.faults.happened}")
+
+
+def _open(report: Report, bench: Bench) -> list[str]:
+    """What is held back and should not be in the end. What somebody else has, under a name of ours, is his."""
+    theirs = {name.removeprefix(ASIDE) for name, running in bench.engine.containers.items() if not running.owned}
+    held = report.plan.held if report.plan else ()
+    return [
+        f"{h.target}: {h.reason}"
+        for h in held
+        if h.reason not in _LEFT and not (h.reason is Reason.NotOwned and h.target in theirs)
+    ]
+
+
+def _word(bench: Bench, judge: Judge, what: str) -> None:
+    """An operator, or time."""
+    if what == "restart":
+        bench.leave()
+    elif what == "wait":
+        bench.offset += _HOURS
+    else:
+        if bench.node is None:
+            bench.node = bench.start()
+        if what == "suspend":
+            bench.node.state.suspend(Suspension("an operator looks", datetime.now(UTC)))
+        else:
+            bench.node.state.resume()
+            bench.acknowledged.pop("suspend.json", None)
+        judge.suspended = what == "suspend"
+
+
+def hand(bench: Bench, judge: Judge, step: Step) -> None:
+    """Something is done to the node behind its back: by the model's words, carried over to this disk."""
+    paths = {
+        str(path.relative_to(bench.root)): path
+        for path in bench.root.rglob("*")
+        if not path.is_dir() and not path.name.startswith(".")
+    }
+    seen = {path: _state(place) for path, place in paths.items()}
+    world = World(
+        containers=bench.engine.containers,
+        images=bench.engine.images,
+        files=dict(seen),
+        registrations=dict(bench.registrars.content),
+        kernel={name: {"live": "0"} for name in KERNEL},
+        now=bench.clock.now,
+    )
+    by_hand(world, step.happening, step.name, judge.head)
+    bench.clock.now = world.now
+    for path in seen.keys() - world.files.keys():
+        paths[path].unlink()
+    for path, state in world.files.items():
+        if seen.get(path) != state:
+            (bench.root / path).unlink(missing_ok=True)
+            bench.moments.put(path, state)
+            if path.endswith("/extra"):
+                judge.theirs[path] = state.content or b""
+    bench.registrars.content.update(world.registrations)
+    if step.happening == "kernel set":
+        (bench.place / "machine/proc/sys/net/a").write_text("7\n")
+    if step.happening == "boot line lost":
+        for place in (bench.place / "machine/etc/sysctl.d").glob("*"):
+            place.unlink()
+    judge.touched(step.happening, step.name)
+
+
+def _state(place: Path) -> FileState:
+    found = place.lstat()
+    kind: Any = "symlink" if place.is_symlink() else "file"
+    modified = datetime.fromtimestamp(found.st_mtime, UTC)
+    return FileState(
+        None if kind == "symlink" else place.read_bytes(),
+        found.st_mode & 0o777,
+        found.st_uid,
+        found.st_gid,
+        modified,
+        kind,
+    )
