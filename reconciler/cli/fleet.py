@@ -34,9 +34,8 @@ def fleet() -> None:
 @contextmanager
 def _joined() -> Iterator[tuple["Node", "Store", "Rollout"]]:
     """This node, the site's keys, and the waves as this node's accepted commit has them. Raises errors.Terminal (NoRevision, SettingsInvalid)."""
-    from reconciler.etcd import Store
+    from reconciler.etcd import Store, connect
     from reconciler.node.node import Node
-    from reconciler.node.permits import connect
 
     settings = load_settings()
     if not settings.fleet.etcd:

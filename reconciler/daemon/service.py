@@ -27,11 +27,11 @@ from reconciler.daemon.presence import Presence
 from reconciler.daemon.rollout_page import RolloutPage
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
+from reconciler.etcd import connect
 from reconciler.model import ASIDE
 from reconciler.node import cycle
 from reconciler.node.flight import Flight
 from reconciler.node.node import Node
-from reconciler.node.permits import connect
 from reconciler.node.target import Target
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus, text

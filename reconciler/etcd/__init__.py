@@ -4,9 +4,9 @@ hearing of a change (`watch.py`), and all of it at once for people (`snapshot.py
 Nothing here decides anything: `rollout/` does, from what was read.
 """
 
-from reconciler.etcd.client import Client, Endpoint
+from reconciler.etcd.client import Client, Endpoint, connect
 from reconciler.etcd.snapshot import snapshot
 from reconciler.etcd.store import Store
 from reconciler.etcd.watch import Watch
 
-__all__ = ["Client", "Endpoint", "Store", "Watch", "snapshot"]
+__all__ = ["Client", "Endpoint", "Store", "Watch", "connect", "snapshot"]

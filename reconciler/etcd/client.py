@@ -17,6 +17,7 @@ from reconciler import errors
 from reconciler.codec import UNREADABLE
 from reconciler.foreign import line
 from reconciler.reasons import Reason
+from reconciler.settings import Fleet
 from reconciler.system.answers import Bounded
 from reconciler.system.sessions import Session
 
@@ -188,6 +189,13 @@ class Client:
             return read(found)
         except UNREADABLE:
             raise _NoAnswerError("answers something that is not etcd's") from None
+
+
+def connect(fleet: Fleet) -> Client:
+    """A client as the settings say."""
+    return Client(
+        fleet.etcd, ca_file=fleet.ca_file, cert_file=fleet.cert_file, key_file=fleet.key_file, seconds=fleet.timeout
+    )
 
 
 class _NoAnswerError(Exception):

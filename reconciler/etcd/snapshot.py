@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from reconciler.etcd.client import Key
-from reconciler.etcd.store import Store, decode, place, said
+from reconciler.etcd.store import Store, decode, job, place, said
 from reconciler.foreign import line
 from reconciler.rollout.overview import Snapshot
 from reconciler.rollout.records import ROLL, Halt, Permit, Place, Roll
@@ -30,6 +30,7 @@ def snapshot(store: Store) -> Snapshot:
         frozenset(_below(keys, "present/")),
         {name: said(key) for name, key in _below(keys, f"excused/{commit}/").items()} if commit else {},
         {name: said(key) for name, key in _below(keys, "released/").items()},
+        {line(name): job(key) for name, key in _below(keys, "job/").items()},
     )
 
 

@@ -355,11 +355,13 @@ def fact(key: Key) -> bool:
 def _records(names: Collection[str], found: Found) -> dict[str, JobRecord]:
     """The records of jobs that there are, as they may be shown. Raises as `decode`."""
     keys = {name: key for key in found.keys if (name := _last_of(key.name)) in names}
-    records = {name: decode(JobRecord, key) for name, key in keys.items()}
-    return {
-        name: replace(one, host=line(one.host), message=line(one.message), nonce=line(one.nonce))
-        for name, one in records.items()
-    }
+    return {name: job(key) for name, key in keys.items()}
+
+
+def job(key: Key) -> JobRecord:
+    """The record of a job, as it may be shown. Raises as `decode`."""
+    one = decode(JobRecord, key)
+    return replace(one, host=line(one.host), message=line(one.message), nonce=line(one.nonce))
 
 
 def _roll(found: Found, commit: str, rollout: Rollout) -> Roll | None:

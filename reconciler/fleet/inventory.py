@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reconciler.git.content import Source
 from reconciler.report.signed import NAMESPACE
+from reconciler.rollout.policy import Rollout
 from reconciler.source import child
 
 
@@ -28,6 +29,7 @@ class Fleet:
     mode: str = "host"
     threshold: int = 0
     deployments: bool = False
+    rollout: Rollout | None = None  # the waves; of budgets nothing is known here
 
     @property
     def aggregated(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from reconciler.codec import to_json
 from reconciler.fleet.inventory import Fleet, Member
-from reconciler.source import site_child
+from reconciler.source import prepare_child, site_child
 from reconciler.source.site_child import gather, warm
 
 __all__ = ["gather", "read", "warm"]
@@ -20,7 +20,13 @@ def read(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, 
     )
     wanted = site.policy["reporting"]
     fleet = Fleet(
-        site.name, argument["source"]["commit"], members, wanted["mode"], wanted["threshold"], wanted["deployments"]
+        site.name,
+        argument["source"]["commit"],
+        members,
+        wanted["mode"],
+        wanted["threshold"],
+        wanted["deployments"],
+        prepare_child.rollout(site, {}),
     )
     found: dict[str, Any] = to_json(fleet)
     return found

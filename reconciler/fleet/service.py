@@ -1,6 +1,7 @@
 """The reporter as a daemon: a round every interval, a page and metrics on loopback, signals, signs of life for systemd."""
 
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,13 +12,15 @@ from reconciler.codec import to_json
 from reconciler.daemon import loop
 from reconciler.daemon.notify import Notifier
 from reconciler.daemon.presence import Presence
+from reconciler.daemon.rollout_page import RolloutPage
 from reconciler.daemon.triggers import Triggers
+from reconciler.etcd import connect
 from reconciler.fleet.document import fleet_document
 from reconciler.fleet.metrics import Metrics
 from reconciler.fleet.reporter import Reporter, Round
 from reconciler.fleet.reviews.loop import Loop, reviewer_of
 from reconciler.fleet.reviews.metrics import Metrics as ReviewMetrics
-from reconciler.reasons import Reason
+from reconciler.reasons import FLEET, Reason
 from reconciler.settings import Settings
 from reconciler.text import json_text
 from reconciler.web import Answer, Request, Server, handlers
@@ -46,6 +49,7 @@ class Service:
             else None
         )
         self._newest: Round | None = None
+        self.rollout = RolloutPage(partial(connect, settings.fleet), self._said) if settings.fleet.etcd else None
         self._triggers = Triggers()
         self._notify = Notifier(_ROUND_SECONDS)
         self._git = loop.SourcePauses(self.own.interval)
@@ -69,6 +73,8 @@ class Service:
                     self.reviews.close(_LAST_MOMENT)
                 if self._server:
                     self._server.close()
+                if self.rollout:
+                    self.rollout.close()
                 self.reporter.close()
         finally:
             presence.close()
@@ -78,7 +84,15 @@ class Service:
     def document(self) -> dict[str, Any]:
         """What status.json says."""
         document = fleet_document(self._newest)
+        if self.rollout:
+            # Its hosts are those of the page, with what they say themselves.
+            document["rollout"] = {name: value for name, value in self.rollout.document().items() if name != "hosts"}
         return {**document, "reviews": self.reviews.document()} if self.reviews else document
+
+    def _said(self) -> dict[str, str]:
+        """Why hosts wait for others, as they say themselves."""
+        views = self._newest.views if self._newest else ()
+        return {one.member.host: one.message for one in views if one.state == "waiting" and one.reason in FLEET}
 
     def _loop(self) -> None:
         next_round = time.monotonic()
@@ -111,6 +125,8 @@ class Service:
         if asks:
             self._git.take(found.source)
         self._newest = found
+        if self.rollout and found.fleet and found.fleet.rollout:
+            self.rollout.take((found.fleet.site, found.fleet.commit, found.fleet.rollout))
         self.metrics.take(found)
         text = found.whole.text if found.whole else found.source.message or "no commit accepted yet"
         self._notify.status(f"{found.head[:12]}: {text}")
@@ -126,6 +142,8 @@ class Service:
         # People may come through a proxy that has a name of its own.
         name = urlsplit(self.own.url).hostname or "localhost"
         table = {"/metrics": self._metrics, "/interruptions.json": self._interruptions, **handlers(self.document)}
+        if self.rollout:
+            table |= handlers(self.rollout.document, "/fleet", "fleet.json")
         self._server = loop.listen(self.own.listen, table, names=(name, *self.own.names))
         return self._server.port if self._server else None
 

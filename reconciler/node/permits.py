@@ -16,7 +16,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.engine import Engine
-from reconciler.etcd import Client, Store, Watch
+from reconciler.etcd import Store, Watch, connect
 from reconciler.git import clone
 from reconciler.model import Actual, Plan
 from reconciler.node import host, probe
@@ -32,7 +32,7 @@ from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
 from reconciler.rollout.jobs import Once, Self
 from reconciler.rollout.policy import Rollout
 from reconciler.rollout.records import ROLL, View
-from reconciler.settings import Fleet, Settings
+from reconciler.settings import Settings
 from reconciler.state import StateDirectory
 
 log = structlog.get_logger()
@@ -40,13 +40,6 @@ log = structlog.get_logger()
 _TRIES: Final = 8  # transactions in one pass: begin, give back, claim, each lost once to another host
 # Of these a waiting node is as well as one that waits for nothing.
 _OURS: Final = FLEET | {Reason.OutsideWindow}
-
-
-def connect(fleet: Fleet) -> Client:
-    """A client as the settings say."""
-    return Client(
-        fleet.etcd, ca_file=fleet.ca_file, cert_file=fleet.cert_file, key_file=fleet.key_file, seconds=fleet.timeout
-    )
 
 
 class Permits:

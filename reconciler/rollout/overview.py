@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from reconciler.phrases import few
 from reconciler.rollout.policy import WAVE, Rollout, Wave
-from reconciler.rollout.records import Halt, Permit, Place, Roll, Said
+from reconciler.rollout.records import Halt, JobRecord, Permit, Place, Roll, Said
 
 VERSION = 1
 State = Literal["failed", "holds", "absent", "waits", "excused", "proved"]
@@ -28,6 +28,7 @@ class Snapshot:
     present: frozenset[str] = frozenset()
     excused: Mapping[str, Said] = field(default_factory=dict)
     released: Mapping[str, Said] = field(default_factory=dict)
+    jobs: Mapping[str, JobRecord] = field(default_factory=dict)
 
 
 def overview(found: Snapshot, rollout: Rollout, commit: str, said: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -43,10 +44,16 @@ def overview(found: Snapshot, rollout: Rollout, commit: str, said: Mapping[str, 
         "failed": list(roll.failed) if roll else [],
         "waves": [_wave(found, wave, number) for number, wave in enumerate(rollout.waves)],
         "budgets": [_budget(found, rollout, name) for name in sorted({*found.places, *rollout.budgets, WAVE})],
+        "jobs": [_job(name, one) for name, one in sorted(found.jobs.items()) if one.state != "done"],
         "hosts": _Hosts(found, rollout, said or {}).rows(),
         "excused": {host: _said(one) for host, one in sorted(found.excused.items())},
         "released": {host: _said(one) for host, one in sorted(found.released.items())},
     }
+
+
+def _job(name: str, one: JobRecord) -> dict[str, str]:
+    """One that others wait for, or that failed."""
+    return {"name": name, "host": one.host, "state": one.state, "commit": one.commit, "message": one.message}
 
 
 def _halt(halt: Halt) -> dict[str, str]:

@@ -35,6 +35,10 @@ function agreement(doc) {
   parts.push(section("Waves", "one after the other", (doc.waves || []).map(wave)));
   const held = (doc.budgets || []).filter((b) => b.holders.length);
   parts.push(section("Places that are held", "given back when a host is proved", held.map(budget)));
+  const runs = (doc.jobs || []).map((j) => el("div", "row", el("span", "mono", j.name),
+    el("span", "text", j.state === "failed" ? "failed on " : "runs on ", el("span", "mono", j.host), j.message ? el("span", "soft said", j.message) : null),
+    badge(j.state, j.state === "failed" ? "bad" : "mild")));
+  parts.push(section("Jobs of the cluster", "run once; what comes after them waits", runs));
   const said = [["excused", "is not waited for"], ["released", "its places were given back by hand"]];
   const told = said.flatMap(([kind, what]) => Object.entries(doc[kind] || {}).map(([host, one]) => el("div", "row",
     el("span", "mono", host), el("span", "text", what + ": ", one.why, el("span", "soft", " · " + one.by)), since(one.at, "", " ago"))));

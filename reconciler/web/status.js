@@ -286,7 +286,7 @@ function draw() {
   }
   for (const [id, value] of kept) if (value && document.getElementById(id)) document.getElementById(id).value = value;
   if (focus && content.querySelector("#" + CSS.escape(focus))) document.getElementById(focus).focus();
-  also(shown.kind === "node" && shown.fleet ? "fleet" : "", "the whole fleet");
+  also(shown.fleet || shown.rollout ? "fleet" : "", shown.rollout ? "who waits for whom" : "the whole fleet");
   filter();
 }
 function busy(since) {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.rollout.decide import Wait
 from reconciler.rollout.overview import Snapshot, overview
 from reconciler.rollout.policy import Budget, Rollout, Wave
-from reconciler.rollout.records import ROLL, Halt, Permit, Place, Roll, Said
+from reconciler.rollout.records import ROLL, Halt, JobRecord, Permit, Place, Roll, Said
 
 from .world import Fleet
 
@@ -79,6 +79,18 @@ def test_halted_failed_lent_excused_and_what_nobody_here_knows() -> None:
     assert document["halt"]["why"] == "it says bad" and document["hosts"][0]["host"] == "ctl1"
     # A budget of which this host has no member: who holds it is known, and its size is not.
     assert {"name": "racks", "at_once": None, "holders": ["cmp2"]} in document["budgets"]
+
+
+def test_jobs_that_others_wait_for() -> None:
+    jobs = {
+        "db_sync": JobRecord("1", "ctl1", "running", commit=NOW),
+        "bootstrap": JobRecord("1", "ctl1", "done", commit=NOW),
+        "fernet": JobRecord("1", "ctl2", "failed", commit=NOW, message="no space left"),
+    }
+    shown = overview(replace(MIDDLE, jobs=jobs), ROLLOUT, NOW)["jobs"]
+    assert [(one["name"], one["state"], one["host"], one["message"]) for one in shown] == [
+        ("db_sync", "running", "ctl1", ""), ("fernet", "failed", "ctl2", "no space left"),
+    ]  # fmt: skip
 
 
 def test_nothing_was_ever_rolled_out_or_the_waves_are_another_commits() -> None:

@@ -174,6 +174,30 @@ def test_fleet_texts_stay_texts_on_a_phone_too(window: Browser) -> None:
     window.screen(1120, 1180)
 
 
+def test_the_rollout_above_the_hosts_of_a_reporters_page(window: Browser) -> None:
+    from .test_rollout_page import hostile
+    from .test_rollout_page import sample as rollout
+
+    with served(sample()) as shown:
+        whole = {name: value for name, value in rollout(halt="the network is being moved").items() if name != "hosts"}
+        shown.document = {**shown.document, "rollout": whole}
+        shown.open(window)
+        text = window.run(TEXT)
+        for expected in (
+            "Halted by op",
+            "0 of 38 proved",
+            "Places that are held",
+            "42 in the inventory",
+            "who waits for whom",
+        ):
+            assert expected in text, expected
+        assert choose(window, state="failed") == ["ctl2"]
+        shown.document = {**shown.document, "rollout": {**hostile(), "kind": ""}}
+        wait_for("the hostile one", lambda: "etcd does not answer" in window.run(TEXT), 20)
+        assert window.run("return document.querySelectorAll('#owned, img').length") == 0
+        assert window.log() == []
+
+
 def test_merge_requests_and_what_strangers_call_them(window: Browser) -> None:
     stranger = OpenRequest(99, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     rows = "return [...document.querySelectorAll('.review')].map((r) => r.innerText)"
