@@ -296,6 +296,28 @@ def lend(reason: str) -> None:
     output.line("this host is lent: `reconciler fleet give-back` ends it")
 
 
+@fleet.command("accept-restored")
+@click.option("--reason", required=True, help="Why it is certain that no host is at anything.")
+@config_option
+def accept_restored(reason: str) -> None:
+    """Go on with an etcd that was restored from a backup or made anew.
+
+    Hosts that had seen a newer one ask it for nothing until then: it may have forgotten what they hold. First see on every host that
+    it is well and at nothing (`reconciler status`).
+    """
+    import secrets
+
+    from reconciler.rollout.records import ACCEPTED, Transaction
+
+    said = {**_said(reason), "id": secrets.token_hex(8)}
+    with _joined() as (_, store, _rollout):
+        _write(
+            store,
+            lambda keys: Transaction({ACCEPTED: keys[ACCEPTED].revision if ACCEPTED in keys else 0}, {ACCEPTED: said}),
+        )
+    output.line("accepted: each host goes on with its next pass")
+
+
 @fleet.command("give-back")
 @config_option
 def give_back() -> None:

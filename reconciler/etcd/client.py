@@ -89,6 +89,7 @@ class Client:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, Bounded(seconds, connect=min(CONNECT, seconds), most=MOST))
         self.requests = 0
+        self.at = ("", 0)  # of the last read: the cluster's id, and its revision then
         self.revision = 0  # the newest that any answer told
 
     def close(self) -> None:
@@ -98,6 +99,8 @@ class Client:
         """All of them as of one moment. `wanted`: at most `OPERATIONS`."""
 
         def parts(answer: Mapping[str, Any]) -> list[Found]:
+            header = answer.get("header") or {}
+            self.at = (line(str(header.get("cluster_id", ""))), int(header.get("revision", 0)))
             found = [_found(part["response_range"]) for part in answer.get("responses") or ()]
             if len(found) != len(wanted):
                 raise _NoAnswerError("answers only in part")

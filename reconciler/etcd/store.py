@@ -18,9 +18,11 @@ from reconciler.reasons import Reason
 from reconciler.rollout.jobs import Known
 from reconciler.rollout.policy import WAVE, Rollout
 from reconciler.rollout.records import (
+    ACCEPTED,
     ROLL,
     Halt,
     JobRecord,
+    Mark,
     Permit,
     Place,
     Roll,
@@ -74,6 +76,9 @@ class Store:
         # Another number after each change of the rollout; None: nobody would tell.
         self.epoch: Callable[[], int | None] = lambda: None
         self._still: _Still | None = None
+        # How far this host has seen it; None: not yet, or nobody cares. `remember` is told of every change.
+        self.mark: Mark | None = None
+        self.remember: Callable[[Mark], None] | None = None
 
     def view(
         self,
@@ -285,8 +290,32 @@ class Store:
         *found, records = self._read([*wanted, _JOBS])
         return found, _records(names, records)
 
+    def _require_same(self) -> None:
+        """Raises errors.Transient (EtcdUnavailable): the store has gone back, or is another one, and no operator has accepted that. It may
+        have forgotten who holds what."""
+        cluster, revision = self.client.at
+        if self.remember is None or not cluster:
+            return
+        before = self.mark
+        lost = before.lost(cluster, revision) if before else ""
+        accepted = before.accepted if before else ""
+        if before is None or lost:
+            (found,) = self.client.read([Range(self._prefix + ACCEPTED)])
+            said = line(str(decode(dict[str, Any], found.keys[0]).get("id", ""))) if found.keys else ""
+            if before is not None and said in ("", accepted):
+                raise errors.Transient(
+                    f"{lost}: it was restored from a backup, or made anew, and may have forgotten what hosts hold. See that every host is well "
+                    "and at nothing (`reconciler status` on it), then run `reconciler fleet accept-restored --reason …` once, on any of them",
+                    reason=Reason.EtcdUnavailable,
+                )
+            accepted = said
+        self.mark = Mark(cluster, revision, accepted)
+        if self.mark != before:
+            self.remember(self.mark)
+
     def _read(self, wanted: list[Range]) -> list[Found]:
         found = self.client.read([replace(item, name=self._prefix + item.name) for item in wanted])
+        self._require_same()
         cut = len(self._prefix)
         return [Found(tuple(replace(key, name=key.name[cut:]) for key in one.keys), one.count) for one in found]
 

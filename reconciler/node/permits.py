@@ -16,7 +16,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.engine import Engine
-from reconciler.etcd import Store, Watch, connect
+from reconciler.etcd import Client, Store, Watch, connect
 from reconciler.git import clone
 from reconciler.model import Actual, Plan
 from reconciler.node import host, probe
@@ -31,12 +31,13 @@ from reconciler.rollout import decide, heard, together
 from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
 from reconciler.rollout.jobs import Once, Self
 from reconciler.rollout.policy import Rollout
-from reconciler.rollout.records import ROLL, View
+from reconciler.rollout.records import ROLL, Mark, View
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
 
 log = structlog.get_logger()
 
+_NOTED: Final = 100  # revisions of etcd after which a node notes how far it has seen them
 _TRIES: Final = 8  # transactions in one pass: begin, give back, claim, each lost once to another host
 # Of these a waiting node is as well as one that waits for nothing.
 _OURS: Final = FLEET | {Reason.OutsideWindow}
@@ -64,6 +65,7 @@ class Permits:
         self._news: tuple[heard.News, ...] = ()
         self._jobs = ClusterJobs(state)
         self._watch: Watch | None = None
+        self._noted: Mark | None = None  # how far etcd was seen, as it is on the disk
         # The commit of which all is carried out here but what goes after other hosts' containers, and whether that is so now.
         self._late: tuple[str, bool] = ("", False)
 
@@ -111,7 +113,7 @@ class Permits:
         if rollout is None:
             return False
         if self._store is None:
-            self._store = Store(self._client, accepted.desired.site)
+            self._store = self._opened(self._client, accepted)
         own = self._own(accepted, rollout, testing=testing)
         step = self._settle(own, rollout, lambda own, view, kin: decide.step(own, view, kin, rollout), heals=testing)
         self._aims.fleet = (step.why, step.message) if isinstance(step, Wait) else None
@@ -139,6 +141,21 @@ class Permits:
         own = self._own(accepted, rollout, stops=budgets)
         step = self._settle(own, rollout, lambda own, view, kin: decide.heal(own, view, rollout), heals=True)
         return plan if not isinstance(step, Wait) else withheld.withhold(plan, stopped, step.why, step.message)
+
+    def _opened(self, client: Client, accepted: Target) -> Store:
+        """The site's keys; what was seen of them is remembered across restarts."""
+        store = Store(client, accepted.desired.site)
+        self._noted = store.mark = self._state.etcd_mark
+        store.remember = self._remember
+        return store
+
+    def _remember(self, mark: Mark) -> None:
+        """On the disk now and then, for every write there costs; and whenever what this host holds changes (`_look`)."""
+        noted = self._noted
+        same = noted is not None and (noted.cluster, noted.accepted) == (mark.cluster, mark.accepted)
+        if noted is None or not same or not 0 <= mark.revision - noted.revision < _NOTED:
+            self._noted = mark
+            self._state.note_etcd(mark)
 
     def _admit_jobs(self, store: Store, target: Target, rollout: Rollout, plan: Plan, actual: Actual) -> Plan:
         """The plan without what other hosts' jobs, or their records, hold back."""
@@ -168,7 +185,7 @@ class Permits:
         accepted = self._accepted = self._aims.of(revision)
         rollout = accepted.prepared.rollout
         assert self._client is not None and rollout is not None
-        self._store = self._store or Store(self._client, accepted.desired.site)
+        self._store = self._store or self._opened(self._client, accepted)
         own = self._own(accepted, rollout, stops=frozenset(rollout.budgets))
         return self._settle(
             own,
@@ -287,6 +304,8 @@ class Permits:
         before = self._state.heard if self._heard is None else self._heard
         fresh, self._heard = heard.news(view, own.host, before)
         self._news += fresh
+        if view.permit != permit and store.mark:
+            self._state.note_etcd(store.mark)
         self._state.hold_permit(view.permit)
         return view
 

@@ -10,6 +10,7 @@ Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
     released/<host>                 who gave back by hand what a host held, and why; for people
     job/<name>                      a job that the cluster runs once: what with, on whom, and what became of it
     fact/<job>/<host>               whether a host has what the job would make; goes with the host's presence
+    accepted                        that an operator has accepted an etcd which was restored or made anew; for nodes that saw a newer one
     present/<host>                  a host that was heard of lately
 
 A claim compares the revision of `roll`, so it holds against a newer commit, a halt and an opened wave at once.
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 ROLL: Final = "roll"
+ACCEPTED: Final = "accepted"
 _PLACE: Final = re.compile(r"budget/[^/]+/[0-9]+")
 
 
@@ -139,6 +141,23 @@ class JobRecord:
     installation: str = ""
     commit: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a host has seen the store: which cluster it is, its revision, and the id of the last acceptance (`ACCEPTED`) that counted."""
+
+    cluster: str
+    revision: int
+    accepted: str = ""
+
+    def lost(self, cluster: str, revision: int) -> str:
+        """What is wrong with a store that is now at `revision` of `cluster`: it may have forgotten who holds what. "" when nothing is."""
+        if cluster != self.cluster:
+            return f"etcd is another cluster than before ({cluster}, and {self.cluster} at revision {self.revision} before)"
+        if revision < self.revision:
+            return f"etcd is at revision {revision}, and was at {self.revision} before"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

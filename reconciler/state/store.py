@@ -11,6 +11,7 @@
     suspend.json     present while suspended
     permit.json      present while this host holds places of budgets (docs/fleet.md)
     heard.json       halts, excuses and the like that are in the history already
+    etcd.json        how far this host has seen the site's etcd
     posted.json      commit statuses posted (kept by forge/)
     links.json       merge requests of commits, as the forge told (kept by forge/)
     history.jsonl    one line per cycle that changed or refused something
@@ -55,7 +56,7 @@ from reconciler.model import (
     Registration,
 )
 from reconciler.reasons import Reason
-from reconciler.rollout.records import Permit
+from reconciler.rollout.records import Mark, Permit
 from reconciler.secrets.locked import Locked
 from reconciler.state.documents import Documents
 from reconciler.system import files
@@ -370,6 +371,14 @@ class StateDirectory:
     def hear(self, heard: Mapping[str, str]) -> None:
         """Remember what the history has of it."""
         self._files.write("heard.json", dict(heard))
+
+    @property
+    def etcd_mark(self) -> Mark | None:
+        """How far this host had seen the site's etcd when that was last noted."""
+        return self._files.read("etcd.json", Mark)
+
+    def note_etcd(self, mark: Mark) -> None:
+        self._files.write("etcd.json", to_json(mark))
 
     @property
     def report(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import docker
 import pytest
@@ -196,6 +197,22 @@ def test_an_operator_sees_halts_resumes_excuses_and_lends(many: Many) -> None:
     many.passes(1, ["one"])
     many.run("two", "fleet", "release", "one", "--reason", "it was switched off")
     assert "one: given back by " in many.run("two", "fleet", "status")
+
+
+@pytest.mark.slow
+def test_a_node_grants_itself_nothing_from_an_etcd_that_went_back(many: Many) -> None:
+    state = many.node("one").state
+    mark = state.etcd_mark
+    assert mark is not None and mark.cluster
+    many.kill("one")
+    state.note_etcd(replace(mark, revision=mark.revision + 100_000))
+    many.push("the second page", text="better")
+    reason, message = why(many.pass_("one"))
+    assert reason is Reason.EtcdUnavailable and "fleet accept-restored" in message
+    assert many.told("one") == "fine"
+    assert "accepted" in many.run("two", "fleet", "accept-restored", "--reason", "all are well")
+    many.passes(2, ["one"])
+    assert many.told("one") == "better"
 
 
 @pytest.mark.slow
