@@ -26,14 +26,26 @@ _BEGIN_SECONDS = 60.0
 
 
 class Cluster:
-    """`size` members. With `tls`, a folder that holds ca.pem, server.pem and server.key, they want certificates of their clients."""
+    """`size` members. Each has one of `addresses` (loopback for all), and is started through
+    one of `doors`, the beginning of a command. With `tls`, a folder that holds ca.pem, server.pem and server.key, they want certificates of their clients."""
 
-    def __init__(self, root: Path, size: int = 3, *, tls: Path | None = None, quota: int = 0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        size: int = 3,
+        *,
+        tls: Path | None = None,
+        quota: int = 0,
+        addresses: Sequence[str] = (),
+        doors: Sequence[Sequence[str]] = (),
+    ) -> None:
         packages.install(["etcd-server"])
         self._root, self._tls, self._quota = root, tls, quota
         scheme = "https" if tls else "http"
-        self._peers = [f"http://127.0.0.1:{free_port()}" for _ in range(size)]
-        self.urls = [f"{scheme}://127.0.0.1:{free_port()}" for _ in range(size)]
+        own = list(addresses) or ["127.0.0.1"] * size
+        self._doors = [list(door) for door in doors] or [[] for _ in own]
+        self._peers = [f"http://{address}:{2380 if addresses else free_port()}" for address in own]
+        self.urls = [f"{scheme}://{address}:{2379 if addresses else free_port()}" for address in own]
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * size
 
     def __enter__(self) -> Self:
@@ -50,6 +62,7 @@ class Cluster:
         """Start a member that does not run, with the data that it has."""
         data = self._root / f"member{number}"
         command = [
+            *self._doors[number],
             *("etcd", "--name", f"m{number}", "--data-dir", str(data), "--unsafe-no-fsync", "--logger", "zap"),
             *("--listen-peer-urls", self._peers[number], "--initial-advertise-peer-urls", self._peers[number]),
             *("--listen-client-urls", self.urls[number], "--advertise-client-urls", self.urls[number]),
