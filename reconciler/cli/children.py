@@ -16,6 +16,7 @@ from reconciler.reasons import Reason
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render import explain as explained
 from reconciler.render.digest import part_digest
+from reconciler.review import claims
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
 from reconciler.site import Site, upgrade
@@ -182,7 +183,7 @@ def every(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
 
 def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     """{"source", "base": source or None, "hosts": names or [], "revision", "made": place or None, …} → {"hosts": all names, "plans":
-    one for each of its share, "policy": differences}.
+    one for each of its share, "policy": differences, and what they mean for a rollout: "rollout", "claims", "joined"}.
 
     `made` is the base's desired state as another program made it; a host that is not in it has the base's by this one.
     """
@@ -194,7 +195,7 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
     except errors.Terminal:
         if not foreign:
             raise  # to this program it may mean nothing, and there is what it meant to the other one
-    plans, problems = [], []
+    plans, problems, asked = [], [], []
     sharing = Sharing()
     world, earlier = World(site, sharing), World(base, sharing) if base is not None else None
     for host in share(argument, site.hosts):
@@ -202,12 +203,21 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         between = render_host(base, host, start, earlier) if base is not None and host in base.hosts else None
         before = made.of(foreign, host, start) or between
         after = render_host(site, host, argument["revision"], world)
-        plans.append(to_json(preview(before, after, bind=stand_in, part_digest=part_digest, between=between)))
+        found = preview(before, after, bind=stand_in, part_digest=part_digest, between=between)
+        plans.append(to_json(found))
+        asked.append(claims.of(after, found, prepare_child.budgets(site, after)))
         problems += refusals(site, before, after)
     if problems:
         raise errors.SiteInvalid(sorted(set(problems)))
     policy = policy_changes(base.policy, site.policy) if base is not None else []
-    return {"hosts": list(site.hosts), "plans": plans, "policy": to_json(policy)}
+    return {
+        "hosts": list(site.hosts),
+        "plans": plans,
+        "policy": to_json(policy),
+        "rollout": to_json(prepare_child.rollout(site, {})) if base is not None else None,
+        "claims": to_json(claims.merged(asked)),
+        "joined": [host for host in site.hosts if base is not None and host not in base.hosts],
+    }
 
 
 def _base_site(source: Mapping[str, str] | None, gathered: Gathered) -> Site | None:

@@ -279,7 +279,7 @@ def _build(target: Path, files: Mapping[str, str], key: _Key | None) -> _Made:
         found = list(answer.problems)
         if problems.count(found)[0]:
             raise errors.SiteInvalid(found)
-        plans, _ = site_plans(scratch, (), None)
+        plans, _, _ = site_plans(scratch, (), None)
         settle(scratch, target, _written(key))
     return _Made(filled, found, plans)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,11 +16,14 @@ from reconciler.cli.site import in_child, in_children, source
 from reconciler.model import Desired, Difference, Plan
 from reconciler.phrases import few
 from reconciler.reasons import Reason
+from reconciler.review.claims import Claims
+from reconciler.rollout.policy import Rollout
 
 if TYPE_CHECKING:
     from reconciler.model import Action, Held
     from reconciler.node.aims import Aim
     from reconciler.node.node import Node
+    from reconciler.review.waves import Course
     from reconciler.settings import Settings
 
 T = TypeVar("T")
@@ -35,6 +38,9 @@ class Planned:
     hosts: tuple[str, ...]
     plans: tuple[Plan, ...]
     policy: tuple[Difference, ...]
+    rollout: Rollout | None
+    claims: Claims
+    joined: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +85,15 @@ def plan(
     """
     compared = "actual state"
     policy: list[Difference] = []
+    course: Course | None = None
     if site is None or against == "node":
         plans = [node_plan(load_settings())] if site is None else [node_plan_of(site, hosts)]
     else:
         with output.progress("planning"):
             start, compared = checkout.base_of(site, base)
-            plans, policy = site_plans(site, hosts, start, base_from)
+            plans, policy, course = site_plans(site, hosts, start, base_from)
         compared = f"{compared} as in {base_from}" if base_from else compared
-    _print(plans, policy, "json" if json_ else format_, compared, diffs=not no_diffs)
+    _print(plans, policy, course, "json" if json_ else format_, compared, diffs=not no_diffs)
     return 2 if detailed_exitcode and any(found.actions for found in plans) else 0
 
 
@@ -196,8 +203,9 @@ def _by_message(unknown: Sequence["Held"]) -> list[tuple[str, str]]:
 
 def site_plans(
     site: Path, hosts: Sequence[str], base: Any, base_from: Path | None = None
-) -> tuple[list[Plan], list[Difference]]:
-    """The plans of the hosts of a site (none named: all), in the inventory's order, and what differs in how they treat it.
+) -> tuple[list[Plan], list[Difference], "Course | None"]:
+    """The plans of the hosts of a site (none named: all), in the inventory's order, what differs in how they treat it, and how all of it
+    goes from host to host.
 
     `base_from` is where the base's desired state lies as another program made it. Raises errors.SiteInvalid.
     """
@@ -205,7 +213,32 @@ def site_plans(
     argument = {"source": source(site), "base": base, "hosts": list(hosts), "revision": "work tree", "made": made}
     answers = in_children("plan", argument, Planned, seconds=_SECONDS)
     plans = {plan.host: plan for answer in answers for plan in answer.plans}
-    return _ordered(plans, hosts, answers[0].hosts), list(answers[0].policy)
+    found = _ordered(plans, hosts, answers[0].hosts)
+    return found, list(answers[0].policy), _course(found, answers)
+
+
+def _course(plans: Sequence[Plan], answers: Sequence[Planned]) -> "Course | None":
+    from reconciler.review import Group, Review
+    from reconciler.review.claims import merged
+    from reconciler.review.waves import course
+
+    first, asked = answers[0], merged(answer.claims for answer in answers)
+    groups = tuple(
+        Group((plan.host,), plan, tuple(action.id for action in plan.actions), (True,) * len(plan.actions))
+        for plan in plans
+    )
+    return course(
+        Review(
+            site="",
+            base="",
+            head="",
+            hosts=tuple(plan.host for plan in plans),
+            joined=first.joined,
+            groups=groups,
+            rollout=replace(first.rollout, budgets=asked.budgets) if first.rollout else None,
+            claims=asked,
+        )
+    )
 
 
 def desired_of(site: Path, hosts: Sequence[str], revision: str) -> list[Desired]:
@@ -269,9 +302,18 @@ def planned(node: "Node", aim: "Aim") -> Plan:
     return node.planner.plan(aim, node.observer.observe(aim.target, memory, deep=True), memory)
 
 
-def _print(plans: Sequence[Plan], policy: Sequence[Difference], format_: str, compared: str, *, diffs: bool) -> None:
+def _print(
+    plans: Sequence[Plan],
+    policy: Sequence[Difference],
+    course: "Course | None",
+    format_: str,
+    compared: str,
+    *,
+    diffs: bool,
+) -> None:
     from reconciler.codec import to_json
     from reconciler.report import text
+    from reconciler.review.text import course_lines
 
     if format_ == "json":
         shown = [{"host": p.host, **to_json(p)} for p in plans]
@@ -282,3 +324,5 @@ def _print(plans: Sequence[Plan], policy: Sequence[Difference], format_: str, co
         output.diff(f"plan against {compared}\n{text.plans_text(plans, diffs=diffs)}")
         if policy:
             output.line(text.policy_text(policy))
+        for line in course_lines(course):
+            output.line(line)

@@ -16,7 +16,7 @@ from reconciler.review.felt import felt
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
-from reconciler.review.waves import EARLY, Course, Duty, course, pace
+from reconciler.review.waves import EARLY, Course, Duty, course, named, pace
 from reconciler.review.words import what_happens
 from reconciler.rollout.outlook import Outlook, Turn
 
@@ -235,7 +235,7 @@ def _waves(found: Outlook) -> list[str]:
     """The table, folded beyond a few hosts."""
     rows = ["| Wave | Hosts that change | | Goes | Steps |", "|:--|:--|--:|:--|--:|"]
     rows += [
-        f"| {escape.code(turn.wave)} | {escape.code(compact(turn.hosts), _NAMES)} | {len(turn.hosts)} | {pace(turn)} | {_needed(turn)} |"
+        f"| {escape.code(turn.wave)} | {escape.code(named(turn), _NAMES)} | {len(turn.hosts)} | {pace(turn)} | {_needed(turn)} |"
         for turn in found.turns
     ]
     if found.new:

@@ -14,7 +14,7 @@ from reconciler.review.felt import Felt, felt
 from reconciler.review.ranges import compact
 from reconciler.review.risks import Item, Risk, headline, risks
 from reconciler.review.types import Change, Group, Review, by_service, changes
-from reconciler.review.waves import EARLY, Course, Duty, course, pace
+from reconciler.review.waves import EARLY, Course, Duty, course, named, pace
 from reconciler.review.words import what_happens
 from reconciler.rollout.outlook import Turn
 
@@ -136,10 +136,11 @@ def _duty(one: Duty) -> Item:
 
 
 def _turn(turn: Turn) -> str:
+    many = f' <span class="soft">({len(turn.hosts)} hosts)</span>' if len(turn.hosts) > 3 else ""
     more = f' <span class="soft">and {turn.others} that do not</span>' if turn.others else ""
     narrow = f' <span class="soft">for {e(turn.narrow)}</span>' if turn.narrow else ""
     return (
-        f"<tr><td><code>{e(turn.wave)}</code></td><td>{_hosts(turn.hosts, 1 << 16)}{more}</td>"
+        f"<tr><td><code>{e(turn.wave)}</code></td><td><code>{e(named(turn), 1 << 16)}</code>{many}{more}</td>"
         f"<td>{e(pace(turn))}</td><td>{turn.steps}{narrow}</td></tr>"
     )
 

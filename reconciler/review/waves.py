@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reconciler.phrases import count
+from reconciler.review.ranges import compact
 from reconciler.review.types import Review, changes
 from reconciler.rollout.outlook import Outlook, Turn, outlook
 from reconciler.rollout.policy import Rollout
@@ -61,10 +62,14 @@ class Course:
 
 
 def course(review: Review) -> Course | None:
-    """None: there is nobody to agree with, or nothing to agree upon."""
+    """None: there is nobody to agree with, nothing to agree upon, or not every host was planned."""
     if review.rollout is None or len(review.rollout.hosts) < 2 or not review.changed:
         return None
+    if not review.rollout.hosts <= set(review.hosts):
+        return None
     found = outlook(review.rollout, review.changed, review.claims.touched, review.joined)
+    if not found.turns:
+        return None  # new hosts alone: they wait for nobody, and nobody for them
     return Course(found, tuple(_duties(review, review.rollout)), tuple(_interrupted(review, found)))
 
 
@@ -99,6 +104,11 @@ def pace(turn: Turn) -> str:
     """How a wave goes: `2 at once`, `one by one, in this order`."""
     said = "one by one" if turn.at_once == 1 else f"{turn.at_once} at once"
     return f"{said}, in this order" if turn.in_order else said
+
+
+def named(turn: Turn) -> str:
+    """The hosts of a wave, one by one where their order counts."""
+    return ",".join(turn.hosts) if turn.in_order else compact(turn.hosts)
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from reconciler import errors
 from reconciler.model import Verb
 from reconciler.report.text import plan_text
 from reconciler.review import Review, changes, ci, headline, note, risks
+from reconciler.review.text import course_lines
 from reconciler.review.waves import course
 from reconciler.secrets import sops
 from reconciler.source import prepare
@@ -254,7 +255,7 @@ def test_children_have_no_token_and_leave_nothing(
     assert repository.git("status", "--porcelain") == ""
 
 
-def test_waves_budgets_and_owners_are_those_of_the_nodes(repository: sites.Repository) -> None:
+def test_waves_budgets_and_owners_are_those_of_the_nodes(repository: sites.Repository, reconciler: Job) -> None:
     """Of real sites, over several children: what each host's own program says of its rollout, put together."""
     first = sites.small(7)
     service = first["services/web/service.yml"].replace(
@@ -278,6 +279,15 @@ def test_waves_budgets_and_owners_are_those_of_the_nodes(repository: sites.Repos
     assert seen.outlook.seconds == 450.0
     assert [(one.job, one.owner, one.early) for one in seen.duties] == [("prepare", "web1", ("web2", "web3", "web7"))]
     assert [(one.container, one.at_once, one.budget) for one in seen.interrupted] == [("web", 2, "web")]
+    # The verbs say the same, of all hosts; of one alone they could only guess.
+    done = reconciler("plan", ".", "--base", repository.commits[0], "--no-diffs", cwd=repository.root)
+    assert done.stdout.endswith("\n".join(course_lines(seen)) + "\n"), done.stderr
+    assert "  second: web3,web2, one by one, in this order, 2 steps\n" in done.stdout
+    assert "  the rest: web[1,4-6], 4 at once, 2 steps for web\n" in done.stdout
+    alone = reconciler(
+        "plan", ".", "--base", repository.commits[0], "--no-diffs", "--host", "web2", cwd=repository.root
+    )
+    assert "replace" in alone.stdout and "rollout" not in alone.stdout
 
 
 def test_hosts_outside_the_inventory_are_refused(repository: sites.Repository) -> None:

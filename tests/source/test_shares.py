@@ -43,7 +43,7 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_both_planners_share_alike(site: Path, numbers: list[int]) -> None:
-    plans, _ = site_plans(site, (), None)
+    plans, _, _ = site_plans(site, (), None)
     assert sorted(numbers) == [0, 1]
     review = ci.review(None, Source(site))
     assert sorted(numbers) == [0, 0, 1, 1]
