@@ -99,9 +99,10 @@ class _Keeper:
         return name
 
     def setting(self, match: re.Match[str]) -> str:
-        """A line of _SETTING that names its value."""
-        name = self.name(match["name"], match["value"].strip("\"'"))
-        quote = match["value"][0] if match["value"][0] in "\"'" else ""
+        """A line of _SETTING that names its value; quotes around all of it stay in the file."""
+        value = match["value"]
+        quote = value[0] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else ""
+        name = self.name(match["name"], value[1:-1] if quote else value)
         return f"{match['before']}{quote}{{{{ {name} }}}}{quote}{match['after']}"
 
 

@@ -434,6 +434,7 @@ class Scope(Lazy):
         service, path = self.roles[name], ("role_names", name)
         source = Position(Place(service.document.name), service.document, path)
         found = evaluate(service.section("role_names")[name], Scope(self.variables, self.own), source)
+        self.variables.pay().spend(1 + _size(found))
         if found is None:
             raise KeyError(name)
         return found

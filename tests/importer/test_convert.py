@@ -188,6 +188,19 @@ def test_overrides_are_read_here_or_stay_and_literal_secrets_move(tmp_path: Path
     assert fates["kolla-build.conf"] is fates["haproxy.pem"] is Fate.UNSUPPORTED and fates["notes.txt"] is Fate.UNKNOWN
 
 
+@pytest.mark.parametrize("said", ["{}", "'{}'", '"{}"', '{}"', "'{}", "\"{}'"])
+def test_a_secret_of_an_override_keeps_every_character_but_quotes_around_it(tmp_path: Path, said: str) -> None:
+    """A password may end in a quote of its own."""
+    secret = fresh()
+    result = made(read(tmp_path, {"etc/config/keystone.conf": f"[ldap]\npassword = {said.format(secret)}\n"}))
+    around = said[0] == said[-1] != "{"
+    assert reveal(result.secrets[PASSWORDS]) == {
+        "config_keystone_conf_password": secret if around else said.format(secret)
+    }
+    named = "{{ config_keystone_conf_password }}"
+    assert f"password = {said.format(named) if around else named}\n" in result.files["config/keystone.conf"]
+
+
 def test_what_was_encrypted_is_nowhere_in_the_clear(tmp_path: Path) -> None:
     password, secret = fresh(), fresh()
     inline = "".join(f"  {line}\n" for line in vaulted(secret, password).decode().splitlines())
