@@ -65,3 +65,15 @@ def test_a_newer_revision_takes_over_what_it_changes_and_no_more() -> None:
     before = {"a": "1", "b": "1", "c": "1"}
     assert superseded(["a", "b", "c"], before, {"a": "1", "b": "2"}) == {"b", "c"}
     assert superseded(["b/b.conf", "image:1"], before, {}) == frozenset(), "only containers are judged by their digest"
+
+
+def test_a_configuration_is_not_checked_in_every_pass_while_nothing_of_it_can_be_put_to_use() -> None:
+    waiting = (
+        action(Verb.VALIDATE, "glance"),
+        action(Verb.WRITE, "glance/glance.conf", "validate:glance", "restart:keystone", container="glance"),
+        action(Verb.RESTART, "glance", "validate:glance", "restart:keystone"),
+    )
+    kept, held = split(*waiting, flying=FLYING)
+    assert kept == [] and held["glance"] == "needs keystone, which is in flight: waiting for keystone to become healthy"
+    free = action(Verb.WRITE, "glance/other.conf", "validate:glance", container="glance")
+    assert split(*waiting, free, flying=FLYING)[0] == ["validate:glance", "write:glance/other.conf"]
