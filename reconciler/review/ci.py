@@ -103,6 +103,7 @@ class _Answer:
     groups: tuple[Row, ...]
     rotated: Mapping[str, tuple[str, ...]]
     lighter: Mapping[str, tuple[str, ...]]
+    upgrades: Mapping[str, tuple[str, ...]]
     backends: Mapping[str, tuple[str, ...]]
     haproxy: bool
     rollout: Rollout | None
@@ -158,6 +159,7 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         groups=join((answer.groups for answer in answers), order),
         rotated=_gathered((answer.rotated for answer in answers), order),
         lighter=_gathered((answer.lighter for answer in answers), order),
+        upgrades=_gathered((answer.upgrades for answer in answers), order),
         backends={name: hosts for answer in answers for name, hosts in answer.backends.items()}
         if any(answer.haproxy for answer in answers)
         else {},

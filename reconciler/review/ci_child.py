@@ -103,6 +103,7 @@ class _Child:
         self.groups = Collector()
         self.rotated: dict[str, list[str]] = {}
         self.lighter: dict[str, list[str]] = {}
+        self.upgrades: dict[str, list[str]] = {}
         self.acknowledged: list[list[Any]] = []
         self.frontends: list[dict[str, Any]] | None = None
         self.backends: dict[str, list[str]] = {}
@@ -156,6 +157,8 @@ class _Child:
         going = frozenset(action.target for action in plan.actions if "prune" in action.risks)
         if going:
             self.acknowledged += [[*entry, host] for entry in entries(after.policy, host) if entry[1] == going]
+        if before and before.release not in ("", after.release):
+            self.upgrades.setdefault(f"{before.release} → {after.release}", []).append(host)
         for name in _lighter(before, after):
             self.lighter.setdefault(name, []).append(host)
         self.claims.append(claims.of(after, plan, prepare_child.budgets(self.head, after)))
@@ -190,6 +193,7 @@ class _Child:
             "groups": to_json(self.groups.rows),
             "rotated": self.rotated,
             "lighter": self.lighter,
+            "upgrades": self.upgrades,
             "backends": self.backends,
             "haproxy": self.haproxy,
             "rollout": to_json(prepare_child.rollout(head, {})) if head else None,

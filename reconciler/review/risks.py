@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.model import Action, Held, Verb
-from reconciler.phrases import count
+from reconciler.phrases import count, few
 from reconciler.plan.acknowledged import line
 from reconciler.reasons import Reason
 from reconciler.review.types import Change, Review, changes
@@ -35,7 +35,7 @@ class Risk:
 
 # Every kind that a site may demand a second pair of eyes for; `held` and `acknowledged` are none: they do nothing.
 KINDS: Final = (
-    "prune", "deletion", "data-plane", "stateful", "migration", "job", "secret", "inventory", "policy", "program", "image", "host",
+    "upgrade", "prune", "deletion", "data-plane", "stateful", "migration", "job", "secret", "inventory", "policy", "program", "image", "host",
 )  # fmt: skip
 _PROGRAM: Final = "requires"  # the setting of reconciler.yml that says which program the nodes may run
 
@@ -56,7 +56,7 @@ _RULES: tuple[tuple[str, str, str, Callable[[Action], bool], bool], ...] = (
 def risks(review: Review) -> list[Risk]:
     """Everything worth a warning, the gravest kind first."""
     every = changes(review)
-    found = [_prune_guard(review, every)]
+    found = [_upgrade(review), _prune_guard(review, every)]
     for kind, title, why, matches, grave in _RULES:
         items = tuple(_item(change) for change in every if matches(change.action))
         found.append(Risk(kind, title, why, items, grave))
@@ -143,6 +143,23 @@ def _gathered(review: Review, wanted: Callable[[Held], bool]) -> tuple[Item, ...
             if wanted(held):
                 found.setdefault((held.target, held.message), []).extend(group.hosts)
     return tuple(Item(target, tuple(hosts), message) for (target, message), hosts in found.items())
+
+
+def _upgrade(review: Review) -> Risk:
+    """Hosts that go to another release of OpenStack, and from where on there is only forward."""
+    steps = []
+    for step, hosts in sorted(review.upgrades.items()):
+        there = set(hosts)
+        plans = [group.plan for group in review.groups if there & set(group.hosts)]
+        checks = {action.target for plan in plans for action in plan.actions if action.verb is Verb.PRECHECK}
+        migrations = dict.fromkeys(a.target for plan in plans for a in plan.actions if "migration" in a.risks)
+        first = count(len(checks), "check") + " before it" if checks else "no check before it"
+        point = "it migrates nothing here, so a revert takes it back"
+        if migrations:
+            point = f"a revert takes it back before the first migration; from {few(list(migrations))} on there is only forward"
+        steps.append(Item(step, hosts, f"{first}; {point}"))
+    why = "OpenStack itself changes; have a backup of the databases"
+    return Risk("upgrade", "Upgrade of OpenStack", why, tuple(steps))
 
 
 def _prune_guard(review: Review, every: Iterable[Change]) -> Risk:

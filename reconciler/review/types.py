@@ -55,6 +55,7 @@ class Review:
     hold something back. `problems` are what is wrong with the head (then nothing is planned), `base_problems` why there is
     nothing to compare with. `rotated` maps a secret to the hosts that use it,
     `lighter` what no longer counts as data plane or stateful (`web: data_plane`) to the hosts that have it.
+    `upgrades` maps a step of OpenStack's releases (`2025.1 → 2026.1`) to the hosts that take it.
     `measured` maps a host to how long restarts of its containers were felt there, as it reported; `backends` a container that answers
     behind haproxy to the hosts that haproxy may choose from.
     `rollout` has the head's waves and the budgets of all its hosts (None: there is no base to go on from), `claims` what the plans ask of
@@ -71,6 +72,7 @@ class Review:
     groups: tuple[Group, ...] = ()
     rotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lighter: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    upgrades: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     measured: Mapping[str, Mapping[str, Interruption]] = field(default_factory=dict)
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rollout: Rollout | None = None
