@@ -83,99 +83,38 @@ def _write(store: "Store", make: Callable[[dict[str, "Key"]], "Transaction"]) ->
 @json_option
 @config_option
 def status(json_: bool) -> None:
-    """Show the commit being rolled out, the waves, who holds what, and etcd's members."""
-    with _joined() as (_, store, rollout):
-        members = store.client.members()
-        told = _document(store.everything(), rollout)
-    told["etcd"] = [
-        {"url": one.url, "leader": one.leader, "version": one.version, "bytes": one.size, "fault": one.fault}
-        for one in members
-    ]
+    """Show the commit being rolled out, the waves, who holds what, what waits for whom, and etcd's members.
+
+    Exits with 1 when etcd cannot be asked; what each of its members answers is shown all the same.
+    """
+    from reconciler.etcd import snapshot
+    from reconciler.rollout.overview import lines, overview
+
+    with _joined() as (node, store, rollout):
+        commit, _ = node.in_force
+        members = [
+            {"url": one.url, "leader": one.leader, "version": one.version, "bytes": one.size, "fault": one.fault}
+            for one in store.client.members()
+        ]
+        try:
+            told, problem = overview(snapshot(store), rollout, commit), None
+        except errors.Transient as error:
+            told, problem = {}, error
     if json_:
-        output.as_json(told)
+        output.as_json({**told, "etcd": members})
     else:
-        for line in _lines(told):
+        for line in lines(told) if told else ():
             output.line(line)
+        for line in _members(members):
+            output.line(line)
+    if problem:
+        raise problem
 
 
-def _document(keys: dict[str, "Key"], rollout: "Rollout") -> dict[str, Any]:
-    """What `status` says, as JSON."""
-    from reconciler.codec import to_json
-    from reconciler.etcd.store import decode
-    from reconciler.rollout.records import ROLL, JobRecord, Permit, Roll
-
-    roll = decode(Roll, keys[ROLL]) if ROLL in keys else None
-    proved = {tuple(name.split("/")[2:]) for name in keys if roll and name.startswith(f"proof/{roll.commit}/")}
-    present = {name.partition("/")[2] for name in keys if name.startswith("present/")}
-    permits = {name.partition("/")[2]: decode(Permit, key) for name, key in keys.items() if name.startswith("permit/")}
-    excused = {
-        name.rpartition("/")[2]: decode(dict[str, Any], key)
-        for name, key in keys.items()
-        if roll and name.startswith(f"excused/{roll.commit}/")
-    }
-    released = {
-        name.partition("/")[2]: decode(dict[str, Any], key)
-        for name, key in keys.items()
-        if name.startswith("released/")
-    }
-    jobs = {name.partition("/")[2]: decode(JobRecord, key) for name, key in keys.items() if name.startswith("job/")}
-    waves = []
-    for number, wave in enumerate(rollout.waves):
-        done = [host for host in wave.hosts if (str(number), host) in proved]
-        left = [host for host in wave.hosts if host not in done]
-        waves.append(
-            {
-                "name": wave.name,
-                "hosts": len(wave.hosts),
-                "at_once": wave.at_once,
-                "proved": len(done),
-                "open": roll is not None and number <= roll.opened,
-                "missing": left[:20],
-                "absent": [host for host in left if host not in present][:20],
-            }
-        )
-    return {
-        "roll": to_json(roll) if roll else None,
-        "waves": waves,
-        "permits": {host: {**to_json(permit), "budgets": sorted(permit.budgets)} for host, permit in permits.items()},
-        "jobs": {name: to_json(job) for name, job in jobs.items()},
-        "excused": excused,
-        "released": released,
-    }
-
-
-def _lines(told: dict[str, Any]) -> Iterator[str]:
-    roll = told["roll"]
-    if roll is None:
-        yield "no commit was ever rolled out through this etcd"
-    else:
-        yield f"rolling out {roll['commit'][:12]}"
-        if halt := roll.get("halt"):
-            yield f"HALTED by {halt['by']}: {halt['why']}" + (f" ({halt['at']})" if halt.get("at") else "")
-        elif roll.get("failed"):
-            yield f"failed on {', '.join(roll['failed'])}, which is tolerated"
-        if resumed := roll.get("resumed"):
-            yield f"resumed by {resumed}"
-    for wave in told["waves"]:
-        state = "done" if wave["proved"] == wave["hosts"] else "open" if wave["open"] else "waits"
-        yield f"  {wave['name']:<20} {state:<6} {wave['proved']} of {wave['hosts']} hosts, {wave['at_once']} at once"
-        if wave["open"] and wave["absent"]:
-            yield f"    not heard of: {', '.join(wave['absent'])}"
-    for host, permit in sorted(told["permits"].items()):
-        what = f"lent: {permit['lent']}" if permit.get("lent") else "heals" if permit.get("heals") else "changes"
-        yield f"  {host} holds {', '.join(permit['budgets'])} ({what}, {permit['commit'][:12]})"
-    for name, job in sorted(told["jobs"].items()):
-        if job["state"] == "running":
-            yield f"  {job['host']} runs {name} ({job.get('commit', '')[:12]})"
-        elif job["state"] == "failed":
-            yield f"  {name} failed on {job['host']}: {job.get('message', '')}"
-    for host, excuse in sorted(told["excused"].items()):
-        yield f"  {host} is excused by {excuse.get('by')}: {excuse.get('why')}"
-    for host, said in sorted(told["released"].items()):
-        yield f"  {host}: given back by {said.get('by')} at {said.get('at')}: {said.get('why')}"
-    for member in told["etcd"]:
-        what = member["fault"] or f"etcd {member['version']}, {member['bytes'] >> 10} KiB"
-        yield f"  {member['url']}: {what}{' (leader)' if member['leader'] else ''}"
+def _members(found: list[dict[str, Any]]) -> Iterator[str]:
+    for one in found:
+        what = one["fault"] or f"etcd {one['version']}, {one['bytes'] >> 10} KiB"
+        yield f"  {one['url']}: {what}{' (leader)' if one['leader'] else ''}"
 
 
 @fleet.command()

@@ -4,7 +4,7 @@ It rests on what the hosts keep in the store, and on the waves and budgets of on
 best: what it says goes before what is concluded here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -49,6 +49,47 @@ def overview(found: Snapshot, rollout: Rollout, commit: str, said: Mapping[str, 
         "excused": {host: _said(one) for host, one in sorted(found.excused.items())},
         "released": {host: _said(one) for host, one in sorted(found.released.items())},
     }
+
+
+def lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """An overview for the terminal."""
+    if not told["rolling"]:
+        yield "no commit was ever rolled out through this etcd"
+    else:
+        yield f"rolling out {told['rolling'][:12]}"
+    if told["rolling"] and told["accepted"] != told["rolling"]:
+        yield f"this host has accepted {told['accepted'][:12]}: the waves are shown as that commit has them"
+    if halt := told["halt"]:
+        yield f"HALTED by {halt['by']}: {halt['why']}" + (f" ({halt['at']})" if halt["at"] else "")
+    elif told["failed"]:
+        yield f"failed on {', '.join(told['failed'])}, which is tolerated"
+    if told["resumed"]:
+        yield f"resumed by {told['resumed']}"
+    for one in told["waves"]:
+        size = f"{one['at_once']} at once" + (", in order" if one["in_order"] else "")
+        yield f"  {one['name']:<20} {one['state']:<6} {one['proved']} of {one['hosts']} hosts, {size}"
+    for row in told["hosts"]:
+        if row["holds"]:
+            yield f"  {row['host']} holds {', '.join(row['holds'])} ({row['text']})"
+    for job in told["jobs"]:
+        what = f"failed on {job['host']}: {job['message']}" if job["state"] == "failed" else f"runs on {job['host']}"
+        yield f"  {job['name']} {what}"
+    yield from _gathered(told["hosts"])
+    for host, one in told["excused"].items():
+        yield f"  {host} is excused by {one['by']}: {one['why']}"
+    for host, one in told["released"].items():
+        yield f"  {host}: given back by {one['by']} at {one['at']}: {one['why']}"
+
+
+def _gathered(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Who waits, and who is not heard of: hosts with the same answer together, most of them first."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["state"] in ("waits", "absent"):
+            found.setdefault((row["state"], row["text"]), []).append(row["host"])
+    for (state, text), names in sorted(found.items(), key=lambda one: -len(one[1])):
+        verb = {"waits": ("waits", "wait"), "absent": ("is absent", "are absent")}[state][len(names) > 1]
+        yield f"  {few(names)} {verb}: {text}"
 
 
 def _job(name: str, one: JobRecord) -> dict[str, str]:
@@ -108,6 +149,10 @@ class _Hosts:
 
     def rows(self) -> list[dict[str, Any]]:
         rows = [self._row(host, wave, number) for number, wave in enumerate(self.rollout.waves) for host in wave.hosts]
+        rows += [
+            {**self._row(host, Wave("", (host,), 1), -1), "text": "holds places, and is in no inventory"}
+            for host in sorted(self.found.permits.keys() - self.rollout.hosts)
+        ]
         return sorted(rows, key=lambda row: STATES.index(row["state"]))
 
     def _row(self, host: str, wave: Wave, number: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.rollout.decide import Wait
-from reconciler.rollout.overview import Snapshot, overview
+from reconciler.rollout.overview import Snapshot, lines, overview
 from reconciler.rollout.policy import Budget, Rollout, Wave
 from reconciler.rollout.records import ROLL, Halt, JobRecord, Permit, Place, Roll, Said
 
@@ -91,6 +91,38 @@ def test_jobs_that_others_wait_for() -> None:
     assert [(one["name"], one["state"], one["host"], one["message"]) for one in shown] == [
         ("db_sync", "running", "ctl1", ""), ("fernet", "failed", "ctl2", "no space left"),
     ]  # fmt: skip
+
+
+def test_a_holder_that_the_inventory_does_not_know_is_not_lost() -> None:
+    found = replace(MIDDLE, permits={**MIDDLE.permits, "old1": permit("budget/galera/1")})
+    row = next(row for row in overview(found, ROLLOUT, NOW)["hosts"] if row["host"] == "old1")
+    assert (row["state"], row["holds"], row["text"]) == ("holds", ["galera"], "holds places, and is in no inventory")
+
+
+def test_the_same_in_lines() -> None:
+    found = replace(
+        MIDDLE,
+        roll=Roll(NOW, 1, (), Halt("op", "it is moved", "2026-03-01T12:00:00+00:00")),
+        jobs={"db_sync": JobRecord("1", "ctl1", "running", commit=NOW)},
+        excused={"cmp5": Said("op", "its disk is changed")},
+        released={"cmp9": Said("op", "gone", "2026-03-01T12:00:00+00:00")},
+    )
+    assert list(lines(overview(found, ROLLOUT, NOW))) == [
+        f"rolling out {NOW[:12]}",
+        "HALTED by op: it is moved (2026-03-01T12:00:00+00:00)",
+        "  canaries             done   2 of 2 hosts, 1 at once",
+        "  controllers          open   0 of 2 hosts, 2 at once, in order",
+        "  rest                 waits  0 of 5 hosts, 2 at once",
+        f"  ctl1 holds galera, wave (carries out {NOW[:12]})",
+        "  db_sync runs on ctl1",
+        "  ctl2, cmp2, cmp3 and 1 more wait: the rollout is halted",
+        "  cmp4 is absent: not heard of for ten minutes",
+        "  cmp5 is excused by op: its disk is changed",
+        "  cmp9: given back by op at 2026-03-01T12:00:00+00:00: gone",
+    ]
+    told = list(lines(overview(Snapshot(Roll(NOW)), ROLLOUT, OLD)))
+    assert told[1] == f"this host has accepted {OLD[:12]}: the waves are shown as that commit has them"
+    assert next(lines(overview(Snapshot(), ROLLOUT, NOW))) == "no commit was ever rolled out through this etcd"
 
 
 def test_nothing_was_ever_rolled_out_or_the_waves_are_another_commits() -> None:

@@ -298,6 +298,8 @@ def test_every_host_that_obeyed_keeps_who_said_so_and_why(many: Many) -> None:
     many.push("the second page", text="better")
     many.pass_("one")
     many.run("one", "fleet", "halt", "--reason", "the network is being moved")
+    said = many.run("two", "fleet", "status")
+    assert "HALTED by " in said and "two, three wait: the rollout is halted" in said and "(leader)" in said, said
     many.passes(2)
     (by,) = {line for host in HOSTS for line in kept(host)}
     assert by.startswith("the rollout was halted by ") and by.endswith(": the network is being moved")
