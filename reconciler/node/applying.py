@@ -69,7 +69,8 @@ class Executor:
         self._state.note_written(root, ours)
         self._engine.site = f"{target.desired.site}/{target.desired.host}"
         good = memory.last_good
-        if good is None or good.origin != target.desired.origin:
+        only_pulls = all(action.verb is Verb.PULL for action in wanted.actions)  # which touches nothing
+        if not only_pulls and (good is None or good.origin != target.desired.origin):
             changes = [action for action in wanted.actions if not action.drift]
             touches = {name for action in changes for name in (action.target, action.container) if name}
             if any(action.verb not in _CHANGE_NOTHING for action in changes):

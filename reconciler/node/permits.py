@@ -18,14 +18,14 @@ from reconciler import errors
 from reconciler.engine import Engine
 from reconciler.etcd import Client, Store, Watch, connect
 from reconciler.git import clone
-from reconciler.model import Actual, Plan
+from reconciler.model import Actual, Desired, Outcome, Plan, Verb
 from reconciler.node import host, probe
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.cluster_jobs import ClusterJobs
 from reconciler.node.observing import Observer
 from reconciler.node.target import Target
 from reconciler.plan import withheld
-from reconciler.reasons import FLEET, Reason, Standing
+from reconciler.reasons import FLEET, Blame, Reason, Standing
 from reconciler.report import Agreed, Report
 from reconciler.rollout import decide, heard, together
 from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
@@ -65,6 +65,8 @@ class Permits:
         self._news: tuple[heard.News, ...] = ()
         self._jobs = ClusterJobs(state)
         self._watch: Watch | None = None
+        self._pulls = False  # whether this pass only waits for images
+        self._pulled = ""  # the commit whose images were found to be here
         self._noted: Mark | None = None  # how far etcd was seen, as it is on the disk
         # The commit of which all is carried out here but what goes after other hosts' containers, and whether that is so now.
         self._late: tuple[str, bool] = ("", False)
@@ -118,6 +120,7 @@ class Permits:
         step = self._settle(own, rollout, lambda own, view, kin: decide.step(own, view, kin, rollout), heals=testing)
         self._aims.fleet = (step.why, step.message) if isinstance(step, Wait) else None
         self._aims.ahead = not testing and decide.goes_ahead(own, self._view, step)
+        self._pulls = isinstance(step, Wait) and step.pulls
         self._settle_jobs(accepted)
         return (self._aims.fleet, self._aims.ahead) != before
 
@@ -128,7 +131,10 @@ class Permits:
         if store is None or accepted is None or rollout is None:
             return plan
         if self._aims.ahead and self._aims.fleet and aim.target is accepted:
-            plan = withheld.ahead(plan, self._jobs.unsettled(accepted), actual, *self._aims.fleet)
+            if self._pulls and not _pulls(plan):
+                self._pulled = accepted.desired.revision
+            jobs = self._jobs.unsettled(accepted)
+            plan = withheld.ahead(plan, jobs, actual, *self._aims.fleet, pulls=self._pulls)
         plan = self._admit_jobs(store, aim.target, rollout, plan, actual)
         if plan.empty:
             return plan
@@ -204,7 +210,7 @@ class Permits:
         if self._late[0] != report.revision or report.plan is not None:
             self._late = self._only_late(report)
         quarantined = next((f"{held.target}: {held.message}" for held in report.quarantined), "")
-        broken = next((f"{o.action.target}: {o.message}" for o in report.failed if o.reason and o.reason.blames), "")
+        broken = next((f"{o.action.target}: {o.message}" for o in report.failed if _is_to_blame(o)), "")
         if quarantined or broken:
             self._failed = (report.revision, (quarantined or broken).partition("\n")[0])
         elif _is_well(report):
@@ -251,7 +257,9 @@ class Permits:
 
     @property
     def settles_in(self) -> float | None:
-        """Seconds until a place that is held may be given back, as far as that is known; None: none is waited for."""
+        """Seconds until a place that is held may be given back, or one claimed, as far as that is known; None: none is waited for."""
+        if self._pulls and self._accepted and self._pulled == self._accepted.desired.revision:
+            return 0.0
         rollout = self._accepted.prepared.rollout if self._accepted else None
         if self._well is None or rollout is None or not (self._view and self._view.permit):
             return None
@@ -374,6 +382,7 @@ class Permits:
             awaits=awaits,
             jobs=() if stops is not None or is_new or testing else self._jobs.unsettled(accepted),
             late=self._late[0] == commit,
+            images=stops is not None or testing or self._pulled == commit or not self._new_images(accepted),
         )
         baked = self._well is not None and self.clock() - self._well[1] >= rollout.bake
         due = {*budgets, *((permit.budgets & rollout.budgets.keys()) if permit and baked else ())}
@@ -391,11 +400,16 @@ class Permits:
         wants = asked is None or bool(asked)
         return _budgets(accepted, names), wants and self._late != (accepted.desired.revision, True), awaits
 
+    def _new_images(self, accepted: Target) -> frozenset[str]:
+        """The images that the accepted revision brings beside those of what was last carried out."""
+        carried = self._state.carried
+        return images(accepted.desired) - images(carried.desired) if carried else frozenset()
+
     def _begun(self, accepted: Target) -> str:
         """The commit of which something was begun that concerns what runs: a job that was run ahead of this host's turn does not."""
         begun, desired = self._state.begun, accepted.desired
         beside = {*(job.name for job in desired.jobs), *(one.id for one in desired.registrations)}
-        beside |= {file.path for file in desired.files} | {job.container.image for job in desired.jobs}
+        beside |= {file.path for file in desired.files} | images(desired)
         beside |= {setting.id for setting in desired.host_settings}
         return begun if self._state.touched - beside else ""
 
@@ -429,6 +443,25 @@ class Permits:
         # A check that this host does not make is switched off here.
         there = {check.name for check in checks}
         return {name: all(check in good or check not in there for check in names) for name, names in orders.items()}
+
+
+def images(desired: Desired) -> frozenset[str]:
+    """The images of everything that may run on this host."""
+    jobs = (job.container.image for job in desired.jobs if job.owner == desired.host)
+    return frozenset((*(container.image for container in desired.containers), *jobs))
+
+
+def _pulls(plan: Plan) -> bool:
+    """Whether images are still to come, or in flight."""
+    return any(action.verb is Verb.PULL for action in plan.actions) or any(
+        held.reason is Reason.InFlight for held in plan.held
+    )
+
+
+def _is_to_blame(outcome: Outcome) -> bool:
+    """Whether an outcome says that the commit failed here. A registry that does not answer is asked again, and nothing was stopped."""
+    blames = outcome.reason.blames if outcome.reason else None
+    return blames is not None and (outcome.action.verb is not Verb.PULL or blames is Blame.CONFIGURATION)
 
 
 def _budgets(target: Target, containers: Collection[str]) -> frozenset[str]:

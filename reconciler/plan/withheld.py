@@ -28,8 +28,11 @@ def budgets(orders: Iterable[Order], containers: Collection[str]) -> frozenset[s
     return frozenset(order.budget for order in orders if order.at_once and order.name in containers)
 
 
-def ahead(plan: Plan, jobs: Collection[str], actual: Actual, reason: Reason, message: str) -> Plan:
-    """The plan of `jobs` and what they need as long as that touches nothing that runs, of what is down, and of what drifted; the rest is held back.
+def ahead(
+    plan: Plan, jobs: Collection[str], actual: Actual, reason: Reason, message: str, *, pulls: bool = False
+) -> Plan:
+    """The plan of `jobs` and what they need as long as that touches nothing that runs, of what is down, and of what drifted, with `pulls` also
+    its images; the rest is held back.
 
     A job that needs a container which is to change takes it as it is now, where it works.
     """
@@ -37,7 +40,9 @@ def ahead(plan: Plan, jobs: Collection[str], actual: Actual, reason: Reason, mes
     kept = {
         one.id: one
         for one in plan.actions
-        if one.drift or (one.verb is Verb.START and not by_id.keys() & set(one.needs))
+        if one.drift
+        or (pulls and one.verb is Verb.PULL)
+        or (one.verb is Verb.START and not by_id.keys() & set(one.needs))
     }
     for job in jobs:
         found: dict[str, Action] = {}

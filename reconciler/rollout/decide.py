@@ -64,6 +64,7 @@ class Own:
     apart: bool = False  # it tries a testing branch: `commit` is the branch's, its own changes are nobody else's
     awaits: tuple[Once, ...] = ()  # what others have to run before its containers change
     jobs: tuple[str, ...] = ()  # those of the cluster that this host has to run for the commit
+    images: bool = True  # those that the commit needs are here
     late: bool = False  # it was proved but for what goes after other hosts' containers
 
 
@@ -93,8 +94,8 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
         return Wait(Reason.WaitsForWave, "the inventory does not know this host")
     if view.permit:
         return _holding(own, view, roll, view.permit, rollout)
-    # A job that was run ahead of this host's turn, or what waited for others after it.
-    if (own.jobs or own.late) and (failure := _failure(own, view, roll, rollout)):
+    # A job or a pull ahead of this host's turn, or what waited for others after it.
+    if (own.jobs or own.late or not own.images) and (failure := _failure(own, view, roll, rollout)):
         return failure
     if view.is_proved:
         return Go()
@@ -106,8 +107,10 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
 
 
 def goes_ahead(own: Own, view: View | None, step: Step) -> bool:
-    """Whether a host that waits for its turn runs the cluster's jobs meanwhile: they stop nothing, and others wait for them."""
-    if not isinstance(step, Wait) or step.why not in (Reason.WaitsForWave, Reason.WaitsForBudget) or not own.jobs:
+    """Whether a host that waits for its turn does meanwhile what stops nothing: the cluster's jobs, for which others wait, and pulls."""
+    if not isinstance(step, Wait) or step.why not in (Reason.WaitsForWave, Reason.WaitsForBudget):
+        return False
+    if not own.jobs and not step.pulls:
         return False
     roll, permit = (view.roll, view.permit) if view else (None, None)
     is_lent = permit is not None and bool(permit.lent)
@@ -266,6 +269,9 @@ def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> 
         return Wait(Reason.WaitsForWave, f"{few(first)} first")
     if not own.free:
         return Wait(Reason.WaitsForWave, "something else holds it back here, so it claims nothing")
+    if not own.images:
+        # Whoever holds a place keeps others waiting; and an image that is nowhere stops nothing.
+        return Wait(Reason.WaitsForWave, "its images are pulled before it claims anything", pulls=True)
     return _not_ready(own) or _claim(own, view, own.budgets | {WAVE}, rollout)
 
 

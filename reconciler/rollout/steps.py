@@ -17,6 +17,7 @@ class Wait:
 
     why: Reason
     message: str
+    pulls: bool = False  # only for its images, which it may pull now
 
 
 @dataclass(frozen=True, slots=True)

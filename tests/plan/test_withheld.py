@@ -70,3 +70,11 @@ def test_a_job_goes_ahead_with_what_it_needs_and_stops_nothing() -> None:
     assert [one.id for one in ahead(Plan("h", "r", JOBS), ["db_sync"], broken, Reason.WaitsForWave, "").actions] == [
         "start:web", "restart:cache",
     ]  # fmt: skip
+
+
+def test_images_may_come_ahead_and_nothing_that_needs_them() -> None:
+    actual = Actual({}, {}, {})
+    found = ahead(Plan("h", "r", JOBS), [], actual, Reason.WaitsForWave, "later", pulls=True)
+    assert [action.id for action in found.actions] == ["pull:image", "pull:new", "start:web", "restart:cache"]
+    kept = ahead(Plan("h", "r", JOBS), [], actual, Reason.WaitsForWave, "later")
+    assert [action.id for action in kept.actions] == ["start:web", "restart:cache"]

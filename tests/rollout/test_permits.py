@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.model import Action, CheckResult, Held, Outcome, Plan, Verb
-from reconciler.node.permits import well_since
+from reconciler.node.permits import _is_to_blame, well_since
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus
 
@@ -42,3 +42,18 @@ def held(reason: Reason) -> Report:
 def test_since_when_it_is_well(report: Report, expected: object) -> None:
     assert well_since(BEFORE, report, 500.0) == expected
     assert well_since(None, QUIET, 500.0) == ("a" * 40, 500.0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "reason", "blamed"),
+    [
+        (Verb.PULL, Reason.ImageNotFound, True),
+        (Verb.PULL, Reason.RegistryUnreachable, False),
+        (Verb.PULL, Reason.DiskFull, False),
+        (Verb.RESTART, Reason.PortInUse, True),
+        (Verb.RESTART, Reason.Interrupted, True),
+        (Verb.RESTART, None, False),
+    ],
+)
+def test_a_registry_that_does_not_answer_halts_nothing(verb: Verb, reason: Reason | None, blamed: bool) -> None:
+    assert _is_to_blame(Outcome(Action(verb, "x", ""), "failed", reason)) is blamed

@@ -169,6 +169,19 @@ def test_in_an_ordered_wave_nobody_waits_for_who_is(more: Any) -> None:
     assert claimed(step(replace(CHANGE, host="ctl2"), view))
 
 
+def test_images_are_pulled_before_a_place_is_claimed_and_one_that_is_nowhere_halts() -> None:
+    own = replace(CHANGE, images=False)
+    found = step(own, WAITING)
+    assert "images are pulled" in waits(found, Reason.WaitsForWave) and decide.goes_ahead(own, WAITING, found)
+    full = replace(WAITING, partial=True, taken={WAVE: (1, "cmp1"), "galera": (0, "")})
+    assert not decide.goes_ahead(own, full, step(own, full)), "while there is no room nothing is pulled"
+    closed = replace(WAITING, roll=Roll(NEW))
+    assert not decide.goes_ahead(own, closed, step(own, closed))
+    failed = writes(step(replace(own, failed="image:2: there is no such image"), WAITING))
+    assert failed.puts[ROLL].halt == Halt("ctl1", "image:2: there is no such image")
+    assert step(own, HOLDING) == Go(), "whoever holds its places goes on"
+
+
 def test_places_of_a_time_when_there_were_more_count_and_are_nobodys() -> None:
     # The wave before had ten places; number seven is still held, and this one has two.
     own = replace(CHANGE, host="cmp2", budgets=frozenset(), ready={})

@@ -8,11 +8,12 @@ from dataclasses import replace
 import docker
 import pytest
 
+from reconciler.model import Verb
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.rollout.records import ROLL, JobRecord, Permit, Transaction, job_key, permit_key, place_key
 from tests.support.etcd import Cluster
-from tests.support.many import Many
+from tests.support.many import _SERVICE, Many
 
 SYNC = """\
 description: A job that the cluster runs once, on the last host
@@ -197,6 +198,34 @@ def test_an_operator_sees_halts_resumes_excuses_and_lends(many: Many) -> None:
     many.passes(1, ["one"])
     many.run("two", "fleet", "release", "one", "--reason", "it was switched off")
     assert "one: given back by " in many.run("two", "fleet", "status")
+
+
+@pytest.mark.slow
+def test_images_are_there_before_a_place_is_claimed(many: Many) -> None:
+    def push(message: str, image: str) -> None:
+        service = _SERVICE.replace("@AT_ONCE@", "1").replace("reconciler-test/busybox:1", image)
+        many.push(message, text="better", more={"services/page/service.yml": service})
+
+    api, before = many._engine(), many.started("one")
+    try:
+        push("an image that is nowhere", "127.0.0.1:9/reconciler-test/nowhere:1")
+        for _ in range(2):
+            report = many.pass_("one")
+            assert [one.action.verb for one in report.outcomes] in ([Verb.PULL], [])
+        assert many.started("one") == before and many.told("one") == "fine"
+        with many.store() as store:
+            keys = store.everything()
+            assert not [key for key in keys if key.startswith(("permit/", "budget/"))]
+            assert b'"halt"' not in keys[ROLL].value, "a registry that does not answer is asked again"
+        api.tag("reconciler-test/busybox:1", "reconciler-test/busybox", "rollout", force=True)
+        push("one that is here", "reconciler-test/busybox:rollout")
+        many.passes(3, ["one"])
+        assert many.told("one") == "better" and many.started("one") != before
+    finally:
+        many.push("as before", text="fine")
+        many.passes(4)
+        with suppress(docker.errors.APIError):
+            api.remove_image("reconciler-test/busybox:rollout")
 
 
 @pytest.mark.slow
