@@ -379,7 +379,10 @@ class _Builder:
             return self.host
 
     def _nobody(self, fields: Fields, name: str, service: Service, container: str) -> None:
-        """Report a job that would run nowhere although its container is switched on, as this host sees it."""
+        """Report a job that would run nowhere although its container is switched on, as this host sees it. What each host does before
+        a container of its own is for none where the container is nowhere."""
+        if fields.text("once") == "host":
+            return
         raw = service.section("containers")[container]
         if self._fields(service, raw, ("containers", container), container=container).flag("enabled", True):
             message = f"the job {name} runs nowhere: no host has the container {container}"

@@ -101,6 +101,12 @@ def test_a_job_that_nobody_could_run_is_a_problem() -> None:
         render(agents("group: nobody", f"{SYNC}, also: {{container: agent, enabled: false}}"), "ctl1", "r")
 
 
+def test_a_job_before_a_container_of_each_host_is_none_where_the_container_is_nowhere() -> None:
+    """A site may leave a group empty that it has no use for, as with kolla-ansible."""
+    for host in ("ctl1", "cmp1"):
+        assert not render(agents("group: nobody", f"{SYNC[:-1]}, once: host}}"), host, "r").jobs
+
+
 def test_a_job_of_a_container_that_is_off_is_off_too() -> None:
     for host in ("ctl1", "cmp1"):
         assert not render(agents("group: all, enabled: false", SYNC), host, "r").jobs
