@@ -69,6 +69,7 @@ def test_it_says_what_the_daemon_relies_on() -> None:
         for line in (
             "Type=notify",
             "WatchdogSec=120",
+            "TimeoutStartSec=300",
             "Restart=always",
             "KillMode=mixed",
             "ExecReload=/bin/kill -HUP $MAINPID",

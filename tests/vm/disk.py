@@ -31,6 +31,7 @@ _PACKAGES = (
     # what tests look with
     "curl", "tcpdump",
 )  # fmt: skip
+_OF_RELEASE = {"trixie": ("docker-cli",)}  # bookworm has it in docker.io
 # Files of the machine. It has no network but what a test gives it, and no console to log in to.
 _FILES = {
     "etc/hostname": "node\n",
@@ -72,7 +73,7 @@ def disk(suite: str) -> Disk:
     Raises packages.PackagesMissing, subprocess.CalledProcessError (its output is in `make.log` beside the image).
     """
     packages.install(["qemu-system-x86", "qemu-utils", "mmdebstrap"])
-    recipe = json.dumps([suite, _PACKAGES, _FILES, _UNWANTED, _SIZE, _ENVIRONMENT, wheel.LOCK.read_text()])
+    recipe = json.dumps([suite, _packages(suite), _FILES, _UNWANTED, _SIZE, _ENVIRONMENT, wheel.LOCK.read_text()])
     folder = cache("vm", f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}")
     found = Disk(folder / "disk.img", folder / "vmlinuz", folder / "initrd")
     with filelock.FileLock(folder / "lock", timeout=BUILD_SECONDS):
@@ -88,7 +89,7 @@ def _make(suite: str, folder: Path, disk: Disk) -> None:
     environment = {**os.environ, "TMPDIR": str(folder)}
     hooks = [f"--customize-hook=copy-in {shlex.quote(str(wheel.dependencies(RELEASES[suite].python)))} /mnt"]
     hooks += [f'--customize-hook=chroot "$1" sh -ec {shlex.quote(_ENVIRONMENT)}']
-    options = ["--variant=minbase", f"--include={','.join(_PACKAGES)}", "--skip=cleanup/tmp", *hooks]
+    options = ["--variant=minbase", f"--include={','.join(_packages(suite))}", "--skip=cleanup/tmp", *hooks]
     _run(["mmdebstrap", *options, suite, root, mirror()], log, environment)
     _configure(root)
     shutil.copyfile(_only(root / "boot", "vmlinuz-*"), disk.kernel)
@@ -96,6 +97,10 @@ def _make(suite: str, folder: Path, disk: Disk) -> None:
     disk.image.unlink(missing_ok=True)
     _run(["mke2fs", "-q", "-t", "ext4", "-d", root, disk.image, _SIZE], log, environment)
     shutil.rmtree(root)
+
+
+def _packages(suite: str) -> tuple[str, ...]:
+    return _PACKAGES + _OF_RELEASE.get(suite, ())
 
 
 def _configure(root: Path) -> None:
