@@ -292,6 +292,8 @@ class Reason(StrEnum):
     SettingsDiffer = "SettingsDiffer", Chapter.PROGRAM, Again.NO, "`node install` would overwrite settings that differ", "edit them, or `--force`"
     NoBackups = "NoBackups", Chapter.PROGRAM, Again.NO, "no container of this host keeps backups", "ask on the host that does (`mariadb_backup_host`), or switch them on"
     BackupFailed = "BackupFailed", Chapter.PROGRAM, Again.NO, "a backup could not be taken, listed or restored on trial", "its last words; `docker logs` of the container that keeps them"
+    RecoveryFailed = "RecoveryFailed", Chapter.PROGRAM, Again.NO, "what a cluster that is down needs to begin again could not be told or done", "its message; [The whole database is down](#the-whole-database-is-down)"
+    RecoveryRefused = "RecoveryRefused", Chapter.PROGRAM, Again.NO, "which member of a cluster that is down may begin cannot be told without the danger of losing data", "its message; [The whole database is down](#the-whole-database-is-down)"
     CheckFailed = "CheckFailed", Chapter.PROGRAM, Again.NO, "a check of `node install` failed", "its message"
     ServiceFailed = "ServiceFailed", Chapter.PROGRAM, Again.NO, "the systemd unit could not be started", "`journalctl -u reconciler`"
     AlreadyRunning = "AlreadyRunning", Chapter.PROGRAM, Again.NO, "a daemon runs on this state directory", "end it first"

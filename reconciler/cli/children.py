@@ -277,6 +277,32 @@ def encrypted(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]
     return {"files": found, "hosts": hosts}
 
 
+_TLS = (
+    "kolla_enable_tls_external", "kolla_enable_tls_internal", "kolla_enable_tls_backend", "rabbitmq_enable_tls",
+    "kolla_external_fqdn", "kolla_external_vip_address", "kolla_internal_fqdn", "kolla_internal_vip_address",
+)  # fmt: skip
+
+
+def tls(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source"} → {"site", "values": what the load balancer's first host has for _TLS, "hosts": {name: its names and addresses}}."""
+    site = load(files(gathered, "source"))
+    first = next(iter(site.groups.get("loadbalancer", ())), next(iter(site.hosts)))
+    values = {}
+    for name in _TLS:
+        with Alarm(prepare.HOST_SECONDS, name):
+            found = explained(site, first, name)
+        if found.problems:
+            raise errors.SiteInvalid(found.problems)
+        values[name] = spelled(found.value)
+    hosts = {name: [name, *dict.fromkeys(host.addresses.values())] for name, host in site.hosts.items()}
+    return {
+        "site": site.policy["name"],
+        "values": values,
+        "hosts": hosts,
+        "keys": [h.report_key for h in site.hosts.values() if h.report_key],
+    }
+
+
 def _catalogue(content: Content) -> Catalogue:
     from reconciler.catalogue.load import combine
     from reconciler.catalogue.load import read as read_services

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from reconciler.secrets import sops
     from reconciler.secrets.recipients import Done, File
 
+AUTHORITY_KEY = (
+    ".authority/root.key"  # what `reconciler certificates` signs with: for operators, and no part of what nodes read
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -54,7 +58,7 @@ def list_(site: Path, json_: bool) -> None:
     from reconciler.secrets import recipients as work
 
     answer = _encrypted(site)
-    now, said = work.state(site.resolve(), _files(answer))
+    now, said = work.state(site.resolve(), _files(site, answer))
     whose = {host.key: name for name, host in answer.hosts.items() if host.key}
     rows: dict[str, list[str]] = {}
     for file, keys in now.items():
@@ -106,7 +110,7 @@ def add(who: str, site: Path, ssh_key_file: Path | None, age_key_file: Path | No
     done = work.add(
         site.resolve(),
         key,
-        _files(answer),
+        _files(site, answer),
         reads=answer.hosts[host].reads if host else None,
         note=host,
         keys=_keys(age_key_file, ssh_key_file),
@@ -200,7 +204,7 @@ def _shut_out(site: Path, answer: Encrypted, key: str | None, rotate: bool, keys
     rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
     fixed = {row["name"]: " ".join(row["fixed"].split()) for row in rows if row.get("fixed")}
     generated = [spec for spec in specs(rows) if spec.kind != "blank" and spec.name not in fixed]
-    found, chosen = _files(answer), generated if rotate else []
+    found, chosen = _files(site, answer), generated if rotate else []
     if key is None:
         done = work.follow(site.resolve(), found, rotate=chosen, keys=keys)
     else:
@@ -271,10 +275,12 @@ def _encrypted(site: Path) -> Encrypted:
     return in_child("encrypted", {"source": source(site)}, Encrypted)
 
 
-def _files(answer: Encrypted) -> "list[File]":
+def _files(site: Path, answer: Encrypted) -> "list[File]":
+    """The encrypted files of a site, the key of its authority among them."""
     from reconciler.secrets.recipients import File
 
-    return [File(name, whole) for name, whole in answer.files.items()]
+    apart = [File(AUTHORITY_KEY, True, apart=True)] if (site / AUTHORITY_KEY).exists() else []
+    return [*(File(name, whole) for name, whole in answer.files.items()), *apart]
 
 
 def _changed(done: "Done") -> str:

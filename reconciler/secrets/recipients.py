@@ -26,10 +26,14 @@ _COMMENT: Final = re.compile(rb"^\s*#", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An encrypted file of the site: its path below the site's folder, and whether it is one secret as a whole."""
+    """An encrypted file of the site: its path below the site's folder, and whether it is one secret as a whole.
+
+    `apart`: no host reads it, whatever the rules of .sops.yaml say.
+    """
 
     name: str
     whole: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ def state(root: Path, found: Sequence[File]) -> tuple[dict[str, tuple[str, ...]]
     said = {}
     for file in found:
         index = creation_rules.governing(rules, paths(file.name))
-        if index is not None:
+        if file.apart:
+            said[file.name] = now[file.name]  # whoever has it has it on purpose
+        elif index is not None:
             said[file.name] = rules.rules[index][1]
     return now, said
 
@@ -84,8 +90,10 @@ def add(
             chosen |= set(range(len(rules.rules)))
         wanted, unruled = {}, []
         for file in found:
-            index = creation_rules.governing(rules, paths(file.name))
-            if index is None and file.name in asked:
+            index = None if file.apart else creation_rules.governing(rules, paths(file.name))
+            if file.apart and reads is not None:
+                continue
+            if index is None and file.name in asked and not file.apart:
                 unruled.append(file.name)
             if index in chosen or file.name in asked:
                 present = _present(root, file)
@@ -123,6 +131,8 @@ def follow(root: Path, found: Sequence[File], *, rotate: Sequence[PasswordSpec] 
         rules, paths = _rules(root)
         wanted, unruled = {}, []
         for file in found:
+            if file.apart:
+                continue
             index = creation_rules.governing(rules, paths(file.name))
             if index is None:
                 unruled.append(file.name)

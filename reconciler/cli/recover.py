@@ -1,0 +1,230 @@
+"""`recover mariadb look`, `begin`: a Galera cluster that is down as a whole."""
+
+import getpass
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler import errors
+from reconciler.cli import output
+from reconciler.cli.options import config_option, json_option, load_settings
+from reconciler.reasons import Reason
+from reconciler.text import printable
+
+if TYPE_CHECKING:
+    from reconciler.engine import Engine
+    from reconciler.etcd import Store
+    from reconciler.model import Container
+    from reconciler.node.node import Node
+    from reconciler.rollout.galera import Decision, Member
+
+_PREFIX = "recover/mariadb/"
+_WHY = "the database is being recovered"
+
+
+@click.group()
+def recover() -> None:
+    """Bring back what cannot come back by itself."""
+
+
+@recover.group()
+def mariadb() -> None:
+    """A Galera cluster that is down as a whole, after a power cut.
+
+    `look` on every host with the database, then `begin` on the one that it names, then `reconciler resume` on the others.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """This host, its member, all members by the accepted commit, and the fleet's etcd (None: hosts do not talk through one)."""
+
+    node: "Node"
+    engine: "Engine"
+    container: "Container"
+    members: Sequence[str]
+    store: "Store | None"
+
+    @property
+    def host(self) -> str:
+        return self.node.settings.host
+
+
+@mariadb.command()
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write it to this file, for --from elsewhere."
+)
+@json_option
+@config_option
+def look(out: Path | None, json_: bool) -> None:
+    """Tell how far this host's data go.
+
+    A member that serves is left alone. One that does not is stopped, and this node is suspended until `begin` or `resume`. With [fleet]
+    in the settings the answer is left in etcd for the others as well.
+    """
+    from reconciler.node import galera
+
+    with _here() as here:
+        if not galera.serves(here.engine, here.container):
+            _suspend(here.node)
+        with output.progress("looking at the data"):
+            found = galera.look(here.engine, here.container, here.host)
+        told = _tell(here, found)
+    text = json.dumps(asdict(found))
+    if out:
+        out.write_text(text + "\n")
+    if json_:
+        output.document(text)
+        return
+    _table([found.host], {found.host: found})
+    if found.serves:
+        output.line("this member serves: nothing was stopped", "ok")
+        return
+    kept = " It was left in etcd." if told else ""
+    output.line(f"the container is stopped, and this node suspended.{kept}")
+    others = [host for host in here.members if host != here.host]
+    if others:
+        output.line(f"now the same on {', '.join(others)}, then `reconciler recover mariadb begin` on any of them")
+
+
+@mariadb.command()
+@click.option(
+    "--from", "files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `look` wrote on another host; may be repeated. Without, what is in the fleet's etcd counts.",
+)  # fmt: skip
+@click.option("--lost", multiple=True, metavar="HOST", help="A member whose data are gone for good; may be repeated.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@config_option
+def begin(files: tuple[Path, ...], lost: tuple[str, ...], yes: bool, json_: bool) -> int:
+    """Begin the cluster on this host, where no other member has more.
+
+    Shows what every member said, and refuses where anything could be lost: a member that said nothing, two histories. Exits with 1
+    when this host is not the one.
+    """
+    from reconciler.node import galera
+    from reconciler.rollout.galera import decide
+
+    with _here() as here:
+        said = _said(here, files)
+        decision = decide(here.members, said, time.time(), lost)
+        if json_:
+            rows = {host: asdict(one) for host, one in said.items()}
+            output.as_json({"members": rows, "host": decision.host, "why": decision.why})
+        else:
+            _table(here.members, said, lost)
+        if not decision.host:
+            raise errors.Terminal(decision.why, reason=Reason.RecoveryRefused)
+        if decision.host != here.host:
+            output.line(f"{decision.host} begins: {decision.why}. Run the same there.", err=json_)
+            return 1
+        if not yes:
+            _ask(here, decision, lost)
+        now = galera.look(here.engine, here.container, here.host)
+        if (now.uuid, now.seqno) != (said[here.host].uuid, said[here.host].seqno):
+            raise errors.Terminal(
+                "the data of this host changed since it looked: look again", reason=Reason.RecoveryRefused
+            )
+        with output.progress("starting"):
+            galera.begin(here.engine, here.container, here.container.start_timeout)
+        here.node.state.resume()
+        _tell(here, galera.look(here.engine, here.container, here.host))
+    others = [host for host in here.members if host != here.host]
+    if not json_:
+        output.line(f"the cluster has begun on {here.host}, which serves", "ok")
+        if others:
+            output.line(f"now `reconciler resume` on {', '.join(others)}: they join it, one after the other")
+    return 0
+
+
+def _ask(here: _Here, decision: "Decision", lost: Sequence[str]) -> None:
+    gone = f" What only {', '.join(lost)} had is given up." if lost else ""
+    question = f"Begin the cluster on {here.host}? {decision.why[:1].upper()}{decision.why[1:]}.{gone}"
+    click.confirm(printable(question), abort=True)
+
+
+def _suspend(node: "Node") -> None:
+    from reconciler.state import Suspension
+
+    if node.state.suspension is None:
+        node.state.suspend(Suspension(_WHY, datetime.now(UTC), getpass.getuser()))
+
+
+def _said(here: _Here, files: Sequence[Path]) -> "Mapping[str, Member]":
+    """What members said, by host; of two words of one host the later."""
+    from reconciler.codec import from_json
+    from reconciler.etcd.store import decode
+    from reconciler.rollout.galera import Member
+
+    found: list[Member] = []
+    for path in files:
+        try:
+            found.append(from_json(Member, json.loads(path.read_text())))
+        except (ValueError, TypeError, KeyError, UnicodeDecodeError):
+            raise errors.Terminal(
+                f"{path} is not what `reconciler recover mariadb look --out` writes", reason=Reason.RecoveryFailed
+            ) from None
+    if here.store is not None:
+        keys = here.store.everything()
+        found += [decode(Member, key) for name, key in keys.items() if name.startswith(_PREFIX)]
+    latest: dict[str, Member] = {}
+    for one in sorted(found, key=lambda one: one.at):
+        latest[one.host] = one
+    return latest
+
+
+def _tell(here: _Here, found: "Member") -> bool:
+    from reconciler.rollout.records import Transaction
+
+    if here.store is None:
+        return False
+    return here.store.try_(Transaction({}, {f"{_PREFIX}{here.host}": found}))
+
+
+def _table(members: Sequence[str], said: "Mapping[str, Member]", lost: Sequence[str] = ()) -> None:
+    rows = []
+    for host in [*members, *(host for host in said if host not in members)]:
+        one = said.get(host)
+        if one is None or host in lost:
+            rows.append([host, "lost" if host in lost else "said nothing", "", "", ""])
+            continue
+        state = "serves" if one.serves else "stopped" if one.data else "no data"
+        at = output.ago(max(time.time() - one.at, 0.0)) + " ago"
+        seqno = str(one.seqno) if one.seqno >= 0 else "" if one.serves or not one.data else "unknown"
+        rows.append([host, state + (", left last" if one.safe else ""), seqno, one.uuid, at])
+    output.table(["HOST", "STATE", "TRANSACTIONS", "HISTORY", "LOOKED"], rows)
+
+
+@contextmanager
+def _here() -> Iterator[_Here]:
+    from reconciler.etcd import Store, connect
+    from reconciler.node import galera
+    from reconciler.node.node import Node
+
+    settings = load_settings()
+    node = Node(settings, forge=False)
+    closing: list[Callable[[], None]] = [node.close]
+    try:
+        node.require_state()
+        container = galera.member(node.state.memory())
+        revision, _ = node.in_force
+        target = node.aims.of(revision)
+        rollout = target.prepared.rollout
+        assert rollout is not None
+        store = None
+        if settings.fleet.etcd:
+            client = connect(settings.fleet)
+            closing.insert(0, client.close)
+            store = Store(client, target.desired.site)
+        budget = rollout.budgets.get(galera.NAME)
+        yield _Here(node, node.engine, container, budget.members if budget else (settings.host,), store)
+    finally:
+        for close in closing:
+            close()
