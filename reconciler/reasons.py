@@ -264,7 +264,7 @@ class Reason(StrEnum):
     StateLost = "StateLost", Chapter.FILES, Again.YES, "the state directory is gone, was exchanged, is another host's or an older copy. Nothing is changed", "put it back, or `reconciler anchor accept`; see [A lost state](#a-lost-state)", Blame.HOST
     StateReadOnly = "StateReadOnly", Chapter.FILES, Again.YES, "the state directory cannot be written to, or has no room left, so nothing that is done could be remembered. Nothing is changed", "its file system: `df`, `dmesg`, `mount`"
     StateCopied = "StateCopied", Chapter.FILES, Again.NO, "the state directory is a copy of another that is still there", "remove one of the two; see [Whose files, whose containers](#whose-files-whose-containers)"
-    StateCorrupt = "StateCorrupt", Chapter.FILES, Again.NO, "a file of the state directory cannot be read", "see [State](#state)"
+    StateCorrupt = "StateCorrupt", Chapter.FILES, Again.NO, "a file of the state directory cannot be read", "see [State](#state)", Blame.HOST
 
     ForgeUnreachable = "ForgeUnreachable", Chapter.REPORTING, Again.YES, "GitLab (GitHub, Gitea) does not answer, or its certificate is not trusted", "network; `forge.ca_file`"
     ForgeBusy = "ForgeBusy", Chapter.REPORTING, Again.YES, "it answers 409, 429 or 5xx", "nothing, or its log"
