@@ -18,14 +18,14 @@ from reconciler import errors
 from reconciler.engine import Engine
 from reconciler.etcd import Client, Store, Watch, connect
 from reconciler.git import clone
-from reconciler.model import Actual, Desired, Outcome, Plan, Verb
-from reconciler.node import host, probe
+from reconciler.model import Actual, Plan
+from reconciler.node import host, probe, showing
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.cluster_jobs import ClusterJobs
 from reconciler.node.observing import Observer
 from reconciler.node.target import Target
 from reconciler.plan import withheld
-from reconciler.reasons import FLEET, Blame, Reason, Standing
+from reconciler.reasons import Reason
 from reconciler.report import Agreed, Report
 from reconciler.rollout import decide, heard, together
 from reconciler.rollout.decide import Kin, Own, Step, Wait, Write
@@ -39,8 +39,6 @@ log = structlog.get_logger()
 
 _NOTED: Final = 100  # revisions of etcd after which a node notes how far it has seen them
 _TRIES: Final = 8  # transactions in one pass: begin, give back, claim, each lost once to another host
-# Of these a waiting node is as well as one that waits for nothing.
-_OURS: Final = FLEET | {Reason.OutsideWindow}
 
 
 class Permits:
@@ -65,6 +63,7 @@ class Permits:
         self._news: tuple[heard.News, ...] = ()
         self._jobs = ClusterJobs(state)
         self._watch: Watch | None = None
+        self._testing = False
         self._pulls = False  # whether this pass only waits for images
         self._pulled = ""  # the commit whose images were found to be here
         self._noted: Mark | None = None  # how far etcd was seen, as it is on the disk
@@ -104,6 +103,7 @@ class Permits:
         """Ask whether the accepted revision may be carried out now. Returns whether the answer is another one than before."""
         if self._client is None:
             return False
+        self._testing = testing
         before = self._aims.fleet, self._aims.ahead
         self._aims.ahead = False
         try:
@@ -121,7 +121,8 @@ class Permits:
         self._aims.fleet = (step.why, step.message) if isinstance(step, Wait) else None
         self._aims.ahead = not testing and decide.goes_ahead(own, self._view, step)
         self._pulls = isinstance(step, Wait) and step.pulls
-        self._settle_jobs(accepted)
+        if not testing:
+            self._settle_jobs(accepted)
         return (self._aims.fleet, self._aims.ahead) != before
 
     def admit(self, aim: Aim, plan: Plan, actual: Actual) -> Plan:
@@ -131,16 +132,19 @@ class Permits:
         if store is None or accepted is None or rollout is None:
             return plan
         if self._aims.ahead and self._aims.fleet and aim.target is accepted:
-            if self._pulls and not _pulls(plan):
+            if self._pulls and not showing.pulls(plan):
                 self._pulled = accepted.desired.revision
             jobs = self._jobs.unsettled(accepted)
             plan = withheld.ahead(plan, jobs, actual, *self._aims.fleet, pulls=self._pulls)
-        plan = self._admit_jobs(store, aim.target, rollout, plan, actual)
+        if (
+            not self._testing
+        ):  # what a branch on trial asks of the cluster nobody else waits for, and its host waits for nobody
+            plan = self._admit_jobs(store, aim.target, rollout, plan, actual)
         if plan.empty:
             return plan
         limited = {order.name for order in accepted.desired.orders if order.at_once}
         stopped = withheld.stops(plan.actions, actual) & limited
-        budgets = _budgets(accepted, stopped)
+        budgets = showing.budgets(accepted, stopped)
         permit = self._view.permit if self._view else self._state.permit
         if not budgets or (permit and self._view and budgets <= permit.budgets and not permit.heals):
             return plan
@@ -204,16 +208,16 @@ class Permits:
         """What this pass showed of the host: since when it is well, and whether its commit failed here."""
         if self._client is None:
             return
-        self._well = well_since(self._well, report, self.clock())
+        self._well = showing.well_since(self._well, report, self.clock())
         if report.kept != report.revision:
             return
         if self._late[0] != report.revision or report.plan is not None:
             self._late = self._only_late(report)
         quarantined = next((f"{held.target}: {held.message}" for held in report.quarantined), "")
-        broken = next((f"{o.action.target}: {o.message}" for o in report.failed if _is_to_blame(o)), "")
+        broken = next((f"{o.action.target}: {o.message}" for o in report.failed if showing.is_to_blame(o)), "")
         if quarantined or broken:
             self._failed = (report.revision, (quarantined or broken).partition("\n")[0])
-        elif _is_well(report):
+        elif showing.is_well(report):
             self._failed = ("", "")
 
     def take_news(self, at: datetime) -> tuple[Mapping[str, str], ...]:
@@ -252,7 +256,7 @@ class Permits:
     def _only_late(self, report: Report) -> tuple[str, bool]:
         """See `_late`."""
         held = {one.target for one in report.plan.held if not one.reason.harmless} if report.plan else set()
-        now = bool(held) and held <= self._jobs.late and _is_well(report)
+        now = bool(held) and held <= self._jobs.late and showing.is_well(report)
         return (report.revision, now) if now or self._late[0] == report.revision else ("", False)
 
     @property
@@ -365,7 +369,7 @@ class Permits:
         held_back = [
             hold
             for hold in self._aims.holds(accepted.desired.policy)
-            if hold.reason not in _OURS - {Reason.OutsideWindow}
+            if hold.reason not in showing.OURS - {Reason.OutsideWindow}
         ]
         own = Own(
             self._settings.host,
@@ -398,18 +402,18 @@ class Permits:
         touched = {name for action in whole for name in (action.target, action.container) if name}
         awaits = self._jobs.awaited(accepted, touched if asked is not None else None)
         wants = asked is None or bool(asked)
-        return _budgets(accepted, names), wants and self._late != (accepted.desired.revision, True), awaits
+        return showing.budgets(accepted, names), wants and self._late != (accepted.desired.revision, True), awaits
 
     def _new_images(self, accepted: Target) -> frozenset[str]:
         """The images that the accepted revision brings beside those of what was last carried out."""
         carried = self._state.carried
-        return images(accepted.desired) - images(carried.desired) if carried else frozenset()
+        return showing.images(accepted.desired) - showing.images(carried.desired) if carried else frozenset()
 
     def _begun(self, accepted: Target) -> str:
         """The commit of which something was begun that concerns what runs: a job that was run ahead of this host's turn does not."""
         begun, desired = self._state.begun, accepted.desired
         beside = {*(job.name for job in desired.jobs), *(one.id for one in desired.registrations)}
-        beside |= {file.path for file in desired.files} | images(desired)
+        beside |= {file.path for file in desired.files} | showing.images(desired)
         beside |= {setting.id for setting in desired.host_settings}
         return begun if self._state.touched - beside else ""
 
@@ -443,50 +447,3 @@ class Permits:
         # A check that this host does not make is switched off here.
         there = {check.name for check in checks}
         return {name: all(check in good or check not in there for check in names) for name, names in orders.items()}
-
-
-def images(desired: Desired) -> frozenset[str]:
-    """The images of everything that may run on this host."""
-    jobs = (job.container.image for job in desired.jobs if job.owner == desired.host)
-    return frozenset((*(container.image for container in desired.containers), *jobs))
-
-
-def _pulls(plan: Plan) -> bool:
-    """Whether images are still to come, or in flight."""
-    return any(action.verb is Verb.PULL for action in plan.actions) or any(
-        held.reason is Reason.InFlight for held in plan.held
-    )
-
-
-def _is_to_blame(outcome: Outcome) -> bool:
-    """Whether an outcome says that the commit failed here. A registry that does not answer is asked again, and nothing was stopped."""
-    blames = outcome.reason.blames if outcome.reason else None
-    return blames is not None and (outcome.action.verb is not Verb.PULL or blames is Blame.CONFIGURATION)
-
-
-def _budgets(target: Target, containers: Collection[str]) -> frozenset[str]:
-    """The budgets of containers."""
-    return withheld.budgets(target.desired.orders, containers)
-
-
-def well_since(before: tuple[str, float] | None, report: Report, now: float) -> tuple[str, float] | None:
-    """The revision that is kept up and since when all is well with it, None while it is not. What was changed has to stay well from then on,
-    whatever was before."""
-    if not _is_well(report):
-        return None
-    if before is None or before[0] != report.kept or report.outcomes:
-        return report.kept, now
-    return before
-
-
-def _is_well(report: Report) -> bool:
-    """Whether everything that is kept up is as it has to be. What waits for other hosts, or for a window, is no fault."""
-    plan = report.plan
-    if plan is None or report.failure or report.failed or report.under_way or report.not_answering:
-        return False
-    done = {outcome.action.id for outcome in report.outcomes if outcome.result == "done"}
-    if not {action.id for action in plan.actions} <= done:
-        return False
-    if report.not_working:
-        return False
-    return all(held.reason in _OURS or held.reason.standing is Standing.HARMLESS for held in plan.held)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.model import Action, CheckResult, Held, Outcome, Plan, Verb
-from reconciler.node.permits import _is_to_blame, well_since
+from reconciler.node.showing import is_to_blame, well_since
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus
 
@@ -56,4 +56,4 @@ def test_since_when_it_is_well(report: Report, expected: object) -> None:
     ],
 )
 def test_a_registry_that_does_not_answer_halts_nothing(verb: Verb, reason: Reason | None, blamed: bool) -> None:
-    assert _is_to_blame(Outcome(Action(verb, "x", ""), "failed", reason)) is blamed
+    assert is_to_blame(Outcome(Action(verb, "x", ""), "failed", reason)) is blamed
