@@ -1,0 +1,61 @@
+"""Three controllers with genuine images and a daemon each, whose first commit is proved, and what clients noted meanwhile.
+
+What is stood in for: machines are network namespaces with engines of their own, VRRP does not exist (the addresses are plain ones of the first
+machine), etcd is the site's own. One site at a time: the machines have the same names.
+"""
+
+import contextlib
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.clusters.site import HOSTS, Site
+from tests.images import build
+from tests.support.lab import wait_for
+
+PATIENCE = 600.0
+
+
+@contextlib.contextmanager
+def running(engine_url: str, *enabled: str, begin: Callable[[Site], None] = lambda site: None) -> Iterator[Site]:
+    """A site whose three daemons run and have proved its first commit, which is as `begin` makes it."""
+    with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as folder:  # short: sockets lie below it
+        site = Site(Path(folder), enabled)
+        with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
+            absent = [name for name in site.images if not build.present(client, name)]
+        if absent:
+            pytest.skip(f"images are missing: run `python -m tests.images.build {' '.join(absent)}`")
+        with site:
+            begin(site)
+            commit = site.push("the first")
+            for host in HOSTS:
+                site.start(host)
+            prove(site, commit)
+            yield site
+
+
+def prove(site: Site, commit: str) -> None:
+    """Wait until every host has proved a commit."""
+    try:
+        wait_for(f"{commit} is proved by all", lambda: site.proved(commit) == HOSTS.keys(), PATIENCE, pause=1.0)
+    except AssertionError:
+        told = [site.program("cc2", "fleet", "status", check=False)]
+        told += [f"{host}:\n{site.program(host, 'status', check=False)}" for host in HOSTS]
+        raise AssertionError("\n".join(told)) from None
+
+
+def notes(path: Path) -> list[dict[str, Any]]:
+    """What a client noted; it may say other things besides."""
+    return [json.loads(row) for row in path.read_text().splitlines() if row.startswith("{")]
+
+
+def gap(rows: list[dict[str, Any]]) -> float:
+    """The longest time in which nothing was done."""
+    ends = [row["ended"] for row in rows]
+    return max((b - a for a, b in itertools.pairwise(ends)), default=0.0)
