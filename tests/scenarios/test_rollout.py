@@ -135,6 +135,9 @@ def test_without_etcd_what_stops_something_waits_and_the_rest_goes_on(many: Many
         reason, message = why(report)
         assert reason is Reason.EtcdUnavailable and "etcd cannot be asked" in message
         assert many.started("one") == before
+        # The operator who is told to look there sees each member.
+        said = many.run("one", "fleet", "status", fails=True)
+        assert f"  {cluster.urls[0]}: " in said and "[EtcdUnavailable]" in said, said
         # What is down is started, and nothing is asked for that.
         many._engine().kill("rtf-one")
         many.passes(2, ["one"])
