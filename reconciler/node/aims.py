@@ -33,6 +33,9 @@ Origin = tuple[str, str, str]
 _ASKED_AGAIN = timedelta(minutes=1)  # until then a check before an upgrade that failed is not made again
 
 
+_UNTRIED = "the new value cannot be tried"
+
+
 @dataclass(frozen=True, slots=True)
 class Aim:
     """What one pass aims at.
@@ -287,8 +290,13 @@ class Aims:
         if step := release_step.refused(release_step.known(memory), target.desired, today):
             raise errors.Terminal(step, reason=Reason.ReleaseStepRefused)
         refused = rotation.refused(memory.last_good, target.desired) if memory.last_good else {}
+        by_hand = target.desired.policy.get("changed_by_hand", ())
         for name, instead in refused.items():
-            if not self._is_same(name, target) and (why := _denied(name, target)):
+            if self._is_same(name, target):
+                continue
+            why = _denied(name, target)
+            # Where nobody can be asked with it, what the commit says counts.
+            if why and not (why == _UNTRIED and name in by_hand):
                 raise errors.Terminal(f"{rotation.message(name, instead)} ({why})", reason=Reason.RotationRefused)
 
     def _is_same(self, name: str, target: Target) -> bool:
@@ -305,7 +313,7 @@ class Aims:
 
 def _denied(name: str, target: Target) -> str:
     """Why the registrar that `name` belongs to does not let us in with its new value; "" when it does."""
-    why = "the new value cannot be tried"
+    why = _UNTRIED
     for registrar in target.desired.registrars:
         if not any(f"<<secret:{name}>>" in str(value) for value in registrar.connection.values()):
             continue

@@ -20,6 +20,7 @@ description: A broker that keeps its own password
 groups: {rot: []}
 passwords:
   broker_password: {kind: random, fixed: "tell the broker first"}
+  stored_key: {kind: random, fixed: "everything is encrypted with it"}
 containers:
   rt-rot-broker:
     group: rot
@@ -29,7 +30,7 @@ containers:
     stop_timeout: 1
     stability: 0.1
     files:
-      - {name: conf, content: "password = {{ broker_password }}", destination: /etc/conf}
+      - {name: conf, content: "password = {{ broker_password }}\\nkey = {{ stored_key }}\\n", destination: /etc/conf}
 provides:
   rabbitmq: {url: "http://127.0.0.1:@PORT@", username: admin, password: "{{ broker_password }}", needs: []}
 """
@@ -133,3 +134,18 @@ def test_the_same_value_encrypted_anew_is_no_rotation(lab: Lab, broker: Broker) 
     head = lab.push("encrypted anew")
     report = lab.reconcile()
     assert report.refusal is None and report.revision == head
+
+
+def test_where_nothing_logs_in_with_it_the_commit_says_that_it_was_changed(lab: Lab) -> None:
+    """A key that data are encrypted with: refused, and accepted as the message says."""
+    good = lab.head
+    done = lab.run("secrets", "rotate", "--name", "stored_key", str(lab.site), "--ssh-key-file", str(lab.host_key))
+    assert "everything is encrypted with it" in done.stdout
+    lab.push("another key")
+    report = lab.reconcile()
+    assert report.refusal and report.refusal.reason == "RotationRefused" and report.revision == good
+    assert "the new value cannot be tried" in report.refusal.message
+    lab.write({"reconciler.yml": "name: rot\nchanged_by_hand: [stored_key]\n"})
+    lab.push("changed by hand")
+    report = lab.reconcile()
+    assert report.refusal is None and report.revision == lab.head and report.converged, report
