@@ -23,7 +23,6 @@ def build(folder: Path) -> Path:
 def dependencies(python: str = "") -> Path:
     """A folder with the wheels that the lock names, for this Python or another version of it, fetched once and kept in the cache."""
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
-    python = "" if python == running else python
     folder = cache(f"wheels-for-{python}" if python else f"wheels-{running}")
     with filelock.FileLock(folder / "lock"):
         stamp = folder / "requirements.lock"
