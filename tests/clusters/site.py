@@ -25,8 +25,11 @@ IMAGES = {
     "enable_mariadb": ("mariadb-server", "mariadb-clustercheck"),
     "enable_rabbitmq": ("rabbitmq", "keystone"),  # the clients of the test run in the latter
     "enable_memcached": ("memcached",),
+    "enable_ovn": ("ovn-nb-db-server", "ovn-sb-db-server"),
     "enable_keystone": ("keystone", "keystone-fernet", "keystone-ssh"),
 }
+# Of OVN there are the databases: what translates between them has no image here, and there is no switch to control.
+EMPTY = ("ovn-northd", "ovn-controller")
 # Everything is off that the test does not ask for. Addresses that are virtual elsewhere are plain ones of the first machine.
 GLOBALS: Mapping[str, object] = {
     "kolla_base_distro": "debian",
@@ -34,6 +37,7 @@ GLOBALS: Mapping[str, object] = {
     "enable_openstack_core": False,
     **{name: False for name in IMAGES if name},
     "enable_etcd": True,
+    "enable_ovn_sb_db_relay": False,
     "enable_keepalived": False,
     "enable_proxysql": False,
     "enable_fluentd": False,
@@ -101,7 +105,7 @@ class Site:
         folder = self.root / "site"
         folder.mkdir()
         texts = {
-            "inventory.yml": yaml.safe_dump({"hosts": hosts}),
+            "inventory.yml": yaml.safe_dump({"hosts": hosts, "groups": {name: {"children": []} for name in EMPTY}}),
             "globals.yml": yaml.safe_dump(self.globals),
             "reconciler.yml": POLICY,
             ".sops.yaml": f"creation_rules:\n  - path_regex: passwords.*\n    age: {key[0]} {key[1]}\n",
