@@ -1,0 +1,47 @@
+"""What members of a database that is down say of themselves, left in etcd for each other."""
+
+import contextlib
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from reconciler import errors
+from reconciler.cli import recover
+from reconciler.etcd import Store
+from reconciler.etcd.client import Client
+from reconciler.rollout.galera import Member, decide
+from tests.support.etcd import Cluster
+
+HISTORY = "11111111-aaaa-11ee-8000-000000000000"
+
+
+def test_each_host_sees_what_all_said_and_the_later_word_counts(tmp_path: Path) -> None:
+    now = time.time()
+    said = {host: Member(host, now, True, HISTORY, seqno) for host, seqno in (("a", 5), ("b", 7), ("c", 6))}
+    with Cluster(tmp_path, 1) as etcd, contextlib.closing(Client(etcd.urls)) as client:
+        store = Store(client, "lab")
+
+        def here(host: str) -> Any:
+            node = SimpleNamespace(settings=SimpleNamespace(host=host))
+            return recover._Here(cast(Any, node), cast(Any, None), cast(Any, None), tuple(said), store)
+
+        for host in ("a", "b"):
+            assert recover._tell(here(host), said[host])
+        assert "c said nothing" in decide(tuple(said), recover._said(here("a"), []), now).why
+        # From a host that reaches no etcd, by hand; and an older word of one that has spoken since.
+        files = [tmp_path / "c.json", tmp_path / "b.json"]
+        for path, one in zip(files, (said["c"], replace(said["b"], seqno=9, at=now - 60)), strict=True):
+            path.write_text(json.dumps(asdict(one)))
+        found = recover._said(here("c"), files)
+        assert found == said and decide(tuple(said), found, now).host == "b"
+        # Of another site nothing counts.
+        other = replace(here("a"), store=Store(client, "another"))
+        assert recover._said(other, []) == {}
+        files[0].write_text('{"host": "c"}')
+        with pytest.raises(errors.Terminal, match="is not what `reconciler recover mariadb look --out` writes"):
+            recover._said(here("a"), files)
