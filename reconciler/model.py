@@ -465,9 +465,10 @@ class JobResult(_Told):
 
 @dataclass(frozen=True, slots=True)
 class Asked(_Told):
-    """When a check before an upgrade was made last, for which release, and what it found; "": it passed."""
+    """When a check before an upgrade was made last, for which release and commit, and what it found; "": it passed."""
 
     release: str
+    revision: str
     at: datetime
     message: str = ""
 

@@ -72,6 +72,7 @@ class Actions:
         self._settings = {setting.id: setting for setting in desired.host_settings}
         self._files = {file.path: file for file in desired.files}
         self._root, self._release, self._host_name = Path(desired.config_root), desired.release, desired.host
+        self._revision = desired.revision
         self._prechecks = {check.name: check for check in desired.prechecks}
         self._wanted = {container.name: container for container in desired.containers}
         self._contents, self._part_digest = contents, part_digest
@@ -183,7 +184,7 @@ class Actions:
             config_root=self._root,
         )
         message = precheck.message(check, self._host_name, self._release, said) if said else ""
-        self._store.prechecked(check.name, Asked(self._release, datetime.now(UTC), message))
+        self._store.prechecked(check.name, Asked(self._release, self._revision, datetime.now(UTC), message))
         return Outcome(action, "failed", Reason.PrecheckFailed, message) if said else Outcome(action, "done")
 
     def _update(self, action: Action) -> Outcome:

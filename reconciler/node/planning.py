@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from reconciler import plan
 from reconciler.engine import Engine
 from reconciler.gates import Hold
-from reconciler.model import Actual, Memory, Plan
+from reconciler.model import Actual, Desired, Memory, Plan
 from reconciler.node import manifest
 from reconciler.node.admission import Admission
 from reconciler.node.aims import Aim
@@ -59,20 +59,22 @@ class Planner:
             between=aim.between,
             in_flight=in_flight or {},
             identifiers=target.identifiers,
-            prechecked=self._prechecked(memory, target.desired.release),
+            prechecked=self._prechecked(memory, target.desired),
             today=self._clock().astimezone(UTC).date(),
         )
         found = plan.diff(target.desired, actual, memory, basis)
         return replace(found, held=(*found.held, *aim.waiting), program=aim.change)
 
-    def _prechecked(self, memory: Memory, release: str) -> frozenset[str]:
+    def _prechecked(self, memory: Memory, desired: Desired) -> frozenset[str]:
         """The checks before an upgrade that need not be made: they passed lately, or the upgrade has gone beyond them."""
         oldest = self._clock() - _PASSED
-        begun = memory.schema_release == release
+        begun = memory.schema_release == desired.release
         return frozenset(
             name
             for name, asked in memory.prechecks.items()
-            if asked.release == release and not asked.message and (begun or asked.at >= oldest)
+            if asked.release == desired.release
+            and not asked.message
+            and (begun or (asked.revision == desired.revision and asked.at >= oldest))
         )
 
     def admission(self, target: Target, actual: Actual) -> Admission:

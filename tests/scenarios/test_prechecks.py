@@ -101,9 +101,12 @@ def test_nothing_is_done_until_all_pass(lab: Lab, engine_url: str) -> None:
 
 def test_somebody_answers_for_one(lab: Lab) -> None:
     assert not lab.reconcile().converged
+    lab.write({"reconciler.yml": "name: pre  # looked at\n"})
+    lab.push("a newer commit")
+    assert results(lab.reconcile())["precheck:ready"].result == "failed", "a newer commit is asked about at once"
     entry = f"{{check: ready, hosts: [{HOST}], who: operator, why: they are detached afterwards, until: 2999-12-31}}"
     lab.write({"reconciler.yml": f"name: pre\naccept:\n  - {entry}\n"})
     lab.push("answered for")
     report = lab.reconcile()
-    assert report.converged and "precheck:ready" not in results(report), lines(report)
-    assert lab.reconcile().plan.empty
+    assert list(results(report)) == ["precheck:files_of_the_new_release"] and not report.failed, lines(report)
+    assert lab.reconcile().converged and lab.reconcile().plan.empty
