@@ -180,6 +180,7 @@ class Swap:
             return Outcome(
                 action, "rolled-back", failed.reason, f"{failed.message}\nthe old one is back and {after.message} too"
             )
+        self._drains.back(container)
         return Outcome(action, "rolled-back", failed.reason, failed.message)
 
     def _make(self, container: Container) -> None:

@@ -88,6 +88,13 @@ def test_what_says_that_it_is_well_is_started_later_when_it_cannot_be_now(node: 
     assert node.engine.runs("db_check") and node.plan(CHANGED).empty
 
 
+def test_what_comes_back_is_in_use_again(node: Node) -> None:
+    node.engine.sick = lambda running: "is not well" if "A" in running.spec.environment else ""
+    _, outcomes = node.converge(REPLACED)
+    assert "rolled-back" in {outcome.result for outcome in outcomes}
+    assert node.engine.runs("db_check") and node.plan(BEFORE).empty
+
+
 class Ending(Unhurried):
     """The program is asked to end while something waits."""
 
