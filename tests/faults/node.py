@@ -24,7 +24,7 @@ import structlog
 from reconciler.git import remote
 from reconciler.host.machine import Machine
 from reconciler.host.sysctl import path_of
-from reconciler.model import LEFTOVER_SUFFIX, Desired
+from reconciler.model import LEFTOVER_SUFFIX, Container, Desired
 from reconciler.node import node as node_module
 from reconciler.node.cycle import reconcile
 from reconciler.node.node import Node
@@ -74,7 +74,7 @@ class Bench:
         self.moments = Moments(self.root, self.clock)
         self.engine = Engine(self._moment, self.faults)
         self.engine.settle = self.moments.settle
-        self.engine.ours = self._is_ours
+        self.engine.ours, self.engine.folder = self._is_ours, self._files
         self.registrars, self.repository = Registrars(self.faults), Repository(self.faults)
         self.disk = Disk(place, self.faults)
         self.faults.slow = lambda: self._later(600)
@@ -82,6 +82,7 @@ class Bench:
         self.reports: list[Report] = []
         self.said: list[str] = []  # what was logged
         self.acknowledged: dict[str, Any] = {}  # file of the state → what it holds, as far as its writer was told
+        self.taken: set[str] = set()  # ids of containers that were ever noted as this node's
         self.begun: dict[str, Any] = {}  # file → what was being written when a process ended, or was refused
         for name in KERNEL:
             path = place / "machine" / path_of(name.partition(":")[2]).lstrip("/")
@@ -126,6 +127,15 @@ class Bench:
         self.said.append(repr(event))
         raise structlog.DropEvent
 
+    def _files(self, container: Container) -> dict[str, bytes]:
+        folder = self.root / container.config_directory
+        with mock.patch.object(self.faults, "armed", False):  # this is the engine's look, not the program's
+            return {
+                str(path.relative_to(self.root)): path.read_bytes()
+                for path in folder.glob("*")
+                if path.is_file() and not path.is_symlink()
+            }
+
     def _moment(self) -> datetime:
         self.moments.settle()
         return self.clock.tick()
@@ -134,14 +144,16 @@ class Bench:
         self.offset += timedelta(seconds=seconds)
 
     def _is_ours(self, identity: str) -> bool:
-        kept = self.acknowledged.get("memory.json") or {}
-        return any(applied.get("id") == identity for applied in kept.get("applied", {}).values())
+        """Whether it was taken over at any time: what replaces it is noted before it goes."""
+        return identity in self.taken
 
     def _kept(self, write: Callable[..., None]) -> Callable[..., None]:
         def call(documents: Documents, name: str, data: dict[str, Any]) -> None:
             self.begun[name] = data
             write(documents, name, data)
             self.acknowledged[name] = self.begun.pop(name)
+            if name == "memory.json":
+                self.taken |= {applied["id"] for applied in data.get("applied", {}).values()}
 
         return call
 
@@ -167,6 +179,8 @@ class Bench:
         if self.node is not None:
             self.node.state.let_go()
             self.node = None
+        for path in self.place.rglob(f"*{LEFTOVER_SUFFIX}"):  # the next process comes an hour later
+            os.utime(path, (0, 0))
 
     def run(
         self, *, deep: bool, at: Mapping[int, int] | None = None, named: Sequence[tuple[str, int]] = ()
@@ -187,8 +201,6 @@ class Bench:
         except Killed:
             self.faults.end()
             self.leave()
-            for path in self.place.rglob(f"*{LEFTOVER_SUFFIX}"):  # the next process comes an hour later
-                os.utime(path, (0, 0))
         except errors.ReconcilerError as error:
             self.said.append(f"{type(error).__name__}: {error}")
         finally:

@@ -16,7 +16,7 @@ from reconciler.apply.ports import Health
 from reconciler.engine import EngineView
 from reconciler.git.commits import CommitInfo
 from reconciler.host.machine import Machine
-from reconciler.model import ASIDE, Actual, Container, Desired, HostKept, HostSetting, Registration, Running, State
+from reconciler.model import ASIDE, Actual, Container, Desired, HostKept, HostSetting, Job, Registration, Running, State
 from reconciler.reasons import Reason
 from tests.apply.fake import FakeEngine
 from tests.faults.points import Faults, answer
@@ -56,6 +56,9 @@ class Engine(FakeEngine):
         self.settle: Callable[[], None] = lambda: None
         self.ours: Callable[[str], bool] = lambda identity: False
         self.unseen: frozenset[str] = frozenset()
+        self.folder: Callable[[Container], Mapping[str, bytes]] = lambda container: {}
+        self.read: dict[str, Mapping[str, bytes]] = {}  # id → the files that its process read, by path
+        self.ran: set[tuple[str, str]] = set()  # jobs that came to their end, with their inputs
 
     # --- what a node asks besides what an apply does -----------------------------------------------------------------
 
@@ -149,7 +152,21 @@ class Engine(FakeEngine):
 
     def signal(self, name: str, signal: str) -> None:
         self._changes("signal", name)
-        super().signal(name, signal)
+        self._require(name)
+        self.faults.around(f"signal {name}", lambda: self._reads(name))
+
+    def run_once(self, job: Job, claim: str = "") -> tuple[int, str]:
+        self.faults.around(f"run {job.name}", lambda: self.ran.add((job.name, job.inputs)))
+        return 0, ""
+
+    def _run(self, name: str) -> None:
+        super()._run(name)
+        running = self.containers[name]
+        if running.id not in self.read or running.spec.environment.get("KOLLA_CONFIG_STRATEGY") != "COPY_ONCE":
+            self._reads(name)
+
+    def _reads(self, name: str) -> None:
+        self.read[self.containers[name].id] = self.folder(self.containers[name].spec)
 
 
 @dataclass

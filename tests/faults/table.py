@@ -1,13 +1,16 @@
-"""The failpoints in docs/reliability.md: `python -m tests.faults.table` writes them anew."""
+"""The failpoints and the planted bugs in docs/reliability.md: `python -m tests.faults.table` writes them anew."""
 
 import re
 from pathlib import Path
 from typing import Final
 
+from tests.faults.bugs import BUGS
 from tests.faults.points import AREAS, KINDS, NAMES, POINTS
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
 _PLACE: Final = re.compile(r"(<!-- failpoints -->\n).*?(<!-- end of failpoints -->)", re.DOTALL)
+
+_BUGS: Final = re.compile(r"(<!-- planted bugs -->\n).*?(<!-- end of planted bugs -->)", re.DOTALL)
 
 
 def table() -> str:
@@ -26,9 +29,16 @@ def table() -> str:
     return "\n".join(rows)
 
 
+def planted() -> str:
+    """Every bug, and where it is put."""
+    rows = ["| what the program does then | where |", "|---|---|"]
+    return "\n".join([*rows, *(f"| {bug.name} | `{bug.place.removeprefix('reconciler.')}` |" for bug in BUGS), ""])
+
+
 def written(page: str) -> str:
-    """The page with the table as it is now."""
-    return _PLACE.sub(lambda found: f"{found[1]}{table()}{found[2]}", page)
+    """The page with both tables as they are now."""
+    page = _PLACE.sub(lambda found: f"{found[1]}{table()}{found[2]}", page)
+    return _BUGS.sub(lambda found: f"{found[1]}{planted()}{found[2]}", page)
 
 
 if __name__ == "__main__":

@@ -57,3 +57,14 @@ def tour(name: str, turn: int = 1) -> Schedule:
     trouble = () if name.startswith("engine.healthy") else (("engine.healthy.sick", 2),)
     second = Step("pass", deep=True, named=trouble) if name.startswith("kept") else later
     return Schedule(_site(0), (_site(1),), (Step("commit", site=1), Step("restart"), first, second, *back))
+
+
+# Nothing fails: somebody takes a container over that the next commit does not want, and an operator has everything left as it is for a while.
+CALM: Final = Schedule(
+    _site(0),
+    (_site(1),),
+    (
+        Step("hand", "taken over", "old"), Step("commit", site=1), Step("suspend"), Step("pass", deep=True), Step("resume"), Step("pass", deep=True),
+        Step("hand", "killed", "api"), Step("pass"), Step("commit"), Step("pass", deep=True),
+    ),
+)  # fmt: skip

@@ -1,0 +1,27 @@
+"""The harness is proved by bugs that are put into the program on purpose: each is found, and without one nothing is."""
+
+import pytest
+
+from tests.faults.bugs import BUGS, Bug, first, found
+from tests.faults.search import check
+from tests.faults.tour import CALM, tour
+
+_AT_ONCE = ("the old one still runs while the new one starts", "a suspension is not heard")
+
+
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.name in _AT_ONCE], ids=lambda bug: bug.name)
+def test_is_found_at_once(bug: Bug) -> None:
+    assert found(bug)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_is_found(bug: Bug) -> None:
+    assert found(bug)[0]
+
+
+@pytest.mark.slow
+def test_without_a_bug_nothing_is_found() -> None:
+    check(CALM)
+    for name, turn in sorted({pair for bug in BUGS for pair in first(bug.near)}):
+        check(tour(name, turn))
