@@ -21,19 +21,20 @@ def grounded(actions: Sequence[Action], in_flight: Mapping[str, str]) -> tuple[l
         if not more:
             break
         why |= more
-    why |= _needless(actions, why)
+    why |= {check: why[one] for check, one in needless(actions, why).items()}
     held = [Held(action.target, Reason.InFlight, why[action.id]) for action in actions if action.id in why]
     return [action for action in actions if action.id not in why], held
 
 
-def _needless(actions: Sequence[Action], held: Mapping[str, str]) -> dict[str, str]:
-    """The checks of configurations of which nothing can be put to use yet, and why: each pass would make them again."""
+def needless(actions: Sequence[Action], held: Collection[str]) -> dict[str, str]:
+    """The checks of configurations of which nothing can be put to use yet, each with something that is held: every pass would make them
+    again."""
     waiting: dict[str, list[str]] = {action.id: [] for action in actions if action.verb is Verb.VALIDATE}
     for action in actions:
         for need in action.needs:
             if need in waiting:
                 waiting[need].append(action.id)
-    return {check: held[those[0]] for check, those in waiting.items() if those and all(one in held for one in those)}
+    return {check: those[0] for check, those in waiting.items() if those and all(one in held for one in those)}
 
 
 def superseded(names: Iterable[str], before: Mapping[str, str], after: Mapping[str, str]) -> frozenset[str]:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from reconciler.model import ASIDE, Action, Actual, Held, Order, Plan, State, Verb
+from reconciler.plan.in_flight import needless
 from reconciler.reasons import Reason
 
 _STOPS = frozenset({Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE})
@@ -75,6 +76,7 @@ def withhold(plan: Plan, names: Collection[str], reason: Reason, message: str) -
     gone = {action.id for action in plan.actions if action.container in names or action.target in names}
     while more := {a.id for a in plan.actions if a.id not in gone and not a.drift and gone & set(a.needs)}:
         gone |= more
+    gone |= needless(plan.actions, gone).keys()
     held = tuple(
         Held(action.target, reason, message, action.differences, action.drift)
         for action in plan.actions

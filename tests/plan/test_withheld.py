@@ -78,3 +78,16 @@ def test_images_may_come_ahead_and_nothing_that_needs_them() -> None:
     assert [action.id for action in found.actions] == ["pull:image", "pull:new", "start:web", "restart:cache"]
     kept = ahead(Plan("h", "r", JOBS), [], actual, Reason.WaitsForWave, "later")
     assert [action.id for action in kept.actions] == ["start:web", "restart:cache"]
+
+
+def test_the_check_of_a_configuration_waits_with_all_that_it_is_for() -> None:
+    made = (
+        Action(Verb.VALIDATE, "api", "new", container="api"),
+        Action(Verb.WRITE, "api/api.conf", "new file", ("validate:api", "run:db_sync"), container="api"),
+        Action(Verb.CREATE, "api", "new container", ("validate:api", "run:db_sync"), container="api"),
+        Action(Verb.RUN, "db_sync", "first run"),
+    )
+    assert withhold(Plan("h", "r", made), {"db_sync"}, Reason.WaitsForBudget, "another runs it").actions == ()
+    free = Action(Verb.WRITE, "api/other.conf", "new file", ("validate:api",), container="api")
+    found = withhold(Plan("h", "r", (*made, free)), {"db_sync"}, Reason.WaitsForBudget, "another runs it")
+    assert [action.id for action in found.actions] == ["validate:api", "write:api/other.conf"]
