@@ -133,7 +133,8 @@ def test_doctor_knows_whether_the_key_fits(node: TestNode) -> None:  # noqa: F81
     found = node.run("doctor", "--only", "sops key", check=False)
     assert found.returncode == 1
     assert "passwords.yml is not encrypted for this node" in found.stdout
-    assert f"add {' '.join(Path(f'{key}.pub').read_text().split()[:2])} to .sops.yaml" in found.stdout
+    own = " ".join(Path(f"{key}.pub").read_text().split()[:2])
+    assert f"run `reconciler secrets recipients add '{own}'` in the site" in found.stdout
     node.settings_file.write_text(node.settings_file.read_text().replace(f'"{key}"', f'"{other}"'))
     assert "it opens passwords.yml" in node.run("doctor", "--only", "sops key").stdout
 

@@ -52,6 +52,8 @@ def test_the_work_tree_against_head_then_head_against_its_parent(cli: Cli, check
         "  write      hello/hello.conf  (content changed)",
         "  restart    hello  (hello.conf changed)",
         "web2, db1: nothing to do",
+        "rollout, where hosts agree through etcd: It takes 60 s at least: 1 step, after each of which the hosts stay well for 60 s.",
+        "  the rest: web1, one by one, 1 step",
     ]
     found = cli("plan", checkout, "--no-diffs")
     assert found.exit_code == 0

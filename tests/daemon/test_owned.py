@@ -13,7 +13,7 @@ GRANT = Action(Verb.REGISTER, "mariadb:grant:app@%:app.*", "new", service="app")
 
 def test_registrations_are_owned_to_the_end() -> None:
     """What a pass knew of them is from before the flight: that the database did not answer yet would be said to be wrong."""
-    target = cast(Any, SimpleNamespace(desired=SimpleNamespace(revision="r")))
+    target = cast(Any, SimpleNamespace(desired=SimpleNamespace(revision="r", containers=())))
     flight = Flight(target, Plan("h", "r", (MAKE, USER, GRANT)), cast(Any, None))
     assert set(flight.items()) == {"db", USER.target, GRANT.target}
     for action in (MAKE, USER):
