@@ -182,7 +182,10 @@ def test_hosts_open_the_passwords_with_their_own_keys(cli: Cli, tmp_path: Path, 
     assert sops.recipients(content) == [" ".join(public.read_text().split()[:2])]
     assert sops.decrypt(content, name="passwords.yml", keys=sops.Keys(ssh_key_file=host_key))
     assert "ctl1: opens the passwords with its own ssh host key" in done.stdout
-    assert "cmp1: add the host's /etc/ssh/ssh_host_ed25519_key.pub to `.sops.yaml`" in done.stdout
+    assert (
+        "cmp1: run `reconciler secrets recipients add KEY` with the host's /etc/ssh/ssh_host_ed25519_key.pub"
+        in done.stdout
+    )
 
     both = cli("init", tmp_path / "both", "--yes", "--host-key", f"ctl1={public}", "--json")
     content = (tmp_path / "both/passwords.yml").read_bytes()
