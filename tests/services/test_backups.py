@@ -188,7 +188,7 @@ def test_the_schedule_takes_the_first_and_what_is_based_on_it_is_read(keeper: Ke
     assert keeper.words(container, "age") == (0, f"{newest['name']}\n")
 
     # Bytes that the disk lost.
-    keeper.shell(container, f"printf x | dd of=/backup/{middle['name']}/data.gz bs=1 seek=5000 conv=notrunc")
+    keeper.shell(container, f"printf xxxxxxxx | dd of=/backup/{middle['name']}/data.gz bs=1 seek=5000 conv=notrunc")
     code, output = keeper.words(container, "verify")
     assert code == 1 and f"{middle['name']}: the file is not the one that was written" in output
     assert keeper.password not in container.logs().decode()

@@ -1,4 +1,4 @@
-"""The default run as two pytest processes side by side, because the tests of whole control planes mostly wait.
+"""The default run as two pytest processes side by side, because the tests of whole control planes and of daemons mostly wait.
 
     python -m tests.support.halves [PYTEST_ARGS…]     {half} in an argument becomes the name of the half
 
@@ -14,6 +14,8 @@ import pytest
 
 _WAITING = (
     "tests/scenarios",
+    "tests/daemon",
+    "tests/fleet",
     "tests/test_demo.py",
     "tests/day",
     "tests/images",
