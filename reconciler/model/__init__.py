@@ -1,0 +1,101 @@
+"""The data every stage passes to the next, as frozen dataclasses: desired state, actual state, plan, outcome.
+
+Desired state holds no secret. Where a rendered text needs one, it holds a *token*, `<<secret:NAME>>`, that is
+replaced by the value only when a file is written or a registration made (`render/tokens.py`). So a plan, its
+diffs, its JSON and its hash can be shown to anybody, and the planner in CI needs no key.
+
+Everything here converts to and from plain JSON (`codec.py`), because desired state is made in a
+child process.
+"""
+
+from reconciler.model.actual import Actual, FileState, Image, Running, State, Volume
+from reconciler.model.desired import (
+    Check,
+    Container,
+    Desired,
+    Drain,
+    File,
+    HostKept,
+    HostKind,
+    HostSetting,
+    Job,
+    OnChange,
+    Order,
+    Precheck,
+    Registrar,
+    Registration,
+    Reload,
+    Validation,
+    is_asked,
+    shared_with,
+)
+from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool
+from reconciler.model.names import ASIDE, LEFTOVER_SUFFIX, PRECHECKING, VALIDATING, aside
+from reconciler.model.plan import (
+    RUNNING_CONFIGURATION,
+    Action,
+    CheckResult,
+    Condition,
+    Difference,
+    Hazard,
+    Held,
+    InFlight,
+    Outcome,
+    Plan,
+    Verb,
+)
+from reconciler.options.values import Healthcheck, Mount, Ulimit
+
+__all__ = [
+    "ASIDE",
+    "LEFTOVER_SUFFIX",
+    "PRECHECKING",
+    "RUNNING_CONFIGURATION",
+    "VALIDATING",
+    "Action",
+    "Actual",
+    "Applied",
+    "AsMade",
+    "Asked",
+    "Check",
+    "CheckResult",
+    "Condition",
+    "Container",
+    "Desired",
+    "Difference",
+    "Drain",
+    "Failure",
+    "File",
+    "FileState",
+    "Hazard",
+    "Healthcheck",
+    "Held",
+    "HostKept",
+    "HostKind",
+    "HostSetting",
+    "Image",
+    "InFlight",
+    "Interruption",
+    "Job",
+    "JobResult",
+    "Memory",
+    "Mount",
+    "OnChange",
+    "Order",
+    "OtherTool",
+    "Outcome",
+    "Plan",
+    "Precheck",
+    "Registrar",
+    "Registration",
+    "Reload",
+    "Running",
+    "State",
+    "Ulimit",
+    "Validation",
+    "Verb",
+    "Volume",
+    "aside",
+    "is_asked",
+    "shared_with",
+]

@@ -1,0 +1,308 @@
+"""What should be on a host."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from reconciler.options.table import Options
+from reconciler.options.values import Mount
+from reconciler.text import described
+
+OnChange = Literal["restart", "reload", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """How a running container takes a changed file without a restart: a signal, or a command inside it."""
+
+    signal: str | None = None
+    command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """How a container that others of its kind can stand in for is taken out of use before it is stopped.
+
+    In this order: the containers `stop` of this host, by which load balancers know that it is well, are stopped; `command` runs in it; `wait`
+    seconds pass, in which everybody notices; `signal` makes it end by itself once what it began is done, within `timeout` seconds.
+    """
+
+    stop: tuple[str, ...] = ()
+    command: tuple[str, ...] | None = None
+    wait: float = 0.0
+    signal: str = ""
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How an image checks a configuration by itself, before it is put to use. `script`, when there is one, is the file
+    `reconciler-check` beside the configuration."""
+
+    command: tuple[str, ...]
+    script: str = ""
+    timeout: float = 120.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Container(Options):
+    """What the engine should run, and how the program goes about it.
+
+    The options (`options/table.py`) are compared one by one with what the engine reports; what is here steers planning and applying.
+    """
+
+    service: str = ""
+    kolla: bool = False  # speaks the Kolla image contract (config.json, kolla_set_configs)
+    config_directory: str = ""  # below the config root; "" when it has no files
+    depends_on: tuple[str, ...] = ()  # containers of any service on this host; absent ones are ignored
+    reload: Reload | None = None
+    validation: Validation | None = None
+    drain: Drain | None = None
+    rollback: Literal["auto", "never"] = "auto"
+    stability: float = 3.0  # seconds it must stay up after it became healthy
+    start_timeout: float = 120.0  # seconds to become healthy
+    data_plane: bool = False  # a restart is felt by workloads
+    stateful: bool = False  # holds data
+    log_files: tuple[str, ...] = ()  # globs inside the container whose last lines explain a failure
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file below the config root. `content` may hold secret tokens; `secrets` names them.
+
+    `owner` and `group` are numeric ids on the node; `mode` is the permission bits as an int.
+    """
+
+    path: str  # "keystone/keystone.conf", relative to Desired.config_root
+    content: str
+    mode: int = 0o600
+    owner: int = 0
+    group: int = 0
+    container: str = ""  # whose change it is
+    service: str = ""
+    on_change: OnChange = "restart"
+    secrets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # site and catalogue files it came from, in order of merge
+    format: str = ""  # how values of secrets are quoted in it: a name of render/formats.py, "" when nothing says
+    encoding: Literal["", "base64"] = ""  # base64: `content` stands for bytes that are no text, and hold no token
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no base64."""
+        if self.encoding:
+            base64.b64decode(self.content, validate=True)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the file, with tokens in the place of secrets."""
+        return base64.b64decode(self.content) if self.encoding else self.content.encode()
+
+    @property
+    def shown(self) -> str:
+        """What people see of it, and what is compared line by line: its text, or how large it is and its digest."""
+        return described(self.data) if self.encoding else self.content
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A one-shot container: done when it exits 0, once per cluster and per changed `inputs`."""
+
+    name: str
+    container: Container  # its spec; name is the job's
+    inputs: str  # digest of everything whose change asks for another run
+    creates: str = ""  # "volume:path": when that exists in the volume, the job counts as done
+    timeout: float = 600.0
+    before: tuple[str, ...] = ()  # containers of this host that wait for it
+    after: tuple[str, ...] = ()  # containers and jobs it waits for
+    service: str = ""
+    once: Literal["cluster", "host"] = "cluster"
+    owner: str = ""  # the host that runs it
+    migration: bool = False  # changes a schema: rolling back the image is not safe
+
+
+@dataclass(frozen=True, slots=True)
+class Precheck:
+    """What is asked before a host goes to another release of OpenStack, and changes nothing.
+
+    A command in a one-shot container of the new image with the new files of `container`; with `inside` in that container as it runs.
+    Exit codes of `passes` are good. `mounts` are read-only. `words` say what is asked.
+    """
+
+    name: str
+    container: str
+    command: tuple[str, ...]
+    words: str = ""
+    script: str = ""
+    inside: bool = False
+    mounts: tuple[Mount, ...] = ()
+    user: str = ""
+    passes: tuple[int, ...] = (0,)
+    timeout: float = 300.0  # seconds
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """When a container or job of one host may change, as seen from the others. One node alone shows it and cannot hold it."""
+
+    name: str
+    after: tuple[str, ...] = ()  # containers and jobs that every host that has them must have finished with
+    at_once: int = 0  # hosts that may change it at the same time; 0: any number
+    ready: tuple[str, ...] = ()  # names of checks that have to answer before this host stops it
+    address: str = ""  # a virtual one: the host that has it goes after the others
+    groups: tuple[str, ...] = ()  # whose hosts have it
+    key: str = ""  # what it is called on all hosts, where it is one of several (`each`); "": its name
+    hosts: tuple[str, ...] = ()  # who has the containers of `after`
+    jobs: Mapping[str, str] = field(default_factory=dict)  # those of `after`, and who runs each
+
+    @property
+    def budget(self) -> str:
+        """What hosts hold a place of while they change it."""
+        return self.key or self.name
+
+    @property
+    def words(self) -> str:
+        """For a cause."""
+        parts = [f"after {', '.join(self.after)} on every host"] if self.after else []
+        parts += [f"at most {self.at_once} host{'s' if self.at_once > 1 else ''} at once"] if self.at_once else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Something another system should know: a database, a user, an endpoint. `fields` may hold secret tokens."""
+
+    kind: str  # its registrar: "mariadb", "rabbitmq", "keystone"; of several of one kind "mariadb@NAME"
+    type: str  # "database", "user", "grant", "vhost", "permission", "service", "endpoint", "project", "role", "role_assignment"
+    key: str  # identity within kind and type, for example "keystone" or "nova/internal/RegionOne"
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    service: str = ""
+    owner: str = ""  # the host that converges it
+    before: tuple[str, ...] = ()  # containers and jobs that wait for it
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}:{self.type}:{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Registrar:
+    """Where the registrations go that name it as their kind. `connection` may hold secret tokens; needs these containers healthy."""
+
+    kind: str
+    connection: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+
+
+HostKind = Literal["sysctl", "module", "hosts", "file", "bridge", "port", "ovs"]
+_ASKED: Final = ("bridge:", "port:", "ovs:")
+
+
+@dataclass(frozen=True, slots=True)
+class HostSetting:
+    """Something of the host itself, outside of every container: a kernel setting, a module, a line of /etc/hosts, a file, a bridge.
+
+    `fields` are what is compared, by the name that differences have. It holds no secret.
+    """
+
+    kind: HostKind
+    name: str  # "net.ipv4.ip_forward", "br_netfilter", a host's name, a path
+    fields: Mapping[str, str] = field(default_factory=dict)
+    service: str = ""
+    before: tuple[str, ...] = ()  # containers and jobs of this host that wait for it
+    devices: tuple[str, ...] = ()  # names in /dev that udev looks at again when this file of its rules changes
+    inside: str = ""  # the container that is asked for it, which only a deep look does
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+def is_asked(setting_id: str) -> bool:
+    """Whether a setting of the host, by its id, is one that a container is asked for."""
+    return setting_id.startswith(_ASKED)
+
+
+@dataclass(frozen=True, slots=True)
+class HostKept:
+    """What a node set on its host, and how it was before: the fields that were known; {} when nothing was there."""
+
+    setting: HostSetting
+    before: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A probe that this host makes: exactly one of `http`, `tcp`, `command`, `script` and `login`.
+
+    `login` is a registrar ("mariadb", "keystone", "mariadb@cell2" …); `connection`, which may hold secret tokens, is what a
+    new client of it would have. `service` is who answers.
+    """
+
+    name: str
+    service: str = ""
+    http: str = ""  # URL
+    tcp: str = ""  # host:port
+    container: str = ""  # where `command` or `script` runs
+    command: tuple[str, ...] = ()
+    script: str = ""  # bash; its last line says what is wrong
+    login: str = ""
+    connection: Mapping[str, Any] = field(default_factory=dict)
+    expect: tuple[int, ...] = ()  # good statuses of http; none: all below 400
+    contains: str = ""  # a text that the answer must hold
+    timeout: float = 10.0  # seconds
+    verify: bool = True  # the server's certificate
+    send: str = ""  # a text that tcp begins with
+    credentials: str = ""  # a registrar: http asks as its administrator, whose `connection` this then has
+    client: str = ""  # the service that logs in; "": whoever rests on `service` is concerned
+    advice: str = ""  # what to do when it fails
+    watches: tuple[str, ...] = ()  # services it sees from without: it fails because of them
+    routine: bool = True  # made all the time; else only where an order names it as `ready`
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What should be on one host: a pure function of (commit, host, catalogue).
+
+    `revision`, `program` and `catalogue` say of which: a commit, a version of this program, and the digest of what its catalogue
+    says (SHA-256, hexadecimal).
+    """
+
+    site: str
+    host: str
+    revision: str
+    config_root: str  # absolute path on the node: kolla's node_config
+    containers: tuple[Container, ...] = ()
+    files: tuple[File, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    registrations: tuple[Registration, ...] = ()
+    registrars: tuple[Registrar, ...] = ()
+    checks: tuple[Check, ...] = ()
+    readiness: tuple[Check, ...] = ()  # those that are made only where an order names them as `ready`
+    orders: tuple[Order, ...] = ()  # of containers and jobs of this host, by name
+    host_settings: tuple[HostSetting, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
+    # name → digest of the ciphertext: shows rotation without a key
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)  # of these, what a commit cannot change → what to do instead
+    groups: tuple[str, ...] = ()
+    policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
+    program: str = ""
+    catalogue: str = ""
+    prechecks: tuple[Precheck, ...] = ()
+    release: str = ""  # of OpenStack, as "2026.1"; "": made by a program that did not say
+
+    @property
+    def origin(self) -> tuple[str, str, str]:
+        """What it was made of: equal origins make equal desired states."""
+        return self.revision, self.program, self.catalogue
+
+
+def shared_with(container: Container) -> tuple[str, ...]:
+    """The containers whose network, process or IPC namespace `container` shares, once each."""
+    modes = (container.network_mode, container.pid_mode, container.ipc_mode)
+    found = (mode.removeprefix(_OF_CONTAINER) for mode in modes if mode.startswith(_OF_CONTAINER))
+    return tuple(dict.fromkeys(found))
+
+
+_OF_CONTAINER = "container:"

@@ -1,0 +1,11 @@
+"""Names that this program gives beside those of a site."""
+
+VALIDATING = "reconciler-validate-"  # begins the name of a container that checks another one's new configuration
+PRECHECKING = "reconciler-precheck-"  # begins the name of a container that checks something before an upgrade
+LEFTOVER_SUFFIX = ".reconciler-new"  # ends the name of a file while it is written; what a kill leaves is removed
+ASIDE = "reconciler-aside-"
+
+
+def aside(name: str) -> str:
+    """The name a container has while its replacement is being tried."""
+    return ASIDE + name
