@@ -8,9 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NoReturn, TypeVar
-
-import jinja2
+from typing import Any, Final, TypeVar
 
 from reconciler.catalogue import Service, Variable
 from reconciler.catalogue.load import PREFIX
@@ -20,8 +18,19 @@ from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import collect, environment, header, methods, paths, placement, tokens, values
-from reconciler.render.faults import FilterError, Refused, UnheardError
+from reconciler.render import (
+    collect,
+    environment,
+    failures,
+    header,
+    inventory_names,
+    methods,
+    paths,
+    placement,
+    tokens,
+    values,
+)
+from reconciler.render.faults import FilterError
 from reconciler.render.meter import Cost, Exhausted, Meter
 from reconciler.render.sharing import ABSENT, Everybody, Shared, Sharing
 from reconciler.render.values import Lazy
@@ -31,7 +40,6 @@ T = TypeVar("T")
 
 _MAX_DEPTH: Final = 50
 _ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
-_UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 _GLOBALS: Final[Mapping[str, Any]] = methods.FUNCTIONS
 _STEPS_PER_CHECK: Final = 20  # of a value against its schema, for every part of it
 
@@ -171,7 +179,7 @@ class Variables(Lazy):
     def __init__(self, world: World, host: Host) -> None:
         self._world = world
         self._host = host.name
-        self._special = _special(world, host)
+        self._special = inventory_names.names(host, world.groups, world.hostvars)
         self._done: dict[str, Any] = {}
         self._failed: dict[str, SiteInvalid] = {}
         self._costs: dict[str, Cost] = {}
@@ -531,7 +539,7 @@ def evaluate(value: Any, scope: Scope, source: Position) -> Any:
             raise
         except Exception as error:  # whatever an expression can raise
             place = source.where()
-            refuse(error, scope, place.file, max(place.line, 1), place.column)
+            failures.refuse(error, scope, place.file, max(place.line, 1), place.column)
     if isinstance(value, dict):
         return {key: evaluate(item, scope, source.at(key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -550,62 +558,12 @@ def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
             return body
         return values.whole(str(environment.compiled(body, False, options).run(scope, payer)))
     except SiteInvalid as error:
-        raise _used_by(error, name) from None
+        raise failures.used_by(error, name) from None
     except Exhausted as error:
-        error.at(name, first_line + _line(error) - 1, 1)
+        error.at(name, first_line + failures.line_of(error) - 1, 1)
         raise
     except Exception as error:  # whatever a template can raise
-        refuse(error, scope, name, first_line, 1)
-
-
-def refuse(error: Exception, scope: Scope, file: str, first_line: int, column: int) -> NoReturn:
-    """Raise `error` as SiteInvalid with its place in the text that begins at `first_line` of `file`."""
-    line, message, hint = _line(error), str(error), ""
-    if isinstance(error, UnheardError):
-        hint = error.hint
-    elif isinstance(error, jinja2.UndefinedError):
-        match = _UNDEFINED.fullmatch(message)
-        if match:
-            message, hint = _not_defined(match[1], scope)
-    elif isinstance(error, jinja2.TemplateSyntaxError):
-        message = f"not valid Jinja2: {error.message}"
-    elif isinstance(error, RecursionError):
-        message = "expressions are nested too deeply"
-    elif not isinstance(error, jinja2.TemplateError | Refused | FilterError):
-        message = f"{message.rstrip('.')} ({type(error).__name__})"
-    problem = Problem(file, first_line + line - 1, column if line == 1 else 1, message[:500], hint)
-    raise SiteInvalid([problem]) from None
-
-
-def _not_defined(name: str, scope: Scope) -> tuple[str, str]:
-    if name in scope.variables.site().catalogue.passwords():
-        return f"the secret {name!r} has no value on this host", f"write `{name}: …` with `sops edit passwords.yml`"
-    if name in scope.variables.declared():
-        return f"the variable {name!r} has no default and no value", "set it in globals.yml"
-    refusal = scope.variables.site().catalogue.refusal(name)
-    return f"the variable {name!r} is not defined", refusal or suggest(name, scope)
-
-
-def _line(error: Exception) -> int:
-    """The line of the innermost template that an error came through, counted from 1."""
-    if isinstance(error, jinja2.TemplateSyntaxError | UnheardError):
-        return error.lineno
-    line = 1
-    trace = error.__traceback__
-    while trace is not None:
-        template = trace.tb_frame.f_globals.get("__jinja_template__")
-        if isinstance(template, jinja2.Template):
-            line = template.get_corresponding_lineno(trace.tb_lineno)
-        trace = trace.tb_next
-    return line
-
-
-def _used_by(error: SiteInvalid, name: str) -> SiteInvalid:
-    problems = [
-        Problem(item.file, item.line, item.column, item.message, item.hint or f"{name} needs it")
-        for item in error.problems
-    ]
-    return SiteInvalid(problems)
+        failures.refuse(error, scope, name, first_line, 1)
 
 
 def _size(value: Any) -> int:
@@ -621,40 +579,3 @@ def _has_expression(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_expression, value.values()))
     return isinstance(value, list) and any(map(_has_expression, value))
-
-
-def _special(world: World, host: Host) -> dict[str, Any]:
-    facts = _facts(host)
-    addresses, interfaces = dict(host.addresses), dict(host.interfaces)
-    return {
-        "inventory_hostname": host.name,
-        "inventory_hostname_short": host.name.partition(".")[0],
-        "groups": world.groups,
-        "group_names": [group for group in host.groups if group != "all"],
-        "hostvars": world.hostvars,
-        "host": {"name": host.name, "addresses": addresses, "interfaces": interfaces, "groups": list(host.groups)},
-        "addresses": addresses,
-        "interfaces": interfaces,
-        "ansible_facts": facts,
-        "ansible_hostname": facts["hostname"],
-    }
-
-
-def _facts(host: Host) -> dict[str, Any]:
-    """The declared facts, with what follows from them and from the inventory."""
-    declared = dict(host.facts)
-    distribution = str(declared.get("distribution", "Debian"))
-    vcpus = declared.pop("vcpus", None)
-    hostname = host.hostname
-    full = host.name if host.name.startswith(f"{hostname}.") else hostname
-    return {
-        "hostname": hostname,
-        "fqdn": full,
-        "nodename": full,
-        "processor_vcpus": vcpus or 4,
-        "os_family": "Debian" if distribution.lower() in ("debian", "ubuntu") else "RedHat",
-        "distribution": distribution,
-        "architecture": "x86_64",
-        "service_mgr": "systemd",
-        **declared,
-    }
