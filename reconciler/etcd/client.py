@@ -82,7 +82,6 @@ class Client:
         seconds: float = SECONDS,
     ) -> None:
         self._endpoints = list(endpoints)  # the one that answered last comes first
-        self._seconds = seconds
         self._session = Session(str(ca_file) if ca_file else True)
         if cert_file and key_file:
             self._session.cert = (str(cert_file), str(key_file))
@@ -90,7 +89,6 @@ class Client:
             self._session.mount(scheme, Bounded(seconds, connect=min(CONNECT, seconds), most=MOST))
         self.requests = 0
         self.at = ("", 0)  # of the last read: the cluster's id, and its revision then
-        self.revision = 0  # the newest that any answer told
 
     def close(self) -> None:
         self._session.close()
@@ -161,19 +159,13 @@ class Client:
     def _ask(self, path: str, body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> T:
         """What the first endpoint that answers says, as `read` understands it."""
         faults = []
-
-        def understood(answer: Mapping[str, Any]) -> tuple[T, int]:
-            header = answer.get("header") or (answer.get("result") or {}).get("header") or {}
-            return read(answer), int(header.get("revision", 0))
-
         for url in tuple(self._endpoints):
             try:
-                found, revision = self._send(url, path, body, understood)
+                found = self._send(url, path, body, read)
             except (requests.RequestException, _NoAnswerError) as error:
                 faults.append(f"{url}: {_fault(error)}")
                 continue
             self._endpoints.sort(key=lambda other: other != url)
-            self.revision = max(self.revision, revision)
             return found
         raise _unavailable("; ".join(faults))
 
