@@ -7,6 +7,6 @@ Nothing here decides anything: `rollout/` does, from what was read.
 from reconciler.etcd.client import Client, Endpoint, connect
 from reconciler.etcd.snapshot import snapshot
 from reconciler.etcd.store import Store
-from reconciler.etcd.watch import Watch
+from reconciler.etcd.watch import Watch, listen
 
-__all__ = ["Client", "Endpoint", "Store", "Watch", "connect", "snapshot"]
+__all__ = ["Client", "Endpoint", "Store", "Watch", "connect", "listen", "snapshot"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from reconciler import errors
 from reconciler.codec import UNREADABLE
@@ -82,11 +83,8 @@ class Client:
         seconds: float = SECONDS,
     ) -> None:
         self._endpoints = list(endpoints)  # the one that answered last comes first
-        self._session = Session(str(ca_file) if ca_file else True)
-        if cert_file and key_file:
-            self._session.cert = (str(cert_file), str(key_file))
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, Bounded(seconds, connect=min(CONNECT, seconds), most=MOST))
+        adapter = Bounded(seconds, connect=min(CONNECT, seconds), most=MOST)
+        self._session = session(adapter, ca_file, cert_file, key_file)
         self.requests = 0
         self.at = ("", 0)  # of the last read: the cluster's id, and its revision then
 
@@ -184,6 +182,16 @@ class Client:
             return read(found)
         except UNREADABLE:
             raise _NoAnswerError("answers something that is not etcd's") from None
+
+
+def session(adapter: HTTPAdapter, ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> Session:
+    """A session with members of etcd. With a certificate and its key they are shown."""
+    made = Session(str(ca_file) if ca_file else True)
+    if cert_file and key_file:
+        made.cert = (str(cert_file), str(key_file))
+    for scheme in ("http://", "https://"):
+        made.mount(scheme, adapter)
+    return made
 
 
 def connect(fleet: Fleet) -> Client:

@@ -18,12 +18,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
 from reconciler import errors
+from reconciler.etcd.client import CONNECT, session
 from reconciler.foreign import line
-from reconciler.system.sessions import Session
+from reconciler.settings import Fleet
 
 log = structlog.get_logger()
 
-_CONNECT: Final = 1.0
 _LONGEST: Final = 900.0  # seconds of silence after which the stream is made anew
 _PAUSES: Final = (1.0, 60.0)  # seconds before the next try: the first, the longest
 _MOST: Final = 1 << 16  # bytes of one message
@@ -58,11 +58,7 @@ class Watch:
     ) -> None:
         self._endpoints = random.sample(list(endpoints), len(endpoints))  # not all nodes listen to the same member
         self._key, self._told = key, told
-        self._session = Session(str(ca_file) if ca_file else True)
-        if cert_file and key_file:
-            self._session.cert = (str(cert_file), str(key_file))
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Lasting())
+        self._session = session(_Lasting(), ca_file, cert_file, key_file)
         self._stop, self._guard = threading.Event(), threading.Lock()
         self._stream: requests.Response | None = None
         self._heard, self._stands = 0, False
@@ -107,7 +103,7 @@ class Watch:
             json=asked,
             headers={"Grpc-Metadata-hasleader": "true", "Accept-Encoding": "identity"},
             stream=True,
-            timeout=(_CONNECT, _LONGEST),
+            timeout=(CONNECT, _LONGEST),
         )
         with self._guard:
             self._stream = stream
@@ -132,6 +128,11 @@ class Watch:
             with self._guard:
                 self._stream = None
             stream.close()
+
+
+def listen(fleet: Fleet, key: str, told: Callable[[], None]) -> Watch:
+    """A watch as the settings say."""
+    return Watch(fleet.etcd, key, told, ca_file=fleet.ca_file, cert_file=fleet.cert_file, key_file=fleet.key_file)
 
 
 def _end(stream: requests.Response) -> None:

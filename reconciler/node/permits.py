@@ -16,7 +16,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.engine import Engine
-from reconciler.etcd import Client, Store, Watch, connect
+from reconciler.etcd import Client, Store, Watch, connect, listen
 from reconciler.git import clone
 from reconciler.model import Actual, Plan
 from reconciler.node import host, probe, showing
@@ -78,7 +78,6 @@ class Permits:
 
     def listen(self, woken: Callable[[], None]) -> None:
         """Have `woken` called, from another thread, when the rollout has changed and this host may be able to go on. Once is enough."""
-        fleet = self._settings.fleet
         if self._watch is None and self._store is not None:
 
             def told() -> None:
@@ -86,15 +85,7 @@ class Permits:
                 if self._aims.fleet and rollout and rollout.goes_early(self._settings.host):
                     woken()
 
-            self._watch = Watch(
-                fleet.etcd,
-                self._store.key(ROLL),
-                told,
-                ca_file=fleet.ca_file,
-                cert_file=fleet.cert_file,
-                key_file=fleet.key_file,
-            )
-            watch = self._watch
+            watch = self._watch = listen(self._settings.fleet, self._store.key(ROLL), told)
             self._store.epoch = lambda: watch.epoch
 
     # --- what a pass asks ------------------------------------------------------------------------------------------
