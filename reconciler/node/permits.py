@@ -81,7 +81,7 @@ class Permits:
         if self._watch is None and self._store is not None:
 
             def told() -> None:
-                rollout = self._accepted.prepared.rollout if self._accepted else None
+                rollout = self._rollout
                 if self._aims.fleet and rollout and rollout.goes_early(self._settings.host):
                     woken()
 
@@ -118,8 +118,7 @@ class Permits:
 
     def admit(self, aim: Aim, plan: Plan, actual: Actual) -> Plan:
         """The plan without what would stop a member of a budget that this host holds no place of."""
-        accepted, store = self._accepted, self._store
-        rollout = accepted.prepared.rollout if accepted else None
+        accepted, store, rollout = self._accepted, self._store, self._rollout
         if store is None or accepted is None or rollout is None:
             return plan
         if self._aims.ahead and self._aims.fleet and aim.target is accepted:
@@ -127,9 +126,8 @@ class Permits:
                 self._pulled = accepted.desired.revision
             jobs = self._jobs.unsettled(accepted)
             plan = withheld.ahead(plan, jobs, actual, *self._aims.fleet, pulls=self._pulls)
-        if (
-            not self._testing
-        ):  # what a branch on trial asks of the cluster nobody else waits for, and its host waits for nobody
+        # What a branch on trial asks of the cluster nobody else waits for, and its host waits for nobody.
+        if not self._testing:
             plan = self._admit_jobs(store, aim.target, rollout, plan, actual)
         if plan.empty:
             return plan
@@ -224,10 +222,10 @@ class Permits:
     @property
     def basis(self) -> tuple[str, str, Rollout] | None:
         """The site, the accepted commit and its waves, for whoever shows the rollout; None: this node asks nobody."""
-        accepted = self._accepted
-        if self._client is None or accepted is None or accepted.prepared.rollout is None:
+        accepted, rollout = self._accepted, self._rollout
+        if self._client is None or accepted is None or rollout is None:
             return None
-        return accepted.desired.site, accepted.desired.revision, accepted.prepared.rollout
+        return accepted.desired.site, accepted.desired.revision, rollout
 
     @property
     def agreed(self) -> Agreed | None:
@@ -255,7 +253,7 @@ class Permits:
         """Seconds until a place that is held may be given back, or one claimed, as far as that is known; None: none is waited for."""
         if self._pulls and self._accepted and self._pulled == self._accepted.desired.revision:
             return 0.0
-        rollout = self._accepted.prepared.rollout if self._accepted else None
+        rollout = self._rollout
         if self._well is None or rollout is None or not (self._view and self._view.permit):
             return None
         return max(0.0, self._well[1] + rollout.bake - self.clock())
@@ -407,6 +405,11 @@ class Permits:
         beside |= {file.path for file in desired.files} | showing.images(desired)
         beside |= {setting.id for setting in desired.host_settings}
         return begun if self._state.touched - beside else ""
+
+    @property
+    def _rollout(self) -> Rollout | None:
+        """The waves of the accepted commit."""
+        return self._accepted.prepared.rollout if self._accepted else None
 
     @property
     def _installation(self) -> str:
