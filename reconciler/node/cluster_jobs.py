@@ -114,7 +114,7 @@ class ClusterJobs:
 
     def without_store(self, target: Target, planned: Plan, message: str) -> Plan:
         """The plan without jobs of the cluster and what waits for others': nobody can tell whether they were run."""
-        touched = {name for one in planned.actions if not one.drift for name in (one.target, one.container) if name}
+        touched = _touched(planned)
         names = {job.name for job in _mine(target)} & touched
         for other in self.awaited(target, touched):
             names |= _waiting_for(other.name, target) & touched
@@ -132,14 +132,14 @@ class ClusterJobs:
             if isinstance(step, Wait):
                 return step, ""
             if isinstance(step, Done):
-                self._state.job_done(job.name, _ran(job.inputs, step.host))
+                self._note_done(job, step.host)
                 return Wait(Reason.WaitsForOthers, f"{step.host} has run {job.name}: the next pass goes on"), ""
             done = store.try_(step.transaction)
             log.info("fleet.wrote" if done else "fleet.lost", what=step.what)
         return Wait(Reason.WaitsForOthers, "other hosts were faster; the next pass tries again"), ""
 
     def _without_awaited(self, store: Store, own: Self, target: Target, planned: Plan) -> Plan:
-        touched = {name for one in planned.actions if not one.drift for name in (one.target, one.container) if name}
+        touched = _touched(planned)
         wanted = self.awaited(target, touched)
         if not wanted:
             return planned
@@ -147,7 +147,7 @@ class ClusterJobs:
         records: dict[str, JobRecord] = {name: one.record for name, one in known.items() if one.record}
         left = jobs.awaited(wanted, own.commit, records)
         self._done |= {(own.commit, one.name) for one in wanted if one.name not in left}
-        changed = {one.container or one.target for one in planned.actions if not one.drift}
+        changed = _changed(planned)
         for name, why in left.items():
             names = _waiting_for(name, target) & changed
             planned = withheld.withhold(planned, names, Reason.WaitsForOthers, why)
@@ -157,7 +157,7 @@ class ClusterJobs:
         """The plan without what goes after containers that other hosts, or this one, are not proved with at this commit. Notes what
         that is."""
         self.late = frozenset()
-        asked = {one.container or one.target for one in planned.actions if not one.drift}
+        asked = _changed(planned)
         orders = [order for order in target.desired.orders if order.hosts and order.name in asked]
         if not orders:
             return planned
@@ -197,9 +197,9 @@ class ClusterJobs:
         was = any(_same(one, job) for one in carried.desired.jobs) if carried else False
         return Result(True) if was else None
 
-    def _note_done(self, job: Job, host: str) -> None:
+    def _note_done(self, job: Job | Once, host: str) -> None:
         log.info("job.run_elsewhere", job=job.name, host=host)
-        self._state.job_done(job.name, _ran(job.inputs, host))
+        self._state.job_done(job.name, JobResult(job.inputs, True, datetime.now(UTC), f"{host} has run it"))
 
 
 def once(job: Job, rollout: Rollout | None = None, target: Target | None = None) -> Once:
@@ -231,5 +231,11 @@ def _waiting_for(job: str, target: Target) -> set[str]:
     return found.union(*(_waiting(one, target) for one in target.desired.jobs if one.name == job))
 
 
-def _ran(inputs: str, host: str) -> JobResult:
-    return JobResult(inputs, True, datetime.now(UTC), f"{host} has run it")
+def _touched(planned: Plan) -> set[str]:
+    """What the commit asks something for, by its own name and by its container's."""
+    return {name for one in planned.actions if not one.drift for name in (one.target, one.container) if name}
+
+
+def _changed(planned: Plan) -> set[str]:
+    """The same once each: by the container's name where it has one."""
+    return {one.container or one.target for one in planned.actions if not one.drift}
