@@ -172,19 +172,24 @@ class ClusterJobs:
     def _tell_facts(self, store: Store, target: Target, rollout: Rollout, actual: Actual) -> None:
         """Say of what exists once in the cluster whether it is here, until it is known to be made."""
         desired = target.desired
-        for job in desired.jobs:
-            if job.once != "cluster" or job.owner == desired.host or (desired.revision, job.name) in self._done:
-                continue
-            if desired.host not in once(job, rollout, target).members or f"job:{job.name}" in actual.unknown:
-                continue
-            record = store.jobs([job.name])[1][job.name].record
+        asked = [
+            job.name
+            for job in desired.jobs
+            if job.once == "cluster" and job.owner != desired.host and (desired.revision, job.name) not in self._done
+            if desired.host in once(job, rollout, target).members and f"job:{job.name}" not in actual.unknown
+        ]
+        if not asked:
+            return
+        _, known = store.jobs(asked)
+        for name in asked:
+            record = known[name].record
             if record is not None and record.state == "done":
-                self._done.add((desired.revision, job.name))
+                self._done.add((desired.revision, name))
                 continue
-            said = job.name in actual.created, store.lease
-            if self._facts.get(job.name) != said:
-                store.tell(job.name, desired.host, has=said[0])
-                self._facts[job.name] = said
+            said = name in actual.created, store.lease
+            if self._facts.get(name) != said:
+                store.tell(name, desired.host, has=said[0])
+                self._facts[name] = said
 
     # --- what this host remembers --------------------------------------------------------------------------------------
 
