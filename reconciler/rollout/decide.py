@@ -24,9 +24,9 @@ from reconciler.rollout.records import (
     place_key,
     proof_key,
 )
-from reconciler.rollout.steps import Go, Step, Wait, Write
+from reconciler.rollout.steps import Go, Step, Wait, Write, halted
 
-__all__ = ["UNAVAILABLE", "Go", "Kin", "Own", "Step", "Wait", "Write", "heal", "lend", "step"]
+__all__ = ["UNAVAILABLE", "Go", "Kin", "Own", "Step", "Wait", "Write", "goes_ahead", "heal", "lend", "step"]
 
 
 class Kin(StrEnum):
@@ -176,7 +176,7 @@ def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout)
     if own.failed and not roll.halt and WAVE in permit.budgets:
         return Write(_leave_wave(own, view, permit), "failed, which is tolerated: the wave goes on")
     if roll.halt and own.begun and own.begun != own.commit:
-        return _halted(roll)  # what an older commit left unproven stays so, and keeps its places
+        return halted(roll.halt)  # what an older commit left unproven stays so, and keeps its places
     if not own.begun and (roll.halt or _not_ready(own)):
         return _not_begun(own, view, permit)
     return _extend(own, view, permit, own.budgets, rollout) or Go()
@@ -240,7 +240,7 @@ def _proof(own: Own, view: View, compares: Mapping[str, int], wave: int) -> Tran
 def _carry_over(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout) -> Step:
     """A host whom an older commit left unproven takes the newer one first, whatever its wave: three bad commits then hit one host."""
     if roll.halt:
-        return _halted(roll)
+        return halted(roll.halt)
     found = _free(own, view, (own.budgets | {WAVE}) - permit.budgets, rollout, roll.opened)
     if isinstance(found, Wait):
         return found
@@ -251,7 +251,7 @@ def _carry_over(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollo
 
 def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> Step:
     if roll.halt:
-        return _halted(roll)
+        return halted(roll.halt)
     if wave > roll.opened:
         name, opened = rollout.waves[wave].name, rollout.waves[roll.opened]
         return Wait(
@@ -282,11 +282,6 @@ def _before(own: Own, view: View, rollout: Rollout) -> list[str]:
     if own.holds_address:
         earlier |= rollout.address_group(own.host)
     return sorted((earlier & view.present) - view.proved_hosts - view.excused)
-
-
-def _halted(roll: Roll) -> Wait:
-    assert roll.halt
-    return Wait(Reason.RolloutHalted, f"{roll.halt.by} halted the rollout: {roll.halt.why}")
 
 
 def _not_ready(own: Own) -> Wait | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.phrases import few
 from reconciler.reasons import Reason
 from reconciler.rollout.records import ROLL, JobRecord, Transaction, View, job_key
-from reconciler.rollout.steps import Go, Wait, Write
+from reconciler.rollout.steps import Go, Wait, Write, halted
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def run(own: Self, job: Once, known: Known, nonce: str) -> Go | Wait | Write | D
     if roll is None or roll.commit != own.commit:
         return Wait(Reason.WaitsForOthers, "another commit is being rolled out")
     if roll.halt is not None:
-        return Wait(Reason.RolloutHalted, f"{roll.halt.by} halted the rollout: {roll.halt.why}")
+        return halted(roll.halt)
     claim = JobRecord(job.inputs, own.host, "running", nonce, own.installation, own.commit)
     if record is None:
         return _first(own, job, known, claim)

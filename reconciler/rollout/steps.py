@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reconciler.reasons import Reason
-from reconciler.rollout.records import Transaction
+from reconciler.rollout.records import Halt, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,8 @@ class Write:
 
 
 Step = Go | Wait | Write
+
+
+def halted(halt: Halt) -> Wait:
+    """What everybody says who would begin something."""
+    return Wait(Reason.RolloutHalted, f"{halt.by} halted the rollout: {halt.why}")
