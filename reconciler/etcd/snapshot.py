@@ -1,12 +1,13 @@
 """All keys of a site as one value, for people who look at a rollout. What it says is foreign text, and made printable here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from reconciler.etcd.client import Key
-from reconciler.etcd.store import Store, decode, job, place, said
+from reconciler.etcd.store import Store, decode, job, number, place, said, shown
 from reconciler.foreign import line
 from reconciler.rollout.overview import Snapshot
-from reconciler.rollout.records import ROLL, Halt, Permit, Place, Roll
+from reconciler.rollout.records import ROLL, Permit, Place, Roll
 
 
 def snapshot(store: Store) -> Snapshot:
@@ -18,10 +19,11 @@ def snapshot(store: Store) -> Snapshot:
     proved = set()
     for name, key in keys.items():
         kind, *rest = name.split("/")
-        if kind == "budget" and len(rest) == 2 and rest[1].isascii() and rest[1].isdigit():
-            places.setdefault(rest[0], {})[int(rest[1])] = place(key)
-        elif kind == "proof" and len(rest) == 3 and rest[0] == commit and rest[1].isascii() and rest[1].isdigit():
-            proved.add((int(rest[1]), rest[2]))
+        which = number(rest[1]) if len(rest) > 1 else None
+        if kind == "budget" and len(rest) == 2 and which is not None:
+            places.setdefault(rest[0], {})[which] = place(key)
+        elif kind == "proof" and len(rest) == 3 and rest[0] == commit and which is not None:
+            proved.add((which, rest[2]))
     return Snapshot(
         _shown(roll) if roll else None,
         {name: _permit(key) for name, key in _below(keys, "permit/").items()},
@@ -39,8 +41,8 @@ def _below(keys: Mapping[str, Key], prefix: str) -> dict[str, Key]:
 
 
 def _shown(roll: Roll) -> Roll:
-    halt = roll.halt and Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at))
-    return Roll(line(roll.commit), roll.opened, tuple(map(line, roll.failed)), halt, line(roll.resumed))
+    commit, failed = line(roll.commit), tuple(map(line, roll.failed))
+    return replace(shown(roll), commit=commit, failed=failed, resumed=line(roll.resumed))
 
 
 def _permit(key: Key) -> Permit:

@@ -242,7 +242,8 @@ class Store:
         revisions = {_last_of(key.name): key.revision for key in records.keys}
         kept = _records(asked, records)
         known = {name: Known(kept.get(name), revisions.get(name, 0), said.get(name, {})) for name in asked}
-        return View(_shown(_one(roll, Roll)), _revision(roll), partial=True), known
+        rolled = _one(roll, Roll)
+        return View(rolled and shown(rolled), _revision(roll), partial=True), known
 
     def proved(self, commit: str, hosts: Iterable[str], rollout: Rollout) -> frozenset[str]:
         """Which of these hosts are proved at a commit."""
@@ -356,12 +357,13 @@ def _revision(found: Found) -> int:
 
 
 def _places(found: Found) -> Mapping[int, Place]:
-    result = {}
-    for key in found.keys:
-        number = key.name.rpartition("/")[2]
-        if number.isascii() and number.isdigit():
-            result[int(number)] = place(key)
-    return result
+    numbered = ((number(_last_of(key.name)), key) for key in found.keys)
+    return {which: place(key) for which, key in numbered if which is not None}
+
+
+def number(text: str) -> int | None:
+    """A part of a key that is to be a number; None: it is none."""
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def place(key: Key) -> Place:
@@ -400,11 +402,13 @@ def _roll(found: Found, commit: str, rollout: Rollout) -> Roll | None:
         return None
     if roll.commit == commit and roll.opened >= len(rollout.waves):
         raise _foreign(found.keys[0])
-    return _shown(roll)
+    return shown(roll)
 
 
-def _shown(roll: Roll | None) -> Roll | None:
-    return roll and replace(roll, halt=roll.halt and Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at)))
+def shown(roll: Roll) -> Roll:
+    """With its halt as it may be shown; the rest is compared, and written again."""
+    halt = roll.halt and Halt(line(roll.halt.by), line(roll.halt.why), line(roll.halt.at))
+    return replace(roll, halt=halt)
 
 
 def _last(names: Iterable[str]) -> frozenset[str]:
