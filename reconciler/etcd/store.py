@@ -362,8 +362,8 @@ def _places(found: Found) -> Mapping[int, Place]:
 
 
 def number(text: str) -> int | None:
-    """A part of a key that is to be a number; None: it is none."""
-    return int(text) if text.isascii() and text.isdigit() else None
+    """A part of a key that is to be a number; None: it is none, or larger than any that this program counts to."""
+    return int(text) if len(text) < 10 and text.isascii() and text.isdigit() else None
 
 
 def place(key: Key) -> Place:

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.data import schema
-from reconciler.etcd import Client, Store
+from reconciler.etcd import Client, Store, snapshot
 from reconciler.etcd.client import Range
 from reconciler.reasons import Reason
 from reconciler.rollout import decide
@@ -203,6 +203,9 @@ def test_values_that_nobody_of_us_wrote_are_no_answer(store: Store) -> None:
         with pytest.raises(errors.Transient, match="permit/ctl1 holds something"):
             view(store)
     store.client.transact({}, {}, [Range(store._prefix + permit_key("ctl1"))])
+    for odd in ("x", "-1", "9" * 5000):  # no place has such a number
+        store.client.transact({}, {store.key(f"budget/galera/{odd}"): (b'{"host": "ctl2"}', 0)}, [])
+    assert view(store).places["galera"] == {} and snapshot(store).places == {}
     hostile = json.dumps({"commit": NEW, "halt": {"by": "x\x1b[2J", "why": "y\n" * 500, "at": ""}}).encode()
     store.client.transact({}, {store._prefix + ROLL: (hostile, 0)}, [])
     halt = view(store).roll.halt
