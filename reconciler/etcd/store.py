@@ -133,7 +133,6 @@ class Store:
             {name: _places(one) for name, one in zip(names, places, strict=True)},
             bool(proof.keys) and own is not None,
             counts[rolled.opened].count if is_ours and rolled else 0,
-            excused=_last(key.name for key in excused.keys),
             present=_last(name for name in rest if name.startswith("present/")),
             proved_hosts=_last(name for name in rest if name.startswith("proof/")),
             jobs=records,

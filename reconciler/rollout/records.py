@@ -177,14 +177,18 @@ class View:
     proved: int = 0
     missing: frozenset[str] | None = None
     present: frozenset[str] = frozenset()
-    excused: frozenset[str] = frozenset()
     # Of those this host has to wait for by name (those before it in an ordered wave, the others of an address): who is proved.
     proved_hosts: frozenset[str] = frozenset()
     partial: bool = False  # only what concerns this host was read, because it could claim nothing now; then `taken` is
     taken: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # budget → how many places are taken, one holder
     jobs: Mapping[str, JobRecord] = field(default_factory=dict)  # of those that were asked for
-    excuses: Mapping[str, Said] = field(default_factory=dict)  # of those that are excused: who said so, and why
+    excuses: Mapping[str, Said] = field(default_factory=dict)  # whom nobody waits for: who said so, and why
     released: Said | None = None  # who gave back by hand what this host held, where it was asked for
+
+    @property
+    def excused(self) -> frozenset[str]:
+        """Whom an operator does not wait for."""
+        return frozenset(self.excuses)
 
     def holds(self, host: str) -> bool:
         """Whether a host holds any of the places that were read."""

@@ -16,6 +16,7 @@ from reconciler.rollout.records import (
     Permit,
     Place,
     Roll,
+    Said,
     Transaction,
     View,
     excuse_key,
@@ -161,7 +162,7 @@ def test_a_host_waits(case: str) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{"proved_hosts": frozenset({"ctl1"})}, {"excused": frozenset({"ctl1"})}, {"present": frozenset()}],
+    [{"proved_hosts": frozenset({"ctl1"})}, {"excuses": {"ctl1": Said()}}, {"present": frozenset()}],
     ids=["proved", "excused", "down"],
 )
 def test_in_an_ordered_wave_nobody_waits_for_who_is(more: Any) -> None:
@@ -358,8 +359,8 @@ def test_a_wave_opens_when_the_one_before_is_complete() -> None:
         "silent with a permit: failed, not gone"
     )
     assert not opening({"cmp1"}, opened=0), "absence proves nothing of the first wave"
-    assert opening({"cmp1"}, opened=0, more={"excused": frozenset({"cmp1"})})
-    assert not opening({"cmp1", "ctl3"}, opened=0, more={"excused": frozenset({"cmp1"})})
+    assert opening({"cmp1"}, opened=0, more={"excuses": {"cmp1": Said()}})
+    assert not opening({"cmp1", "ctl3"}, opened=0, more={"excuses": {"cmp1": Said()}})
     assert not opening({"ctl1"}, more={"missing": None}), "nobody looked who it is"
     assert together.opening(View(HALTED, 7, proved=9), SITE) is None
     assert together.opening(View(Roll(NEW, 2), 7, proved=3), SITE) is None, "there is no further wave"
@@ -497,9 +498,9 @@ def test_a_host_that_tries_its_testing_branch_is_excused_and_keeps_to_the_budget
     own = replace(CHANGE, apart=True)
     found = writes(step(own, WAITING))
     assert found.puts.keys() == {excuse_key(NEW, "ctl1")} and found.compares == {ROLL: 7}
-    excused = replace(WAITING, excused=frozenset({"ctl1"}))
+    excused = replace(WAITING, excuses={"ctl1": Said()})
     assert claimed(step(own, excused)).heals
     waits(step(own, replace(excused, places={"galera": {0: Place("ctl2")}})), Reason.WaitsForBudget)
-    heals = replace(HOLDING, permit=replace(PERMIT, heals=True), excused=frozenset({"ctl1"}))
+    heals = replace(HOLDING, permit=replace(PERMIT, heals=True), excuses={"ctl1": Said()})
     assert not writes(step(replace(own, settled=True), heals)).puts
     waits(step(own, None), Reason.EtcdUnavailable)

@@ -17,6 +17,7 @@ from reconciler.rollout.records import (
     Permit,
     Place,
     Roll,
+    Said,
     Transaction,
     View,
     excuse_key,
@@ -75,7 +76,7 @@ class Store:
             is_proved=own_wave is not None and proof_key(roll.commit, own_wave, host) in self.keys,
             proved=len(here),
             missing=frozenset(rollout.waves[roll.opened].hosts) - here if roll.opened in waves else None,
-            excused=frozenset(self.names(excuse_key(roll.commit, ""))),
+            excuses=dict.fromkeys(self.names(excuse_key(roll.commit, "")), Said()),
             proved_hosts=frozenset(name.partition("/")[2] for name in self.names(f"proof/{roll.commit}/")),
             jobs={name: self.keys[job_key(name)][0] for name in self.names(job_key(""))},
         )
