@@ -146,8 +146,8 @@ exit code (validate, plan, drift, status, doctor) is in its own --help."""
 def program(context: click.Context, config: Path | None, debug: bool) -> None:
     """Keeps this node, or any Docker host, in the state that a Git repository describes.
 
-    For a site repository: init, import, validate, explain, render, desired, plan, diff, ci, secrets, upgrade-site, schema, services. On a node: the
-    others.
+    For a site repository: init, import, validate, explain, render, desired, plan, diff, ci, secrets, certificates,
+    upgrade-site, schema, services. On a node: the others.
     """
     context.obj = {"config": config, "debug": debug}
 

@@ -34,7 +34,7 @@ class Sealed:
 
 @click.group()
 def secrets() -> None:
-    """Fill, rotate and check a site's passwords.
+    """Fill, rotate and check a site's passwords, and change who can read them.
 
     They are in passwords.yml, encrypted with sops for age recipients.
     """
