@@ -37,8 +37,8 @@ class Disk:
     def failing(self) -> Iterator[None]:
         """Within it, system calls about these folders are failpoints."""
         wrapped: dict[str, Callable[..., Any]] = {
-            "open": self._open, "write": self._write, "fsync": self._at_handle("sync"), "fchmod": self._at_handle("mode"), "fchown": self._at_handle("mode"),
-            "rename": self._rename, "replace": self._rename_as("replace"), "unlink": self._at_path("remove", "unlink"), "rmdir": self._at_path("remove", "rmdir"),
+            "open": self._open, "write": self._write, "fsync": self._at_handle("sync", "fsync"), "fchmod": self._at_handle("mode", "fchmod"), "fchown": self._at_handle("mode", "fchown"),
+            "rename": self._rename, "replace": self._rename, "unlink": self._at_path("remove", "unlink"), "rmdir": self._at_path("remove", "rmdir"),
             "mkdir": self._at_path("folder", "mkdir"), "listdir": self._listdir, "symlink": self._symlink,
         }  # fmt: skip
         self._real = {name: getattr(os, name) for name in wrapped}
@@ -104,9 +104,6 @@ class Disk:
         self._real["rename"](source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         self._done(kind, area, "rename")
 
-    def _rename_as(self, name: str) -> Callable[..., None]:
-        return self._rename
-
     def _at_path(self, operation: str, name: str) -> Callable[..., None]:
         def call(path: Any, *arguments: Any, dir_fd: int | None = None, **more: Any) -> None:
             area = self._area(path, dir_fd)
@@ -116,13 +113,11 @@ class Disk:
 
         return call
 
-    def _at_handle(self, operation: str) -> Callable[..., None]:
-        name = {"sync": "fsync"}.get(operation)
-
+    def _at_handle(self, operation: str, name: str) -> Callable[..., None]:
         def call(handle: Any, *arguments: Any) -> None:
             area = self._area(handle)
             kind = self._hit(area, operation)
-            self._real[name or ("fchown" if len(arguments) == 2 else "fchmod")](handle, *arguments)
+            self._real[name](handle, *arguments)
             self._done(kind, area, operation)
 
         return call

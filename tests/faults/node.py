@@ -5,12 +5,11 @@ swapping, the state directory and all files. Actions that may go on side by side
 time it is carried out.
 """
 
-import contextlib
 import importlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,6 +20,7 @@ from unittest import mock
 
 import structlog
 
+from reconciler import errors
 from reconciler.git import remote
 from reconciler.host.machine import Machine
 from reconciler.host.sysctl import path_of
@@ -187,10 +187,8 @@ class Bench:
     ) -> Report | None:
         """One pass, in a new process where none lives; None: it was killed, or could not even tell. Whatever it raises that is not of the
         hierarchy is a defect and comes through."""
-        from reconciler import errors
-
         self.faults.begin(at or {}, named)
-        if (kind := self.faults.hit("clock.step")) and kind != "":
+        if kind := self.faults.hit("clock.step"):
             self._later({"forward": 86400, "back": -86400}[kind])
         report = None
         try:
@@ -246,9 +244,3 @@ class Bench:
             first = replace(files[0], content=f"{files[0].content} <<secret:canary>>", secrets=("canary",))
             files = (first, *files[1:])
         return replace(desired, config_root=str(self.root), files=files, secrets={"canary": "d" * 64} if files else {})
-
-
-@contextlib.contextmanager
-def bench(folder: Path) -> Iterator[Bench]:
-    with Bench(folder) as made:
-        yield made

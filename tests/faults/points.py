@@ -4,7 +4,6 @@ A failpoint is called `port.operation.kind` (`engine.create.lost`). The wrappers
 at each operation; nothing in the program itself knows of them, so they cost nothing where it runs.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -111,7 +110,6 @@ class Faults:
     at: dict[int, int] = field(default_factory=dict)
     named: list[tuple[str, int]] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
-    tally: Counter[str] = field(default_factory=Counter)
     count: int = 0
     armed: bool = False
     dead: bool = False
@@ -144,7 +142,6 @@ class Faults:
             kind = kinds[self.at[self.count] % len(kinds)]
         if kind:
             self.happened.append(f"{point}.{kind}")
-            self.tally[f"{point}.{kind}"] += 1
             if kind == "killed-before":
                 self.die(point)
         return kind

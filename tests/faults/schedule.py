@@ -7,6 +7,7 @@ at the end      no faults any more: it converges, and then there is nothing to d
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -184,10 +185,10 @@ class Judge:
         self.changed |= {name, happening}
         if happening in ("retagged", "image gone"):
             self.still.clear()
-        for one in (name, *(n for n in self.still if n == name)):
-            self.still.pop(one, None)
+        self.still.pop(name, None)
 
-    def after(self, report: Report | None, before: dict[str, Any], registered: dict[str, Any]) -> None:
+    def after(self, report: Report | None, before: Collection[str]) -> None:
+        """`before` are the containers that there were when the pass began."""
         bench = self.bench
         for deed in bench.engine.deeds:
             self._hold(deed.ours, f"not ours was changed: {deed}")
@@ -363,7 +364,7 @@ def play(schedule: Schedule, folder: Path) -> Bench:
         try:
             _play(schedule, bench)
         finally:
-            TALLY.update(bench.faults.tally)
+            TALLY.update(bench.faults.happened)
             PASSES["passes"] += len(bench.reports)
         return bench
 
@@ -376,9 +377,9 @@ def _play(schedule: Schedule, bench: Bench) -> None:
     judge.begin()
     for step in schedule.steps:
         if step.what == "pass":
-            before, registered = dict(bench.engine.containers), dict(bench.registrars.content)
+            before = tuple(bench.engine.containers)
             report = bench.run(deep=step.deep, at=dict(step.at), named=step.named)
-            judge.after(report, before, registered)
+            judge.after(report, before)
         elif step.what == "commit":
             bench.repository.push(made[min(step.site, len(made) - 1)])
         elif step.what == "hand":
@@ -409,9 +410,9 @@ def quiet(bench: Bench, judge: Judge) -> Report:
     report, did = None, []
     for number in range(_QUIET):
         bench.offset += _HOURS
-        before, registered = dict(bench.engine.containers), dict(bench.registrars.content)
+        before = tuple(bench.engine.containers)
         report = bench.run(deep=True)
-        judge.after(report, before, registered)
+        judge.after(report, before)
         judge._hold(report is not None, f"a pass without a fault failed: {bench.said[-2:]}")
         assert report is not None
         did.append([a.line for a in report.plan.actions] if report.plan else [str(report.failure)])
