@@ -58,7 +58,7 @@ def history(limit: int, actions: bool, offline: bool, json_: bool) -> None:
 
     settings = load_settings()
     state = StateDirectory(settings.state_dir)
-    entries = state.history(limit + 1)
+    entries = state.history.newest(limit + 1)
     shown, older = entries[:limit], [*entries[1:], {"revision": ""}]
     changes = _changes(settings, state, shown, offline)
     if json_:

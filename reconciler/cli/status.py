@@ -107,7 +107,7 @@ def events(follow: bool, limit: int, json_: bool) -> None:
 
 def _noted(state: "StateDirectory", limit: int) -> list[dict[str, str]]:
     """What the daemon noted: with what it put right, of what differs still, and what left nothing to do."""
-    history = list(reversed(state.history(limit)))
+    history = list(reversed(state.history.newest(limit)))
     entries = [(entry["at"], entry.get("explained", {})) for entry in history]
     entries += [
         (found["at"], {found["target"]: found["text"]}) for entry in history for found in entry.get("happened", ())

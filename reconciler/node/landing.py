@@ -76,4 +76,4 @@ def record(flight: Flight, state: StateDirectory) -> None:
     seconds = (datetime.now(UTC) - flight.began).total_seconds()
     told = replace(flight.report, outcomes=flight.landed.outcomes, failure=flight.landed.failure, seconds=seconds)
     if entry := report.history_entry(told):
-        state.record(entry, report.is_repetition)
+        state.history.record(entry, report.is_repetition)

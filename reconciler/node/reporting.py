@@ -45,7 +45,7 @@ class Reporter:
             made = (previous.get("revision"), previous.get("program", finished.program))
             new = finished.failure is None and (finished.revision, finished.program) != made
             if entry := report.history_entry(finished, new=new):
-                self._state.record(entry, report.is_repetition)
+                self._state.history.record(entry, report.is_repetition)
             self._note_witness()
         self._last = finished
         for text in report.status_text(finished):

@@ -23,11 +23,9 @@ A file that cannot be read is an error, never the same as no file. Each says whi
 program does not know of a newer one's file it leaves out and names (`lost`), and what it would misunderstand it refuses.
 """
 
-import json
-import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,8 +33,7 @@ from statistics import median
 from threading import RLock
 from typing import Any
 
-import structlog
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from reconciler import errors, releases
 from reconciler.codec import to_json
@@ -59,13 +56,11 @@ from reconciler.reasons import Reason
 from reconciler.rollout.records import Mark, Permit
 from reconciler.secrets.locked import Locked
 from reconciler.state.documents import Documents
+from reconciler.state.folder import Folder
+from reconciler.state.history import History
 from reconciler.system import files
 
-log = structlog.get_logger()
-
 LAST_GOOD = "last-good.json"
-HISTORY = "history.jsonl"
-HISTORY_KEPT = 2_000  # lines
 _OWNER_WAIT = 60.0  # seconds: who has that lock writes one small file
 _INTERRUPTIONS = 5  # of one container: the last few say what the next one will be like
 _DIGESTS_KEPT = 8  # of one file: what worked last, and what was tried since
@@ -138,20 +133,19 @@ class Suspension:
     by: str = ""
 
 
-class StateDirectory:
+class StateDirectory(Folder):
     """The node's memory. Safe to use from several threads; `cycle` keeps other processes out."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.repository = path / "repository" / "site.git"
         self.rollback = path / "rollback"
         self.posted = path / "posted.json"
         self.links = path / "links.json"
         self._guard = RLock()
-        self._lock = FileLock(path / "lock", mode=0o600)
-        self._handle: int | None = None  # the directory itself, once taken
         self.after: datetime | None = None  # when an anchor was accepted that this directory has lost
         self._files = Documents(path, self._guard, self.require_same)
+        self.history = History(path, self._guard, self.require_same)
 
     @property
     def lost(self) -> Mapping[str, str]:
@@ -160,81 +154,15 @@ class StateDirectory:
 
     def create(self) -> None:
         """Make the directory, readable by its owner only. Raises errors.Transient (StateReadOnly)."""
-        with self._reached():
+        with self.reached():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
-            before = (
-                self.path / "repository.git"
-            )  # where earlier versions had the clone, which no fetch brings back whole
+            # Where earlier versions had the clone, which no fetch brings back whole.
+            before = self.path / "repository.git"
             if before.is_dir() and not self.repository.exists():
                 self.repository.parent.mkdir(mode=0o700, exist_ok=True)
                 before.rename(self.repository)
                 before.with_name("repository.git.lock").unlink(missing_ok=True)
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Turns what the system answers about the directory itself into an error of ours."""
-        try:
-            yield
-        except OSError as error:
-            raise errors.Transient(
-                f"the state in {self.path} cannot be used: {error.strerror or error}. Nothing is changed until it can (is its disk well? "
-                "see `dmesg`)",
-                reason=Reason.StateReadOnly,
-            ) from None
-
-    @contextmanager
-    def _locked(self, lock: FileLock, wait: float) -> Iterator[None]:
-        """Raises errors.Transient (Busy, StateReadOnly)."""
-        with self._reached():
-            try:
-                lock.acquire(timeout=wait)
-            except Timeout:
-                raise errors.Transient("another reconciliation is under way on this node", reason=Reason.Busy) from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def take(self) -> None:
-        """From now on this object is about the very directory that is there now, and writes to no other. Raises as `create`."""
-        self.let_go()
-        with self._reached():
-            self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def let_go(self) -> None:
-        """Forget which directory that was."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-
-    def exchanged(self) -> str:
-        """How the directory that was taken is not the one at its path any more; "" when it is."""
-        if self._handle is None:
-            return ""
-        try:
-            found = self.path.stat()
-        except OSError as error:
-            return "is gone" if isinstance(error, FileNotFoundError) else f"cannot be reached ({error.strerror})"
-        kept = os.fstat(self._handle)
-        if (kept.st_dev, kept.st_ino) == (found.st_dev, found.st_ino):
-            return ""
-        return "is another directory than the one that this process began with"
-
-    def require_same(self) -> None:
-        """Raises errors.Terminal (StateLost) when the directory that was taken is not the one at its path any more."""
-        if how := self.exchanged():
-            raise errors.Terminal(
-                f"the state in {self.path} {how}: nothing is changed until it is back", reason=Reason.StateLost
-            )
-
-    @contextmanager
-    def cycle(self, wait: float = 0.0) -> Iterator[None]:
-        """Keep every other cycle on this node out. Raises errors.Transient (Busy) when one is still under way
-        after `wait` seconds, (StateReadOnly) when nobody can tell."""
-        self.require_same()
-        with self._locked(self._lock, wait):
-            yield
 
     # --- whose containers, whose files ---------------------------------------------------------------------------
 
@@ -255,7 +183,7 @@ class StateDirectory:
         would take each other's containers for their own.
         """
         here = str(self.path.resolve())
-        with self._locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
+        with self.locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
             found = self._files.read("owner.json", Owner)
             if found is None:
                 found = Owner(key or secrets.token_hex(16), here, self._labels_before())
@@ -272,7 +200,7 @@ class StateDirectory:
     def claim(self, label: str) -> Owner:
         """Take over what carries `label`, another key, on this engine. Raises as `identify`."""
         owner = self.identify()
-        with self._locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
+        with self.locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
             if label != owner.key and label not in owner.also:
                 owner = replace(owner, also=(*owner.also, label))
                 self._files.write("owner.json", to_json(owner))
@@ -562,37 +490,3 @@ class StateDirectory:
         with self._guard:
             memory = change(self._files.read("memory.json", Memory) or Memory())
             self._files.write("memory.json", to_json(replace(memory, last_good=None)))
-
-    # --- history ---------------------------------------------------------------------------------------------------
-
-    def record(
-        self,
-        entry: dict[str, Any],
-        is_repetition: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda entry, before: False,
-    ) -> None:
-        """Append one line to the history; now and then the oldest go. What only repeats the newest line is counted there, with the
-        time of the last one, instead: `again`, `last`."""
-        with self._guard:
-            self.require_same()
-            lines = self._lines()
-            before = json.loads(lines[-1]) if lines else None
-            if before is not None and is_repetition(entry, before):
-                entry = {**before, "again": before.get("again", 0) + 1, "last": entry["at"]}
-                lines.pop()
-            lines.append(json.dumps(entry, separators=(",", ":")))
-            if len(lines) > HISTORY_KEPT * 5 // 4:
-                lines = lines[-HISTORY_KEPT:]
-            files.write_atomic(self.path / HISTORY, ("\n".join(lines) + "\n").encode(), mode=0o600)
-
-    def _lines(self) -> list[str]:
-        """Raises errors.Transient (FileReadFailed)."""
-        try:
-            content, _ = files.read_nofollow(self.path, HISTORY)
-        except FileNotFoundError:
-            return []
-        return content.decode(errors="replace").splitlines()
-
-    def history(self, limit: int = 50) -> list[dict[str, Any]]:
-        """The newest entries, newest first. Raises errors.Transient (FileReadFailed)."""
-        lines = self._lines()
-        return [json.loads(line) for line in reversed(lines[-limit:])]

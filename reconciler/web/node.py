@@ -73,7 +73,7 @@ class NodePage:
         """What status.json says."""
         with self._guard:
             if self._made is None:
-                self._made = node_document(self._report, self._state.history(_HISTORY), self._about)
+                self._made = node_document(self._report, self._state.history.newest(_HISTORY), self._about)
             since = self._working_since
             return {
                 **self._made,

@@ -31,7 +31,7 @@ class Day:
 
     def record(self, commit: str, **more: Any) -> None:
         entry = {
-            "at": f"2026-01-01T1{len(self.state.history())}:00:00+00:00",
+            "at": f"2026-01-01T1{len(self.state.history.newest())}:00:00+00:00",
             "revision": commit,
             "subject": git(self.state.repository, "log", "-1", "--format=%s", commit) if commit else "",
             "author": git(self.state.repository, "log", "-1", "--format=%an", commit) if commit else "",
@@ -43,7 +43,7 @@ class Day:
             "actions": [{"line": "restart    web", "result": "done", "reason": "", "message": "", "drift": False, "seconds": 1.0}],
             "explained": {},
         }  # fmt: skip
-        self.state.record({**entry, **more})
+        self.state.history.record({**entry, **more})
 
     def page(self, rest: str) -> str:
         return f"{self.gitlab.url}/cloud/site/-/{rest}"
@@ -166,7 +166,8 @@ def test_what_is_not_known_is_left_out(cli: Cli, day: Day, tmp_path: Path, case:
         (tmp_path / "token").unlink()
     else:
         rows = [
-            {k: v for k, v in row.items() if k not in ("author", "subject")} for row in reversed(day.state.history())
+            {k: v for k, v in row.items() if k not in ("author", "subject")}
+            for row in reversed(day.state.history.newest())
         ]
         (day.state.path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = cli("--config", day.settings, "history")

@@ -31,8 +31,8 @@ def test_a_failure_that_repeats_itself_is_one_entry(tmp_path: Path) -> None:
         told = replace(failed(f"web: not healthy within {number} s\nlast words {number}", number), started_at=moment)
         entry = reporting.history_entry(told)
         assert entry
-        state.record(entry, reporting.is_repetition)
-    (only,) = state.history()
+        state.history.record(entry, reporting.is_repetition)
+    (only,) = state.history.newest()
     assert only["again"] == 39 and only["at"] == moments[0].isoformat() and only["last"] == moments[-1].isoformat()
     # Anything else is another entry: another reason, another commit, and success however often.
     for told in (
@@ -42,12 +42,12 @@ def test_a_failure_that_repeats_itself_is_one_entry(tmp_path: Path) -> None:
     ):
         entry = reporting.history_entry(told)
         assert entry
-        state.record(entry, reporting.is_repetition)
+        state.history.record(entry, reporting.is_repetition)
     healed = reporting.history_entry(reports.report(outcomes=(reports.outcome("web", "done"),)))
     assert healed
     for _ in range(2):
-        state.record(healed, reporting.is_repetition)
-    assert [entry.get("again", 0) for entry in state.history()] == [0, 0, 0, 0, 0, 39]
+        state.history.record(healed, reporting.is_repetition)
+    assert [entry.get("again", 0) for entry in state.history.newest()] == [0, 0, 0, 0, 0, 39]
 
 
 def test_a_text_is_not_said_to_be_about_what_it_begins_with() -> None:

@@ -141,7 +141,7 @@ def sinks(lab: Lab, report: Report, log: io.StringIO) -> Iterator[tuple[str, str
     yield "log", log.getvalue()
     yield "report", json.dumps(to_json(report), ensure_ascii=False) + repr(report)
     yield "signed", encode(statement(report)).decode()
-    yield "page", json.dumps(node_document(report, lab.node.state.history(), {}), default=str)
+    yield "page", json.dumps(node_document(report, lab.node.state.history.newest(), {}), default=str)
     if report.plan:
         yield "plan", plan_text(report.plan) + plans_markdown([report.plan])
     lab.node.reporter.statuses.flush(10)

@@ -125,7 +125,9 @@ def test_killed_it_is_finished_by_the_next_pass(lab: Lab, point: str, late: floa
 def killed_going_back(lab: Lab, point: str, late: float = 0.0) -> None:
     """A configuration that does not work, killed while it is tried or taken back: what worked is back and stays."""
     before = lab.identities()
-    crash.paint(lab, f"broken {len(lab.node.state.history(9999))}")  # another each time: a known one is not tried again
+    crash.paint(
+        lab, f"broken {len(lab.node.state.history.newest(9999))}"
+    )  # another each time: a known one is not tried again
     lab.close_node()
     dead = crash.run(lab, point, late)
     assert dead.killed, f"it never came to {point}\n{dead.output}\n{dead.events}"

@@ -144,7 +144,7 @@ def test_a_newer_program_waits_for_the_window_and_what_was_carried_out_is_kept_u
     assert carried and (carried.desired.program, carried.desired.revision) == ("0.3.2", lab.head)
     lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     assert lab.statuses(lab.head)[-1][0] == "success"
-    assert NEWER in str(lab.node.state.history(1)[0]["actions"])
+    assert NEWER in str(lab.node.state.history.newest(1)[0]["actions"])
     assert lab.reconcile().plan.empty  # type: ignore[union-attr]
 
 

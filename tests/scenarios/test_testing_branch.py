@@ -57,7 +57,7 @@ def test_a_testing_branch_is_tried_shown_and_left(lab: Lab) -> None:
         True,
         f"{TESTING} at {tried[:12]}",
     )
-    assert state.history(1)[0]["testing"] == TESTING
+    assert state.history.newest(1)[0]["testing"] == TESTING
     lab.node.reporter.statuses.flush(10)  # type: ignore[union-attr]
     status, text = lab.statuses(tried)[-1]
     assert status == "success" and text.startswith("testing branch testing/ctl1: 2 containers, 2 changed")
