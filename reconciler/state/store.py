@@ -320,9 +320,8 @@ class StateDirectory(Folder):
     def memory(self) -> Memory:
         """Everything planning needs to know. Raises errors.Terminal (StateCorrupt)."""
         with self._guard:
-            memory = self._files.read("memory.json", Memory) or Memory()
             carried = self.carried
-            return replace(memory, last_good=carried.desired if carried else None)
+            return replace(self._memory, last_good=carried.desired if carried else None)
 
     @property
     def carried(self) -> Carried | None:
@@ -358,8 +357,7 @@ class StateDirectory(Folder):
 
     def recovered(self, container: str) -> None:
         """What a container was in quarantine for is over."""
-        memory = self._files.read("memory.json", Memory)
-        if memory and container in memory.quarantine:
+        if container in self._memory.quarantine:
             self.release(container)
 
     def release(self, container: str | None = None) -> None:
@@ -418,7 +416,7 @@ class StateDirectory(Folder):
         """These files hold nothing that this node wrote with a secret, and those may do so from now on."""
         added, gone = frozenset(now), frozenset(no_more)
         with self._guard:
-            before = (self._files.read("memory.json", Memory) or Memory()).plain
+            before = self._memory.plain
             if (before - gone) | added != before:
                 self._change(lambda m: replace(m, plain=(m.plain - gone) | added))
 
@@ -473,7 +471,7 @@ class StateDirectory(Folder):
 
     def migrating(self, release: str) -> None:
         """That a schema migration of this release of OpenStack is about to be run here."""
-        before = (self._files.read("memory.json", Memory) or Memory()).schema_release
+        before = self._memory.schema_release
         if (releases.order(release) or (0, 0)) > (releases.order(before) or (0, 0)):
             self._change(lambda m: replace(m, schema_release=release))
 
@@ -483,10 +481,14 @@ class StateDirectory(Folder):
 
     def other_tool(self, seen: OtherTool | None) -> None:
         """What is known of another tool being at work on what is ours; None forgets it."""
-        if (self._files.read("memory.json", Memory) or Memory()).other_tool != seen:
+        if self._memory.other_tool != seen:
             self._change(lambda m: replace(m, other_tool=seen))
+
+    @property
+    def _memory(self) -> Memory:
+        """The file of it: without what was carried out last, which has one of its own."""
+        return self._files.read("memory.json", Memory) or Memory()
 
     def _change(self, change: Callable[[Memory], Memory]) -> None:
         with self._guard:
-            memory = change(self._files.read("memory.json", Memory) or Memory())
-            self._files.write("memory.json", to_json(replace(memory, last_good=None)))
+            self._files.write("memory.json", to_json(replace(change(self._memory), last_good=None)))
