@@ -1,6 +1,7 @@
 """Carries out a plan: order, parallelism, health gates, rollback. It decides nothing else."""
 
 from reconciler.apply.actions import Actions
+from reconciler.apply.one_shot import OneShot, tidy_one_shots
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Host, Registrations, Store, Units
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.units import Systemd
@@ -16,6 +17,7 @@ __all__ = [
     "Gate",
     "Health",
     "Host",
+    "OneShot",
     "Registrations",
     "Rollback",
     "Slots",
@@ -23,5 +25,6 @@ __all__ = [
     "Systemd",
     "Units",
     "Validator",
+    "tidy_one_shots",
     "walk",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reconciler import errors, service_log
 from reconciler.apply import precheck
+from reconciler.apply.one_shot import OneShot
 from reconciler.apply.ports import Basis, Engine, Gate, Host, Progress, Registrations, Store, Units
 from reconciler.apply.proof import Proof
 from reconciler.apply.rollback import Rollback
@@ -157,35 +158,22 @@ class Actions:
         return Outcome(action, "done")
 
     def _validate(self, action: Action) -> Outcome:
-        container = self._containers[action.target]
-        wanted = [file for file in self._files.values() if file.container == container.name]
-        refused = self._validator.run(
-            self._engine,
-            container,
-            wanted,
-            self._contents,
-            part_digest=self._part_digest.get(container.name, ""),
-            config_root=self._root,
-        )
+        refused = self._validator.run(self._engine, self._one_shot(self._containers[action.target]))
         if refused:
-            raise failure(container.name, refused)
+            raise failure(action.target, refused)
         return Outcome(action, "done")
 
     def _precheck(self, action: Action) -> Outcome:
         check = self._prechecks[action.target]
-        container = self._wanted[check.container]
-        said = precheck.run(
-            self._engine,
-            check,
-            container,
-            [file for file in self._files.values() if file.container == container.name],
-            self._contents,
-            part_digest=self._part_digest.get(container.name, ""),
-            config_root=self._root,
-        )
+        said = precheck.run(self._engine, check, self._one_shot(self._wanted[check.container]))
         message = precheck.message(check, self._host_name, self._release, said) if said else ""
         self._store.prechecked(check.name, Asked(self._release, self._revision, datetime.now(UTC), message))
         return Outcome(action, "failed", Reason.PrecheckFailed, message) if said else Outcome(action, "done")
+
+    def _one_shot(self, container: Container) -> OneShot:
+        own = [file for file in self._files.values() if file.container == container.name]
+        digest = self._part_digest.get(container.name, "")
+        return OneShot(container, own, self._contents, part_digest=digest, config_root=self._root)
 
     def _update(self, action: Action) -> Outcome:
         self._engine.update(self._containers[action.target])

@@ -148,7 +148,7 @@ class Executor:
         self._tidied = True
         root = Path(target.desired.config_root)
         self._state.tidy()
-        self._validator.tidy(root)
+        apply.tidy_one_shots(root)
         kept_files(self._state, target).tidy({container.name for container in target.desired.containers})
         wanted = with_previous_files(target.desired, memory).files
         for directory in {file.path.rpartition("/")[0] for file in wanted}:

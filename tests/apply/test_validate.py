@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import errors
-from reconciler.apply.validate import Validator
+from reconciler.apply import OneShot, Validator
 from reconciler.model import Container, Job, Validation
 from reconciler.reasons import Reason
 
@@ -28,7 +28,7 @@ def test_a_checker_that_was_too_slow_has_twice_as_long(tmp_path: Path) -> None:
     container = Container("nova-api", "nova-api:1", validation=Validation(("check",), timeout=60))
 
     def check() -> str:
-        return validator.run(engine, container, (), {}, part_digest="d", config_root=tmp_path)  # type: ignore[arg-type]
+        return validator.run(engine, OneShot(container, (), {}, "d", tmp_path))  # type: ignore[arg-type]
 
     for _ in range(2):
         with pytest.raises(errors.Terminal):
@@ -42,5 +42,5 @@ def test_there_is_an_end_to_patience(tmp_path: Path) -> None:
     container = Container("nova-api", "nova-api:1", validation=Validation(("check",), timeout=60))
     for _ in range(6):
         with pytest.raises(errors.Terminal):
-            validator.run(engine, container, (), {}, part_digest="d", config_root=tmp_path)  # type: ignore[arg-type]
+            validator.run(engine, OneShot(container, (), {}, "d", tmp_path))  # type: ignore[arg-type]
     assert max(engine.given) == 480

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from reconciler.apply import Validator
+from reconciler.apply import OneShot, Validator
 from reconciler.engine import Engine
 from reconciler.model import VALIDATING, Container, Desired
 from reconciler.render import tokens
@@ -96,11 +96,10 @@ def checked(
         container,
         mounts=tuple(replace(m, source=m.source.replace(found.config_root, str(tmp_path))) for m in container.mounts),
     )
-    said = validator.run(engine, container, files, contents, part_digest=f"{name}{more}", config_root=tmp_path)
+    wanted = OneShot(container, files, contents, part_digest=f"{name}{more}", config_root=tmp_path)
+    said = validator.run(engine, wanted)
     assert not list((tmp_path / ".reconciler-validate").glob("*")), "nothing of it stays"
-    again = validator.run(
-        engine, container, files, {}, part_digest=f"{name}{more}", config_root=tmp_path
-    ) if said else ""  # fmt: skip
+    again = validator.run(engine, replace(wanted, contents={})) if said else ""
     assert again == said, "what was refused once is known"
     return said
 
