@@ -224,7 +224,7 @@ def _operators(site: Path, answer: Tls, recipients: Sequence[str]) -> tuple[str,
     if recipients:
         return tuple(recipients)
     every = sops.recipients((site / FILE).read_bytes(), name=FILE) if (site / FILE).exists() else []
-    found = tuple(one for one in every if not any(sealed.same_key(one, key) for key in answer.keys))
+    found = tuple(one for one in every if not sealed.among(one, answer.keys))
     own = [one for one in found if not sealed.is_ssh(one)] or list(found)
     if not own:
         raise errors.Terminal(

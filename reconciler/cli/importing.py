@@ -167,10 +167,12 @@ def _name(out: Path) -> str:
 
 def _recipient(given: str) -> str:
     """As given, or out of a file that is named: an SSH public key without its comment."""
+    from reconciler.document import sealed
+
     path = Path(given)
     if given.startswith("age1") or not path.is_file():
         return given
-    return " ".join(path.read_text(encoding="utf-8").split()[:2])
+    return sealed.bare(path.read_text(encoding="utf-8"))
 
 
 def _vault_passwords(paths: tuple[Path, ...], ask: bool) -> "list[Secret]":

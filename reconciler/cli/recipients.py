@@ -1,6 +1,6 @@
 """`secrets recipients list`, `add`, `remove`, `follow`: who can read a site's encrypted files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,13 +64,13 @@ def list_(site: Path, json_: bool) -> None:
     for file, keys in now.items():
         for key in keys:
             rows.setdefault(key, []).append(file)
-    lacking = [(file, key) for file, keys in said.items() for key in keys if not _among(key, now[file])]
-    unsaid = [(file, key) for file, keys in said.items() for key in now[file] if not _among(key, keys)]
+    lacking = [(file, key) for file, keys in said.items() for key in keys if not sealed.among(key, now[file])]
+    unsaid = [(file, key) for file, keys in said.items() for key in now[file] if not sealed.among(key, keys)]
     unruled = [file for file in now if file not in said]
     if json_:
         output.as_json(
             {
-                "recipients": [{"key": k, "host": whose.get(_bare(k), ""), "files": v} for k, v in rows.items()],
+                "recipients": [{"key": k, "host": whose.get(sealed.bare(k), ""), "files": v} for k, v in rows.items()],
                 "lacking": [{"file": file, "key": key} for file, key in lacking],
                 "unsaid": [{"file": file, "key": key} for file, key in unsaid],
                 "unruled": unruled,
@@ -80,7 +80,7 @@ def list_(site: Path, json_: bool) -> None:
     if not now:
         output.line(f"{site} has no encrypted files yet (make passwords.yml with `reconciler secrets generate {site}`)")
     else:
-        shown = [[whose.get(_bare(k), "-"), ", ".join(v), k] for k, v in rows.items()]
+        shown = [[whose.get(sealed.bare(k), "-"), ", ".join(v), k] for k, v in rows.items()]
         output.table(["HOST", "FILES", "RECIPIENT"], shown)
     for file, key in lacking:
         output.line(f"{file} is not encrypted for {key}, whom .sops.yaml names for it", "warn")
@@ -260,7 +260,7 @@ def _recipient(who: str, answer: Encrypted) -> tuple[str, str]:
             "with one)",
             reason=Reason.SopsNoRecipients,
         )
-    key = _bare(text)
+    key = sealed.bare(text)
     return key, next((name for name, host in answer.hosts.items() if host.key and sealed.same_key(host.key, key)), "")
 
 
@@ -301,11 +301,3 @@ def _as_json(done: "Done") -> dict[str, Any]:
 def _warn_unruled(done: "Done") -> None:
     if done.unruled:
         output.line(f"no rule of a .sops.yaml fits {', '.join(done.unruled)}: only the files themselves count", "warn")
-
-
-def _bare(key: str) -> str:
-    return " ".join(key.split()[:2])
-
-
-def _among(key: str, keys: Iterable[str]) -> bool:
-    return any(sealed.same_key(key, one) for one in keys)

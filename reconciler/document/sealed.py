@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -111,9 +111,19 @@ def is_ssh(recipient: str) -> bool:
     return recipient.startswith("ssh-")
 
 
+def bare(recipient: str) -> str:
+    """A recipient as sops writes it: an SSH public key loses its comment."""
+    return " ".join(recipient.split()[:2])
+
+
 def same_key(recipient: str, key: str) -> bool:
     """Whether two SSH public keys are the same, whatever their comments."""
-    return recipient.split()[:2] == key.split()[:2]
+    return bare(recipient) == bare(key)
+
+
+def among(recipient: str, keys: Iterable[str]) -> bool:
+    """Whether one of the keys is the recipient's."""
+    return any(same_key(recipient, key) for key in keys)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from reconciler import __version__, errors
+from reconciler.document import sealed
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
@@ -191,7 +192,7 @@ def _keys(settings: Settings) -> Iterator[Check]:
             'set secrets.ssh_key_file = "/etc/ssh/ssh_host_ed25519_key" in the settings, and add its public key to .sops.yaml',
         )
         return
-    ours = [" ".join(text.split()[:2]) for text in sops.identities(keys)]
+    ours = [sealed.bare(text) for text in sops.identities(keys)]
     yield Check("sops key", "ok", f"this node is {', '.join(ours)}" if ours else "a key is set")
     content = _passwords(settings)
     if content is None:

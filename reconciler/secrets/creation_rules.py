@@ -92,7 +92,7 @@ def edited(content: bytes, name: str, chosen: Collection[int], who: str, note: s
     data = yaml.load(content, name).data or {}
     after = content
     for index in chosen:
-        present = any(sealed.same_key(who, one) for one in before.rules[index][1])
+        present = sealed.among(who, before.rules[index][1])
         if present is (note is not None):
             continue
         rule = data["creation_rules"][index]
@@ -199,7 +199,7 @@ class _Reader:
                 raise self.wrong(
                     path, message, "a plugin's is not used: sops would start a program for it", Reason.SopsRemoteKey
                 )
-            found.append(" ".join(item.split()[:2]))
+            found.append(sealed.bare(item))
         return found
 
     def indent(self, stores: Any) -> int | None:

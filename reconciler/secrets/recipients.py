@@ -5,7 +5,7 @@ ciphertext changes. Who is taken out may have kept them: the files get new ones,
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +97,7 @@ def add(
                 unruled.append(file.name)
             if index in chosen or file.name in asked:
                 present = _present(root, file)
-                wanted[file] = present if _among(who, present) else (*present, who)
+                wanted[file] = present if sealed.among(who, present) else (*present, who)
         return _changed(root, wanted, _edited(root, chosen, who, note), unruled, (), keys)
 
 
@@ -114,9 +114,9 @@ def remove(
         wanted = {
             file: tuple(one for one in to if not sealed.same_key(who, one))
             for file, to in present.items()
-            if _among(who, to)
+            if sealed.among(who, to)
         }
-        chosen = {index for index, (_, to) in enumerate(rules.rules) if _among(who, to)}
+        chosen = {index for index, (_, to) in enumerate(rules.rules) if sealed.among(who, to)}
         if not wanted and not chosen:
             raise errors.Terminal(
                 f"{who} is no recipient of any file or rule of {root} (`reconciler secrets recipients list {root}` shows them)",
@@ -138,8 +138,8 @@ def follow(root: Path, found: Sequence[File], *, rotate: Sequence[PasswordSpec] 
                 unruled.append(file.name)
                 continue
             present, said = _present(root, file), rules.rules[index][1]
-            staying = [one for one in present if _among(one, said)]
-            wanted[file] = (*staying, *(one for one in said if not _among(one, present)))
+            staying = [one for one in present if sealed.among(one, said)]
+            wanted[file] = (*staying, *(one for one in said if not sealed.among(one, present)))
         return _changed(root, wanted, [], unruled, rotate, keys)
 
 
@@ -162,7 +162,7 @@ def _changed(
         for file, to in wanted.items():
             before = _read(root, file)
             present = sops.recipients(before, name=file.name)
-            lost = [one for one in present if not _among(one, to)]
+            lost = [one for one in present if not sealed.among(one, to)]
             if not lost and len(to) == len(present):
                 continue
             if lost:
@@ -245,10 +245,6 @@ def _present(root: Path, file: File) -> tuple[str, ...]:
     return tuple(sops.recipients(_read(root, file), name=file.name))
 
 
-def _among(key: str, keys: Iterable[str]) -> bool:
-    return any(sealed.same_key(key, one) for one in keys)
-
-
 def _read(root: Path, file: File) -> bytes:
     return files.read_nofollow(root, file.name)[0]
 
@@ -268,7 +264,7 @@ def _require_somebody(file: File, to: Sequence[str], lost: Sequence[str], keys: 
             reason=Reason.SopsNoRecipients,
         )
     ours = sops.identities(keys)
-    if ours and all(_among(one, lost) for one in ours):
+    if ours and all(sealed.among(one, lost) for one in ours):
         raise errors.Terminal(
             f"{file.name}: the key that was given is the one to shut out, and could not see to it that the file still opens (give the "
             "key of a recipient that stays; a new one has to be let in first); nothing was changed",

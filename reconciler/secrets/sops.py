@@ -401,7 +401,7 @@ def _clean_recipient(text: str) -> str:
             f"{text!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)",
             reason=Reason.SopsNoRecipients,
         )
-    return " ".join(text.split()[:2])
+    return sealed.bare(text)
 
 
 def _no_rule(name: str) -> errors.Terminal:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reconciler import data
 from reconciler.catalogue import Catalogue
+from reconciler.document import sealed
 from reconciler.document.grammar import Grammar, suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
@@ -97,7 +98,7 @@ def _names(value: Any) -> list[str]:
 
 
 def _key(value: Any) -> str:
-    return " ".join(value.split()[:2]) if isinstance(value, str) else ""
+    return sealed.bare(value) if isinstance(value, str) else ""
 
 
 def _reserved(document: Document, section: str, names: Iterable[str]) -> list[Problem]:
