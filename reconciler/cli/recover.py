@@ -159,7 +159,7 @@ def _suspend(node: "Node") -> None:
 
 def _said(here: _Here, files: Sequence[Path]) -> "Mapping[str, Member]":
     """What members said, by host; of two words of one host the later."""
-    from reconciler.codec import from_json
+    from reconciler.codec import UNREADABLE, from_json
     from reconciler.etcd.store import decode
     from reconciler.rollout.galera import Member
 
@@ -167,7 +167,7 @@ def _said(here: _Here, files: Sequence[Path]) -> "Mapping[str, Member]":
     for path in files:
         try:
             found.append(from_json(Member, json.loads(path.read_text())))
-        except (ValueError, TypeError, KeyError, UnicodeDecodeError):
+        except UNREADABLE:
             raise errors.Terminal(
                 f"{path} is not what `reconciler recover mariadb look --out` writes", reason=Reason.RecoveryFailed
             ) from None

@@ -6,13 +6,12 @@ A service keeps them in a container with the label LABEL, whose value is a progr
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from reconciler import errors, text
-from reconciler.codec import from_json
+from reconciler.codec import UNREADABLE, from_json
 from reconciler.engine import Engine
 from reconciler.foreign import said
 from reconciler.model import Container, Job, Memory
@@ -117,13 +116,10 @@ def _words(keeper: Container, *words: str) -> list[str]:
 
 def _read(keeper: Container, output: str, kind: type[T]) -> T:
     try:
-        found = json.loads(output)
-        if isinstance(found, Mapping | list):
-            made: T = from_json(kind, found)
-            return made
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise _failed(keeper, "answers what is not understood", output)
+        made: T = from_json(kind, json.loads(output))
+    except UNREADABLE:
+        raise _failed(keeper, "answers what is not understood", output) from None
+    return made
 
 
 def _failed(keeper: Container, what: str, output: str) -> errors.Terminal:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler import errors, text
+from reconciler.codec import UNREADABLE, from_json
 from reconciler.engine import Engine
 from reconciler.model import Container, Job, Memory
 from reconciler.reasons import Reason
@@ -100,8 +101,8 @@ def look(engine: Engine, container: Container, host: str) -> Member:
         if code:
             raise ValueError
         told = json.loads(output.strip().rpartition("\n")[2])
-        return Member(host, time.time(), **told)
-    except (ValueError, TypeError):
+        return from_json(Member, {**told, "host": host, "at": time.time()})
+    except UNREADABLE:
         message = f"how far the data of {container.name} go is not known: {_last(output)}"
         raise errors.Terminal(message, reason=Reason.RecoveryFailed) from None
 
