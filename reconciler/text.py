@@ -44,6 +44,11 @@ def one_line(text: str, *, limit: int | None = None) -> str:
     return printable(" ".join(text.split()), limit=limit)
 
 
+def last_line(output: str, *, limit: int = 300) -> str:
+    """The last line of what a program said, printable and of at most `limit` characters; "(no output)" where it said nothing."""
+    return printable((output.strip().splitlines() or ["(no output)"])[-1], limit=limit)
+
+
 def cut(text: str, limit: int) -> str:
     """`text` with at most `limit` characters, the last one "…" where it was longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

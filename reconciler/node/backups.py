@@ -6,7 +6,7 @@ A service keeps them in a container with the label LABEL, whose value is a progr
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -14,7 +14,8 @@ from reconciler import errors, text
 from reconciler.codec import UNREADABLE, from_json
 from reconciler.engine import Engine
 from reconciler.foreign import said
-from reconciler.model import Container, Job, Memory
+from reconciler.model import Container, Memory
+from reconciler.node import beside
 from reconciler.reasons import Reason
 
 T = TypeVar("T")
@@ -60,8 +61,7 @@ def keepers(memory: Memory, name: str | None = None) -> tuple[Container, ...]:
 
     Raises errors.Terminal (NoBackups).
     """
-    every = memory.last_good.containers if memory.last_good else ()
-    found = tuple(one for one in every if one.labels.get(LABEL))
+    found = tuple(one for one in beside.carried_out(memory) if one.labels.get(LABEL))
     chosen = tuple(one for one in found if name in (None, one.name))
     if not chosen:
         known = f"here are {', '.join(one.name for one in found)}" if found else "no container here has any"
@@ -94,17 +94,9 @@ def verify(engine: Engine, keeper: Container, name: str, seconds: float) -> Veri
 
     The image is that of the container which keeps them. Raises errors.ReconcilerError (BackupFailed, JobTimeout).
     """
-    spec = replace(
-        keeper,
-        name=f"{keeper.name}_verify",
-        environment={**keeper.environment, VARIABLE: f"verify {name}".strip()},
-        labels={key: value for key, value in keeper.labels.items() if key != LABEL},
-        healthcheck=None,
-        restart_policy="no",
-        depends_on=(),
-        ports=(),
-    )
-    code, output = engine.run_once(Job(name=spec.name, container=spec, inputs="", timeout=seconds))
+    environment = {**keeper.environment, VARIABLE: f"verify {name}".strip()}
+    labels = {key: value for key, value in keeper.labels.items() if key != LABEL}
+    code, output = engine.run_once(beside.once(keeper, "verify", seconds, environment=environment, labels=labels))
     if code:
         raise _failed(keeper, f"cannot be restored from {name or 'its newest backup'}", output)
     return _read(keeper, output.strip().rpartition("\n")[2], Verified)
@@ -123,5 +115,4 @@ def _read(keeper: Container, output: str, kind: type[T]) -> T:
 
 
 def _failed(keeper: Container, what: str, output: str) -> errors.Terminal:
-    last = text.printable((output.strip().splitlines() or ["(it said nothing)"])[-1], limit=500)
-    return errors.Terminal(f"{keeper.name} {what}: {last}", reason=Reason.BackupFailed)
+    return errors.Terminal(f"{keeper.name} {what}: {text.last_line(output, limit=500)}", reason=Reason.BackupFailed)

@@ -5,14 +5,13 @@ Both are asked in a container of their own, with the image and the configuration
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from reconciler import errors, text
 from reconciler.codec import UNREADABLE, from_json
 from reconciler.engine import Engine
 from reconciler.model import Container, Job, Memory
+from reconciler.node import beside
 from reconciler.reasons import Reason
 from reconciler.rollout.galera import Member
 
@@ -59,8 +58,7 @@ grep --quiet '^safe_to_bootstrap: 1' /var/lib/mysql/grastate.dat
 
 def member(memory: Memory) -> Container:
     """This host's member, as it was last carried out. Raises errors.Terminal (NothingToDo)."""
-    every = memory.last_good.containers if memory.last_good else ()
-    found = next((one for one in every if one.name == NAME), None)
+    found = next((one for one in beside.carried_out(memory) if one.name == NAME), None)
     if found is None:
         raise errors.Terminal(f"this host has no {NAME} (run it on a host of that group)", reason=Reason.NothingToDo)
     return found
@@ -82,7 +80,8 @@ def serves(engine: Engine, container: Container) -> bool:
     if any(word in output for word in _DOWN):
         return False
     raise errors.Terminal(
-        f"whether {container.name} serves cannot be told: {_last(output)} (when it does not, `docker stop {container.name}`, and run this again)",
+        f"whether {container.name} serves cannot be told: {text.last_line(output)} (when it does not, `docker stop {container.name}`, and run "
+        "this again)",
         reason=Reason.RecoveryFailed,
     )
 
@@ -103,7 +102,7 @@ def look(engine: Engine, container: Container, host: str) -> Member:
         told = json.loads(output.strip().rpartition("\n")[2])
         return from_json(Member, {**told, "host": host, "at": time.time()})
     except UNREADABLE:
-        message = f"how far the data of {container.name} go is not known: {_last(output)}"
+        message = f"how far the data of {container.name} go is not known: {text.last_line(output)}"
         raise errors.Terminal(message, reason=Reason.RecoveryFailed) from None
 
 
@@ -112,7 +111,7 @@ def begin(engine: Engine, container: Container, seconds: float) -> None:
     code, output = engine.run_once(_once(container, _MARK))
     if code:
         raise errors.Terminal(
-            f"{container.name} cannot be marked as the one to begin: {_last(output)}",
+            f"{container.name} cannot be marked as the one to begin: {text.last_line(output)}",
             reason=Reason.RecoveryFailed,
         )
     engine.start(container.name)
@@ -128,21 +127,4 @@ def begin(engine: Engine, container: Container, seconds: float) -> None:
 
 
 def _once(container: Container, script: str) -> Job:
-    words: Sequence[str] = ("bash", "-c", script)
-    name = f"{container.name}_recover"
-    spec = replace(
-        container,
-        name=name,
-        command=tuple(words),
-        healthcheck=None,
-        restart_policy="no",
-        depends_on=(),
-        ports=(),
-        validation=None,
-        labels={},
-    )
-    return Job(name=name, container=spec, inputs="", timeout=_SECONDS)
-
-
-def _last(output: str) -> str:
-    return text.printable((output.strip().splitlines() or ["(it said nothing)"])[-1], limit=300)
+    return beside.once(container, "recover", _SECONDS, command=("bash", "-c", script), validation=None, labels={})

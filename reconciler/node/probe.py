@@ -71,9 +71,9 @@ def _try(check: Check, engine: Engine, doors: Doors) -> str:
     except errors.ReconcilerError as error:
         return str(error)
     if check.script:
-        return f"{check.container}: {_last_line(output)}" if code else ""
+        return f"{check.container}: {text.last_line(output)}" if code else ""
     if code:
-        return f"`{' '.join(check.command)}` in {check.container} ended with {code}: {_last_line(output)}"
+        return f"`{' '.join(check.command)}` in {check.container} ended with {code}: {text.last_line(output)}"
     if check.contains not in output:
         return f"`{' '.join(check.command)}` in {check.container} did not say {check.contains!r}"
     return ""
@@ -148,7 +148,3 @@ def _exchange(check: Check, connection: socket.socket) -> str:
             return f"{check.tcp} answers without {check.contains!r}"
         answer += received
     return ""
-
-
-def _last_line(output: str) -> str:
-    return text.printable((output.strip().splitlines() or ["(no output)"])[-1], limit=300)
