@@ -102,8 +102,7 @@ class Site:
     def layers(self, host: str) -> Mapping[str, Layered]:
         """Every variable that has a value on a host, with its layers. Raises KeyError for an unknown host."""
         result = dict(self._base)
-        sources = [self._groups[group] for group in self.hosts[host].groups if group in self._groups]
-        for source in (*sources, self._hosts.get(host, {})):
+        for source in self._own(host):
             for name, layer in source.items():
                 below = result[name].layers if name in result else ()
                 result[name] = Layered(name, layer.value, layer.place, (*below, layer))
@@ -112,12 +111,17 @@ class Site:
     def written(self, name: str) -> dict[str, Any]:
         """A variable's value by host, where it has one, as it is written: not evaluated."""
         found = {}
-        for host, entry in self.hosts.items():
-            groups = [self._groups[group] for group in entry.groups if group in self._groups]
-            own = [source[name].value for source in (self._hosts.get(host, {}), *reversed(groups)) if name in source]
-            if own or name in self._base:
-                found[host] = own[0] if own else self._base[name].value
+        for host in self.hosts:
+            sources: tuple[Mapping[str, Layer | Layered], ...] = (self._base, *self._own(host))
+            for source in sources:
+                if name in source:
+                    found[host] = source[name].value
         return found
+
+    def _own(self, host: str) -> tuple[Mapping[str, Layer], ...]:
+        """What is said of a host beside the base, later ones over earlier ones: its groups from outer to inner, and itself."""
+        groups = (self._groups[group] for group in self.hosts[host].groups if group in self._groups)
+        return (*groups, self._hosts.get(host, {}))
 
     def names(self) -> frozenset[str]:
         """Every variable and secret that has a value on some host."""
