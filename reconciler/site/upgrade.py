@@ -6,7 +6,7 @@ A file is taken only if it then says what it should: it is read again, and left 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler import releases
@@ -46,33 +46,31 @@ class _Change:
 def upgraded(files: Mapping[str, bytes], catalogue: Catalogue, release: str) -> Upgraded:
     """The files of variables of a site, by path, as `release` wants them. Raises SiteInvalid for what cannot be read."""
     documents = {path: yaml.load(content, path) for path, content in files.items() if _has_variables(path)}
-    said = [found for document in documents.values() for found in _variables(document)]
-    before = {str(value) for document, path, value in said if path[-1] == RELEASE and not is_expression(value)}
-    if not any(document.name == _GLOBALS and path == (RELEASE,) for document, path, _ in said):
+    said = {name: list(_variables(document)) for name, document in documents.items()}
+    values = [value for variables in said.values() for path, value in variables if path[-1] == RELEASE]
+    before = {str(value) for value in values if not is_expression(value)}
+    unsaid = not any(path == (RELEASE,) for path, _ in said.get(_GLOBALS, ()))
+    if unsaid:
         before.add(str(catalogue.variables[RELEASE].default))
     refused = next((why for old in sorted(before) if (why := releases.refusal(old, release))), "")
     if refused:
         return Upgraded(refused=f"{RELEASE} {refused}")
     texts, done, left = {}, [], []
     for name, document in documents.items():
-        changes, open_ = _wanted(document, catalogue, release, before - {release})
+        changes, open_ = _wanted(document, said[name], catalogue, release, before - {release})
         left += open_
-        text = files[name].decode("utf-8-sig")
-        made = _rewritten(text, document, changes)
-        if name == _GLOBALS and not any(path == (RELEASE,) for _, path, _ in _variables(document)):
-            made, changes = _with_release(made, document, changes, release)
+        made = _rewritten(files[name].decode("utf-8-sig"), changes)
+        if name == _GLOBALS and unsaid:
+            made, change = _with_release(made, release)
+            changes.append(change)
         if not changes:
             continue
         if _reads_as(made, document, changes, release):
             texts[name] = made
             done += [change.note for change in changes]
         else:
-            left += [
-                Place(n.file, n.line, n.column).problem(
-                    n.message, "do it by hand: the file is not laid out so that it can be rewritten"
-                )
-                for n in (change.note for change in changes)
-            ]
+            hint = "do it by hand: the file is not laid out so that it can be rewritten"
+            left += [replace(change.note, hint=hint) for change in changes]
     if _GLOBALS not in documents:
         texts[_GLOBALS] = f'{RELEASE}: "{release}"\n'
         done.append(Place(_GLOBALS, 1, 1).problem(f'{RELEASE}: "{release}" added'))
@@ -85,8 +83,8 @@ def _has_variables(path: str) -> bool:
     )
 
 
-def _variables(document: Document) -> Iterator[tuple[Document, Path, Any]]:
-    """Every variable that a file sets: the file, the path to it, its value."""
+def _variables(document: Document) -> Iterator[tuple[Path, Any]]:
+    """Every variable that a file sets: the path to it, its value."""
     content = document.data if isinstance(document.data, dict) else {}
     above: dict[Path, Any] = {(): content}
     if document.name == "inventory.yml":
@@ -98,14 +96,15 @@ def _variables(document: Document) -> Iterator[tuple[Document, Path, Any]]:
         }
     for path, mapping in above.items():
         for name, value in mapping.items() if isinstance(mapping, dict) else ():
-            yield document, (*path, name), value
+            yield (*path, name), value
 
 
 def _wanted(
-    document: Document, catalogue: Catalogue, release: str, before: set[str]
+    document: Document, said: Sequence[tuple[Path, Any]], catalogue: Catalogue, release: str, before: set[str]
 ) -> tuple[list[_Change], list[Problem]]:
-    changes, left = [], []
-    for _, path, value in _variables(document):
+    changes: list[_Change] = []
+    left: list[Problem] = []
+    for path, value in said:
         name, place = str(path[-1]), document.place(path, key=True)
         variable = catalogue.variables.get(name)
         if name == RELEASE and is_expression(value):
@@ -117,7 +116,10 @@ def _wanted(
                 changes.append(_Change(path, place.problem(f"{RELEASE}: {value} → {release}"), value=f'"{release}"'))
         elif variable is not None and variable.removed_in and variable.absent(release):
             found = _of_removed(document, path, variable, place)
-            (changes if isinstance(found, _Change) else left).append(found)  # type: ignore[arg-type]
+            if isinstance(found, _Change):
+                changes.append(found)
+            else:
+                left.append(found)
         elif old := next((old for old in sorted(before) if old in str(value)), ""):
             left.append(
                 place.problem(f"{name} names {old} itself: {value!s:.120}", "is it meant for the new release too")
@@ -148,7 +150,7 @@ def _of_removed(document: Document, path: Path, variable: Variable, place: Place
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def _rewritten(text: str, document: Document, changes: Sequence[_Change]) -> str:
+def _rewritten(text: str, changes: Sequence[_Change]) -> str:
     """The text with the changes, from the last line to the first. What it cannot do it leaves, and `_reads_as` finds it."""
     lines = text.splitlines(keepends=True)
     for change in sorted(changes, key=lambda change: change.note.line, reverse=True):
@@ -181,11 +183,11 @@ def _end(lines: Sequence[str], first: int, column: int) -> int:
     return last
 
 
-def _with_release(text: str, document: Document, changes: list[_Change], release: str) -> tuple[str, list[_Change]]:
+def _with_release(text: str, release: str) -> tuple[str, _Change]:
     """globals.yml that did not say the release, so that the catalogue's default counted."""
     end = "" if not text or text.endswith("\n") else "\n"
     note = Place(_GLOBALS, text.count("\n") + 1, 1).problem(f'{RELEASE}: "{release}" added')
-    return f'{text}{end}{RELEASE}: "{release}"\n', [*changes, _Change((RELEASE,), note, value=release)]
+    return f'{text}{end}{RELEASE}: "{release}"\n', _Change((RELEASE,), note, value=release)
 
 
 def _reads_as(text: str, document: Document, changes: Sequence[_Change], release: str) -> bool:
