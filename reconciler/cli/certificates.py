@@ -101,7 +101,7 @@ def certificates(
             or ("as asked" if renew else "")
             for one in wanted
         }
-        foreign = [what for what, why in whys.items() if what in present and "not signed by this authority" in why]
+        foreign = [what for what, one in present.items() if not authority.signed(one, signer.certificate)]
         if foreign:
             raise errors.Terminal(
                 f"the certificate for {', '.join(foreign)} is another authority's, and is not replaced (remove it first, if this one is to sign)",

@@ -16,10 +16,17 @@ class EditError(ValueError):
     """A text that cannot be edited without a loss."""
 
 
+class EmptiedError(EditError):
+    """A list that would have no item any more."""
+
+    def __init__(self) -> None:
+        super().__init__("would be empty")
+
+
 def edit_list(content: bytes, path: Path, add: Mapping[str, str], drop: Callable[[str], bool]) -> bytes:
     """The text with the items `add` (item → a comment, or "") at the end of the list at `path`, and without those that `drop` names.
 
-    Raises EditError when there is no such list, when it would be empty, or when comments stand within a list in brackets.
+    Raises EditError when there is no such list, when comments stand within one in brackets, and EmptiedError when it would be empty.
     """
     text = content.decode()
     node, flow = _find(text, path)
@@ -29,7 +36,7 @@ def edit_list(content: bytes, path: Path, add: Mapping[str, str], drop: Callable
         raise EditError("is no list of texts")
     kept = [_kept(item, drop) for item in node.value]
     if not add and not any(kept):
-        raise EditError("would be empty")
+        raise EmptiedError
     if node.flow_style:
         return _with_brackets(text, node, [item for items in kept for item in items] + list(add)).encode()
     return _with_lines(text, node, kept, add).encode()
@@ -61,7 +68,7 @@ def _kept(node: yaml.ScalarNode, drop: Callable[[str], bool]) -> list[str]:
 
 def _with_scalar(text: str, node: yaml.ScalarNode, items: list[str], flow: bool) -> str:
     if not items:
-        raise EditError("would be empty")
+        raise EmptiedError
     start, end = node.start_mark.index, node.end_mark.index
     raw = text[start:end]
     if node.style in ("|", ">"):

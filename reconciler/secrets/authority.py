@@ -94,14 +94,22 @@ def belongs(authority: Authority) -> bool:
     return _public(_key(authority.key).public_key()) == _public(root.public_key())
 
 
-def lasts(made: Made, root: str, names: Sequence[str], now: datetime, days: int) -> str:
-    """Why a certificate has to be made anew; "" when `root` signed it, the key is its own, it is for `names`, and valid for so many
-    days more."""
+def signed(made: Made, root: str) -> bool:
+    """Whether it is a certificate that `root` signed."""
     try:
         found, signer = (x509.load_pem_x509_certificate(text.encode()) for text in (made.certificate, root))
         found.verify_directly_issued_by(signer)
     except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def lasts(made: Made, root: str, names: Sequence[str], now: datetime, days: int) -> str:
+    """Why a certificate has to be made anew; "" when `root` signed it, the key is its own, it is for `names`, and valid for so many
+    days more."""
+    if not signed(made, root):
         return "it was not signed by this authority"
+    found = x509.load_pem_x509_certificate(made.certificate.encode())
     try:
         own = _public(_key(made.key).public_key()) == _public(found.public_key())
     except ValueError:

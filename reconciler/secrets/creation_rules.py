@@ -103,6 +103,9 @@ def edited(content: bytes, name: str, chosen: Collection[int], who: str, note: s
             try:
                 added = {who: note} if note is not None else {}
                 after = edit.edit_list(after, place, added, lambda item: note is None and sealed.same_key(who, item))
+            except edit.EmptiedError as error:
+                hint = "name who else is to read those files first, or remove the rule and its files"
+                raise _refused(name, index, f"{error} ({hint})") from None
             except edit.EditError as error:
                 raise _by_hand(name, index, who, str(error)) from None
     wanted = tuple(
@@ -122,12 +125,12 @@ def _with(to: tuple[str, ...], who: str, note: str | None) -> tuple[str, ...]:
 
 
 def _by_hand(name: str, index: int, who: str, why: str) -> errors.Terminal:
-    message = f"{name}: the list of recipients of rule {index + 1} {why}"
-    if why == "would be empty":
-        hint = "name who else is to read those files first, or remove the rule and its files"
-    else:
-        hint = f"edit it by hand for {who}, and run this again"
-    return errors.Terminal(f"{message} ({hint}); nothing was changed", reason=Reason.SopsFailed)
+    return _refused(name, index, f"{why} (edit it by hand for {who}, and run this again)")
+
+
+def _refused(name: str, index: int, why: str) -> errors.Terminal:
+    message = f"{name}: the list of recipients of rule {index + 1} {why}; nothing was changed"
+    return errors.Terminal(message, reason=Reason.SopsFailed)
 
 
 def read(content: bytes, name: str, relative: str = "") -> Rules:
