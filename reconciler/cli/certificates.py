@@ -1,7 +1,6 @@
 """`certificates`: a private authority of the site, and what it signs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +77,7 @@ def certificates(
     has one that ends soon, gets one; what is valid stays as it is. The authority is made at the first time: its certificate is
     config/certificates/ca/root.crt, its key .authority/root.key, encrypted for operators only. Certificates of anybody else are left alone.
     """
-    from reconciler.secrets import authority, sops
+    from reconciler.secrets import authority, in_place, sops
 
     answer = in_child("tls", {"source": source(site)}, Tls)
     wanted = _wanted(answer)
@@ -91,8 +90,8 @@ def certificates(
         )
         return
     keys, now = sops.Keys(age_key_file, ssh_key_file), datetime.now(UTC)
-    with _locked(site):
-        signer, is_new = _authority(site, answer, keys, now, recipients)
+    with in_place.locked(site.absolute()):
+        signer, readers = _authority(site, answer, keys, now, recipients)
         present = _present(site, wanted, keys)
         whys = {
             one.what: "there was none"
@@ -108,16 +107,8 @@ def certificates(
                 reason=Reason.NotOwned,
             )
         made = {one.what: authority.sign(signer, one.names, now, days) for one in wanted if whys[one.what]}
-        _write(
-            site,
-            answer,
-            signer if is_new else None,
-            recipients,
-            [one for one in wanted if one.what in made],
-            made,
-            keys,
-        )
-    _tell(wanted, {**present, **made}, whys, signer, now, is_new, json_)
+        _write(site, signer, readers, [one for one in wanted if one.what in made], made, keys)
+    _tell(wanted, {**present, **made}, whys, signer, now, bool(readers), json_)
 
 
 def _tell(
@@ -188,14 +179,14 @@ def _wanted(answer: Tls) -> list[_Wanted]:
 
 def _authority(
     site: Path, answer: Tls, keys: "sops.Keys", now: datetime, recipients: Sequence[str]
-) -> "tuple[Authority, bool]":
-    """The site's authority, and whether it is new. Raises errors.Terminal."""
+) -> "tuple[Authority, tuple[str, ...]]":
+    """The site's authority; and of a new one for whom its key is to be encrypted, of one that is there nobody. Raises errors.Terminal."""
     from reconciler.secrets import authority, sops
 
     root, key = site / ROOT, site / AUTHORITY_KEY
     if not root.exists() and not key.exists():
-        _operators(site, answer, recipients)  # before anything is made
-        return authority.found(answer.site, now, _YEARS), True
+        readers = _operators(site, answer, recipients)
+        return authority.found(answer.site, now, _YEARS), readers
     if not root.exists() or not key.exists():
         there, lacking = (root, key) if root.exists() else (key, root)
         raise errors.Terminal(
@@ -214,7 +205,7 @@ def _authority(
         raise errors.Terminal(
             f"{AUTHORITY_KEY} is not the key of {ROOT} (restore both from history)", reason=Reason.SecretIncomplete
         )
-    return found, False
+    return found, ()
 
 
 def _operators(site: Path, answer: Tls, recipients: Sequence[str]) -> tuple[str, ...]:
@@ -256,62 +247,46 @@ def _present(site: Path, wanted: "Sequence[_Wanted]", keys: "sops.Keys") -> "dic
     return found
 
 
-@contextmanager
-def _locked(site: Path) -> Iterator[None]:
-    from reconciler.secrets import in_place
-
-    with in_place.locked(site.absolute()):
-        yield
-
-
 def _write(
     site: Path,
-    answer: Tls,
-    new: "Authority | None",
-    recipients: Sequence[str],
+    signer: "Authority",
+    readers: Sequence[str],
     wanted: "Sequence[_Wanted]",
     made: "Mapping[str, Made]",
     keys: "sops.Keys",
 ) -> None:
-    """Everything encrypted first, then each file at once; the secrets last."""
+    """Everything encrypted first, then each file at once; the secrets last. `readers`: of the key of a new authority."""
     from reconciler.secrets import creation_rules, in_place, sops
 
     files: list[tuple[str, bytes]] = []
-    if new:
-        to = _operators(site, answer, recipients)
-        files.append((AUTHORITY_KEY, sops.encrypt_whole(new.key, to, name="root.key")))
-        files.append((ROOT, new.certificate.encode()))
+    if readers:
+        files.append((AUTHORITY_KEY, sops.encrypt_whole(signer.key, readers, name="root.key")))
+        files.append((ROOT, signer.certificate.encode()))
     values = {one.secret: made[one.what].together for one in wanted if one.secret}
     for one in wanted:
         if not one.secret:
             rules = creation_rules.find((site / _BACKEND_KEY).absolute())
             index = creation_rules.governing(rules, rules.relative)
-            readers = (
-                rules.rules[index][1] if index is not None else sops.recipients((site / FILE).read_bytes(), name=FILE)
-            )
-            files.append((_BACKEND_KEY, sops.encrypt_whole(made[one.what].key, readers, name="backend-key.pem")))
+            to = rules.rules[index][1] if index is not None else sops.recipients((site / FILE).read_bytes(), name=FILE)
+            files.append((_BACKEND_KEY, sops.encrypt_whole(made[one.what].key, to, name="backend-key.pem")))
             files.append((_BACKEND, made[one.what].certificate.encode()))
-    path = site / FILE
-    if values and not path.exists():
-        _put(site, files)
-        path.write_bytes(sops.encrypt(values, None, path=path, program=keys.program))
-        return
-    before = path.read_bytes() if values else b""
-    if not values:
-        _put(site, files)
-        return
-    with in_place.copy(path, before) as copy:
-        for name, value in values.items():
-            sops.set_value(copy, name, value, keys=keys, name=FILE)
-        after = copy.read_bytes()
+    path, replacements = site / FILE, []
+    if values and path.exists():
+        before = path.read_bytes()
+        with in_place.copy(path, before) as copy:
+            for name, value in values.items():
+                sops.set_value(copy, name, value, keys=keys, name=FILE)
+            replacements.append(in_place.Replacement(path, before, copy.read_bytes()))
+    elif values:
+        files.append((FILE, sops.encrypt(values, None, path=path, program=keys.program)))
     _put(site, files)
-    in_place.replace([in_place.Replacement(path, before, after)])
+    in_place.replace(replacements)
 
 
 def _put(site: Path, files: Sequence[tuple[str, bytes]]) -> None:
     from reconciler.system import files as disk
 
     for name, content in files:
-        folder = name.rpartition("/")[0]
-        disk.make_dirs(site, folder, 0o755)
+        if folder := name.rpartition("/")[0]:
+            disk.make_dirs(site, folder, 0o755)
         disk.write_under(site, name, content, mode=0o644)
