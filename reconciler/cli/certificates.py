@@ -194,8 +194,7 @@ def _authority(
             "the other one, for a new authority that everybody has to trust anew)",
             reason=Reason.SecretIncomplete,
         )
-    content = sops.examine(key.read_bytes(), name=AUTHORITY_KEY)
-    opened = sops.unlock_whole(content.text, name=AUTHORITY_KEY, recipients=content.recipients, keys=keys)
+    opened = sops.decrypt_whole(key.read_bytes(), name=AUTHORITY_KEY, keys=keys)
     found = authority.Authority(root.read_text(), opened)
     try:
         belongs = authority.belongs(found)
@@ -241,8 +240,7 @@ def _present(site: Path, wanted: "Sequence[_Wanted]", keys: "sops.Keys") -> "dic
         elif (site / _BACKEND).exists():
             key = Secret("")
             if (site / _BACKEND_KEY).exists():
-                content = sops.examine((site / _BACKEND_KEY).read_bytes(), name=_BACKEND_KEY)
-                key = sops.unlock_whole(content.text, name=_BACKEND_KEY, recipients=content.recipients, keys=keys)
+                key = sops.decrypt_whole((site / _BACKEND_KEY).read_bytes(), name=_BACKEND_KEY, keys=keys)
             found[one.what] = Made((site / _BACKEND).read_text(), key)
     return found
 

@@ -273,9 +273,9 @@ def _require_somebody(file: File, to: Sequence[str], lost: Sequence[str], keys: 
 
 
 def _opened(file: File, content: bytes, keys: sops.Keys) -> Any:
-    found = sops.examine(content, name=file.name)
     if file.whole:
-        return reveal(sops.unlock_whole(found.text, name=file.name, recipients=found.recipients, keys=keys))
+        return reveal(sops.decrypt_whole(content, name=file.name, keys=keys))
+    found = sops.examine(content, name=file.name)
     return reveal(sops.unlock(found.text, name=file.name, recipients=found.recipients, keys=keys, exact=True))
 
 

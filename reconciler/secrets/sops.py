@@ -106,6 +106,12 @@ def decrypt(content: bytes, *, name: str, keys: Keys, seconds: float = 30.0) -> 
     return unlock(found.text, name=name, recipients=found.recipients, keys=keys, seconds=seconds)
 
 
+def decrypt_whole(content: bytes, *, name: str, keys: Keys) -> Secret:
+    """The same of a file that is encrypted as a whole: see `unlock_whole`."""
+    found = examine(content, name=name)
+    return unlock_whole(found.text, name=name, recipients=found.recipients, keys=keys)
+
+
 def examine(content: bytes, *, name: str) -> Examined:
     """What `unlock` may be asked to open, judged by its structure alone.
 
