@@ -38,6 +38,7 @@ __all__ = [
     "plan",
     "representatives",
     "sealed",
+    "tls",
     "upgraded",
     "validate",
     "warm",
@@ -235,7 +236,7 @@ def _base_site(source: Mapping[str, str] | None, gathered: Gathered) -> Site | N
 
 
 def passwords(argument: Mapping[str, Any], gathered: Gathered) -> list[dict[str, Any]]:
-    """{"source", "services": names or []} → [{"name", "kind", "length", "service"}] of the catalogue with the site's own services."""
+    """{"source", "services": names or []} → [{"name", "kind", "length", "fixed", "service"}] of the catalogue with the site's own services."""
     with Alarm(prepare.LOAD_SECONDS, "reading the services"):
         catalogue = _catalogue(files(gathered, "source"))
     wanted = set(argument["services"])
@@ -284,7 +285,7 @@ _TLS = (
 
 
 def tls(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
-    """{"source"} → {"site", "values": what the load balancer's first host has for _TLS, "hosts": {name: its names and addresses}}."""
+    """{"source"} → {"site", "values": what the load balancer's first host has for _TLS, "hosts": {name: its names and addresses}, "keys": theirs}."""
     site = load(files(gathered, "source"))
     first = next(iter(site.groups.get("loadbalancer", ())), next(iter(site.hosts)))
     values = {}

@@ -11,7 +11,7 @@ from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.site import in_child, source
-from reconciler.cli.wanted import specs
+from reconciler.cli.wanted import fixed_passwords, password_rows, specs
 from reconciler.document import sealed
 from reconciler.phrases import count
 from reconciler.reasons import Reason
@@ -201,8 +201,8 @@ def _shut_out(site: Path, answer: Encrypted, key: str | None, rotate: bool, keys
     """Take `key` out; None: whomever .sops.yaml does not name."""
     from reconciler.secrets import recipients as work
 
-    rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
-    fixed = {row["name"]: " ".join(row["fixed"].split()) for row in rows if row.get("fixed")}
+    rows = password_rows(site)
+    fixed = fixed_passwords(rows)
     generated = [spec for spec in specs(rows) if spec.kind != "blank" and spec.name not in fixed]
     found, chosen = _files(site, answer), generated if rotate else []
     if key is None:

@@ -12,7 +12,7 @@ from reconciler.cli import output
 from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.recipients import recipients as recipients_group
 from reconciler.cli.site import in_child, source
-from reconciler.cli.wanted import specs, wanted_passwords
+from reconciler.cli.wanted import fixed_passwords, password_rows, specs, wanted_passwords
 from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
     from reconciler.plan import rotation
     from reconciler.secrets import passwords, sops
 
-    rows = in_child("passwords", {"source": source(site), "services": []}, tuple[dict[str, Any], ...])
+    rows = password_rows(site)
     spec = next((spec for spec in specs(rows) if spec.name == name), None)
     if spec is None:
         raise errors.Terminal(f"no service uses a password {name!r}", reason=Reason.SecretUnknown)
@@ -95,8 +95,8 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
         output.as_json({"file": str(site / FILE), "rotated": [name]})
     else:
         output.line(f"{name} rotated in {site / FILE}")
-    if instead := next((row["fixed"] for row in rows if row["name"] == name and row.get("fixed")), ""):
-        output.line(rotation.message(name, " ".join(instead.split())), "warn", err=json_)
+    if instead := fixed_passwords(rows).get(name):
+        output.line(rotation.message(name, instead), "warn", err=json_)
 
 
 @secrets.command()

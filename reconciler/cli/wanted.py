@@ -12,12 +12,21 @@ if TYPE_CHECKING:
 
 def wanted_passwords(site: Path, services: Sequence[str] = ()) -> list["PasswordSpec"]:
     """The passwords of all services, or of `services`, the site's own included. Raises errors.SiteInvalid, errors.Terminal."""
-    rows = in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
-    return specs(rows)
+    return specs(password_rows(site, services))
+
+
+def password_rows(site: Path, services: Sequence[str] = ()) -> tuple[dict[str, Any], ...]:
+    """What `children.passwords` answers. Raises as `wanted_passwords`."""
+    return in_child("passwords", {"source": source(site), "services": list(services)}, tuple[dict[str, Any], ...])
+
+
+def fixed_passwords(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Secrets that a commit cannot change → what to do instead."""
+    return {row["name"]: " ".join(row["fixed"].split()) for row in rows if row.get("fixed")}
 
 
 def specs(rows: Iterable[Mapping[str, Any]]) -> list["PasswordSpec"]:
-    """What `children.passwords` answers, once each."""
+    """The passwords in `rows`, once each."""
     from reconciler.secrets.passwords import PasswordSpec
 
     fields = ("name", "kind", "length")
