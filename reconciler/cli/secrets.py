@@ -1,6 +1,6 @@
 """`secrets generate`, `rotate`, `check`: the encrypted passwords of a site."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,9 +122,7 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
     found = in_child("sealed", {"source": source(site), "file": FILE}, Sealed)
     present, recipients = found.names, found.recipients
     wanted = wanted_passwords(site)
-    unset = [spec for spec in wanted if not has(spec.name, present)]
-    missing = [spec.name for spec in unset if spec.kind != "blank"]
-    open_ = [spec.name for spec in unset if spec.kind == "blank"]
+    missing, open_ = unset(wanted, present)
     names = {spec.name for spec in wanted}
     unused = sorted(name for name in {key.partition(".")[0] for key in present} if name not in names)
     opened: bool | None = None
@@ -181,7 +179,13 @@ def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
     return list(found), ""
 
 
-def has(name: str, present: Mapping[str, bool]) -> bool:
+def unset(wanted: Sequence["PasswordSpec"], present: Mapping[str, bool]) -> tuple[list[str], list[str]]:
+    """The passwords without a value: those that can be generated, and those that are an operator's to choose. `present` as in Sealed."""
+    found = [spec for spec in wanted if not _has(spec.name, present)]
+    return [s.name for s in found if s.kind != "blank"], [s.name for s in found if s.kind == "blank"]
+
+
+def _has(name: str, present: Mapping[str, bool]) -> bool:
     return any(is_set for key, is_set in present.items() if key == name or key.startswith(f"{name}."))
 
 

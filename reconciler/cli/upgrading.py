@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.site import in_child, source
 from reconciler.codec import to_json
 from reconciler.phrases import count
+
+if TYPE_CHECKING:
+    from reconciler.secrets.passwords import PasswordSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,19 @@ def upgrade_site(
 
     Exits with 0 when the site is ready for a merge request, 1 when something is left to do.
     """
+    from reconciler.cli.secrets import FILE
+    from reconciler.cli.wanted import wanted_passwords
+    from reconciler.secrets import passwords, sops
+
     with output.progress("reading"):
         found = in_child("upgraded", {"source": source(site), "release": release}, Rewritten)
-    lacking = _lacking(site)
+    wanted = wanted_passwords(site)
+    lacking = _lacking(site, wanted)
     filled: list[str] = []
     if not check:
         _write(site, found.files)
-        filled = _filled(site, lacking, ssh_key_file, age_key_file)
+        if lacking:
+            filled = passwords.generate(site / FILE, wanted, keys=sops.Keys(age_key_file, ssh_key_file))
     known = {(left.file, left.line) for left in found.left}
     wrong = [
         one
@@ -68,16 +78,13 @@ def upgrade_site(
     return 1 if left else 0
 
 
-def _lacking(site: Path) -> list[str]:
-    """The passwords that passwords.yml has no value for; all where there is no such file."""
-    from reconciler.cli.secrets import FILE, Sealed, has
-    from reconciler.cli.wanted import wanted_passwords
+def _lacking(site: Path, wanted: "Sequence[PasswordSpec]") -> list[str]:
+    """The passwords to be made: passwords.yml has no value for them; all where there is no such file."""
+    from reconciler.cli.secrets import FILE, Sealed, unset
 
-    wanted = [spec.name for spec in wanted_passwords(site) if spec.kind != "blank"]
-    if not (site / FILE).exists():
-        return wanted
-    present = in_child("sealed", {"source": source(site), "file": FILE}, Sealed).names
-    return [name for name in wanted if not has(name, present)]
+    there = (site / FILE).exists()
+    present = in_child("sealed", {"source": source(site), "file": FILE}, Sealed).names if there else {}
+    return unset(wanted, present)[0]
 
 
 def _is_lacking(problem: errors.Problem, lacking: Sequence[str]) -> bool:
@@ -97,16 +104,6 @@ def _write(site: Path, files: Mapping[str, str]) -> None:
             disk.write_atomic(place, text.encode(), mode=was.st_mode & 0o777, uid=was.st_uid, gid=was.st_gid)
         else:
             disk.write_atomic(place, text.encode(), mode=0o644)
-
-
-def _filled(site: Path, lacking: Sequence[str], ssh_key_file: Path | None, age_key_file: Path | None) -> list[str]:
-    from reconciler.cli.secrets import FILE
-    from reconciler.cli.wanted import wanted_passwords
-    from reconciler.secrets import passwords, sops
-
-    if not lacking:
-        return []
-    return passwords.generate(site / FILE, wanted_passwords(site), keys=sops.Keys(age_key_file, ssh_key_file))
 
 
 def _tell(found: Rewritten, left: Sequence[errors.Problem], secrets: Sequence[str], check: bool) -> None:
