@@ -41,8 +41,7 @@ class Taken:
 
 def take(path: str, content: bytes, known: Known, catalogue: Catalogue, names: Mapping[str, object]) -> Taken:
     """What becomes of a file below config/. `names` are those of secrets that are taken already."""
-    service = path.partition("/")[0].removesuffix(".conf").partition("-")[0].partition("_")[0]
-    if refused := refusal(path, content, known, catalogue, service):
+    if refused := refusal(path, content, known, catalogue, _whose(path)):
         return Taken(refused=refused)
     key = path.lower().endswith(_KEYS)
     if decoded(content) is None:
@@ -57,8 +56,7 @@ def take(path: str, content: bytes, known: Known, catalogue: Catalogue, names: M
 def take_opened(path: str, content: bytes, known: Known, catalogue: Catalogue, names: Mapping[str, object]) -> Taken:
     """What becomes of a file below config/ that was encrypted: nothing of what it says is in the clear afterwards either. `content` is
     what was in it, `names` as in `take`."""
-    service = path.partition("/")[0].removesuffix(".conf").partition("-")[0].partition("_")[0]
-    if refused := refusal(path, content, known, catalogue, service):
+    if refused := refusal(path, content, known, catalogue, _whose(path)):
         return Taken(refused=refused)
     text, readers = content.decode("utf-8-sig"), overrides.readers(path, catalogue)
     merged = {found.merge for found in readers} - {""}
@@ -69,6 +67,11 @@ def take_opened(path: str, content: bytes, known: Known, catalogue: Catalogue, n
     if "{" in text and _TEMPLATE.search(text) and not all(found.verbatim for found in readers):
         return Taken(refused=f"was encrypted and is a template: {_BY_HAND}")
     return Taken(whole=Secret(text))
+
+
+def _whose(path: str) -> str:
+    """The service that a file below config/ is for, by its name."""
+    return path.partition("/")[0].removesuffix(".conf").partition("-")[0].partition("_")[0]
 
 
 def refusal(path: str, content: bytes, known: Known, catalogue: Catalogue, service: str) -> str:
