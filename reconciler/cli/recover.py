@@ -3,8 +3,8 @@
 import getpass
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,9 +209,8 @@ def _here() -> Iterator[_Here]:
     from reconciler.node.node import Node
 
     settings = load_settings()
-    node = Node(settings, forge=False)
-    closing: list[Callable[[], None]] = [node.close]
-    try:
+    with ExitStack() as stack:
+        node = stack.enter_context(closing(Node(settings, forge=False)))
         node.require_state()
         container = galera.member(node.state.memory())
         revision, _ = node.in_force
@@ -220,11 +219,7 @@ def _here() -> Iterator[_Here]:
         assert rollout is not None
         store = None
         if settings.fleet.etcd:
-            client = connect(settings.fleet)
-            closing.insert(0, client.close)
+            client = stack.enter_context(closing(connect(settings.fleet)))
             store = Store(client, target.desired.site)
         budget = rollout.budgets.get(galera.NAME)
         yield _Here(node, node.engine, container, budget.members if budget else (settings.host,), store)
-    finally:
-        for close in closing:
-            close()
