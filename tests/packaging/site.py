@@ -22,6 +22,7 @@ _PAGES = (
     "review",
     "operations",
     "migrating",
+    "upgrading",
     "fleet",
     "services",
     "site-reference",
