@@ -20,7 +20,8 @@ function rollout(doc) {
   const chips = Object.keys(STANDS).filter((s) => counts[s]).map((s) => el("li", STANDS[s], counts[s] + " " + (counts[s] > 1 && MANY[s] || s)));
   document.getElementById("chips").replaceChildren(...chips);
   const problem = doc.problem ? notice("etcd does not answer: what is shown is from before", doc.problem) : null;
-  return [problem, ...agreement(doc), ...waiting(doc.hosts), sieve(doc), found(doc)];
+  return [problem, ...agreement(doc), ...waiting(doc.hosts),
+    filters("host or what it waits for", { state: Object.keys(STANDS), wave: doc.waves.map((w) => w.name) }), found()];
 }
 
 // Also shown above the hosts of a reporter's page.
@@ -56,9 +57,8 @@ function wave(w) {
 function budget(b) {
   const full = b.at_once !== null && b.holders.length >= b.at_once;
   const count = b.holders.length + (b.at_once === null ? "" : " of " + b.at_once);
-  const shownNames = b.holders.slice(0, 40), more = b.holders.length - shownNames.length;
   return el("div", "row", el("span", "mono", b.name === "wave" ? "the open wave" : b.name),
-    el("span", "text mono", shownNames.join(", "), more ? " and " + more + " more" : ""), badge(count, full ? "mild" : ""));
+    el("span", "text mono", few(b.holders, 40)), badge(count, full ? "mild" : ""));
 }
 function waiting(hosts) {
   const groups = new Map();
@@ -68,33 +68,19 @@ function waiting(hosts) {
     groups.get(h.text).push(h.host);
   }
   const rows = [...groups].sort((a, b) => b[1].length - a[1].length).slice(0, 30).map(([text, names]) => el("div", "row",
-    el("span", "", counted(names.length, "host")), el("span", "text", text, el("span", "soft said mono", names.slice(0, 12).join(", ") + (names.length > 12 ? " and " + (names.length - 12) + " more" : ""))), el("span", "", "")));
+    el("span", "", counted(names.length, "host")), el("span", "text", text, el("span", "soft said mono", few(names, 12))), el("span", "", "")));
   return [section("What waits for whom", "", rows)];
 }
 
 // --- its hosts, as many as are asked for ----------------------------------------------------------------------------
 
-function sieve(doc) {
-  const search = el("input"), state = el("select"), which = el("select");
-  search.type = "search"; search.id = "search"; search.placeholder = "host or what it waits for"; search.setAttribute("aria-label", "search");
-  state.id = "state"; state.setAttribute("aria-label", "state");
-  which.id = "wave"; which.setAttribute("aria-label", "wave");
-  const option = (value, text) => { const o = el("option", "", text); o.value = value; return o; };
-  state.append(option("", "every state"), ...Object.keys(STANDS).map((s) => option(s, s)));
-  which.append(option("", "every wave"), ...doc.waves.map((w) => option(w.name, w.name)));
-  const around = el("form", "filters", search, state, which);
-  around.addEventListener("input", () => narrow(shown));
-  around.addEventListener("submit", (event) => event.preventDefault());
-  return around;
-}
 function found() {
   const made = el("section", "", el("h2", "", "Hosts", el("small", "", "")), el("div", "card", ""));
   made.id = "hosts";
   return made;
 }
 function narrow(doc) {
-  const value = (id) => (document.getElementById(id) || {}).value || "";
-  const text = value("search").toLowerCase(), state = value("state"), of = value("wave");
+  const text = asked("search").toLowerCase(), state = asked("state"), of = asked("wave");
   const rows = doc.hosts.filter((h) => (!state || h.state === state) && (!of || h.wave === of)
     && (!text || (h.host + " " + h.text + " " + h.holds.join(" ")).toLowerCase().includes(text)));
   const place = document.getElementById("hosts");

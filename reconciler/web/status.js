@@ -14,6 +14,7 @@ function el(name, mark, ...children) {
 }
 const badge = (text, mood) => el("span", "badge " + mood, text);
 const short = (commit) => (commit || "").slice(0, 12);
+const few = (names, most) => names.slice(0, most).join(", ") + (names.length > most ? " and " + (names.length - most) + " more" : "");
 const counted = (n, one, many) => n + " " + (n === 1 ? one : many || one + "s");
 
 function ago(seconds) {
@@ -176,7 +177,8 @@ function fleet(doc) {
   if (doc.mode) chips.push(el("li", "", doc.mode));
   document.getElementById("chips").replaceChildren(...chips);
   const parts = doc.problem ? [notice(doc.problem.reason, doc.problem.message)] : [];
-  parts.push(bar(doc.counts), ...(doc.rollout ? agreement(doc.rollout) : []), filters(doc));
+  parts.push(bar(doc.counts), ...(doc.rollout ? agreement(doc.rollout) : []),
+    filters("host or message", { state: Object.keys(MOODS), group: [...new Set(doc.hosts.map((h) => h.group))].sort() }));
   const rows = doc.hosts.map((h) => {
     const made = el("div", "row host", el("span", "mono", h.host),
       el("span", "text", badge(h.state, MOODS[h.state] === "none" ? "" : MOODS[h.state]), h.stale ? [" ", badge("stale", "mild")] : null,
@@ -234,23 +236,25 @@ function bar(counts) {
   around.setAttribute("aria-hidden", "true");
   return around;
 }
-function filters(doc) {
-  const search = el("input"), state = el("select"), group = el("select");
-  search.type = "search"; search.id = "search"; search.placeholder = "host or message"; search.setAttribute("aria-label", "search");
-  state.id = "state"; state.setAttribute("aria-label", "state");
-  group.id = "group"; group.setAttribute("aria-label", "group");
+// What hosts are searched for by a text, and by one of the words of each list (name → words).
+function filters(hint, lists) {
+  const search = el("input");
+  search.type = "search"; search.id = "search"; search.placeholder = hint; search.setAttribute("aria-label", "search");
   const option = (value, text) => { const o = el("option", "", text); o.value = value; return o; };
-  state.append(option("", "every state"), ...Object.keys(MOODS).map((s) => option(s, s)));
-  group.append(option("", "every group"), ...[...new Set(doc.hosts.map((h) => h.group))].sort().map((g) => option(g, g)));
-  const around = el("form", "filters", search, state, group);
+  const selects = Object.entries(lists).map(([name, words]) => {
+    const made = el("select", "", option("", "every " + name), ...words.map((w) => option(w, w)));
+    made.id = name; made.setAttribute("aria-label", name);
+    return made;
+  });
+  const around = el("form", "filters", search, ...selects);
   around.addEventListener("input", filter);
   around.addEventListener("submit", (event) => event.preventDefault());
   return around;
 }
+const asked = (id) => (document.getElementById(id) || {}).value || "";
 function filter() {
   if (shown.kind === "rollout") return narrow(shown);
-  const value = (id) => (document.getElementById(id) || {}).value || "";
-  const text = value("search").toLowerCase(), state = value("state"), group = value("group");
+  const text = asked("search").toLowerCase(), state = asked("state"), group = asked("group");
   for (const row of document.querySelectorAll(".host")) {
     row.hidden = !((!text || row.dataset.text.includes(text)) && (!state || row.dataset.state === state) && (!group || row.dataset.group === group));
   }
@@ -276,7 +280,7 @@ function setBadge(text, mood) {
 function draw() {
   const content = document.getElementById("content");
   const open = new Set([...content.querySelectorAll("details[open]")].map((d) => d.dataset.key));
-  const kept = ["search", "state", "group", "wave"].map((id) => [id, (document.getElementById(id) || {}).value || ""]);
+  const kept = ["search", "state", "group", "wave"].map((id) => [id, asked(id)]);
   const focus = document.activeElement && document.activeElement.id;
   const key = document.activeElement && document.activeElement.closest("details") && document.activeElement.closest("details").dataset.key;
   content.replaceChildren(...({ fleet, rollout }[shown.kind] || node)(shown).filter(Boolean));
