@@ -1,7 +1,6 @@
 """The fleet's page in a real browser: what it shows, its filters, that it follows, and that no text becomes more than text."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,12 +19,12 @@ from reconciler.fleet.reviews.reviewer import Entry, Overview
 from reconciler.forge import OpenRequest
 from reconciler.reasons import Reason
 from reconciler.report import Refusal, RepositoryStatus
-from reconciler.web import Server, handlers
 from tests.review.browser import Browser
 from tests.support.lab import wait_for
 
+from . import test_page
 from .sample import COMMIT, HOSTILE
-from .test_page import TEXT, Shown
+from .test_page import TEXT, Shown, serving
 
 VISIBLE = "return [...document.querySelectorAll('.host')].filter((r) => !r.hidden).map((r) => r.firstChild.textContent)"
 
@@ -97,28 +96,13 @@ def reviews(*more: OpenRequest, text: str = "", problem: tuple[str, str] = ("", 
     return reviews_document(Overview(entries, forks=2, at=now), problem, link)
 
 
-@contextlib.contextmanager
-def served(found: Round | None, requests: dict[str, Any] | None = None) -> Iterator[Shown]:
-    shown = Shown({**fleet_document(found), **({"reviews": requests} if requests else {})})
-    server = Server("127.0.0.1:0", handlers(lambda: shown.document))
-    shown.url = f"http://127.0.0.1:{server.port}/"
-    try:
-        yield shown
-    finally:
-        server.close()
+def served(found: Round | None, requests: dict[str, Any] | None = None) -> AbstractContextManager[Shown]:
+    return serving({**fleet_document(found), **({"reviews": requests} if requests else {})})
 
 
 def choose(window: Browser, **values: str) -> list[str]:
     """Set the filters; the hosts that are then shown."""
-    for name in ("search", "state", "group"):
-        window.run(
-            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-            "e.dispatchEvent(new Event('input', {bubbles: true}));",
-            name,
-            values.get(name, ""),
-        )
-    shown: list[str] = window.run(VISIBLE)
-    return shown
+    return test_page.choose(window, VISIBLE, values)
 
 
 def test_what_a_fleet_says_and_its_filters(window: Browser) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,14 +35,33 @@ class Shown:
 
 
 @contextlib.contextmanager
-def served(report: Report | None, history: Sequence[dict[str, Any]] = (), **about: Any) -> Iterator[Shown]:
-    shown = Shown(node_document(report, history, {**ABOUT, **about}))
-    server = Server("127.0.0.1:0", handlers(lambda: shown.document))
-    shown.url = f"http://127.0.0.1:{server.port}/"
+def serving(document: dict[str, Any], path: str = "/", source: str = "status.json") -> Iterator[Shown]:
+    shown = Shown(document)
+    server = Server("127.0.0.1:0", handlers(lambda: shown.document, path, source))
+    shown.url = f"http://127.0.0.1:{server.port}{path}"
     try:
         yield shown
     finally:
         server.close()
+
+
+def served(
+    report: Report | None, history: Sequence[dict[str, Any]] = (), **about: Any
+) -> contextlib.AbstractContextManager[Shown]:
+    return serving(node_document(report, history, {**ABOUT, **about}))
+
+
+def choose(window: Browser, rows: str, values: Mapping[str, str]) -> list[str]:
+    """Set the filters, those without a value to none; returns what the script `rows` then finds."""
+    for name in window.run("return [...document.querySelectorAll('.filters [id]')].map((e) => e.id)"):
+        window.run(
+            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+            "e.dispatchEvent(new Event('input', {bubbles: true}));",
+            name,
+            values.get(name, ""),
+        )
+    found: list[str] = window.run(rows)
+    return found
 
 
 def test_what_a_node_says(window: Browser) -> None:

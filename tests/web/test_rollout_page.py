@@ -1,7 +1,6 @@
 """The page of a rollout in a real browser: what it shows, its filters, a thousand hosts, and that no text becomes more than text."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,12 +9,12 @@ import requests
 from reconciler.rollout.overview import Snapshot, overview
 from reconciler.rollout.policy import Budget, Rollout, Wave
 from reconciler.rollout.records import Halt, Permit, Place, Roll, Said
-from reconciler.web import Server, handlers
 from tests.review.browser import Browser
 from tests.support.lab import wait_for
 
+from . import test_page
 from .sample import COMMIT, HOSTILE, report
-from .test_page import TEXT, Shown
+from .test_page import TEXT, Shown, serving
 from .test_page import served as node_served
 
 ROWS = "return [...document.querySelectorAll('#hosts .row')].map((r) => r.firstChild.textContent)"
@@ -63,28 +62,13 @@ def hostile() -> dict[str, Any]:
     return {**overview(found, rollout, HOSTILE, {"b": HOSTILE}), "site": HOSTILE, "problem": HOSTILE}
 
 
-@contextlib.contextmanager
-def served(document: dict[str, Any]) -> Iterator[Shown]:
-    shown = Shown(document)
-    server = Server("127.0.0.1:0", handlers(lambda: shown.document, "/fleet", "fleet.json"))
-    shown.url = f"http://127.0.0.1:{server.port}/fleet"
-    try:
-        yield shown
-    finally:
-        server.close()
+def served(document: dict[str, Any]) -> AbstractContextManager[Shown]:
+    return serving(document, "/fleet", "fleet.json")
 
 
 def choose(window: Browser, **values: str) -> list[str]:
     """Set the filters; the hosts that are then shown."""
-    for name in ("search", "state", "wave"):
-        window.run(
-            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-            "e.dispatchEvent(new Event('input', {bubbles: true}));",
-            name,
-            values.get(name, ""),
-        )
-    rows: list[str] = window.run(ROWS)
-    return rows
+    return test_page.choose(window, ROWS, values)
 
 
 def test_what_a_rollout_says_and_that_it_follows(window: Browser) -> None:
