@@ -25,12 +25,6 @@ HOSTS = ("ctl1", "ctl2", "ctl3")
 ROLLOUT = Rollout((Wave("all", HOSTS, 3),), {"db": Budget("db", 1, HOSTS)})
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("etcd"), 1) as running:
-        yield running
-
-
 class Node:
     """What a node has of the jobs; ctl1 owns them."""
 
@@ -85,8 +79,8 @@ OTHERS = Plan(
 
 
 @pytest.fixture
-def nodes(cluster: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node, Node]]:
-    found = tuple(Node(cluster, tmp_path, request.node.name, host) for host in HOSTS)
+def nodes(single: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node, Node]]:
+    found = tuple(Node(single, tmp_path, request.node.name, host) for host in HOSTS)
     found[0].store.try_(Transaction({}, {ROLL: Roll(NEW)}))
     yield found  # type: ignore[misc]
     for node in found:

@@ -1,7 +1,6 @@
 """Real members: what a host reads and writes, and what it is told when they are killed, paused, full, or lose an answer."""
 
 import json
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -39,20 +38,6 @@ SITE = Rollout(
     {"galera": Budget("galera", 1, ("ctl1", "ctl2", "ctl3"))},
     max_absent=1,
 )
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("etcd")) as running:
-        yield running
-
-
-@pytest.fixture
-def store(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Store]:
-    cluster.await_leader()
-    client = Client(cluster.urls)
-    yield Store(client, request.node.name)
-    client.close()
 
 
 def view(store: Store, host: str = "ctl1", commit: str = NEW) -> View:

@@ -1,6 +1,5 @@
 """Members that are cut off from each other and not from their clients: no two hosts ever hold what only one may."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from reconciler.rollout.decide import Go, Kin, Own, Step, Wait, Write
 from reconciler.rollout.policy import Budget, Rollout, Wave
 from reconciler.rollout.records import ROLL, Permit, Roll, Transaction, View
 from tests.etcd.apart import Apart
+from tests.support.lab import wait_for
 
 NEW = "b" * 40
 HOSTS = ("ctl1", "ctl2", "ctl3")
@@ -62,10 +62,7 @@ class Host:
 
 
 def until(ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120.0
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for("the hosts see it so", ready, 120.0, pause=0.2)
 
 
 def reason(step: Step) -> Reason:

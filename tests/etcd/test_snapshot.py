@@ -29,12 +29,6 @@ COMMIT = "b" * 40
 ROLLOUT = Rollout((Wave("first", ("ctl1",), 1), Wave("rest", ("ctl2", "ctl3"), 1)), {"galera": Budget("galera", 1, ("ctl1", "ctl2", "ctl3"))})  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("etcd"), 1) as running:
-        yield running
-
-
 @contextlib.contextmanager
 def store_of(cluster: Cluster, site: str) -> Iterator[Store]:
     client = Client(cluster.urls, seconds=1.0)
@@ -61,8 +55,8 @@ def written(store: Store) -> None:
     store.be_present("ctl1", 1000.0)
 
 
-def test_what_hosts_wrote(cluster: Cluster) -> None:
-    with store_of(cluster, "written") as store:
+def test_what_hosts_wrote(single: Cluster) -> None:
+    with store_of(single, "written") as store:
         written(store)
         found = snapshot(store)
     assert found.roll == Roll(COMMIT, 1, ("ctl9",), Halt("ctl9", "it says bad", ""))
@@ -71,27 +65,27 @@ def test_what_hosts_wrote(cluster: Cluster) -> None:
     said = found.excused["ctl3"]
     assert said == found.released["ctl9"] and (said.why, said.at) == ("off for good", "2026-03-01T12:00:00+00:00")
     assert "\x1b" not in said.by
-    with store_of(cluster, "empty") as store:
+    with store_of(single, "empty") as store:
         assert snapshot(store).roll is None and snapshot(store).excused == {}
 
 
-def test_a_key_of_somebody_else_is_named(cluster: Cluster) -> None:
-    with store_of(cluster, "foreign") as store:
+def test_a_key_of_somebody_else_is_named(single: Cluster) -> None:
+    with store_of(single, "foreign") as store:
         store.client.transact({}, {"/reconciler/foreign/permit/x": (b"[]", 0)}, [])
         with pytest.raises(errors.Transient, match="permit/x holds something"):
             snapshot(store)
 
 
-def test_the_page_asks_once_in_a_while_and_keeps_what_it_had(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_page_asks_once_in_a_while_and_keeps_what_it_had(single: Cluster, tmp_path: Path) -> None:
     now, clients = [0.0], list[Client]()
 
     def connect() -> Client:
-        clients.append(Client(cluster.urls, seconds=0.5))
+        clients.append(Client(single.urls, seconds=0.5))
         return clients[-1]
 
     page = RolloutPage(connect, lambda: {"ctl2": "it says so"}, lambda: now[0])
     assert "no commit is accepted" in page.document()["problem"] and not clients
-    with store_of(cluster, "page") as store:
+    with store_of(single, "page") as store:
         written(store)
     page.take(("page", COMMIT, ROLLOUT))
     page.take(None)  # a pass that learned nothing
@@ -102,11 +96,11 @@ def test_the_page_asks_once_in_a_while_and_keeps_what_it_had(cluster: Cluster, t
     now[0] += 5
     page.document()
     assert clients[0].requests == asked + 1
-    cluster.kill(0)
+    single.kill(0)
     now[0] += 5
     away = page.document()
-    cluster.start(0)
-    cluster.await_leader()
+    single.start(0)
+    single.await_leader()
     assert "etcd cannot be asked" in away["problem"] and away["hosts"] == first["hosts"]
     now[0] += 5
     assert page.document()["problem"] == ""
@@ -116,8 +110,8 @@ def test_the_page_asks_once_in_a_while_and_keeps_what_it_had(cluster: Cluster, t
     page.close()
 
 
-def test_what_a_host_reads_of_an_excuse_and_of_what_was_given_back_for_it(cluster: Cluster) -> None:
-    with store_of(cluster, "said") as store:
+def test_what_a_host_reads_of_an_excuse_and_of_what_was_given_back_for_it(single: Cluster) -> None:
+    with store_of(single, "said") as store:
         written(store)
         store.chance = lambda: 0.0  # it looks at everything
         found = store.view("ctl9", COMMIT, ROLLOUT, (), (), held=True)

@@ -1,42 +1,29 @@
 """Hearing of a change, from real members: at once, again after a member is gone, and not at all where nobody could tell."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from reconciler.etcd import Client, Store, Watch
+from reconciler.etcd import Store, Watch
 from reconciler.rollout.policy import Rollout, Wave
 from reconciler.rollout.records import ROLL, Halt, Roll, Transaction, proof_key
 from tests.rollout.simulation import EVENT
 from tests.support.etcd import Cluster
+from tests.support.lab import wait_for
 
 NEW = "b" * 40
 HOSTS = tuple(f"h{number}" for number in range(40))
 SITE = Rollout((Wave("canaries", HOSTS[:1], 1), Wave("the rest", HOSTS[1:], 2)), {})
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("etcd")) as running:
-        yield running
-
-
 @pytest.fixture
-def store(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Store]:
-    cluster.await_leader()
-    client = Client(cluster.urls)
-    made = Store(client, request.node.name)
-    made.chance = lambda: 1.0  # it looks for nobody else
-    yield made
-    client.close()
+def store(store: Store) -> Store:
+    store.chance = lambda: 1.0  # it looks for nobody else
+    return store
 
 
 def until(ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60.0
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for("the stream says so", ready, 60.0, pause=0.02)
 
 
 def test_a_change_is_heard_and_a_lost_member_is_replaced(cluster: Cluster, store: Store) -> None:
