@@ -161,7 +161,7 @@ def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout)
     if permit.heals:
         if own.settled:
             return Write(_give_back(own, view, permit), "healed")
-        return Wait(Reason.WaitsForWave, "what drifted is put right first") if own.changes else Go()
+        return _healing(own)
     if permit.commit != own.commit:
         if not own.begun:
             return _not_begun(own, view, permit)
@@ -186,6 +186,11 @@ def _not_begun(own: Own, view: View, permit: Permit) -> Step:
     """Places that the commit did not use. What was healed under them meanwhile, with etcd away for one, has to be well again first."""
     if own.baked:
         return Write(_give_back(own, view, permit), "was not begun")
+    return _healing(own)
+
+
+def _healing(own: Own) -> Wait | Go:
+    """A commit waits until what is healed under places that are held is well."""
     return Wait(Reason.WaitsForWave, "what drifted is put right first") if own.changes else Go()
 
 

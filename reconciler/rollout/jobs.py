@@ -153,6 +153,12 @@ def awaited(jobs: Iterable[Once], commit: str, records: Mapping[str, JobRecord])
     return found
 
 
+def waits(jobs: Iterable[Once], commit: str, view: View) -> Wait | None:
+    """The same as a reason to wait, with the records that a host read."""
+    found = awaited(jobs, commit, view.jobs)
+    return Wait(Reason.WaitsForOthers, "; ".join(found.values())) if found else None
+
+
 def unfinished(after: Iterable[str], hosts: Iterable[str], proved: Collection[str]) -> str:
     """For whom what goes after other hosts' containers waits; "" when all of them are proved."""
     left = [host for host in hosts if host not in proved]
@@ -161,9 +167,3 @@ def unfinished(after: Iterable[str], hosts: Iterable[str], proved: Collection[st
         if left
         else ""
     )
-
-
-def waits(jobs: Iterable[Once], commit: str, view: View) -> Wait | None:
-    """The same as a reason to wait."""
-    found = awaited(jobs, commit, view.jobs)
-    return Wait(Reason.WaitsForOthers, "; ".join(found.values())) if found else None

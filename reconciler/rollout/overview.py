@@ -39,7 +39,7 @@ def overview(found: Snapshot, rollout: Rollout, commit: str, said: Mapping[str, 
         "version": VERSION,
         "rolling": roll.commit if roll else "",
         "accepted": commit,
-        "halt": _halt(roll.halt) if roll and roll.halt else None,
+        "halt": _said(roll.halt) if roll and roll.halt else None,
         "resumed": roll.resumed if roll else "",
         "failed": list(roll.failed) if roll else [],
         "waves": [_wave(found, wave, number) for number, wave in enumerate(rollout.waves)],
@@ -97,11 +97,7 @@ def _job(name: str, one: JobRecord) -> dict[str, str]:
     return {"name": name, "host": one.host, "state": one.state, "commit": one.commit, "message": one.message}
 
 
-def _halt(halt: Halt) -> dict[str, str]:
-    return {"by": halt.by, "why": halt.why, "at": halt.at}
-
-
-def _said(one: Said) -> dict[str, str]:
+def _said(one: Said | Halt) -> dict[str, str]:
     return {"by": one.by, "why": one.why, "at": one.at}
 
 
@@ -142,9 +138,8 @@ class _Hosts:
         self.failed = frozenset(found.roll.failed) if found.roll else frozenset[str]()
         self.opened = min(found.roll.opened, len(rollout.waves) - 1) if found.roll else 0
         self.proved = frozenset(host for _, host in found.proved)
-        current = rollout.waves[self.opened] if rollout.waves else Wave("", (), 1)
-        self.current = current
-        self.left = [host for host in current.hosts if host not in self.proved and host not in found.excused]
+        self.current = rollout.waves[self.opened] if rollout.waves else Wave("", (), 1)
+        self.left = [host for host in self.current.hosts if host not in self.proved and host not in found.excused]
         self.full = {name: holders for name in (WAVE, *rollout.budgets) if (holders := self._holders(name))}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -214,8 +209,7 @@ class _Hosts:
     def _holders(self, name: str) -> list[str]:
         """Who holds a budget that has no place left."""
         places = self.found.places.get(name, {})
-        opened = self.opened
-        if not self.rollout.waves or len(places) < self.rollout.size(name, opened):
+        if not self.rollout.waves or len(places) < self.rollout.size(name, self.opened):
             return []
         return sorted({place.host for place in places.values()})
 
