@@ -52,6 +52,9 @@ from reconciler.site import Site
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
+_AT_ONCE: Final = re.compile(
+    r"[1-9][0-9]{0,5}|(?:[1-9][0-9]?|100)%"
+)  # as the grammar has it, of what an expression gives
 
 
 def render(site: Site, host: str, revision: str, world: World | None = None) -> Desired:
@@ -119,6 +122,7 @@ class _Builder:
         new_clients = {check.name: check for check in self._logins(every, providers)}
         probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
         asked_before = tuple(sorted(self._prechecks(every), key=lambda check: check.name))
+        orders = self._orders(every)
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         here = self.site.hosts[self.host]
@@ -134,7 +138,7 @@ class _Builder:
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
             checks=tuple(check for check in probes if check.routine),
             readiness=tuple(check for check in probes if not check.routine),
-            orders=self._orders(every),
+            orders=orders,
             host_settings=on_host,
             addresses=dict(here.addresses),
             secrets=secrets,
@@ -452,9 +456,13 @@ class _Builder:
         if "at_once" not in part:
             return 0
         value = part.text("at_once")
+        if not _AT_ONCE.fullmatch(value):
+            if value:  # "" says nothing, or what is wrong with it is said already
+                part.problem("at_once", f"must be a number of hosts, or a percentage such as '10%', is {value[:80]!r}")
+            return 0
         if value.endswith("%"):
             return rollout.places(value, len(placement.union(self.world.groups, groups)))
-        return part.integer("at_once", 0) or 0
+        return int(value)
 
     # --- the host itself -------------------------------------------------------------------------------------------
 

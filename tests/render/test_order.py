@@ -56,6 +56,14 @@ def test_a_plan_shows_it_beside_the_cause() -> None:
         (("at_once: 1", "at_once: 0%"), "must be a number of hosts, or a percentage such as '10%'"),
         (("at_once: 1", "at_once: 1, ready: [sound]"), "unknown check 'sound'"),
         (("at_once: 1", "at_one: 1"), "unknown key 'at_one' (did you mean 'at_once'?)"),
+        (("at_once: 1", 'at_once: "{{ nope }}"'), "the variable 'nope' is not defined"),
+        (("at_once: 1", 'at_once: 1, ready: ["{{ nope }}"]'), "the variable 'nope' is not defined"),
+        (("at_once: 1", 'at_once: 1, address_last: "{{ nope }}"'), "the variable 'nope' is not defined"),
+        (("at_once: 1", 'at_once: "{{ 0 }}"'), "must be a number of hosts, or a percentage such as '10%', is '0'"),
+        (
+            ("at_once: 1", "at_once: \"{{ 'many' }}%\""),
+            "must be a number of hosts, or a percentage such as '10%', is 'many%'",
+        ),
     ],
 )
 def test_what_could_never_be_held_is_said(change: tuple[str, str], message: str) -> None:
