@@ -70,10 +70,8 @@ def has(world: World, host: str, service: Service, container: str) -> bool:
 def holders(world: World, service: Service, container: str) -> list[str]:
     """The hosts of a container's groups; where these are an expression, which hosts may see differently, those that say they have it.
     Raises SiteInvalid."""
-    group = service.section("containers")[container].get("group", "all")
-    if not any(map(is_expression, listed(group))):
-        return union(world.groups, listed(group))
-    return [host for host in world.site.hosts if has(world, host, service, container)]
+    fixed, hosts = _candidates(world, service, container)
+    return hosts if fixed else [host for host in hosts if has(world, host, service, container)]
 
 
 def first(world: World, service: Service, container: str) -> str:
@@ -84,14 +82,20 @@ def first(world: World, service: Service, container: str) -> str:
     key = (service.name, container)
     if key not in world.first:
         with world.meter.record() as cost:
-            group = service.section("containers")[container].get("group", "all")
-            fixed = not any(map(is_expression, listed(group)))  # and so alike for all that are repeated
-            hosts = union(world.groups, listed(group)) if fixed else list(world.site.hosts)
+            _, hosts = _candidates(world, service, container)
             found = next((host for host in hosts if has(world, host, service, container)), "")
         world.first[key] = found, cost
     found, cost = world.first[key]
     world.meter.again(cost)
     return found
+
+
+def _candidates(world: World, service: Service, container: str) -> tuple[bool, list[str]]:
+    """Whether a container's groups are fixed, and so alike for all that are repeated, and the hosts that may have it: those of the groups,
+    or all."""
+    groups = listed(service.section("containers")[container].get("group", "all"))
+    fixed = not any(map(is_expression, groups))
+    return fixed, union(world.groups, groups) if fixed else list(world.site.hosts)
 
 
 def _groups(world: World, host: str, service: Service, one: repeat.Instance) -> list[str]:
