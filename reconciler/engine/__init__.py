@@ -119,6 +119,11 @@ class Engine:
         """Whether there is a container of that name, whoever's."""
         return self._connection.inspect(name) is not None
 
+    def runs(self, name: str) -> bool:
+        """Whether a container is there and runs."""
+        data = self._connection.inspect(name)
+        return data is not None and bool(data["State"]["Running"])
+
     def names(self) -> dict[str, str]:
         """Every container's name by its id."""
         listed = self._connection.ask("list containers", lambda: self._connection.api.containers(all=True))
@@ -248,7 +253,7 @@ class Engine:
         api = self._connection.api
         with self._watched(name):
             self._connection.settle(
-                f"start {name}", lambda: api.start(name), lambda: self._is_running(name), fallback=Reason.StartFailed
+                f"start {name}", lambda: api.start(name), lambda: self.runs(name), fallback=Reason.StartFailed
             )
 
     def stop(self, name: str, timeout: int | None = None) -> None:
@@ -260,7 +265,7 @@ class Engine:
         api = self._connection.api
 
         def stopped() -> bool:
-            return not self._is_running(name)
+            return not self.runs(name)
 
         self._connection.settle(f"stop {name}", lambda: api.stop(name, timeout=seconds), stopped, patience=seconds)
 
@@ -268,7 +273,7 @@ class Engine:
         """Send a signal on which a container ends by itself, and wait up to `seconds` until it has. Whether it has is for `stop` to see."""
         self.signal(name, signal)
         deadline = time.monotonic() + seconds
-        while self._is_running(name) and time.monotonic() < deadline:
+        while self.runs(name) and time.monotonic() < deadline:
             time.sleep(_FINISHING)
 
     def restart(self, name: str, timeout: int | None = None) -> None:
@@ -444,14 +449,6 @@ class Engine:
                 f"there is no container {name} (it was removed meanwhile)", reason=Reason.ContainerMissing
             )
         return data
-
-    def runs(self, name: str) -> bool:
-        """Whether a container is there and runs."""
-        return self._is_running(name)
-
-    def _is_running(self, name: str) -> bool:
-        data = self._connection.inspect(name)
-        return data is not None and bool(data["State"]["Running"])
 
     def _stop_seconds(self, data: Mapping[str, Any], timeout: int | None) -> int:
         if timeout is not None:
