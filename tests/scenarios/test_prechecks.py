@@ -50,17 +50,8 @@ prechecks:
 @pytest.fixture
 def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
     with Lab(tmp_path / "lab", engine_url, name="pre", tls=False) as lab:
-        address = "127.0.0.80"
-        lab.write(
-            {
-                "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: {address}}}\n    groups: [pre]\n",
-                "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {address}\n"
-                'enable_openstack_core: false\nopenstack_release: "2025.1"\n',
-                "reconciler.yml": "name: pre\n",
-                "services/pre/service.yml": SERVICE,
-                "services/pre/variables.yml": "{}\n",
-            }
-        )
+        release = 'enable_openstack_core: false\nopenstack_release: "2025.1"\n'
+        lab.one_service(SERVICE, "127.0.0.80", settings=release)
         lab.push("2025.1")
         report = lab.reconcile()
         assert report.converged and not any(a.verb is Verb.PRECHECK for a in report.plan.actions), lines(report)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.report import Report
-from tests.support.lab import HOST, Lab, lines
+from tests.support.lab import Lab, lines
 
 pytestmark = pytest.mark.engine
 
@@ -38,17 +38,8 @@ jobs:
 @pytest.fixture
 def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
     with Lab(tmp_path / "lab", engine_url, name="step", tls=False) as lab:
-        address = "127.0.0.79"
-        lab.write(
-            {
-                "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: {address}}}\n    groups: [step]\n",
-                "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {address}\n"
-                'enable_openstack_core: false\nopenstack_release: "2025.1"\n',
-                "reconciler.yml": "name: step\n",
-                "services/step/service.yml": SERVICE,
-                "services/step/variables.yml": "{}\n",
-            }
-        )
+        release = 'enable_openstack_core: false\nopenstack_release: "2025.1"\n'
+        lab.one_service(SERVICE, "127.0.0.79", settings=release)
         lab.push("2025.1")
         report = lab.reconcile()
         assert report.converged, report

@@ -6,7 +6,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.support.lab import HOST, Lab, lines, wait_for
+from tests.support.lab import Lab, lines, wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -40,16 +40,9 @@ containers:
 @pytest.fixture
 def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
     with Lab(tmp_path / "lab", engine_url, name="shared", tls=False) as lab:
-        lab.write(
-            {
-                "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: {ADDRESS}}}\n    groups: [shared]\n",
-                "globals.yml": f"node_config_directory: {lab.config_root}\nkolla_internal_vip_address: {ADDRESS}\n",
-                "hosts/ctl1.yml": "version: one\ncontent: one\n",
-                "reconciler.yml": "name: shared\n",
-                "services/shared/service.yml": SERVICE,
-                "services/shared/variables.yml": "version: {description: A., type: string, default: one}\ncontent: {description: B., type: string, default: one}\n",
-            }
-        )
+        variables = "version: {description: A., type: string, default: one}\ncontent: {description: B., type: string, default: one}\n"
+        lab.one_service(SERVICE, ADDRESS, variables=variables)
+        lab.write({"hosts/ctl1.yml": "version: one\ncontent: one\n"})
         lab.push("two in one network")
         report = lab.reconcile()
         assert report.converged, report.refusal

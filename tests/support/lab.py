@@ -119,6 +119,20 @@ class Lab:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content)
 
+    def one_service(self, service: str, address: str, *, settings: str = "", variables: str = "{}\n") -> None:
+        """Write a site whose host has one service, for a group, and all of them are called as the lab is; `settings` are more of
+        globals.yml."""
+        name = self.name
+        self.write(
+            {
+                "inventory.yml": f"hosts:\n  {self.host}:\n    addresses: {{network: {address}}}\n    groups: [{name}]\n",
+                "globals.yml": f"node_config_directory: {self.config_root}\nkolla_internal_vip_address: {address}\n{settings}",
+                "reconciler.yml": f"name: {name}\n",
+                f"services/{name}/service.yml": service,
+                f"services/{name}/variables.yml": variables,
+            }
+        )
+
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace a text that is in a file of the work tree."""
         path = self.site / name
