@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
-from reconciler.model import ASIDE, VALIDATING, Container, Drain, Healthcheck, Mount, Reload, Ulimit
+from reconciler.model import ASIDE, PRECHECKING, VALIDATING, Container, Drain, Healthcheck, Mount, Reload, Ulimit
 from reconciler.options import rules
 from reconciler.options.table import TABLE, Kind, Option
 from reconciler.render.fields import Fields
@@ -14,6 +14,11 @@ from reconciler.text import printable
 
 CONFIG_FILES: Final = "/var/lib/kolla/config_files"
 
+_TAKEN: Final = {
+    ASIDE: "spares while they are tried",
+    VALIDATING: "checkers of a new configuration",
+    PRECHECKING: "checks before an upgrade",
+}  # what a name begins with that the program gives itself
 _VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _DIMENSIONS: Final = "dimensions."
 _HEALTHCHECK: Final = frozenset(("test", "interval", "timeout", "retries", "start_period"))
@@ -59,7 +64,7 @@ def container(fields: Fields, name: str, service: str) -> Container:
 
 
 def _name(name: str) -> rules.Found:
-    for prefix, what in ((ASIDE, "spares while they are tried"), (VALIDATING, "checkers of a new configuration")):
+    for prefix, what in _TAKEN.items():
         if name.startswith(prefix):
             yield "name", f"a container's name cannot begin with {prefix}", f"that is how the program names {what}"
 

@@ -64,7 +64,11 @@ def test_it_is_refused(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("reconciler-aside-app", "a container's name cannot begin with reconciler-aside-")]
+    ("name", "said"),
+    [
+        ("reconciler-aside-app", "a container's name cannot begin with reconciler-aside-"),
+        ("reconciler-precheck-app", "a container's name cannot begin with reconciler-precheck-"),
+    ],
 )
 def test_names_that_are_taken(name: str, said: str) -> None:
     with pytest.raises(SiteInvalid, match=said):
