@@ -3,7 +3,7 @@
 import dataclasses
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from reconciler.render import (
     host,
     jobs,
     logins,
+    orders,
     placement,
     prechecks,
     register,
@@ -47,14 +48,10 @@ from reconciler.render.explanation import no_host
 from reconciler.render.fields import Fields
 from reconciler.render.held import Held
 from reconciler.render.meter import Exhausted, Run, Running
-from reconciler.rollout import policy as rollout
 from reconciler.site import Site
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
-_AT_ONCE: Final = re.compile(
-    r"[1-9][0-9]{0,5}|(?:[1-9][0-9]?|100)%"
-)  # as the grammar has it, of what an expression gives
 
 
 def render(site: Site, host: str, revision: str, world: World | None = None) -> Desired:
@@ -122,7 +119,7 @@ class _Builder:
         new_clients = {check.name: check for check in self._logins(every, providers)}
         probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
         asked_before = tuple(sorted(self._prechecks(every), key=lambda check: check.name))
-        orders = self._orders(every)
+        ordered = self._orders(every)
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         here = self.site.hosts[self.host]
@@ -138,7 +135,7 @@ class _Builder:
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
             checks=tuple(check for check in probes if check.routine),
             readiness=tuple(check for check in probes if not check.routine),
-            orders=orders,
+            orders=ordered,
             host_settings=on_host,
             addresses=dict(here.addresses),
             secrets=secrets,
@@ -239,10 +236,7 @@ class _Builder:
 
     def _checks(self, every: list[_Parts], providers: Mapping[str, checks.Provider]) -> Iterator[Check]:
         for parts in every:
-
-            def script(part: Fields, service: str = parts.service.name) -> str:
-                return files.script_of(part, self.site, service)
-
+            script = self._script(parts.service)
             for one in self._repeated(parts.service, "checks"):
                 name = one.name
                 fields = self._fields(parts.service, one.raw, ("checks", one.key), **one.names)
@@ -251,20 +245,21 @@ class _Builder:
                 if made := checks.check(fields, name, parts.service.name, script, providers):
                     yield made
 
+    def _script(self, service: Service) -> Callable[[Fields], str]:
+        """Renders the template that a part of a service names as its script."""
+        return lambda part: files.script_of(part, self.site, service.name)
+
     def _prechecks(self, every: list[_Parts]) -> Iterator[Precheck]:
         """Those of containers that are on this host."""
         for parts in every:
-
-            def script(part: Fields, service: str = parts.service.name) -> str:
-                return files.script_of(part, self.site, service)
-
+            script = self._script(parts.service)
             for name, raw in parts.service.section("prechecks").items():
                 target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
                 fields = self._fields(parts.service, raw, ("prechecks", name), container=target)
                 if target not in parts.specs or not fields.flag("enabled", True):
                     continue
-                once = fields.text("once", "cluster") != "host"
-                if not once or self._first(parts.service, target) == self.host:
+                everywhere = fields.text("once", "cluster") == "host"
+                if everywhere or self._first(parts.service, target) == self.host:
                     yield prechecks.precheck(fields, name, parts.service.name, script)
 
     def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
@@ -421,48 +416,10 @@ class _Builder:
             own = {**parts.containers, **{job.name: parts.job_fields[job.name] for job in parts.jobs}}
             keys = {name: key for key, names in parts.named.items() for name in names if name != key}
             for name, fields in own.items():
-                part = fields.below("rollout")
-                groups = tuple(placement.listed(fields.value("group", "all")))
-                order = Order(
-                    name,
-                    part.texts("after"),
-                    self._at_once(part, groups),
-                    part.texts("ready"),
-                    part.text("address_last"),
-                    groups if "at_once" in part else (),
-                    keys.get(name, ""),
-                    *self._comes_after(part.texts("after")),
-                )
+                order = orders.order(self.world, fields, name, keys.get(name, ""), self._first)
                 if order.after or order.at_once:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
-
-    def _comes_after(self, names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The hosts that have containers of these names, and of those that are jobs who runs each."""
-        hosts: list[str] = []
-        found: dict[str, str] = {}
-        for name in names:
-            for service in self.site.catalogue.services.values():
-                if name in service.section("containers"):
-                    hosts += placement.holders(self.world, service, name)
-                elif isinstance(entry := service.section("jobs").get(name), dict):
-                    target = str(entry.get("container", ""))
-                    if target in service.section("containers") and (owner := self._first(service, target)):
-                        found[name] = owner
-        return tuple(dict.fromkeys(hosts)), found
-
-    def _at_once(self, part: Fields, groups: tuple[str, ...]) -> int:
-        """How many hosts may change it at the same time; 0: any number."""
-        if "at_once" not in part:
-            return 0
-        value = part.text("at_once")
-        if not _AT_ONCE.fullmatch(value):
-            if value:  # "" says nothing, or what is wrong with it is said already
-                part.problem("at_once", f"must be a number of hosts, or a percentage such as '10%', is {value[:80]!r}")
-            return 0
-        if value.endswith("%"):
-            return rollout.places(value, len(placement.union(self.world.groups, groups)))
-        return int(value)
 
     # --- the host itself -------------------------------------------------------------------------------------------
 
