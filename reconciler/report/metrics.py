@@ -8,6 +8,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import prometheus_client
@@ -38,101 +39,67 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
-        self.condition = Gauge(
-            "reconciler_condition",
-            "1 while the node says so of itself, NaN when it cannot tell.",
-            ["type"],
-            registry=registry,
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        self.condition = gauge(
+            "reconciler_condition", "1 while the node says so of itself, NaN when it cannot tell.", ["type"]
         )
-        self.since = Gauge(
-            "reconciler_condition_since_timestamp_seconds",
-            "When the condition took on the value it has.",
-            ["type"],
-            registry=registry,
+        self.since = gauge(
+            "reconciler_condition_since_timestamp_seconds", "When the condition took on the value it has.", ["type"]
         )
-        self.drifted = Gauge(
+        self.drifted = gauge(
             "reconciler_drifted_items",
             "What differs from the accepted revision without a new commit, and was not put right.",
             ["kind", "service"],
-            registry=registry,
         )
-        self.cycle = Gauge(
+        self.cycle = gauge(
             "reconciler_last_cycle_timestamp_seconds",
             "End of the last cycle, however it went; before the first one the start of the daemon.",
-            registry=registry,
         )
         self.cycle.set(time.time())
-        self.began = Gauge(
+        self.began = gauge(
             "reconciler_pass_started_timestamp_seconds",
             "When the pass that is under way began; 0 while none is. All else is as of the last pass that ended.",
-            registry=registry,
         )
-        self.success = Gauge(
-            "reconciler_last_success_timestamp_seconds",
-            "End of the last cycle that left the node converged.",
-            registry=registry,
+        self.success = gauge(
+            "reconciler_last_success_timestamp_seconds", "End of the last cycle that left the node converged."
         )
-        self.accepted = Gauge(
-            "reconciler_last_revision_timestamp_seconds",
-            "When the revision in force was first seen in a cycle.",
-            registry=registry,
+        self.accepted = gauge(
+            "reconciler_last_revision_timestamp_seconds", "When the revision in force was first seen in a cycle."
         )
-        self.commit = Gauge(
-            "reconciler_last_commit_timestamp_seconds",
-            "When the newest commit of the branch was first seen there.",
-            registry=registry,
+        self.commit = gauge(
+            "reconciler_last_commit_timestamp_seconds", "When the newest commit of the branch was first seen there."
         )
-        self.behind = Gauge(
-            "reconciler_behind",
-            "1 while the newest commit of the branch is not the revision in force.",
-            registry=registry,
+        self.behind = gauge(
+            "reconciler_behind", "1 while the newest commit of the branch is not the revision in force."
         )
-        self.revision = Gauge(
-            "reconciler_revision_info", "The revision in force.", ["site", "host", "revision"], registry=registry
-        )
-        self.program = Gauge(
+        self.revision = gauge("reconciler_revision_info", "The revision in force.", ["site", "host", "revision"])
+        self.program = gauge(
             "reconciler_program_info",
             "The version of this program, and the first digits of its catalogue's digest.",
             ["site", "host", "version", "catalogue"],
-            registry=registry,
         )
-        self.errors = Counter("reconciler_errors", "Errors by where and why.", ["api", "reason"], registry=registry)
-        self.actions = Counter("reconciler_actions", "Actions carried out.", ["verb", "result"], registry=registry)
-        self.containers = Gauge("reconciler_managed_containers", "Containers wanted on this host.", registry=registry)
-        self.held = Gauge("reconciler_held_items", "Differences nothing is done about.", ["reason"], registry=registry)
-        self.gave_way = Gauge(
-            "reconciler_gave_way",
-            "1 while the node changes nothing because another tool manages the same containers.",
-            registry=registry,
+        self.errors = counter("reconciler_errors", "Errors by where and why.", ["api", "reason"])
+        self.actions = counter("reconciler_actions", "Actions carried out.", ["verb", "result"])
+        self.containers = gauge("reconciler_managed_containers", "Containers wanted on this host.")
+        self.held = gauge("reconciler_held_items", "Differences nothing is done about.", ["reason"])
+        self.gave_way = gauge(
+            "reconciler_gave_way", "1 while the node changes nothing because another tool manages the same containers."
         )
-        self.etcd = Gauge(
+        self.etcd = gauge(
             "reconciler_etcd_unavailable",
             "1 while etcd, through which the hosts of a site agree, does not answer this node.",
-            registry=registry,
         )
-        self.halted = Gauge(
-            "reconciler_rollout_halted", "1 while the commit being rolled out is halted.", registry=registry
-        )
-        self.places = Gauge(
-            "reconciler_places_held", "Places of budgets that this host holds, the wave's included.", registry=registry
-        )
-        self.queued = Gauge(
-            "reconciler_queued", "Waiting triggers, commit statuses and alerts.", ["kind"], registry=registry
-        )
-        self.connected = Gauge(
-            "reconciler_engine_connected", "1 while the engine's events are heard.", registry=registry
-        )
-        self.certificates = Gauge(
+        self.halted = gauge("reconciler_rollout_halted", "1 while the commit being rolled out is halted.")
+        self.places = gauge("reconciler_places_held", "Places of budgets that this host holds, the wave's included.")
+        self.queued = gauge("reconciler_queued", "Waiting triggers, commit statuses and alerts.", ["kind"])
+        self.connected = gauge("reconciler_engine_connected", "1 while the engine's events are heard.")
+        self.certificates = gauge(
             "reconciler_certificate_expiry_timestamp_seconds",
             "End of the first certificate to end in a file of a service.",
             ["service", "file"],
-            registry=registry,
         )
-        self.checks = Gauge(
-            "reconciler_check_failed",
-            "1 for a check that failed when it was last made.",
-            ["service", "check"],
-            registry=registry,
+        self.checks = gauge(
+            "reconciler_check_failed", "1 for a check that failed when it was last made.", ["service", "check"]
         )
         self._revision = ""
         self._head = ""
