@@ -136,11 +136,11 @@ def _duty(one: Duty) -> Item:
 
 
 def _turn(turn: Turn) -> str:
-    many = f' <span class="soft">({len(turn.hosts)} hosts)</span>' if len(turn.hosts) > 3 else ""
+    hosts = _counted(named(turn), len(turn.hosts), 1 << 16)
     more = f' <span class="soft">and {turn.others} that do not</span>' if turn.others else ""
     narrow = f' <span class="soft">for {e(turn.narrow)}</span>' if turn.narrow else ""
     return (
-        f"<tr><td><code>{e(turn.wave)}</code></td><td><code>{e(named(turn), 1 << 16)}</code>{many}{more}</td>"
+        f"<tr><td><code>{e(turn.wave)}</code></td><td>{hosts}{more}</td>"
         f"<td>{e(pace(turn))}</td><td>{turn.steps}{narrow}</td></tr>"
     )
 
@@ -164,8 +164,12 @@ def _item(item: Item) -> str:
 
 
 def _hosts(names: Sequence[str], width: int = 400) -> str:
-    many = f' <span class="soft">({len(names)} hosts)</span>' if len(names) > 3 else ""
-    return f"<code>{e(compact(names), width)}</code>{many}"
+    return _counted(compact(names), len(names), width)
+
+
+def _counted(hosts: str, number: int, width: int) -> str:
+    many = f' <span class="soft">({number} hosts)</span>' if number > 3 else ""
+    return f"<code>{e(hosts, width)}</code>{many}"
 
 
 # --- filters --------------------------------------------------------------------------------------------------------
