@@ -7,6 +7,7 @@ from ("SLURP"), it may go to the first one of the next year as well.
 import re
 from typing import Final
 
+RELEASE_STEP: Final = "release-step"  # what `accept:` calls a step that is refused
 _RELEASE: Final = re.compile(r"(20\d\d)\.([1-9])")
 FIRST_SKIPPED_FROM: Final = (2023, 1)  # before that every release had to be gone through
 

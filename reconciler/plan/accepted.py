@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any, Final
-
-RELEASE_STEP: Final = "release-step"  # what `accept:` calls a step between releases that is refused
+from typing import Any
 
 
 def accepted(policy: Mapping[str, Any], check: str, host: str, today: date | None = None) -> str:

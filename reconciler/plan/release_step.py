@@ -7,7 +7,8 @@ from typing import Final
 
 from reconciler import releases
 from reconciler.model import Desired, Memory
-from reconciler.plan.accepted import RELEASE_STEP, accepted
+from reconciler.plan.accepted import accepted
+from reconciler.releases import RELEASE_STEP
 
 _IN_TAG: Final = re.compile(r":(20\d\d\.[1-9])-")
 

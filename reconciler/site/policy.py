@@ -12,6 +12,7 @@ from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document
 from reconciler.errors import MAX_PROBLEMS, Problem, SiteInvalid
 from reconciler.model import Container
+from reconciler.releases import RELEASE_STEP
 from reconciler.site import pin
 from reconciler.site.inventory import Known
 from reconciler.site.types import Site
@@ -38,6 +39,7 @@ def load(document: Document | None, catalogue: Catalogue, known: Known, problems
         result: dict[str, Any] = defaults(document.data, schema)
         found += itertools.islice(_names(document, result, catalogue), MAX_PROBLEMS)
         found += itertools.islice(_waves(document, known), MAX_PROBLEMS)
+        found += itertools.islice(_accepted(document, result, catalogue, known), MAX_PROBLEMS)
     problems += found
     return {} if any(problem.severity == "error" for problem in found) else result
 
@@ -91,6 +93,20 @@ def _waves(document: Document, known: Known) -> Iterator[Problem]:
                 yield from known.group(choice["group"], document.place((*place, "group")))
             if "first" in choice and "last" in choice:
                 yield document.place(place).problem("its first hosts or its last: not both", "write two entries")
+
+
+def _accepted(document: Document, policy: dict[str, Any], catalogue: Catalogue, known: Known) -> Iterator[Problem]:
+    """Checks before an upgrade that somebody answers for and nobody makes: the upgrade would go on waiting."""
+    checks = {name for service in catalogue.services.values() for name in service.section("prechecks")} | {RELEASE_STEP}
+    for index, entry in enumerate(policy["accept"]):
+        if entry["check"] not in checks:
+            # Another version of this program may make it.
+            place = document.place(("accept", index, "check"))
+            yield place.warning(
+                f"no service has a check {entry['check']!r} before an upgrade", suggest(entry["check"], checks)
+            )
+        for number, host in enumerate(entry.get("hosts", ())):
+            yield from known.host(host, document.place(("accept", index, "hosts", number)))
 
 
 def check_labels(document: Document | None, site: Site) -> Iterator[Problem]:
