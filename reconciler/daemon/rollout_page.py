@@ -28,35 +28,36 @@ class RolloutPage:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect, self._said, self._clock = connect, said, clock
-        self._guard = threading.Lock()
+        self._guard = threading.Lock()  # held while etcd is asked, so that one asks and the others wait for the answer
         self._basis: Basis | None = None
         self._store: tuple[str, Store] | None = None
-        self._read = 0.0
-        self._shown: dict[str, Any] | None = None
+        self._shown: tuple[Basis, dict[str, Any], float] | None = None  # by which waves, what, and when that was read
 
     def take(self, basis: Basis | None) -> None:
-        """Show it by these waves from now on; None changes nothing."""
-        if basis is None or basis == self._basis:
-            return
-        with self._guard:
-            self._basis, self._shown = basis, None
+        """Show it by these waves from now on; None changes nothing. Waits for nobody: it is a pass that says so."""
+        if basis is not None:
+            self._basis = basis
 
     def document(self) -> dict[str, Any]:
         """What the script of the page draws for kind "rollout"."""
         with self._guard:
-            if self._basis is None:
+            basis = self._basis
+            if basis is None:
                 return _empty("no commit is accepted here yet, so nobody knows the waves")
-            now = self._clock()
-            if self._shown is None or now - self._read >= _FRESH:
-                self._shown, self._read = self._look(self._basis), now
-            return self._shown
+            before = self._shown if self._shown and self._shown[0] == basis else None
+            if before and self._clock() - before[2] < _FRESH:
+                return before[1]
+            found = self._look(basis, before[1] if before else _empty(""))
+            # From the end of the look: one that waited for a dead member is as good as any other.
+            self._shown = (basis, found, self._clock())
+            return found
 
     def close(self) -> None:
         with self._guard:
             if self._store is not None:
                 self._store[1].client.close()
 
-    def _look(self, basis: Basis) -> dict[str, Any]:
+    def _look(self, basis: Basis, before: dict[str, Any]) -> dict[str, Any]:
         site, commit, rollout = basis
         if self._store is None or self._store[0] != site:
             if self._store is not None:
@@ -65,7 +66,7 @@ class RolloutPage:
         try:
             found = overview(snapshot(self._store[1]), rollout, commit, self._said())
         except errors.Transient as error:
-            return {**(self._shown or _empty("")), "site": site, "problem": str(error)}
+            return {**before, "site": site, "problem": str(error)}
         return {**found, "site": site, "problem": "", "at": datetime.now(UTC).isoformat(timespec="seconds")}
 
 

@@ -1,6 +1,7 @@
 """The page of a rollout on real members: what hosts wrote is what it shows, and it asks no more often than it has to."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from reconciler import errors
 from reconciler.daemon.rollout_page import RolloutPage
 from reconciler.etcd import Client, Store, snapshot
+from reconciler.reasons import Reason
 from reconciler.rollout.policy import Budget, Rollout, Wave
 from reconciler.rollout.records import (
     ROLL,
@@ -107,6 +109,30 @@ def test_the_page_asks_once_in_a_while_and_keeps_what_it_had(single: Cluster, tm
     # Another site on the same etcd shows nothing of this one.
     page.take(("other", COMMIT, ROLLOUT))
     assert page.document()["rolling"] == ""
+    page.close()
+
+
+def test_who_looks_at_the_page_while_etcd_hangs_does_not_hold_up_the_others() -> None:
+    """A look that took longer than its answer counts is not made once more for each who waited, and no pass waits for it."""
+    now, asked = [0.0], list[int]()
+
+    class Hanging(Client):
+        def read(self, wanted: Any) -> Any:
+            asked.append(1)
+            now[0] += 9.0
+            teller = threading.Thread(target=page.take, args=(("page", "c" * 40, ROLLOUT),), daemon=True)
+            teller.start()
+            teller.join(30.0)
+            assert not teller.is_alive(), "a pass has a new commit meanwhile"
+            raise errors.Transient("etcd cannot be asked (no answer in time)", reason=Reason.EtcdUnavailable)
+
+    page = RolloutPage(lambda: Hanging([]), clock=lambda: now[0])
+    page.take(("page", COMMIT, ROLLOUT))
+    assert "no answer in time" in page.document()["problem"] and len(asked) == 1
+    assert page.document()["problem"] and len(asked) == 2, "by the waves of the new commit"
+    assert page.document()["problem"] and len(asked) == 2, "as it was just read"
+    now[0] += 2.0
+    assert page.document()["problem"] and len(asked) == 3
     page.close()
 
 
