@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import requests
 import structlog
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
@@ -27,6 +28,9 @@ log = structlog.get_logger()
 _LONGEST: Final = 900.0  # seconds of silence after which the stream is made anew
 _PAUSES: Final = (1.0, 60.0)  # seconds before the next try: the first, the longest
 _MOST: Final = 1 << 16  # bytes of one message
+_BREATH: Final = (
+    0.1  # seconds after a change before the next is heard: one that talks without end is not followed without end
+)
 _jitter = random.random
 
 
@@ -87,7 +91,7 @@ class Watch:
             try:
                 if self._follow(url):
                     pause = _PAUSES[0]
-            except requests.RequestException as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 log.debug("etcd.watch", url=url, message=line(errors.root_cause(error)))
             finally:
                 self._stands = False
@@ -96,7 +100,7 @@ class Watch:
             pause = min(2 * pause, _PAUSES[1])
 
     def _follow(self, url: str) -> bool:
-        """Listen to one member until it ends; returns whether it ever listened. Raises requests.RequestException."""
+        """Listen to one member until it ends; returns whether it ever listened. Raises requests.RequestException, urllib3's HTTPError."""
         asked = {"create_request": {"key": base64.b64encode(self._key.encode()).decode()}}
         stream = self._session.post(
             url.rstrip("/") + "/v3/watch",
@@ -111,18 +115,18 @@ class Watch:
             if self._stop.is_set() or stream.status_code != 200:
                 return False
             rest, stood = b"", False
-            for chunk in stream.iter_content(None):
+            # At most so much at once: how large a piece is, or that it has an end, is what the other side says.
+            while chunk := stream.raw.read1(_MOST, decode_content=False):
                 self.received += len(chunk)
                 *messages, rest = (rest + chunk).split(b"\n")
-                if len(rest) > _MOST:
+                if len(rest) > _MOST or any(b'"error"' in one or b'"canceled":true' in one for one in messages):
                     break
-                for message in messages:
-                    if b'"error"' in message or b'"canceled":true' in message:
-                        return stood
+                if messages:
                     stood = True
                     self._heard += 1
                     self._stands = True
                     self._told()
+                    self._stop.wait(_BREATH)
             return stood
         finally:
             with self._guard:

@@ -1,6 +1,9 @@
 """Hearing of a change, from real members: at once, again after a member is gone, and not at all where nobody could tell."""
 
-from collections.abc import Callable
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -105,3 +108,58 @@ def test_an_event_is_as_large_as_the_simulation_counts_it(cluster: Cluster, stor
         assert watch.received - before + len("1a4\r\n\r\n") <= EVENT
     finally:
         watch.close()
+
+
+@contextlib.contextmanager
+def talking(head: bytes, piece: bytes) -> Iterator[tuple[str, threading.Event]]:
+    """Something in etcd's place that says `piece` again and again; the event: the other side has hung up on it."""
+    over, left = threading.Event(), threading.Event()
+
+    def talk() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + head)
+                for _ in range(1 << 12):  # 256 MiB
+                    connection.sendall(piece)
+                continue
+            left.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", left
+        finally:
+            over.set()
+            listening.shutdown(socket.SHUT_RDWR)
+    thread.join(30.0)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\r\n", b"Transfer-Encoding: chunked\r\n\r\n40000000\r\n"], ids=["without-end", "one-chunk"]
+)
+def test_an_answer_without_end_is_not_kept(head: bytes) -> None:
+    heard: list[int] = []
+    with talking(head, bytes(1 << 16)) as (url, left):
+        watch = Watch([url], "key", lambda: heard.append(1))
+        try:
+            until(left.is_set)
+            assert watch.received < 1 << 24 and not heard
+        finally:
+            watch.close()
+
+
+def test_changes_without_end_are_followed_at_a_walk() -> None:
+    change, heard = b'{"result":{}}\n', list[int]()
+    with talking(b"\r\n", change * 4096) as (url, _):
+        watch = Watch([url], "key", lambda: heard.append(1))
+        try:
+            until(lambda: len(heard) > 3)
+        finally:
+            watch.close()
+    assert watch.received // len(change) > 20 * len(heard)
