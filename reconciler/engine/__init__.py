@@ -374,14 +374,16 @@ class Engine:
         for body in requests.updates(now, want, cpus=facts.cpus, shared=shared):
             self._connection.ask(doing, self._connection.post, "/containers/{0}/update", str(data["Id"]), body)
 
-    def execute(self, name: str, command: Sequence[str], timeout: float = 60.0, *, user: str = "") -> tuple[int, str]:
-        """Run a command in a running container: exit code and the last 64 KiB of its output.
+    def execute(
+        self, name: str, command: Sequence[str], timeout: float = 60.0, *, user: str = "", limit: int = 64 << 10
+    ) -> tuple[int, str]:
+        """Run a command in a running container: exit code and the last `limit` bytes of its output.
 
         Raises errors.Transient (EngineTimeout) after `timeout` seconds: the command may still run. errors.Terminal (ExecFailed).
         """
         connection = Connection(self._connection.url, timeout)
         try:
-            return observe.execute(connection, name, command, user=user)
+            return observe.execute(connection, name, command, user=user, limit=limit)
         finally:
             connection.close()
 

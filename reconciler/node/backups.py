@@ -23,11 +23,16 @@ T = TypeVar("T")
 LABEL: Final = "io.reconciler-backup"
 VARIABLE: Final = "RECONCILER_BACKUP"
 _LIST_SECONDS: Final = 60.0
+_LIST_BYTES: Final = 1 << 20  # some 3,000 backups: one every hour for four months
+_LATEST: Final = int(datetime.max.replace(tzinfo=UTC).timestamp())
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """One backup. Times are seconds since the epoch, sizes bytes; `base` is what an incremental one is about, "": it is whole."""
+    """One backup. Times are seconds since the epoch, sizes bytes; `base` is what an incremental one is about, "": it is whole.
+
+    Raises ValueError for times and sizes that there cannot be.
+    """
 
     name: str
     kind: str
@@ -39,6 +44,12 @@ class Backup:
     size: int
     packed: int
     verified: int | None = None
+
+    def __post_init__(self) -> None:
+        if not all(0 <= moment <= _LATEST for moment in (self.started, self.ended, self.verified or 0)):
+            raise ValueError("a time that no calendar has")
+        if not all(0 <= size < 1 << 63 for size in (self.size, self.packed)):
+            raise ValueError("a size that no disk has")
 
     @property
     def moment(self) -> datetime:
@@ -75,7 +86,7 @@ def keepers(memory: Memory, name: str | None = None) -> tuple[Container, ...]:
 
 def listed(engine: Engine, keeper: Container) -> tuple[Backup, ...]:
     """What is there, the newest first. Raises errors.ReconcilerError (BackupFailed)."""
-    code, output = engine.execute(keeper.name, _words(keeper, "list"), _LIST_SECONDS)
+    code, output = engine.execute(keeper.name, _words(keeper, "list"), _LIST_SECONDS, limit=_LIST_BYTES)
     if code:
         raise _failed(keeper, "tells nothing of its backups", output)
     return _read(keeper, output, tuple[Backup, ...])

@@ -14,6 +14,9 @@ from reconciler import errors
 from reconciler.cli import recover
 from reconciler.etcd import Store
 from reconciler.etcd.client import Client
+from reconciler.model import Container
+from reconciler.node import galera
+from reconciler.reasons import Reason
 from reconciler.rollout.galera import Member, decide
 from tests.support.etcd import Cluster
 
@@ -42,6 +45,33 @@ def test_each_host_sees_what_all_said_and_the_later_word_counts(tmp_path: Path) 
         # Of another site nothing counts.
         other = replace(here("a"), store=Store(client, "another"))
         assert recover._said(other, []) == {}
-        files[0].write_text('{"host": "c"}')
-        with pytest.raises(errors.Terminal, match="is not what `reconciler recover mariadb look --out` writes"):
-            recover._said(here("a"), files)
+        for text in ('{"host": "c"}', "[" * 100_000):
+            files[0].write_text(text)
+            with pytest.raises(errors.Terminal, match="is not what `reconciler recover mariadb look --out` writes"):
+                recover._said(here("a"), files)
+
+
+class Stopped:
+    """An engine with a member that does not run, and what is found when its data are looked at."""
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+    def execute(self, *_: object) -> tuple[int, str]:
+        raise errors.Terminal("is not running", reason=Reason.ExecFailed)
+
+    def exists(self, _: str) -> bool:
+        return False
+
+    def run_once(self, _: object) -> tuple[int, str]:
+        return 0, self.told
+
+
+def test_what_is_no_position_is_not_taken_for_one() -> None:
+    """A part of it stands in a file that the database itself writes."""
+    member = Container("mariadb", "image")
+    found = galera.look(cast(Any, Stopped('{"data": true, "uuid": "u", "seqno": 9, "safe": true}')), member, "h")
+    assert found == Member("h", found.at, True, "u", 9, True)
+    for told in ('{"data": "yes"}', '{"data": true, "seqno": "9"}', '{"data": true, "more": 1}', "[1]", "[" * 100_000):
+        with pytest.raises(errors.Terminal, match="is not known"):
+            galera.look(cast(Any, Stopped(told)), member, "h")
