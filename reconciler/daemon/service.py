@@ -169,7 +169,8 @@ class Daemon:
             if not any(outcome.result == "failed" for outcome in report.outcomes):
                 # Of what we did ourselves the engine's events wake nobody: look at it closely. What failed waits for its turn.
                 self._triggers.put("event")
-        if wait := self.node.permits.settles_in:  # others wait for what this host holds
+        wait = self.node.permits.settles_in
+        if wait is not None:  # others wait for what this host holds, or it can claim at once
             self._later(wait + 0.1)
         self.node.permits.listen(lambda: self._triggers.put("event"))
         self._follow()

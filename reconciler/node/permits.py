@@ -250,13 +250,15 @@ class Permits:
 
     @property
     def settles_in(self) -> float | None:
-        """Seconds until a place that is held may be given back, or one claimed, as far as that is known; None: none is waited for."""
-        if self._pulls and self._accepted and self._pulled == self._accepted.desired.revision:
-            return 0.0
-        rollout = self._rollout
-        if self._well is None or rollout is None or not (self._view and self._view.permit):
+        """Seconds until a place that is held may be given back, or one claimed, as far as that is known; None: none is waited for, or not
+        for a time."""
+        accepted, rollout = self._accepted, self._rollout
+        if self._well is None or accepted is None or rollout is None:
             return None
-        return max(0.0, self._well[1] + rollout.bake - self.clock())
+        if self._pulls and self._pulled == accepted.desired.revision:
+            return 0.0
+        left = self._well[1] + rollout.bake - self.clock()
+        return left if left > 0 and self._view and self._view.permit else None
 
     # --- asking ------------------------------------------------------------------------------------------------------
 

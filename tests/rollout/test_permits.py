@@ -1,14 +1,21 @@
-"""Since when a host is well: what was changed has to stay well from then on, whatever was before."""
+"""Since when a host is well: what was changed has to stay well from then on, whatever was before. And when it looks again."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from reconciler import settings
+from reconciler.daemon.service import Daemon
 from reconciler.model import Action, CheckResult, Held, Outcome, Plan, Verb
 from reconciler.node.showing import is_to_blame, well_since
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus
+from reconciler.rollout.policy import Rollout
+from reconciler.rollout.records import Permit, View
 
 RESTART = Action(Verb.RESTART, "db", "its options differ", drift=True)
 QUIET = Report(
@@ -57,3 +64,35 @@ def test_since_when_it_is_well(report: Report, expected: object) -> None:
 )
 def test_a_registry_that_does_not_answer_halts_nothing(verb: Verb, reason: Reason | None, blamed: bool) -> None:
     assert is_to_blame(Outcome(Action(verb, "x", ""), "failed", reason)) is blamed
+
+
+@pytest.mark.parametrize(
+    ("well", "places", "images", "expected"),
+    [
+        (70.0, ("budget/wave/0",), False, [30.1]),  # until what it did has been well for the bake time
+        (30.0, ("budget/wave/0",), False, []),  # that is over: what is waited for now takes no known time
+        (70.0, (), False, []),
+        (70.0, (), True, [0.1]),  # its images have come, and it may claim a place
+        (None, (), True, []),  # its interval is soon enough for a pass that fails
+    ],
+)
+def test_the_next_pass_comes_when_the_rollout_can_go_on(
+    well: float | None, places: tuple[str, ...], images: bool, expected: list[float], tmp_path: Path, monkeypatch: Any
+) -> None:
+    commit = QUIET.revision
+    (tmp_path / "settings.toml").write_text(
+        f'host = "one"\nstate_dir = "{tmp_path}/state"\n[git]\nurl = "file://{tmp_path}/site.git"\n'
+    )
+    daemon = Daemon(settings.load(tmp_path / "settings.toml"))
+    later: list[float] = []
+    monkeypatch.setattr(daemon, "_later", later.append)
+    permits: Any = daemon.node.permits
+    permits.clock = lambda: 100.0
+    permits._accepted = SimpleNamespace(
+        desired=SimpleNamespace(revision=commit), prepared=SimpleNamespace(rollout=Rollout((), {}, bake=60.0))
+    )
+    permits._well = None if well is None else (commit, well)
+    permits._view = View(permit=Permit(commit, places, "here") if places else None)
+    permits._pulls, permits._pulled = images, commit if images else ""
+    daemon._after(QUIET, poll=False)
+    assert later == pytest.approx(expected)
