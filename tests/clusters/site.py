@@ -20,6 +20,7 @@ from tests.images import kolla
 SITE = "clusters"
 VIP, EXTERNAL = "192.0.2.10", "192.0.2.9"
 HOSTS = {"cc1": "192.0.2.11", "cc2": "192.0.2.12", "cc3": "192.0.2.13"}
+ETCD = [f"http://{address}:2379" for address in HOSTS.values()]
 IMAGES = {
     "": ("cron", "etcd", "haproxy"),
     "enable_mariadb": ("mariadb-server", "mariadb-clustercheck"),
@@ -119,13 +120,12 @@ class Site:
         self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def _write_settings(self) -> None:
-        etcd = [f"http://{address}:2379" for address in HOSTS.values()]
         for name in HOSTS:
             (self.root / f"{name}.toml").write_text(
                 f'host = "{name}"\nstate_dir = "/var/lib/reconciler"\n\n[git]\nurl = "{self.repository.as_uri()}"\n\n'
                 f'[secrets]\nssh_key_file = "{self.root}/key"\n\n[engine]\nurl = "unix:///run/docker.sock"\n\n'
                 f'[daemon]\ninterval = 2\nmetrics = ""\n\n[log]\nformat = "json"\n\n'
-                f"[fleet]\netcd = {etcd!r}\ntimeout = 2\n".replace("'", '"')
+                f"[fleet]\netcd = {ETCD!r}\ntimeout = 2\n".replace("'", '"')
             )
 
     def push(self, message: str, files: Mapping[str, str] | None = None, **globals_: object) -> str:
@@ -236,6 +236,5 @@ class Site:
 
     def proved(self, commit: str) -> set[str]:
         """The hosts that have proved a commit, as etcd knows."""
-        urls = [f"http://{address}:2379" for address in HOSTS.values()]
-        done = self.lan.run([sys.executable, "-c", _PROVED, *urls, f"proof/{commit}/"])
+        done = self.lan.run([sys.executable, "-c", _PROVED, *ETCD, f"proof/{commit}/"])
         return {name.rpartition("/")[2] for name in done.split()}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.clusters.running import gap, notes, prove, running
-from tests.clusters.site import HOSTS, Site
+from tests.clusters.site import ETCD, HOSTS, Site
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
@@ -72,7 +72,7 @@ def test_a_changed_broker_loses_no_message(broker: Site) -> None:
 def test_a_changed_etcd_loses_no_key(broker: Site) -> None:
     """It is the one through which the nodes agree about that very change."""
     before = {host: broker.started(host, "etcd") for host in HOSTS}
-    with broker.client("keeper", "etcd", *(f"http://{address}:2379" for address in HOSTS.values())) as log:
+    with broker.client("keeper", "etcd", *ETCD) as log:
         wait_for("keys are put", lambda: log.exists() and len(notes(log)) > 20, 60)
         prove(broker, broker.push("another name", etcd_initial_cluster_token="changed"))
         time.sleep(5)
@@ -80,7 +80,7 @@ def test_a_changed_etcd_loses_no_key(broker: Site) -> None:
     put = {row["number"] for row in rows if len(row["failed"]) < 20}
     found: dict[str, Any] = {
         "put": len(put),
-        "lost": [sorted(put - kept(broker, address)) for address in HOSTS.values()],
+        "lost": [sorted(put - kept(broker, url)) for url in ETCD],
         "retried": sum(bool(row["failed"]) for row in rows),
         "most_tries": max(len(row["failed"]) + 1 for row in rows),
         "longest_gap": round(gap(rows), 2),
@@ -90,7 +90,7 @@ def test_a_changed_etcd_loses_no_key(broker: Site) -> None:
     assert not any(found["lost"])
 
 
-def kept(site: Site, address: str) -> set[int]:
+def kept(site: Site, url: str) -> set[int]:
     """The numbers of the keys that a member has."""
     script = (
         "import base64, requests, sys; "
@@ -99,4 +99,4 @@ def kept(site: Site, address: str) -> set[int]:
         "found = requests.post(sys.argv[1] + '/v3/kv/range', json=asked, timeout=10).json().get('kvs', []); "
         "print(*(base64.b64decode(row['key']).decode().rpartition('/')[2] for row in found))"
     )
-    return {int(number) for number in site.lan.run([sys.executable, "-c", script, f"http://{address}:2379"]).split()}
+    return {int(number) for number in site.lan.run([sys.executable, "-c", script, url]).split()}
