@@ -5,7 +5,8 @@ Secrets are bound to their names and the digest of their ciphertext: a rotated p
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.model import Actual, Desired, FileState, HostKept, Image, JobResult, Memory, Plan, Running, State
@@ -31,6 +32,7 @@ def preview(
     replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
     """
     actual = as_actual(base, bind) if base else Actual({}, {}, {}, deep=True)
+    actual = replace(actual, registrations={**_absent(head, actual.containers), **actual.registrations})
     return diff(
         head,
         actual,
@@ -68,6 +70,12 @@ def as_actual(base: Desired, bind: Bind) -> Actual:
         host_settings={setting.id: setting.fields for setting in base.host_settings},
         deep=True,
     )
+
+
+def _absent(head: Desired, running: Collection[str]) -> dict[str, None]:
+    """What the registrars would not know: those that a node could ask, because what they need runs."""
+    asked = {registrar.kind for registrar in head.registrars if all(name in running for name in registrar.needs)}
+    return {registration.id: None for registration in head.registrations if registration.kind in asked}
 
 
 def _contents(desired: Desired, bind: Bind) -> dict[str, bytes]:

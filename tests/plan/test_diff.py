@@ -556,6 +556,15 @@ def test_preview_of_an_unchanged_site_is_empty() -> None:
     assert preview(FULL, replace(FULL, revision="r2"), bind=tokens.bind, part_digest=digest).empty
 
 
+def test_preview_of_a_new_registration_registers_it() -> None:
+    """A registrar that runs would say that it is not there; one that comes with the change is asked once it runs."""
+    asked = [f"register   {registration.id}" for registration in REGISTRATIONS]
+    for base, why in ((replace(FULL, registrations=()), "new"), (None, "once mariadb runs")):
+        plan = preview(base, replace(FULL, revision="r2"), bind=tokens.bind, part_digest=digest)
+        registers = [a.line for a in plan.actions if a.verb is Verb.REGISTER]
+        assert (registers, plan.held) == ([f"{line}  ({why})" for line in asked], ())
+
+
 def test_preview_of_a_new_host_creates_everything() -> None:
     verbs = [a.verb for a in preview(None, SITE, bind=tokens.bind, part_digest=digest).actions]
     assert verbs.count("create") == 3 and verbs.count("write") == 3  # type: ignore[arg-type]
