@@ -1,8 +1,6 @@
 """`reconciler certificates`: signed once, kept while valid, its key for operators only, and never in the clear on the disk."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from click.testing import Result
 
 from reconciler.secrets import sops
 from tests.cli.conftest import SITE, write
+from tests.git.servers import ssh_key
 
 Cli = Callable[..., Result]
 ROOT, ROOT_KEY = "config/certificates/ca/root.crt", ".authority/root.key"
@@ -21,12 +20,7 @@ BACKEND, BACKEND_KEY = "config/certificates/backend-cert.pem", "config/certifica
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, Path]:
     """A host's and an operator's."""
-    made = {}
-    for name in ("host", "operator"):
-        made[name] = tmp_path / name
-        command = [str(shutil.which("ssh-keygen")), "-q", "-t", "ed25519", "-N", "", "-f", str(made[name])]
-        subprocess.run(command, check=True)
-    return made
+    return {name: ssh_key(tmp_path / name) for name in ("host", "operator")}
 
 
 def public(key: Path) -> str:

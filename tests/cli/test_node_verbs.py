@@ -122,7 +122,7 @@ def test_doctor(node: TestNode) -> None:  # noqa: F811
 def test_doctor_knows_whether_the_key_fits(node: TestNode) -> None:  # noqa: F811
     key, other = node.folder / "key", node.folder / "other"
     for path in (key, other):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+        servers.ssh_key(path)
     from reconciler.secrets import sops
 
     content = sops.encrypt({"unused": "value"}, [Path(f"{other}.pub").read_text()])
@@ -148,8 +148,7 @@ def test_install(node: TestNode, docker_client: docker.DockerClient) -> None:  #
         "--engine", node.engine_url, "--state-dir", str(node.state_dir), "--config-root", str(node.config_root),
         "--metrics", "",
     ]  # fmt: skip
-    key = node.folder / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    key = servers.ssh_key(node.folder / "key")
     words += ["--ssh-key-file", str(key)]
     first = node.run(*words)
     settings = root / "etc/reconciler/reconciler.toml"

@@ -1,8 +1,6 @@
 """secrets generate, rotate, check with the real sops and fresh keys."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from click.testing import Result
 
 from reconciler.secrets import sops
 from tests.cli.conftest import SITE, write
+from tests.git.servers import ssh_key
 
 Cli = Callable[..., Result]
 
@@ -26,9 +25,7 @@ passwords:
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     """A fresh ed25519 SSH key, as a host has one."""
-    path = tmp_path / "host_key"
-    subprocess.run([str(shutil.which("ssh-keygen")), "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    return path
+    return ssh_key(tmp_path / "host_key")
 
 
 @pytest.fixture
@@ -132,8 +129,7 @@ def test_rendered_with_secrets_and_without(cli: Cli, site: Path, key: Path, tmp_
 
 def test_a_host_is_let_in_and_shut_out(cli: Cli, site: Path, key: Path, tmp_path: Path) -> None:
     """By the name that the inventory has; what a node would refuse before is well afterwards."""
-    other = tmp_path / "other_key"
-    subprocess.run([str(shutil.which("ssh-keygen")), "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    other = ssh_key(tmp_path / "other_key")
     mine, web1 = (" ".join(Path(f"{one}.pub").read_text().split()[:2]) for one in (key, other))
     (site / ".sops.yaml").write_text(f"creation_rules:\n  - age:\n      - {mine}  # the operator\n")
     inventory = (site / "inventory.yml").read_text()

@@ -1,7 +1,6 @@
 """`upgrade-site`: what can be told is rewritten with its comments, what cannot is listed, and secrets that are there stay byte for byte."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,8 @@ from reconciler.secrets import sops
 from reconciler.site import upgrade
 from reconciler.source import prepare
 from reconciler.system import run as system
+from tests.cli.conftest import write
+from tests.git.servers import ssh_key
 from tests.render.test_release_variables import VARIABLES
 from tests.review import sites
 
@@ -59,11 +60,7 @@ def site(folder: Path, **files: str) -> Path:
         "passwords.yml": sites.passwords(),
         **files,
     }
-    for path, text in every.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-    return folder
+    return write(folder, every)
 
 
 def run(folder: Path, *words: str) -> Result:
@@ -148,16 +145,15 @@ def upgraded(release: str = "2026.1", **files: str) -> upgrade.Upgraded:
 
 @pytest.mark.slow  # four pairs of RSA keys are made
 def test_a_new_password_is_made_and_the_others_keep_every_byte(tmp_path: Path) -> None:
-    folder, ssh_key = site(tmp_path / "site"), tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(ssh_key)], check=True, timeout=30)
-    recipient = " ".join(ssh_key.with_suffix(".pub").read_text().split()[:2])
+    folder, key = site(tmp_path / "site"), ssh_key(tmp_path / "key")
+    recipient = " ".join(key.with_suffix(".pub").read_text().split()[:2])
     (folder / ".sops.yaml").write_text(f"creation_rules:\n  - age: {recipient}\n")
     (folder / "passwords.yml").unlink()
-    cli = ("--ssh-key-file", str(ssh_key))
+    cli = ("--ssh-key-file", str(key))
     made = CliRunner().invoke(program, ["secrets", "generate", str(folder)])
     assert made.exit_code == 0, made.output
     words = [str(sops.find_program(None)), "unset", "passwords.yml", '["rabbitmq_monitoring_password"]']
-    environment = {"SOPS_AGE_SSH_PRIVATE_KEY_FILE": str(ssh_key)}
+    environment = {"SOPS_AGE_SSH_PRIVATE_KEY_FILE": str(key)}
     done = system.program(words, env=environment, cwd=folder)
     assert done.code == 0, done.message
     before = ciphertexts(folder)

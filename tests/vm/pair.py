@@ -27,11 +27,15 @@ class Pair:
     tree: Path
     repository: Path
 
-    def commit(self, files: Mapping[str, str], message: str) -> str:
-        """Commit into the site's repository; returns the commit."""
+    def write(self, files: Mapping[str, str]) -> None:
+        """Put files into the work tree."""
         for name, content in files.items():
             (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
             (self.tree / name).write_text(content)
+
+    def commit(self, files: Mapping[str, str], message: str) -> str:
+        """Commit into the site's repository; returns the commit."""
+        self.write(files)
         servers.git(self.tree, "add", "-A")
         servers.git(self.tree, "commit", "-qm", message)
         servers.git(self.tree, "push", "-q", str(self.repository), "HEAD:main")
@@ -98,9 +102,7 @@ def _set_up(pair: Pair, files: Mapping[str, str]) -> None:
         node.machine.put("/etc/systemd/network/05-eth0.network", _NETWORK.format(ADDRESSES[name]))
         node.run("networkctl reload && networkctl reconfigure eth0")
     rules = f"creation_rules:\n  - path_regex: passwords.*\n    age: '{','.join(keys)}'\n"
-    for path, content in {**files, ".sops.yaml": rules}.items():
-        (pair.tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (pair.tree / path).write_text(content)
+    pair.write({**files, ".sops.yaml": rules})
     subprocess.run(
         [sys.executable, "-m", "reconciler", "secrets", "generate", pair.tree], check=True, capture_output=True
     )
