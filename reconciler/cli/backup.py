@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -71,15 +71,18 @@ def now(kind: str, keeper: str | None, hours: float, json_: bool) -> None:
     """Take one now, beside the schedule."""
     from reconciler.node import backups
 
+    made: dict[str, Any] = {}
     with _keepers(keeper) as (engine, found):
         for one in found:
             with output.progress(f"{one.name} takes a backup"):
                 said = backups.take(engine, one, kind, hours * 3600)
-            newest = next(iter(backups.listed(engine, one)), None)
             if json_:
-                output.as_json({one.name: asdict(newest) if newest else None})
+                newest = next(iter(backups.listed(engine, one)), None)
+                made[one.name] = asdict(newest) if newest else None
             else:
                 output.line(f"{one.name}: {said}", "ok")
+    if json_:
+        output.as_json(made)
 
 
 @backup.command()
@@ -96,18 +99,21 @@ def verify(name: str, keeper: str | None, hours: float, json_: bool) -> None:
     """
     from reconciler.node import backups
 
+    made: dict[str, Any] = {}
     with _keepers(keeper) as (engine, found):
         for one in found:
             with output.progress(f"{one.name}_verify reads {name or 'the newest'}"):
                 read = backups.verify(engine, one, name, hours * 3600)
             if json_:
-                output.as_json({one.name: asdict(read)})
+                made[one.name] = asdict(read)
             else:
                 output.line(
                     f"{read.name} can be restored: {read.databases} databases, {read.tables} tables, {read.rows} rows read in "
                     f"{read.seconds} s",
                     "ok",
                 )
+    if json_:
+        output.as_json(made)
 
 
 @contextmanager
