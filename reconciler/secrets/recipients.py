@@ -5,8 +5,8 @@ ciphertext changes. Who is taken out may have kept them: the files get new ones,
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -56,14 +56,13 @@ def state(root: Path, found: Sequence[File]) -> tuple[dict[str, tuple[str, ...]]
 
     Raises errors.Terminal as `sops.recipients` and `creation_rules.find`.
     """
-    rules, paths = _rules(root)
+    rules, fitting = _rules(root)
     now = {file.name: _present(root, file) for file in found}
     said = {}
     for file in found:
-        index = creation_rules.governing(rules, paths(file.name))
         if file.apart:
             said[file.name] = now[file.name]  # whoever has it has it on purpose
-        elif index is not None:
+        elif (index := fitting(file.name)) is not None:
             said[file.name] = rules.rules[index][1]
     return now, said
 
@@ -83,19 +82,21 @@ def add(
     file, SopsFailed, and as `sops.decrypt`; errors.Transient: FileBusy, FileChanged. Nothing is changed then.
     """
     with _locked(root, found):
-        rules, paths = _rules(root)
+        rules, fitting = _rules(root)
         asked = set(reads) if reads is not None else {file.name for file in found}
-        chosen = {creation_rules.governing(rules, paths(name)) for name in asked} - {None}
+        chosen = {index for name in asked if (index := fitting(name)) is not None}
         if reads is None:
-            chosen |= set(range(len(rules.rules)))
+            chosen = set(range(len(rules.rules)))
         wanted, unruled = {}, []
         for file in found:
-            index = None if file.apart else creation_rules.governing(rules, paths(file.name))
-            if file.apart and reads is not None:
-                continue
-            if index is None and file.name in asked and not file.apart:
+            reached = file.name in asked
+            if file.apart:
+                reached = reads is None
+            elif (index := fitting(file.name)) is not None:
+                reached |= index in chosen
+            elif reached:
                 unruled.append(file.name)
-            if index in chosen or file.name in asked:
+            if reached:
                 present = _present(root, file)
                 wanted[file] = present if sealed.among(who, present) else (*present, who)
         return _changed(root, wanted, _edited(root, chosen, who, note), unruled, (), keys)
@@ -128,12 +129,12 @@ def remove(
 def follow(root: Path, found: Sequence[File], *, rotate: Sequence[PasswordSpec] = (), keys: sops.Keys) -> Done:
     """Encrypt every file for whom .sops.yaml says that it is, and for nobody else; as `add` and `remove` for each of them."""
     with _locked(root, found):
-        rules, paths = _rules(root)
+        rules, fitting = _rules(root)
         wanted, unruled = {}, []
         for file in found:
             if file.apart:
                 continue
-            index = creation_rules.governing(rules, paths(file.name))
+            index = fitting(file.name)
             if index is None:
                 unruled.append(file.name)
                 continue
@@ -219,7 +220,7 @@ def _rotate(
     sops.set_value(copy, spec.name, fresh[known], keys=keys, name=file.name)
 
 
-def _edited(root: Path, chosen: set[Any], who: str, note: str | None) -> list[Replacement]:
+def _edited(root: Path, chosen: set[int], who: str, note: str | None) -> list[Replacement]:
     located = creation_rules.locate(root)
     if located is None or not chosen:
         return []
@@ -228,14 +229,14 @@ def _edited(root: Path, chosen: set[Any], who: str, note: str | None) -> list[Re
     return [Replacement(path, before, after)] if after != before else []
 
 
-def _rules(root: Path) -> tuple[Rules, Any]:
-    """The rules that count at the site's top, and how they see a path below it."""
+def _rules(root: Path) -> tuple[Rules, Callable[[str], int | None]]:
+    """The rules that count at the site's top, and which of them a path below it is encrypted by."""
     found = creation_rules.find(root / "passwords.yml")
     prefix = found.relative.removesuffix("passwords.yml")
-    return found, lambda name: f"{prefix}{name}"
+    return found, lambda name: creation_rules.governing(found, f"{prefix}{name}")
 
 
-def _locked(root: Path, found: Sequence[File]) -> Any:
+def _locked(root: Path, found: Sequence[File]) -> AbstractContextManager[None]:
     located = creation_rules.locate(root)
     folders = {(root / file.name).parent for file in found} | ({located[0].parent} if located else set())
     return in_place.locked(*(folder.absolute() for folder in folders))
