@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,6 @@ class Cloud:
     theirs: compare.Side
 
 
-@cache
 def cloud(folder: Path) -> Cloud:
     given = oracle.Site("multinode", tool.SITES / "multinode", RELEASE)
     rendered, (installed, plays) = oracle.render(given), environment.prepare(RELEASE)
