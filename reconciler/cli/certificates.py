@@ -254,7 +254,7 @@ def _write(
     keys: "sops.Keys",
 ) -> None:
     """Everything encrypted first, then each file at once; the secrets last. `readers`: of the key of a new authority."""
-    from reconciler.secrets import creation_rules, in_place, sops
+    from reconciler.secrets import in_place, sops
 
     files: list[tuple[str, bytes]] = []
     if readers:
@@ -263,10 +263,8 @@ def _write(
     values = {one.secret: made[one.what].together for one in wanted if one.secret}
     for one in wanted:
         if not one.secret:
-            rules = creation_rules.find((site / _BACKEND_KEY).absolute())
-            index = creation_rules.governing(rules, rules.relative)
-            to = rules.rules[index][1] if index is not None else sops.recipients((site / FILE).read_bytes(), name=FILE)
-            files.append((_BACKEND_KEY, sops.encrypt_whole(made[one.what].key, to, name="backend-key.pem")))
+            key = sops.encrypt_whole(made[one.what].key, _readers(site, _BACKEND_KEY), name="backend-key.pem")
+            files.append((_BACKEND_KEY, key))
             files.append((_BACKEND, made[one.what].certificate.encode()))
     path, replacements = site / FILE, []
     if values and path.exists():
@@ -279,6 +277,23 @@ def _write(
         files.append((FILE, sops.encrypt(values, None, path=path, program=keys.program)))
     _put(site, files)
     in_place.replace(replacements)
+
+
+def _readers(site: Path, name: str) -> Sequence[str]:
+    """For whom a file of the site is encrypted: as .sops.yaml says, else as passwords.yml is. Raises errors.Terminal (SopsNoRecipients)."""
+    from reconciler.secrets import creation_rules, sops
+
+    rules = creation_rules.find((site / name).absolute())
+    index = creation_rules.governing(rules, rules.relative)
+    if index is not None:
+        return rules.rules[index][1]
+    if (site / FILE).exists():
+        return sops.recipients((site / FILE).read_bytes(), name=FILE)
+    raise errors.Terminal(
+        f"no rule of a .sops.yaml says for whom to encrypt {name}, and there is no {FILE} (write one, or make {FILE} first: "
+        f"`reconciler secrets generate {site}`)",
+        reason=Reason.SopsNoRecipients,
+    )
 
 
 def _put(site: Path, files: Sequence[tuple[str, bytes]]) -> None:
