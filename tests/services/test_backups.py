@@ -154,6 +154,23 @@ def listed(container: Container) -> list[dict[str, Any]]:
     return found
 
 
+def begun(keeper: Keeper) -> Container:
+    """The schedule, with its first backup."""
+    container = keeper.run("schedule")
+    wait_for("the first backup", lambda: listed(container), 120, 0.5)
+    return container
+
+
+@contextlib.contextmanager
+def not_let_in(keeper: Keeper) -> Iterator[None]:
+    """The database does not let the backup's user in."""
+    keeper.sql("ALTER USER backup@'%' IDENTIFIED BY 'another'")
+    try:
+        yield
+    finally:
+        keeper.sql(f"ALTER USER backup@'%' IDENTIFIED BY '{keeper.password}'")
+
+
 def tried(container: Container, *words: str) -> dict[str, Any]:
     code, output = Keeper.words(container, "verify", *words)
     assert code == 0, output
@@ -166,8 +183,7 @@ def rows(number: int) -> str:
 
 
 def test_the_schedule_takes_the_first_and_what_is_based_on_it_is_read(keeper: Keeper) -> None:
-    container = keeper.run("schedule")
-    wait_for("the first backup", lambda: listed(container), 120, 0.5)
+    container = begun(keeper)
     (first,) = listed(container)
     assert (first["kind"], first["base"], first["verified"]) == ("full", "", None) and first["size"] > first[
         "packed"
@@ -196,8 +212,7 @@ def test_the_schedule_takes_the_first_and_what_is_based_on_it_is_read(keeper: Ke
 
 @pytest.mark.slow
 def test_older_ones_go_with_all_that_is_based_on_them(keeper: Keeper) -> None:
-    container = keeper.run("schedule")
-    wait_for("the first backup", lambda: listed(container), 120, 0.5)
+    container = begun(keeper)
     for kind in ("incremental", "full", "incremental", "full", "incremental"):
         time.sleep(1.1)  # names tell seconds
         assert keeper.words(container, "now", kind)[0] == 0
@@ -211,10 +226,8 @@ def test_older_ones_go_with_all_that_is_based_on_them(keeper: Keeper) -> None:
 
 @pytest.mark.slow
 def test_a_late_one_is_told_with_its_reason(keeper: Keeper) -> None:
-    container = keeper.run("schedule")
-    wait_for("the first backup", lambda: listed(container), 120, 0.5)
-    keeper.sql("ALTER USER backup@'%' IDENTIFIED BY 'another'")
-    try:
+    container = begun(keeper)
+    with not_let_in(keeper):
         keeper.shell(
             container,
             "echo 1500000000 > /backup/.since; sed -i 's/^started=.*/started=1600000000/' /backup/*/manifest",
@@ -228,27 +241,21 @@ def test_a_late_one_is_told_with_its_reason(keeper: Keeper) -> None:
         )
         keeper.shell(container, "rm -r /backup/full-* /backup/incremental-* || true")
         assert "there is no backup, and the schedule began" in keeper.words(container, "age")[1]
-    finally:
-        keeper.sql(f"ALTER USER backup@'%' IDENTIFIED BY '{keeper.password}'")
     assert keeper.words(container, "now")[0] == 0 and keeper.words(container, "age")[0] == 0
 
 
 @pytest.mark.slow
 def test_before_a_change_there_is_one(keeper: Keeper) -> None:
-    container = keeper.run("schedule")
-    wait_for("the first backup", lambda: listed(container), 120, 0.5)
+    container = begun(keeper)
     before = listed(container)[0]["started"]
     time.sleep(1.1)
     job = keeper.run("before 2026.1")
     assert job.wait(timeout=120)["StatusCode"] == 0 and b"was taken before the change" in job.logs()
     assert listed(container)[0]["started"] > before and listed(container)[0]["kind"] == "full"
     # What takes it fails: so does what asks for it, with the reason.
-    keeper.sql("ALTER USER backup@'%' IDENTIFIED BY 'another'")
-    try:
+    with not_let_in(keeper):
         job = keeper.run("before 2026.1")
         assert job.wait(timeout=120)["StatusCode"] == 1 and b"let the backup's user in" in job.logs(), job.logs()
-    finally:
-        keeper.sql(f"ALTER USER backup@'%' IDENTIFIED BY '{keeper.password}'")
     # Nobody keeps them at the moment, and the version is the same: what asks takes it itself.
     before = listed(container)[0]["started"]
     container.remove(force=True, v=True)
