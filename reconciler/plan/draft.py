@@ -122,6 +122,7 @@ class Draft:
         self.previous = {file.path: file for file in good.files} if good else {}
         self._carried = words(good)
         self._origins = by_program(good, desired, basis.between)
+        self._orders = {order.name: order for order in desired.orders}
         self._rotated = {n for n, digest in desired.secrets.items() if not good or good.secrets.get(n) != digest}
         self.wanted = {container.name for container in desired.containers}
         self.failed = quarantined(desired, memory, basis.part_digest)
@@ -228,7 +229,7 @@ class Draft:
         before = [f"{verb}:{name}" for name in (*container.depends_on, *shared_with(container)) for verb in verbs]
         before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
         # Across hosts the fleet holds it; what runs here in the same plan goes in this order, too.
-        order = next((order for order in self.desired.orders if order.name == container.name), None)
+        order = self._orders.get(container.name)
         before += [f"{Verb.RUN}:{name}" for name in (order.jobs if order else ())]
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
         before += [f"{Verb.SET}:{s.id}" for s in self.desired.host_settings if container.name in s.before]
@@ -257,9 +258,10 @@ class Draft:
 
     def unidentified(self, owner: str) -> str:
         """For which identifiers the files of a container or job wait, and why these are not known; "" when none do."""
-        held = {name: "" for file in self.files.get(owner, ()) for name in self.basis.identifiers.get(file.path, ())}
+        own = self.files.get(owner, ())
+        held = dict.fromkeys(name for file in own for name in self.basis.identifiers.get(file.path, ()))
         missing = [name for name in held if name not in self.actual.identifiers]
-        if not missing or all(file.path in self.basis.contents for file in self.files[owner]):
+        if not missing or all(file.path in self.basis.contents for file in own):
             return ""
         whys = {self.why_unknown(f"registrar:{name.partition(':')[0]}") for name in missing} - {""}
         why = "; ".join(sorted(whys)) or "it does not exist yet"
@@ -338,9 +340,9 @@ class Draft:
         risks: tuple[Hazard, ...] = (),
     ) -> Action:
         more = self.felt(verb, container)
-        order = next((order.words for order in self.desired.orders if order.name == container.name), "")
-        if order and not drift and verb in (Verb.CREATE, Verb.REPLACE, Verb.RESTART, Verb.RUN):
-            cause = f"{cause} ({order})"
+        order = self._orders.get(container.name)
+        if order and order.words and not drift and verb in (Verb.CREATE, Verb.REPLACE, Verb.RESTART, Verb.RUN):
+            cause = f"{cause} ({order.words})"
         pull = (
             (f"{Verb.PULL}:{container.image}",) if verb in (Verb.CREATE, Verb.REPLACE, Verb.RUN, Verb.VALIDATE) else ()
         )
