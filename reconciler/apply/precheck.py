@@ -10,6 +10,8 @@ def run(engine: Engine, check: Precheck, wanted: OneShot) -> str:
 
     Raises errors of the engine and of the disk.
     """
+    if check.inside and not engine.runs(check.container):
+        return f"{check.container} does not run, and cannot be asked"
     if check.inside:
         code, output = engine.execute(check.container, check.command, check.timeout)
     else:

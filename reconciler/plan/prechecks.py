@@ -34,11 +34,20 @@ def plan_prechecks(draft: Draft) -> None:
 
 def _hold_the_rest(draft: Draft) -> None:
     """A host that only asks is still wholly what it was, so that what fails there meanwhile can be put right."""
-    stays = [a for a in draft.actions if a.drift or a.verb in (Verb.PULL, Verb.PRECHECK) or draft.mends(a)]
+    stays: list[Action] = []
+    waits: list[Action] = []
     for action in draft.actions:
-        if action not in stays and action.verb is not Verb.VALIDATE:
-            draft.hold(action, Reason.PrecheckPending, "waits for the checks before the upgrade")
+        (stays if action.verb in (Verb.PULL, Verb.PRECHECK) or _puts_right(draft, action) else waits).append(action)
     draft.actions = stays
+    for action in waits:
+        if action.verb is not Verb.VALIDATE:
+            draft.hold(action, Reason.PrecheckPending, "waits for the checks before the upgrade")
+
+
+def _puts_right(draft: Draft, action: Action) -> bool:
+    """What is gone and would be made anew as the upgrade has it is part of that: it comes back as it was when a check fails."""
+    upgrades = action.verb is Verb.CREATE and not action.drift and action.container not in draft.failed
+    return draft.mends(action) and not upgrades
 
 
 def crossed(draft: Draft) -> str:

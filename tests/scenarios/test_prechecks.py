@@ -90,6 +90,15 @@ def test_nothing_is_done_until_all_pass(lab: Lab, engine_url: str) -> None:
     assert report.converged and conf.read_text() == "release = 2026.1\n", lines(report)
 
 
+def test_what_is_gone_comes_back_as_it_was(lab: Lab, docker_client: docker.DockerClient) -> None:
+    docker_client.containers.get(API).remove(force=True)
+    failed = results(lab.reconcile())["precheck:ready"]
+    assert failed.reason == "PrecheckFailed" and f"{API} does not run, and cannot be asked" in failed.message
+    report = lab.reconcile()
+    assert "RELEASE=2025.1" in docker_client.containers.get(API).attrs["Config"]["Env"], lines(report)
+    assert (lab.config_root / f"{API}/conf").read_text() == "release = 2025.1\n"
+
+
 def test_somebody_answers_for_one(lab: Lab) -> None:
     assert not lab.reconcile().converged
     lab.write({"reconciler.yml": "name: pre  # looked at\n"})
