@@ -66,9 +66,8 @@ class Place:
             folder = os.path.dirname(relative)  # noqa: PTH120 - a part of a path
             if folder and not (self.root / folder).is_dir():
                 files.make_dirs(self.root, folder, 0o755)
-            files.sweep(
-                self.root, folder, older=files.LEFTOVER_AGE
-            )  # of a write that was cut short; others may write there
+            # Of a write that was cut short; others may write there.
+            files.sweep(self.root, folder, older=files.LEFTOVER_AGE)
             files.write_under(self.root, relative, data, mode=bits, uid=uid, gid=gid)
         except errors.Transient as error:
             cause = error.__context__.errno if isinstance(error.__context__, OSError) else None
