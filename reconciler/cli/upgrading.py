@@ -95,15 +95,16 @@ def _is_lacking(problem: errors.Problem, lacking: Sequence[str]) -> bool:
 
 
 def _write(site: Path, files: Mapping[str, str]) -> None:
+    """All of those that are there or none, and then those that are new."""
+    from reconciler.secrets import in_place
     from reconciler.system import files as disk
 
-    for path, text in files.items():
-        place = site / path
-        if place.exists():
-            was = place.stat()
-            disk.write_atomic(place, text.encode(), mode=was.st_mode & 0o777, uid=was.st_uid, gid=was.st_gid)
-        else:
-            disk.write_atomic(place, text.encode(), mode=0o644)
+    contents = {site / path: text.encode() for path, text in files.items()}
+    there = [in_place.Replacement(path, path.read_bytes(), after) for path, after in contents.items() if path.exists()]
+    new = contents.keys() - {one.path for one in there}
+    in_place.replace(there)
+    for path in new:
+        disk.write_atomic(path, contents[path], mode=0o644)
 
 
 def _tell(found: Rewritten, left: Sequence[errors.Problem], secrets: Sequence[str], check: bool) -> None:

@@ -1,4 +1,4 @@
-"""Encrypted files that are changed where they stand: one change at a time, on a copy (ciphertext), and whole or not at all."""
+"""Files of a site that are changed where they stand: one change at a time, encrypted ones on a copy (ciphertext), and whole or not at all."""
 
 import contextlib
 import fcntl
