@@ -95,16 +95,23 @@ def _is_lacking(problem: errors.Problem, lacking: Sequence[str]) -> bool:
 
 
 def _write(site: Path, files: Mapping[str, str]) -> None:
-    """All of those that are there or none, and then those that are new."""
+    """All of those that are there or none, and then those that are new.
+
+    Where the files are is what the child says, which read what others wrote: nothing beside the site is touched.
+    """
     from reconciler.secrets import in_place
     from reconciler.system import files as disk
 
-    contents = {site / path: text.encode() for path, text in files.items()}
-    there = [in_place.Replacement(path, path.read_bytes(), after) for path, after in contents.items() if path.exists()]
-    new = contents.keys() - {one.path for one in there}
+    there: list[in_place.Replacement] = []
+    new: list[str] = []
+    for path, text in files.items():
+        try:
+            there.append(in_place.Replacement(site / path, disk.read_nofollow(site, path)[0], text.encode()))
+        except FileNotFoundError:
+            new.append(path)
     in_place.replace(there)
     for path in new:
-        disk.write_atomic(path, contents[path], mode=0o644)
+        disk.write_under(site, path, files[path].encode(), mode=0o644)
 
 
 def _tell(found: Rewritten, left: Sequence[errors.Problem], secrets: Sequence[str], check: bool) -> None:

@@ -7,8 +7,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from reconciler import catalogue
+from reconciler import catalogue, errors
+from reconciler.cli import upgrading
 from reconciler.cli.main import program
+from reconciler.reasons import Reason
 from reconciler.secrets import sops
 from reconciler.site import upgrade
 from reconciler.source import prepare
@@ -169,3 +171,17 @@ def test_a_new_password_is_made_and_the_others_keep_every_byte(tmp_path: Path) -
 def ciphertexts(folder: Path) -> dict[str, str]:
     content = yaml.safe_load((folder / "passwords.yml").read_text())
     return {name: text for name, text in content.items() if name != "sops"}
+
+
+@pytest.mark.parametrize("path", ["../beside.yml", "/beside.yml", "link/beside.yml", "globals.yml"])
+def test_nothing_beside_the_site_is_written_whatever_the_child_answers(tmp_path: Path, path: str) -> None:
+    """What read the site may have been taken over by what it read."""
+    folder, beside = tmp_path / "site", tmp_path / "beside.yml"
+    folder.mkdir()
+    beside.write_text("as it was")
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "globals.yml").symlink_to(beside)
+    with pytest.raises(errors.Terminal) as caught:
+        upgrading._write(folder, {path if path != "/beside.yml" else str(beside): "written"})
+    assert caught.value.reason is Reason.FileUnsafe
+    assert beside.read_text() == "as it was" and (folder / "globals.yml").is_symlink()
