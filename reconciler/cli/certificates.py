@@ -195,7 +195,7 @@ def _authority(
             reason=Reason.SecretIncomplete,
         )
     opened = sops.decrypt_whole(key.read_bytes(), name=AUTHORITY_KEY, keys=keys)
-    found = authority.Authority(root.read_text(), opened)
+    found = authority.Authority(root.read_text(errors="replace"), opened)
     try:
         belongs = authority.belongs(found)
     except ValueError:
@@ -203,6 +203,13 @@ def _authority(
     if not belongs:
         raise errors.Terminal(
             f"{AUTHORITY_KEY} is not the key of {ROOT} (restore both from history)", reason=Reason.SecretIncomplete
+        )
+    if (end := authority.ends(found.certificate)) <= now:
+        raise errors.Terminal(
+            f"the authority ended on {end:%Y-%m-%d}, and nobody accepts what it signs: a new one is needed, which everybody has to trust "
+            f"anew (remove {ROOT} and {AUTHORITY_KEY}, and what it signed: {_BACKEND}, {_BACKEND_KEY}, and with `sops edit {FILE}` "
+            "haproxy_external_certificate and haproxy_internal_certificate; then run this again)",
+            reason=Reason.SecretIncomplete,
         )
     return found, ()
 
@@ -241,7 +248,7 @@ def _present(site: Path, wanted: "Sequence[_Wanted]", keys: "sops.Keys") -> "dic
             key = Secret("")
             if (site / _BACKEND_KEY).exists():
                 key = sops.decrypt_whole((site / _BACKEND_KEY).read_bytes(), name=_BACKEND_KEY, keys=keys)
-            found[one.what] = Made((site / _BACKEND).read_text(), key)
+            found[one.what] = Made((site / _BACKEND).read_text(errors="replace"), key)
     return found
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 
-from reconciler.secrets import sops
+from reconciler.secrets import authority, sops
 from tests.cli.conftest import SITE, write
 from tests.git.servers import ssh_key
 
@@ -87,6 +88,31 @@ def test_signed_once_and_kept_while_valid(cli: Cli, site: Path, keys: dict[str, 
         for row in json.loads(cli("certificates", site, "--renew", "--json", *words).stdout)["certificates"]
     )
     assert contents(site)[ROOT] == first[ROOT]
+
+
+def test_an_authority_that_signs_nothing_any_more(cli: Cli, site: Path, keys: dict[str, Path]) -> None:
+    """What the message says to remove is what is in the way of a new one."""
+    words, now = ["--ssh-key-file", keys["operator"]], datetime.now(UTC)
+    assert cli("secrets", "generate", site, "--service", "hello").exit_code == 0
+    old = authority.found("lab", now - timedelta(days=3651), 3650)
+    signed = authority.sign(old, ["cloud.example"], now - timedelta(days=3651), 397)
+    for name, content in (
+        (ROOT, old.certificate.encode()),
+        (ROOT_KEY, sops.encrypt_whole(old.key, [public(keys["operator"])], name=ROOT_KEY)),
+        (BACKEND, signed.certificate.encode()),
+        (BACKEND_KEY, sops.encrypt_whole(signed.key, [public(keys["operator"])], name=BACKEND_KEY)),
+    ):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_bytes(content)
+    before = contents(site)
+    found = cli("certificates", site, *words)
+    assert f"the authority ended on {now - timedelta(days=1):%Y-%m-%d}" in found.stderr and contents(site) == before
+    for name in (ROOT, ROOT_KEY, BACKEND, BACKEND_KEY):
+        assert name in found.stderr
+        (site / name).unlink()
+    assert cli("certificates", site, *words).exit_code == 0
+    (site / ROOT).write_bytes(b"\xff\xfe")
+    assert "is not the key of" in cli("certificates", site, *words).stderr
 
 
 @pytest.mark.slow
