@@ -52,15 +52,17 @@ class OneShot:
         network: str = "none",
         mounts: tuple[Mount, ...] = (),
         user: str = "",
+        verbatim: bool = False,
     ) -> tuple[int, str]:
         """The exit code and the last lines of `command`, with the files, `script` beside them, and nothing else but `mounts`; `timeout` in
-        seconds. Raises errors of the engine and of the disk."""
+        seconds, `verbatim` as `Job` has it. Raises errors of the engine and of the disk."""
         place = self.config_root / FOLDER / name
         shutil.rmtree(place, ignore_errors=True)
         try:
             self._lay_out(place, script)
             spec = self._spec(name, place, command, network, mounts, user or self.container.user)
-            return engine.run_once(Job(name=name, container=spec, inputs=self.part_digest, timeout=timeout))
+            job = Job(name=name, container=spec, inputs=self.part_digest, timeout=timeout, verbatim=verbatim)
+            return engine.run_once(job)
         finally:
             shutil.rmtree(place, ignore_errors=True)
 

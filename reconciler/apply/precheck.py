@@ -1,8 +1,17 @@
 """Carries out a check before an upgrade: a one-shot container of the new image, or a command in the container that runs."""
 
+import re
+from typing import Final
+
 from reconciler.apply.one_shot import NO_PROGRAM, OneShot, telling
 from reconciler.apply.ports import Engine
 from reconciler.model import PRECHECKING, Precheck
+
+_MOST: Final = 12  # lines that are told
+_WIDEST: Final = 1000  # characters of one of them
+# The table of oslo.upgradecheck: one cell a row, a rule after each.
+_RULE: Final = re.compile(r"^\+-+\+$", re.MULTILINE)
+_CELL: Final = re.compile(r"Check: (?P<check>.+?) Result: (?P<result>Failure|Warning)(?: Details: (?P<details>.*))?")
 
 
 def run(engine: Engine, check: Precheck, wanted: OneShot) -> str:
@@ -24,12 +33,27 @@ def run(engine: Engine, check: Precheck, wanted: OneShot) -> str:
             network=wanted.container.network_mode,
             mounts=check.mounts,
             user=check.user,
+            verbatim=True,
         )
     if code in check.passes:
         return ""
     if code in NO_PROGRAM:
         return f"there is no program for it: {' '.join(check.command)}"
-    return telling(output) or f"exit code {code}"
+    rows = (_not_passed(output) or telling(output)).splitlines()
+    return "\n".join(row[:_WIDEST] for row in rows) or f"exit code {code}"
+
+
+def _not_passed(output: str) -> str:
+    """What the table of a status program of OpenStack (`nova-status upgrade check`) holds against the upgrade, a line for each, failures
+    first; "" where there is no such table, or nothing in it."""
+    found: dict[str, list[str]] = {"Failure": [], "Warning": []}
+    for cell in _RULE.split(output):
+        text = " ".join(" ".join(line.strip().strip("|") for line in cell.splitlines()).split())
+        if told := _CELL.fullmatch(text):
+            found[told["result"]].append(
+                f"{told['check']} ({told['result'].lower()}): {told['details'] or 'no details'}"
+            )
+    return "\n".join((found["Failure"] + found["Warning"])[:_MOST])
 
 
 def message(check: Precheck, host: str, release: str, said: str) -> str:

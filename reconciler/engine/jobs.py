@@ -13,6 +13,7 @@ from reconciler.options.normal import digest
 from reconciler.reasons import Reason
 
 _KEEP_LINES = 60
+_VERBATIM_LINES = 1000
 _WAIT_SECONDS = 20.0  # of one wait request
 
 
@@ -57,7 +58,10 @@ class Runner:
                 self._remove(job.name)
                 raise
         code = self._wait(job, deadline)
-        text = logs.last_words(self._connection, container, job.name, _KEEP_LINES)
+        if job.verbatim:
+            text = logs.output(self._connection, job.name, _VERBATIM_LINES)
+        else:
+            text = logs.last_words(self._connection, container, job.name, _KEEP_LINES)
         self._remove(job.name)
         return code, text
 

@@ -118,6 +118,7 @@ class Job:
     once: Literal["cluster", "host"] = "cluster"
     owner: str = ""  # the host that runs it
     migration: bool = False  # changes a schema: rolling back the image is not safe
+    verbatim: bool = False  # what it says is read by a program: as it comes, not what tells most of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,13 @@ def test_what_ends_at_once_again_and_again_gets_another_name(
     assert not engine.exists(name) and engine.exists(f"{name}-aside")
 
 
+def test_what_a_job_says_to_a_program_comes_as_it_is(engine: Engine, sleeper: Container, name: str) -> None:
+    script = "for i in 1 2 3; do echo same; echo ERROR $i; done; i=0; while [ $i -lt 90 ]; do echo $i; i=$((i+1)); done"
+    rows = [word for i in (1, 2, 3) for word in ("same", f"ERROR {i}")] + [str(i) for i in range(90)]
+    container = Container(f"{name}-job", sleeper.image, command=("sh", "-c", script))
+    assert engine.run_once(Job(container.name, container, "", verbatim=True)) == (0, "\n".join(rows))
+
+
 def test_life(engine: Engine, sleeper: Container, name: str) -> None:
     running = look(engine, sleeper).containers[name]
     assert (running.state, running.owned, running.exit_code) == (State.RUNNING, True, 0)
