@@ -186,7 +186,11 @@ class Actions:
     def _remove(self, action: Action) -> Outcome:
         container = self._containers.get(action.target.removeprefix(ASIDE))
         if action.target.startswith(ASIDE) and container:
-            # A replace was interrupted after its new container was started: the old one is kept until that is healthy.
+            # A replace was interrupted after its new container was started: the old one is kept until that is healthy. Then it is never
+            # gone back to: its files are not kept any more.
+            if self._proof.has_passed(container):
+                self._engine.remove(action.target, self._swap.owned)
+                return Outcome(action, "done")
             return self._swap.finish(action, container, self._proof.wait(container))
         if self._engine.exists(action.target):
             self._engine.stop(action.target)
@@ -250,8 +254,10 @@ class Actions:
         return Outcome(action, "done", message=self._host.put(setting))
 
     def _reset(self, action: Action) -> Outcome:
+        """What the host does not let be put back is remembered for as long as it is still as this program made it."""
         refused = self._host.back(self._basis.host_settings[action.target])
-        self._store.host_reset(action.target)
+        if not (refused and action.differences):
+            self._store.host_reset(action.target)
         return Outcome(action, "done", message=refused)
 
 

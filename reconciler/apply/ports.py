@@ -43,7 +43,8 @@ class Basis:
     every container that was looked at to its id, `owned` are the ids that are ours. `registered` is what this node made, `host_settings` what it
     set on its host.
     `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
-    `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here.
+    `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here, `shown` the ids of
+    those that run and were seen healthy.
     `as_made` is how containers are that are to be taken over as they are.
     `failures` is why what was tried before was taken back. `took` maps a container to the seconds that it took to become healthy.
     """
@@ -53,6 +54,7 @@ class Basis:
     migrated: frozenset[str] = frozenset()
     worked: frozenset[str] = frozenset()
     proved: frozenset[str] = frozenset()
+    shown: frozenset[str] = frozenset()
     failures: Mapping[str, Failure] = field(default_factory=dict)
     took: Mapping[str, float] = field(default_factory=dict)
     observed: Mapping[str, str] = field(default_factory=dict)

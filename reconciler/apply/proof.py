@@ -57,6 +57,7 @@ class Proof:
         self._basis, self._engine, self._store, self._rollback = basis, engine, store, rollback
         self._gate, self._progress, self._who = gate, progress, who
         self._files_digest, self._part_digest = files_digest, part_digest
+        self._shown = set(basis.shown)
 
     def attempt(self, change: Callable[[], None], container: Container, *, interrupts: bool = False) -> Healthy:
         """Make the change and wait for health; a refusal by the engine is bad health, so that it is undone as well. With
@@ -118,6 +119,10 @@ class Proof:
             self._store.recovered(container.name)
         return Outcome(action, "done")
 
+    def has_passed(self, container: Container) -> bool:
+        """Whether what runs has proved itself with its present files, in this plan or before it: then its previous ones are gone."""
+        return self._engine.identity(container.name)[0] in self._shown and container.name not in self._rollback.kept()
+
     def remember(self, container: Container) -> None:
         """With which files it was started last."""
         identity, started_at = self._engine.identity(container.name)
@@ -125,6 +130,7 @@ class Proof:
         failed = container.name in self._basis.quarantined
         digest = "" if failed else self._files_digest.get(container.name, "")
         self._store.applied(container.name, Applied(identity, started_at, digest))
+        self._shown.add(identity)
 
     def failed(self, action: Action, container: Container, health: Healthy) -> Outcome:
         """It does not, and nothing is put back."""

@@ -26,9 +26,13 @@ class Modules:
 
     def observe(self, setting: HostSetting) -> Mapping[str, str]:
         live = LOADED if self._is_loaded(setting.name) else f"not loaded{self._why_not()}"
-        return {**self.before(setting), "live": live}
+        return {**self._at_boot(setting), "live": live}
 
     def before(self, setting: HostSetting) -> Mapping[str, str]:
+        """Nothing: lines of others were never touched."""
+        return {}
+
+    def _at_boot(self, setting: HostSetting) -> Mapping[str, str]:
         boot = {"boot": LOADED} if self._boot.find(setting.name) is not None else {}
         line = self._parameters.find(setting.name)
         return {**boot, **({} if line is None else {"parameters": " ".join(line.split()[2:])})}
@@ -41,14 +45,14 @@ class Modules:
             self._load(setting.name, setting.fields.get("parameters", ""))
 
     def back(self, kept: HostKept) -> None:
-        name = kept.setting.name
-        self._keep(name, kept.before.get("parameters"))
-        if "boot" not in kept.before:
-            self._boot.drop(name)
+        name, before = kept.setting.name, kept.before  # which is not empty in a memory that an earlier version wrote
+        self._keep(name, before.get("parameters"), kept.setting.fields.get("parameters", ""))
+        if "boot" not in before:
+            self._boot.drop(name, name)
 
-    def _keep(self, name: str, parameters: str | None) -> None:
+    def _keep(self, name: str, parameters: str | None, written: str = "") -> None:
         if parameters is None:
-            self._parameters.drop(name)
+            self._parameters.drop(name, f"options {name} {written}")
         else:
             self._parameters.put(name, f"options {name} {parameters}")
 

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -16,7 +16,13 @@ from reconciler.system import files, run
 LASTING: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.ENOSYS}
 )
-_HEADER: Final = "# Written by reconciler from the site's `host:` sections. Lines that it did not write stay.\n"
+_HEADER: Final = (
+    "# From here on: written by reconciler from the site's `host:` sections. Lines of yours stay above this one."
+)
+_HEADERS: Final = (
+    _HEADER,
+    "# Written by reconciler from the site's `host:` sections. Lines that it did not write stay.",
+)  # 2: of earlier versions
 _EXCHANGE: Final = (
     'set -e; umask 077; cat > "$1.reconciler-new"; chown "$3" "$1.reconciler-new"; chmod "$2" "$1.reconciler-new"; '
     'sync "$1.reconciler-new"; mv -f "$1.reconciler-new" "$1"'
@@ -114,41 +120,49 @@ class Place:
 
 
 class Lines:
-    """A file of our own with one line for each setting. `key` tells which setting a line is of; "": of none."""
+    """A file with one line for each setting below a header of ours: by its place a line is known as ours, also when the memory of this node is
+    lost. What somebody else put above it is never touched. `key` tells which setting a line is of; "": of none."""
 
     def __init__(self, place: Place, path: str, key: Callable[[str], str]) -> None:
         self._place, self._path, self._key = place, path, key
 
     def find(self, name: str) -> str | None:
-        """The last line of `name`: what counts where there are several."""
-        return next((line for line in reversed(self._lines()) if self._key(line) == name), None)
+        """The last line of `name`, whoever wrote it: what counts where there are several."""
+        above, ours = self._parts()
+        return next((line for line in reversed([*above, *ours]) if self._key(line) == name), None)
 
     def put(self, name: str, line: str) -> None:
-        """See that `line` is the one line of `name`."""
+        """See that `line` is our one line of `name`."""
         with _writing:
-            lines = self._lines()
-            others = [one for one in lines if self._key(one) != name]
-            if [one for one in lines if self._key(one) == name] != [line]:
-                self._write([*others, line])
+            above, ours = self._parts()
+            others = [one for one in ours if self._key(one) != name]
+            if [one for one in ours if self._key(one) == name] != [line]:
+                self._write(above, [*others, line])
 
-    def drop(self, name: str) -> None:
-        """See that there is no line of `name`; the file goes with its last line."""
+    def drop(self, name: str, written: str) -> None:
+        """See that there is no line of ours for `name`; the file goes with its last line. Without our header a line is ours that is as
+        `written`."""
         with _writing:
-            lines = self._lines()
-            others = [one for one in lines if self._key(one) != name]
-            if others == lines:
+            above, ours = self._parts()
+            if not ours:
+                above, ours = [one for one in above if one != written], [one for one in above if one == written]
+            others = [one for one in ours if self._key(one) != name]
+            if others == ours:
                 return
-            if any(one.strip() and one + "\n" != _HEADER for one in others):
-                self._write(others)
+            if any(one.strip() for one in (*above, *others)):
+                self._write(above, others)
             else:
                 self._place.remove(self._path)
 
-    def _lines(self) -> list[str]:
-        return (self._place.text(self._path) or "").splitlines()
+    def _parts(self) -> tuple[list[str], list[str]]:
+        """The lines above our header, and those below it."""
+        lines = (self._place.text(self._path) or "").splitlines()
+        header = next((number for number, line in enumerate(lines) if line in _HEADERS), len(lines))
+        return lines[:header], lines[header + 1 :]
 
-    def _write(self, lines: Iterable[str]) -> None:
-        text = "".join(f"{line}\n" for line in lines)
-        self._place.write(self._path, text if text.startswith(_HEADER) else _HEADER + text)
+    def _write(self, above: Iterable[str], ours: Sequence[str]) -> None:
+        lines = (*above, *((_HEADER, *ours) if ours else ()))
+        self._place.write(self._path, "".join(f"{line}\n" for line in lines))
 
 
 def asked(place: Place, words: list[str], seconds: float = 30.0, stdin: bytes = b"") -> None:

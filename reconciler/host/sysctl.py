@@ -31,14 +31,15 @@ class Sysctl:
         return {**found, "live": live + why}
 
     def before(self, setting: HostSetting) -> Mapping[str, str]:
+        """Of the file nothing: lines of others are never touched, and what is ours in it is no "before", when this node's memory is lost."""
         try:
-            return {**self._persistent(setting.name), "live": self._live(setting.name)}
+            return {"live": self._live(setting.name)}
         except (FileNotFoundError, PermissionError):
-            return self._persistent(setting.name)
+            return {}
 
     def put(self, setting: HostSetting) -> None:
         """The value at boot first: a kernel that is about to go down keeps nothing."""
-        self._boot.put(setting.name, f"{setting.name} = {setting.fields['boot']}")
+        self._boot.put(setting.name, _line(setting.name, setting.fields["boot"]))
         self._write(setting.name, setting.fields["live"])
 
     def back(self, kept: HostKept) -> None:
@@ -46,9 +47,9 @@ class Sysctl:
         setting = kept.setting
         boot, live = kept.before.get("boot"), kept.before.get("live")
         if boot is None:
-            self._boot.drop(setting.name)
-        else:
-            self._boot.put(setting.name, f"{setting.name} = {boot}")
+            self._boot.drop(setting.name, _line(setting.name, setting.fields["boot"]))
+        else:  # of a memory that an earlier version wrote
+            self._boot.put(setting.name, _line(setting.name, boot))
         try:
             ours = self._live(setting.name) == setting.fields.get("live")
         except FileNotFoundError:
@@ -76,6 +77,10 @@ class Sysctl:
                 asked(self._place, ["sh", "-c", 'printf "%s\\n" "$1" > "$2"', "sh", value, path_of(name)])
                 return
             raise Refused(f"cannot set {name} to {value}: {error.strerror}") from None
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name} = {value}"
 
 
 def path_of(name: str) -> str:

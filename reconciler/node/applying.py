@@ -150,7 +150,7 @@ class Executor:
         self._state.tidy()
         apply.tidy_one_shots(root)
         kept_files(self._state, target).tidy({container.name for container in target.desired.containers})
-        wanted = with_previous_files(target.desired, memory).files
+        wanted = with_previous_files(target.desired, memory, self._state.written(target.desired.config_root)).files
         for directory in {file.path.rpartition("/")[0] for file in wanted}:
             swept = files.sweep(root, directory)
             log.debug("files.swept", directory=directory, files=swept)
@@ -178,6 +178,7 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     return apply.Basis(
         worked=frozenset(name for name, part in before.items() if part == target.part_digest.get(name)),
         proved=frozenset(memory.applied),
+        shown=frozenset(applied.id for applied in memory.applied.values()),
         failures=memory.failures,
         took=memory.took,
         in_force=plan.in_force(target.desired, memory, failed),

@@ -35,11 +35,17 @@ def before_writing(manifest: Manifest, plan: Plan, contents: Mapping[str, bytes]
     return result
 
 
-def after_converging(manifest: Manifest, plan: Plan, contents: Mapping[str, bytes]) -> Manifest:
-    """When everything is as it should be: `contents` are on the disk and ours, whoever wrote them; what was deleted is
-    forgotten, what could not be yet is not."""
+def after_converging(manifest: Manifest, plan: Plan, contents: Mapping[str, bytes], actual: Actual) -> Manifest:
+    """When everything is as it should be: `contents` are on the disk and ours, whoever wrote them; what was deleted, or was not there before
+    either, is forgotten, what could not be deleted yet is not."""
     gone = {action.target for action in plan.actions if action.verb is Verb.DELETE}
-    others = {path: found for path, found in manifest.items() if path not in contents and path not in gone}
+    unread = {item.removeprefix("file:") for item in actual.unknown}
+    there = {
+        path for path in manifest if path in actual.files or path in unread or f"{path.rpartition('/')[0]}/" in unread
+    }
+    others = {
+        path: found for path, found in manifest.items() if path in there and path not in contents and path not in gone
+    }
     return {**others, **{path: (digest(content),) for path, content in contents.items()}}
 
 

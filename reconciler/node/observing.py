@@ -11,7 +11,7 @@ from reconciler import report
 from reconciler.apply import blame
 from reconciler.engine import Engine
 from reconciler.host.machine import Machine
-from reconciler.model import Actual, Check, CheckResult, Desired, Memory, Plan, Registrar, State, Verb, is_asked
+from reconciler.model import Actual, Check, CheckResult, Desired, File, Memory, Plan, Registrar, State, Verb, is_asked
 from reconciler.node import health_gate, host, probe
 from reconciler.node.aims import Aims
 from reconciler.node.findings import Findings
@@ -58,7 +58,7 @@ class Observer:
         self._aims.require_root(target.desired.config_root)  # what was a folder may be a link by now
         if owner := self._state.owner:
             self._engine.also = owner.also  # an operator may have claimed another's meanwhile
-        wanted = with_previous_files(target.desired, memory)
+        wanted = with_previous_files(target.desired, memory, self._state.written(target.desired.config_root))
         # Adopted containers carry no label of ours, so they are looked for by name as long as we know of them.
         found = self._found if self._found and self._found.origin == target.desired.origin else None
         inside = deep and (inside or found is None)
@@ -202,9 +202,10 @@ class Observer:
         self._registries = ()
 
 
-def with_previous_files(desired: Desired, memory: Memory) -> Desired:
-    """So that files of containers that are no longer wanted are observed, and can be deleted with them."""
-    if memory.last_good is None:
-        return desired
+def with_previous_files(desired: Desired, memory: Memory, written: Iterable[str] | None) -> Desired:
+    """So that files of containers that are no longer wanted are observed, and can be deleted with them. `written` are the paths of all that
+    this program ever wrote below the config root, which a commit that was never carried out to its end may have had alone."""
+    files = {file.path: file for file in (memory.last_good.files if memory.last_good else ())}
+    files |= {path: File(path, "") for path in written or () if path not in files}
     paths = {file.path for file in desired.files}
-    return replace(desired, files=(*desired.files, *(f for f in memory.last_good.files if f.path not in paths)))
+    return replace(desired, files=(*desired.files, *(file for path, file in files.items() if path not in paths)))

@@ -7,6 +7,7 @@ from reconciler.node import manifest
 from reconciler.node.target import Target
 from reconciler.plan import second_look
 from reconciler.plan.as_made import ran_before
+from reconciler.plan.host import found_as_ours
 from reconciler.state import StateDirectory
 
 
@@ -21,7 +22,9 @@ def remember(state: StateDirectory, target: Target, done: Plan, actual: Actual, 
     if not known or state.begun or state.written(root) is None:
         state.converged(target.desired, target.prepared.locked, [held.target for held in done.held])
         before = manifest.known(state.written(root), root, actual, memory)
-        state.note_written(root, manifest.after_converging(before, done, target.contents))
+        for setting in found_as_ours(target.desired, actual, memory):
+            state.host_set(setting, {})
+        state.note_written(root, manifest.after_converging(before, done, target.contents, actual))
     for job in target.desired.jobs:
         here = job.owner == target.desired.host
         if here and ran_before(job, target.desired.containers, actual.containers, memory, theirs=False):

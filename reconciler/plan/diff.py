@@ -12,7 +12,7 @@ from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.origins import program_change
 from reconciler.plan.prechecks import plan_prechecks
 from reconciler.plan.registrations import plan_registrations
-from reconciler.plan.removals import leftovers, plan_removals, plan_unseen
+from reconciler.plan.removals import leftovers, plan_removals, plan_strays, plan_unseen
 
 
 def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan:
@@ -26,6 +26,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         plan_job(draft, job)
     plan_registrations(draft)
     plan_removals(draft)
+    plan_strays(draft)
     plan_host_resets(draft)
     plan_unseen(draft)
     plan_prechecks(draft)

@@ -3,7 +3,20 @@
 from collections.abc import Mapping
 from typing import Final
 
-from reconciler.model import Action, Container, Difference, Held, HostKept, HostKind, HostSetting, State, Verb
+from reconciler.model import (
+    Action,
+    Actual,
+    Container,
+    Desired,
+    Difference,
+    Held,
+    HostKept,
+    HostKind,
+    HostSetting,
+    Memory,
+    State,
+    Verb,
+)
 from reconciler.plan.draft import Draft
 from reconciler.plan.redact import text_diff
 from reconciler.reasons import Reason
@@ -36,8 +49,41 @@ def plan_host_resets(draft: Draft) -> None:
         needs = [f"{verb}:{name}" for name in kept.setting.before for verb in (Verb.REMOVE, Verb.REPLACE)]
         if kept.setting.kind == "bridge":  # goes when nothing is plugged into it
             needs += [f"{Verb.RESET}:{other}" for other in draft.memory.host_settings if other.startswith("port:")]
+        left = _left(kept, draft.actual.host_settings[key])
+        differing = draft.achievable(f"host:{key}", left)
+        if left and not differing:
+            continue  # the host refused, and is as it was then: that is said until it is otherwise
         cause = f"no longer part of the site; {_back(kept)}"
-        draft.add(Action(Verb.RESET, key, cause, tuple(needs), service=kept.setting.service, risks=("host",)))
+        action = Action(
+            Verb.RESET, key, cause, tuple(needs), service=kept.setting.service, differences=differing, risks=("host",)
+        )
+        draft.add(action)
+
+
+def _left(kept: HostKept, found: Mapping[str, str]) -> tuple[Difference, ...]:
+    """What is still as this node made it and can be put back. What others have changed since is theirs, and so is a whole file
+    whose content they have; what a container has of it goes with that."""
+    fields, before = kept.setting.fields, kept.before
+    if kept.setting.inside or found.get("content") != fields.get("content"):
+        return ()
+    return tuple(
+        Difference(name, "as before" if name == "content" else before.get(name, "absent"), "as rendered" if name == "content" else value)
+        for name, value in fields.items()
+        if found.get(name) == value != before.get(name) and (name != "live" or (kept.setting.kind == "sysctl" and name in before))
+    )  # fmt: skip
+
+
+def found_as_ours(desired: Desired, actual: Actual, memory: Memory) -> tuple[HostSetting, ...]:
+    """Settings that stand as they should in files, or below headers, of our own, and that the memory does not have, because it was lost: they
+    are to be put back one day as well. Where the place does not tell whose something is, it stays whoever's it was."""
+    return tuple(
+        setting
+        for setting in desired.host_settings
+        if setting.kind in _OWN_PLACES
+        and setting.id not in memory.host_settings
+        and (found := actual.host_settings.get(setting.id)) is not None
+        and not differences(setting, found)
+    )
 
 
 def _setting(draft: Draft, setting: HostSetting) -> Action | None:
@@ -69,6 +115,7 @@ def _needs(draft: Draft, setting: HostSetting) -> tuple[str, ...]:
     return (*draft.dependencies(Container(name="", image="", depends_on=(setting.inside,))), *earlier)
 
 
+_OWN_PLACES: Final = frozenset[HostKind]({"sysctl", "module", "hosts"})
 _FIRST: Final[Mapping[HostKind, HostKind]] = {"sysctl": "module", "port": "bridge"}
 
 

@@ -43,6 +43,37 @@ def plan_removals(draft: Draft) -> None:
             delete_files(draft, name, directories[name], "", ())
 
 
+def plan_strays(draft: Draft) -> None:
+    """Files that no complete apply knows of, by what was noted when they were written: a container had them in a commit that was never
+    carried out to its end, or had another folder. They go once nothing reads them any more."""
+    if any(item.startswith("container:") for item in draft.actual.unknown):
+        return  # which folders that one reads is not known
+    told = {action.target for action in draft.actions} | {held.target for held in draft.held}
+    told |= {file.path for file in draft.desired.files}
+    parts = (*draft.desired.containers, *draft.in_force.values(), *(job.container for job in draft.desired.jobs))
+    wanted = tuple(f"{part.config_directory}/" for part in parts if part.config_directory)
+    ends = {a.target: a.id for a in draft.actions if a.verb in (Verb.REMOVE, Verb.REPLACE)}
+    for path in sorted(draft.basis.written.keys() - told):
+        if path.startswith(wanted) or not draft.wrote(path):
+            continue
+        readers = [name for name, running in draft.actual.containers.items() if _reads(draft, running, path)]
+        if not all(name in ends for name in readers):
+            continue
+        if spared := draft.spared:
+            draft.held.append(Held(path, *spared))
+        else:
+            needs = tuple(ends[name] for name in readers)
+            draft.add(Action(Verb.DELETE, path, "no longer part of the site", needs))
+
+
+def _reads(draft: Draft, running: Running, path: str) -> bool:
+    """Whether a container that is there may read a file below the config root: it had its folder, or has one mounted that the file is in."""
+    folder = running.spec.config_directory or draft.directory_before(running.spec.name.removeprefix(ASIDE))
+    absolute = f"{draft.desired.config_root}/{path}"
+    mounted = any(f"{absolute}/".startswith(f"{mount.source.rstrip('/')}/") for mount in running.spec.mounts)
+    return mounted or bool(folder and path.startswith(f"{folder}/"))
+
+
 def plan_unseen(draft: Draft) -> None:
     """After everything else: name what could not be looked at and nobody missed so far, so that it is not taken for well."""
     # A registrar that is about to be started is converged to without having been looked at.

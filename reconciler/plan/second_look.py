@@ -21,6 +21,7 @@ _KINDS: Mapping[Verb, str] = {
     Verb.CHMOD: "file",
     Verb.REGISTER: "registration",
     Verb.SET: "host",
+    Verb.RESET: "host",
 }
 # Fields that others change at any moment: a difference in them says nothing about the action before.
 _LIVELY = frozenset({"state", "image", "content", "unit"})

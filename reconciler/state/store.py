@@ -409,8 +409,14 @@ class StateDirectory(Folder):
         self._change(lambda m: replace(m, host_settings={**m.host_settings, setting.id: kept}))
 
     def host_reset(self, setting_id: str) -> None:
-        """It is what it was before."""
-        self._change(lambda m: replace(m, host_settings={k: v for k, v in m.host_settings.items() if k != setting_id}))
+        """It is what it was before, or somebody else's by now."""
+        self._change(
+            lambda m: replace(
+                m,
+                host_settings={k: v for k, v in m.host_settings.items() if k != setting_id},
+                unachieved={k: v for k, v in m.unachieved.items() if k != f"host:{setting_id}"},
+            )
+        )
 
     def plain(self, *, now: Iterable[str] = (), no_more: Iterable[str] = ()) -> None:
         """These files hold nothing that this node wrote with a secret, and those may do so from now on."""

@@ -164,7 +164,7 @@ class Node:
         """What can be seen, as the engine and the disk show it."""
         self.disk.settle()
         adopted = {applied.id for applied in self.state.memory().applied.values()}
-        with_before = with_previous_files(self.of(desired), self.state.memory())
+        with_before = with_previous_files(self.of(desired), self.state.memory(), self.state.written(str(self.root)))
         found, unknown = host.observe_files(with_before, self.root)
         assert not unknown
         return Actual(
@@ -272,7 +272,7 @@ def of_model(world: World, *sites: Desired) -> dict[str, Any]:
     """The same of a model."""
     words = {theirs: f"{name}:{theirs}" for site in sites for name, theirs in digests(site).items()}
     actual = world.actual(sites[-1])
-    whole = with_previous_files(sites[-1], world.memory)
+    whole = with_previous_files(sites[-1], world.memory, world.written)
     wanted = {f.path.rpartition("/")[0] for f in whole.files} | {c.config_directory for c in whole.containers}
     wanted |= {job.container.config_directory for job in whole.jobs}
     seen = {path: state for path, state in actual.files.items() if path.rpartition("/")[0] in wanted}

@@ -15,8 +15,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reconciler.host.sysctl import path_of
-from reconciler.model import ASIDE, Container, Desired, File, FileState, State, Verb, aside
+from reconciler.host.sysctl import BOOT, path_of
+from reconciler.model import ASIDE, Container, Desired, File, FileState, State, aside
 from reconciler.plan.differences import differences
 from reconciler.reasons import Reason
 from reconciler.report import Report
@@ -168,7 +168,6 @@ class Judge:
     still: dict[str, Any] = field(default_factory=dict)
     theirs: dict[str, bytes] = field(default_factory=dict)  # files that others put there
     changed: set[str] = field(default_factory=set)  # containers that somebody else did something to, and their files
-    refused: set[str] = field(default_factory=set)  # settings of the host that it did not let be put back
     suspended: bool = False
     anchor: int = 0
 
@@ -239,8 +238,6 @@ class Judge:
     def truth(self, report: Report) -> None:
         """What a report claims is so."""
         told = verdict(report)
-        # What the host refused to put back is told once, and left to the operator.
-        self.refused |= {o.action.target for o in report.outcomes if o.action.verb is Verb.RESET and o.message}
         failure = report.failure or (None, "")
         self._hold(failure[0] != Reason.InternalError, f"not foreseen: {failure[1]} {self.bench.said[-3:]}")
         for outcome in report.outcomes:
@@ -280,8 +277,7 @@ class Judge:
                 wrong.append(f"{file.container} runs with another {file.path} than there is: {old!r}")
         kept = {file.path for file in desired.files}
         if not self.changed & {"edited", "linked", "taken over"}:  # what somebody wrote is his
-            # Not of containers that only a commit had which never came to its end: docs/reliability.md, known.
-            folders = {c.config_directory for c in desired.containers} - self.changed
+            folders = {c.config_directory for site in self.sites for c in site.containers} - self.changed
             there = {
                 str(path.relative_to(bench.root)) for folder in folders for path in (bench.root / folder).glob("*")
             }
@@ -294,8 +290,10 @@ class Judge:
             asked = {setting.id: setting.fields["live"] for setting in desired.host_settings}
             for name in KERNEL:
                 found = (bench.place / "machine" / path_of(name.partition(":")[2]).lstrip("/")).read_text().strip()
-                if name not in held | self.refused and found != asked.get(name, "0"):
+                if name not in held and found != asked.get(name, "0"):
                     wrong.append(f"{name} is {found}")
+                if name not in held and (line := self._boot_line(name)) != asked.get(name, ""):
+                    wrong.append(f"{name} is {line or 'not set'} at boot")
         ran = {(job.name, job.inputs) for job in desired.jobs if job.owner == desired.host and job.name not in held}
         wrong += [f"{name} never ran with {inputs}" for name, inputs in ran - bench.engine.ran]
         if report.deep:
@@ -308,6 +306,13 @@ class Judge:
                 if item.id not in held and bench.registrars.content.get(item.id) != item.fields:
                     wrong.append(f"{item.id} is {bench.registrars.content.get(item.id)}")
         return wrong
+
+    def _boot_line(self, name: str) -> str:
+        """What a setting of the kernel would be after a boot; "": nobody says."""
+        path = self.bench.place / f"machine{BOOT}"
+        lines = path.read_text().splitlines() if path.exists() else []
+        values = dict(line.split(" = ") for line in lines if not line.startswith("#"))
+        return values.get(name.partition(":")[2], "")
 
     def _reads_another(self, file: File) -> bytes | None:
         """The content that the process of a file's container read, where that is another one and it is to be told of a change."""

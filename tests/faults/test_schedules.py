@@ -1,11 +1,18 @@
 """Whatever fails, in whatever order: what was not to be touched stays, what was acknowledged is kept, the status is true, and it ends."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
 import pytest
 from hypothesis import given
 
+from reconciler.model import Container, Desired, File, HostSetting
 from tests.faults import table
+from tests.faults.node import Bench
 from tests.faults.points import NAMES, POINTS
-from tests.faults.schedule import TALLY, Schedule, schedules
+from tests.faults.schedule import TALLY, Judge, Schedule, Step, quiet, schedules
 from tests.faults.search import check, search
 from tests.faults.tour import tour
 from tests.scenarios.test_properties import quick
@@ -52,3 +59,62 @@ def test_ten_thousand_schedules() -> None:
 
 def test_the_page_lists_them() -> None:
     assert table.written(page := table.PAGE.read_text()) == page, "run python -m tests.faults.table"
+
+
+# --- what the first searches left open --------------------------------------------------------------------------------
+
+
+def _site(number: int, *containers: str, setting: str = "") -> Desired:
+    made = tuple(Container(name, "image:1", service="one", config_directory=name) for name in containers)
+    files = tuple(File(f"{name}/x.conf", "a", container=name) for name in containers)
+    settings = (HostSetting("sysctl", "net.a", {"live": setting, "boot": setting}),) if setting else ()
+    return Desired("site", "here", f"r{number}", "/etc/kolla", containers=made, files=files, host_settings=settings)
+
+
+@pytest.mark.parametrize("fault", ["engine.create.refused", "engine.create.killed-after", "engine.healthy.sick", "state.create.killed-before"])  # fmt: skip
+@pytest.mark.parametrize("turn", [1, 2])
+def test_files_that_only_an_unfinished_commit_had_go(fault: str, turn: int) -> None:
+    """A commit brings two containers and is cut short; the next one has neither, and no complete apply ever had them."""
+    cut = Step("pass", deep=True, named=((fault, turn),))
+    steps = (Step("commit", site=1), cut, Step("commit", site=0), Step("pass", deep=True))
+    check(Schedule(_site(0, "still"), (_site(1, "still", "one", "two"),), steps))
+
+
+@pytest.mark.parametrize("turn", [2, 3])
+def test_what_proved_itself_is_not_taken_back_for_what_comes_after(turn: int) -> None:
+    """A replace is gone on with in two steps: the new one proves itself, and the old one goes. Between them its previous files are gone
+    already, so what fails in the second step must not bring the old one back."""
+    base, head = _site(0, "api", "proxy"), _site(1, "api", "proxy", "agent")
+    containers = tuple(
+        replace(c, image="image:2") if c.name == "proxy" else replace(c, depends_on=("proxy",) if c.name == "agent" else ())
+        for c in head.containers
+    )  # fmt: skip
+    head = replace(head, containers=containers, files=tuple(f for f in head.files if f.container == "agent"))
+    cut = Step("pass", named=(("engine.start.lost", 1),))
+    between = Step("pass", named=(("engine.exists.unreachable", turn),))
+    check(Schedule(base, (head,), (Step("commit", site=1), cut, between, Step("pass", named=(("engine.healthy.sick", 1),)))))  # fmt: skip
+
+
+@pytest.mark.parametrize("refusal", ["host.create.erofs", "host.remove.erofs", "host.list.eio"])
+def test_what_the_host_does_not_let_be_put_back_is_not_forgotten(refusal: str) -> None:
+    refused = Step("pass", deep=True, named=((refusal, 1),))
+    again = (Step("pass"), Step("restart"), Step("pass", deep=True))
+    base, without = _site(0, "still", setting="1"), _site(1, "still")
+    check(Schedule(base, (without,), (Step("commit", site=1), refused, *again)))
+
+
+def test_after_lost_state_what_is_ours_on_the_host_goes_all_the_same(tmp_path: Path) -> None:
+    """Whether the lines are as they should be when the new memory first sees them, or have to be set."""
+    for number, after in enumerate(("1", "2")):
+        with Bench(tmp_path / str(number)) as bench:
+            bench.repository.push(bench.of(_site(0, "still", setting="1")))
+            assert quiet(bench, Judge(bench, []))
+            bench.leave()
+            shutil.rmtree(bench.settings.state_dir)
+            bench.acknowledged.clear()
+            with mock.patch("reconciler.git.tree.resolve", lambda repository, revision: revision):
+                bench.start().accept(f"{bench.repository.head:040x}", "the disk was exchanged")
+            for setting in (after, ""):
+                bench.repository.push(bench.of(_site(1, "still", setting=setting)))
+                quiet(bench, Judge(bench, [], changed={"kernel set"}))  # what the kernel had before is lost
+            assert not list((bench.place / "machine/etc").rglob("*.conf")), "no line of ours is left"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,16 +75,51 @@ def test_what_others_set_since_is_theirs(root: Path) -> None:
 def test_lines_of_others_in_our_file_stay(root: Path) -> None:
     boot = root / sysctl.BOOT.lstrip("/")
     boot.parent.mkdir(parents=True)
-    boot.write_text("# mine\nvm.swappiness = 10\nnet.ipv4.ip_forward=0\n-net.ipv4.ip_forward = 0\n")
+    theirs = "# mine\nvm.swappiness = 10\nnet.ipv4.ip_forward=0\n-net.ipv4.ip_forward = 0\n"
+    boot.write_text(theirs)
     machine = Machine(root)
     assert seen(machine, FORWARD)["boot"] == "0", "the last one counts"
     before = kept(machine, FORWARD)
     machine.put(FORWARD)
+    assert seen(machine, FORWARD)["boot"] == "1"
     assert [line for line in boot.read_text().splitlines() if "reconciler" not in line] == [
-        "# mine", "vm.swappiness = 10", "net.ipv4.ip_forward = 1",
+        *theirs.splitlines(), "net.ipv4.ip_forward = 1",
     ]  # fmt: skip
     machine.back(before)
-    assert "# mine\nvm.swappiness = 10\nnet.ipv4.ip_forward = 0\n" in boot.read_text()
+    assert boot.read_text() == theirs
+
+
+def test_a_line_of_ours_is_never_what_was_there_before(root: Path) -> None:
+    """As after the loss of this node's memory, which says so of a line that is ours."""
+    machine, boot = Machine(root), root / sysctl.BOOT.lstrip("/")
+    machine.put(FORWARD)
+    lost = kept(machine, FORWARD)
+    assert lost.before == {"live": "1"} and kept(machine, MODULE).before == {}
+    machine.put(replace(FORWARD, fields={"live": "2", "boot": "2"}))
+    machine.back(replace(lost, setting=replace(FORWARD, fields={"live": "2", "boot": "2"})))
+    assert not boot.exists()
+
+
+def test_the_file_of_an_earlier_version_is_understood(root: Path) -> None:
+    """Its header stood at the top, whoever's the lines were, and its memory has our lines as what was there before."""
+    boot = root / sysctl.BOOT.lstrip("/")
+    boot.parent.mkdir(parents=True)
+    header = "# Written by reconciler from the site's `host:` sections. Lines that it did not write stay."
+    boot.write_text(f"{header}\nvm.swappiness = 10\nnet.ipv4.ip_forward = 1\n")
+    machine = Machine(root)
+    machine.put(replace(FORWARD, fields={"live": "2", "boot": "2"}))
+    assert boot.read_text().splitlines()[1:] == ["vm.swappiness = 10", "net.ipv4.ip_forward = 2"]
+    machine.back(HostKept(replace(FORWARD, fields={"live": "2", "boot": "2"}), {"boot": "0"}))
+    assert boot.read_text().splitlines()[1:] == ["vm.swappiness = 10", "net.ipv4.ip_forward = 0"]
+
+
+def test_without_our_header_a_line_is_ours_that_is_as_we_wrote_it(root: Path) -> None:
+    machine, boot = Machine(root), root / sysctl.BOOT.lstrip("/")
+    before = kept(machine, FORWARD)
+    machine.put(FORWARD)
+    boot.write_text("net.ipv4.ip_forward = 0\nnet.ipv4.ip_forward = 1\n")
+    machine.back(before)
+    assert boot.read_text() == "net.ipv4.ip_forward = 0\n"
 
 
 def test_names_and_values_are_spelt_as_the_kernel_has_them(root: Path) -> None:

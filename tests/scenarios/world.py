@@ -115,7 +115,7 @@ class World:
         names = {container.name for container in desired.containers}
         kept = {name: applied for name, applied in self.memory.applied.items() if name in names}
         self.memory = replace(self.memory, revision=desired.revision, last_good=desired, applied=kept)
-        self.written = dict(manifest.after_converging(self.written, done, self.basis(desired).contents))
+        self.written = dict(manifest.after_converging(self.written, done, self.basis(desired).contents, actual))
         changed = {action.container for action in done.actions}
         for name, digest in digests(desired).items():
             running, applied = actual.containers.get(name), memory.applied.get(name)
@@ -216,7 +216,7 @@ class World:
             case Verb.SET:
                 setting = next(s for s in desired.host_settings if s.id == target)
                 earlier = self.memory.host_settings.get(target)
-                kept = HostKept(setting, earlier.before if earlier else dict(self.kernel[target]))
+                kept = HostKept(setting, earlier.before if earlier else {"live": self.kernel[target]["live"]})
                 return [lambda: self.keep_setting(kept), *self.setting_steps(target, setting.fields)]
             case Verb.RESET:
                 gone = self.memory.host_settings[target]

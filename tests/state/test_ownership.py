@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -120,8 +121,10 @@ def test_a_strangers_file_does_not_become_ours_by_being_overwritten() -> None:
 
 
 def test_after_convergence_what_is_as_it_should_be_is_ours() -> None:
-    ours = manifest.after_converging({"b": ("1",), "c": ("2",)}, plan("b", verb=Verb.DELETE), {"a": b"x"})
-    assert ours == {"a": (files.digest(b"x"),), "c": ("2",)}
+    noted = {"b": ("1",), "c": ("2",), "gone": ("3",), "f/unread": ("4",), "unread": ("5",)}
+    actual = replace(there(b=b"1", c=b"2"), unknown={"file:f/": "EIO", "file:unread": "EIO"})
+    ours = manifest.after_converging(noted, plan("b", verb=Verb.DELETE), {"a": b"x"}, actual)
+    assert ours == {"a": (files.digest(b"x"),), "c": ("2",), "f/unread": ("4",), "unread": ("5",)}
 
 
 def test_what_an_older_version_wrote() -> None:
