@@ -152,9 +152,10 @@ class Order:
     ready: tuple[str, ...] = ()  # names of checks that have to answer before this host stops it
     address: str = ""  # a virtual one: the host that has it goes after the others
     groups: tuple[str, ...] = ()  # whose hosts have it
-    key: str = ""  # what it is called on all hosts, where it is one of several (`each`); "": its name
+    key: str = ""  # what its budget is called, where it is one of several (`each`) or shares another's; "": as itself
     hosts: tuple[str, ...] = ()  # who has the containers of `after`
     jobs: Mapping[str, str] = field(default_factory=dict)  # those of `after`, and who runs each
+    implied: bool = False  # the service says nothing of how many at once
 
     @property
     def budget(self) -> str:
@@ -165,7 +166,8 @@ class Order:
     def words(self) -> str:
         """For a cause."""
         parts = [f"after {', '.join(self.after)} on every host"] if self.after else []
-        parts += [f"at most {self.at_once} host{'s' if self.at_once > 1 else ''} at once"] if self.at_once else []
+        if self.at_once and not self.implied:
+            parts.append(f"at most {self.at_once} host{'s' if self.at_once > 1 else ''} at once")
         return ", ".join(parts)
 
 

@@ -432,7 +432,10 @@ class Permits:
     def _ready(self, accepted: Target, budgets: Iterable[str]) -> Mapping[str, bool]:
         """Whether each budget is as it has to be before this host stops its member. One without checks always is."""
         desired = accepted.desired
-        orders = {order.budget: order.ready for order in desired.orders if order.budget in set(budgets)}
+        orders = {
+            budget: {name for order in desired.orders if order.budget == budget for name in order.ready}
+            for budget in set(budgets)
+        }
         asked = {name for names in orders.values() for name in names}
         checks = [check for check in (*desired.checks, *desired.readiness) if check.name in asked]
         made = probe.make(checks, self._engine, self._observer.registry(accepted), patience=0.0, stop=Event())

@@ -416,7 +416,8 @@ class _Builder:
             own = {**parts.containers, **{job.name: parts.job_fields[job.name] for job in parts.jobs}}
             keys = {name: key for key, names in parts.named.items() for name in names if name != key}
             for name, fields in own.items():
-                order = orders.order(self.world, fields, name, keys.get(name, ""), self._first)
+                service = parts.service if name in parts.containers else None
+                order = orders.order(self.world, fields, name, keys.get(name, ""), self._first, service)
                 if order.after or order.at_once:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))

@@ -13,24 +13,47 @@ from reconciler.rollout import policy
 
 # As the grammar has it, of what an expression gives.
 _AT_ONCE: Final = re.compile(r"[1-9][0-9]{0,5}|(?:[1-9][0-9]?|100)%")
+# What holds where a service says nothing: of those behind a load balancer half go on, of what workloads feel nine of ten hosts.
+_BEHIND_FRONTEND: Final = "50%"
+_DATA_PLANE: Final = "10%"
 First = Callable[[Service, str], str]  # the first host that has a container of a service, "" when nobody does
 
 
-def order(world: World, fields: Fields, name: str, key: str, first: First) -> Order:
-    """That of the container or job `name`; `key` is the repeated entry that it is of. Problems go to `fields`."""
+def order(world: World, fields: Fields, name: str, key: str, first: First, service: Service | None = None) -> Order:
+    """That of the container or job `name`; `key` is the repeated entry that it is of, `service` that of a container. Problems go to
+    `fields`."""
     part = fields.below("rollout")
     groups = tuple(placement.listed(fields.value("group", "all")))
     after = part.texts("after")
+    at_once = _at_once(part, world, groups)
+    implied = service is not None and "at_once" not in part
+    if service and implied:
+        at_once, key = _implied(fields, service, len(placement.union(world.groups, groups)), groups, key)
     return Order(
         name,
         after,
-        _at_once(part, world, groups),
+        at_once,
         part.texts("ready"),
         part.text("address_last"),
-        groups if "at_once" in part else (),
+        groups if at_once else (),
         key,
         *_comes_after(world, after, first),
+        implied=implied and at_once > 0,
     )
+
+
+def _implied(fields: Fields, service: Service, hosts: int, groups: Iterable[str], key: str) -> tuple[int, str]:
+    """How many hosts may change a container that does not say so itself, and its budget where that is not its own.
+
+    Everything in the group of a frontend shares one: it is a host that is a backend, whichever of its containers is stopped. One host
+    alone is nobody's backup and waits for nobody.
+    """
+    if hosts < 2:
+        return 0, key
+    behind = {group for one in service.section("frontends").values() for group in placement.listed(one.get("group"))}
+    if shared := [group for group in groups if group in behind]:
+        return policy.places(_BEHIND_FRONTEND, hosts), shared[0]
+    return (policy.places(_DATA_PLANE, hosts) if fields.flag("data_plane") else 0), key
 
 
 def _comes_after(world: World, names: Iterable[str], first: First) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -70,7 +70,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {one['name']:<20} {one['state']:<6} {one['proved']} of {one['hosts']} hosts, {size}"
     for row in told["hosts"]:
         if row["holds"]:
-            yield f"  {row['host']} holds {', '.join(row['holds'])} ({row['text']})"
+            yield f"  {row['host']} holds {few(row['holds'])} ({row['text']})"
     for job in told["jobs"]:
         what = f"failed on {job['host']}: {job['message']}" if job["state"] == "failed" else f"runs on {job['host']}"
         yield f"  {job['name']} {what}"

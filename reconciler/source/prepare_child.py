@@ -53,17 +53,14 @@ def rollout(whole: Site, budgets: Mapping[str, policy.Budget]) -> Rollout:
 
 
 def budgets(whole: Site, made: Desired) -> dict[str, policy.Budget]:
-    """The budgets of what is on the host of `made`, by name."""
-    return {
-        order.budget: policy.Budget(
-            order.budget,
-            order.at_once,
-            tuple(dict.fromkeys(host for group in order.groups for host in whole.groups.get(group, ()))),
-            bool(order.address),
-        )
-        for order in made.orders
-        if order.at_once
-    }
+    """The budgets of what is on the host of `made`, by name. Of containers that share one the strictest counts."""
+    found: dict[str, policy.Budget] = {}
+    for order in made.orders:
+        if order.at_once:
+            members = dict.fromkeys(host for group in order.groups for host in whole.groups.get(group, ()))
+            budget = policy.Budget(order.budget, order.at_once, tuple(members), bool(order.address))
+            found = policy.together(found, {order.budget: budget})
+    return found
 
 
 def locked(whole: Site, content: Content, desired: Desired) -> tuple[Locked, ...]:

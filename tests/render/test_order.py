@@ -27,6 +27,45 @@ def test_the_order_is_part_of_desired_state() -> None:
     assert rendered(BODY, host="cmp1").orders == (Order("agent", ("server",), hosts=("ctl1", "ctl2")),)
 
 
+IMPLIED = """
+groups: {control: [], compute: []}
+containers:
+  api: {image: x, command: y, group: control}
+  proxy: {image: x, command: y, group: control}
+  strict: {image: x, command: y, group: control, rollout: {at_once: 1}}
+  free: {image: x, command: y, group: control, rollout: {at_once: 100%}}
+  agent: {image: x, command: y, group: compute, data_plane: true}
+  worker: {image: x, command: y, group: compute}
+jobs:
+  sync: {container: api, before: []}
+frontends:
+  api: {mode: http, port: 80, group: control}
+"""
+
+
+@pytest.mark.parametrize(("hosts", "behind", "felt"), [(2, 1, 1), (3, 1, 1), (4, 2, 1), (5, 2, 1), (40, 20, 4)])
+def test_of_what_is_behind_a_frontend_half_goes_on_and_of_the_data_plane_most(
+    hosts: int, behind: int, felt: int
+) -> None:
+    names = [f"h{number}" for number in range(hosts)]
+    members = "".join(f"  {name}: {{groups: [control, compute]}}\n" for name in names)
+    made = rendered(IMPLIED, inventory=f"hosts:\n{members}", host="h0")
+    found = {order.name: order for order in made.orders}
+    assert {name: (order.budget, order.at_once) for name, order in found.items()} == {
+        "api": ("control", behind),
+        "proxy": ("control", behind),  # where it is stopped the host is no backend either
+        "strict": ("strict", 1),
+        "free": ("free", hosts),
+        "agent": ("agent", felt),
+    }
+    assert found["api"].groups == ("control",)
+
+
+def test_one_host_alone_is_nobodys_backup() -> None:
+    made = rendered(IMPLIED, inventory="hosts: {h0: {groups: [control, compute]}}", host="h0")
+    assert [order.name for order in made.orders] == ["free", "strict"]
+
+
 def test_a_plan_shows_it_beside_the_cause() -> None:
     desired: Desired = rendered(BODY)
     basis = Basis(
