@@ -44,7 +44,7 @@ class Basis:
     set on its host.
     `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
     `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here, `shown` the ids of
-    those that run and were seen healthy.
+    those that run and were seen healthy, `before` says of those that still run with the image of then what they were.
     `as_made` is how containers are that are to be taken over as they are.
     `failures` is why what was tried before was taken back. `took` maps a container to the seconds that it took to become healthy.
     """
@@ -55,6 +55,7 @@ class Basis:
     worked: frozenset[str] = frozenset()
     proved: frozenset[str] = frozenset()
     shown: frozenset[str] = frozenset()
+    before: Mapping[str, Container] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
     took: Mapping[str, float] = field(default_factory=dict)
     observed: Mapping[str, str] = field(default_factory=dict)

@@ -34,7 +34,7 @@ class Swap:
         self._basis, self._proof, self._engine, self._rollback = basis, proof, engine, rollback
         self._gate, self._progress, self._slots = gate, progress, slots
         self.owned = set(basis.owned)
-        self._drains = Drains(engine, progress, self.owned)
+        self._drains = Drains(engine, progress, self.owned, basis.before)
 
     def require_owned(self, name: str) -> None:
         """Raises errors.Terminal (NotOwned): a container that was not known to be ours is never touched."""
@@ -97,7 +97,8 @@ class Swap:
             )
 
     def replace(self, action: Action, container: Container) -> Outcome:
-        """Rename away, create, stop the old, start the new, prove, remove the old; on failure all the way back."""
+        """Rename away, create, stop the old, start the new, prove, remove the old; on failure all the way back. One that takes over is started
+        before the old is stopped."""
         name, spare = container.name, aside(container.name)
         resumed = self._engine.exists(spare)
         if not resumed:
@@ -106,15 +107,21 @@ class Swap:
         elif self._engine.exists(name):
             self._engine.remove(name, self.owned)  # the half-made new one of an interrupted replace
         has_old = self._engine.exists(spare)
-        self._drains.out(container, spare)
+        over = container.handover if self._engine.runs(spare) else None
+        if over is None:
+            self._drains.out(container, spare)
 
         def change() -> None:
             self._make(container)
+            if over:
+                self._engine.start(name)
+                self._drains.over(container, over, spare)
             if has_old:
                 self._engine.stop(spare, container.stop_timeout)
             self._engine.start(name)
 
-        interrupts = has_old and not resumed and not action.drift  # how long one that is gone on with took nobody saw
+        # How long one that is gone on with took nobody saw.
+        interrupts = has_old and over is None and not resumed and not action.drift
         return self.finish(action, container, self._proof.attempt(change, container, interrupts=interrupts))
 
     def finish(self, action: Action, container: Container, health: Healthy) -> Outcome:
@@ -132,7 +139,11 @@ class Swap:
             if self._engine.exists(name):
                 self._engine.remove(name, self.owned)
             self._engine.rename(spare, name)
+            kept = container.handover is not None and self._engine.runs(name)
             self._engine.start(name)
+            if kept and container.reload:
+                # It went on all the while. What the new one took from it, such as its control socket, it makes again.
+                self._do_reload(container)
 
         outcome = self._put_back(action, container, health, back)
         if name not in self._basis.proved:

@@ -36,6 +36,16 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Handover:
+    """How a container takes over from its predecessor, which runs until it has: it is started beside that one, `ready` is the command in it
+    that succeeds once it serves, and on `signal` the predecessor ends once its connections have, within `timeout` seconds."""
+
+    ready: tuple[str, ...]
+    signal: str
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """How an image checks a configuration by itself, before it is put to use. `script`, when there is one, is the file
     `reconciler-check` beside the configuration."""
@@ -59,6 +69,7 @@ class Container(Options):
     reload: Reload | None = None
     validation: Validation | None = None
     drain: Drain | None = None
+    handover: Handover | None = None
     rollback: Literal["auto", "never"] = "auto"
     stability: float = 3.0  # seconds it must stay up after it became healthy
     start_timeout: float = 120.0  # seconds to become healthy

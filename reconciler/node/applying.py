@@ -179,6 +179,11 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
         worked=frozenset(name for name, part in before.items() if part == target.part_digest.get(name)),
         proved=frozenset(memory.applied),
         shown=frozenset(applied.id for applied in memory.applied.values()),
+        before={
+            c.name: c
+            for c in (good.containers if good else ())
+            if (running := actual.containers.get(c.name)) and running.spec.image == c.image
+        },
         failures=memory.failures,
         took=memory.took,
         in_force=plan.in_force(target.desired, memory, failed),

@@ -6,7 +6,18 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
-from reconciler.model import ASIDE, PRECHECKING, VALIDATING, Container, Drain, Healthcheck, Mount, Reload, Ulimit
+from reconciler.model import (
+    ASIDE,
+    PRECHECKING,
+    VALIDATING,
+    Container,
+    Drain,
+    Handover,
+    Healthcheck,
+    Mount,
+    Reload,
+    Ulimit,
+)
 from reconciler.options import rules
 from reconciler.options.table import TABLE, Kind, Option
 from reconciler.render.fields import Fields
@@ -51,6 +62,7 @@ def container(fields: Fields, name: str, service: str) -> Container:
         kolla=kolla,
         reload=_reload(fields),
         drain=_drain(fields),
+        handover=_handover(fields),
         rollback=cast(Literal["auto", "never"], fields.choice("rollback", "auto", ("auto", "never"))),
         stability=fields.duration("stability", 3.0),
         start_timeout=fields.duration("start_timeout", 120.0),
@@ -274,6 +286,13 @@ def _drain(fields: Fields) -> Drain | None:
         part.text("signal"),
         part.duration("timeout", 60.0),
     )
+
+
+def _handover(fields: Fields) -> Handover | None:
+    if fields.value("handover") is None:
+        return None
+    part = fields.below("handover")
+    return Handover(part.words("ready") or (), part.text("signal"), part.duration("timeout", 60.0))
 
 
 def _reload(fields: Fields) -> Reload | None:

@@ -58,6 +58,10 @@ def _runs(service: Service) -> Iterator[str]:
         if drained:
             yield "Taken out of use before it is stopped, while others stand in for it:\n"
             yield reference.table(("container", "where", "how"), drained)
+        over = [(f"`{name}`", _handover(one["handover"])) for name, one in containers.items() if one.get("handover")]
+        if over:
+            yield "Not stopped before its successor serves:\n"
+            yield reference.table(("container", "how"), over)
     jobs = service.section("jobs")
     if jobs:
         yield "## Jobs\n"
@@ -80,6 +84,12 @@ def _container(name: str, one: Mapping[str, Any], variables: Mapping[str, Variab
             log if log.startswith("`") else f"`{log}`" for log in map(str, logs if isinstance(logs, list) else [logs])
         ),
     )
+
+
+def _handover(handover: Mapping[str, Any]) -> str:
+    words = handover["ready"]
+    ready = words if isinstance(words, str) else " ".join(map(str, words))
+    return f"{_shown(ready)} succeeds in the new one beside it, then the signal {handover['signal']} lets it finish what it began"
 
 
 def _drain(drain: Mapping[str, Any]) -> tuple[str, str]:

@@ -21,9 +21,13 @@ CHANGED = replace(BEFORE, revision="r2", files=(File("db/x.conf", "b", container
 REPLACED = replace(BEFORE, revision="r2", containers=(replace(DB, environment={"A": "b"}), CHECK))
 
 
+# As a newer release has it: another program, which nobody's check is about.
+UPGRADED = replace(BEFORE, revision="r3", containers=(replace(DB, image="new", drain=None), CHECK))
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path, World(images={"i": Image("i")}))
+    made = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
     made.converge(BEFORE)
     assert made.plan(BEFORE).empty
     made.faults.calls.clear()
@@ -45,6 +49,26 @@ def test_what_is_replaced_is_drained_under_the_name_that_it_has_by_then(node: No
         "start db_check", f"remove {spare}",
     ]  # fmt: skip
     assert node.plan(REPLACED).empty
+
+
+def test_it_is_drained_as_what_runs_wants_it(node: Node) -> None:
+    """A program of another release may end otherwise than the one that comes, as Apache and uWSGI do."""
+    spare = aside("db")
+    node.converge(UPGRADED)
+    assert [call for call in node.faults.calls if "pull" not in call] == [
+        f"rename db {spare}", "stop db_check", f"execute {spare}", f"finish {spare} WINCH", "create db", "start db",
+        "start db_check", f"remove {spare}",
+    ]  # fmt: skip
+    node.faults.calls.clear()
+    node.converge(replace(UPGRADED, revision="r4", files=CHANGED.files))
+    assert node.faults.calls == ["restart db"], "what runs now wants none"
+
+
+def test_what_comes_back_instead_of_an_upgrade_is_in_use_again(node: Node) -> None:
+    node.engine.sick = lambda running: "is not well" if running.spec.image == "new" else ""
+    _, outcomes = node.converge(UPGRADED)
+    assert "rolled-back" in {outcome.result for outcome in outcomes}
+    assert node.engine.runs("db_check") and node.plan(BEFORE).empty
 
 
 def test_what_does_not_run_is_not_drained(node: Node) -> None:
