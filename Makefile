@@ -165,13 +165,16 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 	@$(COMPILE) pyproject.toml --constraints requirements/dev.lock --output-file requirements/runtime.lock
 	@$(BIN)/python -c '$(BUILD_REQUIRES)' | \
 		$(COMPILE) - --constraints requirements/dev.lock --output-file requirements/build.lock
-	@$(COMPILE) tests/images/kolla.in --output-file tests/images/kolla.lock
 	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
 	@$(COMPILE) pyproject.toml tests/packaging/tools.in --constraints requirements/dev.lock --output-file tests/packaging/tools.lock
 	@$(COMPILE) tests/packaging/site.in --output-file tests/packaging/site.lock
 	@$(COMPILE) tests/parity/kolla-2026.1.in --output-file tests/parity/kolla-2026.1.lock
-	@$(COMPILE) tests/images/sources.in --no-deps --no-emit-build-options --output-file tests/images/sources.lock
-	@$(COMPILE) tests/images/sources-cloud.in --no-deps --no-emit-build-options --output-file tests/images/sources-cloud.lock
+	@for release in 2025.1 2026.1; do \
+		$(COMPILE) tests/images/kolla-$$release.in --output-file tests/images/kolla-$$release.lock; \
+		for name in sources sources-cloud; do \
+			$(COMPILE) tests/images/$$name-$$release.in --no-deps --no-emit-build-options --output-file tests/images/$$name-$$release.lock; \
+		done; \
+	done
 
 # The same tests with other versions than the locked ones, in an environment of their own: what needs neither engine nor images.
 TRY = $(BIN)/uv --quiet pip compile --no-generate-hashes --no-header --no-annotate pyproject.toml --extra dev

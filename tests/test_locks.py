@@ -20,9 +20,7 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 RUNTIME = CHECKOUT / "requirements/runtime.lock"
 DEVELOPMENT = CHECKOUT / "requirements/dev.lock"
 BUILD = CHECKOUT / "requirements/build.lock"
-KOLLA, SOURCES, CLOUD_SOURCES = (
-    CHECKOUT / "tests/images" / name for name in ("kolla.lock", "sources.lock", "sources-cloud.lock")
-)
+IMAGES = sorted((CHECKOUT / "tests/images").glob("*.lock"))
 PLATFORMS = 6  # three Pythons on two processors
 
 
@@ -40,14 +38,12 @@ def pins(lock: Path) -> dict[str, tuple[Version, int]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "lock", [RUNTIME, DEVELOPMENT, BUILD, KOLLA, SOURCES, CLOUD_SOURCES], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT, BUILD, *IMAGES], ids=lambda path: path.stem)
 def test_a_lock_is_pins_and_checksums_and_nothing_else(lock: Path) -> None:
     assert pins(lock)
     text = lock.read_text()
     assert not re.search(r"://|find-links|index|file:|/home/|@ ", text)
-    assert ("--only-binary :all:" in text) == (lock not in (SOURCES, CLOUD_SOURCES))
+    assert ("--only-binary :all:" in text) == (lock not in IMAGES or lock.name.startswith("kolla-"))
 
 
 def test_locks_keep_what_the_project_asks_for() -> None:
@@ -89,12 +85,13 @@ def test_the_distribution_is_ours() -> None:
     assert importlib.metadata.version(DISTRIBUTION) == __version__
 
 
-def test_kolla_is_locked_at_the_release() -> None:
-    assert str(pins(KOLLA)["kolla"][0]) == kolla.KOLLA_VERSION
-    assert {name: str(version) for name, (version, _) in pins(SOURCES).items()} == dict(kolla.SOURCES.values())
-    assert {name: str(version) for name, (version, _) in pins(CLOUD_SOURCES).items()} == dict(
-        kolla.CLOUD_SOURCES.values()
-    )
+@pytest.mark.parametrize("release", kolla.RELEASES.values(), ids=lambda release: release.name)
+def test_kolla_is_locked_at_the_release(release: kolla.Release) -> None:
+    assert str(pins(release.lock("kolla"))["kolla"][0]) == release.kolla
+    for name, sources in (("sources", release.sources), ("sources-cloud", release.cloud)):
+        assert {project: str(version) for project, (version, _) in pins(release.lock(name)).items()} == dict(
+            sources.values()
+        )
 
 
 def test_npm_packages_are_locked() -> None:

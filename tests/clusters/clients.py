@@ -1,6 +1,6 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|keeper|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|tokens|keeper|members …      ends with SIGTERM, after the line that it writes
 """
 
 import base64
@@ -87,6 +87,31 @@ def asker(log: IO[str], url: str, authority: str = "") -> None:
         time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
 
 
+def tokens(log: IO[str], url: str, password_file: str) -> None:
+    """Ten requests a second to Keystone, each over a connection of its own: whether a token that was made first of all is valid, and every
+    tenth for a new one."""
+    user = {"name": "admin", "domain": {"id": "default"}, "password": Path(password_file).read_text()}
+    scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+
+    def issue() -> requests.Response:
+        return requests.post(f"{url}/auth/tokens", json=body, timeout=60, headers={"Connection": "close"})
+
+    held = issue().headers["X-Subject-Token"]
+    asking = {"X-Auth-Token": held, "X-Subject-Token": held, "Connection": "close"}
+    begun = time.monotonic()
+    for number in _until_ended():
+        began, why, kind = time.time(), "", "issue" if number % 10 == 0 else "validate"
+        try:
+            answer = issue() if kind == "issue" else requests.get(f"{url}/auth/tokens", timeout=60, headers=asking)
+            if answer.status_code != (201 if kind == "issue" else 200):
+                why = f"{answer.status_code} {answer.text[:150]}"
+        except requests.RequestException as error:
+            why = str(error)[:200]
+        _note(log, number=number, kind=kind, began=began, ended=time.time(), failed=[why] if why else [])
+        time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
+
+
 def keeper(log: IO[str], *endpoints: str) -> None:
     """Put one key after another into etcd; where a member does not answer, the next is asked at once."""
     turn = 0
@@ -120,7 +145,13 @@ def members(log: IO[str], user: str, *addresses: str) -> None:
         time.sleep(0.5)
 
 
-CLIENTS: dict[str, Callable[..., None]] = {"writer": writer, "asker": asker, "keeper": keeper, "members": members}
+CLIENTS: dict[str, Callable[..., None]] = {
+    "writer": writer,
+    "asker": asker,
+    "tokens": tokens,
+    "keeper": keeper,
+    "members": members,
+}
 
 if __name__ == "__main__":
     kind, path, *words = sys.argv[1:]

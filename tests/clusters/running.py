@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,28 @@ import docker
 import pytest
 
 from tests.clusters.site import HOSTS, Site
-from tests.images import build
+from tests.images import build, kolla
 from tests.support.lab import wait_for
 
 PATIENCE = 600.0
 
 
 @contextlib.contextmanager
-def running(engine_url: str, *enabled: str, begin: Callable[[Site], None] = lambda site: None) -> Iterator[Site]:
+def running(
+    engine_url: str,
+    *enabled: str,
+    begin: Callable[[Site], None] = lambda site: None,
+    releases: Sequence[kolla.Release] = (kolla.FIRST,),
+) -> Iterator[Site]:
     """A site whose three daemons run and have proved its first commit, which is as `begin` makes it."""
     with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as folder:  # short: sockets lie below it
-        site = Site(Path(folder), enabled)
+        site = Site(Path(folder), enabled, releases)
         with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
             absent = [name for name in site.images if not build.present(client, name)]
         if absent:
-            pytest.skip(f"images are missing: run `python -m tests.images.build {' '.join(absent)}`")
+            pytest.skip(
+                f"images are missing: {' '.join(absent)} (`python -m tests.images.build --release … NAME` makes each)"
+            )
         with site:
             begin(site)
             commit = site.push("the first")

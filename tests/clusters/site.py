@@ -15,7 +15,7 @@ from reconciler.secret import Secret
 from reconciler.secrets import sops
 from tests.clusters.lan import Lan
 from tests.git import servers
-from tests.images import kolla
+from tests.images import build, kolla
 
 SITE = "clusters"
 VIP, EXTERNAL = "192.0.2.10", "192.0.2.9"
@@ -62,12 +62,18 @@ print(*(name for name in Store(Client(sys.argv[1:-1]), {SITE!r}).everything() if
 
 
 class Site:
-    """`enabled` are the switches of GLOBALS that are on."""
+    """`enabled` are the switches of GLOBALS that are on. The site begins with the first of `releases`, and has images of all of them."""
 
-    def __init__(self, root: Path, enabled: Sequence[str]) -> None:
+    def __init__(self, root: Path, enabled: Sequence[str], releases: Sequence[kolla.Release] = (kolla.FIRST,)) -> None:
         self.root = root
-        self.globals = {**GLOBALS, **dict.fromkeys(enabled, True)}
-        self.images = [kolla.default_target().name(image) for name in ("", *enabled) for image in IMAGES[name]]
+        self.globals = {**GLOBALS, **dict.fromkeys(enabled, True), "openstack_release": releases[0].name}
+        self.images = [
+            kolla.default_target(release).name(image)
+            for release in releases
+            for name in ("", *enabled)
+            for image in IMAGES[name]
+            if image not in build.GONE.get(release.name, ())
+        ]
         addresses = {name: [address, VIP, EXTERNAL] if name == "cc1" else [address] for name, address in HOSTS.items()}
         self.lan = Lan(root / "lan", addresses, sorted(set(self.images)))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}

@@ -1,6 +1,6 @@
 """Bring the genuine Kolla images into the engine: found there, pulled from their registry, or built.
 
-    python -m tests.images.build [--extra] [--set cloud] [--without IMAGE] [IMAGE …]
+    python -m tests.images.build [--release 2026.1] [--extra] [--set cloud] [--without IMAGE] [IMAGE …]
 
 Safe to interrupt and to repeat: what is finished stays. Logs: `images/logs/` of the cache folder.
 """
@@ -84,6 +84,8 @@ IMPOSSIBLE = {
     **dict.fromkeys(("fluentd", "grafana", "opensearch", "opensearch-dashboards", "proxysql"), _VENDOR),
     **dict.fromkeys(("prometheus-memcached-exporter", "prometheus-cadvisor"), _BINARY),
 }
+# What a release of Kolla's has no image of any more.
+GONE = {"2026.1": ("mariadb-clustercheck",)}
 SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD, "watch": WATCH, "metal": METAL}
 BUSYBOX = "reconciler-test/busybox:1"
 THREADS = 2
@@ -99,12 +101,14 @@ def present(client: docker.DockerClient, name: str) -> bool:
     return True
 
 
-def bring(images: Iterable[str] = WANTED, target: kolla.Target | None = None) -> dict[str, str]:
+def bring(
+    images: Iterable[str] = WANTED, target: kolla.Target | None = None, release: kolla.Release = kolla.FIRST
+) -> dict[str, str]:
     """Make the images available in the running engine; returns short name -> full name.
 
     What cannot be built does not keep the others from it. Raises kolla.BuildError, engine.EngineError or packages.PackagesMissing when they cannot be had.
     """
-    target = target or kolla.default_target()
+    target = target or kolla.default_target(release)
     names = {image: target.name(image) for image in images}
     found = engine.find()
     if found is None:
@@ -116,7 +120,7 @@ def bring(images: Iterable[str] = WANTED, target: kolla.Target | None = None) ->
             if absent and reachable(target.registry):
                 absent = [image for image in absent if not _pulled(client, names[image])]
             if absent:
-                _build(client, found.url, target, absent)
+                _build(client, found.url, target, release, absent)
     return names
 
 
@@ -175,7 +179,9 @@ def _pulled(client: docker.DockerClient, name: str) -> bool:
     return True
 
 
-def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: list[str]) -> None:
+def _build(
+    client: docker.DockerClient, url: str, target: kolla.Target, release: kolla.Release, images: list[str]
+) -> None:
     reason = kolla.supported()
     if reason:
         raise kolla.BuildError(f"{target.registry} cannot be reached and {reason}")
@@ -186,18 +192,19 @@ def _build(client: docker.DockerClient, url: str, target: kolla.Target, images: 
             )
     cloud = bool({*images} & {*CLOUD, *METAL} - {*EXTRA})
     packages.install(["mmdebstrap"])
-    logs = paths.cache("images", "logs")
+    logs = release.folder / "logs"
+    logs.mkdir(exist_ok=True)
     log = logs / "prepare.log"
     log.write_text("")
     say(
         f"build  {', '.join(images)}\n"
-        f"  with kolla-build {kolla.KOLLA_VERSION}; a set takes 10 to 30 minutes on 2 cores (logs: {logs})"
+        f"  with kolla-build {release.kolla}; a set takes 10 to 30 minutes on 2 cores (logs: {logs})"
     )
-    step("kolla's environment", lambda: kolla.environment(log))
-    step("sources", lambda: kolla.sources(log, cloud=cloud))
-    step("Debian base image", lambda: _import_base(client, kolla.base_tar(log)))
-    config = kolla.configuration(target, THREADS, log, cloud=cloud)
-    program = kolla.environment(log) / "bin" / "kolla-build"
+    step("kolla's environment", lambda: kolla.environment(release, log))
+    step("sources", lambda: kolla.sources(release, log, cloud=cloud))
+    step("Debian base image", lambda: _import_base(client, release, kolla.base_tar(release, log)))
+    config = kolla.configuration(release, target, THREADS, log, cloud=cloud)
+    program = kolla.environment(release, log) / "bin" / "kolla-build"
     patterns = [f"^{image}$" for image in images]
     output = logs / "kolla-build.log"
     with output.open("wb") as stream:
@@ -240,9 +247,9 @@ def _watch(
         time.sleep(2 if running else 0)
 
 
-def _import_base(client: docker.DockerClient, tar: Path) -> None:
-    if not present(client, f"{kolla.BASE_IMAGE}:{kolla.BASE_TAG}"):
-        client.api.import_image_from_file(str(tar), repository=kolla.BASE_IMAGE, tag=kolla.BASE_TAG)
+def _import_base(client: docker.DockerClient, release: kolla.Release, tar: Path) -> None:
+    if not present(client, f"{kolla.BASE_IMAGE}:{release.debian}"):
+        client.api.import_image_from_file(str(tar), repository=kolla.BASE_IMAGE, tag=release.debian)
 
 
 def _failures(logs: Path, output: Path, absent: list[str]) -> str:
@@ -273,16 +280,19 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; see the module's text."""
     parser = argparse.ArgumentParser(prog="python -m tests.images.build")
     parser.add_argument("images", nargs="*", help=f"default: {' '.join(WANTED)}")
+    parser.add_argument("--release", choices=kolla.RELEASES, default=kolla.FIRST.name)
     parser.add_argument("--extra", action="store_true", help=f"also {' '.join(EXTRA)}")
     parser.add_argument("--set", choices=SETS, action="append", default=[], help="several add up")
     parser.add_argument("--without", metavar="IMAGE", action="append", default=[], help="leave this one out")
     options = parser.parse_args(arguments)
+    release = kolla.RELEASES[options.release]
     asked = options.images or [image for name in options.set or ["core"] for image in SETS[name]]
-    wanted = [i for i in dict.fromkeys([*asked, *(EXTRA if options.extra else ())]) if i not in options.without]
+    without = {*options.without, *GONE.get(release.name, ())}
+    wanted = [i for i in dict.fromkeys([*asked, *(EXTRA if options.extra else ())]) if i not in without]
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that kolla-build is ended too
     try:
-        names = bring(wanted)
+        names = bring(wanted, release=release)
     except (kolla.BuildError, engine.EngineError, packages.PackagesMissing) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

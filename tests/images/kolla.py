@@ -5,7 +5,6 @@ and made again only when it is missing, so an interrupted build goes on where it
 """
 
 import configparser
-import hashlib
 import os
 import re
 import shutil
@@ -20,29 +19,76 @@ import yaml
 
 from tests.support import environments, paths
 
-KOLLA_VERSION = "20.6.0"
-RELEASE = "2025.1"
 HERE = Path(__file__).parent
-CONSTRAINTS = HERE / f"upper-constraints-{RELEASE}.txt"
 BASE_IMAGE = "local/debian"
-BASE_TAG = "bookworm"
-# Section of kolla-build.conf -> the sdist on PyPI that it installs. Their checksums, and what kolla-build needs, are in *.lock.
-SOURCES = {
-    "keystone-base": ("keystone", "27.1.0"),
-    "glance-base": ("glance", "30.2.0"),
-}
-# The same for the images of the whole cloud; they are fetched only when one of those is asked for.
-CLOUD_SOURCES = {
-    "barbican-base": ("barbican", "20.0.0"),
-    "cinder-base": ("cinder", "26.3.0"),
-    "heat-base": ("openstack-heat", "24.1.2"),
-    "horizon": ("horizon", "25.3.2"),
-    "horizon-plugin-heat-dashboard": ("heat-dashboard", "13.0.0"),
-    "ironic-base": ("ironic", "29.0.5"),
-    "neutron-base": ("neutron", "26.0.6"),
-    "nova-base": ("nova", "31.3.1"),
-    "placement-base": ("openstack-placement", "13.0.1"),
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An OpenStack release: the kolla-build that makes its images, the Debian they stand on, and what is installed in them.
+
+    Sources are a section of kolla-build.conf -> the sdist on PyPI that it installs, with its version; `cloud` are those of the whole
+    cloud, fetched only when one of its images is asked for. Their checksums, and what kolla-build needs, are in *.lock.
+    """
+
+    name: str
+    kolla: str
+    debian: str
+    sources: Mapping[str, tuple[str, str]]
+    cloud: Mapping[str, tuple[str, str]]
+
+    @property
+    def tag(self) -> str:
+        return f"{self.name}-debian-{self.debian}"
+
+    @property
+    def constraints(self) -> Path:
+        return HERE / f"upper-constraints-{self.name}.txt"
+
+    def lock(self, name: str) -> Path:
+        """`kolla`, `sources` or `sources-cloud`."""
+        return HERE / f"{name}-{self.name}.lock"
+
+    @property
+    def folder(self) -> Path:
+        """Where what is made for it is kept."""
+        return paths.cache("images", self.name)
+
+
+FIRST = Release(
+    "2025.1",
+    kolla="20.6.0",
+    debian="bookworm",
+    sources={
+        "keystone-base": ("keystone", "27.1.0"),
+        "glance-base": ("glance", "30.2.0"),
+    },
+    cloud={
+        "barbican-base": ("barbican", "20.0.0"),
+        "cinder-base": ("cinder", "26.3.0"),
+        "heat-base": ("openstack-heat", "24.1.2"),
+        "horizon": ("horizon", "25.3.2"),
+        "horizon-plugin-heat-dashboard": ("heat-dashboard", "13.0.0"),
+        "ironic-base": ("ironic", "29.0.5"),
+        "neutron-base": ("neutron", "26.0.6"),
+        "nova-base": ("nova", "31.3.1"),
+        "placement-base": ("openstack-placement", "13.0.1"),
+    },
+)
+# What is upgraded to. Of a cloud it has what tests/clusters take there.
+NEXT = Release(
+    "2026.1",
+    kolla="22.2.0",
+    debian="trixie",
+    sources={
+        "keystone-base": ("keystone", "29.1.0"),
+        "glance-base": ("glance", "32.0.0"),
+    },
+    cloud={
+        "placement-base": ("openstack-placement", "15.0.0"),
+    },
+)
+RELEASES = {release.name: release for release in (FIRST, NEXT)}
 _OWN_AUTHORITIES = Path("/usr/local/share/ca-certificates")
 
 
@@ -63,12 +109,12 @@ class Target:
         return f"{self.registry}/{self.namespace}/{image}:{self.tag}"
 
 
-def default_target() -> Target:
-    """The names Kolla sites use, or those that KOLLA_REGISTRY, KOLLA_NAMESPACE and KOLLA_TAG give."""
+def default_target(release: Release = FIRST) -> Target:
+    """The names Kolla sites use, or those that KOLLA_REGISTRY, KOLLA_NAMESPACE and, for the first release, KOLLA_TAG give."""
     return Target(
         registry=os.environ.get("KOLLA_REGISTRY") or "quay.io",
         namespace=os.environ.get("KOLLA_NAMESPACE") or "openstack.kolla",
-        tag=os.environ.get("KOLLA_TAG") or f"{RELEASE}-debian-bookworm",
+        tag=(release is FIRST and os.environ.get("KOLLA_TAG")) or release.tag,
     )
 
 
@@ -91,16 +137,14 @@ def run(argv: list[str | Path], log: Path, env: Mapping[str, str] | None = None,
         raise BuildError(f"`{Path(str(argv[0])).name}` ended with {done.returncode}; the end of {log}:\n{last}")
 
 
-def environment(log: Path) -> Path:
+def environment(release: Release, log: Path) -> Path:
     """The folder of the virtual environment that holds kolla-build; made when missing or of another lock."""
-    return environments.environment(
-        paths.cache("images") / "venv", HERE / "kolla.lock", lambda words: run([*words], log)
-    )
+    return environments.environment(release.folder / "venv", release.lock("kolla"), lambda words: run([*words], log))
 
 
-def base_tar(log: Path) -> Path:
-    """A minimal Debian bookworm as a tar; it trusts the same authorities as this machine."""
-    tar = paths.cache("images") / "debian-bookworm.tar"
+def base_tar(release: Release, log: Path) -> Path:
+    """A minimal Debian of the release's as a tar; it trusts the same authorities as this machine."""
+    tar = paths.cache("images") / f"debian-{release.debian}.tar"
     if tar.exists():
         return tar
     unfinished = tar.with_suffix(".part.tar")
@@ -113,25 +157,24 @@ def base_tar(log: Path) -> Path:
             f"--customize-hook=copy-in {names} {_OWN_AUTHORITIES}",
             '--customize-hook=chroot "$1" update-ca-certificates',
         ]
-    command = ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", *hooks, BASE_TAG, str(unfinished)]
+    command = ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", *hooks, release.debian, str(unfinished)]
     run([*command, mirror()], log, env={**os.environ, "TMPDIR": str(paths.cache("images", "tmp"))})
     unfinished.rename(tar)
     return tar
 
 
-def sources(log: Path, *, cloud: bool = False) -> dict[str, Path]:
+def sources(release: Release, log: Path, *, cloud: bool = False) -> dict[str, Path]:
     """The sdists, by section of kolla-build.conf; with `cloud` those of the whole cloud, too."""
-    found = _fetched(SOURCES, HERE / "sources.lock", log)
+    found = _fetched(release, release.sources, "sources", log)
     if cloud:
-        found |= _fetched(CLOUD_SOURCES, HERE / "sources-cloud.lock", log)
-    folder = paths.cache("images", "sources")
-    requirements = folder / f"requirements-{RELEASE}.tar.gz"
+        found |= _fetched(release, release.cloud, "sources-cloud", log)
+    requirements = paths.cache("images", "sources") / f"requirements-{release.name}.tar.gz"
     with tarfile.open(requirements, "w:gz") as archive:
-        archive.add(CONSTRAINTS, arcname=f"requirements-{RELEASE}/upper-constraints.txt")
+        archive.add(release.constraints, arcname=f"requirements-{release.name}/upper-constraints.txt")
     return {**found, "openstack-base": requirements}
 
 
-def _fetched(wanted: Mapping[str, tuple[str, str]], lock: Path, log: Path) -> dict[str, Path]:
+def _fetched(release: Release, wanted: Mapping[str, tuple[str, str]], lock: str, log: Path) -> dict[str, Path]:
     """The sdists of one lock. Files alone are fetched: pip would build each to learn what it already says."""
     folder = paths.cache("images", "sources")
     found = {
@@ -139,9 +182,9 @@ def _fetched(wanted: Mapping[str, tuple[str, str]], lock: Path, log: Path) -> di
         for section, (project, version) in wanted.items()
     }
     if not all(file.exists() for file in found.values()):
-        pip = environment(log) / "bin" / "pip"
+        pip = environment(release, log) / "bin" / "pip"
         options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
-        run([pip, "download", *options, "--dest", folder, "-r", lock], log)
+        run([pip, "download", *options, "--dest", folder, "-r", release.lock(lock)], log)
     return found
 
 
@@ -159,22 +202,23 @@ def mirror() -> str:
     )
 
 
-def configuration(target: Target, threads: int, log: Path, *, cloud: bool = False) -> Path:
+def configuration(release: Release, target: Target, threads: int, log: Path, *, cloud: bool = False) -> Path:
     """Write kolla-build.conf and repos.yaml; returns the path of the former."""
-    work = paths.cache("images", "work")
+    work = release.folder / "work"
+    work.mkdir(exist_ok=True)
     repos = work / "repos.yaml"
-    # The one repository beside bookworm itself. `gpg_key` is looked up in /etc/kolla/apt-keys (override.j2).
+    # The one repository beside bookworm itself; trixie has all. `gpg_key` is looked up in /etc/kolla/apt-keys (override.j2).
     entry = {"url": mirror(), "suite": "trixie", "component": "main", "gpg_key": "debian-archive.gpg", "arch": ""}
-    repos.write_text(yaml.safe_dump({"debian": {"rabbitmq": entry}}))
+    repos.write_text(yaml.safe_dump({"debian": {"rabbitmq": entry} if release.debian == "bookworm" else {}}))
     config = configparser.ConfigParser(interpolation=None)
     config["DEFAULT"] = {
         "base": "debian",
         "base_image": BASE_IMAGE,
-        "base_tag": BASE_TAG,
+        "base_tag": release.debian,
         "registry": target.registry,
         "namespace": target.namespace,
         "tag": target.tag,
-        "openstack_release": RELEASE,
+        "openstack_release": release.name,
         "pull": "false",
         "push": "false",
         "network_mode": "host",
@@ -185,18 +229,21 @@ def configuration(target: Target, threads: int, log: Path, *, cloud: bool = Fals
         "work_dir": str(work),
         "logs_dir": str(paths.cache("images", "logs")),
     }
-    for section, file in sources(log, cloud=cloud).items():
+    for section, file in sources(release, log, cloud=cloud).items():
         config[section] = {"type": "local", "location": str(file)}
     # What has no source of ours would be fetched from its own host: plugins go without, programs come from override.j2.
-    for section in known_sources(log):
+    for section in known_sources(release, log):
         if section not in config:
             config[section] = {"enabled": "false"}
-    config["mariadb-base-additions-clustercheck"] = {
-        "type": "local",
-        "location": str(HERE / "additions" / "clustercheck"),
-    }
-    constraints = paths.cache("images", "work", "constraints")
-    shutil.copyfile(CONSTRAINTS, constraints / "upper-constraints.txt")
+    # Which member of a database's cluster is in step: a script beside the server until 2025.1, one in its image since.
+    for section, folder in (
+        ("mariadb-base-additions-clustercheck", "clustercheck"),
+        ("mariadb-server-additions-healthcheck", "healthcheck"),
+    ):
+        config[section] = {"type": "local", "location": str(HERE / "additions" / folder)}
+    constraints = work / "constraints"
+    constraints.mkdir(exist_ok=True)
+    shutil.copyfile(release.constraints, constraints / "upper-constraints.txt")
     config["kolla-toolbox-additions-constraints"] = {"type": "local", "location": str(constraints)}
     file = work / "kolla-build.conf"
     with file.open("w") as output:
@@ -204,20 +251,11 @@ def configuration(target: Target, threads: int, log: Path, *, cloud: bool = Fals
     return file
 
 
-def known_sources(log: Path) -> list[str]:
+def known_sources(release: Release, log: Path) -> list[str]:
     """The sections of kolla-build.conf that kolla-build itself has a source for."""
-    python = environment(log) / "bin" / "python"
+    python = environment(release, log) / "bin" / "python"
     listing = "from kolla.common import sources; print(*sources.SOURCES)"
     return subprocess.run([python, "-c", listing], check=True, capture_output=True, text=True).stdout.split()
-
-
-def inputs_digest() -> str:
-    """A digest of what shapes the images, for the cache key of CI systems."""
-    digest = hashlib.sha256()
-    for file in [Path(__file__), HERE / "override.j2", CONSTRAINTS, *sorted((HERE / "additions").rglob("*"))]:
-        if file.is_file():
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def supported() -> str | None:

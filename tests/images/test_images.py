@@ -154,7 +154,7 @@ def test_every_image_has_kollas_contract(kolla_images: dict[str, str], docker_cl
     for name in kolla_images.values():
         attributes = docker_client.images.get(name).attrs["Config"]
         assert attributes["Cmd"] == ["kolla_start"], name
-        assert attributes["Labels"]["kolla_version"] == kolla.KOLLA_VERSION, name
+        assert attributes["Labels"]["kolla_version"] == kolla.FIRST.kolla, name
 
 
 def test_clustercheck_reads_the_whole_request(tmp_path: Path) -> None:
