@@ -91,7 +91,7 @@ demo-cloud-clean: $(STAMP) ## Remove everything the demo of the whole cloud made
 	@$(BIN)/python -m tests.support.engine stop --as demo-cloud
 
 .PHONY: demo-fleet
-demo-fleet: packages ## Six nodes and three etcd members on this machine: a good commit, a bad one, the one that mends it, a killed controller
+demo-fleet: needs ## Six nodes and three etcd members on this machine: a good commit, a bad one, the one that mends it, a killed controller
 	@$(BIN)/python -m tests.support.engine ensure --as demo-fleet
 	@$(BIN)/python -m tests.demo_fleet
 

@@ -87,7 +87,7 @@ class ClusterJobs:
         for name in open_:
             record = known[name].record
             if record and record.state == "done" and (mine[name].creates or record.inputs == mine[name].inputs):
-                self._note_done(mine[name], record.host)
+                self._note_done(mine[name], f"{record.host} has run it")
                 news.pop(name, None)
         wanted = jobs.told(own, [(once(mine[name]), one) for name, one in news.items()], known)
         if wanted is None or store.try_(wanted):
@@ -132,7 +132,7 @@ class ClusterJobs:
             if isinstance(step, Wait):
                 return step, ""
             if isinstance(step, Done):
-                self._note_done(job, step.host)
+                self._note_done(job, f"{step.host} has run it")
                 return Wait(Reason.WaitsForOthers, f"{step.host} has run {job.name}: the next pass goes on"), ""
             done = store.try_(step.transaction)
             log.info("fleet.wrote" if done else "fleet.lost", what=step.what)
@@ -170,8 +170,13 @@ class ClusterJobs:
         return planned
 
     def _tell_facts(self, store: Store, target: Target, rollout: Rollout, actual: Actual) -> None:
-        """Say of what exists once in the cluster whether it is here, until it is known to be made."""
+        """Say of what exists once in the cluster whether it is here, until it is known to be made. What its owner has was made, whoever
+        did that."""
         desired = target.desired
+        for job in _mine(target):
+            found = self._result(job)
+            if job.name in actual.created and not (found and found.done):
+                self._note_done(job, "it was there already")
         asked = [
             job.name
             for job in desired.jobs
@@ -202,9 +207,10 @@ class ClusterJobs:
         was = any(_same(one, job) for one in carried.desired.jobs) if carried else False
         return Result(True) if was else None
 
-    def _note_done(self, job: Job | Once, host: str) -> None:
-        log.info("job.run_elsewhere", job=job.name, host=host)
-        self._state.job_done(job.name, JobResult(job.inputs, True, datetime.now(UTC), f"{host} has run it"))
+    def _note_done(self, job: Job | Once, how: str) -> None:
+        """Remember a job as done that was not run here, or not by this program."""
+        log.info("job.needless", job=job.name, message=how)
+        self._state.job_done(job.name, JobResult(job.inputs, True, datetime.now(UTC), how))
 
 
 def once(job: Job, rollout: Rollout | None = None, target: Target | None = None) -> Once:
@@ -222,7 +228,9 @@ def _mine(target: Target) -> list[Job]:
 
 
 def _same(one: Job, other: Job) -> bool:
-    return (one.name, one.inputs, one.owner) == (other.name, other.inputs, other.owner)
+    """Whether what was carried out of a job counts for another: of what exists once whatever its inputs are now."""
+    is_same = one.inputs == other.inputs or (bool(other.creates) and one.creates == other.creates)
+    return is_same and (one.name, one.owner) == (other.name, other.owner)
 
 
 def _waiting(job: Job, target: Target) -> set[str]:

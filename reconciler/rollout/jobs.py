@@ -142,7 +142,9 @@ def awaited(jobs: Iterable[Once], commit: str, records: Mapping[str, JobRecord])
     found = {}
     for job in jobs:
         record = records.get(job.name)
-        if record is not None and record.state == "done" and (record.inputs == job.inputs or record.commit == commit):
+        # What exists once is there, whatever it would be made with now.
+        counts = record is not None and (job.creates or record.inputs == job.inputs or record.commit == commit)
+        if record is not None and record.state == "done" and counts:
             continue
         if record is not None and record.state == "running":
             found[job.name] = f"{record.host} runs {job.name}"

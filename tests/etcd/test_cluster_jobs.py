@@ -43,14 +43,15 @@ class Node:
         orders = (
             Order("db", at_once=1, groups=("control",)),
             Order("agent", ("api", "elsewhere"), hosts=HOSTS, jobs={"elsewhere": "ctl3"}),
+            Order("joiner", ("make",), jobs={"make": "ctl1"}),
         )
         return make_target(
             Prepared(Desired("s", self.host, NEW, "/none", containers, jobs=(made, sync), orders=orders), {})
         )
 
-    def admit(self, planned: Plan, *, has: bool = False) -> Plan:
+    def admit(self, planned: Plan, *, has: bool = False, inputs: str = "new") -> Plan:
         actual = Actual({}, {}, {}, created=frozenset({"make"} if has else ()))
-        return self.jobs.admit(self.store, self.own, self.target(), ROLLOUT, planned, actual)
+        return self.jobs.admit(self.store, self.own, self.target(inputs), ROLLOUT, planned, actual)
 
     def ran(self, job: str, *, claim: str, ok: bool = True, inputs: str = "new") -> None:
         self.state.job_done(job, JobResult(inputs, ok, datetime.now(UTC), "" if ok else "no such table", claim))
@@ -136,6 +137,46 @@ def test_a_host_made_anew_makes_nothing_a_second_time(nodes: tuple[Node, Node, N
     assert "sync" not in first.state.memory().jobs
     planned = replace(RUNS, actions=RUNS.actions[2:])
     assert "another installation of ctl1 has begun sync" in first.admit(planned).held[0].message
+
+
+JOINS = Plan("ctl2", NEW, (Action(Verb.CREATE, "joiner", "new container", container="joiner"),))
+
+
+def test_who_would_leave_what_looks_like_it_waits_until_it_is_made(nodes: tuple[Node, Node, Node]) -> None:
+    """A member that only joins writes a file, too, so that it starts when the owner has made the real one."""
+    first, second, third = nodes
+    held = second.admit(JOINS)
+    assert targets(held) == [] and held.held[0].message == "make has to run on ctl1 first"
+    third.admit(OTHERS)
+    claim = first.admit(RUNS).actions[0].claim
+    assert second.admit(JOINS).held[0].message == "ctl1 runs make"
+    first.ran("make", claim=claim)
+    assert second.admit(JOINS) == JOINS
+    # It was made once: what it would be made with by another commit keeps nobody waiting for its owner.
+    assert third.admit(JOINS, inputs="another image") == JOINS
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_was_there_before_there_were_records_is_said_to_be_done(
+    nodes: tuple[Node, Node, Node], failed: bool
+) -> None:
+    first, second, _ = nodes
+    if failed:  # it made the thing all the same, and so is never run again
+        first.ran("make", claim="", ok=False)
+    assert targets(first.admit(replace(RUNS, actions=()), has=True)) == []
+    first.jobs.settle(first.store, first.own, first.target())
+    assert second.admit(JOINS) == JOINS
+
+
+def test_what_was_carried_out_without_records_is_said_to_be_done_by_the_next_commit(
+    nodes: tuple[Node, Node, Node],
+) -> None:
+    """The owner may be of a later wave, and only look after what it runs meanwhile."""
+    first, second, _ = nodes
+    first.state.converged(first.target("as it was made").desired)
+    first.jobs.settle(first.store, first.own, first.target())
+    assert second.admit(JOINS) == JOINS
+    assert "sync has to run on ctl1" in second.admit(OTHERS).held[0].message, "that has other inputs now"
 
 
 def test_what_failed_is_told_and_may_be_tried_again(nodes: tuple[Node, Node, Node]) -> None:
