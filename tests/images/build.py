@@ -66,6 +66,7 @@ CLOUD = (
     "neutron-metadata-agent",
 )
 METAL = ("ironic-api", "ironic-conductor")
+VIRT = ("nova-libvirt",)
 # What watches it, and stores that services coordinate by. Their programs are as Debian builds them (override.j2).
 WATCH = (
     "prometheus-server",
@@ -86,7 +87,7 @@ IMPOSSIBLE = {
 }
 # What a release of Kolla's has no image of any more.
 GONE = {"2026.1": ("mariadb-clustercheck",)}
-SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD, "watch": WATCH, "metal": METAL}
+SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD, "watch": WATCH, "metal": METAL, "virt": VIRT}
 BUSYBOX = "reconciler-test/busybox:1"
 THREADS = 2
 BUILD_SECONDS = 75 * 60

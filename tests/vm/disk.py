@@ -59,12 +59,16 @@ _UNWANTED = (
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk image, the kernel and initial RAM disk that boot it, and the image's format as QEMU names it."""
+    """A disk image, the kernel and initial RAM disk that boot it, and the image's format as QEMU names it.
+
+    With `state`, the name of a running machine that is kept in the image (format qcow2), a machine goes on from there.
+    """
 
     image: Path
     kernel: Path
     initrd: Path
     form: str = "raw"
+    state: str = ""
 
 
 def disk(suite: str) -> Disk:

@@ -3,7 +3,9 @@
 import base64
 import contextlib
 import json
+import secrets
 import shlex
+import shutil
 import socket
 import subprocess
 import time
@@ -18,6 +20,27 @@ from tests.vm.disk import Disk
 BOOT_SECONDS = 900  # emulated, on a machine that has other things to do
 _ANSWER_SECONDS = 240.0
 _CHUNK = 1 << 20  # bytes in one message of the guest agent
+CARDS = 2
+# What all machines have alike: a state that one of them kept is for another of the same kind only.
+# A processor without wide vectors is the cheaper one to emulate: a sixth less work for an interpreter's start than with `max`.
+HARDWARE = (
+    *(
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg,thread=multi",
+        "-smp",
+        "2",
+        "-cpu",
+        "Nehalem",
+        "-machine",
+        "q35",
+        "-m",
+        "2048",
+    ),
+    *("-nographic", "-monitor", "none", "-serial", "stdio", "-nic", "none"),
+    *("-append", "console=ttyS0 root=/dev/vda rw quiet mitigations=off net.ifnames=0 systemd.show_status=false"),
+)
+_DISK = "disk.qcow2"
 
 
 @dataclass(frozen=True)
@@ -30,46 +53,53 @@ class Done:
 
 
 class Machine:
-    """One virtual machine. `folder` has its disk (a copy on write of `disk`), its sockets and its console's text.
+    """One virtual machine. `folder` has its disk (a copy of `disk`, or what differs from it), its sockets and its console's text.
 
-    `shares` are folders of this machine that it sees below /mnt, read-only, by name. `wires` lead to another machine each: the socket of
-    this end and that of the other, in a folder with a short path. Their cards are eth0, eth1 …; without wires there are none.
+    It has 2 GiB of memory. It sees the folder `share` of this machine as /mnt/share, read-only. `wires` lead from its cards eth0 and eth1 to
+    another machine each: the socket of this end and that of the other, in a folder with a short path. Without them they lead to nobody.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        disk: Disk,
-        *,
-        name: str = "node",
-        memory: int = 2048,
-        shares: Mapping[str, Path] | None = None,
-        wires: Sequence[tuple[Path, Path]] = (),
+        self, folder: Path, disk: Disk, *, name: str = "node", share: Path, wires: Sequence[tuple[Path, Path]] = ()
     ) -> None:
-        self.name, self._folder, self._disk = name, folder, disk
-        self._memory, self._shares, self._wires = memory, dict(shares or {}), tuple(wires)
+        self.name, self._folder, self._disk, self._share = name, folder, disk, share
+        nobody = [(folder / f"eth{number}", folder / "nobody") for number in range(CARDS)]
+        self._wires = tuple(wires) or tuple(nobody)
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        overlay = folder / "overlay.qcow2"
-        words: list[str | Path] = [
-            "qemu-img",
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-F",
-            disk.form,
-            "-b",
-            disk.image,
-            overlay,
-        ]
-        subprocess.run(words, check=True)
+        if disk.state:
+            shutil.copyfile(disk.image, folder / _DISK)
+        else:
+            words: list[str | Path] = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", disk.form, "-b", disk.image]
+            subprocess.run([*words, folder / _DISK], check=True)
 
     def start(self) -> None:
-        """Power on, and wait until systemd has brought everything up. Raises AssertionError with the console's end."""
+        """Power on, or go on from the state that the disk has, and wait until everything is up. Raises AssertionError with the console's end."""
+        state = ["-loadvm", self._disk.state] if self._disk.state else []
         with (self._folder / "console.log").open("ab") as console:
-            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+            words = [*self._command(), *state]
+            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+        if state:
+            self._wake()
         self.wait_until_up()
+
+    def save(self, state: str) -> Path:
+        """Keep the running machine under a name, in its disk, whose path this returns; and pull the plug."""
+        self.run("umount /mnt/share")  # what is mounted from this host cannot be kept
+        said = self._monitor("human-monitor-command", {"command-line": f"savevm {state}"})
+        assert not said, f"savevm on {self.name}: {said}"
+        self._monitor("quit")
+        assert self._process is not None
+        self._process.wait(_ANSWER_SECONDS)
+        self._process = None
+        return self._folder / _DISK
+
+    def _wake(self) -> None:
+        """Tell a machine that goes on what has become of the world: the time, what is random, and which cards are its own."""
+        wait_for(f"{self.name} answers", self._answers, BOOT_SECONDS, 0.5)
+        self.run(f"date -u -s @{time.time():.0f} > /dev/null && echo {secrets.token_hex(64)} > /dev/urandom")
+        for number in range(CARDS):
+            self.run(f"ip link set eth{number} address {self._address(number)}")
 
     def wait_until_up(self) -> None:
         """Wait until the machine answers and systemd has no job left."""
@@ -78,11 +108,8 @@ class Machine:
             wait_for(f"{self.name} is up", lambda: self._state() in ("running", "degraded"), BOOT_SECONDS, 1.0)
         except AssertionError as error:
             raise AssertionError(f"{error}; its console ends with:\n{self.console[-3000:]}") from None
-        for tag in self._shares:
-            self.run(
-                f"mkdir -p /mnt/{tag} && mountpoint -q /mnt/{tag} || mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,ro {tag} /mnt/{tag}"
-            )
-        self.run(f"hostnamectl hostname {self.name}")
+        mount = "mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,ro share /mnt/share"
+        self.run(f"mkdir -p /mnt/share && mountpoint -q /mnt/share || {mount}; hostnamectl hostname {self.name}")
 
     def stop(self) -> None:
         """Pull the plug for good."""
@@ -90,14 +117,6 @@ class Machine:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-    def power_off(self) -> Path:
-        """Shut down in an orderly way; returns the disk, a qcow2 image on top of the one that it was made from."""
-        assert self._process is not None
-        self._order("systemctl poweroff --no-block")
-        self._process.wait(BOOT_SECONDS)
-        self._process = None
-        return self._folder / "overlay.qcow2"
 
     def power_cut(self) -> None:
         """Power off and on at once: what the machine had not yet written is gone, and it boots again."""
@@ -134,14 +153,14 @@ class Machine:
             *(f"{k}={v}" for k, v in environment.items()),
         ]
         pid = self._agent("guest-exec", words)["pid"]
-        found: dict[str, Any] = {}
-
-        def ended() -> bool:
-            found.update(self._agent("guest-exec-status", {"pid": pid}))
-            return bool(found["exited"])
-
-        # Not more often: the agent writes a line of the journal for each question.
-        wait_for(f"`{script[:200]}` ends", ended, seconds, 0.4)
+        found: dict[str, Any] = {"exited": False}
+        until, pause = time.monotonic() + seconds, 0.1
+        while not found["exited"]:
+            assert time.monotonic() < until, f"`{script[:200]}` does not end on {self.name}, not within {seconds:g} s"
+            time.sleep(pause)
+            # Not often: each question takes the machine a hundredth of a second, and the agent writes a line of the journal.
+            pause = min(pause * 1.5, 3.0)
+            found = self._agent("guest-exec-status", {"pid": pid})
         done = Done(
             found.get("exitcode", -int(found.get("signal", 1))), _text(found, "out-data"), _text(found, "err-data")
         )
@@ -163,7 +182,7 @@ class Machine:
     def wait(self, what: str, ready: Callable[[], object], seconds: float = 600.0) -> None:
         """`wait_for`, with the journal's end when it does not come true."""
         try:
-            wait_for(what, ready, seconds, 1.0)
+            wait_for(what, ready, seconds, 3.0)
         except AssertionError as error:
             journal = self.run("journalctl -b --no-pager -n 60", check=False).stdout
             raise AssertionError(f"{error}; the journal of {self.name} ends with:\n{journal}") from None
@@ -191,41 +210,23 @@ class Machine:
 
     def _command(self) -> list[str]:
         folder = self._folder
-        words = [
-            "qemu-system-x86_64",
-            "-accel",
-            "tcg,thread=multi",
-            "-smp",
-            "2",
-            "-cpu",
-            "max",
-            "-machine",
-            "q35",
-            "-m",
-            str(self._memory),
-        ]
-        words += ["-nographic", "-monitor", "none", "-serial", "stdio", "-nic", "none"]
-        words += ["-kernel", str(self._disk.kernel), "-initrd", str(self._disk.initrd)]
-        words += [
-            "-append",
-            "console=ttyS0 root=/dev/vda rw quiet mitigations=off net.ifnames=0 systemd.show_status=false",
-        ]
-        words += ["-drive", f"file={folder / 'overlay.qcow2'},if=virtio,format=qcow2"]
+        words = [*HARDWARE, "-kernel", str(self._disk.kernel), "-initrd", str(self._disk.initrd)]
+        # What the machine flushes need not be on this host's own disk: its power cuts leave QEMU, and what QEMU took, as they are.
+        words += ["-drive", f"file={folder / _DISK},if=virtio,format=qcow2,cache=unsafe"]
         words += ["-chardev", f"socket,path={folder / 'agent'},server=on,wait=off,id=agent", "-device", "virtio-serial"]
         words += ["-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
         words += ["-qmp", f"unix:{folder / 'monitor'},server=on,wait=off"]
         words += ["-object", "rng-random,filename=/dev/urandom,id=rng", "-device", "virtio-rng-pci,rng=rng"]
-        for tag, path in self._shares.items():
-            words += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,readonly=on"]
+        words += ["-virtfs", f"local,path={self._share},mount_tag=share,security_model=none,readonly=on"]
         for number, wire in enumerate(self._wires):
             ends = zip(("local", "remote"), wire, strict=True)
-            words += [
-                "-netdev",
-                f"dgram,id=eth{number}," + ",".join(f"{end}.type=unix,{end}.path={path}" for end, path in ends),
-            ]
-            mac = f"52:54:00:{number:02x}:00:{sum(self.name.encode()) % 256:02x}"
-            words += ["-device", f"virtio-net-pci,netdev=eth{number},mac={mac}"]
+            sockets = ",".join(f"{end}.type=unix,{end}.path={path}" for end, path in ends)
+            words += ["-netdev", f"dgram,id=eth{number},{sockets}"]
+            words += ["-device", f"virtio-net-pci,netdev=eth{number},mac={self._address(number)}"]
         return words
+
+    def _address(self, number: int) -> str:
+        return f"52:54:00:{number:02x}:00:{sum(self.name.encode()) % 256:02x}"
 
     def _agent(self, command: str, arguments: Mapping[str, Any] | None = None, timeout: float = _ANSWER_SECONDS) -> Any:
         """One request to the guest agent. Raises OSError, AssertionError with what it says."""
@@ -238,13 +239,14 @@ class Machine:
         assert "return" in answer, f"{command} on {self.name}: {answer}"
         return answer["return"]
 
-    def _monitor(self, command: str, arguments: Mapping[str, Any] | None = None) -> None:
+    def _monitor(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         with self._line("monitor", _ANSWER_SECONDS) as (send, receive):
             receive()
             for word, given in (("qmp_capabilities", {}), (command, arguments or {})):
                 send({"execute": word, "arguments": given})
                 while "return" not in (answer := receive()):
                     assert "error" not in answer, f"{word} on {self.name}: {answer['error']}"
+        return answer["return"]
 
     @contextlib.contextmanager
     def _line(self, name: str, timeout: float) -> Iterator[tuple[Callable[[Any], None], Callable[[], dict[str, Any]]]]:

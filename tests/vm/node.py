@@ -1,12 +1,8 @@
 """The site of the virtual machines, and what a test asks of the node."""
 
 import json
-from collections.abc import Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-import docker
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -51,11 +47,9 @@ class Node:
         self.run = machine.run
 
     def prepare(self) -> None:
-        """A host key, the image that the site names, and empty repositories."""
+        """A host key, and empty repositories."""
         self.make_host_key()
-        self.run(
-            "docker load -q -i /mnt/share/images.tar && git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work"
-        )
+        self.run("git init -q --bare -b main /srv/site.git && git init -q -b main /srv/work")
 
     def make_host_key(self) -> str:
         """Give it a host key; returns the public one."""
@@ -72,22 +66,29 @@ class Node:
             self.machine.put(f"/srv/work/{name}", content)
         git = "git -C /srv/work -c user.name=operator -c user.email=operator@example.org"
         self.run(f"{git} add -A && {git} commit -qm '{message}' && {git} push -q /srv/site.git HEAD:main")
+        return self.head()
+
+    def head(self) -> str:
+        """The newest commit of the site."""
         return self.run("git -C /srv/work rev-parse HEAD").stdout.strip()
 
     def converged(self, commit: str) -> bool:
         """Whether the daemon says that this commit is in force and all is well."""
-        found = self.status()
+        found = self.report()
         ready = [c for c in found.get("conditions", ()) if c["type"] == "Ready"]
         return str(found.get("revision", "")) == commit and bool(ready) and ready[0]["status"] is True
 
+    def report(self) -> dict[str, Any]:
+        """The daemon's last report, as it lies in its state; empty while there is none.
+
+        `reconciler status` shows the same, and starts an interpreter for it: asked every second, that takes the daemon's processor.
+        """
+        done = self.run("cat /var/lib/reconciler/report.json", check=False)
+        return dict(json.loads(done.stdout)) if done.code == 0 else {}
+
     def status(self) -> dict[str, Any]:
-        """The daemon's last report; empty while there is none."""
-        done = self.run(f"{self.program} status --json", check=False)
-        try:
-            found = json.loads(done.stdout)
-        except ValueError:
-            return {}
-        return found.get("report") or {}
+        """What `reconciler status` shows."""
+        return dict(json.loads(self.run(f"{self.program} status --json").stdout))
 
     def has_nothing_to_do(self) -> bool:
         """Whether a look of its own finds everything as the commit says."""
@@ -101,12 +102,3 @@ class Node:
     def pid(self) -> str:
         """The daemon's PID, "0" when it does not run."""
         return self.run("systemctl show -p MainPID --value reconciler").stdout.strip()
-
-
-def save(engine_url: str, images: Sequence[str], path: Path) -> None:
-    """Write images of the engine into one archive that another can load."""
-    with path.open("wb") as archive, closing(docker.DockerClient(base_url=engine_url)) as client:
-        answer = client.api.get(f"{client.api.base_url}/images/get", params={"names": list(images)}, stream=True)
-        answer.raise_for_status()
-        for chunk in answer.iter_content(1 << 20):
-            archive.write(chunk)

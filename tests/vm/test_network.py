@@ -11,13 +11,14 @@ import pytest
 from tests.images import build, kolla
 from tests.images.build import BUSYBOX
 from tests.vm.node import Node
-from tests.vm.pair import ADDRESSES, Pair, pair
+from tests.vm.site import Site, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm, pytest.mark.images]
 
 _VIP = "192.0.2.250"
+_ADDRESSES = {"lb1": "192.0.2.1", "lb2": "192.0.2.2"}
 _HOSTS = "".join(
-    f"  {name}: {{addresses: {{network: {address}}}, groups: [network]}}\n" for name, address in ADDRESSES.items()
+    f"  {name}: {{addresses: {{network: {address}}}, groups: [network]}}\n" for name, address in _ADDRESSES.items()
 )
 _SITE = {
     "reconciler.yml": "name: pair\n",
@@ -59,13 +60,13 @@ _IMAGES = ("haproxy", "keepalived", "openvswitch-db-server", "openvswitch-vswitc
 
 
 @pytest.fixture(scope="module")
-def two(engine_url: str, busybox_image: str) -> Iterator[Pair]:
+def two(engine_url: str, busybox_image: str) -> Iterator[Site]:
     names = [kolla.default_target().name(image) for image in _IMAGES]
     with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
         absent = [name for name in names if not build.present(client, name)]
     if absent:
         pytest.skip(f"needs the images {', '.join(absent)} (`python -m tests.images.build --set extra --set cloud`)")
-    with pair("bookworm", engine_url, [busybox_image, *names], _SITE) as found:
+    with site("bookworm", engine_url, [busybox_image, *names], _ADDRESSES, _SITE) as found:
         yield found
 
 
@@ -73,7 +74,7 @@ def _has_address(node: Node) -> bool:
     return f"inet {_VIP}/" in node.run("ip -4 address show eth0").stdout
 
 
-def _holders(two: Pair) -> list[str]:
+def _holders(two: Site) -> list[str]:
     return [name for name, node in two.nodes.items() if _has_address(node)]
 
 
@@ -81,23 +82,23 @@ def _page(node: Node) -> str:
     return node.run(f"curl -sS -m 20 http://{_VIP}:8080/", check=False).stdout.strip()
 
 
-def _other(two: Pair, name: str) -> str:
+def _other(two: Site, name: str) -> str:
     return next(each for each in two.nodes if each != name)
 
 
-def test_one_of_two_has_the_address_and_both_reach_the_service_through_it(two: Pair) -> None:
+def test_one_of_two_has_the_address_and_both_reach_the_service_through_it(two: Site) -> None:
     (holder,) = _holders(two)
     for node in two.nodes.values():
         assert {_page(node) for _ in range(4)} == set(two.nodes), "haproxy takes turns"
     # VRRP on the wire, and the address answered for by the holder's card.
     other = two.nodes[_other(two, holder)]
     heard = other.run("timeout 60 tcpdump -c 2 -nn -i eth0 'ip proto 112' 2>/dev/null").stdout
-    assert f"IP {ADDRESSES[holder]} > 224.0.0.18: VRRPv2, Advertisement, vrid 51" in heard
+    assert f"IP {_ADDRESSES[holder]} > 224.0.0.18: VRRPv2, Advertisement, vrid 51" in heard
     mac = two.nodes[holder].run("cat /sys/class/net/eth0/address").stdout.strip()
     assert mac in other.run(f"ping -q -c 1 {_VIP} > /dev/null; ip neighbour show {_VIP}").stdout
 
 
-def test_a_pulled_cable_moves_the_address_and_only_one_has_it_when_it_is_back(two: Pair) -> None:
+def test_a_pulled_cable_moves_the_address_and_only_one_has_it_when_it_is_back(two: Site) -> None:
     (holder,) = _holders(two)
     other = two.nodes[_other(two, holder)]
     two.nodes[holder].machine.cable("eth0", plugged=False)
@@ -111,7 +112,7 @@ def test_a_pulled_cable_moves_the_address_and_only_one_has_it_when_it_is_back(tw
         )
 
 
-def test_a_power_cut_of_the_holder_moves_the_address_and_changes_nothing_else(two: Pair) -> None:
+def test_a_power_cut_of_the_holder_moves_the_address_and_changes_nothing_else(two: Site) -> None:
     (holder,) = _holders(two)
     name = _other(two, holder)
     other, before = two.nodes[name], two.nodes[name].container("keepalived")
@@ -122,7 +123,7 @@ def test_a_power_cut_of_the_holder_moves_the_address_and_changes_nothing_else(tw
     assert two.nodes[holder].has_nothing_to_do()
 
 
-def test_open_vswitch_switches_between_the_machines_in_the_kernel(two: Pair) -> None:
+def test_open_vswitch_switches_between_the_machines_in_the_kernel(two: Site) -> None:
     two.converge(two.edit("globals.yml", "enable_openvswitch: false", "enable_openvswitch: true", "Open vSwitch"))
     for number, node in enumerate(two.nodes.values(), 1):
         assert "openvswitch " in node.run("lsmod").stdout

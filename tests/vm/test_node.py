@@ -14,9 +14,9 @@ import pytest
 from tests.images.build import BUSYBOX
 from tests.packaging.deb import RELEASES
 from tests.support import wheel
-from tests.vm.disk import disk
+from tests.vm.loaded import loaded
 from tests.vm.machine import Machine
-from tests.vm.node import HOST, SITE, Node, save
+from tests.vm.node import HOST, SITE, Node
 from tests.vm.program import PROGRAM, install
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm]
@@ -61,8 +61,7 @@ def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) ->
         share = folder / "share"
         (share / "wheels").mkdir(parents=True)
         wheel.build(share / "wheels")
-        save(engine_url, [busybox_image], share / "images.tar")
-        machine = Machine(folder / HOST, disk(request.param), name=HOST, shares={"share": share})
+        machine = Machine(folder / HOST, loaded(request.param, engine_url, [busybox_image]), name=HOST, share=share)
         try:
             machine.start()
             found = Node(machine, PROGRAM)
@@ -88,6 +87,8 @@ def installed(node: Node) -> Node:
 
 def test_the_first_commit_is_in_force_with_all_that_needs_a_real_host(installed: Node) -> None:
     node = installed
+    shown = node.status()
+    assert str(shown["daemon"]) == node.pid() and shown["state"] == "ok" and shown["report"]["revision"] == node.head()
     assert json.loads(node.run("docker inspect edge").stdout)[0]["HostConfig"]["Privileged"] is True
     assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
     assert "ip_vs " in node.run("lsmod").stdout
@@ -173,7 +174,7 @@ def test_boot_with_the_repository_away_keeps_what_was_in_force(installed: Node) 
     node.machine.wait(
         "the container runs again", lambda: node.run("docker ps -q -f name=edge", check=False).stdout.strip()
     )
-    node.machine.wait("the node looks", lambda: "Git" in json.dumps(node.status().get("source", {})))
+    node.machine.wait("the node looks", lambda: "Git" in json.dumps(node.report().get("source", {})))
     assert node.run("cat /proc/sys/net/ipv4/ip_nonlocal_bind").stdout.strip() == "1"
     assert "ip_vs " in node.run("lsmod").stdout
     assert node.run("getent hosts peer.example.org").stdout.split()[0] == "192.0.2.9"

@@ -10,9 +10,9 @@ import pytest
 
 from tests.images.build import BUSYBOX
 from tests.packaging import deb
-from tests.vm.disk import disk
+from tests.vm.loaded import loaded
 from tests.vm.machine import Machine
-from tests.vm.node import HOST, SITE, Node, save
+from tests.vm.node import HOST, SITE, Node
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm]
 
@@ -37,8 +37,7 @@ def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) ->
         share.mkdir()
         (share / "older.deb").write_bytes(deb.build(request.param, folder / "dist").read_bytes())
         _newer(share / "older.deb", share)
-        save(engine_url, [busybox_image], share / "images.tar")
-        machine = Machine(folder / HOST, disk(request.param), name=HOST, shares={"share": share})
+        machine = Machine(folder / HOST, loaded(request.param, engine_url, [busybox_image]), name=HOST, share=share)
         try:
             machine.start()
             yield Node(machine, program="/usr/bin/reconciler")

@@ -1,27 +1,27 @@
-"""Two machines with two wires between them, both nodes of one site, with genuine images of Kolla."""
+"""A site whose nodes are machines: one, or two with two wires between them. Their images are genuine ones of Kolla."""
 
 import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.git import servers
 from tests.support import wheel
-from tests.vm.disk import disk
-from tests.vm.machine import Machine
-from tests.vm.node import Node, save
+from tests.vm.loaded import loaded
+from tests.vm.machine import CARDS, Machine
+from tests.vm.node import Node
 from tests.vm.program import PROGRAM, install
 
-ADDRESSES = {"lb1": "192.0.2.1", "lb2": "192.0.2.2"}  # on the first wire, eth0
 _NETWORK = "[Match]\nName=eth0\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nAddress={}/24\n"
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The nodes by name, and the site's work tree, whose repository both read."""
+class Site:
+    """The nodes by name, and the site's work tree, whose repository all read."""
 
     nodes: dict[str, Node]
     tree: Path
@@ -62,53 +62,62 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair(suite: str, engine_url: str, images: Sequence[str], files: Mapping[str, str]) -> Iterator[Pair]:
-    """Both machines up, the program installed and the images loaded, and `files` the first commit, in force on both."""
-    with TemporaryDirectory(prefix="vm-") as name:
+def site(
+    suite: str,
+    engine_url: str,
+    images: Sequence[str],
+    addresses: Mapping[str, str],
+    files: Mapping[str, str],
+) -> Iterator[Site]:
+    """All machines up, the program installed, the images in their engines, and `files` the first commit, in force on each.
+
+    `addresses` are those of the nodes on the first wire, eth0, by name. A wire of a machine that is alone leads to nobody.
+    """
+    with TemporaryDirectory(prefix="vm-") as name, ThreadPoolExecutor(len(addresses)) as pool:
         folder = Path(name)
         share, tree = folder / "share", folder / "site"
         (share / "wheels").mkdir(parents=True)
         wheel.build(share / "wheels")
-        save(engine_url, images, share / "images.tar")
         servers.git(folder, "init", "-q", "-b", "main", str(tree))
         servers.make_repo(share / "site.git")
-        plain = disk(suite)
-        # What is the same on both is installed once.
-        first = Machine(folder / "first", plain, shares={"share": share})
+        made = loaded(suite, engine_url, images)
         machines = []
+        for end in addresses:
+            other = next((each for each in addresses if each != end), "nobody")
+            wires = [(folder / f"{end}.{card}", folder / f"{other}.{card}") for card in range(CARDS)]
+            machines.append(Machine(folder / end, made, name=end, share=share, wires=wires))
         try:
-            first.start()
-            first.run("docker load -q -i /mnt/share/images.tar", seconds=3600)
-            install(first)
-            installed = replace(plain, image=first.power_off(), form="qcow2")
-            for end, other in (ADDRESSES, reversed(ADDRESSES)):
-                wires = [(folder / f"{end}.{card}", folder / f"{other}.{card}") for card in range(2)]
-                machines.append(
-                    Machine(folder / end, installed, name=end, memory=1536, shares={"share": share}, wires=wires)
-                )
-                machines[-1].start()
-            found = Pair({m.name: Node(m, PROGRAM) for m in machines}, tree, share / "site.git")
-            _set_up(found, files)
+            list(pool.map(_start, machines))
+            found = Site({m.name: Node(m, PROGRAM) for m in machines}, tree, share / "site.git")
+            _set_up(found, addresses, files, pool)
             yield found
         finally:
-            for machine in (first, *machines):
+            for machine in machines:
                 machine.stop()
 
 
-def _set_up(pair: Pair, files: Mapping[str, str]) -> None:
+def _start(machine: Machine) -> None:
+    machine.start()
+    install(machine)
+
+
+def _set_up(site: Site, addresses: Mapping[str, str], files: Mapping[str, str], pool: ThreadPoolExecutor) -> None:
     keys = []
-    for name, node in pair.nodes.items():
+    for name, node in site.nodes.items():
         keys.append(" ".join(node.make_host_key().split()[:2]))
-        node.machine.put("/etc/systemd/network/05-eth0.network", _NETWORK.format(ADDRESSES[name]))
+        node.machine.put("/etc/systemd/network/05-eth0.network", _NETWORK.format(addresses[name]))
         node.run("networkctl reload && networkctl reconfigure eth0")
     rules = f"creation_rules:\n  - path_regex: passwords.*\n    age: '{','.join(keys)}'\n"
-    pair.write({**files, ".sops.yaml": rules})
+    site.write({**files, ".sops.yaml": rules})
     subprocess.run(
-        [sys.executable, "-m", "reconciler", "secrets", "generate", pair.tree], check=True, capture_output=True
+        [sys.executable, "-m", "reconciler", "secrets", "generate", site.tree], check=True, capture_output=True
     )
-    pair.commit({}, "The site")
-    for name, node in pair.nodes.items():
-        words = f"{PROGRAM} node install --url file:///mnt/share/site.git --host {name} --mode apply"
-        done = node.run(words, seconds=1800, check=False)
-        assert done.code == 0, done.stdout + done.stderr
-    pair.converge(pair.head)
+    site.commit({}, "The site")
+    list(pool.map(_make_node, site.nodes.values()))
+    site.converge(site.head)
+
+
+def _make_node(node: Node) -> None:
+    words = f"{PROGRAM} node install --url file:///mnt/share/site.git --host {node.machine.name} --mode apply"
+    done = node.run(words, seconds=1800, check=False)
+    assert done.code == 0, done.stdout + done.stderr
