@@ -3,7 +3,7 @@
 import getpass
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -72,7 +72,7 @@ def look(out: Path | None, json_: bool) -> None:
     from reconciler.node import galera
 
     with _here() as here:
-        if not galera.serves(here.engine, here.container):
+        if not galera.serving(here.engine, here.container):
             _suspend(here.node)
         with output.progress("looking at the data"):
             found = galera.look(here.engine, here.container, here.host)
@@ -135,8 +135,9 @@ def begin(files: tuple[Path, ...], lost: tuple[str, ...], yes: bool, json_: bool
         with output.progress("starting"):
             galera.begin(here.engine, here.container, here.container.start_timeout)
         here.node.state.resume()
-        _tell(here, galera.look(here.engine, here.container, here.host))
-    others = [host for host in here.members if host != here.host]
+        others = [host for host in here.members if host != here.host]
+        # The cluster goes on from here: at the next power cut, be it within the hour, they have to look anew.
+        _tell(here, galera.look(here.engine, here.container, here.host), others)
     if not json_:
         output.line(f"the cluster has begun on {here.host}, which serves", "ok")
         if others:
@@ -180,12 +181,14 @@ def _said(here: _Here, files: Sequence[Path]) -> "Mapping[str, Member]":
     return latest
 
 
-def _tell(here: _Here, found: "Member") -> bool:
+def _tell(here: _Here, found: "Member", forget: Iterable[str] = ()) -> bool:
+    """Leave it in etcd for the others. `forget`: hosts whose words do not count any more."""
     from reconciler.rollout.records import Transaction
 
     if here.store is None:
         return False
-    return here.store.try_(Transaction({}, {f"{_PREFIX}{here.host}": found}))
+    gone = tuple(f"{_PREFIX}{host}" for host in forget)
+    return here.store.try_(Transaction({}, {f"{_PREFIX}{here.host}": found}, gone))
 
 
 def _table(members: Sequence[str], said: "Mapping[str, Member]", lost: Sequence[str] = ()) -> None:

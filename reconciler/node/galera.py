@@ -5,6 +5,7 @@ Both are asked in a container of their own, with the image and the configuration
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from reconciler import errors, text
@@ -25,7 +26,7 @@ for file in /etc/mysql/monitor.cnf /etc/mysql/healthcheck.cnf /etc/healthcheck.c
     [[ ! -e $file ]] || client=(mariadb --defaults-file="$file" --connect-timeout=5)
 done
 "${client[@]}" --batch --skip-column-names \
-    --execute="SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_ready')" 2>&1 | tr '\\t' '='
+    --execute="SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_ready', 'wsrep_cluster_state_uuid')" 2>&1 | tr '\\t' '='
 exit "${PIPESTATUS[0]}"
 """
 # Nobody listens there.
@@ -49,11 +50,30 @@ fi
 safe=false; [[ $(of safe_to_bootstrap) != 1 ]] || safe=true
 printf '{"data": true, "uuid": "%s", "seqno": %d, "safe": %s}\\n' "$uuid" "$seqno" "$safe"
 """
+# A peer that runs was not stopped since it looked, or was started again: what it said does not count, and a member that finds one serving
+# joins it, whatever its own note says.
 _MARK: Final = """\
-set -o errexit -o nounset
+set -o errexit -o nounset -o pipefail
+sudo -E kolla_set_configs > /dev/null 2>&1
+of() { my_print_defaults mysqld mariadb server | sed --quiet "s/^--$1=//p" | tail --lines=1; }
+peers=$(of wsrep_cluster_address) own=$(of bind-address) port=$(of port)
+peers=${peers#gcomm://}
+for peer in ${peers//,/ }; do
+    address=${peer%:*}
+    address=${address#[}
+    address=${address%]}
+    [[ $address != "$own" ]] || continue
+    for number in "${peer##*:}" "$port"; do
+        if timeout 3 bash -c "exec 3<> '/dev/tcp/$address/$number'" 2> /dev/null; then
+            echo "the member at $address runs (port $number answers)" >&2
+            exit 3
+        fi
+    done
+done
 sed --in-place 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat
 grep --quiet '^safe_to_bootstrap: 1' /var/lib/mysql/grastate.dat
 """
+_RUNS: Final = 3
 
 
 def member(memory: Memory) -> Container:
@@ -64,8 +84,8 @@ def member(memory: Memory) -> Container:
     return found
 
 
-def serves(engine: Engine, container: Container) -> bool:
-    """Whether it answers queries as part of a cluster with a majority.
+def serving(engine: Engine, container: Container) -> Mapping[str, str]:
+    """What it says of its cluster, when it answers queries as part of one with a majority; else empty.
 
     Raises errors.ReconcilerError (RecoveryFailed) when nobody can tell: what may serve is not stopped.
     """
@@ -73,12 +93,13 @@ def serves(engine: Engine, container: Container) -> bool:
         code, output = engine.execute(container.name, ("bash", "-c", _SERVES), 30.0)
     except errors.Terminal as error:
         if error.reason is Reason.ExecFailed:  # it does not run
-            return False
+            return {}
         raise
     if code == 0 and "wsrep_cluster_status" in output:
-        return "wsrep_cluster_status=Primary" in output and "wsrep_ready=ON" in output
+        told = dict(row.split("=", 1) for row in output.split() if "=" in row)
+        return told if (told["wsrep_cluster_status"], told.get("wsrep_ready")) == ("Primary", "ON") else {}
     if any(word in output for word in _DOWN):
-        return False
+        return {}
     raise errors.Terminal(
         f"whether {container.name} serves cannot be told: {text.last_line(output)} (when it does not, `docker stop {container.name}`, and run "
         "this again)",
@@ -91,8 +112,9 @@ def look(engine: Engine, container: Container, host: str) -> Member:
 
     Raises errors.ReconcilerError (RecoveryFailed).
     """
-    if serves(engine, container):
-        return Member(host, time.time(), data=True, serves=True)
+    if told := serving(engine, container):
+        uuid = told.get("wsrep_cluster_state_uuid", "")
+        return Member(host, time.time(), data=True, uuid=uuid, serves=True)
     if engine.exists(container.name):
         engine.stop(container.name, container.stop_timeout)
     code, output = engine.run_once(_once(container, _LOOK))
@@ -107,8 +129,17 @@ def look(engine: Engine, container: Container, host: str) -> Member:
 
 
 def begin(engine: Engine, container: Container, seconds: float) -> None:
-    """Start this host's member as the first of the cluster, and wait until it serves. Raises errors.ReconcilerError (RecoveryFailed)."""
+    """Start this host's member as the first of the cluster, and wait until it serves.
+
+    Raises errors.ReconcilerError (RecoveryFailed; RecoveryRefused: another member runs).
+    """
     code, output = engine.run_once(_once(container, _MARK))
+    if code == _RUNS:
+        raise errors.Terminal(
+            f"{text.last_line(output)}: stop it with `reconciler recover mariadb look` there, or with `reconciler suspend` and `docker stop "
+            f"{container.name}` when its data are not to be used (--lost), and begin again",
+            reason=Reason.RecoveryRefused,
+        )
     if code:
         raise errors.Terminal(
             f"{container.name} cannot be marked as the one to begin: {text.last_line(output)}",
@@ -116,7 +147,7 @@ def begin(engine: Engine, container: Container, seconds: float) -> None:
         )
     engine.start(container.name)
     deadline = time.monotonic() + seconds
-    while not serves(engine, container):
+    while not serving(engine, container):
         if time.monotonic() > deadline:
             words = engine.last_words(container, 5)
             raise errors.Terminal(

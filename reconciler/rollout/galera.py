@@ -45,6 +45,13 @@ def decide(members: Sequence[str], said: Mapping[str, Member], now: float, lost:
         return Decision("", f"{few(strangers)} is no member of this cluster ({', '.join(members)})")
     heard = {host: said[host] for host in members if host in said and host not in lost}
     if serving := [host for host, one in heard.items() if one.serves]:
+        if strange := _of_another_history(heard, serving):
+            return Decision(
+                "",
+                f"{few(serving)} serves another history than {few(strange)} has: started now, that would give up its own data and copy those. "
+                f"Whose is right nobody can tell but you. When not those of {serving[0]}: `reconciler suspend` and `docker stop mariadb` there, "
+                f"and --lost {serving[0]} here",
+            )
         return Decision(
             "", f"{few(serving)} serves: the cluster is not down, and members that are started join it by themselves"
         )
@@ -86,3 +93,13 @@ def decide(members: Sequence[str], said: Mapping[str, Member], now: float, lost:
     return Decision(
         first, f"it has all {most} transactions" + ("" if len(newest) == 1 else f", as have {len(newest) - 1} others")
     )
+
+
+def _of_another_history(heard: Mapping[str, Member], serving: Sequence[str]) -> list[str]:
+    """Members with data of a history that nobody who serves has."""
+    served = {heard[host].uuid for host in serving}
+    if "" in served:
+        return []
+    return [
+        host for host, one in heard.items() if one.data and one.uuid not in ("", NOBODYS) and one.uuid not in served
+    ]

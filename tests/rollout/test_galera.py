@@ -43,6 +43,10 @@ def one(
         ([one("a", 5, safe=True), one("b", 7), one("c", 5)], (), "", "left last in order and yet has fewer"),
         # It is not down, or there is nothing.
         ([replace(one("a"), serves=True), one("b"), one("c", -1)], (), "", "a serves: the cluster is not down"),
+        ([one("a"), one("b"), replace(one("c", -1), serves=True)], (), "", "c serves: the cluster is not down"),
+        ([one("a"), one("b"), replace(one("c", -1, ""), serves=True)], (), "", "c serves: the cluster is not down"),
+        ([one("a"), one("b", 7), replace(one("c", -1, OTHER), serves=True)], (), "", "c serves another history than a, b has"),
+        ([one("a"), one("b", 7), replace(one("c", -1, OTHER), serves=True)], ("c",), "b", "has all 7"),
         ([one(host, data=False) for host in HOSTS], (), "", "no member has data: restore a backup"),
         ([one("a"), one("b"), one("c"), one("d")], (), "", "d is no member"),
         ([one("a"), one("b"), one("c")], ("x",), "", "x is no member"),
