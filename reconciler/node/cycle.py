@@ -96,7 +96,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         again = (*again, *node.look_again(aim, done.outcomes))
         told = {action.id: action for action in (*landed.actions, *done.actions, *plan.actions)}
         told_plan = replace(plan, actions=tuple(told.values()), held=(*plan.held, *again))
-        report = replace(report, plan=told_plan, in_flight=node.flights.at_now())
+        report = replace(report, plan=told_plan, in_flight=observer.explained(target, node.flights.at_now()))
         if report.carried_out and not in_flight:  # what was in flight ended after `actual` was looked at
             remember(node.state, target, plan, actual, memory)
         settled = (*(landed.checks or ()), *(done.checks or ()))

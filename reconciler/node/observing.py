@@ -1,17 +1,31 @@
 """What is there: the engine, the disk, registrars and checks, looked at as closely as is due."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from threading import Event
+from typing import Final
 
 from reconciler import report
 from reconciler.apply import blame
 from reconciler.engine import Engine
 from reconciler.host.machine import Machine
-from reconciler.model import Actual, Check, CheckResult, Desired, File, Memory, Plan, Registrar, State, Verb, is_asked
+from reconciler.model import (
+    Actual,
+    Check,
+    CheckResult,
+    Desired,
+    File,
+    InFlight,
+    Memory,
+    Plan,
+    Registrar,
+    State,
+    Verb,
+    is_asked,
+)
 from reconciler.node import health_gate, host, probe
 from reconciler.node.aims import Aims
 from reconciler.node.findings import Findings
@@ -21,6 +35,8 @@ from reconciler.registrations.registry import Registry
 from reconciler.render import tokens
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
+
+_LONG: Final = 15.0  # seconds after which it is asked what something in flight waits for
 
 
 class Observer:
@@ -174,6 +190,17 @@ class Observer:
         unasked = self._failing - {result.name for result in results}
         self._failing = frozenset({*unasked, *(result.name for result in results if not result.ok)})
         return results
+
+    def explained(self, target: Target, in_flight: Sequence[InFlight]) -> tuple[InFlight, ...]:
+        """The same; what has been waited for long is told in the words of the container's own checks, which run in it and know what it lacks."""
+        now, found = self._clock(), []
+        for one in in_flight:
+            asks = (now - one.since).total_seconds() >= _LONG
+            due = [c for c in target.desired.checks if asks and c.routine and c.script and c.container == one.target]
+            results = probe.make(due, self._engine, self.registry(target), patience=0.0, stop=self._stop)
+            why = next((result.message for result in results if not result.ok), "")
+            found.append(replace(one, text=f"{one.text}: {why}") if why else one)
+        return tuple(found)
 
     def checks_beside(self, target: Target, in_flight: Iterable[str]) -> list[Check]:
         """The checks that say something while `in_flight` is being changed: of what does not rest on it."""

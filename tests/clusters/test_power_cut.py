@@ -96,12 +96,15 @@ def test_where_one_does_not_come_back_an_operator_begins_on_the_right_one(galera
     def told(host: str) -> str:
         return galera.program(host, "status", check=False)
 
-    wait_for(
-        "both are told what to type",
-        lambda: all("recover mariadb look" in told(host) for host in ("cc1", "cc2")),
-        180,
-        pause=2.0,
-    )
+    try:
+        wait_for(
+            "both are told what to type",
+            lambda: all("recover mariadb look" in told(h) for h in ("cc1", "cc2")),
+            120,
+            pause=2.0,
+        )
+    except AssertionError:
+        raise AssertionError("\n".join(map(told, ("cc1", "cc2")))) from None
     print(told("cc1"), galera.program("cc2", "fleet", "status", check=False), sep="\n", flush=True)
 
     looks = {host: galera.program(host, "recover", "mariadb", "look") for host in ("cc1", "cc2")}
