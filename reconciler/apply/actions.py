@@ -235,7 +235,11 @@ class Actions:
         registration: Registration = self._registrations[action.target]
         # Noted first: what is made and then forgotten would never be withdrawn, and withdrawing what is not there is nothing.
         self._store.registered(registration)
-        self._registry.converge(registration)
+        if action.ends_former:
+            self._registry.end_former(registration)
+        else:
+            # What drifted was nobody's to use: it ends at once.
+            self._registry.converge(registration, overlap=not action.drift)
         return Outcome(action, "done")
 
     def _unregister(self, action: Action) -> Outcome:

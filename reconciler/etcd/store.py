@@ -35,6 +35,7 @@ from reconciler.rollout.records import (
     permit_key,
     presence_key,
     proof_key,
+    proof_prefix,
     release_key,
 )
 
@@ -217,6 +218,13 @@ class Store:
         )
         missing = frozenset(hosts) - _last(key.name for key in proved.keys)
         return replace(view, missing=missing, present=view.present | _last(key.name for key in present.keys))
+
+    def left(self, commit: str, hosts: Collection[str]) -> frozenset[str]:
+        """Of these hosts, those that have not proved a commit and that are waited for."""
+        proved, excused = self._read(
+            [Range(proof_prefix(commit), below=True, names=True), Range(excuse_key(commit, ""), below=True, names=True)]
+        )
+        return frozenset(hosts) - {_last_of(key.name) for key in (*proved.keys, *excused.keys)}
 
     def try_(self, wanted: Transaction) -> bool:
         """Whether a transaction was carried out, as far as that was answered: read again before judging."""

@@ -36,6 +36,7 @@ class Situation:
     """What gates look at. `policy` is the accepted reconciler.yml with its defaults, `mode` the node's own setting, `suspension` what
     an operator gave as the reason (None: nobody suspended it), `now` a moment with its time zone. `unmade` is why this program
     cannot make desired state of what is accepted, reason and message (None: it can). `other_tool`: see gates/other_tool.py.
+    `shut_out` says which password of the accepted revision is not let in yet (None: all are).
     `fleet` is why the rollout has not come to this node (None: it has, or the node is alone). `unready` is what a check before an
     upgrade found a moment ago (None: nothing)."""
 
@@ -47,6 +48,7 @@ class Situation:
     other_tool: OtherTool | None = None
     fleet: tuple[Reason, str] | None = None
     unready: str | None = None
+    shut_out: str | None = None
 
 
 Gate = Callable[[Situation], Hold | None]
@@ -106,7 +108,23 @@ def not_ready(situation: Situation) -> Hold | None:
     return Hold(Reason.PrecheckFailed, situation.unready, drift=False, keeps_up=True)
 
 
-GATES: tuple[Gate, ...] = (suspended, report_only, other_tool, program_unfit, outside_window, not_its_turn, not_ready)
+def shut_out(situation: Situation) -> Hold | None:
+    """Another host registers a password that is new, and has not done so yet: whoever took it into use would be shut out."""
+    if situation.shut_out is None:
+        return None
+    return Hold(Reason.WaitsForOthers, situation.shut_out, drift=False, keeps_up=True)
+
+
+GATES: tuple[Gate, ...] = (
+    suspended,
+    report_only,
+    other_tool,
+    program_unfit,
+    outside_window,
+    not_its_turn,
+    not_ready,
+    shut_out,
+)
 
 
 def holds(situation: Situation) -> tuple[Hold, ...]:

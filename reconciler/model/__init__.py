@@ -33,6 +33,7 @@ from reconciler.model.desired import (
 from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool
 from reconciler.model.names import ASIDE, LEFTOVER_SUFFIX, PRECHECKING, VALIDATING, aside
 from reconciler.model.plan import (
+    FORMER,
     RUNNING_CONFIGURATION,
     Action,
     CheckResult,
@@ -49,6 +50,7 @@ from reconciler.options.values import Healthcheck, Mount, Ulimit
 
 __all__ = [
     "ASIDE",
+    "FORMER",
     "LEFTOVER_SUFFIX",
     "PRECHECKING",
     "RUNNING_CONFIGURATION",

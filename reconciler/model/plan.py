@@ -40,6 +40,9 @@ class Verb(StrEnum):
 RUNNING_CONFIGURATION: Final = (
     "running configuration"  # the field that differs when what runs has not got what its files say
 )
+FORMER: Final = (
+    "former password"  # the field that differs where a user is let in with the password before the present one
+)
 # What is felt, or cannot be undone, when an action is carried out.
 Hazard = Literal["data-plane", "stateful", "deletion", "prune", "migration", "image", "secret", "host"]
 
@@ -87,6 +90,11 @@ class Action:
     @property
     def id(self) -> str:
         return f"{self.verb}:{self.target}"
+
+    @property
+    def ends_former(self) -> bool:
+        """Whether all that it does is to end a former password."""
+        return bool(self.differences) and all(one.field == FORMER for one in self.differences)
 
     @property
     def line(self) -> str:

@@ -73,6 +73,8 @@ class Aims:
         self._between: tuple[tuple[str, str], Desired | None] | None = None
         self.fleet: tuple[Reason, str] | None = None  # why the rollout has not come to this node; None: it has
         self.ahead = False  # whether what stops nothing, and others wait for, is done all the same
+        self.shut_out: str | None = None  # which changed password is not let in yet
+        self._let_in: tuple[str, frozenset[str]] = ("", frozenset())  # of a commit: the logins that were
         self._previewed: tuple[tuple[Origin, Origin], tuple[Action, ...]] | None = None
 
     @property
@@ -90,6 +92,7 @@ class Aims:
             accepted = self.of(revision)
         except errors.Terminal as error:
             return self._without(revision, error)
+        self.shut_out = self._not_let_in(accepted)
         holds = self.holds(accepted.desired.policy, unready=self._unready(accepted.desired))
         keeps = next((hold for hold in holds if hold.keeps_up), None)
         before = self._before(accepted) if keeps else None
@@ -175,8 +178,31 @@ class Aims:
                 other_tool=self._state.memory().other_tool,
                 fleet=None if self.ahead else self.fleet,
                 unready=unready,
+                shut_out=self.shut_out,
             )
         )
+
+    def _not_let_in(self, accepted: Target) -> str | None:
+        """Which password that the accepted revision changes, and that another host registers, is not let in yet. Nobody is asked again once
+        it was, and what cannot be asked shuts nobody out: the commit may be what mends it."""
+        carried, revision = self._state.carried, accepted.desired.revision
+        if carried is None or carried.desired.revision == revision:
+            return None
+        known = self._let_in[1] if self._let_in[0] == revision else frozenset()
+        for check in rotation.awaited(carried.desired, accepted.desired):
+            if check.name in known:
+                continue
+            try:
+                _log_in(check, accepted)
+            except errors.ReconcilerError as error:
+                if error.reason is Reason.RegistrarDenied:
+                    return (
+                        f"{check.name}: its new password is not let in yet; the host that registers it does that first"
+                    )
+                continue
+            known |= {check.name}
+        self._let_in = (revision, known)
+        return None
 
     def _before(self, accepted: Target) -> Target | None:
         """What was last carried out completely, when nothing was begun since; None: there is nothing else to keep up."""
@@ -317,12 +343,14 @@ def _denied(name: str, target: Target) -> str:
     for registrar in target.desired.registrars:
         if not any(f"<<secret:{name}>>" in str(value) for value in registrar.connection.values()):
             continue
-        bind = partial(tokens.bind, secrets=target.prepared.secrets)
         try:
-            Registry(target.desired.registrars, bind).log_in(
-                Check(name, login=registrar.kind, connection=registrar.connection)
-            )
+            _log_in(Check(name, login=registrar.kind, connection=registrar.connection), target)
         except errors.ReconcilerError as error:
             return str(error)
         why = ""
     return why
+
+
+def _log_in(check: Check, target: Target) -> None:
+    """Raises errors.ReconcilerError."""
+    Registry(target.desired.registrars, partial(tokens.bind, secrets=target.prepared.secrets)).log_in(check)

@@ -55,6 +55,7 @@ class Node:
         self.observer = Observer(settings, self.state, self.engine, self.aims, self.flights, self._now, self.stop)
         self.planner = Planner(settings, self.state, self.engine, self.flights, self._now)
         self.permits = Permits(settings, self.state, self.aims, self.observer, self.engine)
+        self.planner.is_everywhere = self.permits.is_everywhere
         self.executor = Executor(settings, self.state, self.engine, self.observer, self.flights)
         self.reporter = Reporter(settings, self.state, self.hold, lambda: self.aims.site, forge=forge)
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.

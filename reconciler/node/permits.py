@@ -18,13 +18,13 @@ from reconciler import errors
 from reconciler.engine import Engine
 from reconciler.etcd import Client, Store, Watch, connect, listen
 from reconciler.git import clone
-from reconciler.model import Actual, Plan
+from reconciler.model import Actual, Plan, Verb
 from reconciler.node import host, probe, showing
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.cluster_jobs import ClusterJobs
 from reconciler.node.observing import Observer
 from reconciler.node.target import Target
-from reconciler.plan import withheld
+from reconciler.plan import rotation, withheld
 from reconciler.reasons import Reason
 from reconciler.report import Agreed, Report
 from reconciler.rollout import decide, heard, together
@@ -66,6 +66,7 @@ class Permits:
         self._testing = False
         self._pulls = False  # whether this pass only waits for images
         self._pulled = ""  # the commit whose images were found to be here
+        self._registered = ""  # the commit whose changed passwords were found to be registered
         self._noted: Mark | None = None  # how far etcd was seen, as it is on the disk
         # The commit of which all is carried out here but what goes after other hosts' containers, and whether that is so now.
         self._late: tuple[str, bool] = ("", False)
@@ -124,8 +125,11 @@ class Permits:
         if self._aims.ahead and self._aims.fleet and aim.target is accepted:
             if self._pulls and not showing.pulls(plan):
                 self._pulled = accepted.desired.revision
-            jobs = self._jobs.unsettled(accepted)
-            plan = withheld.ahead(plan, jobs, actual, *self._aims.fleet, pulls=self._pulls)
+            jobs = {f"{Verb.RUN}:{name}" for name in self._jobs.unsettled(accepted)}
+            passwords = {f"{Verb.REGISTER}:{name}" for name in self._changed_passwords(accepted)}
+            if actual.deep and passwords.isdisjoint(action.id for action in plan.actions):
+                self._registered = accepted.desired.revision
+            plan = withheld.ahead(plan, jobs | passwords, actual, *self._aims.fleet, pulls=self._pulls)
         # What a branch on trial asks of the cluster nobody else waits for, and its host waits for nobody.
         if not self._testing:
             plan = self._admit_jobs(store, aim.target, rollout, plan, actual)
@@ -178,6 +182,21 @@ class Permits:
 
     def _self(self, target: Target) -> Self:
         return Self(self._settings.host, target.desired.revision, self._installation)
+
+    def is_everywhere(self, revision: str) -> bool | None:
+        """Whether every host has proved a revision, but those that an operator does not wait for; None: hosts do not talk, and nobody can
+        tell."""
+        if self._client is None:
+            return None
+        rollout, roll = self._rollout, self._view.roll if self._view else None
+        if self._store is None or rollout is None or roll is None or roll.commit != revision:
+            return False
+        try:
+            return self._store.left(revision, rollout.hosts) == frozenset()
+        except errors.Transient as error:
+            if error.reason is not Reason.EtcdUnavailable:
+                raise
+            return False
 
     def lend(self, revision: str, why: str) -> Step:
         """Take every budget of this host for a maintenance; Go when it holds them. Raises errors.Transient (EtcdUnavailable)."""
@@ -376,6 +395,8 @@ class Permits:
             free=not held_back,
             awaits=awaits,
             jobs=() if stops is not None or is_new or testing else self._jobs.unsettled(accepted),
+            shut_out="" if stops is not None else self._aims.shut_out or "",
+            registers=stops is None and not is_new and not testing and bool(self._changed_passwords(accepted)),
             late=self._late[0] == commit,
             images=stops is not None or testing or self._pulled == commit or not self._new_images(accepted),
         )
@@ -394,6 +415,13 @@ class Permits:
         awaits = self._jobs.awaited(accepted, touched if asked is not None else None)
         wants = asked is None or bool(asked)
         return showing.budgets(accepted, names), wants and self._late != (accepted.desired.revision, True), awaits
+
+    def _changed_passwords(self, accepted: Target) -> frozenset[str]:
+        """What this host registers with a password that the accepted revision changes, as far as it may not have done so yet."""
+        carried = self._state.carried
+        if carried is None or self._registered == accepted.desired.revision:
+            return frozenset()
+        return rotation.registered(carried.desired, accepted.desired)
 
     def _new_images(self, accepted: Target) -> frozenset[str]:
         """The images that the accepted revision brings beside those of what was last carried out."""

@@ -1,13 +1,15 @@
 """What has to be done here: desired and actual state, and what this node knows besides, handed to the planner."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from reconciler import plan
 from reconciler.engine import Engine
 from reconciler.gates import Hold
-from reconciler.model import Actual, Desired, Memory, Plan
+from reconciler.model import FORMER, Actual, Desired, Memory, Plan
 from reconciler.node import manifest
 from reconciler.node.admission import Admission
 from reconciler.node.aims import Aim
@@ -18,6 +20,7 @@ from reconciler.reasons import Reason
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
 
+_OVERLAP: Final = 3600.0  # seconds for which a former password counts on where hosts do not talk
 _PASSED = timedelta(hours=1)  # for which a check before an upgrade counts that passed
 
 
@@ -35,6 +38,8 @@ class Planner:
         self._clock = clock
         self._settings, self._state, self._engine, self._flights = settings, state, engine, flights
         self._rules = host_policy(settings)
+        # Whether all hosts have proved a revision; None: nobody can tell.
+        self.is_everywhere: Callable[[str], bool | None] = lambda revision: None
 
     def plan(self, aim: Aim, actual: Actual, memory: Memory, in_flight: Mapping[str, str] | None = None) -> Plan:
         """What this node would do now, and what it holds back and why. `in_flight`: see `plan.Basis`, as it was before `actual` was
@@ -59,11 +64,19 @@ class Planner:
             between=aim.between,
             in_flight=in_flight or {},
             identifiers=target.identifiers,
+            former_ends=self._former_ends(target.desired.revision, actual),
             prechecked=self._prechecked(memory, target.desired),
             today=self._clock().astimezone(UTC).date(),
         )
         found = plan.diff(target.desired, actual, memory, basis)
         return replace(found, held=(*found.held, *aim.waiting), program=aim.change)
+
+    def _former_ends(self, revision: str, actual: Actual) -> float:
+        """See `plan.Basis`. Asked only where a former password counts."""
+        if not any(found and FORMER in found for found in actual.registrations.values()):
+            return math.inf
+        everywhere = self.is_everywhere(revision)
+        return _OVERLAP if everywhere is None else 0.0 if everywhere else math.inf
 
     def _prechecked(self, memory: Memory, desired: Desired) -> frozenset[str]:
         """The checks before an upgrade that need not be made: they passed lately, or the upgrade has gone beyond them."""

@@ -4,6 +4,7 @@ Drift policy, holds and maintenance windows are applied at one place, `Draft.add
 """
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -71,6 +72,7 @@ class Basis:
     others now: it tells whose a change is.
     `prechecked` names the checks before an upgrade that passed and count still: while one is to be made, everything else of the upgrade is held
     back; None: the plan is only shown, and says all. `today` (UTC) tells which of `accept:` count; None: all.
+    `former_ends`: the seconds after which a user is not let in any more with the password before the present one; 0.0: nobody has it still.
     `identifiers` maps the path of a file to the registrations whose identifiers it holds; it has no `contents` while one of them is
     not known.
     """
@@ -89,6 +91,7 @@ class Basis:
     prechecked: frozenset[str] | None = None
     today: date | None = None
     identifiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    former_ends: float = math.inf
 
     @property
     def all_waits(self) -> Hold | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from reconciler.model import Action, Container, Difference, Held, Registration, Verb
+from reconciler.model import FORMER, Action, Container, Difference, Held, Registration, Verb
 from reconciler.plan.draft import Draft
 from reconciler.reasons import Reason
 from reconciler.registrations import kinds
@@ -74,6 +74,9 @@ def _registration(
             if name in found and found[name] != value
         )
         cause = ", ".join(difference.field for difference in differing)
+        if not differing and FORMER in found and float(str(found[FORMER])) >= draft.basis.former_ends:
+            differing = (Difference(FORMER, "not let in", "let in"),)
+            drift, cause = False, "nobody needs the former password any more"
     differing = draft.achievable(f"registration:{registration.id}", differing)
     if not differing:
         return None

@@ -1,8 +1,8 @@
 """Secrets that a commit cannot change by itself, because their server keeps them and this program logs in with them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from reconciler.model import Desired
+from reconciler.model import Check, Desired
 
 
 def refused(base: Desired, head: Desired) -> Mapping[str, str]:
@@ -14,6 +14,46 @@ def refused(base: Desired, head: Desired) -> Mapping[str, str]:
         for name, what in head.fixed.items()
         if name in before and head.secrets.get(name) not in (None, before[name])
     }
+
+
+def changed(base: Desired, head: Desired) -> frozenset[str]:
+    """The secrets that both have, and that have another ciphertext in `head`."""
+    return frozenset(
+        name for name, digest in head.secrets.items() if name in base.secrets and base.secrets[name] != digest
+    )
+
+
+def registered(base: Desired, head: Desired) -> frozenset[str]:
+    """What the host registers (`Registration.id`) in both with a password that differs."""
+    names = changed(base, head)
+    before = {registration.id for registration in base.registrations}
+    return frozenset(
+        registration.id
+        for registration in head.registrations
+        if registration.owner == head.host and registration.id in before
+        if any(holds(value, names) for value in registration.fields.values())
+    )
+
+
+def awaited(base: Desired, head: Desired) -> tuple[Check, ...]:
+    """The logins of this host with a password that differs, which another host registers."""
+    names = changed(base, head) - head.fixed.keys()
+    own = {
+        str(value)
+        for registration in head.registrations
+        if registration.owner == head.host
+        for value in registration.fields.values()
+    }
+    return tuple(
+        check
+        for check in head.checks
+        if check.login and any(holds(value, names) and str(value) not in own for value in check.connection.values())
+    )
+
+
+def holds(value: object, names: Collection[str]) -> bool:
+    """Whether a value holds one of these secrets."""
+    return isinstance(value, str) and "<<secret:" in value and any(f"<<secret:{name}>>" in value for name in names)
 
 
 def message(name: str, instead: str) -> str:

@@ -30,12 +30,12 @@ def budgets(orders: Iterable[Order], containers: Collection[str]) -> frozenset[s
 
 
 def ahead(
-    plan: Plan, jobs: Collection[str], actual: Actual, reason: Reason, message: str, *, pulls: bool = False
+    plan: Plan, wanted: Collection[str], actual: Actual, reason: Reason, message: str, *, pulls: bool = False
 ) -> Plan:
-    """The plan of `jobs` and what they need as long as that touches nothing that runs, of what is down, and of what drifted, with `pulls` also
-    its images; the rest is held back.
+    """The plan of `wanted` (ids of actions: jobs, registrations) and what they need as long as that touches nothing that runs, of what is down,
+    and of what drifted, with `pulls` also its images; the rest is held back.
 
-    A job that needs a container which is to change takes it as it is now, where it works.
+    What needs a container which is to change takes it as it is now, where it works.
     """
     by_id = {action.id: action for action in plan.actions}
     kept = {
@@ -45,9 +45,9 @@ def ahead(
         or (pulls and one.verb is Verb.PULL)
         or (one.verb is Verb.START and not by_id.keys() & set(one.needs))
     }
-    for job in jobs:
+    for name in wanted:
         found: dict[str, Action] = {}
-        if _gather(f"{Verb.RUN}:{job}", by_id, actual, found):
+        if _gather(name, by_id, actual, found):
             kept |= found
     held = tuple(
         Held(action.target, reason, message, action.differences)

@@ -90,6 +90,21 @@ class Identifies(Protocol):
         """Registration.id → the identifier; None: it does not exist. Secrets are not bound. Raises as a Backend does."""
 
 
+@runtime_checkable
+class Overlaps(Protocol):
+    """A back end that lets a user in with a new password and with the former one, while those who have it become fewer.
+
+    `observe` has `model.FORMER` for such a user: the seconds for which that has been so. Registrations come with secrets bound. Both raise as
+    a Backend does.
+    """
+
+    def overlap(self, registration: Registration) -> None:
+        """As `converge`; a password that is replaced counts on beside the new one."""
+
+    def end_former(self, registration: Registration) -> None:
+        """Let a user in with nothing but the password that it is to have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Type:
     """One type of what a kind registers: the types that have to be there before it; whether it holds data, and stays; and whether the

@@ -17,7 +17,15 @@ from reconciler.reasons import Reason
 from reconciler.registrations import kinds
 from reconciler.registrations.failures import unreachable
 from reconciler.registrations.proofs import PROOFS, Proofs
-from reconciler.registrations.protocol import DIFFERS, Backend, Connection, Identifies, Observed, is_identifier
+from reconciler.registrations.protocol import (
+    DIFFERS,
+    Backend,
+    Connection,
+    Identifies,
+    Observed,
+    Overlaps,
+    is_identifier,
+)
 from reconciler.secret import Secret
 
 log = structlog.get_logger()
@@ -167,11 +175,33 @@ class Registry:
 
     # --- converge and withdraw ---------------------------------------------------------------------------------------
 
-    def converge(self, registration: Registration) -> None:
-        """Make it as desired by the smallest change; nothing when it is. Raises Transient or Terminal with reason
-        RegistrarUnreachable, RegistrarDenied or RegistrarRefused."""
+    def converge(self, registration: Registration, *, overlap: bool = False) -> None:
+        """Make it as desired by the smallest change; nothing when it is. `overlap`: others have the former password still, which counts on
+        until `end_former` where the registrar can have two.
+
+        Raises Transient or Terminal with reason RegistrarUnreachable, RegistrarDenied or RegistrarRefused.
+        """
         wanted = self._bound(registration)
-        self._persist(registration.kind, lambda: self._backend(registration.kind).converge(wanted))
+
+        def change() -> None:
+            backend = self._backend(registration.kind)
+            if overlap and isinstance(backend, Overlaps):
+                backend.overlap(wanted)
+            else:
+                backend.converge(wanted)
+
+        self._persist(registration.kind, change)
+
+    def end_former(self, registration: Registration) -> None:
+        """Let a user in with nothing but the password that it is to have. Raises as `converge` does."""
+        wanted = self._bound(registration)
+
+        def end() -> None:
+            backend = self._backend(registration.kind)
+            if isinstance(backend, Overlaps):
+                backend.end_former(wanted)
+
+        self._persist(registration.kind, end)
 
     def withdraw(self, registration: Registration) -> None:
         """Remove it; nothing when it is gone. Only kind, type and key count. Raises as `converge` does, and Terminal with

@@ -64,6 +64,8 @@ class Own:
     apart: bool = False  # it tries a testing branch: `commit` is the branch's, its own changes are nobody else's
     awaits: tuple[Once, ...] = ()  # what others have to run before its containers change
     jobs: tuple[str, ...] = ()  # those of the cluster that this host has to run for the commit
+    shut_out: str = ""  # which password of the commit is not let in yet: another host registers it
+    registers: bool = False  # others wait until this host has registered passwords that the commit changes
     images: bool = True  # those that the commit needs are here
     late: bool = False  # it was proved but for what goes after other hosts' containers
 
@@ -95,7 +97,7 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
     if view.permit:
         return _holding(own, view, roll, view.permit, rollout)
     # A job or a pull ahead of this host's turn, or what waited for others after it.
-    if (own.jobs or own.late or not own.images) and (failure := _failure(own, view, roll, rollout)):
+    if (own.jobs or own.registers or own.late or not own.images) and (failure := _failure(own, view, roll, rollout)):
         return failure
     if view.is_proved:
         return Go()
@@ -107,10 +109,11 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
 
 
 def goes_ahead(own: Own, view: View | None, step: Step) -> bool:
-    """Whether a host that waits for its turn does meanwhile what stops nothing: the cluster's jobs, for which others wait, and pulls."""
+    """Whether a host that waits for its turn does meanwhile what stops nothing: the cluster's jobs and changed passwords, for which others
+    wait, and pulls."""
     if not isinstance(step, Wait) or step.why not in (Reason.WaitsForWave, Reason.WaitsForBudget):
         return False
-    if not own.jobs and not step.pulls:
+    if not own.jobs and not own.registers and not step.pulls:
         return False
     roll, permit = (view.roll, view.permit) if view else (None, None)
     is_lent = permit is not None and bool(permit.lent)
@@ -266,6 +269,8 @@ def _claiming(own: Own, view: View, roll: Roll, wave: int, rollout: Rollout) -> 
     # Before it claims: who runs the job may need the places that this host would hold meanwhile.
     if awaited := waits(own.awaits, own.commit, view):
         return awaited
+    if own.shut_out:
+        return Wait(Reason.WaitsForOthers, own.shut_out)
     if view.partial:
         full = [name for name, (count, _) in sorted(view.taken.items()) if count >= rollout.size(name, roll.opened)]
         count, holder = view.taken[full[0]] if full else (0, "")

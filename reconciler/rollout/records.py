@@ -43,6 +43,11 @@ def proof_key(commit: str, wave: int, host: str) -> str:
     return f"proof/{commit}/{wave}/{host}"
 
 
+def proof_prefix(commit: str) -> str:
+    """Below which all proofs of a commit are."""
+    return f"proof/{commit}/"
+
+
 def excuse_key(commit: str, host: str) -> str:
     return f"excused/{commit}/{host}"
 

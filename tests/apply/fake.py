@@ -211,7 +211,10 @@ class FakeRegistrars:
     faults: Faults
     content: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
-    def converge(self, registration: Registration) -> None:
+    def end_former(self, registration: Registration) -> None:
+        """Nothing: here a user has one password."""
+
+    def converge(self, registration: Registration, *, overlap: bool = False) -> None:
         self.faults.around(
             f"register {registration.id}", lambda: self.content.update({registration.id: registration.fields})
         )

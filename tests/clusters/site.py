@@ -149,6 +149,13 @@ class Site:
         sops.set_value(path, name, Secret(value), keys=sops.Keys(ssh_key_file=self.root / "key"), name=path.name)
         self.files[path.name] = path.read_bytes()
 
+    def rotate(self, name: str) -> None:
+        """Give a password of the site a fresh value, as an operator does; `push` makes it count."""
+        folder = self.root / "site"
+        argv = ["secrets", "rotate", "--name", name, str(folder), "--ssh-key-file", str(self.root / "key")]
+        subprocess.run([sys.executable, "-m", "reconciler", *argv], check=True, capture_output=True, timeout=120)
+        self.files["passwords.yml"] = (folder / "passwords.yml").read_bytes()
+
     def secret(self, name: str) -> str:
         """A password of the site, in the clear."""
         keys = sops.Keys(ssh_key_file=self.root / "key")

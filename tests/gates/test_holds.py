@@ -38,6 +38,10 @@ def situation(**given: Any) -> Situation:
             {"fleet": (Reason.WaitsForBudget, "ctl2 holds the budget mariadb")},
             [Hold(Reason.WaitsForBudget, "ctl2 holds the budget mariadb", drift=False, keeps_up=True)],
         ),
+        (
+            {"shut_out": "mariadb login of nova"},
+            [Hold(Reason.WaitsForOthers, "mariadb login of nova", drift=False, keeps_up=True)],
+        ),
     ],
 )
 def test_each_gate_answers_with_one_hold_or_none(given: dict[str, Any], expected: list[Hold]) -> None:

@@ -57,7 +57,7 @@ JOBS = (
 
 def test_a_job_goes_ahead_with_what_it_needs_and_stops_nothing() -> None:
     db = Running(Container("db", "image"), "1", "image", State.RUNNING, None, health="healthy")
-    found = ahead(Plan("h", "r", JOBS), ["db_sync"], Actual({"db": db}, {}, {}), Reason.WaitsForWave, "later")
+    found = ahead(Plan("h", "r", JOBS), ["run:db_sync"], Actual({"db": db}, {}, {}), Reason.WaitsForWave, "later")
     assert [action.id for action in found.actions] == [
         "pull:new", "register:mariadb:database:api", "write:db-sync/api.conf", "run:db_sync", "start:web", "restart:cache",
     ]  # fmt: skip
@@ -67,7 +67,7 @@ def test_a_job_goes_ahead_with_what_it_needs_and_stops_nothing() -> None:
     ]
     # What it needs does not work before the change: it waits for the change.
     broken = Actual({"db": Running(db.spec, "1", "image", State.EXITED, None)}, {}, {})
-    assert [one.id for one in ahead(Plan("h", "r", JOBS), ["db_sync"], broken, Reason.WaitsForWave, "").actions] == [
+    assert [one.id for one in ahead(Plan("h", "r", JOBS), ["run:db_sync"], broken, Reason.WaitsForWave, "").actions] == [
         "start:web", "restart:cache",
     ]  # fmt: skip
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler import errors
-from reconciler.model import Registration
+from reconciler.model import FORMER, Registration
 from tests.registrations.conftest import Site, connect
 
 pytestmark = [pytest.mark.engine, pytest.mark.images]
@@ -193,3 +193,41 @@ def test_no_password_of_ours_logs_in_after_it_was_rotated(mariadb: Site, name: s
     connect(mariadb.server, name, mariadb.secrets.bind(rotated.fields["password"])).close()
     with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
         connect(mariadb.server, name, mariadb.secrets.bind(wanted[1].fields["password"]))
+
+
+def test_a_former_password_counts_until_it_is_ended(mariadb: Site, name: str) -> None:
+    """Both are let in, by the client that OpenStack has and by this program; a third is not, and of two former ones the later counts."""
+
+    def let_in(token: str) -> bool:
+        try:
+            connect(mariadb.server, name, mariadb.secrets.bind(token)).close()
+        except pymysql.OperationalError as error:
+            assert "Access denied" in str(error)
+            return False
+        return True
+
+    def as_user(token: str) -> Registration:
+        return Registration("mariadb", "user", f"{name}@%", {"name": name, "host": "%", "password": token})
+
+    first, second, third = (mariadb.secrets.new() for _ in range(3))
+    mariadb.registry.converge(as_user(first), overlap=True)
+    assert mariadb.observe(as_user(first)) == {as_user(first).id: {"password": first}}, "a new user has no former one"
+    mariadb.registry.end_former(as_user(first))
+    for _ in range(2):  # a pass that was killed does it again
+        mariadb.registry.converge(as_user(second), overlap=True)
+        (found,) = mariadb.observe(as_user(second)).values()
+        assert isinstance(found, dict) and found["password"] == second and found[FORMER] >= 0.0
+    assert [let_in(token) for token in (first, second, third)] == [True, True, False]
+    mariadb.converge(as_user(second))
+    assert let_in(first), "what is as it should be is left alone"
+    mariadb.registry.end_former(as_user(third))
+    assert let_in(first), "only under the password that is to be"
+    mariadb.registry.end_former(as_user(second))
+    assert [let_in(token) for token in (first, second)] == [False, True]
+    assert mariadb.observe(as_user(second)) == {as_user(second).id: {"password": second}}
+
+    for token in (first, third):
+        mariadb.registry.converge(as_user(token), overlap=True)
+    assert [let_in(token) for token in (second, first, third)] == [False, True, True]
+    mariadb.converge(as_user(second))
+    assert [let_in(token) for token in (second, first, third)] == [True, False, False], "what drifted ends at once"

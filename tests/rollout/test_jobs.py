@@ -167,11 +167,21 @@ def test_a_host_claims_nothing_while_it_waits_for_a_job() -> None:
     assert isinstance(decide.step(CANARY, replace(view, jobs={"sync": DONE}), decide.Kin.SAME, SITE), Write)
 
 
+def test_a_host_claims_nothing_while_a_changed_password_is_not_let_in() -> None:
+    view = View(Roll(NEW), 7, places={"wave": {}}, jobs={"sync": DONE})
+    own = replace(CANARY, shut_out="mariadb login of nova: its new password is not let in yet")
+    assert "login of nova" in message(decide.step(own, view, decide.Kin.SAME, SITE))
+    assert isinstance(decide.step(replace(own, shut_out=""), view, decide.Kin.SAME, SITE), Write)
+
+
 def test_the_owner_runs_it_ahead_of_its_turn_and_a_failure_halts() -> None:
     own = replace(CANARY, host="ctl1", installation="here", awaits=(), jobs=("sync",))
     view = View(Roll(NEW), 7, places={"wave": {}})
     step = decide.step(own, view, decide.Kin.SAME, SITE)
     assert isinstance(step, Wait) and decide.goes_ahead(own, view, step)
+    assert decide.goes_ahead(replace(own, jobs=(), registers=True), view, step), (
+        "others wait for changed passwords, too"
+    )
     for other, seen in (
         (replace(own, jobs=()), view),
         (replace(own, free=False), view),

@@ -2,10 +2,12 @@
 
 import hashlib
 import hmac
+import json
 import re
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from threading import RLock
 from typing import Any, Final
@@ -16,7 +18,7 @@ from pymysql.constants import CR, ER
 
 from reconciler.errors import ReconcilerError
 from reconciler.foreign import said
-from reconciler.model import Registration
+from reconciler.model import FORMER, Registration
 from reconciler.registrations.failures import denied, holds_data, not_yet, refused, unknown_type, unreachable
 from reconciler.registrations.keys import name as name_of
 from reconciler.registrations.mariadb import grants, keys
@@ -25,6 +27,8 @@ from reconciler.registrations.protocol import CONNECT_SECONDS, DIFFERS, READ_SEC
 # NO_AUTO_CREATE_USER: a grant to a user that is not there must fail, not make one without a password.
 _INIT: Final = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER', sql_quote_show_create = 1"
 _NATIVE: Final = ("", "mysql_native_password")
+_SEVERAL: Final = (10, 4)  # since then an account can be let in by several passwords
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)\.\d+-MariaDB")
 _WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 
 _NO_SUCH_GRANT: Final = ER.NONEXISTING_GRANT
@@ -54,6 +58,20 @@ class _Client(pymysql.connections.Connection):
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         return _unverified() if sslp == {} else super()._create_ssl_ctx(sslp)  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """How an account is let in: plugin and what it holds, others besides, and for how many seconds that has been so (None: nobody knows)."""
+
+    plugin: str
+    held: str
+    others: tuple[tuple[str, str], ...] = ()
+    age: float | None = None
+
+    @property
+    def is_native(self) -> bool:
+        return self.plugin in _NATIVE
 
 
 class MariaDB:
@@ -113,11 +131,27 @@ class MariaDB:
             if registration.type == "database":
                 self._converge_database(registration)
             elif registration.type == "user":
-                self._converge_user(registration)
+                self._converge_user(registration, overlap=False)
             elif registration.type == "grant":
                 self._converge_grant(registration)
             else:
                 raise unknown_type(registration)
+
+    def overlap(self, registration: Registration) -> None:
+        """See Overlaps."""
+        if registration.type != "user":
+            self.converge(registration)
+            return
+        with self._lock:
+            self._converge_user(registration, overlap=True)
+
+    def end_former(self, registration: Registration) -> None:
+        """See Overlaps."""
+        with self._lock:
+            name, host = keys.user(registration)
+            password, found = registration.fields.get("password"), self._users().get(_account(name, host))
+            if password is not None and found and found.others and _fits(found, password):
+                self._let_in("ALTER USER", name, host, native_hash(password))
 
     def withdraw(self, registration: Registration) -> None:
         """See Backend."""
@@ -167,35 +201,47 @@ class MariaDB:
 
     # --- users -------------------------------------------------------------------------------------------------------
 
-    def _users(self) -> dict[tuple[str, str], tuple[str, str]]:
-        """Account → authentication plugin and what it holds."""
-        rows = self._run("SELECT User, Host, plugin, authentication_string FROM mysql.user")
-        return {_account(name, host): (plugin or "", text or "") for name, host, plugin, text in rows}
+    def _users(self) -> dict[tuple[str, str], _Account]:
+        if not self._takes_several():
+            rows = self._run("SELECT User, Host, plugin, authentication_string FROM mysql.user")
+            return {_account(name, host): _Account(plugin or "", text or "") for name, host, plugin, text in rows}
+        rows = self._run("SELECT User, Host, Priv, UNIX_TIMESTAMP() FROM mysql.global_priv")
+        return {_account(name, host): _stored(text, float(now)) for name, host, text, now in rows}
 
-    def _user(self, wanted: Registration, row: tuple[str, str] | None) -> Observed:
-        if row is None:
+    def _takes_several(self) -> bool:
+        found = _VERSION.search(str(self._ready().get_server_info()))
+        return found is not None and (int(found[1]), int(found[2])) >= _SEVERAL
+
+    def _user(self, wanted: Registration, found: _Account | None) -> Observed:
+        if found is None:
             return None
         password = wanted.fields.get("password")
         if password is None:
             return {}
-        if row[0] not in _NATIVE:
-            return {"password": f"{DIFFERS} ({row[0]})"}
-        return {"password": password if _is_hash_of(row[1], password) else DIFFERS}
+        if not found.is_native:
+            return {"password": f"{DIFFERS} ({found.plugin})"}
+        observed: dict[str, Any] = {"password": password if _fits(found, password) else DIFFERS}
+        return observed | ({FORMER: found.age or 0.0} if found.others else {})
 
-    def _converge_user(self, wanted: Registration) -> None:
+    def _converge_user(self, wanted: Registration, *, overlap: bool) -> None:
         name, host = keys.user(wanted)
         password = wanted.fields.get("password")
-        row = self._users().get(_account(name, host))
+        found = self._users().get(_account(name, host))
         if password is None:
-            if row is None:
+            if found is None:
                 raise refused(self.target, f"user {name!r} has no password to be made with")
             return
-        if row is not None and row[0] in _NATIVE and _is_hash_of(row[1], password):
+        if found is not None and _fits(found, password):
             return
-        verb = "CREATE USER IF NOT EXISTS" if row is None else "ALTER USER"
-        # The hash travels, not the password: statements end up in logs, and the connection may be in the clear.
-        statement = f"{verb} %s@%s IDENTIFIED VIA mysql_native_password USING %s"
-        self._run(statement, name, host, native_hash(password))
+        verb = "CREATE USER IF NOT EXISTS" if found is None else "ALTER USER"
+        keeps = overlap and found is not None and found.is_native and found.held and self._takes_several()
+        # Two at most: a client that was answered with another than the first is asked once more, and not twice.
+        self._let_in(verb, name, host, native_hash(password), *([found.held] if found and keeps else []))
+
+    def _let_in(self, verb: str, name: str, host: str, *hashes: str) -> None:
+        """The hash travels, not the password: statements end up in logs, and the connection may be in the clear."""
+        ways = " OR ".join(["mysql_native_password USING %s"] * len(hashes))
+        self._run(f"{verb} %s@%s IDENTIFIED VIA {ways}", name, host, *hashes)
 
     # --- grants ------------------------------------------------------------------------------------------------------
 
@@ -358,6 +404,23 @@ def native_hash(password: str) -> str:
 
 def _is_hash_of(stored: str, password: str) -> bool:
     return hmac.compare_digest(stored.upper().encode(), native_hash(password).encode())
+
+
+def _fits(found: _Account, password: str) -> bool:
+    return found.is_native and _is_hash_of(found.held, password)
+
+
+def _stored(text: str | bytes, now: float) -> _Account:
+    """An account as the server's own table has it: a JSON document, in which an empty one among several ways stands for the first."""
+    told = json.loads(text)
+    ways = [
+        (str(one.get("plugin", "")), str(one.get("authentication_string", "")))
+        for one in told.get("auth_or", ())
+        if one
+    ]
+    changed = told.get("password_last_changed")
+    age = max(now - float(changed), 0.0) if changed else None
+    return _Account(str(told.get("plugin", "")), str(told.get("authentication_string", "")), tuple(ways), age)
 
 
 def _account(name: str, host: str) -> tuple[str, str]:
