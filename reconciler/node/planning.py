@@ -50,6 +50,7 @@ class Planner:
         kept = kept_files(self._state, target).kept()
         proved = {applied.id for applied in memory.applied.values()}
         unproved = kept | {name for name, running in actual.containers.items() if running.id not in proved}
+        everywhere = self._everywhere(target.desired, actual, memory)
         root = target.desired.config_root
         basis = plan.Basis(
             contents=target.contents,
@@ -64,19 +65,20 @@ class Planner:
             between=aim.between,
             in_flight=in_flight or {},
             identifiers=target.identifiers,
-            former_ends=self._former_ends(target.desired.revision, actual),
+            former_ends=math.inf if everywhere is False else 0.0 if everywhere else _OVERLAP,
+            is_everywhere=everywhere,
             prechecked=self._prechecked(memory, target.desired),
             today=self._clock().astimezone(UTC).date(),
         )
         found = plan.diff(target.desired, actual, memory, basis)
         return replace(found, held=(*found.held, *aim.waiting), program=aim.change)
 
-    def _former_ends(self, revision: str, actual: Actual) -> float:
-        """See `plan.Basis`. Asked only where a former password counts."""
-        if not any(found and FORMER in found for found in actual.registrations.values()):
-            return math.inf
-        everywhere = self.is_everywhere(revision)
-        return _OVERLAP if everywhere is None else 0.0 if everywhere else math.inf
+    def _everywhere(self, desired: Desired, actual: Actual, memory: Memory) -> bool | None:
+        """Whether every host has what is desired. Asked only where something is there that others may need still."""
+        wanted = {registration.id for registration in desired.registrations}
+        left = any(registration.id not in wanted for registration in memory.registered)
+        former = any(found and FORMER in found for found in actual.registrations.values())
+        return self.is_everywhere(desired.revision) if left or former else None
 
     def _prechecked(self, memory: Memory, desired: Desired) -> frozenset[str]:
         """The checks before an upgrade that need not be made: they passed lately, or the upgrade has gone beyond them."""

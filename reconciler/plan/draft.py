@@ -73,6 +73,7 @@ class Basis:
     `prechecked` names the checks before an upgrade that passed and count still: while one is to be made, everything else of the upgrade is held
     back; None: the plan is only shown, and says all. `today` (UTC) tells which of `accept:` count; None: all.
     `former_ends`: the seconds after which a user is not let in any more with the password before the present one; 0.0: nobody has it still.
+    `is_everywhere`: whether every host has what is desired; None: nobody can tell.
     `identifiers` maps the path of a file to the registrations whose identifiers it holds; it has no `contents` while one of them is
     not known.
     """
@@ -92,6 +93,7 @@ class Basis:
     today: date | None = None
     identifiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     former_ends: float = math.inf
+    is_everywhere: bool | None = None
 
     @property
     def all_waits(self) -> Hold | None:

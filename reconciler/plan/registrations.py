@@ -1,12 +1,16 @@
 """Databases, users, endpoints: what other systems should know, and what they should no longer."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from reconciler.model import FORMER, Action, Container, Difference, Held, Registration, Verb
 from reconciler.plan.draft import Draft
 from reconciler.reasons import Reason
 from reconciler.registrations import kinds
 from reconciler.registrations.protocol import Type
+
+_FORMER: Final = "the former password is let in, too, until every host has carried out the commit"
+_LEFT: Final = "no longer part of the site; hosts that have not carried out the commit yet may use it"
 
 
 def plan_registrations(draft: Draft) -> None:
@@ -74,7 +78,10 @@ def _registration(
             if name in found and found[name] != value
         )
         cause = ", ".join(difference.field for difference in differing)
-        if not differing and FORMER in found and float(str(found[FORMER])) >= draft.basis.former_ends:
+        if not differing and FORMER in found:
+            if float(str(found[FORMER])) < draft.basis.former_ends:
+                draft.held.append(Held(registration.id, Reason.StillNeeded, _FORMER))
+                return None
             differing = (Difference(FORMER, "not let in", "let in"),)
             drift, cause = False, "nobody needs the former password any more"
     differing = draft.achievable(f"registration:{registration.id}", differing)
@@ -100,6 +107,8 @@ def _unregister(draft: Draft, wanted: set[str]) -> None:
             draft.held.append(Held(registration.id, Reason.HoldsData, "no longer wanted; it holds data, so it stays"))
         elif registration.kind not in available or not draft.actual.deep:
             continue
+        elif draft.basis.is_everywhere is False:
+            draft.held.append(Held(registration.id, Reason.StillNeeded, _LEFT))
         elif spared:
             draft.held.append(Held(registration.id, *spared))
         else:
