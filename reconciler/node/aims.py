@@ -204,6 +204,21 @@ class Aims:
         self._let_in = (revision, known)
         return None
 
+    def former(self, target: Target) -> Registry | None:
+        """The registrars as they were last carried out, where that had other credentials than `target` has; None also where those are not
+        known any more."""
+        carried = self._state.carried
+        if carried is None or not rotation.enters_anew(carried.desired, target.desired):
+            return None
+        try:
+            secrets = self._secrets(carried, target)
+        except errors.ReconcilerError as error:
+            log.warning(
+                "previous.unavailable", revision=carried.desired.revision, reason=error.reason, message=str(error)
+            )
+            return None
+        return Registry(carried.desired.registrars, partial(tokens.bind, secrets=secrets))
+
     def _before(self, accepted: Target) -> Target | None:
         """What was last carried out completely, when nothing was begun since; None: there is nothing else to keep up."""
         return None if self._state.begun else self._last(accepted)

@@ -218,7 +218,8 @@ class Observer:
                 pair[1].close()
         if not any(one is target for one, _ in kept):
             bind = partial(tokens.bind, secrets=target.prepared.secrets)
-            kept.append((target, Registry(target.desired.registrars, bind)))
+            former = self._aims.former(target)
+            kept.append((target, Registry(target.desired.registrars, bind, former=former)))
         self._registries = tuple(kept)
         return next(registry for one, registry in kept if one is target)
 

@@ -23,14 +23,24 @@ def changed(base: Desired, head: Desired) -> frozenset[str]:
     )
 
 
-def registered(base: Desired, head: Desired) -> frozenset[str]:
-    """What the host registers (`Registration.id`) in both with a password that differs."""
+def enters_anew(base: Desired, head: Desired) -> bool:
+    """Whether this program logs in to a registrar otherwise than before."""
+    before = {registrar.kind: registrar.connection for registrar in base.registrars}
     names = changed(base, head)
-    before = {registration.id for registration in base.registrations}
+    return any(
+        before.get(registrar.kind, registrar.connection) != registrar.connection
+        or any(holds(value, names) for value in registrar.connection.values())
+        for registrar in head.registrars
+    )
+
+
+def registered(base: Desired, head: Desired) -> frozenset[str]:
+    """What the host registers (`Registration.id`) with a password that differs; a user may have another name with it."""
+    names = changed(base, head)
     return frozenset(
         registration.id
         for registration in head.registrations
-        if registration.owner == head.host and registration.id in before
+        if registration.owner == head.host
         if any(holds(value, names) for value in registration.fields.values())
     )
 

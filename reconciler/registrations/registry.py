@@ -39,7 +39,8 @@ class Registry:
     """Where databases, users and endpoints are kept. Safe to call from several threads; connections are kept and shared.
 
     `bind` replaces secret tokens in a text by their values. `patience` is how many seconds `converge` and `withdraw` try
-    again while a registrar cannot be reached. Make one per desired state, and close it.
+    again while a registrar cannot be reached. `former`: the registrars as they were before a change that they may not know of yet: one that
+    denies the new credentials is entered with those, and closed with this one. Make one per desired state, and close it.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Registry:
         *,
         patience: float = PATIENCE,
         proofs: Proofs = PROOFS,
+        former: "Registry | None" = None,
     ) -> None:
         self._registrars = {registrar.kind: registrar for registrar in registrars}
-        self._bind, self._patience, self._proofs = bind, patience, proofs
+        self._bind, self._patience, self._proofs, self._former = bind, patience, proofs, former
+        self._entered: set[str] = set()  # kinds that let us in with the credentials that are to be
         self._backends: dict[str, Backend] = {}
         self._secrets: set[Secret] = set()
         self._lock = Lock()
@@ -62,6 +65,8 @@ class Registry:
             backends, self._backends = self._backends, {}
         for backend in backends.values():
             backend.close()
+        if self._former is not None:
+            self._former.close()
 
     def __enter__(self) -> "Registry":
         return self
@@ -224,6 +229,19 @@ class Registry:
     # --- secrets -----------------------------------------------------------------------------------------------------
 
     def _backend(self, kind: str) -> Backend:
+        backend = self._own(kind)
+        if self._former is None or kind in self._entered or kind not in self._former._registrars:
+            return backend
+        try:
+            backend.log_in()
+        except Terminal as error:
+            if error.reason is not Reason.RegistrarDenied:
+                raise
+            return self._former._own(kind)
+        self._entered.add(kind)
+        return backend
+
+    def _own(self, kind: str) -> Backend:
         with self._lock:
             if kind not in self._backends:
                 registrar = self._registrars.get(kind)

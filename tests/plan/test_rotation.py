@@ -39,8 +39,17 @@ def test_nobody_waits_for_what_is_not_a_changed_password_of_a_user() -> None:
         (OTHER, replace(rotated(OTHER), fixed={"nova_database_password": "tell the server first"})),
     ):
         assert rotation.awaited(base, head) == ()
-    fresh = replace(OWNER, registrations=())
-    assert rotation.registered(fresh, rotated(OWNER)) == frozenset(), "a user that is new was nobody's"
+
+
+def test_it_enters_anew_where_its_own_credentials_differ() -> None:
+    def entering(password: str, user: str = "root") -> Desired:
+        return replace(OWNER, registrars=(Registrar("mariadb", {"username": user, "password": password}),))
+
+    base = entering("<<secret:database_password>>")
+    assert not rotation.enters_anew(base, rotated(base))
+    assert rotation.enters_anew(base, rotated(base, "database_password"))
+    assert rotation.enters_anew(base, entering("<<secret:database_password>>", "shard_root"))
+    assert not rotation.enters_anew(replace(base, registrars=()), base), "it never was there"
 
 
 def planned(found: dict[str, Any], former_ends: float) -> tuple[Action, ...]:
