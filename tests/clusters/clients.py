@@ -74,23 +74,11 @@ def writer(log: IO[str], address: str, password_file: str) -> None:
 
 def asker(log: IO[str], url: str, authority: str = "") -> None:
     """Ten requests a second, each over a connection of its own."""
-    _ask(log, lambda: requests.get(url, timeout=60, headers={"Connection": "close"}, verify=authority or True))
-
-
-def tokens(log: IO[str], url: str, password_file: str) -> None:
-    """Ten tokens a second for Keystone's administrator: each is a login, which the database is asked for."""
-    user = {"name": "admin", "domain": {"id": "default"}, "password": Path(password_file).read_text()}
-    scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
-    asked = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-    _ask(log, lambda: requests.post(url, json=asked, timeout=60, headers={"Connection": "close"}))
-
-
-def _ask(log: IO[str], request: Callable[[], requests.Response]) -> None:
     begun = time.monotonic()
     for number in _until_ended():
         began, why = time.time(), ""
         try:
-            answer = request()
+            answer = requests.get(url, timeout=60, headers={"Connection": "close"}, verify=authority or True)
             if answer.status_code >= 400:
                 why = f"{answer.status_code}"
         except requests.RequestException as error:

@@ -1,4 +1,5 @@
-"""All members of a Galera cluster killed at once under writes, and the way back: by themselves where all come, by `recover` where one does not."""
+"""What three members of a database keep: a password is changed by one command and one commit, and no request fails; all are killed at once under
+writes, and every write that was acknowledged is there, whether they come back by themselves or an operator begins."""
 
 import concurrent.futures
 import json
@@ -27,9 +28,55 @@ mariadb-install-db --datadir=/var/lib/mysql --auth-root-authentication-method=no
 
 @pytest.fixture(scope="module")
 def galera(engine_url: str) -> Iterator[Site]:
-    with running(engine_url, "enable_mariadb") as site:
+    with running(engine_url, "enable_mariadb", "enable_memcached", "enable_keystone") as site:
         (site.root / "password").write_text(site.root_password)
+        (site.root / "admin").write_text(site.secret("keystone_admin_password"))
         yield site
+
+
+def let_in(site: Site, user: str, password: str) -> bool:
+    """Whether the database lets a user in with a password."""
+    argv = [
+        "mariadb",
+        "--no-defaults",
+        f"--host={HOSTS['cc1']}",
+        f"--user={user}",
+        f"--password={password}",
+        "-BNeSELECT 1",
+    ]
+    return site.execute("cc1", "mariadb", *argv, check=False) == "1"
+
+
+def test_a_database_password_rotates_and_no_request_fails(galera: Site) -> None:
+    old = galera.secret("keystone_database_password")
+    before = {host: galera.started(host, "keystone") for host in HOSTS}
+    with galera.client("tokens", "rotation", f"http://{VIP}:5000/v3", str(galera.root / "admin")) as log:
+        wait_for("tokens are given", lambda: log.exists() and len(notes(log)) > 20, 60)
+        galera.rotate("keystone_database_password")
+        began, commit = time.monotonic(), galera.push("another password of Keystone's database")
+        new = galera.secret("keystone_database_password")
+        wait_for("both are let in", lambda: all(let_in(galera, "keystone", one) for one in (old, new)), PATIENCE)
+        both = time.monotonic()
+        assert {host: galera.started(host, "keystone") for host in HOSTS} == before, "before anybody uses it"
+        prove(galera, commit)
+        proved = time.monotonic()
+        wait_for("the former one is not let in any more", lambda: not let_in(galera, "keystone", old), PATIENCE)
+        ended = time.monotonic()
+        time.sleep(5)
+    rows = notes(log)
+    found: dict[str, Any] = {
+        "requests": len(rows),
+        "failed": [row for row in rows if row["failed"]],
+        "slowest": round(max(row["ended"] - row["began"] for row in rows), 2),
+        "both after": round(both - began, 1),
+        "proved after": round(proved - began, 1),
+        "former ended after": round(ended - began, 1),
+    }
+    print("rotation", json.dumps(found), flush=True)
+    assert all(galera.started(host, "keystone") != before[host] for host in HOSTS)
+    assert all(new in galera.execute(host, "keystone", "cat", "/etc/keystone/keystone.conf") for host in HOSTS)
+    assert let_in(galera, "keystone", new) and not let_in(galera, "keystone", old)
+    assert found["failed"] == []
 
 
 def cut_power(site: Site, name: str) -> list[dict[str, Any]]:
