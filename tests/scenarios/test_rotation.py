@@ -36,18 +36,38 @@ provides:
 """
 
 
+APP = """\
+description: A client of the broker, on two hosts
+groups: {rot: []}
+passwords: {app_password: {kind: random}}
+containers:
+  rt-rot-app:
+    group: rot
+    kolla: false
+    image: reconciler-test/busybox:1
+    command: [sh, -c, "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+    stop_timeout: 1
+    stability: 0.1
+    files: [{name: conf, content: "password = {{ app_password }}\\n", destination: /etc/conf}]
+registrations:
+  rabbitmq: {users: [{name: app, password: "{{ app_password }}"}]}
+"""
+
+
 class Broker:
     """What the program logs in to: lets in whoever has the password that was told to it."""
 
     def __init__(self) -> None:
         self.password = ""
+        self.app = ""
         broker = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                wanted = base64.b64encode(f"admin:{broker.password}".encode()).decode()
+                users = {"admin": broker.password, "app": broker.app}
+                keys = [base64.b64encode(f"{user}:{word}".encode()).decode() for user, word in users.items()]
                 body = json.dumps({"name": "admin"}).encode()
-                self.send_response(200 if self.headers["Authorization"] == f"Basic {wanted}" else 401)
+                self.send_response(200 if self.headers["Authorization"].removeprefix("Basic ") in keys else 401)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -91,9 +111,9 @@ def lab(tmp_path: Path, engine_url: str, busybox_image: str, broker: Broker) -> 
         yield lab
 
 
-def password(lab: Lab) -> str:
+def password(lab: Lab, name: str = "broker_password") -> str:
     content = (lab.site / "passwords.yml").read_bytes()
-    return sops.decrypt(content, name="passwords.yml", keys=keys(lab))["broker_password"].reveal()
+    return sops.decrypt(content, name="passwords.yml", keys=keys(lab))[name].reveal()
 
 
 def keys(lab: Lab) -> sops.Keys:
@@ -149,3 +169,30 @@ def test_where_nothing_logs_in_with_it_the_commit_says_that_it_was_changed(lab: 
     lab.push("changed by hand")
     report = lab.reconcile()
     assert report.refusal is None and report.revision == lab.head and report.converged, report
+
+
+def test_a_host_waits_to_be_let_in_where_another_one_registers_the_user(lab: Lab, broker: Broker) -> None:
+    """The first host of the two is not there. Whatever else of the commit there is waits as well, and drift is healed."""
+    inventory = "hosts:\n" + "".join(
+        f"  {name}:\n    addresses: {{network: {address}}}\n    groups: [rot]\n"
+        for name, address in (("another", "127.0.0.79"), (HOST, "127.0.0.78"))
+    )
+    lab.write({"inventory.yml": inventory, "services/app/service.yml": APP, "services/app/variables.yml": "{}\n"})
+    lab.run("secrets", "generate", str(lab.site), "--ssh-key-file", str(lab.host_key), timeout=120)
+    broker.app = password(lab, "app_password")
+    lab.push("a client")
+    assert lab.reconcile().converged
+    conf, good, before = lab.config_root / "rt-rot-app/conf", lab.head, lab.identities()
+    lab.run("secrets", "rotate", "--name", "app_password", str(lab.site), "--ssh-key-file", str(lab.host_key))
+    new = password(lab, "app_password")
+    lab.push("another password of the client")
+    conf.write_text("broken\n")
+    for _ in range(2):
+        report = lab.reconcile(deep=True)
+        (held,) = {(one.reason, one.message) for one in report.plan.held} if report.plan else set()
+        assert held[0] == "WaitsForOthers" and "rabbitmq login of app" in held[1] and new not in held[1]
+        assert broker.app in conf.read_text() and report.kept == good
+    assert set(lab.identities()) == set(before)
+    broker.app = new
+    report = lab.reconcile(deep=True)
+    assert report.converged and report.kept == lab.head and new in conf.read_text(), report
