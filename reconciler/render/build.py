@@ -5,6 +5,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from reconciler.catalogue import Service
@@ -88,6 +89,23 @@ class _Parts:
     named: dict[str, list[str]] = field(default_factory=dict)  # key of a repeated entry → those on this host
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What comes of templates and the catalogue: the parts of `Desired` of these names."""
+
+    config_root: str
+    containers: tuple[Container, ...]
+    files: tuple[File, ...]
+    jobs: tuple[Job, ...]
+    registrations: tuple[Registration, ...]
+    registrars: tuple[Registrar, ...]
+    checks: tuple[Check, ...]
+    readiness: tuple[Check, ...]
+    orders: tuple[Order, ...]
+    host_settings: tuple[HostSetting, ...]
+    prechecks: tuple[Precheck, ...]
+
+
 class _Builder:
     def __init__(self, world: World, host: str) -> None:
         self.world = world
@@ -97,12 +115,45 @@ class _Builder:
         self.files: list[File] = []
         self.taken: dict[str, File] = {}  # these by path
         self.folders: set[str] = set()  # and the folders they are in
-        self.config_root = self._config_root()
+        self.config_root = _CONFIG_ROOT
         self.release = self._variable("openstack_release", "")
         self._check_releases()
 
     def desired(self, revision: str) -> Desired:
         """All of it, or SiteInvalid."""
+        # The other revision of a plan may well have the same of this very host.
+        made = self.world.whole(self.host, self._made, lambda: not self.problems)
+        held = Held(self.world, self.host, made.files, made.registrations, made.registrars, self.problems)
+        secrets = held.secrets()
+        if self.problems:
+            raise SiteInvalid(_unique(self.problems))
+        here = self.site.hosts[self.host]
+        return Desired(
+            site=self.site.name,
+            host=self.host,
+            revision=revision,
+            config_root=made.config_root,
+            containers=made.containers,
+            files=made.files,
+            jobs=made.jobs,
+            registrations=made.registrations,
+            registrars=made.registrars,
+            checks=made.checks,
+            readiness=made.readiness,
+            orders=made.orders,
+            host_settings=made.host_settings,
+            addresses=dict(here.addresses),
+            secrets=secrets,
+            fixed=held.fixed(secrets),
+            groups=here.groups,
+            policy=self.site.policy,
+            prechecks=made.prechecks,
+            release=self.release,
+        )
+
+    def _made(self) -> "_Made":
+        """What templates and the catalogue make of the host."""
+        self.config_root = self._config_root()
         every = [_Parts(service) for service in self.site.catalogue.services.values() if self._enabled(service)]
         for parts in every:
             self._containers(parts)
@@ -113,20 +164,10 @@ class _Builder:
         registrations, registrars = self._registrations(every, providers)
         on_host = self._host_settings(every)
         self._circles(made, every, registrations, registrars, on_host)
-        held = Held(self.world, self.host, self.files, registrations, registrars, self.problems)
-        held.check()
-        secrets = held.secrets()
+        Held(self.world, self.host, self.files, registrations, registrars, self.problems).check()
         new_clients = {check.name: check for check in self._logins(every, providers)}
-        probes = tuple(sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name))
-        asked_before = tuple(sorted(self._prechecks(every), key=lambda check: check.name))
-        ordered = self._orders(every)
-        if self.problems:
-            raise SiteInvalid(_unique(self.problems))
-        here = self.site.hosts[self.host]
-        return Desired(
-            site=self.site.name,
-            host=self.host,
-            revision=revision,
+        probes = sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name)
+        return _Made(
             config_root=self.config_root,
             containers=tuple(sorted(made, key=lambda container: container.name)),
             files=tuple(sorted(self.files, key=lambda file: file.path)),
@@ -135,15 +176,9 @@ class _Builder:
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
             checks=tuple(check for check in probes if check.routine),
             readiness=tuple(check for check in probes if not check.routine),
-            orders=ordered,
+            orders=self._orders(every),
             host_settings=on_host,
-            addresses=dict(here.addresses),
-            secrets=secrets,
-            fixed=held.fixed(secrets),
-            groups=here.groups,
-            policy=self.site.policy,
-            prechecks=asked_before,
-            release=self.release,
+            prechecks=tuple(sorted(self._prechecks(every), key=lambda check: check.name)),
         )
 
     # --- services --------------------------------------------------------------------------------------------------
@@ -206,18 +241,33 @@ class _Builder:
 
     def _containers(self, parts: _Parts) -> None:
         service = parts.service
-        for one in self._repeated(service, "containers"):
+        here = self._here(service)
+        for one in self._repeated(service, "containers") if here else ():
             name = one.name
-            fields = self._fields(service, one.raw, ("containers", one.key), container=name, **one.names)
-            if name in parts.specs or (name != one.key and name in service.section("containers")):
-                fields.problem(None, f"the container {name!r} is there twice", "give them names that differ")
-            if not fields.flag("enabled", True) or self.host not in self._members(fields):
-                continue
-            parts.containers[name] = fields
-            parts.named.setdefault(one.key, []).append(name)
-            spec, made = self._container(fields, name, service)
-            self._take(made, fields)
-            parts.specs[name] = spec
+            if (one.key, name) in here:
+                fields = self._fields(service, one.raw, ("containers", one.key), container=name, **one.names)
+                parts.containers[name] = fields
+                parts.named.setdefault(one.key, []).append(name)
+                spec, made = self._container(fields, name, service)
+                self._take(made, fields)
+                parts.specs[name] = spec
+
+    def _here(self, service: Service) -> list[tuple[str, str]]:
+        """The containers of a service that are on this host, each with the key of its entry. Most services have none on most hosts."""
+
+        def work() -> list[tuple[str, str]]:
+            found: list[tuple[str, str]] = []
+            for one in self._repeated(service, "containers"):
+                name = one.name
+                fields = self._fields(service, one.raw, ("containers", one.key), container=name, **one.names)
+                if any(name == other for _, other in found) or (name != one.key and name in section.raw):
+                    fields.problem(None, f"the container {name!r} is there twice", "give them names that differ")
+                if fields.flag("enabled", True) and self.host in self._members(fields):
+                    found.append((one.key, name))
+            return found
+
+        section = self._fields(service, service.section("containers"), ("containers",))
+        return section.shared("here", (), work) if section.raw else []
 
     def _container(self, fields: Fields, name: str, service: Service) -> tuple[Container, tuple[File, ...]]:
         """A container and its files; worked out once for all hosts that see it alike."""
@@ -292,6 +342,7 @@ class _Builder:
         """The hosts of its groups; all where it says none."""
         names = fields.texts("group") if "group" in fields else ("all",)
         for name in names:
+            self.world.member(self.host, name)
             if name not in self.site.groups:
                 fields.problem("group", f"no group {name!r} in the inventory", suggest(name, self.site.groups))
         return placement.union(self.site.groups, names)
@@ -428,7 +479,7 @@ class _Builder:
         """What is set on this host, by id."""
         found: list[tuple[Fields, HostSetting]] = []
         present = {name for parts in every for name in parts.specs}
-        for parts in every:
+        for parts in (one for one in every if one.service.section("host")):
             section = self._fields(parts.service, parts.service.section("host"), ("host",))
 
             def belongs(entry: Fields, parts: _Parts = parts) -> tuple[str, ...] | None:
@@ -437,7 +488,10 @@ class _Builder:
             def text(entry: Fields, parts: _Parts = parts) -> str:
                 return files.made_text(entry, self.site, parts.service.name)
 
-            asked = host.settings(section, host.Service(parts.service.name, present, belongs, text))
+            about = host.Service(parts.service.name, present, belongs, text)
+            named = tuple((key, *names) for key, names in parts.named.items())
+            depends = (frozenset(present), tuple(parts.specs), tuple(job.name for job in parts.jobs), named)
+            asked = section.shared("host", depends, partial(_settings, section, about))
             found += [(section, made) for made in asked]
         return host.joined(found)
 
@@ -566,6 +620,10 @@ class _Builder:
         """The host that converges a service's registrations: the first one that has its first container that anybody has."""
         found = (self._first(service, name) for name in service.section("containers"))
         return next(filter(None, found), next(iter(self.site.hosts)))
+
+
+def _settings(section: Fields, about: host.Service) -> list[HostSetting]:
+    return list(host.settings(section, about))
 
 
 def _written_name(file: Fields) -> str:

@@ -168,14 +168,8 @@ def _databases(world: World, host: str, service: Service, entry: Entry, ports: P
 
 def _log(world: World, host: str, service: Service, entry: Entry, ports: Ports) -> Entry | None:
     groups = placement.listed(entry["group"]) if "group" in entry else placement.groups_of(world, host, service)
-    here = [group for group in groups if _is_in(world, host, group)]
+    here = [group for group in groups if world.member(host, group)]
     return {**entry, "here": bool(here)}
-
-
-def _is_in(world: World, host: str, group: str) -> bool:
-    found = host in world.groups.get(group, ())
-    world.shared.note("member", host, group, found)
-    return found
 
 
 def _members(world: World, entry: Entry, ports: Ports, keys: tuple[str, ...], port: Any) -> list[Entry]:

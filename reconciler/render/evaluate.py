@@ -16,6 +16,7 @@ from reconciler.catalogue.types import COMMON
 from reconciler.document.content import text as text_of
 from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.keywords import is_expression
+from reconciler.document.sameness import Everybody
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import (
@@ -30,9 +31,11 @@ from reconciler.render import (
     tokens,
     values,
 )
+from reconciler.render.differences import FILES, HOST_FILES
 from reconciler.render.faults import FilterError
 from reconciler.render.meter import Cost, Exhausted, Meter
-from reconciler.render.sharing import ABSENT, Everybody, Shared, Sharing
+from reconciler.render.reads import Reads
+from reconciler.render.sharing import ABSENT, Shared, Sharing
 from reconciler.render.values import Lazy
 from reconciler.site import Host, Layer, Layered, SecretName, Site
 
@@ -66,9 +69,9 @@ class World:
         self.hostvars = Hostvars(self)
         self.active: list[tuple[str, str]] = []
         self.rendering = ""  # the host whose files are made, once there is one
-        self.enabled: dict[tuple[str, str], tuple[bool, Cost]] = {}  # (host, service), kept by placement
+        self.enabled: dict[tuple[str, str], tuple[bool, Cost, Reads]] = {}  # (host, service), kept by placement
         self.read: list[str] = []  # files of config/ that templates asked for, since it was last emptied
-        self.first: dict[tuple[str, str], tuple[str, Cost]] = {}  # (service, container), kept by placement
+        self.first: dict[tuple[str, str], tuple[str, Cost, Reads]] = {}  # (service, container), kept by placement
         self.shared = Shared(number, part, self._answer, self.read)
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
@@ -88,10 +91,15 @@ class World:
         """Start to render a host: it pays from now on. What only the one before needed is let go of: of five hundred it would not fit."""
         before = self.rendering
         if before != host and self._hosts.pop(before, None) is not None:
+            self.shared.forget(("whole", before))
             for name in self.site.catalogue.services:
                 self.enabled.pop((before, name), None)
         self.rendering = host
         self.meter = Meter()
+
+    def whole(self, host: str, work: Callable[[], T], good: Callable[[], bool]) -> T:
+        """What is made of a whole host: the other revision of a plan may have the same. No other host has, or is looked for."""
+        return self.shared.unit(("whole", host), host, self.meter, work, good=good)
 
     def variables(self, host: str) -> "Variables":
         """The variables of a host. Raises KeyError for a host that the inventory does not have."""
@@ -111,6 +119,7 @@ class World:
 
     def looked(self, host: str, patterns: tuple[str, ...], containers: tuple[str, ...], service: str) -> None:
         """Note that a unit depends on which files of config/ there are for these patterns, and on what is in them."""
+        self.shared.look(host, FILES, *([HOST_FILES] if any("{host}" in pattern for pattern in patterns) else []))
         if self.shared.frame is not None:
             asked = (patterns, containers, service)
             self.shared.note("files", host, asked, self._files(host, *asked))
@@ -131,11 +140,12 @@ class World:
     def _answer(self, kind: str, host: str, name: Any) -> Any:
         """What a unit asked of a host, asked again: see `sharing`."""
         if kind == "files":
+            self.looked(host, *name)
             return self._files(host, *name)
         if kind == "enabled":
             return placement.enabled(self, host, self.site.catalogue.services[name])
         if kind == "member":
-            return host in self.groups.get(name, ())
+            return self.member(host, name)
         variables = self.variables(host)
         if kind == "address":
             return variables.address(name)
@@ -145,6 +155,13 @@ class World:
             return variables.answer(name, variables[name])
         except KeyError:
             return ABSENT
+
+    def member(self, host: str, group: str) -> bool:
+        """Whether a host is in a group."""
+        found = host in self.groups.get(group, ())
+        self.shared.look(host, ("member", group))
+        self.shared.note("member", host, group, found)
+        return found
 
     def grammar(self, name: str, schema: Mapping[str, Any]) -> Grammar:
         """The schema of a variable, ready to check."""
@@ -183,6 +200,7 @@ class Variables(Lazy):
         self._done: dict[str, Any] = {}
         self._failed: dict[str, SiteInvalid] = {}
         self._costs: dict[str, Cost] = {}
+        self._reads: dict[str, Reads] = {}
         self._noted: dict[str, list[str]] = {}  # the files of config/ that a value is of
 
     @cached_property
@@ -213,22 +231,28 @@ class Variables(Lazy):
         return (value, self._noted[name]) if name in self._noted else value
 
     def _get(self, name: str) -> Any:
-        done = self._done
+        done, ledger = self._done, self._world.shared.ledger
+        if name in self._reads:
+            ledger.take(self._reads[name])
         if name in self._costs:
-            self._world.meter.again(self._costs[name])
+            self._world.meter.again(self._host, name, self._costs[name])
         if name in done:
             if name in self._noted:
                 self._world.read += self._noted[name]
             return done[name]
         if name in self._failed:
             raise self._failed[name]
-        try:
-            value = done[name] = self._find(name)
-        except CircleError:
-            raise
-        except SiteInvalid as error:
-            self._failed[name] = error
-            raise
+        with ledger.about(self._host) as reads:
+            self._world.shared.look(self._host, name)
+            try:
+                value = done[name] = self._find(name)
+            except CircleError:
+                raise
+            except SiteInvalid as error:
+                self._failed[name] = error
+                self._reads[name] = reads
+                raise
+        self._reads[name] = reads
         return value
 
     def __contains__(self, name: object) -> bool:
@@ -239,6 +263,7 @@ class Variables(Lazy):
             or name in self._world.collected
             or self._interface_address(name) is not None
         )
+        self._world.shared.look(self._host, name)
         self._world.shared.note("there", self._host, name, found)
         return found
 
@@ -251,6 +276,7 @@ class Variables(Lazy):
     def address(self, network: str) -> str:
         """The host's address on a network. Raises FilterError when the inventory declares none that would do."""
         addresses: Mapping[str, str] = self._special["addresses"]
+        self._world.shared.look(self._host, ("address", network))
         if network in addresses:
             self._world.shared.note("address", self._host, network, addresses[network])
             return addresses[network]
@@ -264,7 +290,7 @@ class Variables(Lazy):
         return self._world.site.catalogue.variables
 
     def layered(self, name: str) -> tuple[Layer, ...]:
-        """The layers of a variable, the winning one last; none for a name that is no variable."""
+        """The layers of a variable, the winning one last; none for a name that is no variable. Not for what is shared."""
         return self._layers[name].layers if name in self._layers else ()
 
     def _find(self, name: str) -> Any:
@@ -350,7 +376,7 @@ class Variables(Lazy):
         active.append(step)
         noted = len(self._world.read)
         try:
-            with self._world.meter.record() as cost:
+            with self._world.meter.record(self._host, name) as cost:
                 return work()
         finally:
             active.pop()
@@ -467,10 +493,21 @@ class Scope(Lazy):
         for service in (own, COMMON):
             found = services.get(service)
             if found and name in found.templates:
-                path = f"{PREFIX[found.origin]}/{service}/templates/{name}"
-                return render_text(found.templates[name], Scope(self.variables, {**self.own, **more}, self.roles), path)
+                return self._nested(found, name, Scope(self.variables, {**self.own, **more}, self.roles))
         known = {name for service in (own, COMMON) if service in services for name in services[service].templates}
         raise FilterError(f"neither {own} nor {COMMON} has a template {name[:60]!r}{values.suggestion(name, known)}")
+
+    def _nested(self, service: Service, name: str, scope: "Scope") -> str:
+        """A rendered template of a service: what many files have alike is often in one of its own."""
+        path = f"{PREFIX[service.origin]}/{service.name}/templates/{name}"
+
+        def work() -> str:
+            return render_text(service.templates[name], scope, path)
+
+        if self.roles or not all(map(values.is_plain, scope.own.values())):
+            return work()
+        own = tuple((key, repr(value)) for key, value in scope.own.items())
+        return self.variables.unit(("template", path, self.variables.pay().nesting, own), work, inside=True)
 
     def override(self, path: str) -> str:
         """The rendered file of config/. Raises FilterError when it is not there."""

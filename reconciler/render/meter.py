@@ -7,7 +7,7 @@ A `World` keeps variables for many hosts. What evaluating one took is kept besid
 that uses it as if it had been evaluated for that host alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,24 +34,32 @@ class Exhausted(Exception):
             self.problem = Problem(file, line, column, self.problem.message, self.problem.hint)
 
 
+# What something is that is paid for once: the host that it is of (None: of the same one as what needs it), and its name.
+Named = tuple[str | None, Hashable]
+
+
 @dataclass(eq=False, slots=True)
 class Cost:
-    """What evaluating something took by itself, the sources that it compiled, and what else it evaluated."""
+    """What evaluating something took by itself, the sources that it compiled, and what else it evaluated. It says nothing of its own
+    host, so that it counts for every host for which the same was done."""
 
     steps: int = 0
     size: int = 0
     sources: dict[str, int] = field(default_factory=dict)  # text → tokens
-    needs: dict["Cost", None] = field(default_factory=dict)
-    charged: "Meter | None" = None
+    needs: dict[Named, "Cost"] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Frame:
     cost: Cost
+    host: str
     steps: int
     size: int
     other_steps: int = 0  # spent meanwhile on what has a cost of its own
     other_size: int = 0
+
+    def need(self, host: str, name: Hashable, cost: Cost) -> None:
+        self.cost.needs[None if host == self.host else host, name] = cost
 
 
 class Meter:
@@ -62,6 +70,7 @@ class Meter:
         self.size = 0
         self.nesting = 0  # templates inside one another at present
         self._sources: set[str] = set()
+        self._paid: dict[tuple[str, Hashable], Cost] = {}
         self._frames: list[_Frame] = []
 
     def spend(self, steps: int, size: int = 0) -> None:
@@ -85,29 +94,39 @@ class Meter:
             self._sources.add(text)
             self._elsewhere(tokens * _STEPS_PER_TOKEN, tokens * _BYTES_PER_TOKEN + len(text))
 
-    def again(self, cost: Cost) -> None:
-        """Pay for something that is known already, unless this host has paid for it."""
+    def again(self, host: str, name: Hashable, cost: Cost) -> None:
+        """Pay for something of `host` that is known already, unless that is paid for."""
         if self._frames:
-            self._frames[-1].cost.needs[cost] = None
-        self._charge(cost)
+            self._frames[-1].need(host, name, cost)
+        if (host, name) not in self._paid:
+            self._charge(host, name, cost)
 
-    def record(self, *, part: bool = False) -> "Recording":
-        """A context that gives the cost of what is done inside; complete at its end, also when that is an error. With `part` it
-        counts as the own cost of what is recorded around it, too."""
-        return Recording(self, part)
+    def reuse(self, host: str, cost: Cost) -> None:
+        """Pay for a part of what is done for `host` that has been done before, as if it were done now."""
+        self.spend(cost.steps, cost.size)
+        for text, tokens in cost.sources.items():
+            self.source(text, tokens)
+        for (whose, name), needed in cost.needs.items():
+            self.again(whose or host, name, needed)
 
-    def _charge(self, cost: Cost) -> None:
-        waiting = [cost]
+    def record(self, host: str, name: Hashable = None) -> "Recording":
+        """A context that gives the cost of what is done inside for `host`; complete at its end, also when that is an error. Under a
+        `name` it is paid for once; without one it is a part of what is recorded around it, and counts as its own cost, too."""
+        return Recording(self, host, name)
+
+    def _charge(self, host: str, name: Hashable, cost: Cost) -> None:
+        waiting = [(host, name, cost)]
         while waiting:
-            item = waiting.pop()
-            if item.charged is not self:
-                item.charged = self
-                self._elsewhere(item.steps, item.size)
-                for text, tokens in item.sources.items():
-                    if text not in self._sources:
-                        self._sources.add(text)
-                        self._elsewhere(tokens * _STEPS_PER_TOKEN, tokens * _BYTES_PER_TOKEN + len(text))
-                waiting += item.needs
+            host, name, cost = waiting.pop()
+            if (host, name) in self._paid:
+                continue
+            self._paid[host, name] = cost
+            self._elsewhere(cost.steps, cost.size)
+            for text, tokens in cost.sources.items():
+                if text not in self._sources:
+                    self._sources.add(text)
+                    self._elsewhere(tokens * _STEPS_PER_TOKEN, tokens * _BYTES_PER_TOKEN + len(text))
+            waiting += [(whose or host, what, needed) for (whose, what), needed in cost.needs.items()]
 
     def _elsewhere(self, steps: int, size: int) -> None:
         if self._frames:
@@ -116,36 +135,50 @@ class Meter:
         self.spend(steps, size)
 
 
+_NOTHING: Final = Cost()
+
+
 class Recording:
     """See `Meter.record`."""
 
-    __slots__ = ("_frame", "_meter", "_part")
+    __slots__ = ("_before", "_frame", "_meter", "_name")
 
-    def __init__(self, meter: Meter, part: bool) -> None:
+    def __init__(self, meter: Meter, host: str, name: Hashable) -> None:
         self._meter = meter
-        self._part = part
-        self._frame = _Frame(Cost(charged=meter), meter.steps, meter.size)
+        self._name = name
+        self._frame = _Frame(Cost(), host, 0, 0)
+        self._before = _NOTHING  # what of it is paid for already, by something that needed it and was not worked out
 
     def __enter__(self) -> Cost:
-        self._meter._frames.append(self._frame)
-        return self._frame.cost
+        meter, frame = self._meter, self._frame
+        if self._name is not None:
+            self._before = meter._paid.get((frame.host, self._name), self._before)
+        meter.steps -= self._before.steps
+        meter.size -= self._before.size
+        frame.steps, frame.size = meter.steps, meter.size
+        meter._frames.append(frame)
+        return frame.cost
 
     def __exit__(self, *_: object) -> None:
-        meter, frame = self._meter, self._frame
+        meter, frame, cost = self._meter, self._frame, self._frame.cost
         meter._frames.pop()
         steps, size = meter.steps - frame.steps, meter.size - frame.size
-        frame.cost.steps, frame.cost.size = steps - frame.other_steps, size - frame.other_size
-        if meter._frames and self._part:
-            above = meter._frames[-1]
-            above.cost.needs.update(frame.cost.needs)
-            above.cost.sources.update(frame.cost.sources)
+        cost.steps, cost.size = steps - frame.other_steps, size - frame.other_size
+        if self._name is not None:
+            meter._paid[frame.host, self._name] = cost
+        if not meter._frames:
+            return
+        above = meter._frames[-1]
+        if self._name is None:
+            for (whose, name), needed in cost.needs.items():
+                above.need(whose or frame.host, name, needed)
+            above.cost.sources.update(cost.sources)
             above.other_steps += frame.other_steps
             above.other_size += frame.other_size
-        elif meter._frames:
-            above = meter._frames[-1]
-            above.cost.needs[frame.cost] = None
-            above.other_steps += steps
-            above.other_size += size
+        else:
+            above.need(frame.host, self._name, cost)
+            above.other_steps += steps - self._before.steps
+            above.other_size += size - self._before.size
 
 
 @dataclass(slots=True)

@@ -25,13 +25,14 @@ def enabled(world: World, host: str, service: Service) -> bool:
 
     One whose groups are all empty is not part of the site: it registers nothing, and nothing has to be set for it.
     """
-    key = (host, service.name)
+    key, name = (host, service.name), ("enabled", service.name)
     if key not in world.enabled:
-        with world.meter.record() as cost:
+        with world.shared.ledger.about(host) as reads, world.meter.record(host, name) as cost:
             found = world.shared.alone(lambda: _is_enabled(world, host, service))
-        world.enabled[key] = found, cost
-    found, cost = world.enabled[key]
-    world.meter.again(cost)
+        world.enabled[key] = found, cost, reads
+    found, cost, reads = world.enabled[key]
+    world.meter.again(host, name, cost)
+    world.shared.ledger.take(reads)
     world.shared.note("enabled", host, service.name, found)
     return found
 
@@ -80,13 +81,15 @@ def first(world: World, service: Service, container: str) -> str:
     The order is that of the groups, and where they are an expression, which hosts may see differently, that of the inventory.
     """
     key = (service.name, container)
+    name = ("first", *key)
     if key not in world.first:
-        with world.meter.record() as cost:
+        with world.shared.ledger.about("") as reads, world.meter.record("", name) as cost:
             _, hosts = _candidates(world, service, container)
             found = next((host for host in hosts if has(world, host, service, container)), "")
-        world.first[key] = found, cost
-    found, cost = world.first[key]
-    world.meter.again(cost)
+        world.first[key] = found, cost, reads
+    found, cost, reads = world.first[key]
+    world.meter.again("", name, cost)
+    world.shared.ledger.take(reads)
     return found
 
 

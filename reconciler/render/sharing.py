@@ -1,9 +1,13 @@
 """Work of rendering that is done once for all hosts, and for both revisions of a plan, that provably see the same.
 
-A unit of work (a variable, a file, a container) is recorded with everything that it asked of its host: the values of variables,
-whether a name is there, files of config/, the members of groups. For another host the same questions are asked again, in the same
-order, as the work itself would; when all answers are the same, so is the result, because templates have no other input. Nothing is
-assumed of hosts that look alike: one with another address, or another word in its own file, gives another answer to whoever asks.
+A unit of work (a variable, a file, a container) is recorded with what it is made of (`reads`): the names of all that the site says and
+that was looked at on the way, of its host and of others. Where nothing of that differs, for another host or in the other revision
+(`differences`), the result is the same, because templates have no other input.
+
+Where something does, it may still come to the same. So everything is recorded, too, that the unit asked of its host: the values of
+variables, whether a name is there, files of config/, the members of groups. The same questions are asked again, in the same order, as
+the work itself would; when all answers are the same, so is the result. Nothing is assumed of hosts that look alike: one with another
+address, or another word in its own file, gives another answer to whoever asks.
 
 What the work took (`meter`) is charged again, so that a host may take the same whoever was rendered before.
 """
@@ -12,10 +16,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
-from reconciler.document.numbers import WRITTEN
+from reconciler.document.sameness import same
 from reconciler.errors import SiteInvalid
+from reconciler.render.differences import Differences
 from reconciler.render.faults import FilterError
-from reconciler.render.meter import Meter
+from reconciler.render.meter import Cost, Meter
+from reconciler.render.reads import Ledger, Reads
 from reconciler.site import Site
 
 T = TypeVar("T")
@@ -54,18 +60,23 @@ class Frame:
             frame = frame.outer
 
 
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """A host for which a result is known to hold: what it is made of there, and what that takes, once for all that it is made of."""
+
+    host: str
+    reads: Reads
+    cost: Cost
+
+
 @dataclass(eq=False, slots=True)
 class _Kept:
-    """A result, the questions whose answers it follows from, and what it took."""
+    """A result, and the questions whose answers it follows from."""
 
     value: Any
     asked: Mapping[Question, Any]
-    steps: int
-    size: int
-    sources: Mapping[str, int]
     read: tuple[str, ...]  # files of config/ that it noted
-    # Worlds in which all of it is known to hold, each with the host for which it does.
-    homes: dict[int, str]
+    homes: dict[int, _Home]  # by the world; of each one
     alive: Any  # what its key has by identity
 
 
@@ -79,11 +90,11 @@ class Sharing:
     def join(self, site: Site, known: frozenset[str]) -> tuple[int, "_Part"]:
         """A number for a new world of `site`, and what it shares with the earlier ones that are like it."""
         self._worlds += 1
-        for part in self._parts:
-            if part.fits(site, known):
-                return self._worlds, part
-        part = _Part(site, known)
-        self._parts.append(part)
+        part = next((part for part in self._parts if part.fits(site, known)), None)
+        if part is None:
+            part = _Part(site, known)
+            self._parts.append(part)
+        part.differences.sites[self._worlds] = site
         return self._worlds, part
 
 
@@ -94,6 +105,7 @@ class _Part:
         self.site = site
         self.known = known
         self.groups = {name: list(hosts) for name, hosts in site.groups.items()}
+        self.differences = Differences()
         self._kept: dict[Hashable, list[_Kept]] = {}
 
     def fits(self, site: Site, known: frozenset[str]) -> bool:
@@ -107,15 +119,20 @@ class _Part:
             and _identical(site.catalogue.variables, mine.catalogue.variables)
         )
 
-    def find(self, key: Hashable, holds: Callable[[_Kept], bool]) -> _Kept | None:
-        """The kept result of a unit that holds."""
+    def find(self, key: Hashable, home: Callable[[_Kept], _Home | None]) -> tuple[_Kept, _Home] | None:
+        """The kept result of a unit that `home` gives one for."""
         kept = self._kept.get(key, [])
         for index, item in enumerate(kept):
-            if holds(item):
+            found = home(item)
+            if found is not None:
                 if index:
                     kept.insert(0, kept.pop(index))
-                return item
+                return item, found
         return None
+
+    def forget(self, key: Hashable) -> None:
+        """Let go of the results of a unit."""
+        self._kept.pop(key, None)
 
     def keep(self, key: Hashable, item: _Kept) -> None:
         kept = self._kept.setdefault(key, [])
@@ -136,12 +153,22 @@ class Shared:
         self._ask = ask
         self._read = read
         self.frame: Frame | None = None
+        self.ledger = Ledger()
 
     def note(self, kind: str, host: str, name: Hashable, answer: Any) -> None:
         """Remember what was asked for the unit that is worked on."""
         frame = self.frame
         if frame is not None:
             frame.asked[Question(kind, None if host == frame.host else host, name)] = answer
+
+    def look(self, host: str, *names: Hashable) -> None:
+        """Remember that names of `host` were looked at."""
+        for name in names:
+            self.ledger.add(host, self._part.differences.bit(name))
+
+    def forget(self, key: Hashable) -> None:
+        """Let go of the results of a unit."""
+        self._part.forget(key)
 
     def spoil(self) -> None:
         """What is worked on cannot be kept."""
@@ -172,21 +199,19 @@ class Shared:
         `key` says all that the work depends on and does not ask; what it has by identity is kept `alive`. `inside`: what it asks, the
         unit around it asks, too; otherwise it is one answer for that. `good` says whether the result may be used for others.
         """
-        noted = len(self._read)
-        found = self.alone(lambda: self._part.find(key, lambda kept: self._holds(kept, host)))
-        del self._read[noted:]  # of the questions; the work itself notes them in its own order
+        found = self._part.find(key, lambda kept: self._untouched(kept, host)) or self._asked(key, host, meter)
         if found is None:
-            found = self._work(key, host, meter, work, alive, good)
+            kept = self._work(key, host, meter, work, alive, good)
         else:
-            meter.spend(found.steps, found.size)
-            for text, tokens in found.sources.items():
-                meter.source(text, tokens)
-            self._read += found.read
+            kept, home = found
+            self.ledger.take(Reads(host, home.reads.own, home.reads.others))
+            meter.reuse(host, home.cost)
+            self._read += kept.read
         outer = self.frame
         if inside and outer is not None:
-            for question, answer in found.asked.items():
+            for question, answer in kept.asked.items():
                 outer.asked[question.about(host, outer.host)] = answer
-        value: T = found.value
+        value: T = kept.value
         return value
 
     def _work(
@@ -195,55 +220,53 @@ class Shared:
         outer, noted = self.frame, len(self._read)
         frame = self.frame = Frame(host, outer)
         try:
-            with meter.record(part=True) as cost:
+            with self.ledger.about(host) as reads, meter.record(host) as cost:
                 value = work()
         except BaseException:
             frame.spoil()
             raise
         finally:
             self.frame = outer
-        read, homes = tuple(self._read[noted:]), {self._number: host}
-        made = _Kept(value, frame.asked, cost.steps, cost.size, cost.sources, read, homes, alive)
+        home = _Home(host, reads, cost)
+        made = _Kept(value, frame.asked, tuple(self._read[noted:]), {self._number: home}, alive)
         if not frame.spoiled and good():
             self._part.keep(key, made)
         return made
 
-    def _holds(self, kept: _Kept, host: str) -> bool:
-        """Whether all that a result followed from is so for `host` in this world."""
-        if self._number not in kept.homes and host not in kept.homes.values():
-            return False  # in another world what it asked about itself may have been meant as one of several hosts
-        for question, answer in kept.asked.items():
-            try:  # what is known to hold, too: this host pays for it
-                now = self._ask(question.kind, question.host or host, question.name)
-            except (SiteInvalid, FilterError):
-                return False
-            if not same(now, answer):
-                return False
-        kept.homes.setdefault(self._number, host)
-        return True
+    def _untouched(self, kept: _Kept, host: str) -> _Home | None:
+        """A home of the result from which nothing differs for `host` in this world that the result is made of."""
+        differences = self._part.differences
+        home = kept.homes.get(self._number)
+        if home is not None:
+            return None if home.reads.own & differences.between_hosts(self._number, home.host, host) else home
+        for number, home in kept.homes.items():
+            if home.host == host:
+                own, others = differences.between_revisions(number, self._number, host)
+                if not home.reads.own & own and not home.reads.others & others:
+                    kept.homes[self._number] = home
+                    return home
+        return None
 
+    def _asked(self, key: Hashable, host: str, meter: Meter) -> tuple[_Kept, _Home] | None:
+        """The kept result for which all questions have the same answers."""
+        noted = len(self._read)
+        found = self.alone(lambda: self._part.find(key, lambda kept: self._answered(kept, host, meter)))
+        del self._read[noted:]  # of the questions; the work itself notes them in its own order
+        return found
 
-def same(one: Any, other: Any) -> bool:
-    """Whether nobody can tell two values apart: as `==`, and of the same types, in the same order, and written alike."""
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, str | bytes | bool):
-        return bool(one == other)
-    if isinstance(one, dict):
-        return len(one) == len(other) and all(
-            same(key, other_key) and same(item, other[key])
-            for (key, item), other_key in zip(one.items(), other, strict=True)
-        )
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, int | float):
-        return bool(one == other) and (not isinstance(one, (float, *WRITTEN)) or repr(one) == repr(other))
-    return isinstance(one, Everybody)
-
-
-class Everybody:
-    """A value that is the same in all worlds of a part, whose own values are asked for one by one."""
-
-    __slots__ = ()
+    def _answered(self, kept: _Kept, host: str, meter: Meter) -> _Home | None:
+        """Whether all that a result followed from is so for `host` in this world: what it is made of there."""
+        if self._number not in kept.homes and all(home.host != host for home in kept.homes.values()):
+            return None  # in another world what it asked about itself may have been meant as one of several hosts
+        with self.ledger.about(host) as reads, meter.record(host) as cost:
+            for question, answer in kept.asked.items():
+                try:  # what is known to hold, too: this host pays for it
+                    now = self._ask(question.kind, question.host or host, question.name)
+                except (SiteInvalid, FilterError):
+                    return None
+                if not same(now, answer):
+                    return None
+        first = next(iter(kept.homes.values())).cost
+        home = _Home(host, reads, Cost(first.steps, first.size, first.sources, cost.needs))
+        kept.homes.setdefault(self._number, home)
+        return home

@@ -61,6 +61,17 @@ def is_value(value: Any) -> bool:
     return isinstance(value, (*_SCALARS, list, tuple, dict, Lazy))
 
 
+_PLAIN: Final = frozenset((str, int, float, bool, type(None)))
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is data whose `repr`, and its type, tell it from anything else."""
+    kind_of = type(value)
+    if kind_of is dict:
+        return all(type(name) in _PLAIN and is_plain(part_) for name, part_ in value.items())
+    return kind_of in _PLAIN or (kind_of in (list, tuple) and all(map(is_plain, value)))
+
+
 def demand(value: Any) -> Any:
     """The value itself. Raises what an undefined one says, and FilterError for what is no value.
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from reconciler.catalogue import Service
 from reconciler.document.grammar import Grammar
 from reconciler.render.meter import Cost, Meter
+from reconciler.render.reads import Reads
 from reconciler.render.sharing import Shared
 from reconciler.site import Site
 
@@ -26,12 +27,15 @@ class World(Protocol):
     meter: Meter
     groups: dict[str, list[str]]
     collected: dict[str, Mapping[str, Any]]
-    enabled: dict[tuple[str, str], tuple[bool, Cost]]
-    first: dict[tuple[str, str], tuple[str, Cost]]
+    enabled: dict[tuple[str, str], tuple[bool, Cost, Reads]]
+    first: dict[tuple[str, str], tuple[str, Cost, Reads]]
     shared: Shared
 
     def variables(self, host: str) -> Variables:
         """The variables of a host. Raises KeyError for a host that the inventory does not have."""
+
+    def member(self, host: str, group: str) -> bool:
+        """Whether a host is in a group."""
 
     def evaluated(
         self, host: str, service: Service, path: tuple[str, ...], raw: Any, names: Mapping[str, Any] | None = None

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +107,35 @@ class Site:
                 below = result[name].layers if name in result else ()
                 result[name] = Layered(name, layer.value, layer.place, (*below, layer))
         return result
+
+    def said(self, host: str) -> dict[str, Any]:
+        """What is said of a host beside the catalogue and globals: a variable's value as it is written."""
+        return {name: layer.value for source in self._own(host) for name, layer in source.items()}
+
+    def below(self, name: str, default: Any = None) -> Any:
+        """What the catalogue and globals say of a variable, as it is written."""
+        return self._base[name].value if name in self._base else default
+
+    def sources(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        """Everything that is said, as it is written, by who says it: ("base", ""), ("group", name), ("host", name), and of secrets
+        ("secrets", file), digest and size of each."""
+        groups = {("group", name): layers for name, layers in self._groups.items()}
+        hosts = {("host", name): layers for name, layers in self._hosts.items()}
+        layers: dict[tuple[str, str], Mapping[str, Layer | Layered]] = {("base", ""): self._base, **groups, **hosts}
+        return {
+            **{key: {name: layer.value for name, layer in source.items()} for key, source in layers.items()},
+            **{
+                ("secrets", file): {name: (secret.digest, secret.size) for name, secret in secrets.items()}
+                for file, secrets in self._secrets.items()
+            },
+        }
+
+    def sources_of(self, host: str) -> Iterator[tuple[str, str]]:
+        """Which of `sources` count on a host, if they are there."""
+        yield "base", ""
+        yield from (("group", name) for name in self.hosts[host].groups)
+        yield "host", host
+        yield from (("secrets", file) for file in self.password_files(host))
 
     def written(self, name: str) -> dict[str, Any]:
         """A variable's value by host, where it has one, as it is written: not evaluated."""

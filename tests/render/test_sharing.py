@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from reconciler import catalogue, site
 from reconciler.catalogue import Catalogue
+from reconciler.document.sameness import same
 from reconciler.errors import SiteInvalid
 from reconciler.model import Desired
 from reconciler.render import Sharing, World, environment, render
 from reconciler.render.evaluate import Variables
-from reconciler.render.sharing import Shared, same
+from reconciler.render.sharing import Shared
 from tests.render.sites import VARIABLES
 from tests.services import golden
 from tests.support import sealed
@@ -120,7 +121,10 @@ _LAYERS = ("globals.yml", "hosts/a.yml", "hosts/b.yml", "groups/one.yml")
 _FILES = ("config/app/f", "config/app/b/f", "config/app/x")
 _NAMES = ("app_a", "app_b", "app_c")
 
+_PASSWORDS = ("passwords.yml", "passwords/one.yml", "hosts/b.passwords.yml")
+
 said = st.dictionaries(st.sampled_from(_NAMES), st.sampled_from(_SAID), max_size=3)
+kept = st.dictionaries(st.sampled_from(("app_secret", "app_blank")), st.sampled_from(("x", "y")))
 
 
 Layers = Mapping[str, Mapping[str, str]]
@@ -139,8 +143,11 @@ def catalogue_of(template: list[str]) -> Catalogue:
     return catalogue.load({path: text.encode() for path, text in files.items()}, "catalogue")
 
 
-def made(shipped: Catalogue, layers: Layers, files: Mapping[str, str]) -> site.Site:
-    texts = {"inventory.yml": _INVENTORY, **files, "passwords.yml": sealed.text({"app_secret": "x"})}
+def made(shipped: Catalogue, layers: Layers, files: Mapping[str, str], secrets: Layers) -> site.Site:
+    texts = {"inventory.yml": _INVENTORY, **files}
+    for path in _PASSWORDS:
+        values = {**({} if "/" in path else {"app_secret": "x"}), **secrets.get(path, {})}
+        texts |= {path: sealed.text(values)} if values else {}
     for path, layer in layers.items():
         lines = [f"{name}: {value if value[:1] in '[17' else json.dumps(value)}\n" for name, value in layer.items()]
         texts[path] = "".join([*lines, "site_own: x\n" if path == "hosts/b.yml" else ""])
@@ -156,13 +163,41 @@ def made(shipped: Catalogue, layers: Layers, files: Mapping[str, str]) -> site.S
 @given(
     layers=st.lists(st.dictionaries(st.sampled_from(_LAYERS), said), min_size=2, max_size=2),
     files=st.lists(st.dictionaries(st.sampled_from(_FILES), st.sampled_from(_SAID)), min_size=2, max_size=2),
+    secrets=st.lists(st.dictionaries(st.sampled_from(_PASSWORDS), kept), min_size=2, max_size=2),
     template=st.lists(st.sampled_from(_SAID), max_size=3),
 )
 def test_sites_of_any_words(
-    layers: list[Layers], files: list[Mapping[str, str]], template: list[str], monkeypatch: pytest.MonkeyPatch
+    layers: list[Layers],
+    files: list[Mapping[str, str]],
+    secrets: list[Layers],
+    template: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shipped = catalogue_of(template)
-    agree([made(shipped, layers[index], files[index]) for index in (0, 1)], monkeypatch, exactly=False)
+    sites = [made(shipped, layers[index], files[index], secrets[index]) for index in (0, 1)]
+    agree(sites, monkeypatch, exactly=False)
+
+
+def test_a_host_of_which_nothing_changes_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the other revision, although other hosts and other variables differ; what does differ makes it anew."""
+    shipped = catalogue_of(["{{ app_b }}"])
+    one, other = {"hosts/b.yml": {"app_b": "1"}}, {"hosts/b.yml": {"app_b": "2"}, "hosts/a.yml": {"app_c": "2"}}
+    sites = [made(shipped, layers, {}, {}) for layers in (one, other)]
+    worked: list[object] = []
+    work = Shared._work
+
+    def counted(self: Shared, key: object, *more: object, **named: object) -> object:
+        worked.append(key)
+        return work(self, key, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Shared, "_work", counted)
+    sharing = Sharing()
+    worlds = [World(whole, sharing) for whole in sites]
+    for host, again in (("a", True), ("b", True), ("c", False)):
+        render(sites[0], host, "r", worlds[0])
+        worked.clear()
+        render(sites[1], host, "r", worlds[1])
+        assert bool(worked) == again, host
 
 
 @pytest.mark.parametrize(
