@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from tests.git import servers
 from tests.support import wheel
-from tests.vm.loaded import loaded
+from tests.vm.kept import loaded
 from tests.vm.machine import CARDS, Machine
 from tests.vm.node import Node
 from tests.vm.program import PROGRAM, install
@@ -65,13 +65,14 @@ class Site:
 def site(
     suite: str,
     engine_url: str,
+    kind: str,
     images: Sequence[str],
     addresses: Mapping[str, str],
     files: Mapping[str, str],
 ) -> Iterator[Site]:
     """All machines up, the program installed, the images in their engines, and `files` the first commit, in force on each.
 
-    `addresses` are those of the nodes on the first wire, eth0, by name. A wire of a machine that is alone leads to nobody.
+    `kind` is what the machine with these images is called in the cache. `addresses` are those of the nodes on the first wire, eth0, by name. A wire of a machine that is alone leads to nobody.
     """
     with TemporaryDirectory(prefix="vm-") as name, ThreadPoolExecutor(len(addresses)) as pool:
         folder = Path(name)
@@ -80,7 +81,7 @@ def site(
         wheel.build(share / "wheels")
         servers.git(folder, "init", "-q", "-b", "main", str(tree))
         servers.make_repo(share / "site.git")
-        made = loaded(suite, engine_url, images)
+        made = loaded(suite, engine_url, kind, images)
         machines = []
         for end in addresses:
             other = next((each for each in addresses if each != end), "nobody")

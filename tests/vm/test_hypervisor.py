@@ -78,7 +78,7 @@ def compute(engine_url: str) -> Iterator[tuple[Site, Node]]:
     with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
         if not build.present(client, image):
             pytest.skip(f"needs the image {image} (`python -m tests.images.build --set virt`)")
-    with site("bookworm", engine_url, [image], {"cmp1": _ADDRESS}, _files()) as found:
+    with site("bookworm", engine_url, "hypervisor", [image], {"cmp1": _ADDRESS}, _files()) as found:
         yield found, found.nodes["cmp1"]
 
 
@@ -109,7 +109,7 @@ def test_a_machine_is_defined_and_runs_on_when_libvirt_is_changed(compute: tuple
     assert "started" in _virsh(node, "start guest")
     log = "docker exec nova_libvirt cat /var/lib/nova/guest.log"
     node.machine.wait("its firmware says who it is", lambda: "SeaBIOS" in node.run(log, check=False).stdout)
-    guest = node.run("pgrep -f 'guest=guest'").stdout.split()
+    guest = node.run("pgrep -f '[g]uest=guest'").stdout.split()
     before = node.container("nova_libvirt")
 
     found.converge(
@@ -118,6 +118,6 @@ def test_a_machine_is_defined_and_runs_on_when_libvirt_is_changed(compute: tuple
     assert node.container("nova_libvirt") != before
     assert "65536" in node.run("docker exec nova_libvirt cat /etc/libvirt/qemu.conf").stdout
     node.machine.wait("libvirt answers", lambda: _virsh(node, "domstate guest", check=False) == "running")
-    assert node.run("pgrep -f 'guest=guest'").stdout.split() == guest, "the machine never noticed"
+    assert node.run("pgrep -f '[g]uest=guest'").stdout.split() == guest, "the machine never noticed"
     assert _virsh(node, "destroy guest") and _virsh(node, "domstate guest") == "shut off"
     assert "undefined" in _virsh(node, "undefine guest")

@@ -66,7 +66,7 @@ def two(engine_url: str, busybox_image: str) -> Iterator[Site]:
         absent = [name for name in names if not build.present(client, name)]
     if absent:
         pytest.skip(f"needs the images {', '.join(absent)} (`python -m tests.images.build --set extra --set cloud`)")
-    with site("bookworm", engine_url, [busybox_image, *names], _ADDRESSES, _SITE) as found:
+    with site("bookworm", engine_url, "network", [busybox_image, *names], _ADDRESSES, _SITE) as found:
         yield found
 
 

@@ -1,11 +1,14 @@
 """A node as people have one: the wheel, a live systemd, the distribution's engine, the host's own kernel settings, power cuts.
 
-One machine for the whole file, in the order in which an operator would do it: a boot takes a minute or more in emulation.
+One machine for the whole file, in the order in which an operator would do it. It goes on from one that is kept, where the node was made.
 """
 
+import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +17,7 @@ import pytest
 from tests.images.build import BUSYBOX
 from tests.packaging.deb import RELEASES
 from tests.support import wheel
-from tests.vm.loaded import loaded
+from tests.vm.kept import kept, loaded
 from tests.vm.machine import Machine
 from tests.vm.node import HOST, SITE, Node
 from tests.vm.program import PROGRAM, install
@@ -53,36 +56,37 @@ containers:
 """
 
 
+def _install(wheels: Path, machine: Machine, share: Path) -> None:
+    """The program from the wheel, the way the operations page says, and the node made of it."""
+    shutil.copytree(wheels, share / "wheels")
+    install(machine)
+    node = Node(machine, PROGRAM)
+    node.prepare()
+    first = node.commit(SITE, "The site")
+    words = f"{PROGRAM} node install --url file:///srv/site.git --host {HOST} --mode apply"
+    done = node.run(words, seconds=1800, check=False)
+    assert done.code == 0, done.stdout + done.stderr
+    assert "the service runs" in done.stdout
+    machine.wait("the first commit is in force", lambda: node.converged(first))
+
+
 @pytest.fixture(scope="module", params=RELEASES)
-def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) -> Iterator[Node]:
+def installed(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) -> Iterator[Node]:
     # A short path: the names of sockets are.
     with TemporaryDirectory(prefix="vm-") as name:
         folder = Path(name)
-        share = folder / "share"
-        (share / "wheels").mkdir(parents=True)
-        wheel.build(share / "wheels")
-        machine = Machine(folder / HOST, loaded(request.param, engine_url, [busybox_image]), name=HOST, share=share)
+        (folder / "wheels").mkdir()
+        program = wheel.build(folder / "wheels")
+        (folder / "share").mkdir()
+        base = loaded(request.param, engine_url, "plain", [busybox_image])
+        parts = (hashlib.sha256(program.read_bytes()).hexdigest(), sorted(SITE.items()))
+        made = kept(base, "installed", parts, partial(_install, folder / "wheels"))
+        machine = Machine(folder / HOST, made, name=HOST, share=folder / "share")
         try:
             machine.start()
-            found = Node(machine, PROGRAM)
-            found.prepare()
-            yield found
+            yield Node(machine, PROGRAM)
         finally:
             machine.stop()
-
-
-@pytest.fixture(scope="module")
-def installed(node: Node) -> Node:
-    """The program from the wheel, the way the operations page says, and the node made of it."""
-    install(node.machine)
-    first = node.commit(SITE, "The site")
-    done = node.run(
-        f"{PROGRAM} node install --url file:///srv/site.git --host {HOST} --mode apply", seconds=1200, check=False
-    )
-    assert done.code == 0, done.stdout + done.stderr
-    assert "the service runs" in done.stdout
-    node.machine.wait("the first commit is in force", lambda: node.converged(first))
-    return node
 
 
 def test_the_first_commit_is_in_force_with_all_that_needs_a_real_host(installed: Node) -> None:

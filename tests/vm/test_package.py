@@ -10,7 +10,7 @@ import pytest
 
 from tests.images.build import BUSYBOX
 from tests.packaging import deb
-from tests.vm.loaded import loaded
+from tests.vm.kept import loaded
 from tests.vm.machine import Machine
 from tests.vm.node import HOST, SITE, Node
 
@@ -37,7 +37,9 @@ def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) ->
         share.mkdir()
         (share / "older.deb").write_bytes(deb.build(request.param, folder / "dist").read_bytes())
         _newer(share / "older.deb", share)
-        machine = Machine(folder / HOST, loaded(request.param, engine_url, [busybox_image]), name=HOST, share=share)
+        machine = Machine(
+            folder / HOST, loaded(request.param, engine_url, "plain", [busybox_image]), name=HOST, share=share
+        )
         try:
             machine.start()
             yield Node(machine, program="/usr/bin/reconciler")
