@@ -93,9 +93,9 @@ def test_libvirt_takes_who_knows_the_password_and_nobody_else(compute: tuple[Sit
     assert json.loads(node.run("docker inspect nova_libvirt").stdout)[0]["HostConfig"]["Privileged"] is True
     assert "br_netfilter " in node.run("lsmod").stdout
     assert node.run("cat /proc/sys/net/bridge/bridge-nf-call-iptables").stdout.strip() == "1"
-    assert "Using library: libvirt" in _virsh(node, "version")
+    assert _virsh(node, "uri") == f"qemu+tcp://{_ADDRESS}/system"
     refused = node.run(
-        f"docker exec -e HOME=/nonexistent nova_libvirt virsh -c qemu+tcp://{_ADDRESS}/system version < /dev/null",
+        f"docker exec -e HOME=/nonexistent nova_libvirt virsh -c qemu+tcp://{_ADDRESS}/system list < /dev/null",
         check=False,
     )
     assert refused.code and "authentication" in refused.stderr, refused
