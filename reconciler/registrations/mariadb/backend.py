@@ -209,7 +209,7 @@ class MariaDB:
         return {_account(name, host): _stored(text, float(now)) for name, host, text, now in rows}
 
     def _takes_several(self) -> bool:
-        found = _VERSION.search(str(self._ready().get_server_info()))
+        found = _VERSION.search(str(self._run("SELECT VERSION()")[0][0]))
         return found is not None and (int(found[1]), int(found[2])) >= _SEVERAL
 
     def _user(self, wanted: Registration, found: _Account | None) -> Observed:

@@ -1,0 +1,74 @@
+"""The program's own credentials change by a commit: a registrar that does not know the new ones yet is entered with those from before."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from reconciler import errors
+from reconciler.model import FORMER, Registration
+from reconciler.registrations.proofs import Proofs
+from reconciler.registrations.registry import Registry
+from tests.registrations.conftest import NOTHING, Site, connect
+
+pytestmark = [pytest.mark.engine, pytest.mark.images]
+
+
+@contextmanager
+def entering(site: Site, user: str, password: str, before: tuple[str, str] | None = None) -> Iterator[Registry]:
+    """A registry that is to log in as `user`, and was let in as `before`."""
+
+    def made(name: str, token: str, former: Registry | None = None) -> Registry:
+        registrar = site.server.registrar(username=name, password=token)
+        return Registry([registrar], site.secrets.bind, patience=2, proofs=Proofs(), former=former)
+
+    with made(user, password, made(*before) if before else None) as registry:
+        yield registry
+
+
+def test_an_administrator_of_the_database_has_another_password(mariadb: Site, name: str) -> None:
+    old, new = mariadb.secrets.new(), mariadb.secrets.new()
+
+    def as_user(token: str) -> Registration:
+        return Registration("mariadb", "user", f"{name}@%", {"name": name, "host": "%", "password": token})
+
+    rights = {"user": name, "host": "%", "database": "*", "privileges": ["ALL"], "grant_option": True}
+    mariadb.converge(as_user(old), Registration("mariadb", "grant", f"{name}@%:*.*", rights))
+    with entering(mariadb, name, new) as alone, pytest.raises(errors.Terminal) as caught:
+        alone.converge(as_user(new), overlap=True)
+    assert caught.value.reason == "RegistrarDenied"
+    with entering(mariadb, name, new, (name, old)) as registry:
+        assert registry.observe([as_user(new)], NOTHING)[0] == {as_user(new).id: {"password": "<differs>"}}
+        registry.converge(as_user(new), overlap=True)
+        for token in (old, new):
+            connect(mariadb.server, name, mariadb.secrets.bind(token)).close()
+        (found,) = registry.observe([as_user(new)], NOTHING)[0].values()
+        assert found and found["password"] == new and FORMER in found
+        registry.end_former(as_user(new))
+        assert registry.observe([as_user(new)], NOTHING)[0] == {as_user(new).id: {"password": new}}
+    with entering(mariadb, name, old) as shut, pytest.raises(errors.Terminal):
+        shut.end_former(as_user(new))
+
+
+def test_an_administrator_of_the_broker_has_another_name(rabbitmq: Site, name: str) -> None:
+    """It has one password, so the user is another one; both are let in until the former is withdrawn."""
+    old, new = rabbitmq.secrets.new(), rabbitmq.secrets.new()
+    former = Registration("rabbitmq", "user", name, {"name": name, "password": old, "tags": ["administrator"]})
+    after = Registration(
+        "rabbitmq", "user", f"{name}_2", {"name": f"{name}_2", "password": new, "tags": ["administrator"]}
+    )
+
+    def let_in(user: str, token: str) -> bool:
+        auth = (user, rabbitmq.secrets.bind(token))
+        return requests.get(f"http://127.0.0.1:{rabbitmq.server.port}/api/whoami", auth=auth, timeout=10).ok
+
+    rabbitmq.converge(former)
+    with entering(rabbitmq, f"{name}_2", new, (name, old)) as registry:
+        registry.converge(after, overlap=True)
+        assert let_in(name, old) and let_in(f"{name}_2", new)
+        registry.withdraw(former)
+        assert not let_in(name, old) and registry.observe([after], NOTHING)[0][after.id] == {
+            "password": new,
+            "tags": ["administrator"],
+        }
