@@ -23,6 +23,8 @@ _END: Final = b"\r\n\r\n"
 _DOUBTFUL: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]")
 _BARE: Final = re.compile(rb"(?<!\r)\n")
 _LINES: Final = "lines end with CR LF and are not continued"
+# h11 lets most of these into values; others cut a value there, or replace them.
+_CONTROLS: Final = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _ALWAYS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -98,6 +100,8 @@ def parse(head: bytes) -> Head:
     """The head of a request, line ends included. Raises Refused."""
     if _DOUBTFUL.search(head):
         raise Refused(HTTPStatus.BAD_REQUEST, _LINES)
+    if _CONTROLS.search(head):
+        raise Refused(HTTPStatus.BAD_REQUEST, "a head has no control characters")
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
     try:
         reader.receive_data(head)

@@ -169,6 +169,8 @@ DOUBTFUL = {
     "a bare carriage return": b"GET /fine HTTP/1.1\r\nHost: localhost\r\nX: a\rY: b\r\n\r\n",
     "a space before the colon": b"GET /fine HTTP/1.1\r\nHost : localhost\r\n\r\n",
     "no colon": b"GET /fine HTTP/1.1\r\nHost: localhost\r\nnonsense\r\n\r\n",
+    "a control character": b"GET /fine HTTP/1.1\r\nHost: localhost\r\nX: a\x1b[2Jb\r\n\r\n",
+    "a delete character": b"GET /fine HTTP/1.1\r\nHost: localhost\r\nX-Gitlab-Token: a\x7f\r\n\r\n",
     "a zero byte": b"GET /fine HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n",
     "two spaces": b"GET  /fine HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "a tab": b"GET\t/fine HTTP/1.1\r\nHost: localhost\r\n\r\n",
