@@ -33,7 +33,8 @@ _ANY: Sequence[Rule] = (
 _PULL: Sequence[Rule] = (
     *_ANY,
     Rule(
-        "verification failed for digest|unexpected commit digest|failed size validation|does not match.*digest",
+        "verification failed for digest|unexpected commit digest|failed size validation|does not match.*digest|"
+        "layers from manifest don't match image configuration",
         Reason.DigestMismatch,
         "the registry served other content than the digest names",
     ),
