@@ -168,6 +168,7 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
 	@$(COMPILE) pyproject.toml tests/packaging/tools.in --constraints requirements/dev.lock --output-file tests/packaging/tools.lock
 	@$(COMPILE) tests/packaging/site.in --output-file tests/packaging/site.lock
+	@$(COMPILE) pyproject.toml tests/fuzz/guided.in --extra dev --constraints requirements/dev.lock --output-file tests/fuzz/guided.lock
 	@$(COMPILE) tests/parity/kolla-2026.1.in --output-file tests/parity/kolla-2026.1.lock
 	@for release in 2025.1 2026.1; do \
 		$(COMPILE) tests/images/kolla-$$release.in --output-file tests/images/kolla-$$release.lock; \
