@@ -85,6 +85,23 @@ def test_registrations_belong_to_the_first_host_of_the_first_container_that_anyb
     assert [host for host in site.hosts if render(site, host, "r").registrations] == ["cmp1"]
 
 
+def test_registrations_pass_to_the_next_host_when_theirs_leaves_the_inventory() -> None:
+    body = """
+    groups: {control: []}
+    containers: {app: {image: x, command: y, group: control}}
+    jobs: {sync: {container: app}}
+    registrations: {mariadb: {databases: [{name: app}]}}
+    provides: {mariadb: {host: h, port: 1, username: root, password: p}}
+    """
+    hosts = ["ctl2", "ctl1", "ctl3"]
+    for left in (hosts, hosts[1:], hosts[2:]):
+        inventory = "hosts:\n" + "".join(f"  {name}: {{groups: [control]}}\n" for name in left)
+        made = [render(one_service(body, inventory=inventory), host, "r") for host in left]
+        assert [one.host for one in made if one.registrations] == left[:1]
+        assert {registration.owner for one in made for registration in one.registrations} == {left[0]}
+        assert {job.owner for one in made for job in one.jobs} == {left[0]}
+
+
 def test_one_world_for_all_hosts_finds_the_same_owner_at_the_same_cost() -> None:
     site = agents("group: all, enabled: \"{{ 'compute' in group_names }}\"", SYNC)
     world, costs = World(site), {}
