@@ -41,6 +41,7 @@ ADDRESS, VIP = "127.0.0.41", "127.0.0.42"
 HOST, SITE = "ctl1", "lab"
 PROJECT = "cloud/site"
 ENDED = {"failed", "success", "canceled"}
+PATIENCE = 180.0  # seconds; on a machine with fifty others at work a first pass has taken over a minute
 
 
 class Lab:
@@ -272,8 +273,9 @@ class Lab:
 
 
 def wait_for(what: str, ready: Callable[[], object], seconds: float = 30.0, pause: float = 0.05) -> float:
-    """Wait until `ready` gives something true; returns how long it took. Fails with `what` after `seconds`."""
+    """Wait until `ready` gives something true; returns how long it took. Fails with `what` after `seconds`, or PATIENCE if that is more."""
     started = time.monotonic()
+    seconds = max(seconds, PATIENCE)
     while not ready():
         if time.monotonic() - started > seconds:
             raise AssertionError(f"not within {seconds:g} s: {what}")

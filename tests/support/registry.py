@@ -14,7 +14,7 @@ import yaml
 
 from tests.support import engine, packages, paths
 
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 
 
 class RegistryError(Exception):
