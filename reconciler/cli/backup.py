@@ -92,7 +92,7 @@ def now(kind: str, keeper: str | None, hours: float, json_: bool) -> None:
 @json_option
 @config_option
 def verify(name: str, keeper: str | None, hours: float, json_: bool) -> None:
-    """Restore one on trial, the newest or NAME, and read every row of it.
+    """Restore one on trial, the newest or NAME, and read every row of it; of what is only kept elsewhere, get every byte back.
 
     In a container of its own with the same image, which is removed afterwards; what runs is not touched. It needs as much space as
     the database, below the engine's data root.
@@ -107,11 +107,10 @@ def verify(name: str, keeper: str | None, hours: float, json_: bool) -> None:
             if json_:
                 made[one.name] = asdict(read)
             else:
-                output.line(
-                    f"{read.name} can be restored: {read.databases} databases, {read.tables} tables, {read.rows} rows read in "
-                    f"{read.seconds} s",
-                    "ok",
-                )
+                found_in = f"{read.databases} databases, {read.tables} tables, {read.rows} rows read"
+                if read.files:
+                    found_in = f"{read.files} files came back as they were taken, {read.bytes / 2**20:.1f} MiB"
+                output.line(f"{read.name} can be restored: {found_in} in {read.seconds} s", "ok")
     if json_:
         output.as_json(made)
 

@@ -58,13 +58,16 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was read of a backup that was restored on trial."""
+    """What was read of a backup that was restored on trial: rows of a database; or, where it is only kept, the files that it is made of, which
+    are the ones that were taken."""
 
     name: str
-    databases: int
-    tables: int
-    rows: int
     seconds: int
+    databases: int = 0
+    tables: int = 0
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
 
 
 def keepers(memory: Memory, name: str | None = None) -> tuple[Container, ...]:

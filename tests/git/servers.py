@@ -370,6 +370,7 @@ def ssh_server(root: Path, *, keys: Path | None = None, port: int | None = None)
             f"ListenAddress 127.0.0.1:{port}\nHostKey {host}\nAuthorizedKeysFile {scratch}/authorized_keys\n"
             f"PidFile {scratch}/pid\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPermitUserRC no\n"
+            "Subsystem sftp internal-sftp\n"
             "SetEnv GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=*\n"
         )
         if os.geteuid() == 0:
