@@ -155,6 +155,13 @@ def test_others_wait_until_it_is_done(record: JobRecord | None, waits: str) -> N
     assert found == ({"sync": waits} if waits else {})
 
 
+def test_nobody_waits_again_for_what_was_made_once() -> None:
+    """Whatever another commit would make it with, and whether its owner is there to say so or not."""
+    made = replace(DONE, inputs="old", commit=OLD)
+    assert jobs.awaited([MAKE], NEW, {"make": made}) == {}
+    assert jobs.awaited([MAKE], NEW, {"make": replace(made, state="running")}) == {"make": "ctl1 runs make"}
+
+
 SITE = Rollout((Wave("canaries", ("ctl3",), 1), Wave("controllers", ("ctl1", "ctl2"), 1)), {})
 CANARY = Own("ctl3", NEW, "there", changes=True, ready={}, awaits=(SYNC,))
 
