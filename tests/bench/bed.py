@@ -77,7 +77,7 @@ def bed(
     """A lab with that site pushed, and converged unless `converge` is False."""
     with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
         build.busybox(client)
-    with Lab(folder, engine_url, name=NAME) as lab:
+    with Lab(folder, engine_url, name=NAME, canaries=False) as lab:
         text = lab.config.read_text()
         assert 'interval = 2\nmetrics = ""' in text
         text = text.replace('interval = 2\nmetrics = ""', f'interval = {interval}\nmetrics = "127.0.0.1:0"')

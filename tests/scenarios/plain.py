@@ -8,6 +8,7 @@ SERVICE = """\
 description: A page, a process beside it, and one that depends on both
 enabled: "{{ enable_web }}"
 groups: {web: []}
+passwords: {web_password: {kind: random}}
 containers:
   rt-web:
     group: web
@@ -78,9 +79,10 @@ def first(lab: Lab) -> None:
             "services/web/service.yml": _filled(SERVICE),
             "services/web/variables.yml": _filled(VARIABLES),
             "services/web/templates/index.html.j2": "<h1>{{ web_text }}</h1>\n",
-            "services/web/templates/web.conf.j2": "[DEFAULT]\ncolour = blue\n",
+            "services/web/templates/web.conf.j2": "[DEFAULT]\ncolour = blue\npassword = {{ web_password }}\n",
         }
     )
+    lab.seal("web_password")
 
 
 def _filled(text: str) -> str:

@@ -14,6 +14,7 @@ ADDRESS = "127.0.0.71"
 _SERVICE = """\
 description: A process with a file, and one beside it
 groups: {@: []}
+passwords: {@_password: {kind: random}}
 containers:
   rt-@-web:
     group: "@"
@@ -59,9 +60,12 @@ def first(lab: Lab, name: str) -> None:
             "reconciler.yml": f"name: {name}\n",
             f"services/{name}/service.yml": named(_SERVICE),
             f"services/{name}/variables.yml": named(_VARIABLES),
-            f"services/{name}/templates/{name}.conf.j2": "[DEFAULT]\ncolour = blue\n",
+            f"services/{name}/templates/{name}.conf.j2": named(
+                "[DEFAULT]\ncolour = blue\npassword = {{ @_password }}\n"
+            ),
         }
     )
+    lab.seal(f"{name}_password")
 
 
 @contextlib.contextmanager

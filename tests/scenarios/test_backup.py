@@ -44,7 +44,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, engine_url: str, kolla_images:
     with contextlib.closing(docker.APIClient(base_url=engine_url)) as client:
         there = collisions(client, owner=f"backup/{HOST}")
         assert not there, f"the names of the control plane are taken: {', '.join(there)}"
-    with Lab(tmp_path_factory.mktemp("backup") / "lab", engine_url, name="backup", tls=False) as lab:
+    with Lab(tmp_path_factory.mktemp("backup") / "lab", engine_url, name="backup", tls=False, canaries=False) as lab:
         public = " ".join(lab.host_key.with_suffix(".pub").read_text().split()[:2])
         lab.write(
             {

@@ -38,7 +38,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, engine_url: str, kolla_images:
                 f"the names of the control plane are taken: {', '.join(there)} (a demo: `make demo-clean`)",
                 pytrace=False,
             )
-    with Lab(tmp_path_factory.mktemp("cloud") / "lab", engine_url) as lab:
+    with Lab(tmp_path_factory.mktemp("cloud") / "lab", engine_url, canaries=False) as lab:
         cloud.first(lab)
         yield lab
 

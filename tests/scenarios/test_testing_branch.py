@@ -38,7 +38,7 @@ def push(lab: Lab, files: dict[str, str], message: str, *, branch: str = TESTING
 
 
 def colour(lab: Lab) -> str:
-    return (lab.config_root / "rt-try-web/try.conf").read_text().split("=")[1].strip()
+    return (lab.config_root / "rt-try-web/try.conf").read_text().split("=")[1].split()[0]
 
 
 def condition(report: Report) -> tuple[bool, str]:

@@ -18,7 +18,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, engine_url: str, kolla_images:
     with contextlib.closing(docker.APIClient(base_url=engine_url)) as client:
         there = collisions(client, owner=f"{SITE}/{HOST}")
         assert not there, f"the names of the control plane are taken: {', '.join(there)}"
-    with Lab(tmp_path_factory.mktemp("trials") / "lab", engine_url) as lab, trials.following(lab):
+    with Lab(tmp_path_factory.mktemp("trials") / "lab", engine_url, canaries=False) as lab, trials.following(lab):
         yield lab
 
 

@@ -36,7 +36,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, engine_url: str, kolla_images:
             pytest.skip(f"needs the images {', '.join(absent)} (kolla-build 22.2 on Debian trixie makes them)")
         if there := collisions(client.api, owner=f"{SITE}/{HOST}"):
             pytest.fail(f"the names of the control plane are taken: {', '.join(there)}", pytrace=False)
-    with Lab(tmp_path_factory.mktemp("upgrade") / "lab", engine_url) as lab:
+    with Lab(tmp_path_factory.mktemp("upgrade") / "lab", engine_url, canaries=False) as lab:
         cloud.first(lab)
         lab.push("a control plane of 2025.1")
         report = lab.reconcile()

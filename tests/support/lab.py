@@ -6,10 +6,13 @@
         report = lab.reconcile()
 
 The node's files lie below the lab's own directory, its containers carry its ownership label; leaving the block removes
-them. The forge is the GitLab stand-in, its repository the very one that the node follows.
+them. The forge is the GitLab stand-in, its repository the very one that the node follows. Whatever the test does, no secret
+of its site may be anywhere but where it belongs: leaving the block fails otherwise (`canaries.py`).
 """
 
 import contextlib
+import io
+import json
 import os
 import secrets
 import shutil
@@ -17,23 +20,37 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import docker
 import filelock
+import prometheus_client
+import structlog
 
 from reconciler import settings
+from reconciler.codec import to_json
+from reconciler.errors import ReconcilerError
+from reconciler.log import configure
 from reconciler.model import Outcome
 from reconciler.node.cycle import reconcile
 from reconciler.node.node import Node
 from reconciler.node.target import Target
 from reconciler.report import Report
+from reconciler.report.metrics import Metrics
+from reconciler.report.signed import encode, statement
+from reconciler.report.text import plan_text, plans_markdown
+from reconciler.secret import reveal
+from reconciler.secrets import sops
+from reconciler.settings import Log
+from reconciler.web.document import node_document
 from tests.forge.gitlab_server import GitLab
 from tests.git import servers
 from tests.support import paths
+from tests.support.canaries import Canaries
 from tests.support.machine import machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -45,9 +62,19 @@ PATIENCE = 180.0  # seconds; on a machine with fifty others at work a first pass
 
 
 class Lab:
-    """Everything around one node. `tls` serves the repository over https with a token, else from the disk."""
+    """Everything around one node. `tls` serves the repository over https with a token, else from the disk. `canaries`: whether its
+    secrets are searched for; what is measured does without."""
 
-    def __init__(self, root: Path, engine_url: str, *, name: str = SITE, host: str = HOST, tls: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        engine_url: str,
+        *,
+        name: str = SITE,
+        host: str = HOST,
+        tls: bool = True,
+        canaries: bool = True,
+    ) -> None:
         self.root, self.engine_url, self.name, self.host, self.tls = root, engine_url, name, host, tls
         self.site = root / "site"
         self.config_root = root / "etc-kolla"
@@ -58,6 +85,8 @@ class Lab:
         self._stack = contextlib.ExitStack()
         self._alone = filelock.FileLock(paths.cache() / f"lab-{name}-{host}.lock", timeout=1800)
         self._node: Node | None = None
+        self._sealed: dict[bytes, str] = {}  # every encrypted file that was pushed
+        self.canaries = Canaries(root, engine_url, f"io.reconciler.site={name}/{host}") if canaries else None
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
@@ -73,16 +102,20 @@ class Lab:
     ) -> None:
         try:
             self.close_node()
+            leaks = self._leaks()
             self._stack.close()
             self.remove_everything()
         finally:
             self._alone.release()
+        assert not leaks, "secrets where none belongs:\n  " + "\n  ".join(leaks)
 
     def _set_up(self) -> None:
         self._remove_from_engine()  # what an earlier one could not, because it was killed
         for folder in (self.site, self.config_root, self.root / "git"):
             folder.mkdir(parents=True, exist_ok=True)
         self.config_root.chmod(0o755)
+        if self.canaries:
+            self._stack.enter_context(self.canaries)
         token = secrets.token_hex(16)
         (self.root / "token").write_text(token)
         (self.root / "token").chmod(0o600)
@@ -134,6 +167,12 @@ class Lab:
             }
         )
 
+    def seal(self, *names: str) -> None:
+        """Write passwords.yml with fresh values for `names`, which the node's own host key opens."""
+        values = {name: secrets.token_urlsafe(24) + "$'/" for name in names}
+        public = Path(f"{self.host_key}.pub").read_text().strip()
+        self.write({"passwords.yml": sops.encrypt(values, [public]).decode()})
+
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace a text that is in a file of the work tree."""
         path = self.site / name
@@ -149,6 +188,7 @@ class Lab:
             if path.is_file()
         }
         gone = {name: None for name in self._tracked() if name not in content}
+        self._sealed |= {data: name for name, data in content.items() if b"ENC[AES256_GCM," in data}
         self.head = servers.commit(self.repository, {**content, **gone}, message)
         return self.head
 
@@ -180,7 +220,13 @@ class Lab:
 
     def reconcile(self, *, deep: bool | None = None) -> Report:
         """One cycle, in this process."""
-        return reconcile(self.node, deep=deep)
+        if self.canaries and not structlog.is_configured():
+            configure(Log(level="debug", format="json"), Both(self.canaries))
+        report = reconcile(self.node, deep=deep)
+        if self.canaries:
+            for place, text in shown(report, self.node.state.history.newest()):
+                self.canaries.saw(place, text)
+        return report
 
     def run(
         self, *words: str, check: bool = True, timeout: float = 300, extra: Mapping[str, str] | None = None
@@ -196,6 +242,8 @@ class Lab:
             check=False,
         )
         assert not check or done.returncode == 0, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        if self.canaries:
+            self.canaries.saw(f"what `reconciler {words[0]}` prints", f"{done.stdout}\n{done.stderr}")
         return done
 
     def environment(self) -> dict[str, str]:
@@ -252,6 +300,23 @@ class Lab:
             ]
             return [(row.status, row.description or "") for row in rows]
 
+    def _leaks(self) -> list[str]:
+        """Where a secret of this lab is that none belongs to."""
+        if not self.canaries:
+            return []
+        keys = sops.Keys(None, self.host_key)
+        for content, name in self._sealed.items():
+            with contextlib.suppress(ReconcilerError):  # a test may damage a file, or encrypt it for somebody else
+                self.canaries.learn(reveal(sops.decrypt(content, name=name, keys=keys)))
+        self.canaries.learn((self.root / "token").read_text())
+        self.canaries.learn(self.host_key.read_text(), Path(f"{self.host_key}.pub").read_text())
+        with self.forge.lock:
+            self.canaries.saw(
+                "the forge", json.dumps({n: asdict(p) for n, p in self.forge.projects.items()}, default=str)
+            )
+        self.canaries.look()
+        return self.canaries.found()
+
     def remove_everything(self) -> None:
         """Take away containers, volumes and files of this lab."""
         try:
@@ -270,6 +335,29 @@ class Lab:
                 client.remove_volume(volume["Name"], force=True)
         finally:
             client.close()
+
+
+class Both(io.StringIO):
+    """A stream for the program's log: what is written is shown, and searched for secrets."""
+
+    def __init__(self, canaries: Canaries) -> None:
+        self._canaries = canaries
+
+    def write(self, text: str) -> int:
+        self._canaries.saw("the log", text)
+        return sys.stdout.write(text)
+
+
+def shown(report: Report, history: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Everything that is made of a report."""
+    yield "report", json.dumps(to_json(report), ensure_ascii=False) + repr(report)
+    yield "signed report", encode(statement(report)).decode()
+    yield "page", json.dumps(node_document(report, history, {}), default=str)
+    metrics = Metrics()
+    metrics.report(report)
+    yield "metrics", prometheus_client.generate_latest(metrics.registry).decode()
+    if report.plan:
+        yield "plan", plan_text(report.plan) + plans_markdown([report.plan])
 
 
 def wait_for(what: str, ready: Callable[[], object], seconds: float = 30.0, pause: float = 0.05) -> float:
