@@ -15,7 +15,6 @@ from reconciler.plan import preview
 from reconciler.reasons import Reason
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render import explain as explained
-from reconciler.render.digest import part_digest
 from reconciler.review import claims
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
@@ -204,7 +203,7 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         between = render_host(base, host, start, earlier) if base is not None and host in base.hosts else None
         before = made.of(foreign, host, start) or between
         after = render_host(site, host, argument["revision"], world)
-        found = preview(before, after, bind=stand_in, part_digest=part_digest, between=between)
+        found = preview(before, after, bind=stand_in, between=between)
         plans.append(to_json(found))
         asked.append(claims.of(after, found, prepare_child.budgets(site, after)))
         problems += refusals(site, before, after)

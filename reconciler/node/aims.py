@@ -19,7 +19,7 @@ from reconciler.plan import release_step, rotation
 from reconciler.plan.accepted import accepted as answered_for
 from reconciler.reasons import Reason
 from reconciler.registrations.registry import Registry
-from reconciler.render import digest, tokens
+from reconciler.render import tokens
 from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.settings import Settings
@@ -287,9 +287,7 @@ class Aims:
         """What would be done to come from one to the other."""
         pair = (before.desired.origin, accepted.desired.origin)
         if self._previewed is None or self._previewed[0] != pair:
-            found = plan.preview(
-                before.desired, accepted.desired, bind=tokens.bind, part_digest=digest.part_digest, between=between
-            )
+            found = plan.preview(before.desired, accepted.desired, bind=tokens.bind, between=between)
             self._previewed = (pair, found.actions)
         return self._previewed[1]
 

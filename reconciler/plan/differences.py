@@ -23,7 +23,8 @@ def differences(desired: Container, running: Running, image: Image | None) -> tu
     container inherits from its image, do not differ by being spelt out.
     """
     known = image or Image(id="")
-    want, have = _inherit(normal(desired), known), _inherit(normal(running.spec), known)
+    want = _inherit(normal(desired), known)
+    have = want if running.spec is desired else _inherit(normal(running.spec), known)
     found: list[Difference] = []
     for row in TABLE.values():
         if row.name == "image":

@@ -33,7 +33,7 @@ from reconciler.plan import as_made
 from reconciler.plan.differences import differences
 from reconciler.plan.in_flight import base, grounded
 from reconciler.plan.order import ordered
-from reconciler.plan.origins import by_program, name_of, words, words_of
+from reconciler.plan.origins import by_program, name_of, parts, words_of
 from reconciler.plan.recall import Stale, in_force, quarantined, staleness
 from reconciler.plan.second_look import not_achievable
 from reconciler.reasons import Reason
@@ -125,7 +125,7 @@ class Draft:
             self.files.setdefault(file.container, []).append(file)
         good = memory.last_good
         self.previous = {file.path: file for file in good.files} if good else {}
-        self._carried = words(good)
+        self._carried = parts(good)
         self._origins = by_program(good, desired, basis.between)
         self._orders = {order.name: order for order in desired.orders}
         self._rotated = {n for n, digest in desired.secrets.items() if not good or good.secrets.get(n) != digest}
@@ -176,9 +176,14 @@ class Draft:
         revision or another program asks for."""
         return all(self._is_as_before(part) for part in parts)
 
+    def _was_asked(self, name: str, part: Container | File | Registration | HostSetting) -> bool:
+        """Whether the same was asked of it when it was last carried out."""
+        before = self._carried.get(name)
+        return before is not None and (before is part or words_of(before) == words_of(part))
+
     def _is_as_before(self, part: Container | File | Registration | HostSetting) -> bool:
         name = name_of(part)
-        if name in self.basis.touched or self._carried.get(name) != words_of(part):
+        if name in self.basis.touched or not self._was_asked(name, part):
             return False
         if not isinstance(part, Registration | HostSetting) and self._was_never_asked(part):
             return False
@@ -257,7 +262,7 @@ class Draft:
         program wrote, and what it would write now differs though the same is asked for."""
         held = self.basis.identifiers.get(file.path, ())
         state, wanted = self.actual.files.get(file.path), self.basis.contents.get(file.path)
-        same = self._carried.get(name_of(file)) == words_of(file) and self._rotated.isdisjoint(file.secrets)
+        same = self._was_asked(name_of(file), file) and self._rotated.isdisjoint(file.secrets)
         differs = wanted is not None and state is not None and state.content != wanted
         return held if held and same and differs and self.wrote(file.path) else ()
 

@@ -24,18 +24,23 @@ def words_of(part: Part) -> object:
     return part.inputs if isinstance(part, Job) else part.fields
 
 
-def words(desired: Desired | None) -> dict[str, object]:
-    """Name → what is asked of it, for everything that can be carried out."""
+def parts(desired: Desired | None) -> dict[str, Part]:
+    """By name, everything that can be carried out."""
     if desired is None:
         return {}
-    parts: tuple[Part, ...] = (
+    found: tuple[Part, ...] = (
         *desired.jobs,
         *desired.containers,
         *desired.files,
         *desired.registrations,
         *desired.host_settings,
     )
-    return {name_of(part): words_of(part) for part in parts}
+    return {name_of(part): part for part in found}
+
+
+def words(desired: Desired | None) -> dict[str, object]:
+    """Name → what is asked of it."""
+    return {name: words_of(part) for name, part in parts(desired).items()}
 
 
 def program_change(before: Desired | None, after: Desired) -> str:

@@ -23,13 +23,12 @@ def preview(
     head: Desired,
     *,
     bind: Bind,
-    part_digest: Callable[[Desired, str], str],
     between: Desired | None = None,
 ) -> Plan:
     """What the host would do when the site goes from `base` (None: nothing yet) to `head`.
 
     `between` is the base's commit as the head's program renders it, where another program made `base`. `bind`
-    replaces the secret tokens in a text by given values; `part_digest` digests the part of a container.
+    replaces the secret tokens in a text by given values.
     """
     actual = as_actual(base, bind) if base else Actual({}, {}, {}, deep=True)
     actual = replace(actual, registrations={**_absent(head, actual.containers), **actual.registrations})
@@ -39,7 +38,6 @@ def preview(
         _memory(base),
         Basis(
             contents=_contents(head, bind),
-            part_digest={container.name: part_digest(head, container.name) for container in head.containers},
             written={path: (hashlib.sha256(found.content or b"").hexdigest(),) for path, found in actual.files.items()},
             between=between,
         ),

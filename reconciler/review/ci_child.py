@@ -16,7 +16,6 @@ from reconciler.plan import preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
-from reconciler.render.digest import part_digest
 from reconciler.review import claims, gate
 from reconciler.review.claims import Claims
 from reconciler.review.grouping import Collector
@@ -149,7 +148,7 @@ class _Child:
 
     def _plan(self, host: str, before: Desired | None, after: Desired, between: Desired | None) -> None:
         assert self.head is not None
-        found = preview(before, after, bind=stand_in, part_digest=part_digest, between=between)
+        found = preview(before, after, bind=stand_in, between=between)
         plan = readable(found, before, after)
         for name, digest in before.secrets.items() if before else ():
             if after.secrets.get(name, digest) != digest:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +94,7 @@ class Site:
     sealed: Mapping[str, SecretName] = field(
         default_factory=dict
     )  # encrypted files below config/: path → the secret that each is
-    _base: Mapping[str, Layered] = field(default_factory=dict, repr=False)  # catalogue and globals
+    _base: dict[str, Layered] = field(default_factory=dict, repr=False)  # catalogue and globals
     _groups: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _hosts: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _secrets: Mapping[str, Mapping[str, SecretName]] = field(default_factory=dict, repr=False)  # by file
@@ -101,12 +102,13 @@ class Site:
 
     def layers(self, host: str) -> Mapping[str, Layered]:
         """Every variable that has a value on a host, with its layers. Raises KeyError for an unknown host."""
-        result = dict(self._base)
+        found: dict[str, Layered] = {}
+        both = ChainMap(found, self._base)
         for source in self._own(host):
             for name, layer in source.items():
-                below = result[name].layers if name in result else ()
-                result[name] = Layered(name, layer.value, layer.place, (*below, layer))
-        return result
+                below = both[name].layers if name in both else ()
+                found[name] = Layered(name, layer.value, layer.place, (*below, layer))
+        return both
 
     def said(self, host: str) -> dict[str, Any]:
         """What is said of a host beside the catalogue and globals: a variable's value as it is written."""

@@ -76,7 +76,7 @@ KOLLA_SERVICES = frozenset(
 class Layers:
     """The catalogue's defaults with globals on top, and what groups and hosts say beyond that."""
 
-    base: Mapping[str, Layered]
+    base: dict[str, Layered]
     groups: Mapping[str, Mapping[str, Layer]]
     hosts: Mapping[str, Mapping[str, Layer]]
 

@@ -9,6 +9,7 @@ answer, or a described error.
 """
 
 import errno
+import gc
 import json
 import math
 import os
@@ -56,6 +57,9 @@ def _mistake(function: str, error: Exception) -> errors.Terminal:
     return errors.defect(error, name)
 
 
+_COLLECTED: Final = 20_000  # objects more than were let go of, before Python looks for those that only name each other
+
+
 def main() -> int:
     """Serve the one request on stdin; returns the exit code."""
     request = json.loads(sys.stdin.buffer.readline())
@@ -91,6 +95,8 @@ def _called(request: Mapping[str, Any], wall: walls.Wall, words: frozenset[str])
     function: Callable[..., Any] = getattr(module, name)
     if warm := getattr(module, "warm", None):
         warm(name)
+    gc.freeze()  # what is loaded stays, and a short life makes little that is to be collected
+    gc.set_threshold(_COLLECTED, 20, 50)
     alarm.install()
     _limit(resource.RLIMIT_DATA, limits["memory"] + limits["memory_per_byte"] * _COUNTED + _READ)
     standing = walls.hold(wall, words)

@@ -11,7 +11,6 @@ from reconciler.node import host_rules, policy
 from reconciler.plan import Basis, diff
 from reconciler.plan.preview import preview
 from reconciler.reasons import Reason
-from reconciler.render import digest
 from reconciler.review.risks import KINDS, risks
 from reconciler.review.types import Group, Review
 from tests.render.sites import make_site, rendered
@@ -325,7 +324,7 @@ def test_what_the_host_denies_or_cannot_show_is_left_alone() -> None:
 
 def test_a_review_shows_it_as_a_risk_of_its_own() -> None:
     def planned(base: Desired | None, head: Desired) -> Review:
-        plan = preview(base, head, bind=lambda text, _: text, part_digest=digest.part_digest)
+        plan = preview(base, head, bind=lambda text, _: text)
         shapes = tuple(action.id for action in plan.actions)
         whole = Group(("h",), plan, shapes=shapes, exact=(True,) * len(shapes))
         return Review("s", "b" * 40, "h" * 40, hosts=("h",), groups=(whole,))

@@ -544,7 +544,7 @@ def digest(desired: Desired, name: str) -> str:
 
 def test_preview_needs_no_secret_and_sees_a_rotation() -> None:
     head = replace(SITE, secrets={"db_password": "c2"}, revision="r2")
-    plan = preview(SITE, head, bind=tokens.bind, part_digest=digest)
+    plan = preview(SITE, head, bind=tokens.bind)
     assert [a.line for a in plan.actions] == [
         "write      keystone/keystone.conf  (a secret rotated: db_password)",
         "restart    keystone  (keystone.conf changed)",
@@ -553,18 +553,18 @@ def test_preview_needs_no_secret_and_sees_a_rotation() -> None:
 
 
 def test_preview_of_an_unchanged_site_is_empty() -> None:
-    assert preview(FULL, replace(FULL, revision="r2"), bind=tokens.bind, part_digest=digest).empty
+    assert preview(FULL, replace(FULL, revision="r2"), bind=tokens.bind).empty
 
 
 def test_preview_of_a_new_registration_registers_it() -> None:
     """A registrar that runs would say that it is not there; one that comes with the change is asked once it runs."""
     asked = [f"register   {registration.id}" for registration in REGISTRATIONS]
     for base, why in ((replace(FULL, registrations=()), "new"), (None, "once mariadb runs")):
-        plan = preview(base, replace(FULL, revision="r2"), bind=tokens.bind, part_digest=digest)
+        plan = preview(base, replace(FULL, revision="r2"), bind=tokens.bind)
         registers = [a.line for a in plan.actions if a.verb is Verb.REGISTER]
         assert (registers, plan.held) == ([f"{line}  ({why})" for line in asked], ())
 
 
 def test_preview_of_a_new_host_creates_everything() -> None:
-    verbs = [a.verb for a in preview(None, SITE, bind=tokens.bind, part_digest=digest).actions]
+    verbs = [a.verb for a in preview(None, SITE, bind=tokens.bind).actions]
     assert verbs.count("create") == 3 and verbs.count("write") == 3  # type: ignore[arg-type]

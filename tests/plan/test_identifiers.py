@@ -6,7 +6,7 @@ from typing import Any
 from reconciler.model import Actual, Container, Desired, File, FileState, Job, Memory, Plan
 from reconciler.plan import Basis, diff, preview
 from reconciler.reasons import Reason
-from reconciler.render import digest, tokens
+from reconciler.render import tokens
 from reconciler.system import files
 from tests.plan.test_diff import SITE, basis, converged, without
 
@@ -109,6 +109,6 @@ def test_a_job_waits_as_well() -> None:
 
 def test_a_review_needs_no_cloud() -> None:
     head = replace(WITH, files=(*SITE.files, replace(HELD, content=f"project = <<id:{PROJECT}>>\nmore = 1\n")))
-    plan = preview(WITH, head, bind=tokens.bind, part_digest=digest.part_digest)
+    plan = preview(WITH, head, bind=tokens.bind)
     assert [action.target for action in plan.actions] == [PATH, "keystone"] and not plan.held
-    assert preview(WITH, WITH, bind=tokens.bind, part_digest=digest.part_digest).empty
+    assert preview(WITH, WITH, bind=tokens.bind).empty

@@ -6,7 +6,7 @@ from reconciler.gates import Hold
 from reconciler.model import Desired
 from reconciler.plan import diff, preview
 from reconciler.reasons import Reason
-from reconciler.render import digest, tokens
+from reconciler.render import tokens
 from tests.plan.test_diff import SITE, basis, converged, edited, lines
 
 BEFORE = replace(SITE, program="0.3.1", catalogue="a" * 64)
@@ -81,6 +81,6 @@ def test_what_waits_says_which_program_it_is_of() -> None:
 
 
 def test_a_review_shows_what_another_program_changes() -> None:
-    plan = preview(BEFORE, newer(), bind=tokens.bind, part_digest=digest.part_digest)
+    plan = preview(BEFORE, newer(), bind=tokens.bind)
     assert {action.origin for action in plan.actions} == {NEWER}
-    assert not preview(BEFORE, BEFORE, bind=tokens.bind, part_digest=digest.part_digest).program
+    assert not preview(BEFORE, BEFORE, bind=tokens.bind).program

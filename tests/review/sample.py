@@ -26,7 +26,6 @@ from reconciler.model import (
 )
 from reconciler.plan import preview
 from reconciler.render import stand_in
-from reconciler.render.digest import part_digest
 from reconciler.review import Review, as_json, claims, note, page
 from reconciler.review.grouping import Collector, join
 from reconciler.review.shape import readable
@@ -170,7 +169,7 @@ def review(change: Callable[[str], Desired] = after) -> Review:
 def planned(name: str, change: Callable[[str], Desired] = after) -> Plan:
     """The plan of one host."""
     old, new = before(name), change(name)
-    return readable(preview(old, new, bind=stand_in, part_digest=part_digest), old, new)
+    return readable(preview(old, new, bind=stand_in), old, new)
 
 
 _KEYSTONE = """\

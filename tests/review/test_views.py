@@ -351,7 +351,6 @@ def test_a_new_host_is_planned_from_nothing() -> None:
     new = Desired("s", "a", "r", "/etc/kolla", containers=(Container("web", "busybox:1"),))
     from reconciler.plan import preview
     from reconciler.render import stand_in
-    from reconciler.render.digest import part_digest
 
-    plan = preview(None, new, bind=stand_in, part_digest=part_digest)
+    plan = preview(None, new, bind=stand_in)
     assert [action.id for action in plan.actions] == ["pull:busybox:1", "create:web"]
