@@ -1,6 +1,7 @@
 """A site of three controllers on machines of their own, with genuine images and a daemon each; they agree through the etcd that the site itself has."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -77,6 +78,7 @@ class Site:
         addresses = {name: [address, VIP, EXTERNAL] if name == "cc1" else [address] for name, address in HOSTS.items()}
         self.lan = Lan(root / "lan", addresses, sorted(set(self.images)))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self.settings = {name: self.root / f"{name}.toml" for name in HOSTS}  # as a path in the machine
         self.files: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
@@ -165,7 +167,7 @@ class Site:
 
     def start(self, host: str) -> None:
         """The real daemon of a host."""
-        argv = [sys.executable, "-m", "reconciler", "--config", str(self.root / f"{host}.toml"), "run"]
+        argv = [sys.executable, "-m", "reconciler", "--config", str(self.settings[host]), "run"]
         self.daemons[host] = self.lan.machines[host].start(argv, self.root / f"{host}.log")
 
     def stop(self, host: str, number: int = signal.SIGTERM) -> None:
@@ -174,9 +176,38 @@ class Site:
         process.send_signal(number)
         process.wait(120)
 
+    def wipe(self, host: str) -> None:
+        """Take from a host all that a new disk would lack: containers, volumes, state, settings, rendered files."""
+        self.stop(host, signal.SIGKILL)
+        script = (
+            "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes > /dev/null; "
+            "docker volume ls --quiet | xargs --no-run-if-empty docker volume rm > /dev/null; "
+            "rm -rf /var/lib/reconciler /run/reconciler /etc/reconciler; find /etc/kolla -mindepth 1 -delete"
+        )
+        self.lan.machines[host].run(["sh", "-ec", script])
+
+    def install(self, host: str) -> str:
+        """`node install` as on a new host, with the site's etcd added to the settings, and its daemon; returns what it said."""
+        words: list[str | Path] = [
+            "--url",
+            self.repository.as_uri(),
+            "--host",
+            host,
+            "--ssh-key-file",
+            self.root / "key",
+        ]
+        words += ["--engine", "unix:///run/docker.sock", "--metrics", "", "--no-start"]
+        machine = self.lan.machines[host]
+        said = machine.program("node", "install", *words)
+        path = self.settings[host] = Path("/etc/reconciler/reconciler.toml")
+        text = machine.run(["cat", path]).stdout.replace("[daemon]\n", "[daemon]\ninterval = 2\n")
+        machine.run(["sh", "-c", f"cat > {path}"], give=f"{text}\n[fleet]\netcd = {json.dumps(ETCD)}\ntimeout = 2\n")
+        self.start(host)
+        return said
+
     def program(self, host: str, *words: str, check: bool = True) -> str:
         """The program, as an operator calls it on a host."""
-        return self.lan.machines[host].program("--config", self.root / f"{host}.toml", *words, check=check)
+        return self.lan.machines[host].program("--config", self.settings[host], *words, check=check)
 
     @contextlib.contextmanager
     def client(self, kind: str, name: str, *words: str) -> Iterator[Path]:
