@@ -196,7 +196,7 @@ class Observer:
         now, found = self._clock(), []
         for one in in_flight:
             asks = (now - one.since).total_seconds() >= _LONG
-            due = [c for c in target.desired.checks if asks and c.routine and c.script and c.container == one.target]
+            due = [c for c in target.desired.checks if asks and c.routine and c.container == one.target]
             results = probe.make(due, self._engine, self.registry(target), patience=0.0, stop=self._stop)
             why = next((result.message for result in results if not result.ok), "")
             found.append(replace(one, text=f"{one.text}: {why}") if why else one)

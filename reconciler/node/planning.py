@@ -16,6 +16,7 @@ from reconciler.node.aims import Aim
 from reconciler.node.applying import kept_files
 from reconciler.node.flight import Flights
 from reconciler.node.target import Target, host_policy
+from reconciler.plan.registrations import withdraws
 from reconciler.reasons import Reason
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
@@ -75,10 +76,8 @@ class Planner:
 
     def _everywhere(self, desired: Desired, actual: Actual, memory: Memory) -> bool | None:
         """Whether every host has what is desired. Asked only where something is there that others may need still."""
-        wanted = {registration.id for registration in desired.registrations}
-        left = any(registration.id not in wanted for registration in memory.registered)
         former = any(found and FORMER in found for found in actual.registrations.values())
-        return self.is_everywhere(desired.revision) if left or former else None
+        return self.is_everywhere(desired.revision) if former or withdraws(desired, memory) else None
 
     def _prechecked(self, memory: Memory, desired: Desired) -> frozenset[str]:
         """The checks before an upgrade that need not be made: they passed lately, or the upgrade has gone beyond them."""

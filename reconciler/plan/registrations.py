@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from reconciler.model import FORMER, Action, Container, Difference, Held, Registration, Verb
+from reconciler.model import FORMER, Action, Container, Desired, Difference, Held, Memory, Registration, Verb
 from reconciler.plan.draft import Draft
 from reconciler.reasons import Reason
 from reconciler.registrations import kinds
@@ -43,6 +43,12 @@ def plan_registrations(draft: Draft) -> None:
             why = draft.why_unknown(f"registrar:{registration.kind}") or "it was not observed"
             draft.held.append(Held(registration.id, Reason.Unknown, why))
     _unregister(draft, {r.id for r in draft.desired.registrations})
+
+
+def withdraws(desired: Desired, memory: Memory) -> bool:
+    """Whether something is left that the site names no more, and that holds no data."""
+    wanted = {registration.id for registration in desired.registrations}
+    return any(one.id not in wanted and not _type(one).holds_data for one in memory.registered)
 
 
 def _type(registration: Registration) -> Type:

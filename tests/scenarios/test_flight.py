@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
+from reconciler.model import InFlight
 from tests.support.lab import HOST, Lab, wait_for
 
 pytestmark = pytest.mark.engine
@@ -35,6 +37,8 @@ containers:
   rt-flight-side:
     @
     files: [{name: side.conf, content: "the same\\n", destination: /etc/side.conf, mode: "0644"}]
+checks:
+  lacks: {command: {container: rt-flight-slow, command: [sh, -c, "! grep alone /etc/slow.conf"]}, advice: give it a friend}
 """
 # good: at once; quick and slow: some seconds after its start; anything else: never.
 _CHECK = (
@@ -200,3 +204,15 @@ def test_a_gate_decides_by_evidence(lab: Lab) -> None:
 
         slow = say(lab, "slow")
         wait_for("what is nearly three times as slow as before gets there", converged(lab, slow), 90)
+
+
+def test_what_is_waited_for_long_is_told_by_the_check_inside(lab: Lab) -> None:
+    """As a member of a database that waits for all others, which is healthy for nobody, and knows what an operator has to type."""
+    say(lab, "good")
+    assert lab.reconcile().converged
+    (lab.config_root / SLOW / "slow.conf").write_text("alone\n")
+    now = lab.node.clock()
+    waiting = [InFlight(SLOW, f"waiting for {SLOW} to become healthy", now - timedelta(seconds=age)) for age in (60, 1)]
+    long, short = lab.node.observer.explained(lab.target(), waiting)
+    assert long.text.startswith(f"{waiting[0].text}: `sh -c ! grep alone") and long.text.endswith("give it a friend")
+    assert short == waiting[1], "it may be about to become healthy"

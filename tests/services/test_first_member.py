@@ -138,3 +138,22 @@ def test_a_member_with_the_rest_of_a_database_does_not_say_that_it_has_none(memb
     wait_for("the other tells", lambda: members.tells(OTHERS["ctl-c"]), 60, 0.5)
     code, output = bootstrap(members)
     assert code == 1 and "database here, and ctl-a may have one" in output, output
+
+
+def test_a_member_that_waits_for_all_others_says_what_to_type(members: Members) -> None:
+    """Its own check, while no server answers: here, and then at another member."""
+    files = {"globals.yml": (golden.HERE / "three_nodes/site/globals.yml").read_bytes() + b"enable_proxysql: false\n"}
+    desired = render(golden.load(golden.HERE / "three_nodes" / "site", files), FIRST, "0" * 40)
+    check = next(check.script for check in desired.checks if check.name == "mariadb_member")
+    asks = f"export MYSQL_HOST={ADDRESSES[0]} MYSQL_USERNAME=nobody\n{check}"
+    code, output = ended(members.run(asks))
+    assert code == 1 and "this one waits for the others" in output and "`reconciler recover mariadb look`" in output, (
+        output
+    )
+    members.run(f"exec socat TCP4-LISTEN:3306,bind={OTHERS['ctl-a']},fork,reuseaddr SYSTEM:true")
+
+    def is_other() -> bool:
+        code, output = ended(members.run(asks))
+        return code == 1 and "this member does not answer its monitor user: ERROR 2002" in output
+
+    wait_for("another member serves", is_other, 60, 0.5)
