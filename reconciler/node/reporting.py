@@ -35,7 +35,9 @@ class Reporter:
         """Give the report its conditions, and hand it to everything that wants to know."""
         previous = self._previous(finished)
         before = [from_json(Condition, c, Lost()) for c in previous.get("conditions", ())]
-        finished = replace(finished, wrong=tuple(previous.get("wrong", ())))
+        # A pass that failed before it knew its site is of the same one as the pass before.
+        site = finished.site or self._site() or str(previous.get("site") or "")
+        finished = replace(finished, wrong=tuple(previous.get("wrong", ())), site=site)
         finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
         told = report.as_json(finished)
         news = _news(told) != _news(previous)
@@ -67,10 +69,12 @@ class Reporter:
         return replace(bare, failure=(error.reason, str(error)))
 
     def say(self, text: report.StatusText, site: str = "") -> None:
-        """Post a status of a commit."""
-        if self.statuses is None:
+        """Post a status of a commit. Before this node has ever known what its site is called nothing is said: a later status would have another
+        context, and this one would stay for ever."""
+        site = site or self._site()
+        if self.statuses is None or not site:
             return
-        context = f"reconciler/{site or self._site()}/{self._settings.host}"
+        context = f"reconciler/{site}/{self._settings.host}"
         ref = text.branch or self._settings.git.branch
         self.statuses.submit(Status(text.commit, context, text.state, text.description), ref=ref, key=text.key)
 

@@ -62,6 +62,8 @@ BUGS: Final = (
     Bug("a state file is kept in memory only", "reconciler.state.documents:Documents.write", "files.write_atomic(self._folder / name, json.dumps(stamped, indent=1).encode(), mode=0o600)", "self._parsed[name] = (self._identity(name), None)", near="state."),
     Bug("a registration is only forgotten", "reconciler.apply.actions:Actions._unregister", "self._registry.withdraw(self._basis.registered[action.target])", "pass"),
     Bug("a file that is to go stays", "reconciler.apply.writing:Writing.delete", "files.remove(self._root, action.target, only=self._basis.written.get(action.target, ()))", "pass"),
+    Bug("an alert is noted once it was told", "reconciler.alerts.notifier:Notifier._tell", "self._save(announced)", "pass", near="alert"),
+    Bug("without an answer of etcd a host goes", "reconciler.rollout.decide:step", "not own.changes else UNAVAILABLE", "not own.changes else Go()", near="etcd"),
 )  # fmt: skip
 
 

@@ -35,11 +35,25 @@ KINDS: Final[Mapping[str, str]] = {
     "rewritten": "the branch is at an older commit",
     "deadlock": "a statement is refused and rolled back: try again",
     "read-only": "it takes no writes",
+    "conflict": "409: somebody else was faster, nothing was done",
+    "busy": "429: nothing was done, and later is said",
     "forward": "the clock goes forward by a day",
     "back": "the clock goes back by a day",
 }
 _CALL: Final = ("unreachable", "hang", "refused", "error", "lost", "slow", "killed-before", "killed-after")
 _LOOK: Final = ("unreachable", "hang", "error", "killed-before")
+_WEB: Final = (
+    "unreachable",
+    "hang",
+    "refused",
+    "conflict",
+    "busy",
+    "error",
+    "garbage",
+    "lost",
+    "killed-before",
+    "killed-after",
+)
 _DISK: Final[Mapping[str, tuple[str, ...]]] = {
     "create": ("enospc", "eio", "erofs", "emfile", "killed-before", "killed-after"),
     "open": ("eio", "emfile"),
@@ -91,6 +105,12 @@ POINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "sops.decrypt": ("hang", "refused", "error", "killed-before"),
     "host.put": ("refused", "error", "lost", "killed-before", "killed-after"),
     "host.back": ("refused", "error", "lost", "killed-before", "killed-after"),
+    "forge.find": ("unreachable", "hang", "refused", "busy", "error", "garbage", "killed-before"),
+    "forge.post": _WEB,
+    "alert.send": _WEB,
+    "etcd.read": ("unreachable", "hang", "error", "garbage", "killed-before"),
+    "etcd.transact": ("unreachable", "hang", "error", "garbage", "lost", "killed-before", "killed-after"),
+    "etcd.lease": ("unreachable", "hang", "error", "garbage", "lost", "killed-before"),
     "clock.step": ("forward", "back"),
     **{f"{area}.{operation}": kinds for area in AREAS for operation, kinds in _DISK.items()},
 }

@@ -230,12 +230,14 @@ class Repository:
     def __init__(self, faults: Faults) -> None:
         self.faults, self.head = faults, 0
         self.commits: list[Desired] = []
+        self.pushed: Callable[[str], None] = lambda commit: None
 
     def push(self, desired: Desired) -> str:
         """The id of the commit that has it."""
         name = f"{len(self.commits) + 1:040x}"
         self.commits.append(replace(desired, revision=name))
         self.head = len(self.commits)
+        self.pushed(name)
         return name
 
     def desired(self, commit: str) -> Desired:

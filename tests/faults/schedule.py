@@ -9,14 +9,15 @@ at the end      no faults any more: it converges, and then there is nothing to d
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from reconciler.host.sysctl import BOOT, path_of
-from reconciler.model import ASIDE, Container, Desired, File, FileState, State, aside
+from reconciler.model import ASIDE, Container, Desired, File, FileState, State, Verb, aside
 from reconciler.plan.differences import differences
 from reconciler.reasons import Reason
 from reconciler.report import Report
@@ -39,14 +40,15 @@ TALLY: Counter[str] = Counter()  # failpoint → how often it was met, over all 
 PASSES: Counter[str] = Counter()
 # Kinds of faults that say something of what was tried. A host that is full, or an answer that does not come, does not.
 _FAIR = (".refused", ".sick", ".ended")
+_STOPS = (Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE)
 _LEFT = ("HoldsData", "PruneReported", "NotAchievable", "Foreign")
-_HOURS = timedelta(hours=2)
+_HOURS = 7200.0
 _QUIET = 14  # passes without a fault until there is nothing to do: each of a few causes may need one of its own
 
 
 @dataclass(frozen=True, repr=False)
 class Step:
-    """`what` is "pass", "commit", "hand", "suspend", "resume", "wait" or "restart"."""
+    """`what` is "pass", "commit", "hand", "suspend", "resume", "wait", "restart", or "another host goes" and "is done" of the fleet."""
 
     what: str
     happening: str = ""
@@ -67,18 +69,23 @@ class Step:
 
 @dataclass(frozen=True, repr=False)
 class Schedule:
-    """`heads` are what commits change the site to."""
+    """`heads` are what commits change the site to. `fleet`: the node agrees with another host through etcd."""
 
     base: Desired
     heads: tuple[Desired, ...]
     steps: tuple[Step, ...]
+    fleet: bool = False
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(f"\n{self!r}\n")
 
     def __repr__(self) -> str:
         return "\n".join(
-            [*(f"site {n}: {_brief(site)}" for n, site in enumerate((self.base, *self.heads))), *map(repr, self.steps)]
+            [
+                *(f"site {n}: {_brief(site)}" for n, site in enumerate((self.base, *self.heads))),
+                *map(repr, self.steps),
+                f"fleet={self.fleet}",
+            ]
         )
 
 
@@ -128,7 +135,9 @@ def causes(heads: int) -> st.SearchStrategy[Step]:
     """What gives a pass something to do, or keeps it from it."""
     commit = st.builds(lambda n: Step("commit", site=n), st.integers(0, heads))
     happening = st.builds(lambda w, n: Step("hand", w, n), st.sampled_from(HAPPENINGS), st.sampled_from(NAMES))
-    word = st.sampled_from([Step("wait"), Step("restart"), Step("suspend"), Step("resume")])
+    word = st.sampled_from(
+        [Step("wait"), Step("restart"), Step("suspend"), Step("resume"), Step("another host goes"), Step("is done")]
+    )
     return st.one_of(commit, commit, happening, happening, happening, word)
 
 
@@ -139,7 +148,7 @@ def schedules(draw: Draw) -> Schedule:
     heads = tuple(draw(st.one_of(sites("r2"), _alike(base))) for _ in range(draw(st.integers(1, 2))))
     rounds = st.tuples(st.lists(causes(len(heads)), max_size=2), passes())
     drawn = [step for before, run in draw(st.lists(rounds, min_size=1, max_size=4)) for step in (*before, run)]
-    return Schedule(base, heads, (Step("commit", site=1), *drawn))
+    return Schedule(base, heads, (Step("commit", site=1), *drawn), draw(st.booleans()))
 
 
 @st.composite
@@ -217,6 +226,35 @@ class Judge:
         self._anchor()
         if report is not None:
             self.truth(report)
+            self._turn(report)
+
+    def _turn(self, report: Report) -> None:
+        """Nothing that works is stopped for a change without a permit, which nobody has while another host has the one place."""
+        held = self.bench.web.etcd.has_permit("here")
+        if not self.bench.fleet or (self.sites and report.revision == self.bench.repository.commits[0].revision):
+            return
+        stopped = [
+            o.action.id
+            for o in report.outcomes
+            if o.result != "skipped" and not o.action.drift and o.action.verb in _STOPS
+        ]
+        self._hold(held or not stopped, f"without its turn: {stopped}")
+
+    def told(self) -> None:
+        """In the end the forge shows that the head is carried out, once, and no alert is left that a receiver was told of."""
+        bench = self.bench
+        if verdict(bench.reports[-1]).state is not Word.CONVERGED:
+            return  # somebody else has what is wanted here
+        rows = [row for row in bench.web.project.rows if row.sha == bench.repository.commits[-1].revision]
+        shown = [row.status for row in rows if not row.retried]
+        self._hold(shown == ["success"], f"the forge shows {shown} of the head")
+        forgotten = any(name.startswith("state.") for name in bench.faults.happened)
+        for before, after in pairwise(bench.web.project.rows):
+            same = (before.sha, before.status, before.description) == (after.sha, after.status, after.description)
+            self._hold(forgotten or not same, f"posted twice: {after}")
+        firing = [name for name, status in bench.web.alerts.items() if status != "resolved"]
+        self._hold(forgotten or not firing, f"alerts that never end: {firing}")
+        self._hold(not bench.web.etcd.has_permit("here"), "its place was never given back")
 
     def _was_other(self, name: str) -> bool:
         """Whether the commit that is in force does not want it: a newer one may not have been accepted yet."""
@@ -295,7 +333,8 @@ class Judge:
                 if name not in held and (line := self._boot_line(name)) != asked.get(name, ""):
                     wrong.append(f"{name} is {line or 'not set'} at boot")
         ran = {(job.name, job.inputs) for job in desired.jobs if job.owner == desired.host and job.name not in held}
-        wrong += [f"{name} never ran with {inputs}" for name, inputs in ran - bench.engine.ran]
+        if "taken over" not in self.changed:  # by another tool, which counts as having run what its containers need
+            wrong += [f"{name} never ran with {inputs}" for name, inputs in ran - bench.engine.ran]
         if report.deep:
             ids = {item.id for item in desired.registrations}
             made = {item.id for site in self.sites for item in site.registrations}
@@ -365,7 +404,7 @@ def _part(site: Desired, name: str) -> Any:
 
 def play(schedule: Schedule, folder: Path) -> Bench:
     """Carry a schedule out and judge it. Raises Violated, or whatever the program lets through."""
-    with Bench(folder) as bench:
+    with Bench(folder, fleet=schedule.fleet) as bench:
         try:
             _play(schedule, bench)
         finally:
@@ -394,10 +433,15 @@ def _play(schedule: Schedule, bench: Bench) -> None:
     if judge.suspended:
         _word(bench, judge, "resume")
     bench.faults.over()
+    bench.web.etcd.hold(None)
     report = quiet(bench, judge)
     wrong = judge.differs(judge.head, report)
     judge._hold(not wrong, f"in the end {wrong}")
     bench.leave()
+    for _ in range(2):  # what is over is told once it has been so for a while
+        bench.later(_HOURS)
+        bench.run(deep=True)
+    judge.told()
     calm = {name: outside(running) for name, running in bench.engine.containers.items()}
     again = bench.run(deep=True)
     judge._hold(
@@ -414,7 +458,7 @@ def quiet(bench: Bench, judge: Judge) -> Report:
     """Passes without faults until there is nothing to do; what was given up is tried again when an operator says so."""
     report, did = None, []
     for number in range(_QUIET):
-        bench.offset += _HOURS
+        bench.later(_HOURS)
         before = tuple(bench.engine.containers)
         report = bench.run(deep=True)
         judge.after(report, before)
@@ -445,7 +489,9 @@ def _word(bench: Bench, judge: Judge, what: str) -> None:
     if what == "restart":
         bench.leave()
     elif what == "wait":
-        bench.offset += _HOURS
+        bench.later(_HOURS)
+    elif what in ("another host goes", "is done"):
+        bench.web.etcd.hold("there" if what == "another host goes" else None)
     else:
         if bench.node is None:
             bench.node = bench.start()

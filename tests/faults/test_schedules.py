@@ -29,6 +29,7 @@ SOME = (
     "kept.list.emfile", "kept.open.eio", "kept.remove.erofs", "state.open.eio", "state.create.emfile", "state.create.enospc", "state.rename.killed-before",
     "config.write.killed-after", "config.rename.killed-after", "host.write.killed-after", "engine.create.lost", "engine.rename.killed-after",
     "engine.healthy.sick", "engine.remove.half", "registrar.converge.half", "host.put.lost", "git.fetch.garbage", "sops.decrypt.refused",
+    "forge.post.lost", "forge.post.killed-after", "forge.find.error", "alert.send.lost", "etcd.transact.lost", "etcd.read.unreachable",
 )  # fmt: skip
 
 
@@ -78,6 +79,14 @@ def test_files_that_only_an_unfinished_commit_had_go(fault: str, turn: int) -> N
     cut = Step("pass", deep=True, named=((fault, turn),))
     steps = (Step("commit", site=1), cut, Step("commit", site=0), Step("pass", deep=True))
     check(Schedule(_site(0, "still"), (_site(1, "still", "one", "two"),), steps))
+
+
+@pytest.mark.parametrize("fault", ["sops.decrypt.hang", "config.open.eio", "state.open.eio"])
+def test_a_pass_that_does_not_come_to_its_site_speaks_under_its_name(fault: str) -> None:
+    """Else the commit had a status that no later one replaces."""
+    cut = Step("pass", named=((fault, 4 if fault.startswith("state") else 1),))
+    away = Step("pass", named=(("engine.list.unreachable", 1),))
+    check(Schedule(_site(0, "api"), (_site(1, "api", "db"),), (Step("commit", site=1), away, Step("restart"), cut)))
 
 
 @pytest.mark.parametrize("turn", [2, 3])

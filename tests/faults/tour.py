@@ -5,6 +5,8 @@ from typing import Final
 from reconciler.model import Container, Desired, File, HostSetting, Job, Registrar, Registration, Reload
 from tests.faults.schedule import Schedule, Step
 
+# What has to go wrong before a point is met at all: a forge is asked what it shows by who does not know whether it was told.
+_WITH: Final = {"forge.find": (("forge.post.lost", 1),), "alert.send": (("engine.healthy.sick", 1),)}
 _ALWAYS: Final = {"KOLLA_CONFIG_STRATEGY": "COPY_ALWAYS"}
 
 
@@ -50,13 +52,17 @@ def _site(number: int) -> Desired:
 
 def tour(name: str, turn: int = 1) -> Schedule:
     """The failpoint is met at its `turn`-th operation, in a process that has just begun, and there and back again."""
-    first = Step("pass", deep=True, named=((name, turn),))
+    first = Step("pass", deep=True, named=((name, turn), *_WITH.get(name.rpartition(".")[0], ())))
     later = Step("pass", deep=True)
     # What goes wrong with the change is taken back: `engine.healthy.sick` lets previous files be put back.
     back = (Step("commit"), Step("restart"), later, Step("hand", "moved aside", "api"), later, later)
     trouble = () if name.startswith("engine.healthy") else (("engine.healthy.sick", 2),)
     second = Step("pass", deep=True, named=trouble) if name.startswith("kept") else later
-    return Schedule(_site(0), (_site(1),), (Step("commit", site=1), Step("restart"), first, second, *back))
+    if name.startswith("alert"):  # of what has been wrong for a while
+        second = Step("pass", deep=True, named=(("engine.healthy.sick", 1),))
+        back = (Step("wait"), Step("pass"), *back)
+    steps = (Step("commit", site=1), Step("restart"), first, second, *back)
+    return Schedule(_site(0), (_site(1),), steps, fleet=name.startswith("etcd"))
 
 
 # Nothing fails: somebody takes a container over that the next commit does not want, and an operator has everything left as it is for a while.
