@@ -55,7 +55,7 @@ class Node:
 
     def __init__(self, node: TestNode) -> None:
         self.node = node
-        node.write_settings(interval=0.5)
+        node.write_settings(interval=1)
         self.still = [node.name(f"still{number}") for number in range(STILL)]
         self.web, self.side = node.name("web"), node.name("side")
         self.number = 0
@@ -146,6 +146,7 @@ def settle(about: Node) -> None:
     for _ in range(5):
         about.node.run("retry", check=False)  # a gate that was cut in two may have blamed what it proved
         done = about.node.run("reconcile", "--json", check=False)
+        assert done.stdout, done.stderr
         report = json.loads(done.stdout)
         plan = report.get("plan") or {}
         if not report.get("failure") and not plan.get("actions") and not plan.get("held"):

@@ -55,7 +55,7 @@ def tour(name: str, turn: int = 1) -> Schedule:
     first = Step("pass", deep=True, named=((name, turn), *_WITH.get(name.rpartition(".")[0], ())))
     later = Step("pass", deep=True)
     # What goes wrong with the change is taken back: `engine.healthy.sick` lets previous files be put back.
-    back = (Step("commit"), Step("restart"), later, Step("hand", "moved aside", "api"), later, later)
+    back: tuple[Step, ...] = (Step("commit"), Step("restart"), later, Step("hand", "moved aside", "api"), later, later)
     trouble = () if name.startswith("engine.healthy") else (("engine.healthy.sick", 2),)
     second = Step("pass", deep=True, named=trouble) if name.startswith("kept") else later
     if name.startswith("alert"):  # of what has been wrong for a while
