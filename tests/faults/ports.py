@@ -185,7 +185,7 @@ class Registrars:
     def identify(self, registrations: Iterable[Registration], actual: Actual) -> tuple[dict[str, Any], dict[str, str]]:
         return {}, {}
 
-    def converge(self, registration: Registration) -> None:
+    def converge(self, registration: Registration, *, overlap: bool = False) -> None:
         fields = dict(registration.fields)
 
         def half() -> None:  # it is there, and one of two statements did not come through
