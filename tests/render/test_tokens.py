@@ -188,3 +188,56 @@ def test_a_host_writes_a_few_of_them_and_no_token_by_hand_goes_round_that() -> N
     token = tokens.wrap("bcrypt", "12$gVsVnZYBUrHyDmCQrXvXQu$<<secret:pw>>")
     with pytest.raises(SiteInvalid, match="steps"):
         hashed("\n".join([token] * 30))
+
+
+# --- what mutants of this module showed to be untested ------------------------------------------------------------
+
+
+def test_bytes_that_are_no_text_are_refused_by_name_wherever_they_come_to() -> None:
+    raw = b"\xff\x00".decode(errors=tokens.ESCAPED)
+    for text in ("a <<secret:pw>>", tokens.wrap("to_json", "<<secret:pw>>"), tokens.wrap("quote", "<<secret:pw>>")):
+        with pytest.raises(Terminal) as caught:
+            tokens.bind(text, {"pw": raw})
+        assert str(caught.value).startswith("the secret pw is no text") and caught.value.reason == "SecretUnwritable"
+    assert tokens.bind("a <<secret:pw>>", {"pw": raw}, binary=True) == f"a {raw}"
+    assert tokens.bind(tokens.wrap("b64encode", "<<secret:pw>>"), {"pw": raw}) == base64.b64encode(b"\xff\x00").decode()
+    with pytest.raises(Terminal, match="the secret pw is no text"):
+        tokens.bind(tokens.wrap("to_json", "<<secret:pw>>"), {"pw": raw}, binary=True)
+
+
+def test_a_dollar_in_a_password_belongs_to_it_and_each_password_has_its_own_hash() -> None:
+    salt, found = "gVsVnZYBUrHyDmCQrXvXQu", []
+    for word in ("a$b", "a", "b", "a$b"):
+        found.append(tokens.bind(tokens.wrap("bcrypt", f"4${salt}$<<secret:pw>>"), {"pw": word}))
+        assert bcrypt.checkpw(word.encode(), found[-1].encode())
+    assert found[0] == found[3] and len(set(found)) == 3
+
+
+def test_only_so_many_hashes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_HASHED", kept := dict[bytes, str]())
+    monkeypatch.setattr(tokens, "_MOST_HASHED", 2)
+    for number in range(5):
+        tokens.bind(tokens.wrap("bcrypt", "4$gVsVnZYBUrHyDmCQrXvXQu$<<secret:pw>>"), {"pw": str(number)})
+        assert 1 <= len(kept) <= 2
+
+
+@pytest.mark.parametrize("text", ["4$gVsVnZYBUrHyDmCQrXvXQu", "3$gVsVnZYBUrHyDmCQrXvXQu$x", "13$gVsVnZYBUrHyDmCQrXvXQu$x", "four$gVsVnZYBUrHyDmCQrXvXQu$x"])  # fmt: skip
+def test_what_is_no_bcrypt_is_refused(text: str) -> None:
+    with pytest.raises(Terminal) as caught:
+        tokens.bind(tokens.wrap("bcrypt", text + "<<secret:pw>>"), {"pw": ""})
+    assert caught.value.reason == "SecretUnwritable"
+
+
+def test_what_filters_make_on_the_way_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_BOUND", 1000)
+    assert len(tokens.bind("<<secret:pw>>" * 2, {"pw": "x" * 1000})) == 2000
+    with pytest.raises(Terminal) as caught:
+        tokens.bind("<<secret:pw>>" * 3, {"pw": "x" * 1000})
+    assert caught.value.reason == "LimitExceeded"
+    with pytest.raises(Terminal, match="larger than"):  # small in the end, and large in between
+        tokens.bind(tokens.wrap("hash-md5", "<<secret:pw>>" * 3), {"pw": "x" * 1000})
+
+
+def test_an_identifier_that_cannot_be_is_shown_in_part() -> None:
+    with pytest.raises(ValueError, match=f"^'{'y' * 80}' is not how a registration is called"):
+        tokens.identifier("y" * 100)
