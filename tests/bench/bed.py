@@ -15,7 +15,7 @@ from tests.images import build
 from tests.support.lab import ADDRESS, HOST, VIP, Lab, wait_for
 
 NAME = "rt-bench"
-FILES = 3  # per container
+FILES = 5  # per container
 
 _CONTAINER = """\
   {name}:
@@ -31,6 +31,8 @@ _CONTAINER = """\
     files:
       - {{name: service.conf, template: service.conf.j2, merge: ini, overrides: [global.conf, "bench/{name}.conf"], destination: /etc/service.conf, mode: "0660"}}
       - {{name: policy.yaml, template: policy.yaml.j2, destination: /etc/policy.yaml, mode: "0644"}}
+      - {{name: logging.conf, template: service.conf.j2, destination: /etc/logging.conf, mode: "0640"}}
+      - {{name: rules.yaml, template: policy.yaml.j2, destination: /etc/rules.yaml, mode: "0644"}}
       - {{name: config.json, content: '{{"command": "{name}"}}', destination: /etc/config.json, mode: "0644"}}
 """
 _VARIABLES = """\

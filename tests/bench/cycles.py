@@ -26,7 +26,7 @@ MS = 1000.0
 
 
 def noop(context: Context) -> Iterator[Row]:
-    """A pass over 60 containers that finds nothing to do, in the state in which the daemon is."""
+    """A pass over 60 containers and 300 files that finds nothing to do, in the state in which the daemon is."""
     count = 60
     with bed(context.folder, context.engine_url, count) as lab, floors.Engine(context.engine_url) as engine:
         runs = context.runs(40, 10)
@@ -37,7 +37,7 @@ def noop(context: Context) -> Iterator[Row]:
         cold = _noops(lab.node, max(runs // 4, 3), poll=True)
         close = repeat(max(runs // 4, 3), engine.look_closely, scale=MS)
     floor = tuple(a + b for a, b in zip(lists, asked, strict=True))
-    yield Row(f"whole pass, {count} containers, {count * FILES} files", "ms", watch.get("total", scale=MS), 150, floor,
+    yield Row(f"whole pass, {count} containers, {count * FILES} files", "ms", watch.get("total", scale=MS), 100, floor,
               "poll + two lists, bare")  # fmt: skip
     yield Row(
         "  of it: asking the git server (https)", "ms", watch.get("poll", scale=MS), None, asked, "the same POST, bare"
@@ -45,7 +45,7 @@ def noop(context: Context) -> Iterator[Row]:
     yield Row("  of it: observe", "ms", watch.get("observe", scale=MS), None, lists, "both lists, bare")
     yield Row("  of it: plan", "ms", watch.get("plan", scale=MS))
     yield Row("  of it: report", "ms", watch.get("report", scale=MS))
-    yield Row("pass for an event, no poll", "ms", quiet.get("total", scale=MS), 150, lists, "both lists, bare")
+    yield Row("pass for an event, no poll", "ms", quiet.get("total", scale=MS), 100, lists, "both lists, bare")
     yield Row("whole pass, nothing kept (no events)", "ms", cold.get("total", scale=MS), None, close,
               "list + inspect of each, bare, one after the other")  # fmt: skip
 
