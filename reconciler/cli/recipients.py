@@ -151,7 +151,8 @@ def remove(
     _tell_shut_out(done)
     if host:
         output.line(
-            f"{host} is still in the inventory, and its node cannot read what it needs any more: take it out in the same commit",
+            f"{host} is still in the inventory, and its node cannot read what it needs any more: in the same commit take it out, or, "
+            f"where it has another key now, give that as its report_key and run `reconciler secrets recipients add {host}`",
             "warn",
         )
 

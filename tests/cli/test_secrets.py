@@ -167,6 +167,7 @@ def test_a_host_is_let_in_and_shut_out(cli: Cli, site: Path, key: Path, tmp_path
     assert (
         "name in `changed_by_hand` of reconciler.yml" in found.stdout
         and "web1 is still in the inventory" in found.stdout
+        and "`reconciler secrets recipients add web1`" in found.stdout
     )
     same = {name for name, value in values().items() if value == before[name]}
     assert same == {"kept_password"} and {"hello_password", "hello_token"} <= before.keys()
