@@ -139,6 +139,8 @@ class Actions:
             self._rollback.restore(action.target)  # what a rollback that was interrupted may not have come to
         if action.verb in _GATED and not action.drift and action.target in self._containers:
             self._gate.before(self._containers[action.target])
+        if action.verb is Verb.REPLACE and self._containers[action.target].rollback == "never":
+            self._store.migrating(self._release)  # its data may be nothing for a program of before any more
         if swap := self._swaps.get(action.verb):
             outcome = swap(action, self._containers[action.target])
         else:

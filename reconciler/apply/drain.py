@@ -23,9 +23,16 @@ class Drains:
     restart may be what mends it."""
 
     def __init__(
-        self, engine: Engine, progress: Progress, owned: Collection[str], before: Mapping[str, Container]
+        self,
+        engine: Engine,
+        progress: Progress,
+        owned: Collection[str],
+        *,
+        before: Mapping[str, Container],
+        wanted: Collection[str],
     ) -> None:
-        self._engine, self._progress, self._owned, self._before = engine, progress, owned, before
+        self._engine, self._progress, self._owned = engine, progress, owned
+        self._before, self._wanted = before, wanted
         self._stopped: dict[str, tuple[str, ...]] = {}  # container → what was stopped for it
 
     def out(self, container: Container, name: str) -> None:
@@ -60,11 +67,13 @@ class Drains:
                 raise errors.Transient(f"{container.name} was not waited for to the end", reason=Reason.Interrupted)
         self._try(name, partial(self._engine.finish, name, handover.signal, handover.timeout))
 
-    def back(self, container: Container) -> None:
-        """It works again: so does what says so. What cannot be started now the next pass starts, as whatever else is down."""
+    def back(self, container: Container, *, before: bool = False) -> None:
+        """It works again, with `before` as it was before: so does what says so. What cannot be started now the next pass starts, as whatever
+        else is down."""
         stopped = self._stopped.pop(container.name, ())
         for other in dict.fromkeys((*stopped, *(container.drain.stop if container.drain else ()))):
-            self._try(container.name, partial(self._start, other))
+            if before or other in self._wanted:
+                self._try(container.name, partial(self._start, other))
 
     def _drain(self, container: Container) -> Drain | None:
         """Of what runs: a program of another release may end otherwise than the one that comes, and be known to be well by other means."""

@@ -34,7 +34,7 @@ class Swap:
         self._basis, self._proof, self._engine, self._rollback = basis, proof, engine, rollback
         self._gate, self._progress, self._slots = gate, progress, slots
         self.owned = set(basis.owned)
-        self._drains = Drains(engine, progress, self.owned, basis.before)
+        self._drains = Drains(engine, progress, self.owned, before=basis.before, wanted=basis.in_force)
 
     def require_owned(self, name: str) -> None:
         """Raises errors.Terminal (NotOwned): a container that was not known to be ours is never touched."""
@@ -191,7 +191,7 @@ class Swap:
             return Outcome(
                 action, "rolled-back", failed.reason, f"{failed.message}\nthe old one is back and {after.message} too"
             )
-        self._drains.back(container)
+        self._drains.back(container, before=True)
         return Outcome(action, "rolled-back", failed.reason, failed.message)
 
     def _make(self, container: Container) -> None:

@@ -476,7 +476,7 @@ class StateDirectory(Folder):
         self._change(lambda m: replace(m, as_made={**m.as_made, container: made}))
 
     def migrating(self, release: str) -> None:
-        """That a schema migration of this release of OpenStack is about to be run here."""
+        """That a schema, or data that an older program does not read, are about to become those of this release of OpenStack."""
         before = self._memory.schema_release
         if (releases.order(release) or (0, 0)) > (releases.order(before) or (0, 0)):
             self._change(lambda m: replace(m, schema_release=release))

@@ -64,6 +64,12 @@ def test_it_is_drained_as_what_runs_wants_it(node: Node) -> None:
     assert node.faults.calls == ["restart db"], "what runs now wants none"
 
 
+def test_what_is_not_wanted_any_more_is_not_started_again(node: Node) -> None:
+    """Its port may be what the new one listens on."""
+    node.converge(replace(UPGRADED, revision="r5", containers=UPGRADED.containers[:1]))
+    assert "start db_check" not in node.faults.calls and not node.engine.exists("db_check")
+
+
 def test_what_comes_back_instead_of_an_upgrade_is_in_use_again(node: Node) -> None:
     node.engine.sick = lambda running: "is not well" if running.spec.image == "new" else ""
     _, outcomes = node.converge(UPGRADED)

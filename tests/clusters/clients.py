@@ -88,8 +88,8 @@ def asker(log: IO[str], url: str, authority: str = "") -> None:
 
 
 def tokens(log: IO[str], url: str, password_file: str) -> None:
-    """Ten requests a second to Keystone, each over a connection of its own: whether a token that was made first of all is valid, and every
-    tenth for a new one."""
+    """Ten requests a second to Keystone, each over a connection of its own: every tenth for a new token, the others whether a token is valid,
+    the first of all and the newest in turn."""
     user = {"name": "admin", "domain": {"id": "default"}, "password": Path(password_file).read_text()}
     scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
     body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
@@ -97,15 +97,21 @@ def tokens(log: IO[str], url: str, password_file: str) -> None:
     def issue() -> requests.Response:
         return requests.post(f"{url}/auth/tokens", json=body, timeout=60, headers={"Connection": "close"})
 
-    held = issue().headers["X-Subject-Token"]
-    asking = {"X-Auth-Token": held, "X-Subject-Token": held, "Connection": "close"}
+    def ask(token: str) -> requests.Response:
+        asking = {"X-Auth-Token": token, "X-Subject-Token": token, "Connection": "close"}
+        return requests.get(f"{url}/auth/tokens", timeout=60, headers=asking)
+
+    first = newest = issue().headers["X-Subject-Token"]
     begun = time.monotonic()
     for number in _until_ended():
-        began, why, kind = time.time(), "", "issue" if number % 10 == 0 else "validate"
+        kind = "issue" if number % 10 == 0 else ("first", "newest")[number % 2]
+        began, why = time.time(), ""
         try:
-            answer = issue() if kind == "issue" else requests.get(f"{url}/auth/tokens", timeout=60, headers=asking)
+            answer = issue() if kind == "issue" else ask(first if kind == "first" else newest)
             if answer.status_code != (201 if kind == "issue" else 200):
                 why = f"{answer.status_code} {answer.text[:150]}"
+            elif kind == "issue":
+                newest = answer.headers["X-Subject-Token"]
         except requests.RequestException as error:
             why = str(error)[:200]
         _note(log, number=number, kind=kind, began=began, ended=time.time(), failed=[why] if why else [])

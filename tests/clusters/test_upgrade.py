@@ -21,10 +21,15 @@ RELEASES = (kolla.FIRST, kolla.NEXT)
 
 @pytest.fixture(scope="module")
 def site(engine_url: str) -> Iterator[Site]:
-    enabled = ("enable_mariadb", "enable_rabbitmq", "enable_memcached", "enable_keystone")
+    enabled = ("enable_mariadb", "enable_memcached", "enable_keystone")
     with running(engine_url, *enabled, releases=RELEASES) as site:
         (site.root / "password").write_text(site.secret("keystone_admin_password"))
         yield site
+
+
+def keystone(site: Site) -> dict[str, tuple[str, str]]:
+    """Host -> when its Keystone was started, and the release of its image."""
+    return {host: (site.started(host, "keystone"), images(site, host)["keystone"]) for host in HOSTS}
 
 
 def actions(site: Site) -> list[tuple[float, float, str, str, str]]:
@@ -33,7 +38,7 @@ def actions(site: Site) -> list[tuple[float, float, str, str, str]]:
     for host in HOSTS:
         for row in notes(site.root / f"{host}.log"):
             if row.get("event", "").startswith("action.") and "seconds" in row:
-                at = datetime.fromisoformat(row["timestamp"]).timestamp()
+                at = datetime.fromisoformat(row["at"]).timestamp()
                 found.append((at, row["seconds"], host, row["action"], row["event"].removeprefix("action.")))
     return sorted(found)
 

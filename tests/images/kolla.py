@@ -207,9 +207,11 @@ def configuration(release: Release, target: Target, threads: int, log: Path, *, 
     work = release.folder / "work"
     work.mkdir(exist_ok=True)
     repos = work / "repos.yaml"
-    # The one repository beside bookworm itself; trixie has all. `gpg_key` is looked up in /etc/kolla/apt-keys (override.j2).
+    # Vendors' repositories that images ask for by name: of bookworm's, RabbitMQ alone comes from elsewhere, which is trixie; there it is all
+    # Debian's own. `gpg_key` is looked up in /etc/kolla/apt-keys (override.j2).
     entry = {"url": mirror(), "suite": "trixie", "component": "main", "gpg_key": "debian-archive.gpg", "arch": ""}
-    repos.write_text(yaml.safe_dump({"debian": {"rabbitmq": entry} if release.debian == "bookworm" else {}}))
+    names = ["rabbitmq"] if release.debian == "bookworm" else known_repositories(release, log)
+    repos.write_text(yaml.safe_dump({"debian": dict.fromkeys(names, entry)}))
     config = configparser.ConfigParser(interpolation=None)
     config["DEFAULT"] = {
         "base": "debian",
@@ -256,6 +258,12 @@ def known_sources(release: Release, log: Path) -> list[str]:
     python = environment(release, log) / "bin" / "python"
     listing = "from kolla.common import sources; print(*sources.SOURCES)"
     return subprocess.run([python, "-c", listing], check=True, capture_output=True, text=True).stdout.split()
+
+
+def known_repositories(release: Release, log: Path) -> list[str]:
+    """The names of vendors' repositories that kolla-build knows, of whatever distribution."""
+    (file,) = environment(release, log).glob("lib/python3*/site-packages/kolla/template/repos.yaml")
+    return sorted({name for section in yaml.safe_load(file.read_text()).values() for name in section})
 
 
 def supported() -> str | None:

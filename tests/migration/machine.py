@@ -196,18 +196,31 @@ class Machine:
             "ip-forward": False, "cgroup-parent": f"/rt-{self.name}", "shutdown-timeout": 5,
         }  # fmt: skip
         (self.root / "daemon.json").write_text(json.dumps(configuration))
-        self._background(["dockerd", "--config-file", self.root / "daemon.json"], "dockerd.log")
-        self._until(
-            "the engine starts",
-            lambda: self.run(["docker", "version"], check=False).returncode == 0,
-            self.root / "dockerd.log",
-        )
+        self.start_engine()
         for kind in ("container", "volume"):  # of an earlier life
             listed = (
                 ["docker", kind, "ls", "--all", "--quiet"] if kind == "container" else ["docker", kind, "ls", "--quiet"]
             )
             if names := self.run(listed).stdout.split():
                 self.run(["docker", kind, "rm", "--force", *names])
+
+    def start_engine(self) -> None:
+        """Start the engine, with the containers and volumes that it has."""
+        self._background(["dockerd", "--config-file", self.root / "daemon.json"], "dockerd.log")
+        self._until(
+            "the engine starts",
+            lambda: self.run(["docker", "version"], check=False).returncode == 0,
+            self.root / "dockerd.log",
+        )
+
+    def kill_engine(self) -> None:
+        """kill -9 for the engine and every process of its containers: none of them had time to say anything."""
+        names = self.run(["docker", "ps", "--quiet"]).stdout.split()
+        inside = self.run(["docker", "inspect", "--format", "{{.State.Pid}}", *names]).stdout.split() if names else []
+        self.run(["pkill", "-KILL", "dockerd"])
+        self.run(["pkill", "-KILL", "containerd"], check=False)  # its shims as well
+        self.run(["kill", "-KILL", *inside], check=False)
+        self.run(["rm", "-f", "/run/docker.pid", "/var/run/docker.pid"], check=False)
 
     def images(self, names: Iterable[str]) -> None:
         """See that the engine has these images; they come from the engine of the other tests."""

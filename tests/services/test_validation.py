@@ -9,11 +9,13 @@ from pathlib import Path
 import docker
 import pytest
 
+from reconciler import data
 from reconciler.apply import OneShot, Validator
 from reconciler.engine import Engine
 from reconciler.model import VALIDATING, Container, Desired
 from reconciler.render import tokens
 from tests.conftest import PREFIX
+from tests.images import build, kolla
 from tests.services import golden
 from tests.support import certificates
 
@@ -206,3 +208,57 @@ def test_whatever_can_be_checked_is_checked() -> None:
         and any(file.container == container.name and not file.path.endswith("config.json") for file in found.files)
     }
     assert without <= NO_CHECKER, without - NO_CHECKER
+
+
+OSLO = sorted(
+    name for name, (_, _, file, _, _) in CLOUD.items() if file.endswith((".conf", ".ini")) and name not in ("cron", "keepalived", "heat_api")
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["keystone", *OSLO])
+def test_no_option_that_is_shipped_is_unknown(
+    name: str, engine: Engine, tmp_path: Path, cloud_images: dict[str, str]
+) -> None:
+    """What is asked before an upgrade, of the release that it is written for; and of an option that is none."""
+    case, host, file, *_ = CLOUD.get(name, ("one_node", "aio", "keystone.conf"))
+    found = golden.desired(case, host)
+    container = next(item for item in found.containers if item.name == name)
+    if container.image.rpartition("/")[2].partition(":")[0] not in cloud_images:
+        pytest.skip("the image is not built here")
+    assert unknown(engine, tmp_path, cloud_images, container, found, file, "") == (0, "")
+    code, said = unknown(engine, tmp_path, cloud_images, container, found, file, "\n[DEFAULT]\nno_such_option = 1\n")
+    assert code == 1 and "[DEFAULT] no_such_option" in said, said
+
+
+@pytest.mark.slow
+def test_no_option_that_is_shipped_is_unknown_to_the_next_release(
+    engine: Engine, tmp_path: Path, docker_client: docker.DockerClient
+) -> None:
+    image = kolla.default_target(kolla.NEXT).name("keystone")
+    if not build.present(docker_client, image):
+        pytest.skip(f"{image} is not built here")
+    found = golden.desired("one_node", "aio", kolla.NEXT.name)
+    container = next(item for item in found.containers if item.name == "keystone")
+    images, old = {"keystone": image}, "\n[DEFAULT]\nno_such_option = 1\n"
+    assert unknown(engine, tmp_path, images, container, found, "keystone.conf", "") == (0, "")
+    assert unknown(engine, tmp_path, images, container, found, "keystone.conf", old)[0] == 1
+
+
+def unknown(
+    engine: Engine, folder: Path, images: dict[str, str], container: Container, site: Desired, file: str, more: str
+) -> tuple[int, str]:
+    """The exit code and what is said of options that no program of the image knows."""
+    assert container.validation is not None
+    script = data.services()["common/templates/check-options.py.j2"].decode()
+    mounts = tuple(replace(m, source=m.source.replace(site.config_root, str(folder))) for m in container.mounts)
+    made = replace(
+        container, name=f"{PREFIX}{container.name}", image=_image(images, container), ulimits=(), mounts=mounts
+    )
+    files = [item for item in site.files if item.container == container.name]
+    contents = {
+        item.path: tokens.bind(item.content, dict.fromkeys(tokens.names(item.content), SECRET)) for item in files
+    }
+    texts = {path: (text + (more if path.endswith(f"/{file}") else "")).encode() for path, text in contents.items()}
+    one = OneShot(made, files, texts, part_digest=f"{container.name}{len(more)}", config_root=folder)
+    return one.run(engine, f"{VALIDATING}{PREFIX}options", container.validation.command, script=script, timeout=120)
