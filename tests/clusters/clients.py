@@ -1,12 +1,13 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|tokens|keeper|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|tokens|keeper|cacher|members …      ends with SIGTERM, after the line that it writes
 """
 
 import base64
 import contextlib
 import json
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -136,6 +137,32 @@ def keeper(log: IO[str], *endpoints: str) -> None:
         time.sleep(0.02)
 
 
+def ask(address: str, port: int, text: str, lines: int = 1) -> list[str]:
+    """So many lines that a server answers; fewer where it ends the connection. Raises OSError."""
+    with socket.create_connection((address, port), timeout=5) as connection, connection.makefile("rwb") as stream:
+        stream.write(text.encode())
+        stream.flush()
+        found = (stream.readline().decode() for _ in range(lines))
+        return [line.rstrip("\r\n") for line in found if line]
+
+
+def cacher(log: IO[str], *servers: str) -> None:
+    """Ask one memcached after another to keep something; where one does not answer, the next is asked at once."""
+    for number in _until_ended():
+        began, why = time.time(), []
+        while len(why) < 20:
+            server = servers[(number + len(why)) % len(servers)]
+            try:
+                said = ask(server, 11211, "set kept 0 0 1\r\n1\r\n")
+                if said == ["STORED"]:
+                    break
+                why.append(f"{server}: {said}")
+            except OSError as error:
+                why.append(f"{server}: {error}")
+        _note(log, number=number, began=began, ended=time.time(), failed=why)
+        time.sleep(0.02)
+
+
 def members(log: IO[str], user: str, *addresses: str) -> None:
     """What every member of a Galera cluster says of itself, twice a second."""
     names = ("wsrep_cluster_status", "wsrep_cluster_size", "wsrep_local_state_comment", "wsrep_cluster_state_uuid")
@@ -156,6 +183,7 @@ CLIENTS: dict[str, Callable[..., None]] = {
     "asker": asker,
     "tokens": tokens,
     "keeper": keeper,
+    "cacher": cacher,
     "members": members,
 }
 

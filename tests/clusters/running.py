@@ -8,14 +8,14 @@ import contextlib
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
-from tests.clusters.site import HOSTS, Site
+from tests.clusters.site import Site
 from tests.images import build, kolla
 from tests.support.lab import wait_for
 
@@ -28,10 +28,11 @@ def running(
     *enabled: str,
     begin: Callable[[Site], None] = lambda site: None,
     releases: Sequence[kolla.Release] = (kolla.FIRST,),
+    computes: Mapping[str, str] | None = None,
 ) -> Iterator[Site]:
-    """A site whose three daemons run and have proved its first commit, which is as `begin` makes it."""
+    """A site whose daemons run and have proved its first commit, which is as `begin` makes it."""
     with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as folder:  # short: sockets lie below it
-        site = Site(Path(folder), enabled, releases)
+        site = Site(Path(folder), enabled, releases, computes)
         with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
             absent = [name for name in site.images if not build.present(client, name)]
         if absent:
@@ -41,7 +42,7 @@ def running(
         with site:
             begin(site)
             commit = site.push("the first")
-            for host in HOSTS:
+            for host in site.hosts:
                 site.start(host)
             prove(site, commit)
             yield site
@@ -50,10 +51,10 @@ def running(
 def prove(site: Site, commit: str) -> None:
     """Wait until every host has proved a commit."""
     try:
-        wait_for(f"{commit} is proved by all", lambda: site.proved(commit) == HOSTS.keys(), PATIENCE, pause=1.0)
+        wait_for(f"{commit} is proved by all", lambda: site.proved(commit) == site.hosts.keys(), PATIENCE, pause=1.0)
     except AssertionError:
         told = [site.program("cc2", "fleet", "status", check=False)]
-        told += [f"{host}:\n{site.program(host, 'status', check=False)}" for host in HOSTS]
+        told += [f"{host}:\n{site.program(host, 'status', check=False)}" for host in site.hosts]
         raise AssertionError("\n".join(told)) from None
 
 

@@ -63,10 +63,17 @@ print(*(name for name in Store(Client(sys.argv[1:-1]), {SITE!r}).everything() if
 
 
 class Site:
-    """`enabled` are the switches of GLOBALS that are on. The site begins with the first of `releases`, and has images of all of them."""
+    """`enabled` are the switches of GLOBALS that are on. The site begins with the first of `releases`, and has images of all of them.
+    `computes` are hosts beside the controllers, with their addresses."""
 
-    def __init__(self, root: Path, enabled: Sequence[str], releases: Sequence[kolla.Release] = (kolla.FIRST,)) -> None:
-        self.root = root
+    def __init__(
+        self,
+        root: Path,
+        enabled: Sequence[str],
+        releases: Sequence[kolla.Release] = (kolla.FIRST,),
+        computes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.root, self.hosts = root, {**HOSTS, **(computes or {})}
         self.globals = {**GLOBALS, **dict.fromkeys(enabled, True), "openstack_release": releases[0].name}
         self.images = [
             kolla.default_target(release).name(image)
@@ -75,7 +82,9 @@ class Site:
             for image in IMAGES[name]
             if image not in build.GONE.get(release.name, ())
         ]
-        addresses = {name: [address, VIP, EXTERNAL] if name == "cc1" else [address] for name, address in HOSTS.items()}
+        self.images += [build.BUSYBOX] if computes else []
+        more = {"cc1": [VIP, EXTERNAL]}
+        addresses = {name: [address, *more.get(name, ())] for name, address in self.hosts.items()}
         self.lan = Lan(root / "lan", addresses, sorted(set(self.images)))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.settings = {name: self.root / f"{name}.toml" for name in HOSTS}  # as a path in the machine
@@ -107,9 +116,9 @@ class Site:
     def _write_first(self) -> None:
         key = servers.ssh_key(self.root / "key").with_suffix(".pub").read_text().split()
         hosts = {
-            name: {"addresses": {"network": address}, "groups": ["control", "network"],
+            name: {"addresses": {"network": address}, "groups": ["control", "network"] if name in HOSTS else ["compute"],
                    "facts": {"processor_vcpus": 2, "memtotal_mb": 8000, "distribution": "Debian"}}
-            for name, address in HOSTS.items()
+            for name, address in self.hosts.items()
         }  # fmt: skip
         folder = self.root / "site"
         folder.mkdir()
@@ -128,7 +137,7 @@ class Site:
         self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def _write_settings(self) -> None:
-        for name in HOSTS:
+        for name in self.hosts:
             (self.root / f"{name}.toml").write_text(
                 f'host = "{name}"\nstate_dir = "/var/lib/reconciler"\n\n[git]\nurl = "{self.repository.as_uri()}"\n\n'
                 f'[secrets]\nssh_key_file = "{self.root}/key"\n\n[engine]\nurl = "unix:///run/docker.sock"\n\n'
