@@ -2,9 +2,16 @@
 
 import pytest
 
-from tests.faults.bugs import BUGS, Bug, first, found
+from tests.faults.bugs import BUGS, Bug, first, found, planted
 from tests.faults.search import check
 from tests.faults.tour import CALM, tour
+
+
+def test_each_fits_into_the_program_as_it_is() -> None:
+    for bug in BUGS:
+        with planted(bug):
+            pass
+
 
 _AT_ONCE = ("the old one still runs while the new one starts", "a suspension is not heard")
 

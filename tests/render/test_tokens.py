@@ -201,8 +201,9 @@ def test_bytes_that_are_no_text_are_refused_by_name_wherever_they_come_to() -> N
         assert str(caught.value).startswith("the secret pw is no text") and caught.value.reason == "SecretUnwritable"
     assert tokens.bind("a <<secret:pw>>", {"pw": raw}, binary=True) == f"a {raw}"
     assert tokens.bind(tokens.wrap("b64encode", "<<secret:pw>>"), {"pw": raw}) == base64.b64encode(b"\xff\x00").decode()
-    with pytest.raises(Terminal, match="the secret pw is no text"):
-        tokens.bind(tokens.wrap("to_json", "<<secret:pw>>"), {"pw": raw}, binary=True)
+    for operation in ("to_json", "quote", "bcrypt"):  # which make a text of it, whatever becomes of that
+        with pytest.raises(Terminal, match="the secret pw, qw is no text"):
+            tokens.bind(tokens.wrap(operation, "<<secret:qw>><<secret:pw>>"), {"pw": raw, "qw": "a"}, binary=True)
 
 
 def test_a_dollar_in_a_password_belongs_to_it_and_each_password_has_its_own_hash() -> None:
