@@ -72,6 +72,10 @@ def test_ssh_validity_and_namespaces(repo: Path, tmp_path: Path, alice: Signer) 
     assert "expired" in _fails("SignatureInvalid", repo, signed, expired)
     _fails("SignatureInvalid", repo, signed, _allowed(tmp_path, line.format('valid-after="20990101"')))
     _fails("SignatureInvalid", repo, signed, _allowed(tmp_path, line.format('namespaces="file"')))
+    # Wherever its line stands among others.
+    other = _key(servers.ssh_signer(tmp_path, "mallory"))
+    among = _allowed(tmp_path, "# people", line.format('valid-before="20200601"'), f"m@example.org {other}")
+    assert "expired" in _fails("SignatureInvalid", repo, signed, among)
     # Another line may still allow it.
     assert trust.verify(
         repo, signed, _allowed(tmp_path, line.format('valid-before="20200601"'), f"now@example.org {_key(alice)}")
