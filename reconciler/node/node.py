@@ -57,7 +57,7 @@ class Node:
         self.permits = Permits(settings, self.state, self.aims, self.observer, self.engine)
         self.planner.is_everywhere = self.permits.is_everywhere
         self.executor = Executor(settings, self.state, self.engine, self.observer, self.flights)
-        self.reporter = Reporter(settings, self.state, self.hold, lambda: self.aims.site, forge=forge)
+        self.reporter = Reporter(settings, self.state, self.hold, lambda: self.aims.site, self._now, forge=forge)
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
         # What others did that left nothing to put right: `at`, `target`, `text`.

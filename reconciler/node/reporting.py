@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -21,12 +21,19 @@ _PASSING = frozenset({"started_at", "seconds", "trigger", "deep", "happened"})
 
 
 class Reporter:
-    """Hands reports to everything that wants to know. `site` gives the site's name when a report has none."""
+    """Hands reports to everything that wants to know. `site` gives the site's name when a report has none, `now` the time of day."""
 
     def __init__(
-        self, settings: Settings, state: StateDirectory, hold: Hold, site: Callable[[], str], *, forge: bool
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        hold: Hold,
+        site: Callable[[], str],
+        now: Callable[[], datetime],
+        *,
+        forge: bool,
     ) -> None:
-        self._settings, self._state, self._hold, self._site = settings, state, hold, site
+        self._settings, self._state, self._hold, self._site, self._now = settings, state, hold, site, now
         self.statuses = self._to_forge() if forge and settings.forge else None
         self.alerts = self._notifier() if forge and settings.alerts.targets else None
         self._last: Report | None = None  # kept for when the state has it no more
@@ -38,7 +45,7 @@ class Reporter:
         # A pass that failed before it knew its site is of the same one as the pass before.
         site = finished.site or self._site() or str(previous.get("site") or "")
         finished = replace(finished, wrong=tuple(previous.get("wrong", ())), site=site)
-        finished = replace(finished, conditions=report.conditions(finished, before, datetime.now(UTC)))
+        finished = replace(finished, conditions=report.conditions(finished, before, self._now()))
         told = report.as_json(finished)
         news = _news(told) != _news(previous)
         if self._keeps(finished):
@@ -59,7 +66,7 @@ class Reporter:
 
     def without_state(self, error: errors.ReconcilerError, trigger: str) -> Report:
         """The report of a pass that could do nothing because the state cannot be relied upon: about what was in force before."""
-        now, last = datetime.now(UTC), self._last
+        now, last = self._now(), self._last
         source = last.source if last else RepositoryStatus(True)
         bare = Report("", self._settings.host, "", now, 0.0, trigger, False, source)
         if last:
@@ -105,7 +112,7 @@ class Reporter:
     def _notifier(self) -> alerts.Notifier:
         own = self._settings
         identity = f"{own.git.url}#{own.git.path}@{own.host}"
-        return alerts.Notifier(own.alerts, self._state.path / "alerts.json", identity)
+        return alerts.Notifier(own.alerts, self._state.path / "alerts.json", identity, clock=self._now)
 
     def _to_forge(self) -> StatusReporter:
         forge = self._settings.forge
