@@ -129,6 +129,10 @@ wheel: first ## Build the wheel into dist/, with the lock of what it needs and t
 packages: $(STAMP) ## Build Debian packages into dist/, with a bill of materials and checksums (RELEASE=bookworm, RELEASE=trixie)
 	@$(BIN)/python -m tests.packaging.deb $(RELEASE)
 
+.PHONY: audit
+audit: $(STAMP) ## Ask for known vulnerabilities of the locked packages (needs the network)
+	@$(BIN)/python -m tests.packaging.audit
+
 .PHONY: site
 site: $(STAMP) ## The pages of docs/ as a site with a search, into dist/site
 	@$(BIN)/python -m tests.packaging.site
@@ -168,6 +172,7 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
 	@$(COMPILE) pyproject.toml tests/packaging/tools.in --constraints requirements/dev.lock --output-file tests/packaging/tools.lock
 	@$(COMPILE) tests/packaging/site.in --output-file tests/packaging/site.lock
+	@$(COMPILE) tests/packaging/audit.in --output-file tests/packaging/audit.lock
 	@$(COMPILE) pyproject.toml tests/fuzz/guided.in --extra dev --constraints requirements/dev.lock --output-file tests/fuzz/guided.lock
 	@$(COMPILE) tests/parity/kolla-2026.1.in --output-file tests/parity/kolla-2026.1.lock
 	@for release in 2025.1 2026.1; do \
