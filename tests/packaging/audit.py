@@ -18,7 +18,16 @@ def main() -> None:
     program = environment(cache() / "audit", CHECKOUT / "tests/packaging/audit.lock") / "bin/pip-audit"
     failed = False
     for lock in map(Path, sys.argv[1:] or LOCKS):
-        words: list[str | Path] = [program, "--strict", "--disable-pip", "--require-hashes", "--progress-spinner", "off", "-r", lock]
+        words: list[str | Path] = [
+            program,
+            "--strict",
+            "--disable-pip",
+            "--require-hashes",
+            "--progress-spinner",
+            "off",
+            "-r",
+            lock,
+        ]
         print(f"{lock}:", flush=True)
         failed |= subprocess.run(words, cwd=CHECKOUT, check=False).returncode != 0
     sys.exit(failed)
