@@ -178,6 +178,34 @@ def test_sites_of_any_words(
     agree(sites, monkeypatch, exactly=False)
 
 
+_X = "config/app/x"
+
+
+@pytest.mark.parametrize(
+    ("word", "files", "layers", "secrets"),
+    [
+        ("{{ override('app/x') }}", ({_X: "1"}, {_X: "2"}), ({}, {}), ({}, {})),
+        ("{{ first_override('app/x') }}", ({}, {_X: "2"}), ({}, {}), ({}, {})),
+        ("{{ hostvars['a'].app_b }}", ({}, {}), ({"hosts/a.yml": {"app_b": "1"}}, {"hosts/a.yml": {"app_b": "2"}}), ({}, {})),
+        ("{{ app_blank is defined }}", ({}, {}), ({}, {}), ({}, {"passwords.yml": {"app_blank": "x"}})),
+        ("{{ app_blank is defined }}", ({}, {}), ({}, {}), ({}, {"hosts/b.passwords.yml": {"app_blank": "x"}})),
+    ],
+)  # fmt: skip
+def test_what_differs_between_revisions_is_seen(
+    word: str,
+    files: tuple[Mapping[str, str], ...],
+    layers: tuple[Layers, ...],
+    secrets: tuple[Layers, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file below config/, another host's variable, a secret that is there or not: each alone, and looked at through a variable."""
+    shipped = catalogue_of([])
+    everywhere = {"globals.yml": {"app_a": word}}
+    sites = [made(shipped, {**everywhere, **layers[index]}, files[index], secrets[index]) for index in (0, 1)]
+    assert len({str([render(whole, host, "r") for host in whole.hosts]) for whole in sites}) == 2
+    agree(sites, monkeypatch, exactly=False)
+
+
 def test_a_host_of_which_nothing_changes_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the other revision, although other hosts and other variables differ; what does differ makes it anew."""
     shipped = catalogue_of(["{{ app_b }}"])
