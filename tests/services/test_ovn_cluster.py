@@ -79,3 +79,4 @@ def test_a_member_may_be_stopped_only_while_all_serve_one_cluster(servers: Conta
     code, words = said(1, 2, 3)
     assert code == 1 and words.startswith("the member at 127.0.0.3 does not answer: ")
     assert said(1, 2) == (0, "")
+    assert said(4) == (0, ""), "one alone waits for nobody, well or not"
