@@ -1,5 +1,5 @@
 """What three members of a database keep: a password is changed by one command and one commit, and no request fails; all are killed at once under
-writes, and every write that was acknowledged is there, whether they come back by themselves or an operator begins."""
+writes, and every write that was acknowledged is there when they come back by themselves. tests/services/test_power_cut.py has the operator who begins."""
 
 import concurrent.futures
 import json
@@ -11,19 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.database import acknowledged, bootstraps, cluster, there, written
+from tests.clusters.database import acknowledged, bootstraps, cluster, there
 from tests.clusters.running import PATIENCE, notes, prove, running
 from tests.clusters.site import HOSTS, VIP, Site
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
-
-NEW_DATABASE = """\
-set -e
-sudo -E kolla_set_configs > /dev/null 2>&1
-find /var/lib/mysql -mindepth 1 -delete
-mariadb-install-db --datadir=/var/lib/mysql --auth-root-authentication-method=normal --skip-test-db > /dev/null
-"""
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +90,6 @@ def engine(site: Site, host: str, *words: str, check: bool = True) -> "subproces
     return site.lan.machines[host].run(["docker", *words], check=check)
 
 
-def begun(site: Site, host: str) -> dict[str, Any]:
-    """What `begin` shows; where the host is the one, it has begun."""
-    said = site.program(host, "recover", "mariadb", "begin", "--json", "--yes", check=False)
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(said[said.index("{") :])[0]
-    return found
-
-
 def together(site: Site, state: str) -> None:
     def are() -> bool:
         return cluster(site) == {(state, "3", "Synced", "Primary")}
@@ -131,92 +117,3 @@ def test_three_that_come_back_are_a_cluster_by_themselves(galera: Site) -> None:
     assert bootstraps(galera) == before
     require_all(galera, "back", rows)
     assert galera.status("cc1", "wsrep_cluster_state_uuid") == {"wsrep_cluster_state_uuid": state}
-
-
-def test_where_one_does_not_come_back_an_operator_begins_on_the_right_one(galera: Site) -> None:
-    state = next(iter(cluster(galera)))[0]
-    before = bootstraps(galera)
-    rows = cut_power(galera, "absent")
-    for host in ("cc1", "cc2"):
-        galera.start(host)
-
-    def told(host: str) -> str:
-        return galera.program(host, "status", check=False)
-
-    try:
-        wait_for(
-            "both are told what to type",
-            lambda: all("recover mariadb look" in told(h) for h in ("cc1", "cc2")),
-            120,
-            pause=2.0,
-        )
-    except AssertionError:
-        raise AssertionError("\n".join(map(told, ("cc1", "cc2")))) from None
-    print(told("cc1"), galera.program("cc2", "fleet", "status", check=False), sep="\n", flush=True)
-
-    looks = {host: galera.program(host, "recover", "mariadb", "look") for host in ("cc1", "cc2")}
-    print(*looks.values(), sep="\n", flush=True)
-    refused = galera.program("cc1", "recover", "mariadb", "begin", "--yes", check=False)
-    assert "[RecoveryRefused]" in refused and "cc3 said nothing" in refused, refused
-
-    # The third machine is back, its daemon is not: whoever has all begins.
-    print(galera.program("cc3", "recover", "mariadb", "look"), flush=True)
-    answer = begun(galera, "cc1")
-    print(answer, flush=True)
-    first = answer["host"]
-    assert answer["members"][first]["seqno"] == max(one["seqno"] for one in answer["members"].values())
-    if first != "cc1":
-        print(galera.program(first, "recover", "mariadb", "begin", "--yes"), flush=True)
-    galera.start("cc3")
-    for host in HOSTS:
-        if host != first:
-            galera.program(host, "resume")
-    together(galera, state)
-    assert bootstraps(galera) == before + 1, "the others joined"
-    require_all(galera, "absent", rows)
-    with written(galera, "after") as found:
-        time.sleep(5)
-    assert found["lost"] == {} and found["beyond_one_retry"] == []
-    prove(galera, galera.push("after the power cut", mariadb_wsrep_extra_provider_options=["gcache.size=192M"]))
-
-
-def test_members_that_claim_different_histories_are_told_apart(galera: Site) -> None:
-    """Somebody made a new database on one of them while all were down."""
-    state = next(iter(cluster(galera)))[0]
-    rows = cut_power(galera, "split")
-    container = json.loads(engine(galera, "cc3", "inspect", "mariadb").stdout)[0]
-    engine(galera, "cc3", "run", "--rm", "--volumes-from=mariadb", "--env=KOLLA_CONFIG_STRATEGY=COPY_ALWAYS", "--network=host",
-           "--entrypoint=bash", container["Config"]["Image"], "-c", NEW_DATABASE)  # fmt: skip
-    engine(galera, "cc3", "start", "mariadb")
-
-    def made() -> bool:
-        script = "mariadb --no-defaults --user=root --execute=\"CREATE USER IF NOT EXISTS haproxy@'%'\""
-        return engine(galera, "cc3", "exec", "mariadb", "bash", "-c", script, check=False).returncode == 0
-
-    wait_for("the third serves a database of its own", made, 180, pause=1.0)
-    for host in HOSTS:
-        said = galera.program(host, "recover", "mariadb", "look")
-        assert ("this member serves" in said) == (host == "cc3"), said
-    refused = galera.program("cc1", "recover", "mariadb", "begin", "--yes", check=False)
-    assert "[RecoveryRefused]" in refused and "cc3 serves another history than cc1, cc2 has" in refused, refused
-    refused = galera.program("cc1", "recover", "mariadb", "begin", "--lost", "cc3", "--yes", check=False)
-    assert "[RecoveryRefused]" in refused and f"the member at {HOSTS['cc3']} runs" in refused, refused
-
-    galera.program("cc3", "suspend", "--reason", "its database is not the one")
-    engine(galera, "cc3", "stop", "mariadb")
-    galera.program("cc3", "recover", "mariadb", "look")
-    refused = galera.program("cc1", "recover", "mariadb", "begin", "--yes", check=False)
-    assert "[RecoveryRefused]" in refused and "members have different histories" in refused, refused
-    print(refused, flush=True)
-    before = bootstraps(galera)
-    if "begins:" in (
-        said := galera.program("cc1", "recover", "mariadb", "begin", "--lost", "cc3", "--yes", check=False)
-    ):
-        said = galera.program("cc2", "recover", "mariadb", "begin", "--lost", "cc3", "--yes")
-    print(said, flush=True)
-    for host in HOSTS:
-        galera.start(host)
-        galera.program(host, "resume")
-    together(galera, state)
-    assert bootstraps(galera) == before + 1
-    require_all(galera, "split", rows)
