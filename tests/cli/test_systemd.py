@@ -72,7 +72,7 @@ def test_it_says_what_the_daemon_relies_on() -> None:
             "TimeoutStartSec=300",
             "Restart=always",
             "KillMode=mixed",
-            "ExecReload=/bin/kill -HUP $MAINPID",
+            'ExecReload=/bin/sh -c "kill -HUP ${MAINPID}"',
         ):
             assert f"\n{line}\n" in text
     for line in data.path("systemd", "reconciler.tmpfiles.conf").read_text().splitlines():

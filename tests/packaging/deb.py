@@ -79,7 +79,7 @@ if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
 fi
 find /{_HOME}/lib -name __pycache__ -type d -prune -exec rm -rf {{}} +
 """
-# State and settings stay until a purge, and containers always.
+# State stays until a purge; settings and containers always.
 _POSTRM = """\
 #!/bin/sh
 set -e

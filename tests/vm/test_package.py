@@ -1,7 +1,5 @@
 """The Debian package as an operator takes it: installed, upgraded, downgraded and removed with apt. Containers and state stay."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,24 +7,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.images.build import BUSYBOX
-from tests.packaging import deb
+from tests.packaging import deb, versions
 from tests.vm.kept import loaded
 from tests.vm.machine import Machine
 from tests.vm.node import HOST, SITE, Node
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm]
-
-
-def _newer(package: Path, folder: Path) -> Path:
-    """The same package under a higher version."""
-    stage = folder / "stage"
-    subprocess.run(["dpkg-deb", "--raw-extract", package, stage], check=True)
-    control = stage / "DEBIAN/control"
-    control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 99:"))
-    target = folder / "newer.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", stage, target], check=True, stdout=subprocess.DEVNULL)
-    shutil.rmtree(stage)
-    return target
 
 
 @pytest.fixture(scope="module", params=deb.RELEASES)
@@ -36,7 +22,7 @@ def node(request: pytest.FixtureRequest, engine_url: str, busybox_image: str) ->
         share = folder / "share"
         share.mkdir()
         (share / "older.deb").write_bytes(deb.build(request.param, folder / "dist").read_bytes())
-        _newer(share / "older.deb", share)
+        versions.newer(share / "older.deb", share)
         machine = Machine(
             folder / HOST, loaded(request.param, engine_url, "plain", [busybox_image]), name=HOST, share=share
         )
