@@ -41,7 +41,8 @@ PASSES: Counter[str] = Counter()
 # Kinds of faults that say something of what was tried. A host that is full, or an answer that does not come, does not.
 _FAIR = (".refused", ".sick", ".ended")
 _STOPS = (Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE)
-_LEFT = ("HoldsData", "PruneReported", "NotAchievable", "Foreign")
+# The last: the other host of the fleet, whose passes nobody plays, may still use it.
+_LEFT = ("HoldsData", "PruneReported", "NotAchievable", "Foreign", "StillNeeded")
 _HOURS = 7200.0
 _QUIET = 14  # passes without a fault until there is nothing to do: each of a few causes may need one of its own
 
