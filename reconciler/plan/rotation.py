@@ -46,7 +46,8 @@ def registered(base: Desired, head: Desired) -> frozenset[str]:
 
 
 def awaited(base: Desired, head: Desired) -> tuple[Check, ...]:
-    """The logins of this host with a password that differs, which another host registers."""
+    """The logins of this host's services with a password that differs, which another host registers. The administrator's own (no `client`) nobody
+    registers: a job or a file of the commit carries it."""
     names = changed(base, head) - head.fixed.keys()
     own = {
         str(value)
@@ -57,7 +58,9 @@ def awaited(base: Desired, head: Desired) -> tuple[Check, ...]:
     return tuple(
         check
         for check in head.checks
-        if check.login and any(holds(value, names) and str(value) not in own for value in check.connection.values())
+        if check.login
+        and check.client
+        and any(holds(value, names) and str(value) not in own for value in check.connection.values())
     )
 
 

@@ -12,12 +12,19 @@ from reconciler.plan import Basis, diff, rotation
 TOKEN = "<<secret:nova_database_password>>"
 USER = Registration("mariadb", "user", "nova@%", {"name": "nova", "host": "%", "password": TOKEN}, "nova", "ctl1")
 GRANT = Registration("mariadb", "grant", "nova@%:nova.*", {"user": "nova", "privileges": ["ALL"]}, "nova", "ctl1")
-LOGIN = Check("mariadb login of nova", "mariadb", login="mariadb", connection={"username": "nova", "password": TOKEN})
+LOGIN = Check(
+    "mariadb login of nova",
+    "mariadb",
+    login="mariadb",
+    client="nova",
+    connection={"username": "nova", "password": TOKEN},
+)
 OWNER = Desired(
     "s", "ctl1", "r1", "/etc/kolla", registrations=(USER, GRANT), registrars=(Registrar("mariadb", {}),), checks=(LOGIN,),
     secrets={"nova_database_password": "one", "database_password": "root"},
 )  # fmt: skip
 OTHER = replace(OWNER, host="ctl2", registrations=(), registrars=())
+ADMINISTERED = replace(OTHER, checks=(replace(LOGIN, client=""),))
 
 
 def rotated(desired: Desired, name: str = "nova_database_password") -> Desired:
@@ -35,6 +42,7 @@ def test_nobody_waits_for_what_is_not_a_changed_password_of_a_user() -> None:
     for base, head in (
         (OTHER, replace(OTHER, revision="r2")),
         (OTHER, rotated(OTHER, "database_password")),
+        (ADMINISTERED, rotated(ADMINISTERED)),  # a job of the commit carries it
         (replace(OTHER, secrets={}), OTHER),  # it is new here
         (OTHER, replace(rotated(OTHER), fixed={"nova_database_password": "tell the server first"})),
     ):
