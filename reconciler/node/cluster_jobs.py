@@ -5,7 +5,7 @@ containers. What it says of its own jobs, what it waits for, which it may run no
 """
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -221,6 +221,39 @@ def once(job: Job, rollout: Rollout | None = None, target: Target | None = None)
         budgets = {order.budget for order in target.desired.orders if order.at_once and order.name in job.before}
         members = tuple(dict.fromkeys(host for name in sorted(budgets) for host in rollout.budgets[name].members))
     return Once(job.name, job.inputs, job.owner, bool(job.creates), members)
+
+
+def without_migrations(
+    target: Target, rollout: Rollout, planned: Plan, lacking: Callable[[Collection[str]], Mapping[str, str]]
+) -> Plan:
+    """The plan without changes of a schema while a member of the database is not well: one that copies the data meanwhile would get a part
+    of the change without what it rests on, and leave the cluster. `lacking` says of budgets what is wrong with them; "": nothing."""
+    runs = {action.target for action in planned.actions if action.verb is Verb.RUN}
+    migrations = [job for job in _mine(target) if job.migration and job.name in runs]
+    rests = {job.name: _rests_on(job, target, rollout) for job in migrations}
+    wanted = frozenset[str]().union(*rests.values())
+    why = lacking(wanted) if wanted else {}
+    for name, on in rests.items():
+        for budget in sorted(one for one in on if why[one]):
+            message = f"no schema changes before every member of {budget} is well: {why[budget]}"
+            planned = withheld.withhold(planned, {name}, Reason.WaitsForOthers, message)
+    return planned
+
+
+def _rests_on(job: Job, target: Target, rollout: Rollout) -> frozenset[str]:
+    """The budgets of what exists once in the cluster, has several members here, and comes before a job: a database's, for one."""
+    desired = target.desired
+    named = {one.name: one for one in desired.jobs}
+    before, left = set[str](), [job]
+    while left:
+        new = set(left.pop().after) - before
+        before |= new
+        left += [named[name] for name in new if name in named]
+    shared = {name for one in desired.jobs if one.creates and one.once == "cluster" for name in one.before}
+    found = {
+        order.budget for order in desired.orders if order.at_once and order.ready and order.name in before & shared
+    }
+    return frozenset(name for name in found if len(rollout.budgets[name].members) > 1)
 
 
 def _mine(target: Target) -> list[Job]:

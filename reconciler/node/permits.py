@@ -21,7 +21,7 @@ from reconciler.git import clone
 from reconciler.model import Actual, Plan, Verb
 from reconciler.node import host, probe, showing
 from reconciler.node.aims import Aim, Aims
-from reconciler.node.cluster_jobs import ClusterJobs
+from reconciler.node.cluster_jobs import ClusterJobs, without_migrations
 from reconciler.node.observing import Observer
 from reconciler.node.target import Target
 from reconciler.plan import rotation, withheld
@@ -162,6 +162,7 @@ class Permits:
 
     def _admit_jobs(self, store: Store, target: Target, rollout: Rollout, plan: Plan, actual: Actual) -> Plan:
         """The plan without what other hosts' jobs, or their records, hold back."""
+        plan = without_migrations(target, rollout, plan, lambda budgets: self._lacking(target, budgets))
         try:
             return self._jobs.admit(store, self._self(target), target, rollout, plan, actual)
         except errors.Transient as error:
@@ -458,7 +459,11 @@ class Permits:
             return True  # it may have it: the others go first
 
     def _ready(self, accepted: Target, budgets: Iterable[str]) -> Mapping[str, bool]:
-        """Whether each budget is as it has to be before this host stops its member. One without checks always is."""
+        """Whether each budget is as it has to be before this host stops its member."""
+        return {name: not message for name, message in self._lacking(accepted, budgets).items()}
+
+    def _lacking(self, accepted: Target, budgets: Iterable[str]) -> Mapping[str, str]:
+        """What the checks of each budget say is wrong with it; "": nothing. One without checks is always well."""
         desired = accepted.desired
         orders = {
             budget: {name for order in desired.orders if order.budget == budget for name in order.ready}
@@ -470,7 +475,12 @@ class Permits:
         for result in made:
             if not result.ok:
                 log.info("fleet.not_ready", check=result.name, message=result.message)
-        good = {result.name for result in made if result.ok}
-        # A check that this host does not make is switched off here.
+        said = {result.name: "" if result.ok else result.message for result in made}
+        # A check that this host does not make is switched off here; of one that is missing in the answer nobody can tell.
         there = {check.name for check in checks}
-        return {name: all(check in good or check not in there for check in names) for name, names in orders.items()}
+        return {
+            name: next(
+                (found for check in sorted(names & there) if (found := said.get(check, f"{check} gave no answer"))), ""
+            )
+            for name, names in orders.items()
+        }

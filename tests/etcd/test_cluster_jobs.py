@@ -1,6 +1,6 @@
 """Jobs of the cluster between two nodes and a real etcd: each with a state of its own, and no engine."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from reconciler import errors
 from reconciler.etcd import Client, Store
 from reconciler.model import Action, Actual, Container, Desired, Job, JobResult, Order, Plan, Verb
-from reconciler.node.cluster_jobs import ClusterJobs
+from reconciler.node.cluster_jobs import ClusterJobs, without_migrations
 from reconciler.node.target import Target, make_target
 from reconciler.reasons import Reason
 from reconciler.rollout.jobs import Self
@@ -38,10 +38,12 @@ class Node:
 
     def target(self, inputs: str = "new") -> Target:
         made = Job("make", Container("make", "image"), inputs, creates="data:db", before=("db",), owner="ctl1")
-        sync = Job("sync", Container("sync", "image"), inputs, before=("api",), after=("make",), owner="ctl1")
+        sync = Job(
+            "sync", Container("sync", "image"), inputs, before=("api",), after=("make", "db"), owner="ctl1", migration=True
+        )  # fmt: skip
         containers = tuple(Container(name, "image") for name in ("api", "db"))
         orders = (
-            Order("db", at_once=1, groups=("control",)),
+            Order("db", at_once=1, ready=("members",), groups=("control",)),
             Order("agent", ("api", "elsewhere"), hosts=HOSTS, jobs={"elsewhere": "ctl3"}),
             Order("joiner", ("make",), jobs={"make": "ctl1"}),
         )
@@ -236,3 +238,23 @@ def test_what_goes_after_others_waits_until_all_of_them_are_proved(nodes: tuple[
     node.store.try_(Transaction({}, {job_key("elsewhere"): done}))
     assert node.admit(agent) == agent
     assert targets(node.jobs.without_store(node.target(), agent, "etcd is away")) == []
+
+
+def test_no_schema_changes_while_a_member_copies_the_data(nodes: tuple[Node, Node, Node]) -> None:
+    """It would get a part of the change without what that rests on, and leave the cluster for it."""
+    first, second, _ = nodes
+    held = without_migrations(
+        first.target(), ROLLOUT, RUNS, lambda budgets: dict.fromkeys(budgets, "2 of 3 are in step")
+    )
+    assert targets(held) == ["make", "db"]
+    assert {one.target for one in held.held} == {"sync", "api"} and held.held[0].reason is Reason.WaitsForOthers
+    assert "every member of db is well: 2 of 3 are in step" in held.held[0].message
+
+    def nothing(budgets: Collection[str]) -> dict[str, str]:
+        return dict.fromkeys(budgets, "")
+
+    assert without_migrations(first.target(), ROLLOUT, RUNS, nothing) is RUNS
+    alone = Rollout(ROLLOUT.waves, {"db": Budget("db", 1, HOSTS[:1])})
+    never: dict[str, str] = {}
+    assert without_migrations(first.target(), alone, RUNS, lambda _: never) is RUNS, "one member alone copies nothing"
+    assert without_migrations(second.target(), ROLLOUT, RUNS, lambda _: never) is RUNS, "its owner is another host"
