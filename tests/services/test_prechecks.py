@@ -11,6 +11,9 @@ from reconciler.render import render
 from tests.services import golden
 
 SITE = golden.HERE / "one_node" / "site"
+THREE = golden.HERE / "three_nodes" / "site"
+# As whom a container of 2025.1 asks its server.
+BEFORE = {"MYSQL_HOST": "192.0.2.1", "MYSQL_USERNAME": "monitor"}
 
 
 @cache
@@ -31,9 +34,30 @@ def asked(name: str, folder: Path, **programs: str) -> tuple[int, str]:
     one = check(name)
     command = ["bash", "-c", one.script] if one.script else list(one.command)
     done = subprocess.run(
-        command, env={"PATH": f"{folder}:/usr/bin:/bin"}, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=BEFORE | {"PATH": f"{folder}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["mariadb_cluster", "mariadb_member"])
+def test_a_member_is_asked_as_whatever_release_it_runs_with(name: str) -> None:
+    """Before one is stopped the new commit asks what runs, which is of the old one."""
+    written = (THREE / "globals.yml").read_text()
+    kept = "".join(
+        f"{line}\n" for line in written.splitlines() if not line.startswith(("enable_proxysql:", "openstack_release:"))
+    )
+    found = set()
+    for release in ("2025.1", "2026.1"):
+        for proxysql in ("yes", "no"):
+            text = f'{kept}openstack_release: "{release}"\nenable_proxysql: "{proxysql}"\n'
+            made = render(golden.load(THREE, {"globals.yml": text.encode()}), "ctl-a", "0" * 40)
+            found |= {one.script for one in (*made.checks, *made.readiness) if one.name == name}
+    assert len(found) == 1
 
 
 OLD, NEW = "echo 10.11.11-MariaDB-deb12-log", "echo 'mariadbd  Ver 11.4.5-MariaDB-deb13 for debian-linux-gnu on x86_64'"
