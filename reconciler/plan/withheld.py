@@ -32,8 +32,8 @@ def budgets(orders: Iterable[Order], containers: Collection[str]) -> frozenset[s
 def ahead(
     plan: Plan, wanted: Collection[str], actual: Actual, reason: Reason, message: str, *, pulls: bool = False
 ) -> Plan:
-    """The plan of `wanted` (ids of actions: jobs, registrations) and what they need as long as that touches nothing that runs, of what is down,
-    and of what drifted, with `pulls` also its images; the rest is held back.
+    """The plan of `wanted` (ids of actions: jobs, registrations), of the checks before an upgrade, and of what they need as long as that
+    touches nothing that runs, of what is down, and of what drifted, with `pulls` also its images; the rest is held back.
 
     What needs a container which is to change takes it as it is now, where it works.
     """
@@ -45,7 +45,8 @@ def ahead(
         or (pulls and one.verb is Verb.PULL)
         or (one.verb is Verb.START and not by_id.keys() & set(one.needs))
     }
-    for name in wanted:
+    checks = [action.id for action in plan.actions if action.verb is Verb.PRECHECK]
+    for name in (*wanted, *checks):
         found: dict[str, Action] = {}
         if _gather(name, by_id, actual, found):
             kept |= found

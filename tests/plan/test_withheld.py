@@ -72,6 +72,13 @@ def test_a_job_goes_ahead_with_what_it_needs_and_stops_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_checks_before_an_upgrade_are_made_ahead() -> None:
+    """The jobs that go ahead wait for them, and other hosts for the jobs."""
+    asked = (*ACTIONS[:1], Action(Verb.PULL, "new", "for db"), Action(Verb.PRECHECK, "version", "", ("pull:new",)))
+    found = ahead(Plan("h", "r", asked), ["run:db_sync"], Actual({}, {}, {}), Reason.WaitsForWave, "later")
+    assert [action.id for action in found.actions] == ["pull:new", "precheck:version"] and not found.held
+
+
 def test_images_may_come_ahead_and_nothing_that_needs_them() -> None:
     actual = Actual({}, {}, {})
     found = ahead(Plan("h", "r", JOBS), [], actual, Reason.WaitsForWave, "later", pulls=True)
