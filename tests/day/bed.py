@@ -57,7 +57,8 @@ class Day(Lab):
     """A lab with an operator's home, whose node was made by `node install`; everything goes away with the block."""
 
     def __init__(self, root: Path, engine_url: str) -> None:
-        super().__init__(root, engine_url, name=NAME, host=HOST)
+        # An operator has what is secret where operators have it.
+        super().__init__(root, engine_url, name=NAME, host=HOST, canaries=False)
         self.home, self.machine = root / "home", root / "machine"
         self.site = self.home / NAME
         self.config = self.machine / "etc/reconciler/reconciler.toml"

@@ -100,13 +100,12 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._alone.release)
+            undo.callback(self.remove_everything)
+            undo.callback(self._stack.close)
             self.close_node()
             leaks = self._leaks()
-            self._stack.close()
-            self.remove_everything()
-        finally:
-            self._alone.release()
         assert not leaks, "secrets where none belongs:\n  " + "\n  ".join(leaks)
 
     def _set_up(self) -> None:
