@@ -187,6 +187,8 @@ NO_CHECKER = frozenset(
         *(
             "opensearch_dashboards",
             "ovn_sb_db_relay_1",
+            "mariadb_backup",  # shell scripts, and an option file that only a backup reads
+            "mariadb_backup_remote",
             "prometheus_mysqld_exporter",
             "prometheus_openstack_exporter",
             "proxysql",
