@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.running import notes, prove, running
-from tests.clusters.site import EXTERNAL, HOSTS, Site
+from tests.clusters.running import PATIENCE, notes, prove, running
+from tests.clusters.site import EXTERNAL, HOSTS, VIP, Site
 from tests.support import certificates
 from tests.support.lab import wait_for
 
@@ -87,3 +87,40 @@ def test_a_new_certificate_fails_no_request(api: Site) -> None:
     assert served(api) == (api.root / "tls/second.pem").read_text().strip()
     assert {host: api.started(host, "haproxy") for host in HOSTS} == before, "it was not even restarted"
     assert found["failed"] == []
+
+
+def test_new_fernet_keys_in_the_middle_of_a_change_end_no_token(api: Site) -> None:
+    """Made on the first host that has the change, and sent to the others while theirs are replaced: what did not reach one is sent again. Each
+    of them can read what is made with the newest, which it had before as the one to come."""
+    (api.root / "password").write_text(api.secret("keystone_admin_password"))
+    before = keys(api)
+    rotate = ["docker", "exec", "--user", "root", "keystone_fernet", "/usr/bin/fernet-rotate.sh"]
+    with api.client("tokens", "keys", f"http://{VIP}:5000/v3", str(api.root / "password")) as log:
+        wait_for("tokens are made", lambda: log.exists() and len(notes(log)) > 50, 60)
+        commit = api.push("longer tokens", {"config/keystone.conf": "[token]\nexpiration = 10800\n"})
+        wait_for("one host is proved", lambda: api.proved(commit), PATIENCE, pause=0.5)
+        api.lan.machines["cc3"].run(rotate, check=False)
+        assert len(api.proved(commit)) < len(HOSTS), "it was in the middle"
+        assert keys(api)["cc3"] != before["cc3"]
+        prove(api, commit)
+        api.lan.machines["cc3"].run([*rotate[:-1], "/usr/bin/fernet-push.sh"])
+        time.sleep(5)
+    rows = notes(log)
+    print("keys", json.dumps({"requests": len(rows), "failed": [row for row in rows if row["failed"]]}), flush=True)
+    assert len(set(before.values())) == len(set(keys(api).values())) == 1
+    assert not any(row["failed"] for row in rows)
+
+
+def keys(site: Site) -> dict[str, str]:
+    """Host -> the digests of its fernet keys."""
+    command = (
+        "docker",
+        "exec",
+        "--user",
+        "root",
+        "keystone_fernet",
+        "sh",
+        "-c",
+        "cd /etc/keystone/fernet-keys && sha256sum *",
+    )
+    return {host: site.lan.machines[host].run(command).stdout for host in HOSTS}
