@@ -7,7 +7,7 @@ from reconciler.etcd.client import Key
 from reconciler.etcd.store import Store, decode, job, number, place, said, shown
 from reconciler.foreign import line
 from reconciler.rollout.overview import Snapshot
-from reconciler.rollout.records import ROLL, Permit, Place, Roll
+from reconciler.rollout.records import ROLL, Permit, Place, Roll, excuse_key
 
 
 def snapshot(store: Store) -> Snapshot:
@@ -30,7 +30,7 @@ def snapshot(store: Store) -> Snapshot:
         places,
         frozenset(proved),
         frozenset(_below(keys, "present/")),
-        {name: said(key) for name, key in _below(keys, f"excused/{commit}/").items()} if commit else {},
+        {name: said(key) for name, key in _below(keys, excuse_key(commit, "")).items()} if commit else {},
         {name: said(key) for name, key in _below(keys, "released/").items()},
         {line(name): job(key) for name, key in _below(keys, "job/").items()},
     )

@@ -195,7 +195,7 @@ class Store:
     def _about(self, others: list[str], commit: str, rollout: Rollout) -> list[Range]:
         """Whether hosts are present and proved."""
         if len(others) > _BY_NAME:
-            return [Range("present/", below=True, names=True), Range(f"proof/{commit}/", below=True, names=True)]
+            return [Range("present/", below=True, names=True), Range(proof_prefix(commit), below=True, names=True)]
         return [
             Range(name, names=True)
             for host in others
@@ -256,7 +256,7 @@ class Store:
         """Which of these hosts are proved at a commit."""
         names = sorted(hosts)
         if len(names) > _BY_NAME:
-            wanted = [Range(f"proof/{commit}/", below=True, names=True)]
+            wanted = [Range(proof_prefix(commit), below=True, names=True)]
         else:
             wanted = [Range(proof_key(commit, rollout.wave_of(host) or 0, host), names=True) for host in names]
         return _last(key.name for one in self._read(wanted) for key in one.keys) & frozenset(names)

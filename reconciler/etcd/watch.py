@@ -28,9 +28,8 @@ log = structlog.get_logger()
 _LONGEST: Final = 900.0  # seconds of silence after which the stream is made anew
 _PAUSES: Final = (1.0, 60.0)  # seconds before the next try: the first, the longest
 _MOST: Final = 1 << 16  # bytes of one message
-_BREATH: Final = (
-    0.1  # seconds after a change before the next is heard: one that talks without end is not followed without end
-)
+# Seconds after a change before the next is heard: one that talks without end is not followed without end.
+_BREATH: Final = 0.1
 _jitter = random.random
 
 

@@ -210,14 +210,8 @@ class Aims:
         carried = self._state.carried
         if carried is None or not rotation.enters_anew(carried.desired, target.desired):
             return None
-        try:
-            secrets = self._secrets(carried, target)
-        except errors.ReconcilerError as error:
-            log.warning(
-                "previous.unavailable", revision=carried.desired.revision, reason=error.reason, message=str(error)
-            )
-            return None
-        return Registry(carried.desired.registrars, partial(tokens.bind, secrets=secrets))
+        before = self._last(target)
+        return _registry(before) if before else None
 
     def _before(self, accepted: Target) -> Target | None:
         """What was last carried out completely, when nothing was begun since; None: there is nothing else to keep up."""
@@ -354,7 +348,7 @@ def _denied(name: str, target: Target) -> str:
     """Why the registrar that `name` belongs to does not let us in with its new value; "" when it does."""
     why = _UNTRIED
     for registrar in target.desired.registrars:
-        if not any(f"<<secret:{name}>>" in str(value) for value in registrar.connection.values()):
+        if not any(rotation.holds(value, (name,)) for value in registrar.connection.values()):
             continue
         try:
             _log_in(Check(name, login=registrar.kind, connection=registrar.connection), target)
@@ -366,4 +360,8 @@ def _denied(name: str, target: Target) -> str:
 
 def _log_in(check: Check, target: Target) -> None:
     """Raises errors.ReconcilerError."""
-    Registry(target.desired.registrars, partial(tokens.bind, secrets=target.prepared.secrets)).log_in(check)
+    _registry(target).log_in(check)
+
+
+def _registry(target: Target) -> Registry:
+    return Registry(target.desired.registrars, partial(tokens.bind, secrets=target.prepared.secrets))

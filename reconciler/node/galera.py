@@ -95,8 +95,8 @@ def serving(engine: Engine, container: Container) -> Mapping[str, str]:
         if error.reason is Reason.ExecFailed:  # it does not run
             return {}
         raise
-    if code == 0 and "wsrep_cluster_status" in output:
-        told = dict(row.split("=", 1) for row in output.split() if "=" in row)
+    told = dict(row.split("=", 1) for row in output.split() if "=" in row)
+    if code == 0 and "wsrep_cluster_status" in told:
         return told if (told["wsrep_cluster_status"], told.get("wsrep_ready")) == ("Primary", "ON") else {}
     if any(word in output for word in _DOWN):
         return {}

@@ -193,14 +193,17 @@ class Observer:
 
     def explained(self, target: Target, in_flight: Sequence[InFlight]) -> tuple[InFlight, ...]:
         """The same; what has been waited for long is told in the words of the container's own checks, which run in it and know what it lacks."""
-        now, found = self._clock(), []
-        for one in in_flight:
-            asks = (now - one.since).total_seconds() >= _LONG
-            due = [c for c in target.desired.checks if asks and c.routine and c.container == one.target]
-            results = probe.make(due, self._engine, self.registry(target), patience=0.0, stop=self._stop)
-            why = next((result.message for result in results if not result.ok), "")
-            found.append(replace(one, text=f"{one.text}: {why}") if why else one)
-        return tuple(found)
+        now = self._clock()
+        long = {one.target for one in in_flight if (now - one.since).total_seconds() >= _LONG}
+        due = [check for check in target.desired.checks if check.routine and check.container in long]
+        if not due:
+            return tuple(in_flight)
+        made = probe.make(due, self._engine, self.registry(target), patience=0.0, stop=self._stop)
+        whys: dict[str, str] = {}
+        for check, result in zip(due, made, strict=True):
+            if not result.ok:
+                whys.setdefault(check.container, result.message)
+        return tuple(replace(o, text=f"{o.text}: {whys[o.target]}") if o.target in whys else o for o in in_flight)
 
     def checks_beside(self, target: Target, in_flight: Iterable[str]) -> list[Check]:
         """The checks that say something while `in_flight` is being changed: of what does not rest on it."""

@@ -23,6 +23,7 @@ from reconciler.rollout.records import (
     permit_key,
     place_key,
     proof_key,
+    proof_prefix,
 )
 from reconciler.rollout.steps import Go, Step, Wait, Write, halted
 
@@ -138,7 +139,7 @@ def heal(own: Own, view: View | None, rollout: Rollout) -> Step:
 
 def _begin(own: Own, view: View) -> Write:
     """Make the accepted commit the one being rolled. What was said of an ancestor (proofs, failures, a halt) does not count for it."""
-    former = (f"proof/{view.roll.commit}/", f"excused/{view.roll.commit}/") if view.roll else ()
+    former = (proof_prefix(view.roll.commit), excuse_key(view.roll.commit, "")) if view.roll else ()
     puts = {ROLL: Roll(own.commit)}
     return Write(Transaction({ROLL: view.roll_revision}, puts, delete_below=former), f"{own.commit[:12]} is rolled out")
 

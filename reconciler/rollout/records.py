@@ -40,7 +40,7 @@ def budget_of(place: str) -> str:
 
 
 def proof_key(commit: str, wave: int, host: str) -> str:
-    return f"proof/{commit}/{wave}/{host}"
+    return f"{proof_prefix(commit)}{wave}/{host}"
 
 
 def proof_prefix(commit: str) -> str:
