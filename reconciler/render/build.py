@@ -89,23 +89,6 @@ class _Parts:
     named: dict[str, list[str]] = field(default_factory=dict)  # key of a repeated entry → those on this host
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What comes of templates and the catalogue: the parts of `Desired` of these names."""
-
-    config_root: str
-    containers: tuple[Container, ...]
-    files: tuple[File, ...]
-    jobs: tuple[Job, ...]
-    registrations: tuple[Registration, ...]
-    registrars: tuple[Registrar, ...]
-    checks: tuple[Check, ...]
-    readiness: tuple[Check, ...]
-    orders: tuple[Order, ...]
-    host_settings: tuple[HostSetting, ...]
-    prechecks: tuple[Precheck, ...]
-
-
 class _Builder:
     def __init__(self, world: World, host: str) -> None:
         self.world = world
@@ -128,31 +111,19 @@ class _Builder:
         if self.problems:
             raise SiteInvalid(_unique(self.problems))
         here = self.site.hosts[self.host]
-        return Desired(
-            site=self.site.name,
-            host=self.host,
+        return dataclasses.replace(
+            made,
             revision=revision,
-            config_root=made.config_root,
-            containers=made.containers,
-            files=made.files,
-            jobs=made.jobs,
-            registrations=made.registrations,
-            registrars=made.registrars,
-            checks=made.checks,
-            readiness=made.readiness,
-            orders=made.orders,
-            host_settings=made.host_settings,
             addresses=dict(here.addresses),
             secrets=secrets,
             fixed=held.fixed(secrets),
             groups=here.groups,
             policy=self.site.policy,
-            prechecks=made.prechecks,
             release=self.release,
         )
 
-    def _made(self) -> "_Made":
-        """What templates and the catalogue make of the host."""
+    def _made(self) -> Desired:
+        """What templates and the catalogue make of the host; the rest of it is left out."""
         self.config_root = self._config_root()
         every = [_Parts(service) for service in self.site.catalogue.services.values() if self._enabled(service)]
         for parts in every:
@@ -167,7 +138,10 @@ class _Builder:
         Held(self.world, self.host, self.files, registrations, registrars, self.problems).check()
         new_clients = {check.name: check for check in self._logins(every, providers)}
         probes = sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name)
-        return _Made(
+        return Desired(
+            site=self.site.name,
+            host=self.host,
+            revision="",
             config_root=self.config_root,
             containers=tuple(sorted(made, key=lambda container: container.name)),
             files=tuple(sorted(self.files, key=lambda file: file.path)),
