@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from reconciler import errors
-from reconciler.etcd import Client, Store, snapshot
+from reconciler.etcd import Client, Store, UnavailableError, snapshot
 from reconciler.rollout.overview import overview
 from reconciler.rollout.policy import Rollout
 
@@ -65,7 +64,7 @@ class RolloutPage:
             self._store = (site, Store(self._connect(), site))
         try:
             found = overview(snapshot(self._store[1]), rollout, commit, self._said())
-        except errors.Transient as error:
+        except UnavailableError as error:
             return {**before, "site": site, "problem": str(error)}
         return {**found, "site": site, "problem": "", "at": datetime.now(UTC).isoformat(timespec="seconds")}
 

@@ -70,8 +70,15 @@ class Endpoint:
     cluster: str = ""
 
 
+class UnavailableError(errors.Transient):
+    """etcd does not answer, or not with what can be relied upon. Its reason is EtcdUnavailable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason=Reason.EtcdUnavailable)
+
+
 class Client:
-    """For one thread. Raises errors.Transient (EtcdUnavailable) from everything that asks."""
+    """For one thread. Raises UnavailableError from everything that asks."""
 
     def __init__(
         self,
@@ -213,8 +220,8 @@ def _fault(error: Exception) -> str:
     return line(errors.root_cause(error))
 
 
-def _unavailable(message: str) -> errors.Transient:
-    return errors.Transient(f"etcd cannot be asked ({message})", reason=Reason.EtcdUnavailable)
+def _unavailable(message: str) -> UnavailableError:
+    return UnavailableError(f"etcd cannot be asked ({message})")
 
 
 def _b64(text: str | bytes) -> str:

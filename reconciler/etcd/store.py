@@ -10,11 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from reconciler import errors
 from reconciler.codec import UNREADABLE, from_json, to_json
-from reconciler.etcd.client import Client, Found, Key, Range
+from reconciler.etcd.client import Client, Found, Key, Range, UnavailableError
 from reconciler.foreign import line
-from reconciler.reasons import Reason
 from reconciler.rollout.jobs import Known
 from reconciler.rollout.policy import WAVE, Rollout
 from reconciler.rollout.records import (
@@ -66,7 +64,7 @@ class _Still:
 
 
 class Store:
-    """The keys of one site. For one thread. Raises errors.Transient (EtcdUnavailable)."""
+    """The keys of one site. For one thread. Raises UnavailableError."""
 
     def __init__(self, client: Client, site: str) -> None:
         self.client = client
@@ -299,7 +297,7 @@ class Store:
         return found, _records(names, records)
 
     def _require_same(self) -> None:
-        """Raises errors.Transient (EtcdUnavailable): the store has gone back, or is another one, and no operator has accepted that. It may
+        """Raises UnavailableError: the store has gone back, or is another one, and no operator has accepted that. It may
         have forgotten who holds what."""
         cluster, revision = self.client.at
         if self.remember is None or not cluster:
@@ -311,10 +309,9 @@ class Store:
             (found,) = self.client.read([Range(self._prefix + ACCEPTED)])
             said = line(str(decode(dict[str, Any], found.keys[0]).get("id", ""))) if found.keys else ""
             if before is not None and said in ("", accepted):
-                raise errors.Transient(
+                raise UnavailableError(
                     f"{lost}: it was restored from a backup, or made anew, and may have forgotten what hosts hold. See that every host is well "
-                    "and at nothing (`reconciler status` on it), then run `reconciler fleet accept-restored --reason …` once, on any of them",
-                    reason=Reason.EtcdUnavailable,
+                    "and at nothing (`reconciler status` on it), then run `reconciler fleet accept-restored --reason …` once, on any of them"
                 )
             accepted = said
         self.mark = Mark(cluster, revision, accepted)
@@ -341,17 +338,16 @@ def _still(asked: tuple[str, str, bool], epoch: int | None, view: View, rollout:
 
 
 def decode(kind: type[T], key: Key) -> T:
-    """A record. Raises errors.Transient (EtcdUnavailable): it has another shape."""
+    """A record. Raises UnavailableError: it has another shape."""
     try:
         return from_json(kind, json.loads(key.value))
     except UNREADABLE:
         raise _foreign(key) from None
 
 
-def _foreign(key: Key) -> errors.Transient:
-    return errors.Transient(
-        f"etcd's key {line(key.name)} holds something that this program did not write: remove it, or look who writes there",
-        reason=Reason.EtcdUnavailable,
+def _foreign(key: Key) -> UnavailableError:
+    return UnavailableError(
+        f"etcd's key {line(key.name)} holds something that this program did not write: remove it, or look who writes there"
     )
 
 

@@ -30,7 +30,7 @@ _TRIES: Final = 4  # transactions about one job in a pass
 
 
 class ClusterJobs:
-    """For the passes' thread. Whatever asks the store raises errors.Transient (EtcdUnavailable)."""
+    """For the passes' thread. Whatever asks the store raises etcd.UnavailableError."""
 
     def __init__(self, state: StateDirectory) -> None:
         self._state = state

@@ -16,7 +16,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.engine import Engine
-from reconciler.etcd import Client, Store, Watch, connect, listen
+from reconciler.etcd import Client, Store, UnavailableError, Watch, connect, listen
 from reconciler.git import clone
 from reconciler.model import Actual, Plan, Verb
 from reconciler.node import host, probe, showing
@@ -165,9 +165,7 @@ class Permits:
         plan = without_migrations(target, rollout, plan, lambda budgets: self._lacking(target, budgets))
         try:
             return self._jobs.admit(store, self._self(target), target, rollout, plan, actual)
-        except errors.Transient as error:
-            if error.reason is not Reason.EtcdUnavailable:
-                raise
+        except UnavailableError as error:
             return self._jobs.without_store(target, plan, str(error))
 
     def _settle_jobs(self, accepted: Target) -> None:
@@ -176,9 +174,7 @@ class Permits:
             return
         try:
             self._jobs.settle(self._store, self._self(accepted), accepted)
-        except errors.Transient as error:
-            if error.reason is not Reason.EtcdUnavailable:
-                raise
+        except UnavailableError as error:
             log.warning("fleet.unavailable", message=str(error))
 
     def _self(self, target: Target) -> Self:
@@ -194,13 +190,11 @@ class Permits:
             return False
         try:
             return self._store.left(revision, rollout.hosts) == frozenset()
-        except errors.Transient as error:
-            if error.reason is not Reason.EtcdUnavailable:
-                raise
+        except UnavailableError:
             return False
 
     def lend(self, revision: str, why: str) -> Step:
-        """Take every budget of this host for a maintenance; Go when it holds them. Raises errors.Transient (EtcdUnavailable)."""
+        """Take every budget of this host for a maintenance; Go when it holds them. Raises UnavailableError."""
         accepted = self._accepted = self._aims.of(revision)
         rollout = accepted.prepared.rollout
         assert self._client is not None and rollout is not None
@@ -295,9 +289,7 @@ class Permits:
                     return step
                 done = self._try(step)
                 log.info("fleet.wrote" if done else "fleet.lost", what=step.what)
-        except errors.Transient as error:
-            if error.reason is not Reason.EtcdUnavailable:
-                raise
+        except UnavailableError as error:
             log.warning("fleet.unavailable", message=str(error))
             self._view, self._fault = None, str(error)
             step = ask(replace(own, held=self._state.permit), None, Kin.SAME)

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.data import schema
-from reconciler.etcd import Client, Store, snapshot
+from reconciler.etcd import Client, Store, UnavailableError, snapshot
 from reconciler.etcd.client import Range
 from reconciler.reasons import Reason
 from reconciler.rollout import decide
@@ -101,7 +101,7 @@ def test_many_are_read_at_once() -> None:
     class Asked(Client):
         def read(self, wanted: object) -> list[object]:  # type: ignore[override]
             self.wanted = wanted
-            raise errors.Transient("", reason=Reason.EtcdUnavailable)
+            raise UnavailableError("")
 
     client = Asked(["http://127.0.0.1:9"])
     with pytest.raises(errors.Transient):

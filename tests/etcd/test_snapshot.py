@@ -10,8 +10,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.daemon.rollout_page import RolloutPage
-from reconciler.etcd import Client, Store, snapshot
-from reconciler.reasons import Reason
+from reconciler.etcd import Client, Store, UnavailableError, snapshot
 from reconciler.rollout.policy import Budget, Rollout, Wave
 from reconciler.rollout.records import (
     ROLL,
@@ -124,7 +123,7 @@ def test_who_looks_at_the_page_while_etcd_hangs_does_not_hold_up_the_others() ->
             teller.start()
             teller.join(30.0)
             assert not teller.is_alive(), "a pass has a new commit meanwhile"
-            raise errors.Transient("etcd cannot be asked (no answer in time)", reason=Reason.EtcdUnavailable)
+            raise UnavailableError("etcd cannot be asked (no answer in time)")
 
     page = RolloutPage(lambda: Hanging([]), clock=lambda: now[0])
     page.take(("page", COMMIT, ROLLOUT))
