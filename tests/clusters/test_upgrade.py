@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +20,19 @@ KEYSTONE = f"http://{VIP}:5000/v3"
 RELEASES = (kolla.FIRST, kolla.NEXT)
 
 
-@pytest.fixture(scope="module")
-def site(engine_url: str) -> Iterator[Site]:
+@contextmanager
+def before_the_upgrade(engine_url: str) -> Iterator[Site]:
+    """Three controllers of the first release, with the images of both."""
     enabled = ("enable_mariadb", "enable_memcached", "enable_keystone")
     with running(engine_url, *enabled, releases=RELEASES) as site:
         (site.root / "password").write_text(site.secret("keystone_admin_password"))
         yield site
+
+
+@pytest.fixture(scope="module")
+def site(engine_url: str) -> Iterator[Site]:
+    with before_the_upgrade(engine_url) as found:
+        yield found
 
 
 def keystone(site: Site) -> dict[str, tuple[str, str]]:

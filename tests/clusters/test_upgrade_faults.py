@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.running import PATIENCE, notes, prove, running
+from tests.clusters.running import PATIENCE, notes, prove
 from tests.clusters.site import HOSTS, Site
-from tests.clusters.test_upgrade import KEYSTONE, RELEASES, actions, images, keystone
+from tests.clusters.test_upgrade import KEYSTONE, actions, before_the_upgrade, images, keystone
 from tests.images import kolla
 from tests.support.lab import wait_for
 
@@ -25,10 +25,8 @@ FIRST, SECOND = "ix_revocation_event_project_id_user_id", "ix_revocation_event_c
 
 @pytest.fixture(scope="module")
 def site(engine_url: str) -> Iterator[Site]:
-    enabled = ("enable_mariadb", "enable_memcached", "enable_keystone")
-    with running(engine_url, *enabled, releases=RELEASES) as site:
-        (site.root / "password").write_text(site.secret("keystone_admin_password"))
-        yield site
+    with before_the_upgrade(engine_url) as found:
+        yield found
 
 
 def unchanged(site: Site) -> dict[str, dict[str, Any]]:

@@ -75,3 +75,21 @@ def test_what_is_no_position_is_not_taken_for_one() -> None:
     for told in ('{"data": "yes"}', '{"data": true, "seqno": "9"}', '{"data": true, "more": 1}', "[1]", "[" * 100_000):
         with pytest.raises(errors.Terminal, match="is not known"):
             galera.look(cast(Any, Stopped(told)), member, "h")
+
+
+def test_what_says_nothing_of_a_cluster_is_not_taken_for_one_that_is_down() -> None:
+    """What may serve is not stopped, whatever its container answers."""
+
+    class Odd(Stopped):
+        def execute(self, *_: object) -> tuple[int, str]:
+            return 0, self.told
+
+    for told in ("", "wsrep_cluster_status", "wsrep_cluster_status Primary", "wsrep_ready=ON"):
+        with pytest.raises(errors.Terminal, match="cannot be told"):
+            galera.serving(cast(Any, Odd(told)), Container("mariadb", "image"))
+    assert (
+        galera.serving(
+            cast(Any, Odd("wsrep_cluster_status=non-Primary wsrep_ready=OFF")), Container("mariadb", "image")
+        )
+        == {}
+    )

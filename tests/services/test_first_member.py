@@ -15,8 +15,7 @@ import pytest
 from docker.models.containers import Container
 
 from reconciler.render import render
-from tests.images import build
-from tests.services import golden
+from tests.services import containers, golden
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.images]
@@ -56,9 +55,7 @@ def members(docker_client: docker.DockerClient, kolla_images: dict[str, str], tm
             assert isinstance(found, Container)
             return found
 
-        addresses = "".join(f"ip addr add {address}/32 dev lo; " for address in ADDRESSES)
-        place = start(build.BUSYBOX, ["sh", "-c", f"{addresses} exec sleep 1000000"], network_mode="none", cap_add=["NET_ADMIN"])  # fmt: skip
-        wait_for("the addresses", lambda: ADDRESSES[-1].encode() in place.exec_run(["ip", "addr"]).output, 30)
+        place = stack.enter_context(containers.namespace(docker_client, ADDRESSES))
         password = tmp_path / "root-password"
         password.write_text(secrets.token_hex(16))
         number = iter(range(100))

@@ -10,8 +10,7 @@ import pytest
 from docker.models.containers import Container
 
 from reconciler.render import render
-from tests.images import build, kolla
-from tests.services import golden
+from tests.services import containers, golden
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
@@ -73,22 +72,13 @@ def script(name: str) -> str:
 @pytest.fixture
 def servers(docker_client: docker.DockerClient) -> Iterator[Container]:
     """The first of three members serves, with a database of 110 MiB."""
-    image = kolla.default_target().name("mariadb-server")
-    if not build.present(docker_client, image):
-        pytest.skip(f"{image} is missing: `python -m tests.images.build mariadb-server`")
-    found = docker_client.containers.run(
-        image, ["-c", "exec sleep 1000000"], entrypoint="bash", user="root", network_mode="none", detach=True,
-        labels={"reconciler-test": "1"},
-    )  # fmt: skip
-    try:
+    with containers.idle(docker_client, "mariadb-server") as found:
         for one in (1, 2, 3):
             text = f"mkdir -p /t/{one}/data; cat > /t/{one}/my.cnf << 'END'\n{_CONFIGURATION.format(one=one)}END\n"
             assert found.exec_run(["bash", "-c", text]).exit_code == 0
         done = found.exec_run(["bash", "-c", _FIRST])
         assert done.exit_code == 0, done.output[-2000:]
         yield found
-    finally:
-        found.remove(force=True, v=True)
 
 
 def test_none_may_be_stopped_while_one_copies_everything(servers: Container) -> None:

@@ -17,7 +17,7 @@ from docker.models.containers import Container
 from reconciler.model import Desired
 from reconciler.render import render
 from tests.images import build, kolla
-from tests.services import golden
+from tests.services import containers, golden
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.images]
@@ -38,11 +38,7 @@ class Members:
     def __init__(self, client: docker.DockerClient, image: str, folder: Path, stack: ExitStack) -> None:
         self._client, self._image, self._folder, self._stack = client, image, folder, stack
         self.running: dict[str, Container] = {}
-        addresses = "".join(f"ip addr add {address}/32 dev lo; " for address in HOSTS.values())
-        self._place = self._run(build.BUSYBOX, ["sh", "-c", f"{addresses} exec sleep 1000000"], network_mode="none", cap_add=["NET_ADMIN"])  # fmt: skip
-        wait_for(
-            "the addresses", lambda: HOSTS["ctl-c"].encode() in self._place.exec_run(["ip", "addr"]).output, 30, 0.1
-        )
+        self._place = stack.enter_context(containers.namespace(client, HOSTS.values()))
 
     def _run(self, image: str, words: list[str], **options: Any) -> Container:
         found = self._client.containers.run(image, words, detach=True, labels={"reconciler-test": "1"}, **options)  # type: ignore[call-overload]

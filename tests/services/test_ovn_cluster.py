@@ -7,8 +7,7 @@ import pytest
 from docker.models.containers import Container
 
 from reconciler.render import render
-from tests.images import build, kolla
-from tests.services import golden
+from tests.services import containers, golden
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
@@ -43,19 +42,10 @@ def script() -> str:
 
 @pytest.fixture
 def servers(docker_client: docker.DockerClient) -> Iterator[Container]:
-    image = kolla.default_target().name("ovn-nb-db-server")
-    if not build.present(docker_client, image):
-        pytest.skip(f"{image} is missing: `python -m tests.images.build ovn-nb-db-server`")
-    found = docker_client.containers.run(
-        image, ["-c", "exec sleep 1000000"], entrypoint="bash", user="root", network_mode="none", detach=True,
-        labels={"reconciler-test": "1"},
-    )  # fmt: skip
-    try:
+    with containers.idle(docker_client, "ovn-nb-db-server") as found:
         done = found.exec_run(["bash", "-c", SERVERS])
         assert done.exit_code == 0, done.output
         yield found
-    finally:
-        found.remove(force=True, v=True)
 
 
 def test_a_member_may_be_stopped_only_while_all_serve_one_cluster(servers: Container) -> None:

@@ -22,8 +22,7 @@ from reconciler.model import Container, Job, Mount
 from reconciler.node import beside, galera
 from reconciler.render import render
 from reconciler.rollout.galera import Member, decide
-from tests.images import build
-from tests.services import golden
+from tests.services import containers, golden
 from tests.services.test_first_member import ADDRESSES, FIRST, OTHERS
 from tests.support.lab import wait_for
 
@@ -142,11 +141,7 @@ def cluster(
     folder.chmod(0o755)
     with ExitStack() as stack:
         client = stack.enter_context(closing(docker.DockerClient(base_url=engine_url, timeout=300)))
-        addresses = "".join(f"ip addr add {address}/32 dev lo; " for address in HOSTS.values())
-        place = client.containers.run(
-            build.BUSYBOX, ["sh", "-c", f"{addresses} exec sleep 1000000"], network_mode="none", cap_add=["NET_ADMIN"], labels=label, detach=True
-        )  # fmt: skip
-        stack.callback(place.remove, force=True, v=True)
+        place = stack.enter_context(containers.namespace(client, HOSTS.values()))
         engine = stack.enter_context(closing(Engine(engine_url, owner="power", timeout=60)))
         image = kolla_images["mariadb-server"]
         members = {}

@@ -13,7 +13,7 @@ from docker.models.containers import Container
 
 from reconciler.model import Desired
 from tests.images import build, kolla
-from tests.services import golden
+from tests.services import containers, golden
 from tests.services.test_backups import _start
 from tests.support.lab import wait_for
 
@@ -83,16 +83,7 @@ def server(docker_client: docker.DockerClient, tmp_path: Path) -> Iterator[Conta
     with ExitStack() as stack:
         data = docker_client.volumes.create(labels={"reconciler-test": "1"})
         stack.callback(data.remove, force=True)
-        words = ["sh", "-c", f"ip addr add {ADDRESS}/32 dev lo; exec sleep 1000000"]
-        place = docker_client.containers.run(
-            build.BUSYBOX,
-            words,
-            detach=True,
-            network_mode="none",
-            cap_add=["NET_ADMIN"],
-            labels={"reconciler-test": "1"},
-        )
-        stack.callback(place.remove, force=True)
+        place = stack.enter_context(containers.namespace(docker_client, [ADDRESS]))
         volumes = {data.name: "/var/lib/mysql", **binds}
         network = {"network_mode": f"container:{place.id}"}
         before = _start(stack, docker_client, old, ["-c", _OLD], volumes, **network)

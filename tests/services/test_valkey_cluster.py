@@ -9,8 +9,7 @@ from docker.models.containers import Container
 
 from reconciler.model import Desired
 from reconciler.render import render
-from tests.images import build, kolla
-from tests.services import golden
+from tests.services import containers, golden
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
@@ -63,19 +62,10 @@ def desired() -> Desired:
 
 @pytest.fixture
 def servers(docker_client: docker.DockerClient) -> Iterator[Container]:
-    image = kolla.default_target().name("valkey-server")
-    if not build.present(docker_client, image):
-        pytest.skip(f"{image} is missing: `python -m tests.images.build valkey-server`")
-    found = docker_client.containers.run(
-        image, ["-c", "exec sleep 1000000"], entrypoint="bash", user="root", network_mode="none", detach=True,
-        labels={"reconciler-test": "1"},
-    )  # fmt: skip
-    try:
+    with containers.idle(docker_client, "valkey-server") as found:
         done = found.exec_run(["bash", "-c", SERVERS])
         assert done.exit_code == 0, done.output
         yield found
-    finally:
-        found.remove(force=True, v=True)
 
 
 def test_it_hands_over_and_loses_nothing(servers: Container) -> None:

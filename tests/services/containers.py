@@ -1,0 +1,43 @@
+"""Containers that tests of services stand in: a genuine image in which nothing runs yet, a network namespace with addresses of its own."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from tests.images import build, kolla
+from tests.support.lab import wait_for
+
+_LABELS = {"reconciler-test": "1"}
+
+
+@contextmanager
+def idle(client: docker.DockerClient, name: str) -> Iterator[Container]:
+    """A container of the genuine image `name`, without a network, in which root can run commands. Skips the test where the image is missing."""
+    image = kolla.default_target().name(name)
+    if not build.present(client, image):
+        pytest.skip(f"{image} is missing: `python -m tests.images.build {name}`")
+    found = client.containers.run(
+        image, ["-c", "exec sleep 1000000"], entrypoint="bash", user="root", network_mode="none", detach=True, labels=_LABELS
+    )  # fmt: skip
+    try:
+        yield found
+    finally:
+        found.remove(force=True, v=True)
+
+
+@contextmanager
+def namespace(client: docker.DockerClient, addresses: Iterable[str]) -> Iterator[Container]:
+    """A container that others share the network of (`container:ID`): nothing but these addresses, which are there."""
+    wanted = list(addresses)
+    adding = "".join(f"ip addr add {address}/32 dev lo; " for address in wanted)
+    found = client.containers.run(
+        build.BUSYBOX, ["sh", "-c", f"{adding} exec sleep 1000000"], network_mode="none", cap_add=["NET_ADMIN"], detach=True, labels=_LABELS
+    )  # fmt: skip
+    try:
+        wait_for("the addresses", lambda: wanted[-1].encode() in found.exec_run(["ip", "addr"]).output, pause=0.1)
+        yield found
+    finally:
+        found.remove(force=True, v=True)
