@@ -13,6 +13,7 @@ from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.recipients import recipients as recipients_group
 from reconciler.cli.site import in_child, source
 from reconciler.cli.wanted import fixed_passwords, password_rows, specs, wanted_passwords
+from reconciler.phrases import count
 from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def check(site: Path, ssh_key_file: Path | None, age_key_file: Path | None, json
         lists = {"missing": missing, "left_to_you": open_, "unused": unused, "unwritable": unwritable}
         output.as_json({**lists, "recipients": recipients, "opened": opened})
         return 1 if missing or unwritable else 0
-    output.line(f"{FILE}: {len(present)} values, encrypted for {len(recipients)} recipients")
+    output.line(f"{FILE}: {count(len(present), 'value')}, encrypted for {count(len(recipients), 'recipient')}")
     for recipient in recipients:
         output.line(f"  {recipient}")
     if opened:
