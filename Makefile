@@ -60,6 +60,7 @@ apt:
 .PHONY: needs
 needs: $(STAMP)
 	@$(BIN)/python -m tests.support.packages
+	@$(BIN)/python -m reconciler.source.precompile > /dev/null
 
 .PHONY: images
 images: needs ## Bring the genuine Kolla images into the engine (pulled, else built: 10 to 20 minutes, once)

@@ -6,13 +6,14 @@ statements and expressions in _NODES are compiled. Everything is paid for (`mete
 Compiled templates are kept for the life of the process by their source.
 """
 
+import marshal
 import math
 import sys
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import jinja2
 from jinja2 import nodes
@@ -561,7 +562,42 @@ def _compiled(source: str, native: bool, options: header.Options) -> Compiled | 
 
 
 def _compile(source: str, native: bool, options: header.Options) -> Compiled:
-    environment = shared().overlay(**dict(options)) if options else shared()
+    environment = _with(options)
+    made = _beforehand.get((source, native, options)) or translated(source, native, options)
+    code = marshal.loads(made.code)  # noqa: S302  # of `translated`, here or when the program was installed
+    template = environment.template_class.from_code(environment, code, environment.make_globals(None))
+    return Compiled(source, template, made.expression, made.size, made.asked)
+
+
+def _with(options: header.Options) -> "Environment":
+    return shared().overlay(**dict(options)) if options else shared()
+
+
+class Translated(NamedTuple):
+    """What becomes of a text before it belongs to an environment: marshalled byte code, and what `Compiled` says of it."""
+
+    code: bytes
+    expression: bool
+    size: int
+    asked: tuple[tuple[str, int], ...]
+
+
+Key = tuple[str, bool, header.Options]  # what `compiled` is asked for
+
+# A text is found by all of it, so that no other one ever gets its code.
+_beforehand: dict[Key, Translated] = {}
+
+
+def take(beforehand: Mapping[Key, Translated]) -> None:
+    """From now on, use what this very compiler made of texts beforehand. It is run, so it must come from where the program comes from."""
+    _beforehand.clear()
+    _beforehand.update(beforehand)
+    _compiled.cache_clear()
+
+
+def translated(source: str, native: bool, options: header.Options) -> Translated:
+    """A text as `compiled` needs it, translated now. Raises jinja2.TemplateSyntaxError, and what Python's compiler raises."""
+    environment = _with(options)
     whole = native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")
     found = environment.survey(source.strip() if whole else source)
     body = found.tree.body
@@ -569,11 +605,11 @@ def _compile(source: str, native: bool, options: header.Options) -> Compiled:
     expression = output.nodes[0] if isinstance(output, nodes.Output) and len(output.nodes) == 1 else None
     if expression is None or isinstance(expression, nodes.TemplateData):
         tree = environment.survey(source).tree if whole else found.tree
-        return Compiled(source, environment.from_string(tree), False, found.size, found.asked)
+        return Translated(marshal.dumps(environment.compile(tree)), False, found.size, found.asked)
     made: dict[str, Any] = {"lineno": expression.lineno, "environment": environment}
     assigned = nodes.Assign(nodes.Name("result", "store", **made), expression, **made)
     tree = nodes.Template([assigned], lineno=1, environment=environment)
-    return Compiled(source, environment.from_string(tree), True, found.size, found.asked)
+    return Translated(marshal.dumps(environment.compile(tree)), True, found.size, found.asked)
 
 
 _ASKING: Final = frozenset(("defined", "undefined", "default", "d"))

@@ -19,7 +19,7 @@ from reconciler.reasons import Reason
 from reconciler.render import World
 from reconciler.render import render as render_host
 from reconciler.site import Site, pin
-from reconciler.source import made, prepare
+from reconciler.source import made, precompile, prepare
 from reconciler.source.child import MADE, SOURCES
 from reconciler.source.prepare import HOST_SECONDS, LOAD_SECONDS
 from reconciler.source.shares import workers
@@ -49,6 +49,7 @@ def warm(_: str) -> None:
     for name in _CODECS:
         codecs.lookup(name)
     prepare.shipped()
+    precompile.load()
     data.time_zones()
     data.catalogue_digest()
     for path in data.path("schemas").glob("*.schema.json"):

@@ -63,6 +63,7 @@ _POSTINST = f"""\
 set -e
 if [ "$1" = configure ]; then
     /{_HOME}/bin/python -m compileall -q -j 0 /{_HOME}/lib || true
+    /{_HOME}/bin/python -I -m reconciler.source.precompile > /dev/null || true
     if [ -d /run/systemd/system ]; then
         systemd-tmpfiles --create reconciler.conf || true
         systemctl daemon-reload

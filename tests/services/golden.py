@@ -117,11 +117,16 @@ def load(
     replaced = {path.partition("/")[0] for path in services or {}}
     kept = {path: content for path, content in read(SHIPPED).items() if path.partition("/")[0] not in replaced}
     shipped = catalogue.load({**kept, **(services or {})}, "catalogue")
+    return site.load({**read(folder), **(files or {}), "passwords.yml": passwords(shipped)}, shipped)
+
+
+def passwords(shipped: catalogue.Catalogue) -> bytes:
+    """A file with a ciphertext for every secret of a catalogue that can be generated."""
     secrets: dict[str, Any] = {}
     for name, declared in sorted(shipped.passwords().items()):
         pair = {"private_key": "private", "public_key": "public"}
         secrets[name] = pair if declared["kind"] == "ssh_key" else name
-    return site.load({**read(folder), **(files or {}), "passwords.yml": sealed.text(secrets).encode()}, shipped)
+    return sealed.text(secrets).encode()
 
 
 # Release → the one before, which its golden is the difference from: what differs between releases is said, and reviewed, once.
