@@ -291,6 +291,7 @@ class Desired:
     jobs: tuple[Job, ...] = ()
     registrations: tuple[Registration, ...] = ()
     registrars: tuple[Registrar, ...] = ()
+    registered_elsewhere: tuple[str, ...] = ()  # ids of what other hosts register at these registrars
     checks: tuple[Check, ...] = ()
     readiness: tuple[Check, ...] = ()  # those that are made only where an order names them as `ready`
     orders: tuple[Order, ...] = ()  # of containers and jobs of this host, by name

@@ -42,13 +42,18 @@ def plan_registrations(draft: Draft) -> None:
         else:
             why = draft.why_unknown(f"registrar:{registration.kind}") or "it was not observed"
             draft.held.append(Held(registration.id, Reason.Unknown, why))
-    _unregister(draft, {r.id for r in draft.desired.registrations})
+    _unregister(draft, _wanted(draft.desired))
 
 
 def withdraws(desired: Desired, memory: Memory) -> bool:
     """Whether something is left that the site names no more, and that holds no data."""
-    wanted = {registration.id for registration in desired.registrations}
+    wanted = _wanted(desired)
     return any(one.id not in wanted and not _type(one).holds_data for one in memory.registered)
+
+
+def _wanted(desired: Desired) -> set[str]:
+    """What the site asks for, whichever host registers it: that another one does so by now is no reason to withdraw it."""
+    return {*(registration.id for registration in desired.registrations), *desired.registered_elsewhere}
 
 
 def _type(registration: Registration) -> Type:

@@ -132,7 +132,7 @@ class _Builder:
             self._jobs(parts)
         made = self._ordered(every)
         providers = self._providers(every)
-        registrations, registrars = self._registrations(every, providers)
+        registrations, registrars, elsewhere = self._registrations(every, providers)
         on_host = self._host_settings(every)
         self._circles(made, every, registrations, registrars, on_host)
         Held(self.world, self.host, self.files, registrations, registrars, self.problems).check()
@@ -148,6 +148,7 @@ class _Builder:
             jobs=tuple(sorted((job for parts in every for job in parts.jobs), key=lambda job: job.name)),
             registrations=tuple(sorted(registrations, key=lambda registration: registration.id)),
             registrars=tuple(sorted(registrars, key=lambda registrar: registrar.kind)),
+            registered_elsewhere=elsewhere,
             checks=tuple(check for check in probes if check.routine),
             readiness=tuple(check for check in probes if not check.routine),
             orders=self._orders(every),
@@ -547,8 +548,9 @@ class _Builder:
 
     def _registrations(
         self, every: list[_Parts], providers: Collection[str]
-    ) -> tuple[list[Registration], list[Registrar]]:
-        """What this host registers, and where that goes. The same thing may be asked for by several services."""
+    ) -> tuple[list[Registration], list[Registrar], tuple[str, ...]]:
+        """What this host registers, where that goes, and what others register there (`Desired.registered_elsewhere`). The same thing may be
+        asked for by several services."""
         present = {name for parts in every for name in parts.specs}
         found: dict[str, Registration] = {}
         for parts in every:
@@ -570,7 +572,20 @@ class _Builder:
                 if name in asked or parts.specs:
                     registrar = register.registrar(self._fields(parts.service, raw, ("provides", name)), name, present)
                     registrars += [registrar] if registrar else []
-        return made, registrars
+        others = [item for item in found.values() if item.owner != self.host]
+        others += self._registered_by_others(every, providers) if registrars else []
+        reached = {registrar.kind for registrar in registrars}
+        return made, registrars, tuple(sorted({item.id for item in others if item.kind in reached}))
+
+    def _registered_by_others(self, every: list[_Parts], providers: Collection[str]) -> Iterator[Registration]:
+        """What services register that are switched off on this host only."""
+        here = {parts.service.name for parts in every}
+        for service in self.site.catalogue.services.values():
+            if service.name not in here and service.section("registrations"):
+                owner = next(filter(None, (self._first(service, name) for name in service.section("containers"))), "")
+                if owner:
+                    # What is wrong with it is reported where that host is rendered.
+                    yield from _Builder(self.world, owner)._registered(_Parts(service), providers)
 
     def _registered(self, parts: _Parts, providers: Collection[str]) -> list[Registration]:
         service, owner = parts.service, self._owner(parts.service)

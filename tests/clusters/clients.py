@@ -1,6 +1,6 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|tokens|keeper|cacher|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|tokens|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
 """
 
 import base64
@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -163,6 +163,38 @@ def cacher(log: IO[str], *servers: str) -> None:
         time.sleep(0.02)
 
 
+def primary(sentinels: Sequence[str], name: str) -> str:
+    """The address of the server that is written to, as the first sentinel that answers says."""
+    for sentinel in sentinels:
+        with contextlib.suppress(OSError, IndexError):
+            return ask(sentinel, 26379, f"SENTINEL get-master-addr-by-name {name}\r\n", 5)[2]
+    return ""
+
+
+def storer(log: IO[str], password_file: str, name: str, *sentinels: str) -> None:
+    """Set one key after another at the Valkey that the sentinels name; where that fails, they are asked again. `copies`: how many others had
+    it a moment after it was acknowledged."""
+    password = Path(password_file).read_text()
+    address = ""
+    for number in _until_ended():
+        began, why, copies = time.time(), [], 0
+        while len(why) < 500:
+            try:
+                address = address or primary(sentinels, name)
+                words = f"AUTH {password}\r\nSET {Path(log.name).stem}:{number} 1\r\nWAIT 1 1000\r\n"
+                said = ask(address, 6379, words, 3)
+                if said[:2] == ["+OK", "+OK"]:
+                    copies = int(said[2].lstrip(":")) if said[2:] else 0
+                    break
+                why.append(f"{address}: {said[-1:]}")
+            except OSError as error:
+                why.append(f"{address}: {error}")
+            address = ""
+            time.sleep(0.05)
+        _note(log, number=number, began=began, ended=time.time(), failed=why, copies=copies, address=address)
+        time.sleep(0.02)
+
+
 def members(log: IO[str], user: str, *addresses: str) -> None:
     """What every member of a Galera cluster says of itself, twice a second."""
     names = ("wsrep_cluster_status", "wsrep_cluster_size", "wsrep_local_state_comment", "wsrep_cluster_state_uuid")
@@ -184,6 +216,7 @@ CLIENTS: dict[str, Callable[..., None]] = {
     "tokens": tokens,
     "keeper": keeper,
     "cacher": cacher,
+    "storer": storer,
     "members": members,
 }
 

@@ -27,6 +27,7 @@ IMAGES = {
     "enable_mariadb": ("mariadb-server", "mariadb-clustercheck"),
     "enable_rabbitmq": ("rabbitmq", "keystone"),  # the clients of the test run in the latter
     "enable_memcached": ("memcached",),
+    "enable_valkey": ("valkey-server", "valkey-sentinel"),
     "enable_ovn": ("ovn-nb-db-server", "ovn-sb-db-server"),
     "enable_keystone": ("keystone", "keystone-fernet", "keystone-ssh"),
 }

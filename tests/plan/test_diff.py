@@ -30,6 +30,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.plan import Basis, as_actual, diff, preview
+from reconciler.plan.registrations import withdraws
 from reconciler.reasons import Reason
 from reconciler.render import tokens
 from reconciler.system import files
@@ -536,6 +537,18 @@ def test_what_is_no_longer_registered_goes_but_never_data() -> None:
         "unregister mariadb:user:keystone@%  (no longer part of the site)"
     ]
     assert [(h.target, h.reason) for h in plan.held] == [("mariadb:database:keystone", "HoldsData")]
+
+
+def test_what_another_host_registers_by_now_is_not_withdrawn() -> None:
+    """A host that comes before this one owns it from then on: the accounts of a running cloud would go."""
+    actual, memory = converged(FULL)
+    head = replace(FULL, registrations=(), revision="r2", registered_elsewhere=("mariadb:user:keystone@%",))
+    plan = diff(head, actual, memory, basis(head))
+    assert not [one for one in plan.actions if one.verb == "unregister"]
+    assert [(h.target, h.reason) for h in plan.held] == [("mariadb:database:keystone", "HoldsData")]
+    assert not withdraws(head, memory)
+    shown = preview(FULL, head, bind=tokens.bind)
+    assert not [one for one in shown.actions if one.verb == "unregister"]
 
 
 def digest(desired: Desired, name: str) -> str:

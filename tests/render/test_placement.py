@@ -1,11 +1,13 @@
 """Where containers run, and which host carries out what a cluster does once."""
 
+from textwrap import dedent
+
 import pytest
 
 from reconciler.errors import SiteInvalid
 from reconciler.render import World, render
 from reconciler.site import Site
-from tests.render.sites import file, job, one_service
+from tests.render.sites import file, job, make_site, one_service
 
 INVENTORY = """
 hosts:
@@ -100,6 +102,48 @@ def test_registrations_pass_to_the_next_host_when_theirs_leaves_the_inventory() 
         assert [one.host for one in made if one.registrations] == left[:1]
         assert {registration.owner for one in made for registration in one.registrations} == {left[0]}
         assert {job.owner for one in made for job in one.jobs} == {left[0]}
+
+
+def test_a_host_that_comes_before_the_owner_takes_registrations_and_the_former_owner_knows() -> None:
+    """It would withdraw them otherwise, with the accounts that everybody uses. Where it reaches the registrar no more it need not know."""
+    body = """
+    groups: {control: [], database: []}
+    containers: {app: {image: x, command: y, group: control}, db: {image: x, command: y, group: database}}
+    registrations: {mariadb: {databases: [{name: app}]}}
+    provides: {mariadb: {host: h, port: 1, username: root, password: p}}
+    """
+    hosts = ["ctl0", "ctl1", "db1"]
+    groups = {"ctl0": "control", "ctl1": "control, database", "db1": "database"}
+    for there in (hosts[1:], hosts):
+        inventory = "hosts:\n" + "".join(f"  {name}: {{groups: [{groups[name]}]}}\n" for name in there)
+        inventory += "  cmp: {groups: []}\ngroups: {control: {}, database: {}}\n"
+        made = {host: render(one_service(body, inventory=inventory), host, "r") for host in (*there, "cmp")}
+        names = {host: [one.id for one in found.registrations] for host, found in made.items() if found.registrations}
+        assert names == {there[0]: ["mariadb:database:app"]}
+        elsewhere = {host: found.registered_elsewhere for host, found in made.items() if found.registered_elsewhere}
+        assert elsewhere == dict.fromkeys(there[1:], ("mariadb:database:app",))
+
+
+def test_what_a_service_registers_that_is_off_on_this_host_alone_is_asked_for_elsewhere() -> None:
+    body = """
+    enabled: "{{ dvr }}"
+    groups: {control: []}
+    containers: {app: {image: x, command: y, group: control}}
+    registrations: {mariadb: {databases: [{name: app}]}}
+    """
+    database = """
+    groups: {control: []}
+    containers: {db: {image: x, command: y, group: control}}
+    provides: {mariadb: {host: h, port: 1, username: root, password: p}}
+    """
+    inventory = "hosts: {ctl1: {groups: [control]}, ctl2: {groups: [control]}}\n"
+    for off, elsewhere in (((), ()), (("ctl1",), ("mariadb:database:app",)), (("ctl1", "ctl2"), ())):
+        files = {f"hosts/{host}.yml": "dvr: false\n" for host in off} | {"globals.yml": "dvr: true\n"}
+        services = {
+            f"{name}/service.yml": f"description: x\n{dedent(text)}" for name, text in (("app", body), ("db", database))
+        }
+        found = make_site(services, files, inventory=inventory, variables=DVR)
+        assert render(found, "ctl1", "r").registered_elsewhere == elsewhere
 
 
 def test_one_world_for_all_hosts_finds_the_same_owner_at_the_same_cost() -> None:
