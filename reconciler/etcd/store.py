@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from reconciler.codec import UNREADABLE, from_json, to_json
 from reconciler.etcd.client import Client, Found, Key, Range, UnavailableError
 from reconciler.foreign import line
+from reconciler.rollout.inheritance import Registered
 from reconciler.rollout.jobs import Known
 from reconciler.rollout.policy import WAVE, Rollout
 from reconciler.rollout.records import (
@@ -34,6 +35,7 @@ from reconciler.rollout.records import (
     presence_key,
     proof_key,
     proof_prefix,
+    registered_key,
     release_key,
 )
 
@@ -259,6 +261,11 @@ class Store:
             wanted = [Range(proof_key(commit, rollout.wave_of(host) or 0, host), names=True) for host in names]
         return _last(key.name for one in self._read(wanted) for key in one.keys) & frozenset(names)
 
+    def registered(self) -> dict[str, Registered]:
+        """What each host has registered, as it says itself."""
+        (found,) = self._read([Range(registered_key(""), below=True)])
+        return {_last_of(key.name): registered(key) for key in found.keys}
+
     @property
     def lease(self) -> int:
         """Of this host's presence; what is said under it goes with it."""
@@ -384,6 +391,14 @@ def said(key: Key) -> Said:
 def fact(key: Key) -> bool:
     """Whether a host has what a job would make. Raises as `decode`."""
     return decode(dict[str, Any], key).get("has") is not False
+
+
+def registered(key: Key) -> Registered:
+    """What a host has registered. Raises as `decode`."""
+    ids = decode(dict[str, Any], key).get("ids")
+    if not isinstance(ids, list) or not all(isinstance(one, str) and one.count(":") > 1 for one in ids):
+        raise _foreign(key)
+    return Registered(frozenset(ids), key.revision)
 
 
 def _records(names: Collection[str], found: Found) -> dict[str, JobRecord]:

@@ -22,6 +22,7 @@ from reconciler.model import Actual, Plan, Verb
 from reconciler.node import host, probe, showing
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.cluster_jobs import ClusterJobs, without_migrations
+from reconciler.node.cluster_registrations import ClusterRegistrations
 from reconciler.node.observing import Observer
 from reconciler.node.target import Target
 from reconciler.plan import rotation, withheld
@@ -62,6 +63,7 @@ class Permits:
         self._heard: heard.Heard | None = None  # None: not read from the state yet
         self._news: tuple[heard.News, ...] = ()
         self._jobs = ClusterJobs(state)
+        self._registrations = ClusterRegistrations(state)
         self._watch: Watch | None = None
         self._testing = False
         self._pulls = False  # whether this pass only waits for images
@@ -114,7 +116,7 @@ class Permits:
         self._aims.ahead = not testing and decide.goes_ahead(own, self._view, step)
         self._pulls = isinstance(step, Wait) and step.pulls
         if not testing:
-            self._settle_jobs(accepted)
+            self._settle_jobs(accepted, rollout)
         return (self._aims.fleet, self._aims.ahead) != before
 
     def admit(self, aim: Aim, plan: Plan, actual: Actual) -> Plan:
@@ -168,12 +170,13 @@ class Permits:
         except UnavailableError as error:
             return self._jobs.without_store(target, plan, str(error))
 
-    def _settle_jobs(self, accepted: Target) -> None:
-        """Say what became of this host's jobs. Where etcd does not answer the next pass says it."""
+    def _settle_jobs(self, accepted: Target, rollout: Rollout) -> None:
+        """Say what became of this host's jobs and what it has registered. Where etcd does not answer the next pass says it."""
         if self._store is None or self._view is None:
             return
         try:
             self._jobs.settle(self._store, self._self(accepted), accepted)
+            self._registrations.settle(self._store, accepted, rollout)
         except UnavailableError as error:
             log.warning("fleet.unavailable", message=str(error))
 

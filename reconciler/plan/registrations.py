@@ -42,16 +42,16 @@ def plan_registrations(draft: Draft) -> None:
         else:
             why = draft.why_unknown(f"registrar:{registration.kind}") or "it was not observed"
             draft.held.append(Held(registration.id, Reason.Unknown, why))
-    _unregister(draft, _wanted(draft.desired))
+    _unregister(draft, wanted(draft.desired))
 
 
 def withdraws(desired: Desired, memory: Memory) -> bool:
     """Whether something is left that the site names no more, and that holds no data."""
-    wanted = _wanted(desired)
-    return any(one.id not in wanted and not _type(one).holds_data for one in memory.registered)
+    left = {one.id for one in memory.registered} - wanted(desired)
+    return any(one.id in left and not _type(one).holds_data for one in memory.registered)
 
 
-def _wanted(desired: Desired) -> set[str]:
+def wanted(desired: Desired) -> set[str]:
     """What the site asks for, whichever host registers it: that another one does so by now is no reason to withdraw it."""
     return {*(registration.id for registration in desired.registrations), *desired.registered_elsewhere}
 
@@ -109,9 +109,9 @@ def _registration(
     )
 
 
-def _unregister(draft: Draft, wanted: set[str]) -> None:
+def _unregister(draft: Draft, asked: set[str]) -> None:
     available = {registrar.kind for registrar in draft.desired.registrars}
-    unwanted = [registration for registration in draft.memory.registered if registration.id not in wanted]
+    unwanted = [registration for registration in draft.memory.registered if registration.id not in asked]
     spared = draft.spared
     for registration in unwanted:
         if _type(registration).holds_data:

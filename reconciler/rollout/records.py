@@ -9,6 +9,7 @@ Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
     excused/<commit>/<host>         a host that an operator does not wait for
     released/<host>                 who gave back by hand what a host held, and why; for people
     job/<name>                      a job that the cluster runs once: what with, on whom, and what became of it
+    registered/<host>               what a host has registered with others, for whoever owns that next
     fact/<job>/<host>               whether a host has what the job would make; goes with the host's presence
     accepted                        that an operator has accepted an etcd which was restored or made anew; for nodes that saw a newer one
     present/<host>                  a host that was heard of lately
@@ -62,6 +63,10 @@ def presence_key(host: str) -> str:
 
 def job_key(job: str) -> str:
     return f"job/{job}"
+
+
+def registered_key(host: str) -> str:
+    return f"registered/{host}"
 
 
 def fact_key(job: str, host: str) -> str:

@@ -1,6 +1,6 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|tokens|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|tokens|direct|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
 """
 
 import base64
@@ -119,6 +119,24 @@ def tokens(log: IO[str], url: str, password_file: str) -> None:
         time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
 
 
+def direct(log: IO[str], url: str, password_file: str, server: str) -> None:
+    """Ask one Keystone, which may not be there yet, whether a token is valid that others made; ten times a second. `status`: what it
+    answered, 0 where it did not."""
+    user = {"name": "admin", "domain": {"id": "default"}, "password": Path(password_file).read_text()}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
+    token = requests.post(f"{url}/auth/tokens", json=body, timeout=60).headers["X-Subject-Token"]
+    asking = {"X-Auth-Token": token, "X-Subject-Token": token, "Connection": "close"}
+    for number in _until_ended():
+        status, why = 0, ""
+        try:
+            answer = requests.get(f"{server}/auth/tokens", timeout=60, headers=asking)
+            status, why = answer.status_code, answer.text[:150] if answer.status_code >= 400 else ""
+        except requests.RequestException as error:
+            why = str(error)[:100]
+        _note(log, number=number, ended=time.time(), status=status, why=why)
+        time.sleep(0.1)
+
+
 def keeper(log: IO[str], *endpoints: str) -> None:
     """Put one key after another into etcd; where a member does not answer, the next is asked at once."""
     turn = 0
@@ -214,6 +232,7 @@ CLIENTS: dict[str, Callable[..., None]] = {
     "writer": writer,
     "asker": asker,
     "tokens": tokens,
+    "direct": direct,
     "keeper": keeper,
     "cacher": cacher,
     "storer": storer,

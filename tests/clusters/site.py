@@ -75,6 +75,7 @@ class Site:
         computes: Mapping[str, str] | None = None,
     ) -> None:
         self.root, self.hosts = root, {**HOSTS, **(computes or {})}
+        self.controllers = {*HOSTS}
         self.globals = {**GLOBALS, **dict.fromkeys(enabled, True), "openstack_release": releases[0].name}
         self.images = [
             kolla.default_target(release).name(image)
@@ -88,7 +89,7 @@ class Site:
         addresses = {name: [address, *more.get(name, ())] for name, address in self.hosts.items()}
         self.lan = Lan(root / "lan", addresses, sorted(set(self.images)))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self.settings = {name: self.root / f"{name}.toml" for name in HOSTS}  # as a path in the machine
+        self.settings = {name: self.root / f"{name}.toml" for name in self.hosts}  # as a path in the machine
         self.files: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
@@ -116,15 +117,10 @@ class Site:
 
     def _write_first(self) -> None:
         key = servers.ssh_key(self.root / "key").with_suffix(".pub").read_text().split()
-        hosts = {
-            name: {"addresses": {"network": address}, "groups": ["control", "network"] if name in HOSTS else ["compute"],
-                   "facts": {"processor_vcpus": 2, "memtotal_mb": 8000, "distribution": "Debian"}}
-            for name, address in self.hosts.items()
-        }  # fmt: skip
         folder = self.root / "site"
         folder.mkdir()
         texts = {
-            "inventory.yml": yaml.safe_dump({"hosts": hosts, "groups": {name: {"children": []} for name in EMPTY}}),
+            "inventory.yml": self.inventory(),
             "globals.yml": yaml.safe_dump(self.globals),
             "reconciler.yml": POLICY,
             ".sops.yaml": f"creation_rules:\n  - path_regex: passwords.*\n    age: {key[0]} {key[1]}\n",
@@ -137,8 +133,18 @@ class Site:
         )  # fmt: skip
         self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
+    def inventory(self) -> str:
+        """The text of inventory.yml with `hosts`, in their order."""
+        hosts = {
+            name: {"addresses": {"network": address}, "groups": ["control", "network"] if name in self.controllers else ["compute"],
+                   "facts": {"processor_vcpus": 2, "memtotal_mb": 8000, "distribution": "Debian"}}
+            for name, address in self.hosts.items()
+        }  # fmt: skip
+        groups = {name: {"children": []} for name in EMPTY}
+        return yaml.safe_dump({"hosts": hosts, "groups": groups}, sort_keys=False)
+
     def _write_settings(self) -> None:
-        for name in self.hosts:
+        for name in self.lan.machines:
             (self.root / f"{name}.toml").write_text(
                 f'host = "{name}"\nstate_dir = "/var/lib/reconciler"\n\n[git]\nurl = "{self.repository.as_uri()}"\n\n'
                 f'[secrets]\nssh_key_file = "{self.root}/key"\n\n[engine]\nurl = "unix:///run/docker.sock"\n\n'
