@@ -44,6 +44,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _rollouts(service, world)
         problems += _refusals(service, catalogue)
     problems += _rollout_circle(catalogue, frozenset(names))
+    problems += _rollout_chain(catalogue, frozenset(names))
     return list(dict.fromkeys(problems))  # what several containers share is reported once
 
 
@@ -230,12 +231,13 @@ def _needs(service: Service, world: _World) -> list[Problem]:
     ]
 
 
-def _waits(service: Service) -> Iterator[tuple[str, str, Path]]:
+def _waits(service: Service, *keys: str) -> Iterator[tuple[str, str, Path]]:
     """What containers and jobs wait for on other hosts: (who, for whom, where that is written)."""
     for section in ("containers", "jobs"):
         for name, entry in _entries(service, section):
-            for index, other in _texts(_rollout(entry).get("after")):
-                yield name, other, (section, name, "rollout", "after", index)
+            for key in keys or ("after", "upgrade_after"):
+                for index, other in _texts(_rollout(entry).get(key)):
+                    yield name, other, (section, name, "rollout", key, index)
 
 
 def _rollout(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -245,17 +247,25 @@ def _rollout(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _rollouts(service: Service, world: _World) -> list[Problem]:
     known = world.containers | world.jobs
-    return [
-        _unknown(service, path, "container or job", other, known)
-        for _, other, path in _waits(service)
-        if other not in known
-    ] + [
-        _unknown(service, (section, name, "rollout", "ready", index), "check", check, service.section("checks"))
-        for section in ("containers", "jobs")
-        for name, entry in _entries(service, section)
-        for index, check in _texts(_rollout(entry).get("ready"))
-        if check not in service.section("checks")
-    ]
+    return (
+        [
+            _unknown(service, path, "container or job", other, known)
+            for _, other, path in _waits(service, "after")
+            if other not in known
+        ]
+        + [
+            _unknown(service, path, "container", other, world.containers)
+            for _, other, path in _waits(service, "upgrade_after")
+            if other not in world.containers
+        ]
+        + [
+            _unknown(service, (section, name, "rollout", "ready", index), "check", check, service.section("checks"))
+            for section in ("containers", "jobs")
+            for name, entry in _entries(service, section)
+            for index, check in _texts(_rollout(entry).get("ready"))
+            if check not in service.section("checks")
+        ]
+    )
 
 
 def _rollout_circle(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
@@ -275,6 +285,26 @@ def _rollout_circle(catalogue: Catalogue, names: frozenset[str]) -> list[Problem
             message = f"hosts would wait for each other for ever: {' → '.join(reversed(circle))}"
             return [involved[0][1].problem(message, "take one of them out of a rollout's `after`")]
     return []
+
+
+def _rollout_chain(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
+    """What waits for something that waits itself where a host goes to another release, reported where one of the services `names` says so.
+
+    A host on which nothing else is left counts as proved meanwhile, so the first would not wait for it.
+    """
+    late = {
+        name: other for service in catalogue.services.values() for name, other, _ in _waits(service, "upgrade_after")
+    }
+    return [
+        service.document.place(path).problem(
+            f"{name} would not wait for {other}, which waits for {late[other]} on other hosts itself",
+            f"say {late[other]} here as well, or instead",
+        )
+        for service in catalogue.services.values()
+        if service.name in names
+        for name, other, path in _waits(service)
+        if other in late
+    ]
 
 
 def _refusals(service: Service, catalogue: Catalogue) -> list[Problem]:

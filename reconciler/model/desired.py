@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from reconciler.options.table import Options
@@ -167,11 +167,19 @@ class Order:
     hosts: tuple[str, ...] = ()  # who has the containers of `after`
     jobs: Mapping[str, str] = field(default_factory=dict)  # those of `after`, and who runs each
     implied: bool = False  # the service says nothing of how many at once
+    upgrade_after: tuple[str, ...] = ()  # containers that go to another release of OpenStack first, on every host
+    upgrade_hosts: tuple[str, ...] = ()  # who has these
 
     @property
     def budget(self) -> str:
         """What hosts hold a place of while they change it."""
         return self.key or self.name
+
+    @property
+    def upgrading(self) -> "Order":
+        """The same for a host that goes to another release."""
+        after, hosts = (*self.after, *self.upgrade_after), (*self.hosts, *self.upgrade_hosts)
+        return replace(self, after=tuple(dict.fromkeys(after)), hosts=tuple(dict.fromkeys(hosts)))
 
     @property
     def words(self) -> str:

@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 
 from reconciler.etcd import Store
-from reconciler.model import Actual, Job, JobResult, Plan, Verb
+from reconciler.model import Actual, Job, JobResult, Order, Plan, Verb
 from reconciler.node.target import Target
-from reconciler.plan import withheld
+from reconciler.plan import release_step, withheld
 from reconciler.reasons import Reason
 from reconciler.rollout import jobs
 from reconciler.rollout.jobs import Done, Once, Result, Self
@@ -43,7 +43,7 @@ class ClusterJobs:
 
     def unsettled(self, target: Target) -> tuple[str, ...]:
         """Jobs of this host that the commit asks for, as far as it remembers; without those that go after other hosts' containers."""
-        late = {order.name for order in target.desired.orders if order.hosts}
+        late = {order.name for order in self._orders(target) if order.hosts}
         mine = [job for job in _mine(target) if job.name not in late]
         return tuple(job.name for job in mine if not (found := self._result(job)) or not found.done)
 
@@ -118,7 +118,7 @@ class ClusterJobs:
         names = {job.name for job in _mine(target)} & touched
         for other in self.awaited(target, touched):
             names |= _waiting_for(other.name, target) & touched
-        names |= {order.name for order in target.desired.orders if order.hosts} & touched
+        names |= {order.name for order in self._orders(target) if order.hosts} & touched
         return withheld.withhold(planned, names, Reason.EtcdUnavailable, message)
 
     def _claim(self, store: Store, own: Self, job: Once) -> tuple[Go | Wait, str]:
@@ -158,7 +158,7 @@ class ClusterJobs:
         that is."""
         self.late = frozenset()
         asked = _changed(planned)
-        orders = [order for order in target.desired.orders if order.hosts and order.name in asked]
+        orders = [order for order in self._orders(target) if order.hosts and order.name in asked]
         if not orders:
             return planned
         proved = store.proved(own.commit, {host for order in orders for host in order.hosts}, rollout)
@@ -197,6 +197,9 @@ class ClusterJobs:
                 self._facts[name] = said
 
     # --- what this host remembers --------------------------------------------------------------------------------------
+
+    def _orders(self, target: Target) -> tuple[Order, ...]:
+        return release_step.orders(self._state.memory(), target.desired)
 
     def _result(self, job: Job) -> Result | None:
         """What became of a job here; None: it was not run with these inputs."""

@@ -29,7 +29,7 @@ from reconciler.model import (
     shared_with,
 )
 from reconciler.phrases import few
-from reconciler.plan import as_made
+from reconciler.plan import as_made, release_step
 from reconciler.plan.differences import differences
 from reconciler.plan.in_flight import base, grounded
 from reconciler.plan.order import ordered
@@ -127,7 +127,7 @@ class Draft:
         self.previous = {file.path: file for file in good.files} if good else {}
         self._carried = parts(good)
         self._origins = by_program(good, desired, basis.between)
-        self._orders = {order.name: order for order in desired.orders}
+        self._orders = {order.name: order for order in release_step.orders(memory, desired)}
         self._rotated = {n for n, digest in desired.secrets.items() if not good or good.secrets.get(n) != digest}
         self.wanted = {container.name for container in desired.containers}
         self.failed = quarantined(desired, memory, basis.part_digest)

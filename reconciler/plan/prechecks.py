@@ -1,6 +1,5 @@
 """What is asked before a host goes to another release of OpenStack: nothing of that is done before every one of them passed."""
 
-from reconciler import releases
 from reconciler.model import Action, Verb
 from reconciler.plan import release_step
 from reconciler.plan.accepted import accepted
@@ -10,7 +9,7 @@ from reconciler.reasons import Reason
 
 def plan_prechecks(draft: Draft) -> None:
     """The checks of this host that are to be made, where the plan goes to another release; what waits for them is held back."""
-    before = crossed(draft)
+    before = release_step.crossed(draft.memory, draft.desired)
     if not before or all(action.drift or action.verb is Verb.PULL for action in draft.actions):
         return
     good = draft.memory.last_good
@@ -48,10 +47,3 @@ def _puts_right(draft: Draft, action: Action) -> bool:
     """What is gone and would be made anew as the upgrade has it is part of that: it comes back as it was when a check fails."""
     upgrades = action.verb is Verb.CREATE and not action.drift and action.container not in draft.failed
     return draft.mends(action) and not upgrades
-
-
-def crossed(draft: Draft) -> str:
-    """The release that this host is of, where the plan goes to another one; "" where it does not, or where none is known."""
-    to = draft.desired.release
-    known = [one for one in release_step.carried_out(draft.memory) if releases.order(one)]
-    return next((one for one in known if releases.order(to) and one != to), "")

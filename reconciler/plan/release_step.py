@@ -6,7 +6,7 @@ from datetime import date
 from typing import Final
 
 from reconciler import releases
-from reconciler.model import Desired, Memory
+from reconciler.model import Desired, Memory, Order
 from reconciler.plan.accepted import accepted
 from reconciler.releases import RELEASE_STEP
 
@@ -21,6 +21,19 @@ def carried_out(memory: Memory) -> tuple[str, ...]:
     if good.release:
         return (good.release,)
     return tuple(sorted({found[1] for container in good.containers if (found := _IN_TAG.search(container.image))}))
+
+
+def crossed(memory: Memory, desired: Desired) -> str:
+    """The release that this host is of, where it goes to another one; "" where it does not, or where none is known."""
+    found = [one for one in carried_out(memory) if releases.order(one)]
+    return next((one for one in found if releases.order(desired.release) and one != desired.release), "")
+
+
+def orders(memory: Memory, desired: Desired) -> tuple[Order, ...]:
+    """What counts here of the order among hosts: where this one goes to another release, what counts only then as well."""
+    if not crossed(memory, desired):
+        return desired.orders
+    return tuple(order.upgrading for order in desired.orders)
 
 
 def known(memory: Memory) -> tuple[str, ...]:

@@ -444,7 +444,7 @@ class _Builder:
             for name, fields in own.items():
                 service = parts.service if name in parts.containers else None
                 order = orders.order(self.world, fields, name, keys.get(name, ""), self._first, service)
-                if order.after or order.at_once:
+                if order.after or order.upgrade_after or order.at_once:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
 

@@ -39,6 +39,8 @@ def order(world: World, fields: Fields, name: str, key: str, first: First, servi
         key,
         *_comes_after(world, after, first),
         implied=implied and at_once > 0,
+        upgrade_after=part.texts("upgrade_after"),
+        upgrade_hosts=_comes_after(world, part.texts("upgrade_after"), first)[0],
     )
 
 

@@ -1,11 +1,13 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|tokens|direct|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|tokens|direct|images|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
 """
 
 import base64
 import contextlib
+import hashlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -88,15 +90,45 @@ def asker(log: IO[str], url: str, authority: str = "") -> None:
         time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
 
 
-def tokens(log: IO[str], url: str, password_file: str) -> None:
-    """Ten requests a second to Keystone, each over a connection of its own: every tenth for a new token, the others whether a token is valid,
-    the first of all and the newest in turn."""
+def _issue(url: str, password_file: str) -> requests.Response:
+    """Ask Keystone for a token."""
     user = {"name": "admin", "domain": {"id": "default"}, "password": Path(password_file).read_text()}
     scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
     body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+    return requests.post(f"{url}/auth/tokens", json=body, timeout=60, headers={"Connection": "close"})
+
+
+def images(log: IO[str], keystone: str, glance: str, password_file: str) -> None:
+    """Ten downloads a second of an image that it uploaded, each over a connection of its own and compared with what went in."""
+    content = os.urandom(256 * 1024)
+    headers = {"X-Auth-Token": _issue(keystone, password_file).headers["X-Subject-Token"], "Connection": "close"}
+    about = {"name": "of the test", "disk_format": "raw", "container_format": "bare"}
+    made = requests.post(f"{glance}/v2/images", json=about, timeout=60, headers=headers)
+    made.raise_for_status()
+    url = f"{glance}/v2/images/{made.json()['id']}/file"
+    form = {**headers, "Content-Type": "application/octet-stream"}
+    requests.put(url, data=content, timeout=60, headers=form).raise_for_status()
+    begun = time.monotonic()
+    for number in _until_ended():
+        began, why = time.time(), ""
+        try:
+            answer = requests.get(url, timeout=60, headers=headers)
+            if answer.status_code != 200:
+                why = f"{answer.status_code} {answer.text[:150]}"
+            elif hashlib.sha256(answer.content).digest() != hashlib.sha256(content).digest():
+                why = f"{len(answer.content)} other bytes"
+        except requests.RequestException as error:
+            why = str(error)[:200]
+        _note(log, number=number, kind="image", began=began, ended=time.time(), failed=[why] if why else [])
+        time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
+
+
+def tokens(log: IO[str], url: str, password_file: str) -> None:
+    """Ten requests a second to Keystone, each over a connection of its own: every tenth for a new token, the others whether a token is valid,
+    the first of all and the newest in turn."""
 
     def issue() -> requests.Response:
-        return requests.post(f"{url}/auth/tokens", json=body, timeout=60, headers={"Connection": "close"})
+        return _issue(url, password_file)
 
     def ask(token: str) -> requests.Response:
         asking = {"X-Auth-Token": token, "X-Subject-Token": token, "Connection": "close"}
@@ -233,6 +265,7 @@ CLIENTS: dict[str, Callable[..., None]] = {
     "asker": asker,
     "tokens": tokens,
     "direct": direct,
+    "images": images,
     "keeper": keeper,
     "cacher": cacher,
     "storer": storer,

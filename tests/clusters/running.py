@@ -50,10 +50,15 @@ def running(
 
 def prove(site: Site, commit: str) -> None:
     """Wait until every host has proved a commit."""
+    until(site, f"{commit} is proved by all", lambda: site.proved(commit) == site.hosts.keys())
+
+
+def until(site: Site, what: str, ready: Callable[[], bool]) -> None:
+    """Wait until something is so; what every host says of itself goes to whoever waited in vain."""
     try:
-        wait_for(f"{commit} is proved by all", lambda: site.proved(commit) == site.hosts.keys(), PATIENCE, pause=1.0)
+        wait_for(what, ready, PATIENCE, pause=1.0)
     except AssertionError:
-        told = [site.program("cc2", "fleet", "status", check=False)]
+        told = [f"not: {what}", site.program("cc2", "fleet", "status", check=False)]
         told += [f"{host}:\n{site.program(host, 'status', check=False)}" for host in site.hosts]
         raise AssertionError("\n".join(told)) from None
 

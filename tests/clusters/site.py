@@ -30,6 +30,8 @@ IMAGES = {
     "enable_valkey": ("valkey-server", "valkey-sentinel"),
     "enable_ovn": ("ovn-nb-db-server", "ovn-sb-db-server"),
     "enable_keystone": ("keystone", "keystone-fernet", "keystone-ssh"),
+    "enable_glance": ("glance-api",),
+    "enable_placement": ("placement-api",),
 }
 # Of OVN there are the databases: what translates between them has no image here, and there is no switch to control.
 EMPTY = ("ovn-northd", "ovn-controller")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.running import PATIENCE, notes, prove
+from tests.clusters.running import notes, prove, until
 from tests.clusters.site import HOSTS, Site
 from tests.clusters.test_upgrade import KEYSTONE, actions, before_the_upgrade, images, keystone
 from tests.images import kolla
@@ -49,9 +49,7 @@ def test_a_check_that_fails_holds_the_upgrade_and_stops_nothing(site: Site) -> N
         wait_for("tokens are made", lambda: log.exists() and len(notes(log)) > 50, 60)
         changed = {"config/keystone.conf": "[token]\nprovider = jws\n"}
         site.push("2026.1, and another kind of tokens", changed, openstack_release="2026.1")
-        wait_for(
-            "it is held", lambda: any("would become jws" in told for told in reasons(site).values()), PATIENCE, 2.0
-        )
+        until(site, "it is held", lambda: any("would become jws" in told for told in reasons(site).values()))
         time.sleep(10)
     assert unchanged(site) == before
     assert [row for row in notes(log) if row["failed"]] == []
@@ -67,16 +65,14 @@ def test_a_migration_that_ends_half_way_halts_it_before_anything_is_stopped(site
         return site.program("cc2", "fleet", "status", check=False)
 
     with site.client("tokens", "halted", KEYSTONE, str(site.root / "password")) as log:
-        wait_for("it is halted", lambda: "HALTED" in status(), PATIENCE, 2.0)
+        until(site, "it is halted", lambda: "HALTED" in status())
         time.sleep(10)
     assert "keystone_db_sync" in status() and SECOND in status(), status()
     assert keystone(site) == before
     assert [row for row in notes(log) if row["failed"]] == []
     # There is no way back from here: what the commit of before says is refused.
     site.push("back", openstack_release="2025.1")
-    wait_for(
-        "back is refused", lambda: "ReleaseStepRefused" in site.program("cc1", "status", check=False), PATIENCE, 2.0
-    )
+    until(site, "back is refused", lambda: "ReleaseStepRefused" in site.program("cc1", "status", check=False))
     for index in (FIRST, SECOND):
         site.query("cc1", f"DROP INDEX {index} ON keystone.revocation_event")
 
@@ -90,7 +86,7 @@ def test_a_machine_that_dies_in_the_middle_goes_on_when_it_is_back_and_a_newer_c
     with site.client("tokens", "died", KEYSTONE, str(site.root / "password")) as log:
         site.push("2026.1, once more", openstack_release="2026.1")
         site.program("cc1", "fleet", "resume", "--reason", "the index is gone", check=False)
-        wait_for("the first host has the new database", lambda: done("cc3", "replace:mariadb"), PATIENCE, 0.5)
+        until(site, "the first host has the new database", lambda: done("cc3", "replace:mariadb"))
         site.stop("cc3", signal.SIGKILL)
         site.lan.machines["cc3"].kill_engine()
         died = time.time()

@@ -240,6 +240,27 @@ def test_what_goes_after_others_waits_until_all_of_them_are_proved(nodes: tuple[
     assert targets(node.jobs.without_store(node.target(), agent, "etcd is away")) == []
 
 
+def test_what_goes_after_others_only_to_another_release_waits_only_then(nodes: tuple[Node, Node, Node]) -> None:
+    node = nodes[1]
+    changed = Plan("ctl2", NEW, (Action(Verb.REPLACE, "compute", "its image differs", container="compute"),))
+    carried = replace(node.target().desired, release="2025.1")
+    node.state.converged(carried, (), ())
+    made = replace(
+        carried, release="2026.1", orders=(Order("compute", upgrade_after=("api",), upgrade_hosts=("ctl1",)),)
+    )
+
+    def admit(release: str) -> Plan:
+        target = make_target(Prepared(replace(made, release=release), {}))
+        return node.jobs.admit(node.store, node.own, target, ROLLOUT, changed, Actual({}, {}, {}))
+
+    assert admit("2025.1") == changed
+    held = admit("2026.1")
+    assert (targets(held), held.held[0].message) == ([], "goes after api, which ctl1 has not finished with")
+    assert node.jobs.late == {"compute"}
+    node.store.try_(Transaction({}, {proof_key(NEW, 0, "ctl1"): {}}))
+    assert admit("2026.1") == changed and not node.jobs.late
+
+
 def test_no_schema_changes_while_a_member_copies_the_data(nodes: tuple[Node, Node, Node]) -> None:
     """It would get a part of the change without what that rests on, and leave the cluster for it."""
     first, second, _ = nodes
