@@ -75,9 +75,15 @@ UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionE
 _ABSENT = object()
 
 
+@cache
+def _shape(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """Origin and arguments of a type, and whether it is a dataclass."""
+    return typing.get_origin(kind), typing.get_args(kind), dataclasses.is_dataclass(kind)
+
+
 def _build(kind: Any, data: Any, lost: Lost | None, where: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    origin, arguments, has_fields = _shape(kind)
+    if has_fields:
         return _build_fields(cast(type, kind), _a(dict, data), lost, where)
     if origin in (types.UnionType, typing.Union):
         return _build_one(arguments, data, lost, where)

@@ -22,12 +22,11 @@ from reconciler.site import Site, upgrade
 from reconciler.site.overrides import unread
 from reconciler.site.passwords import is_password_file
 from reconciler.source import made, prepare, prepare_child
-from reconciler.source.site_child import Content, files, gather, load, require_host, share, warm
+from reconciler.source.site_child import Content, files, gather, load, share, warm
 from reconciler.source.site_child import render as render_host
 from reconciler.system.alarm import Alarm
 
 __all__ = [
-    "desired",
     "encrypted",
     "every",
     "explain",
@@ -163,14 +162,6 @@ def explain(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         ],
         "problems": to_json(found.problems),
     }
-
-
-def desired(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
-    """{"source", "host"} → {"desired", "locked"} of `prepare.Answer`, at the revision "work tree"."""
-    content = files(gathered, "source")
-    site = load(content)
-    require_host(argument["host"], site.hosts)
-    return prepare_child.answer(site, content, argument["host"], WORK_TREE)
 
 
 def every(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:

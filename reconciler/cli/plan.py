@@ -12,7 +12,7 @@ import click
 from reconciler import errors
 from reconciler.cli import checkout, output
 from reconciler.cli.options import config_option, json_option, load_settings, site_argument
-from reconciler.cli.site import in_child, in_children, source
+from reconciler.cli.site import answer_of, in_children, source
 from reconciler.model import Desired, Difference, Plan
 from reconciler.phrases import few
 from reconciler.reasons import Reason
@@ -285,7 +285,7 @@ def node_plan_of(site: Path, hosts: Sequence[str]) -> Plan:
     try:
         host = hosts[0] if hosts else node.settings.host
         keys = node.settings.secrets
-        answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
+        answer = answer_of(site, host)
         opened = prepare.unlock(
             answer.locked, answer.desired, sops.Keys(keys.age_key_file, keys.ssh_key_file, keys.program)
         )

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from typing import Any
-from xml.etree import ElementTree
 
 from reconciler import phrases
 from reconciler.errors import Problem
@@ -49,6 +48,8 @@ def as_json(problems: Sequence[Problem], hosts: int, rendered: Sequence[str]) ->
 
 def junit(problems: Sequence[Problem]) -> str:
     """A test suite with one case per file that has problems; one that passes when there are none."""
+    from xml.etree import ElementTree
+
     files: dict[str, list[Problem]] = {}
     for problem in problems:
         if problem.severity == "error":

@@ -11,7 +11,7 @@ from reconciler import errors
 from reconciler.cli import output
 from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.cli.recipients import recipients as recipients_group
-from reconciler.cli.site import in_child, source
+from reconciler.cli.site import answer_of, in_child, source
 from reconciler.cli.wanted import fixed_passwords, password_rows, specs, wanted_passwords
 from reconciler.phrases import count
 from reconciler.reasons import Reason
@@ -166,7 +166,7 @@ def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
     found: dict[str, None] = {}
     try:
         for host in in_child("kinds", {"source": source(site)}, tuple[str, ...]):
-            answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
+            answer = answer_of(site, host)
             try:
                 opened = prepare.unlock(answer.locked, answer.desired, keys)
             except errors.Terminal as error:

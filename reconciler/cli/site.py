@@ -16,6 +16,7 @@ from reconciler.reasons import Reason
 from reconciler.text import json_text, printable
 
 if TYPE_CHECKING:
+    from reconciler.source.prepare import Answer
     from reconciler.system.run import Limits
 
 T = TypeVar("T")
@@ -58,6 +59,14 @@ def in_child(function: str, argument: dict[str, Any], answers: type[T], *, secon
     from reconciler.source import child
 
     return child.ask(f"reconciler.cli.children:{function}", argument, answers, limits=_limits(seconds))
+
+
+def answer_of(site: Path, host: str) -> "Answer":
+    """What a host is to be, if a folder were its site. Raises as `in_child`."""
+    from reconciler.source import child, prepare
+
+    argument = {"source": source(site), "host": host}
+    return child.ask("reconciler.source.prepare_child:of_folder", argument, prepare.Answer, limits=_limits(_SECONDS))
 
 
 def in_children(function: str, argument: dict[str, Any], answers: type[T], *, seconds: float) -> list[T]:
@@ -172,7 +181,7 @@ def render(
 
     if out.is_dir() and any(out.iterdir()) and not force:
         raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason=Reason.OutputNotEmpty)
-    answer = in_child("desired", {"source": source(site), "host": host}, prepare.Answer)
+    answer = answer_of(site, host)
     keys = sops.Keys(age_key_file, ssh_key_file) if secrets == "sops" else None
     values: Mapping[str, Any] | None = prepare.unlock(answer.locked, answer.desired, keys) if keys else None
     if values is not None:  # identifiers, which only the cloud knows, stand by their names
@@ -185,8 +194,8 @@ def render(
         path, mode = file.path, file.mode
         folder = path.rpartition("/")[0]
         if folder:
-            files.make_dirs(out, folder, 0o700 if keys else 0o755)
-        files.write_under(out, path, contents[path], mode=mode & 0o600 if keys else mode)
+            files.make_dirs(out, folder, 0o700 if keys else 0o755, lasting=False)
+        files.write_under(out, path, contents[path], mode=mode & 0o600 if keys else mode, lasting=False)
     if json_:
         names = [file.path for file in answer.desired.files]
         output.as_json({"host": host, "config_root": answer.desired.config_root, "files": names})

@@ -1,13 +1,11 @@
-"""The texts of a catalogue, compiled before anybody asks: what they are, and the file that holds them. Pure.
+"""The texts of a catalogue, compiled before anybody asks. Pure.
 
-The file begins with what it was made for and a digest of the rest, and is of use to nobody else: `read` gives its texts only where
-both are right. Everything in it is found by its whole text, so a catalogue that says something else finds nothing of it.
+Each is found by all of it, so a catalogue that says something else finds nothing of what was made of another one.
 """
 
-import hashlib
 import marshal
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import jinja2
 
@@ -16,31 +14,21 @@ from reconciler.render import environment, header
 from reconciler.render.environment import Key, Translated
 from reconciler.render.faults import FilterError
 
-_MARK: Final = b"reconciler: compiled texts 1\n"
-_DIGEST: Final = 32  # bytes
 
-
-def make(catalogue: Catalogue, compiler: bytes) -> bytes:
-    """The file with every text of a catalogue; `compiler` is a digest of all that decides what becomes of a text, 32 bytes."""
+def make(catalogue: Catalogue) -> bytes:
+    """Every text of a catalogue, compiled, for `read` of the same program and Python."""
     found: dict[Key, tuple[Any, ...]] = {}
     for key in _keys(catalogue):
         try:
             found[key] = tuple(environment.translated(*key))
         except jinja2.TemplateSyntaxError:  # told where it is used, with its place
             continue
-    body = marshal.dumps(found)
-    return _MARK + compiler + hashlib.sha256(body).digest() + body
+    return marshal.dumps(found)
 
 
-def read(content: bytes, compiler: bytes) -> dict[Key, Translated] | None:
-    """What `make` put into a file; None for one of another compiler, and for one that is not whole.
-
-    A digest keeps out what was cut short or is old, not what somebody forged.
-    """
-    head, body = content[: len(_MARK) + 2 * _DIGEST], content[len(_MARK) + 2 * _DIGEST :]
-    if head != _MARK + compiler + hashlib.sha256(body).digest():
-        return None
-    return {key: Translated(*value) for key, value in marshal.loads(body).items()}  # noqa: S302
+def read(content: bytes) -> dict[Key, Translated]:
+    """What `make` made. It holds code: it has to come from where the program comes from, and from there unharmed."""
+    return {key: Translated(*value) for key, value in marshal.loads(content).items()}  # noqa: S302
 
 
 def _keys(catalogue: Catalogue) -> Iterator[Key]:

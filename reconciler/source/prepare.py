@@ -20,7 +20,7 @@ from reconciler.rollout.policy import Rollout
 from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.secrets.locked import Locked
-from reconciler.source import child
+from reconciler.source import beforehand, child
 from reconciler.text import encodable
 
 if TYPE_CHECKING:
@@ -94,10 +94,13 @@ def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[
 
 @cache
 def shipped() -> "Catalogue":
-    """The catalogue that ships with the program, parsed once per process."""
+    """The catalogue that ships with the program, read once per process, or beforehand."""
     from reconciler import catalogue
 
-    return catalogue.load(data.services(), "catalogue", trusted=True)  # tests hold it to its grammars
+    services = data.services()
+    return beforehand.catalogue(services) or catalogue.load(
+        services, "catalogue", trusted=True
+    )  # tests hold it to its grammars
 
 
 def stamped(desired: Desired) -> Desired:

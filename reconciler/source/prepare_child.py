@@ -6,6 +6,7 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.codec import to_json
+from reconciler.git.content import WORK_TREE
 from reconciler.model import Desired
 from reconciler.reasons import Reason
 from reconciler.rollout import policy
@@ -17,7 +18,7 @@ from reconciler.source import site_child
 from reconciler.source.prepare import Answer
 from reconciler.source.site_child import Content, gather, warm
 
-__all__ = ["desired", "gather", "locked", "warm"]
+__all__ = ["desired", "gather", "locked", "of_folder", "warm"]
 
 
 def desired(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +34,14 @@ def desired(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[st
             reason=Reason.HostUnknown,
         )
     return answer(whole, content, host, argument["revision"])
+
+
+def of_folder(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
+    """{"source", "host"} → an `Answer` about any host, at the revision "work tree"."""
+    content = site_child.files(gathered, "source")
+    whole = site_child.load(content)
+    site_child.require_host(argument["host"], whole.hosts)
+    return answer(whole, content, argument["host"], WORK_TREE)
 
 
 def answer(whole: Site, content: Content, host: str, revision: str) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from reconciler.errors import SiteInvalid
 from reconciler.git import tree
 from reconciler.model import Desired
 from reconciler.reasons import Reason
-from reconciler.render import World
+from reconciler.render import World, environment, precompiled
 from reconciler.render import render as render_host
 from reconciler.site import Site, pin
-from reconciler.source import made, precompile, prepare
+from reconciler.source import beforehand, made, prepare
 from reconciler.source.child import MADE, SOURCES
 from reconciler.source.prepare import HOST_SECONDS, LOAD_SECONDS
 from reconciler.source.shares import workers
@@ -35,7 +35,7 @@ _PER_MIB: Final = 0.6
 _LATE: Final = (
     *(f"reconciler.render.{name}" for name in ("build", "evaluate", "explanation", "filters")),
     *("jinja2.debug", "jinja2.ext"),
-    *("reconciler.plan", "reconciler.review.grouping", "reconciler.catalogue.load"),
+    "reconciler.catalogue.load",
     *("_strptime", "calendar", "difflib", "html.entities", "unicodedata", "stringprep", "textwrap", "zoneinfo", "decimal"),
 )  # fmt: skip
 _CODECS: Final = ("utf-8", "ascii", "latin-1", "utf-16", "utf-32", "idna", "punycode", "cp1252", "unicode-escape",
@@ -49,7 +49,7 @@ def warm(_: str) -> None:
     for name in _CODECS:
         codecs.lookup(name)
     prepare.shipped()
-    precompile.load()
+    compiled_beforehand()
     data.time_zones()
     data.catalogue_digest()
     for path in data.path("schemas").glob("*.schema.json"):
@@ -57,6 +57,13 @@ def warm(_: str) -> None:
     with_a_problem: Content = {"inventory.yml": b"hosts: {a: {addresses: {network: x}, grups: []}}\n"}
     with contextlib.suppress(SiteInvalid):
         prepare.load(with_a_problem)
+
+
+def compiled_beforehand() -> bool:
+    """Use from now on what of the catalogue was compiled at installation. Whether there is anything."""
+    content = beforehand.kept(beforehand.TEXTS)
+    environment.take(precompiled.read(content) if content is not None else {})
+    return content is not None
 
 
 def gather(argument: Mapping[str, Any]) -> dict[str, Content | SiteInvalid]:

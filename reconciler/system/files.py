@@ -34,9 +34,17 @@ def write_atomic(path: Path, data: bytes, *, mode: int, uid: int | None = None, 
 
 
 def write_under(
-    root: Path, relative: str, data: bytes, *, mode: int, uid: int | None = None, gid: int | None = None
+    root: Path,
+    relative: str,
+    data: bytes,
+    *,
+    mode: int,
+    uid: int | None = None,
+    gid: int | None = None,
+    lasting: bool = True,
 ) -> None:
-    """Replace or create root/relative with `data`; None for `uid` or `gid` leaves it to the kernel.
+    """Replace or create root/relative with `data`; None for `uid` or `gid` leaves it to the kernel. What is not `lasting` may be gone, or
+    empty, after a power cut.
 
     Raises errors.Terminal (FileUnsafe) when a directory below the root is a link, the present file is a link, has
     further hard links or is no regular file, or `mode` has bits beyond MODES; errors.Transient (DiskFull, FileWriteFailed)
@@ -51,12 +59,13 @@ def write_under(
         with contextlib.suppress(FileNotFoundError):
             _require_plain(os.stat(name, dir_fd=directory, follow_symlinks=False), root, relative)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _replacing(directory, name) as temporary:
+        with _replacing(directory, name, lasting) as temporary:
             handle = os.open(temporary, flags, 0o600, dir_fd=directory)
             try:
                 _own(handle, mode, uid, gid)
                 _write_all(handle, data)
-                os.fsync(handle)
+                if lasting:
+                    os.fsync(handle)
             finally:
                 os.close(handle)
 
@@ -102,8 +111,11 @@ def write_link(root: Path, relative: str, target: str) -> None:
         os.symlink(target, temporary, dir_fd=directory)
 
 
-def make_dirs(root: Path, relative: str, mode: int, uid: int | None = None, gid: int | None = None) -> None:
-    """Make root/relative and what is missing above it; all that is made, and the last one always, gets owner and mode.
+def make_dirs(
+    root: Path, relative: str, mode: int, uid: int | None = None, gid: int | None = None, *, lasting: bool = True
+) -> None:
+    """Make root/relative and what is missing above it; all that is made, and the last one always, gets owner and mode. `lasting` as in
+    `write_under`.
 
     Raises as `write_under`.
     """
@@ -118,10 +130,11 @@ def make_dirs(root: Path, relative: str, mode: int, uid: int | None = None, gid:
                 made = True
             child = os.open(part, _DIRECTORY, dir_fd=directory)
             stack.callback(os.close, child)
-            if made or index == len(parts) - 1:
+            if made or (index == len(parts) - 1 and not _is_own(child, mode, uid, gid)):
                 _own(child, mode, uid, gid)
-                os.fsync(child)
-            if made:
+                if lasting:
+                    os.fsync(child)
+            if made and lasting:
                 os.fsync(directory)
             directory = child
 
@@ -245,7 +258,7 @@ def exchangeable(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(directory: int, name: str) -> Iterator[str]:
+def _replacing(directory: int, name: str, lasting: bool = True) -> Iterator[str]:
     """The name of a temporary file to make, which then takes the place of `name`; whatever goes wrong removes it."""
     temporary = f".{secrets.token_hex(8)}{LEFTOVER_SUFFIX}"
     try:
@@ -255,7 +268,8 @@ def _replacing(directory: int, name: str) -> Iterator[str]:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=directory)
         raise
-    os.fsync(directory)
+    if lasting:
+        os.fsync(directory)
 
 
 def _parts(root: Path, relative: str) -> tuple[str, ...]:
@@ -294,6 +308,16 @@ def _own(handle: int, mode: int, uid: int | None, gid: int | None) -> None:
     if uid is not None or gid is not None:
         os.fchown(handle, -1 if uid is None else uid, -1 if gid is None else gid)
     os.fchmod(handle, mode & MODES)
+
+
+def _is_own(handle: int, mode: int, uid: int | None, gid: int | None) -> bool:
+    """Whether `_own` would change nothing."""
+    found = os.fstat(handle)
+    return (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (
+        mode & MODES,
+        found.st_uid if uid is None else uid,
+        found.st_gid if gid is None else gid,
+    )
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -85,7 +85,7 @@ def test_installed_upgraded_downgraded_removed_and_purged(debian: Debian, reques
     assert debian.run("reconciler --version").startswith("reconciler ")
     assert debian.run(f"{_PROGRAM}/bin/python --version").startswith(f"Python {release.python}.")
     assert debian.run(f"find {_PROGRAM} -name 'main.cpython-*.pyc' -path '*/reconciler/cli/*'"), "compiled where it is"
-    taken = "from reconciler.source import precompile; print(precompile.load())"
+    taken = "from reconciler.source import site_child; print(site_child.compiled_beforehand())"
     assert debian.run(f"{_PROGRAM}/bin/python -I -c '{taken}'") == "True", "and so is what the catalogue says"
     # The sops of the package is one that runs here.
     key = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

@@ -3,22 +3,23 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jinja2.compiler
 import pytest
 
+from reconciler import catalogue, data, errors
 from reconciler.catalogue import Catalogue
 from reconciler.catalogue import load as load_catalogue
 from reconciler.codec import to_json
+from reconciler.document import yaml
 from reconciler.render import World, environment, precompiled, render
 from reconciler.render.failures import line_of
 from reconciler.render.meter import Meter
-from reconciler.source import precompile, prepare
+from reconciler.source import beforehand, precompile, prepare, site_child
 from tests.services import golden
 from tests.site.generate import make_cloud
-
-_COMPILER = b"c" * 32
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def test_a_whole_cloud_is_the_same_and_only_its_own_texts_are_compiled(monkeypat
     world = World(site)
     environment.take({})
     plain = to_json(render(site, "ctl01", "x", world)), world.meter.steps, world.meter.size
-    made = precompiled.read(precompiled.make(prepare.shipped(), _COMPILER), _COMPILER)
+    made = precompiled.read(precompiled.make(prepare.shipped()))
     assert made
     environment.take(made)
     compiled: list[str] = []
@@ -69,30 +70,53 @@ containers:
 _TEXT = "one\n{% set a = 'x' %}\n{{ a.missing }}\nfour\n"
 
 
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What is made beforehand lies here."""
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     "harm",
     [
         pytest.param(lambda content: content[:-1], id="cut short"),
-        pytest.param(lambda content: content[:-1] + bytes([content[-1] ^ 1]), id="a bit of the code"),
+        pytest.param(lambda content: content[:-1] + bytes([content[-1] ^ 1]), id="one bit"),
         pytest.param(lambda content: content[:40], id="nothing but the beginning"),
         pytest.param(lambda content: b"", id="empty"),
         pytest.param(lambda content: b"R" + content[1:], id="another format"),
         pytest.param(lambda content: content + b"\0", id="something after it"),
     ],
 )
-def test_a_file_that_is_not_whole_is_not_read(harm) -> None:  # type: ignore[no-untyped-def]
-    content = precompiled.make(_catalogue(_TEXT), _COMPILER)
-    assert precompiled.read(content, _COMPILER)
-    assert precompiled.read(harm(content), _COMPILER) is None
+def test_a_file_that_is_not_whole_counts_as_absent(folder: Path, harm: Callable[[bytes], bytes]) -> None:
+    path = beforehand.keep("test", b"content", b"source")
+    assert path.is_relative_to(folder)
+    assert beforehand.kept("test", b"source") == b"content"
+    path.write_bytes(harm(path.read_bytes()))
+    assert beforehand.kept("test", b"source") is None
 
 
-def test_what_another_compiler_made_is_not_read() -> None:
-    content = precompiled.make(_catalogue(_TEXT), b"o" * 32)
-    assert precompiled.read(content, _COMPILER) is None
+@pytest.mark.usefixtures("folder")
+def test_what_another_program_made_or_of_something_else_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    beforehand.keep("test", b"content", b"source")
+    assert beforehand.kept("test", b"newer source") is None
+    assert beforehand.kept("test") is None
+    assert beforehand.kept("other", b"source") is None
+    monkeypatch.setattr(beforehand, "program", lambda: b"newer program")
+    assert beforehand.kept("test", b"source") is None
+
+
+def test_every_module_that_decides_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    whole = beforehand.digest
+    monkeypatch.setattr(beforehand, "digest", lambda content: [read.extend(content), whole(content)][1])
+    beforehand.program.__wrapped__()
+    for module in (environment, precompiled, catalogue, yaml, errors, jinja2.compiler):
+        assert module.__file__ in read
 
 
 def test_a_text_that_was_changed_since_is_compiled_anew() -> None:
-    made = precompiled.read(precompiled.make(_catalogue("{{ 1 }} before"), _COMPILER), _COMPILER)
+    made = precompiled.read(precompiled.make(_catalogue("{{ 1 }} before")))
     assert made and ("{{ 1 }} before", False, ()) in made
     environment.take(made)
     assert environment.compiled("{{ 2 }} after", False).run({}, Meter()) == "2 after"
@@ -101,10 +125,10 @@ def test_a_text_that_was_changed_since_is_compiled_anew() -> None:
 
 def test_an_error_has_the_line_that_it_has_without() -> None:
     lines = []
-    for beforehand in (False, True):
-        made = precompiled.read(precompiled.make(_catalogue(_TEXT), _COMPILER), _COMPILER) or {}
+    for used in (False, True):
+        made = precompiled.read(precompiled.make(_catalogue(_TEXT))) or {}
         assert (_TEXT, False, ()) in made
-        environment.take(made if beforehand else {})
+        environment.take(made if used else {})
         with pytest.raises(Exception) as caught:
             environment.compiled(_TEXT, False).run({}, Meter())
         lines.append((line_of(caught.value), str(caught.value)))
@@ -112,25 +136,45 @@ def test_an_error_has_the_line_that_it_has_without() -> None:
 
 
 def test_a_text_with_an_error_is_left_to_where_it_is_used() -> None:
-    made = precompiled.read(precompiled.make(_catalogue("{{ 1 +"), _COMPILER), _COMPILER)
+    made = precompiled.read(precompiled.make(_catalogue("{{ 1 +")))
     assert made and all("1 +" not in source or "1 + 1" in source for source, _, _ in made)
 
 
-def test_the_program_is_changed_and_what_was_compiled_counts_no_more(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The command writes it, a process with the same compiler takes it, one with another refuses it."""
-    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
-    assert not precompile.load(), "there is nothing yet"
-    environ = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+def test_the_catalogue_is_what_reading_it_gives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command writes it, a process takes it, one whose catalogue says one thing more reads it anew."""
+    assert not site_child.compiled_beforehand(), "there is nothing yet"
+    environ = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder)}
     words = [sys.executable, "-m", "reconciler.source.precompile"]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert done.stdout == f"wrote {precompile.path()}\n"
-    assert precompile.path().is_relative_to(tmp_path)
-    assert precompile.load() and environment.compiled("{{ openstack_tag }}-", False)
-    monkeypatch.setattr(precompile, "compiler", lambda: b"n" * 32)
-    assert not precompile.load()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"wrote {beforehand.path(kind)}" for kind in ("catalogue", "texts")]
+    assert site_child.compiled_beforehand()
+    services = data.services()
+    made, read = beforehand.catalogue(services), catalogue.load(services, "catalogue", trusted=True)
+    assert made is not None and made is not read
+    assert _told(made) == _told(read)
+    changed = {**services, "cron/service.yml": services["cron/service.yml"] + b"# more\n"}
+    assert beforehand.catalogue(changed) is None
+    monkeypatch.setattr(data, "services", lambda: changed)
+    assert prepare.shipped.__wrapped__().services["cron"].name == "cron"
+
+
+def _told(found: Catalogue) -> object:
+    """All that a catalogue says, with the place and the spelling of each value."""
+    places = [
+        (service.name, service.document.place(path), service.document.place(path, key=True), repr(value))
+        for service in found.services.values()
+        for path, value in _parts((), service.document.data)
+    ]
+    rest = {name: (one.templates, one.variables, one.origin, one.shared) for name, one in found.services.items()}
+    return places, rest, found.variables, found.warnings
+
+
+def _parts(path: tuple[str | int, ...], value: object) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    yield path, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        yield from _parts((*path, key), part)
 
 
 def test_a_folder_that_cannot_be_written_says_so(
@@ -140,4 +184,4 @@ def test_a_folder_that_cannot_be_written_says_so(
     blocked.write_text("")
     monkeypatch.setattr(sys, "pycache_prefix", str(blocked))
     assert precompile.main() == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "nothing can be written into" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 from reconciler import errors
 from reconciler.cli import children
 from reconciler.cli.children import gather, warm
+from reconciler.source import prepare_child
 
 __all__ = ["gather", "validate", "warm"]
 
@@ -29,5 +30,5 @@ def validate(argument: Mapping[str, Any], gathered: Any) -> list[str]:
             children.plan(asked, gathered)
             children.explain({"host": found["rendered"][0], "name": "kolla_base_distro"}, gathered)
             with contextlib.suppress(errors.ReconcilerError):  # the made-up ciphertext is none
-                children.desired({"host": found["rendered"][0]}, gathered)
+                prepare_child.of_folder({"host": found["rendered"][0]}, gathered)
     return tried
