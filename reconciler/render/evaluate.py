@@ -60,7 +60,7 @@ class World:
 
     def __init__(self, site: Site, sharing: Sharing | None = None) -> None:
         self.site = site
-        self.meter = Meter()
+        self.meter = Meter(len(site.hosts))
         self.exhausted: Problem | None = None
         self.passwords = site.catalogue.passwords()
         self.collected = collect.names(site.catalogue)
@@ -95,7 +95,7 @@ class World:
             for name in self.site.catalogue.services:
                 self.enabled.pop((before, name), None)
         self.rendering = host
-        self.meter = Meter()
+        self.meter = Meter(len(self.site.hosts))
 
     def whole(self, host: str, work: Callable[[], T], good: Callable[[], bool]) -> T:
         """What is made of a whole host: the other revision of a plan may have the same. No other host has, or is looked for."""

@@ -33,20 +33,13 @@ class Held:
         """Report what must not be where it is, and what is too large."""
         self._identifiers()
         self._weighed()
-        self._bound({name: secret.size for name, secret in self.world.site.secrets(self.host).items()})
+        # One that is missing has no size, and is a problem of its own (`secrets`): what is made with it is delivered to nobody.
+        missing = dict.fromkeys(self._used(), 0)
+        self._bound(missing | {name: secret.size for name, secret in self.world.site.secrets(self.host).items()})
 
     def secrets(self) -> Mapping[str, str]:
         """Name → digest of the ciphertext for every secret in use; the ones that are missing are problems."""
-        used: dict[str, str] = {}  # name → who uses it
-        for file in self.files:
-            for name in file.secrets:
-                used.setdefault(name, file.sources[0] if file.sources else file.path)
-        for registration in self.registrations:
-            for name in _secrets(registration.fields):
-                used.setdefault(name, f"the registration {registration.id}")
-        for registrar in self.registrars:
-            for name in _secrets(registrar.connection):
-                used.setdefault(name, f"the connection to {registrar.kind}")
+        used = self._used()
         known = self.world.site.secrets(self.host)
         missing: dict[str, str] = {}
         for name in sorted(used.keys() - known.keys()):
@@ -63,6 +56,20 @@ class Held:
         if used:
             self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _used(self) -> dict[str, str]:
+        """Every secret in use → who uses it."""
+        used: dict[str, str] = {}
+        for file in self.files:
+            for name in file.secrets:
+                used.setdefault(name, file.sources[0] if file.sources else file.path)
+        for registration in self.registrations:
+            for name in _secrets(registration.fields):
+                used.setdefault(name, f"the registration {registration.id}")
+        for registrar in self.registrars:
+            for name in _secrets(registrar.connection):
+                used.setdefault(name, f"the connection to {registrar.kind}")
+        return used
 
     def _identifiers(self) -> None:
         """Report identifiers of what no service registers, and those that are somewhere else than in a file."""

@@ -13,6 +13,7 @@ from reconciler.codec import from_json, to_json
 from reconciler.errors import SiteInvalid
 from reconciler.model import Desired, Healthcheck, Mount, Reload, Ulimit
 from reconciler.render import World, bind_tree, digest, render, render_tree, tokens
+from reconciler.render.meter import Exhausted, Meter
 from tests.render.sites import container, file, job, make_site, one_service, rendered
 from tests.support import sealed
 
@@ -376,6 +377,29 @@ def test_a_missing_secret_is_a_problem() -> None:
         "passwords.yml:1:1: the secret 'app_password' is missing; catalogue/app/service.yml needs it"
     )
     assert "reconciler secrets generate" in only
+
+
+def test_a_missing_secret_is_the_only_problem_however_often_it_is_used() -> None:
+    """Nobody knows how large it would be, so nothing is too large with it."""
+    often = {f"config/app/{number}.conf": "{{ app_password }} " * 100 for number in range(20)}
+    body = SECRET + "".join(f"          - {{name: {path[11:]}, source: {path[7:]}}}\n" for path in often)
+    (only,) = problems(body, often)
+    assert "the secret 'app_password' is missing" in only
+
+
+def test_a_host_may_take_more_where_the_site_has_more_hosts() -> None:
+    """A controller's files name every host. One of a whole cloud of 1,200 hosts takes 3.2 million steps."""
+    costs = []
+    for hosts in (1, 1200):
+        payer = Meter(hosts)
+        with pytest.raises(Exhausted) as caught:
+            payer.spend(10_000_000)
+        costs.append(str(caught.value))
+        with pytest.raises(Exhausted, match="MiB"):
+            Meter(hosts).spend(0, 1 << 30)
+    assert "3003000 steps" in costs[0] and "6600000 steps" in costs[1]
+    site = one_service(SECRET, secrets={"app_password": "abc"})
+    assert World(site).meter.most_steps == Meter(len(site.hosts)).most_steps > Meter().most_steps
 
 
 def test_a_secret_in_the_engines_options_is_a_problem() -> None:
