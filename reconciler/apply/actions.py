@@ -28,6 +28,7 @@ from reconciler.model import (
     JobResult,
     Outcome,
     Plan,
+    Precheck,
     Registration,
     Verb,
     aside,
@@ -42,8 +43,8 @@ class Actions:
     """Carries out the actions of one plan. Call it with an action; safe to call from several threads.
 
     `contents` are the final bytes of the files by path; `who` says who has a port that a message about a container names; `slots` are
-    those of the walk. It may be killed at any point: each method takes its steps in such an order that the next plan can go on.
-    A gate that `progress` cuts short leaves everything as a kill at that point would.
+    those of the walk, and `fitness` says what the host itself lacks that a check asks of it. It may be killed at any point: each method takes
+    its steps in such an order that the next plan can go on. A gate that `progress` cuts short leaves everything as a kill at that point would.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Actions:
         progress: Progress,
         slots: Slots | None = None,
         who: Callable[[str, Container], str] = lambda message, container: "",
+        fitness: Callable[[Precheck], str] = lambda check: "",
     ) -> None:
         self._basis, self._containers = basis, basis.in_force
         self._jobs = {job.name: job for job in desired.jobs}
@@ -79,6 +81,7 @@ class Actions:
         self._contents, self._part_digest = contents, part_digest
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
         self._units, self._validator, self._gate, self._host = units, validator, gate, host
+        self._fitness = fitness
         tested = {action.container for action in plan.actions if action.verb in _PROVING}
         self._proof = Proof(
             basis,
@@ -167,7 +170,10 @@ class Actions:
 
     def _precheck(self, action: Action) -> Outcome:
         check = self._prechecks[action.target]
-        said = precheck.run(self._engine, check, self._one_shot(self._wanted[check.container]))
+        if check.of_host:
+            said = self._fitness(check)
+        else:
+            said = precheck.run(self._engine, check, self._one_shot(self._wanted[check.container]))
         message = precheck.message(check, self._host_name, self._release, said) if said else ""
         self._store.prechecked(check.name, Asked(self._release, self._revision, datetime.now(UTC), message))
         return Outcome(action, "failed", Reason.PrecheckFailed, message) if said else Outcome(action, "done")

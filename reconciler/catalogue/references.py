@@ -182,6 +182,10 @@ def _drained(service: Service, name: str, container: Mapping[str, Any]) -> Itera
 def _prechecks(service: Service) -> list[Problem]:
     own = service.section("containers")
     return [
+        service.document.place(("prechecks", name)).problem("is missing 'container', or 'host'", "")
+        for name, check in _entries(service, "prechecks")
+        if not {"container", "host"} & check.keys()
+    ] + [
         _unknown(service, ("prechecks", name, "container"), "container", container, own)
         for name, check in _entries(service, "prechecks")
         if isinstance(container := check.get("container"), str) and container not in own

@@ -212,6 +212,13 @@ class Engine:
         data = self._connection.inspect_image(reference)
         return parse.image(data) if data is not None else None
 
+    def images_size(self) -> tuple[int, int]:
+        """How many images there are under some name, and the bytes of all layers, each counted once. The engine looks at its volumes as well,
+        which takes as long as `du` does there."""
+        told = self._connection.ask("measure the images", self._connection.api.df)
+        named = [image for image in told.get("Images") or () if image.get("RepoTags") or image.get("RepoDigests")]
+        return len(named), int(told.get("LayersSize") or 0)
+
     def create_volume(self, name: str, *, service: str = "") -> None:
         """Make a named volume with our labels; one that exists stays as it is."""
         labels = {options.OWNER: self.owner, options.SITE: self.site, options.SERVICE: service}

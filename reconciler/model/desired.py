@@ -137,7 +137,8 @@ class Precheck:
     """What is asked before a host goes to another release of OpenStack, and changes nothing.
 
     A command in a one-shot container of the new image with the new files of `container`; with `inside` in that container as it runs.
-    Exit codes of `passes` are good. `mounts` are read-only. `words` say what is asked.
+    Exit codes of `passes` are good. `mounts` are read-only. `words` say what is asked. With `systems` or `room` nobody but the host
+    itself is asked, before anything is pulled: there is no container and no command.
     """
 
     name: str
@@ -151,6 +152,14 @@ class Precheck:
     passes: tuple[int, ...] = (0,)
     timeout: float = 300.0  # seconds
     service: str = ""
+    systems: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # distribution → its versions and code names that are good
+    room: bool = False  # whether the engine has room for the images that are to come
+
+    @property
+    def of_host(self) -> bool:
+        return self.room or bool(self.systems)
 
 
 @dataclass(frozen=True, slots=True)

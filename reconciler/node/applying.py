@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,7 +13,7 @@ from reconciler import apply, errors, plan
 from reconciler.apply import FILE_VERBS, Rollback, blame
 from reconciler.engine import Engine
 from reconciler.model import Action, Actual, Check, CheckResult, Container, Desired, Memory, Outcome, Plan, Verb
-from reconciler.node import health_gate, listeners, manifest, probe
+from reconciler.node import fitness, health_gate, listeners, manifest, probe
 from reconciler.node.admission import Admission
 from reconciler.node.flight import Flight, Flights, Landed
 from reconciler.node.observing import Observer, with_previous_files
@@ -113,6 +114,13 @@ class Executor:
             progress=flight,
             slots=slots,
             who=self._holders,
+            fitness=partial(
+                fitness.lacking,
+                desired=target.desired,
+                engine=self._engine,
+                root=self._settings.root,
+                local=self._settings.engine.url.startswith("unix://"),
+            ),
         )
 
         def perform(action: Action) -> Outcome:

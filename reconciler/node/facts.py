@@ -29,7 +29,7 @@ def gather(root: Path = Path("/")) -> dict[str, Any]:
         "processor_vcpus": os.cpu_count() or 1,
         "memtotal_mb": _memory(root),
         "service_mgr": "systemd" if (root / "run/systemd/system").is_dir() else "other",
-        **_distribution(root),
+        **distribution(root),
     }
     interfaces = _interfaces()
     facts["interfaces"] = list(interfaces)
@@ -42,7 +42,8 @@ def _memory(root: Path) -> int:
     return int(found[1]) // 1024 if found else 0
 
 
-def _distribution(root: Path) -> dict[str, str]:
+def distribution(root: Path) -> dict[str, str]:
+    """`distribution`, the same with `_release` (its code name), `_version` and `_major_version`, and `os_family`; "" for what it does not say."""
     told = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', (root / "etc/os-release").read_text(), re.MULTILINE))
     name, family = _DISTRIBUTIONS.get(told.get("ID", ""), (told.get("NAME", ""), ""))
     version = told.get("VERSION_ID", "")

@@ -281,9 +281,10 @@ class _Builder:
             for name, raw in parts.service.section("prechecks").items():
                 target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
                 fields = self._fields(parts.service, raw, ("prechecks", name), container=target)
-                if target not in parts.specs or not fields.flag("enabled", True):
+                of_host = "host" in fields
+                if not (of_host or target in parts.specs) or not fields.flag("enabled", True):
                     continue
-                everywhere = fields.text("once", "cluster") == "host"
+                everywhere = of_host or fields.text("once", "cluster") == "host"
                 if everywhere or self._first(parts.service, target) == self.host:
                     yield prechecks.precheck(fields, name, parts.service.name, script)
 

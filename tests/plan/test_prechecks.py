@@ -42,3 +42,18 @@ def test_what_is_done_while_a_check_is_to_be_made(gone: str, more: list[str]) ->
     assert [(held.target, held.reason) for held in plan.held] == [
         (target, Reason.PrecheckPending) for target in ("mariadb", "keystone/paste.ini", "keystone")
     ]
+
+
+def test_the_host_is_asked_before_anything_is_pulled_that_it_may_have_no_room_for() -> None:
+    actual, memory = converged(OLD)
+    room = Precheck("room", "", (), "whether there is room", room=True, service="common")
+    desired = replace(upgraded(), prechecks=(CHECK, room))
+    gone = without(replace(actual, images={}), "haproxy")
+    plan = diff(desired, gone, memory, basis(desired, prechecked=frozenset[str]()))
+    needs = {action.id: action.needs for action in plan.actions}
+    assert needs["precheck:room"] == ()
+    assert needs["pull:img/mariadb:1.1"] == needs["pull:img/keystone:1.1"] == ("precheck:room",)
+    # What works and is gone comes back, whatever the host lacks for another release.
+    assert needs["pull:img/haproxy:1"] == ()
+    later = diff(desired, gone, memory, basis(desired, prechecked=frozenset({"room", "ready"})))
+    assert all(action.needs == () for action in later.actions if action.verb == "pull")
