@@ -43,10 +43,12 @@ class Member(Machine):
         self._images = images
 
     def __enter__(self) -> Self:
-        share_images(paths.cache("migration", "engine", self.name), self._images)
         super().__enter__()
         self.images(self._images)
         return self
+
+    def _prepare(self) -> None:
+        share_images(paths.cache("migration", "engine", self.name), self._images)
 
     @property
     def pid(self) -> int:

@@ -8,6 +8,7 @@ not every machine grants; the network card, which is one end of a pair. Its engi
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -89,9 +90,10 @@ class Machine:
         self._pid = 0
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo, held(self.name) as hold:
             undo.callback(self._end)
-            self._start()
+            self._prepare()
+            self._start(hold)
             self._service_manager()
             self._engine()
             undo.pop_all()
@@ -157,7 +159,10 @@ class Machine:
 
     # --- how it begins and ends ---------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _prepare(self) -> None:
+        """What is to be done with the machine's store before it starts."""
+
+    def _start(self, hold: int) -> None:
         packages.install(["dbus-daemon", "python3-dbus", "python3-gi"])
         self.root.mkdir(parents=True, exist_ok=True)
         manager = HERE / "service_manager.py"
@@ -176,6 +181,7 @@ class Machine:
                 ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc",
                  "--propagation=slave", "sh", "-c", script],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(None), start_new_session=True,
+                pass_fds=[hold],
             )  # fmt: skip
         self._until("the machine starts", (self.root / "ready").exists, self.root / "first.log")
         children = Path(f"/proc/{self._first.pid}/task/{self._first.pid}/children")
@@ -264,3 +270,22 @@ class Machine:
             for folder in sorted((top, *(path for path in top.rglob("*") if path.is_dir())), reverse=True):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+
+
+@contextlib.contextmanager
+def held(name: str) -> Iterator[int]:
+    """A file descriptor that keeps a machine's name for whoever has it open, the machine's first process for one. Two of a name would have one
+    store of containers between them, and the second takes away what the first has. Raises AssertionError."""
+    path = paths.cache("migration", "engine").joinpath(f"{name}.lock")
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise AssertionError(
+                f"the machine {name} is there already, made by process {file.read().strip()}"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield file.fileno()
