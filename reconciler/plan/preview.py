@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from reconciler.model import Actual, Desired, FileState, HostKept, Image, JobResult, Memory, Plan, Running, State
 from reconciler.plan.diff import diff
@@ -31,7 +32,8 @@ def preview(
     replaces the secret tokens in a text by given values.
     """
     actual = as_actual(base, bind) if base else Actual({}, {}, {}, deep=True)
-    actual = replace(actual, registrations={**_absent(head, actual.containers), **actual.registrations})
+    found = {**_absent(head, actual.containers), **_from_others(base, head), **actual.registrations}
+    actual = replace(actual, registrations=found)
     return diff(
         head,
         actual,
@@ -74,6 +76,12 @@ def _absent(head: Desired, running: Collection[str]) -> dict[str, None]:
     """What the registrars would not know: those that a node could ask, because what they need runs."""
     asked = {registrar.kind for registrar in head.registrars if all(name in running for name in registrar.needs)}
     return {registration.id: None for registration in head.registrations if registration.kind in asked}
+
+
+def _from_others(base: Desired | None, head: Desired) -> dict[str, Mapping[str, Any]]:
+    """What another host has registered that this one owns by now: how it was only that one's desired state tells, so it counts as it is to be."""
+    theirs = frozenset(base.registered_elsewhere) if base else frozenset()
+    return {registration.id: registration.fields for registration in head.registrations if registration.id in theirs}
 
 
 def _contents(desired: Desired, bind: Bind) -> dict[str, bytes]:

@@ -578,6 +578,12 @@ def test_preview_of_a_new_registration_registers_it() -> None:
         assert (registers, plan.held) == ([f"{line}  ({why})" for line in asked], ())
 
 
+def test_preview_of_a_host_that_takes_over_registrations_makes_none_anew() -> None:
+    names = tuple(registration.id for registration in REGISTRATIONS)
+    base = replace(FULL, registrations=(), registered_elsewhere=names)
+    assert preview(base, replace(FULL, revision="r2"), bind=tokens.bind).empty
+
+
 def test_preview_of_a_new_host_creates_everything() -> None:
     verbs = [a.verb for a in preview(None, SITE, bind=tokens.bind).actions]
     assert verbs.count("create") == 3 and verbs.count("write") == 3  # type: ignore[arg-type]
