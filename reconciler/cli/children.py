@@ -131,13 +131,12 @@ def kinds_of(site: Site) -> list[list[str]]:
     firsts = {hosts[0] for hosts in site.groups.values() if hosts}  # they own jobs and registrations
     kinds: dict[Any, list[str]] = {}
     for name, host in site.hosts.items():
-        variables = frozenset(key for key, found in site.layers(name).items() if found.layers[-1].origin == "host")
         duties = frozenset(group for group in host.groups if site.groups.get(group, ("",))[:1] == (name,))
         kind = (
             host.groups,
             frozenset(host.addresses),
             frozenset(host.facts),
-            variables,
+            site.alone(name),
             frozenset(own.get(name, ())),
             duties if name in firsts else None,
         )

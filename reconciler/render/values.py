@@ -187,6 +187,9 @@ def measure(value: Any) -> None:
 # --- comparing ---------------------------------------------------------------------------------------------------
 
 
+_LONG: Final = 1 << 9  # characters, for which comparing costs a step more
+
+
 def equal(one: Any, other: Any, depth: int = 0) -> bool:
     """Whether two values are the same, as Python says; a list is never a tuple."""
     meter.spend(3)
@@ -250,6 +253,11 @@ def contains(container: Any, item: Any) -> bool:
         meter.spend(1)
         return key(item) in container
     if isinstance(container, list | tuple):
+        if type(item) is str and len(item) < _LONG and set(map(type, container)) == {str}:
+            # Most lists are names of hosts, and a site has many: what `equal` costs of each is counted, and Python compares.
+            found = item in container
+            meter.spend(3 * (container.index(item) + 1 if found else len(container)))
+            return found
         return any(equal(item, other) for other in container)
     raise FilterError(f"{kind(container)} contains nothing: a list, a mapping or a text does")
 

@@ -114,6 +114,10 @@ class Site:
         """What is said of a host beside the catalogue and globals: a variable's value as it is written."""
         return {name: layer.value for source in self._own(host) for name, layer in source.items()}
 
+    def alone(self, host: str) -> frozenset[str]:
+        """The variables that a host says by itself, in its file and in the inventory."""
+        return frozenset(self._hosts.get(host, ()))
+
     def below(self, name: str, default: Any = None) -> Any:
         """What the catalogue and globals say of a variable, as it is written."""
         return self._base[name].value if name in self._base else default

@@ -1,8 +1,13 @@
 """Values that an expression gives: what no file, engine or server could take is a problem with its place."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reconciler.errors import SiteInvalid
+from reconciler.render import values
+from reconciler.render.meter import Meter, Run, Running
+from reconciler.source import prepare
 from tests.render.sites import one_service, rendered
 
 APP = "groups: {{app: [control]}}\ncontainers: {{app: {{group: app, image: x, command: y, kolla: false, {0}}}}}\n"
@@ -53,3 +58,30 @@ def test_a_long_chain_and_a_circle_of_containers() -> None:
     with pytest.raises(SiteInvalid, match="these wait for each other: c0 → c1 → c2"):
         rendered(chain(", depends_on: [c0]"))
     assert one_service(chain(""))
+
+
+_NAMES = st.sampled_from(["", "a", "b", "ctl01", "ctl02", "x" * 511, "x" * 512, "y" * 2000])
+_ITEMS = st.one_of(_NAMES, st.integers(-1, 1), st.booleans(), st.none(), st.lists(_NAMES, max_size=2))
+
+
+@given(st.one_of(st.lists(_NAMES, max_size=8), st.lists(_ITEMS, max_size=8)), _ITEMS)
+@settings(deadline=None, max_examples=300)
+def test_what_a_list_contains_and_costs_does_not_depend_on_how_it_is_looked_through(
+    listed: list[object], item: object
+) -> None:
+    told = []
+    for look in (values.contains, lambda listed, item: any(values.equal(item, other) for other in listed)):
+        payer = Meter()
+        with Running(Run(payer, {})):
+            told.append((look(listed, item), payer.steps, payer.size))
+    assert told[0] == told[1]
+
+
+def test_what_a_host_says_alone_is_in_its_file_and_in_the_inventory() -> None:
+    inventory = (
+        "hosts: {a: {addresses: {network: 10.0.0.1}, variables: {site_x: 1}}, b: {addresses: {network: 10.0.0.2}}}\n"
+    )
+    found = prepare.load(
+        {"inventory.yml": inventory.encode(), "globals.yml": b"site_z: 1\n", "hosts/a.yml": b"site_y: 2\n"}
+    )
+    assert (found.alone("a"), found.alone("b")) == (frozenset(("site_x", "site_y")), frozenset())
