@@ -195,6 +195,7 @@ class Reason(StrEnum):
     SecretIncomplete = "SecretIncomplete", Chapter.SITE, Again.NO, "a password of several parts lacks some", "`reconciler secrets generate`"
     RotationRefused = "RotationRefused", Chapter.SITE, Again.YES, "the commit changes a password that its server keeps (database root), and the new one is not let in; nothing was touched", "what the message says: change it on the server first. The node then accepts the commit by itself"
     ReleaseStepRefused = "ReleaseStepRefused", Chapter.SITE, Again.NO, "the commit takes `openstack_release` back, or further than OpenStack supports in one step; nothing was touched", "what the message says; see [Upgrading](upgrading.md)"
+    QuorumRefused = "QuorumRefused", Chapter.SITE, Again.NO, "the commit takes so many members out of a cluster that those that stay would be no majority; nothing was touched", "let them leave one commit after the other, or say `quorum` under `accept` if all of them run meanwhile; see [A host that leaves](#a-host-that-leaves)"
     ReleaseUnknown = "ReleaseUnknown", Chapter.SITE, Again.NO, "the installed program's catalogue does not know this release of OpenStack", "one of those that the message lists, or a newer program"
     SecretConflict = "SecretConflict", Chapter.SITE, Again.NO, "a password is given in two places", "keep one"
     LimitExceeded = "LimitExceeded", Chapter.SITE, Again.NO, "the site needs more memory or time than reading it may take", "make it smaller; look for a loop in a template"

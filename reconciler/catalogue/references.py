@@ -202,6 +202,7 @@ def _jobs(service: Service, world: _World) -> list[Problem]:
             problems.append(place.problem("is missing 'container'", ""))
         if isinstance(container, str) and not is_expression(container) and container not in own:
             problems.append(_unknown(service, ("jobs", name, "container"), "container", container, own))
+        problems += _leaving(service, name, job)
         known = world.containers | world.jobs
         for key in ("before", "after"):
             for index, other in _texts(job.get(key)):
@@ -211,6 +212,21 @@ def _jobs(service: Service, world: _World) -> list[Problem]:
             place = service.document.place(("jobs", name), key=True)
             problems.append(place.problem(f"{name!r} is a container's name too", "rename the job"))
     return problems
+
+
+def _leaving(service: Service, name: str, job: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a job cannot say that is there once for every host that left."""
+    for key, instead in (
+        ("each", "it is there once for every host that left"),
+        ("creates", "it makes nothing"),
+        ("name", ""),
+    ):
+        if "leaves" in job and key in job:
+            place = service.document.place(("jobs", name, key), key=True)
+            yield place.problem(f"a job with 'leaves' has no {key!r}", instead or f"it is called {name}_HOST")
+    if "leaves" in job and job.get("once", "cluster") != "cluster":
+        place = service.document.place(("jobs", name, "once"))
+        yield place.problem("a host is forgotten once for the cluster", "leave 'once' out")
 
 
 def _host(service: Service, world: _World) -> list[Problem]:

@@ -130,6 +130,8 @@ class Job:
     owner: str = ""  # the host that runs it
     migration: bool = False  # changes a schema: rolling back the image is not safe
     verbatim: bool = False  # what it says is read by a program: as it comes, not what tells most of it
+    left: str = ""  # the host that left, which the others forget by it, and
+    leaves: str = ""  # what that means for them, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class Order:
     implied: bool = False  # the service says nothing of how many at once
     upgrade_after: tuple[str, ...] = ()  # containers that go to another release of OpenStack first, on every host
     upgrade_hosts: tuple[str, ...] = ()  # who has these
+    members: tuple[str, ...] = ()  # the hosts that have it, where most of them must run
 
     @property
     def budget(self) -> str:

@@ -4,6 +4,7 @@ VALIDATING = "reconciler-validate-"  # begins the name of a container that check
 PRECHECKING = "reconciler-precheck-"  # begins the name of a container that checks something before an upgrade
 LEFTOVER_SUFFIX = ".reconciler-new"  # ends the name of a file while it is written; what a kill leaves is removed
 ASIDE = "reconciler-aside-"
+QUORUM = "quorum"  # what `accept` of reconciler.yml calls members that leave together and leave no majority behind
 
 
 def aside(name: str) -> str:

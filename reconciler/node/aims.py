@@ -15,7 +15,7 @@ from reconciler.gates import Hold
 from reconciler.model import Action, Check, Desired, Held
 from reconciler.node import policy as host_rules
 from reconciler.node.target import Target, make_target
-from reconciler.plan import release_step, rotation
+from reconciler.plan import leaving, release_step, rotation
 from reconciler.plan.accepted import accepted as answered_for
 from reconciler.reasons import Reason
 from reconciler.registrations.registry import Registry
@@ -316,12 +316,15 @@ class Aims:
             )
 
     def require_usable(self, target: Target) -> None:
-        """Raises errors.Terminal. ReleaseStepRefused: OpenStack does not support the step from the release that is here. RotationRefused: a
-        secret that a commit cannot change differs from what was last carried out, and the new one is not let in."""
+        """Raises errors.Terminal. ReleaseStepRefused: OpenStack does not support the step from the release that is here. QuorumRefused: the
+        members that stay would be no majority. RotationRefused: a secret that a commit cannot change differs from what was last carried out,
+        and the new one is not let in."""
         memory = self._state.memory()
         today = self._clock().astimezone(UTC).date()
         if step := release_step.refused(release_step.known(memory), target.desired, today):
             raise errors.Terminal(step, reason=Reason.ReleaseStepRefused)
+        if memory.last_good and (why := leaving.refused(memory.last_good, target.desired, today)):
+            raise errors.Terminal(why, reason=Reason.QuorumRefused)
         refused = rotation.refused(memory.last_good, target.desired) if memory.last_good else {}
         by_hand = target.desired.policy.get("changed_by_hand", ())
         for name, instead in refused.items():

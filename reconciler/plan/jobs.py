@@ -38,6 +38,8 @@ def plan_job(draft: Draft, job: Job) -> None:
         return
     if last and not last.succeeded and last.inputs == job.inputs:
         cause = f"it failed before: {last.message}" if last.message else "it failed before"
+    elif job.left:
+        cause = f"{job.left} left for good: {job.leaves}"
     else:
         cause = "its inputs changed" if last else "first run"
     needs = [f"{Verb.RUN}:{name}" for name in job.after]

@@ -375,7 +375,8 @@ class _Builder:
 
     def _jobs(self, parts: _Parts) -> None:
         service = parts.service
-        for one in self._repeated(service, "jobs"):
+        before: dict[str, str] = {}  # key → the one for the host that left before
+        for one in self._every_job(service):
             name, raw = one.name, one.raw
             target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
             fields = self._fields(service, raw, ("jobs", one.key), container=target, job=name, **one.names)
@@ -390,12 +391,32 @@ class _Builder:
             elif not fields.flag("enabled", True):
                 continue
             elif target in parts.containers:
-                parts.jobs.append(self._job(parts, fields, name, target))
+                made = self._job(parts, fields, name, target)
+                if made.left:  # one at a time: each changes who is a member
+                    made = dataclasses.replace(made, after=(*made.after, *filter(None, [before.get(one.key)])))
+                    before[one.key] = name
+                parts.jobs.append(made)
                 parts.job_fields[name] = fields
                 if "before" not in fields and "after" not in fields.below("rollout"):
                     parts.implicit.add(name)  # one that goes after others' containers is not what they wait for
-            elif not self._first(service, target):
+            elif "leaves" not in fields and not self._first(service, target):
                 self._nobody(fields, name, service, target)
+
+    def _every_job(self, service: Service) -> Iterator[repeat.Instance]:
+        """The jobs of a service; those by which the others forget who left once for each of them."""
+        for one in self._repeated(service, "jobs"):
+            if not (isinstance(one.raw, dict) and "leaves" in one.raw):
+                yield one
+                continue
+            target = str(one.raw.get("container", ""))
+            raw = service.section("containers").get(target, {})
+            said = self._fields(service, one.raw, ("jobs", one.key), container=target).below("leaves")
+            if "group" not in said:
+                said = self._fields(service, raw, ("containers", target), container=target)
+            groups = set(said.texts("group")) if "group" in said else {"all"}
+            for left in self.site.left.values():
+                if left.groups & groups:
+                    yield repeat.Instance(f"{one.key}_{left.host.name}", one.key, one.raw, {"item": left.item})
 
     def _first(self, service: Service, container: str) -> str:
         try:
@@ -445,7 +466,7 @@ class _Builder:
             for name, fields in own.items():
                 service = parts.service if name in parts.containers else None
                 order = orders.order(self.world, fields, name, keys.get(name, ""), self._first, service)
-                if order.after or order.upgrade_after or order.at_once:
+                if order.after or order.upgrade_after or order.at_once or order.members:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
 

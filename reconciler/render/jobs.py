@@ -23,7 +23,7 @@ _ENVIRONMENT: Final = "/run/reconciler/environment"
 _READING: Final = f'. {_ENVIRONMENT} && exec "$@"'
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDED: Final = ("environment",)
-_OWN: Final = ("enabled", "rollout", "secret_environment", "container", "files", "permissions", "inputs", "creates", "once",
+_OWN: Final = ("enabled", "rollout", "secret_environment", "leaves", "container", "files", "permissions", "inputs", "creates", "once",
                "before", "after", "migration",
                "timeout")  # fmt: skip
 
@@ -95,6 +95,11 @@ def inputs_digest(spec: Container, command: str, inputs: list[Any], secrets: Map
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _leaving(item: Mapping[str, Any]) -> str:
+    """The same for a job by which the others forget a host: once for each time that it left, whatever image they have."""
+    return hashlib.sha256(json.dumps([item["name"], item["since"]]).encode()).hexdigest()
+
+
 def job(
     fields: Fields,
     name: str,
@@ -105,10 +110,12 @@ def job(
     secrets: Mapping[str, SecretName],
 ) -> Job:
     """The job itself, `before` and `after` as declared: not yet limited to what is on this host."""
+    left = fields.scope.own["item"] if "leaves" in fields else None
+    inputs = fields.items("inputs", secret=True)
     return Job(
         name=name,
         container=dataclasses.replace(spec, restart_policy="no", depends_on=()),
-        inputs=inputs_digest(spec, command, fields.items("inputs", secret=True), secrets),
+        inputs=_leaving(left) if left else inputs_digest(spec, command, inputs, secrets),
         creates=_creates(fields),
         timeout=fields.duration("timeout", 600.0),
         before=fields.texts("before"),
@@ -117,6 +124,8 @@ def job(
         once=cast(Literal["cluster", "host"], fields.choice("once", "cluster", ("cluster", "host"))),
         owner=owner,
         migration=fields.flag("migration"),
+        left=left["name"] if left else "",
+        leaves=fields.below("leaves").text("means"),
     )
 
 

@@ -41,6 +41,7 @@ def order(world: World, fields: Fields, name: str, key: str, first: First, servi
         implied=implied and at_once > 0,
         upgrade_after=part.texts("upgrade_after"),
         upgrade_hosts=_comes_after(world, part.texts("upgrade_after"), first)[0],
+        members=tuple(placement.union(world.groups, groups)) if part.flag("quorum") else (),
     )
 
 

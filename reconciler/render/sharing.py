@@ -114,6 +114,7 @@ class _Part:
             site.hosts == mine.hosts
             and list(site.hosts) == list(mine.hosts)
             and site.groups == mine.groups
+            and site.left == mine.left
             and known == self.known
             and _identical(site.catalogue.services, mine.catalogue.services)
             and _identical(site.catalogue.variables, mine.catalogue.variables)

@@ -14,9 +14,10 @@ from reconciler.errors import Problem
 from reconciler.git.content import WORK_TREE, Source
 from reconciler.model import Difference
 from reconciler.reasons import Reason
-from reconciler.review import Review, claims, gate
+from reconciler.review import Review, claims, gate, members
 from reconciler.review.claims import Claims
 from reconciler.review.grouping import Row, join
+from reconciler.review.members import Members
 from reconciler.review.types import Acknowledgement
 from reconciler.rollout.policy import Rollout
 from reconciler.source import child, prepare, shares
@@ -108,6 +109,7 @@ class _Answer:
     haproxy: bool
     rollout: Rollout | None
     claims: Claims
+    members: Members
     acknowledged: tuple[tuple[str, tuple[str, ...], str], ...]  # base, containers, host where it counts
     acknowledge: tuple[
         tuple[str, tuple[str, ...], tuple[str, ...], bool], ...
@@ -165,6 +167,7 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         else {},
         rollout=replace(first.rollout, budgets=found.budgets) if base and first.rollout else None,
         claims=found,
+        members=members.merged(answer.members for answer in answers),
         acknowledgements=_acknowledgements(answers),
         base_commit=base.commit if base else "",
         policy=first.policy,

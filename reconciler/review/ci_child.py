@@ -12,13 +12,14 @@ from reconciler.document import yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import Desired, Difference
-from reconciler.plan import preview, release_step, rotation
+from reconciler.plan import leaving, preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
-from reconciler.review import claims, gate
+from reconciler.review import claims, gate, members
 from reconciler.review.claims import Claims
 from reconciler.review.grouping import Collector
+from reconciler.review.members import Members
 from reconciler.review.shape import readable
 from reconciler.site import Site, policy
 from reconciler.source import made as prepared
@@ -108,6 +109,7 @@ class _Child:
         self.backends: dict[str, list[str]] = {}
         self.haproxy = False
         self.claims: list[Claims] = []
+        self.members: list[Members] = []
         self.slow = False
         self.made: Mapping[str, bytes] = {}  # the base as another program made it
 
@@ -161,6 +163,7 @@ class _Child:
         for name in _lighter(before, after):
             self.lighter.setdefault(name, []).append(host)
         self.claims.append(claims.of(after, plan, prepare_child.budgets(self.head, after)))
+        self.members.append(members.of(before, after, plan))
         self.problems += refusals(self.head, before, after)
         self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
 
@@ -197,6 +200,7 @@ class _Child:
             "haproxy": self.haproxy,
             "rollout": to_json(prepare_child.rollout(head, {})) if head else None,
             "claims": to_json(claims.merged(self.claims)),
+            "members": to_json(members.merged([*self.members, _unsaid(base, head)])),
             "acknowledged": [[base, sorted(names), host] for base, names, host in self.acknowledged],
             "acknowledge": [_entry(entry, head, base) for entry in head.policy["acknowledge"]] if head else [],
             "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],
@@ -220,6 +224,14 @@ def _strays(desired: Desired) -> list[Problem]:
     ]
 
 
+def _unsaid(base: Site | None, head: Site | None) -> Members:
+    """The hosts of the base that the head has no more, and does not say that they left."""
+    if base is None or head is None:
+        return Members()
+    gone = [host for name, host in base.hosts.items() if name not in head.hosts and name not in head.left]
+    return Members(unsaid={host.name: members.line(host) for host in gone})
+
+
 def _entry(entry: Mapping[str, Any], head: Site, base: Site | None) -> list[Any]:
     """An acknowledgement of the head: its base, containers and hosts, and whether it is new."""
     old = base.policy["acknowledge"] if base else []
@@ -238,7 +250,7 @@ def _lighter(before: Desired | None, after: Desired) -> list[str]:
 
 
 def refusals(head: Site, before: Desired | None, after: Desired) -> list[Problem]:
-    """What the node would refuse of a host of `head`: changes of secrets, and a step between releases."""
+    """What the node would refuse of a host of `head`: changes of secrets, a step between releases, too many members that leave."""
     if before is None:
         return []
     by_hand = after.policy.get("changed_by_hand", ())
@@ -249,6 +261,8 @@ def refusals(head: Site, before: Desired | None, after: Desired) -> list[Problem
     ]
     if step := release_step.refused([before.release], after):
         found.append(head.layers(after.host)["openstack_release"].place.problem(step))
+    if why := leaving.refused(before, after):
+        found.append(Problem("inventory.yml", 0, 0, why))
     return found
 
 

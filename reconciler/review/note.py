@@ -163,7 +163,7 @@ def _risk(risk: Risk, elsewhere: str) -> list[str]:
     if len(risk.items) > _ITEMS:
         lines.append(f"  - *{_more(risk.items[_ITEMS:])}; {elsewhere}*")
     if risk.lines:
-        lines += ["", "  If it is meant, in reconciler.yml:", ""]
+        lines += ["", f"  {risk.meant}:", ""]
         lines += [f"  {line}" for line in escape.fence("\n".join(risk.lines), "yaml")]
     return lines
 

@@ -152,7 +152,7 @@ def _risk(risk: Risk) -> str:
         more = "".join(rows[_SHOWN_ITEMS:])
         shown += f"<details><summary>{len(rows) - _SHOWN_ITEMS} more</summary><ul>{more}</ul></details>"
     if risk.lines:
-        shown += "<p>If it is meant, in reconciler.yml:</p><pre>" + "\n".join(map(e, risk.lines)) + "</pre>"
+        shown += f"<p>{risk.meant}:</p><pre>" + "\n".join(map(e, risk.lines)) + "</pre>"
     grave = " grave" if risk.grave else ""
     return f'<section class="card risk{grave}"><h3>{e(risk.title)}</h3><p>{e(risk.why)}</p>{shown}</section>'
 

@@ -8,6 +8,7 @@ from reconciler.model import Action, Held, Verb
 from reconciler.phrases import count, few
 from reconciler.plan.acknowledged import line
 from reconciler.reasons import Reason
+from reconciler.review import members
 from reconciler.review.types import Change, Review, changes
 
 
@@ -23,7 +24,7 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Risk:
     """One kind of risk with everything that runs it. `kind` is a word for filters, `grave` tells warnings from notices; `lines` are
-    what to write into reconciler.yml if it is meant."""
+    what to write if it is meant."""
 
     kind: str
     title: str
@@ -31,6 +32,7 @@ class Risk:
     items: tuple[Item, ...]
     grave: bool = True
     lines: tuple[str, ...] = ()
+    meant: str = "If it is meant, in reconciler.yml"  # what leads to the lines
 
 
 # Every kind that a site may demand a second pair of eyes for; `held` and `acknowledged` are none: they do nothing.
@@ -202,12 +204,32 @@ def _held(review: Review) -> Risk:
 
 
 def _inventory(review: Review) -> Risk:
-    items = []
+    items, unsaid = [], review.members.unsaid
     if review.left:
         items.append(Item("leave the inventory", review.left, "nothing on them is removed; stop their daemon by hand"))
+    items += [
+        Item(f"run {step.job}", (step.owner,), f"{step.left} left for good: {step.words}")
+        for step in review.members.steps
+    ]
+    if unsaid:
+        why = "clusters go on counting them as members that are down, and OpenStack goes on listing them"
+        items.append(Item("are not said to be gone for good, so nobody forgets them", tuple(unsaid), why))
     if review.joined:
         items.append(Item("join the inventory", review.joined))
-    return Risk("inventory", "Hosts", "the inventory changes", tuple(items), grave=bool(review.left))
+    for name, (before, after) in review.members.clusters.items():
+        same, detail = members.words(before, after)
+        items.append(Item(f"{name}: {same}", (), detail))
+    lines = ("left:", *(f"  {line}" for line in unsaid.values())) if unsaid else ()
+    meant = "If they are gone for good, in inventory.yml, with the day"
+    return Risk(
+        "inventory",
+        "Hosts",
+        "the inventory changes",
+        tuple(items),
+        bool(review.left or review.members.steps),
+        lines,
+        meant,
+    )
 
 
 def _policy(review: Review) -> list[Risk]:

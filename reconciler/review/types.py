@@ -7,6 +7,7 @@ from reconciler.errors import Problem
 from reconciler.model import Action, Difference, Interruption, Plan
 from reconciler.reasons import Reason
 from reconciler.review.claims import Claims
+from reconciler.review.members import Members
 from reconciler.rollout.policy import Rollout
 
 
@@ -59,7 +60,7 @@ class Review:
     `measured` maps a host to how long restarts of its containers were felt there, as it reported; `backends` a container that answers
     behind haproxy to the hosts that haproxy may choose from.
     `rollout` has the head's waves and the budgets of all its hosts (None: there is no base to go on from), `claims` what the plans ask of
-    them.
+    them, `members` who joins clusters and who leaves them.
     """
 
     site: str
@@ -77,6 +78,7 @@ class Review:
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rollout: Rollout | None = None
     claims: Claims = field(default_factory=Claims)
+    members: Members = field(default_factory=Members)
     acknowledgements: tuple[Acknowledgement, ...] = ()
     base_commit: str = ""
     policy: tuple[Difference, ...] = ()

@@ -14,7 +14,7 @@ from reconciler.document.grammar import Grammar, suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.networks import FALLBACK, with_fallbacks
-from reconciler.site.types import Host
+from reconciler.site.types import Host, Left
 
 # Hosts that all groups together get from the groups below them: 1,000 hosts in racks, rows and roles take 10,000.
 _MAX_MEMBERSHIPS: Final = 500_000
@@ -46,8 +46,8 @@ class Known:
 
 def load(
     document: Document | None, catalogue: Catalogue, problems: list[Problem]
-) -> tuple[dict[str, Host], dict[str, tuple[str, ...]]]:
-    """Hosts and groups (every group of the catalogue and `all` among them). What is wrong is left out and reported."""
+) -> tuple[dict[str, Host], dict[str, tuple[str, ...]], dict[str, Left]]:
+    """Hosts, groups (every group of the catalogue and `all` among them), and who left. What is wrong is left out and reported."""
     if document is None:  # missing or unreadable, which is reported already
         document = Document("inventory.yml", {})
     else:
@@ -62,18 +62,8 @@ def load(
             groups_of[name].append(group)
     hosts = {}
     for name, entry in entries.items():
-        content = _mapping(entry)
-        declared = _texts(content.get("addresses"))
-        hosts[name] = Host(
-            name=name,
-            addresses=with_fallbacks(declared),
-            interfaces=_texts(content.get("interfaces")),
-            groups=tuple(groups_of[name]),
-            facts=_mapping(content.get("facts")),
-            place=document.place(("hosts", name), key=True),
-            report_key=_key(content.get("report_key")),
-            group=tree.first(name),
-        )
+        place = document.place(("hosts", name), key=True)
+        hosts[name] = _host(name, _mapping(entry), tuple(groups_of[name]), place, tree.own(name))
     problems += _alike(document, "hosts", entries)
     problems += _alike(document, "groups", _mapping(_mapping(document.data).get("groups")))
     problems += _duplicate_addresses(document, entries)
@@ -82,7 +72,48 @@ def load(
     problems += _own_names(hosts)
     problems += _reserved(document, "hosts", entries)
     problems += _reserved(document, "groups", _mapping(_mapping(document.data).get("groups")))
-    return hosts, groups
+    return hosts, groups, dict(_left(document, hosts, groups, tree, problems))
+
+
+def _host(name: str, content: Mapping[str, Any], groups: tuple[str, ...], place: Place, own: tuple[str, ...]) -> Host:
+    return Host(
+        name=name,
+        addresses=with_fallbacks(_texts(content.get("addresses"))),
+        interfaces=_texts(content.get("interfaces")),
+        groups=groups,
+        facts=_mapping(content.get("facts")),
+        place=place,
+        report_key=_key(content.get("report_key")),
+        group=own[0] if own else "all",
+        own=own,
+        declared=_texts(content.get("addresses")),
+    )
+
+
+def _left(
+    document: Document,
+    hosts: Mapping[str, Host],
+    groups: Mapping[str, tuple[str, ...]],
+    tree: "_Groups",
+    problems: list[Problem],
+) -> Iterator[tuple[str, Left]]:
+    """Who left, with all groups that each is not in any more."""
+    for name, entry in _mapping(_mapping(document.data).get("left")).items():
+        content, path = _mapping(entry), ("left", name)
+        place = document.place(path, key=True)
+        said = _names(content.get("groups"))
+        for index, group in enumerate(said):
+            where = document.place((*path, "groups", index))
+            if group not in groups:
+                problems.append(where.problem(f"unknown group {group!r}", suggest(group, groups)))
+            elif name in groups[group]:
+                hint = "take it out of `left` where it came back, and out of the group where it left"
+                problems.append(where.problem(f"{name!r} is in the group {group!r}, so it has not left it", hint))
+        host = hosts.get(name) or _host(name, content, (), place, ())
+        if name not in hosts:
+            problems += _somebody_elses(host, hosts.values(), document, path)
+        gone = {group for group in tree.around(said) if name not in groups[group]} | ({"all"} - {*host.groups})
+        yield name, Left(host, str(content.get("since", "")), frozenset(gone))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -188,6 +219,19 @@ def _bare_interfaces(document: Document, entries: Mapping[str, Any]) -> list[Pro
     return problems
 
 
+def _somebody_elses(left: Host, hosts: Iterable[Host], document: Document, path: tuple[str, str]) -> Iterator[Problem]:
+    """What a host that left was known as, and another one is now: that one would be forgotten."""
+    for host in hosts:
+        if host.hostname.lower() == left.hostname.lower():
+            hint = "say under facts what the machine that left called itself, or take the entry out: a member of that name joins anew by itself"
+            yield document.place(path, key=True).problem(f"{host.name!r} has the own name {left.hostname!r} now", hint)
+        for network, address in left.addresses.items():
+            if address in host.addresses.values():
+                where = document.place((*path, "addresses", network))
+                yield where.problem(f"{address} is an address of {host.name!r} now", "leave it out here")
+                break
+
+
 class _Groups:
     """The tree of groups: who is in which, from the hosts' and the groups' side, and the catalogue's defaults."""
 
@@ -275,12 +319,12 @@ class _Groups:
         """All groups, every one before its children."""
         return list(reversed(tuple(graphlib.TopologicalSorter(self.children).static_order())))
 
-    def first(self, host: str) -> str:
-        """The first group that the inventory itself puts a host in; "all" when it names none."""
+    def own(self, host: str) -> tuple[str, ...]:
+        """The groups that the inventory itself puts a host in, those that the host names first."""
         listed = _names(_mapping(self._entries.get(host)).get("groups"))
-        return next((name for name in listed if name in self.members), "") or next(
-            (name for name in self._declared if host in self.members.get(name, ())), "all"
-        )
+        named = (name for name in listed if name in self.members)
+        naming = (name for name in self._declared if host in self.members.get(name, ()))
+        return tuple(dict.fromkeys((*named, *naming)))
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts of each group: its own, then its children's in their order."""
@@ -296,6 +340,14 @@ class _Groups:
             below = itertools.chain.from_iterable(expanded[child] for child in self.children[name])
             expanded[name] = tuple(dict.fromkeys((*own, *below)))
         return {name: expanded[name] for name in self.children}
+
+    def around(self, names: Iterable[str]) -> set[str]:
+        """The groups of these names, and all that take hosts from them."""
+        found = {name for name in names if name in self.children}
+        for name in reversed(self._outer_first):  # children first
+            if found.intersection(self.children[name]):
+                found.add(name)
+        return found
 
     def by_depth(self) -> list[str]:
         """All groups, a group before its children; on one level in the order of the inventory, `all` first."""

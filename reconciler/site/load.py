@@ -34,7 +34,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
     catalogue = _catalogue(layout.services, catalogue, problems)
     documents = _documents({path: files[path] for path in layout.documents}, problems)
 
-    hosts, groups = inventory.load(documents.get("inventory.yml"), catalogue, problems)
+    hosts, groups, left = inventory.load(documents.get("inventory.yml"), catalogue, problems)
     known = inventory.Known(tuple(hosts), tuple(groups), complete="inventory.yml" in documents)
     rules = policy.load(documents.get("reconciler.yml"), catalogue, known, problems)
     layers = variables.load(documents, hosts, known, catalogue, problems)
@@ -54,6 +54,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
         passwords={name: secret for part in secrets.secrets.values() for name, secret in part.items()},
         warnings=tuple(sorted(problems)),
         sealed=sealed,
+        left=left,
         _base=layers.base,
         _groups=layers.groups,
         _hosts=layers.hosts,

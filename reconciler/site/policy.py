@@ -12,6 +12,7 @@ from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document
 from reconciler.errors import MAX_PROBLEMS, Problem, SiteInvalid
 from reconciler.model import Container
+from reconciler.model.names import QUORUM
 from reconciler.releases import RELEASE_STEP
 from reconciler.site import pin
 from reconciler.site.inventory import Known
@@ -97,7 +98,8 @@ def _waves(document: Document, known: Known) -> Iterator[Problem]:
 
 def _accepted(document: Document, policy: dict[str, Any], catalogue: Catalogue, known: Known) -> Iterator[Problem]:
     """Checks before an upgrade that somebody answers for and nobody makes: the upgrade would go on waiting."""
-    checks = {name for service in catalogue.services.values() for name in service.section("prechecks")} | {RELEASE_STEP}
+    checks = {name for service in catalogue.services.values() for name in service.section("prechecks")}
+    checks |= {RELEASE_STEP, QUORUM}
     for index, entry in enumerate(policy["accept"]):
         if entry["check"] not in checks:
             # Another version of this program may make it.

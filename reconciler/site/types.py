@@ -43,6 +43,8 @@ class Host:
     place: Place
     report_key: str = ""  # "ssh-ed25519 AAAA…", without a comment; "": its reports cannot be believed
     group: str = "all"  # the first group that the inventory itself puts it in: every host counts in one
+    own: tuple[str, ...] = ()  # all of these
+    declared: Mapping[str, str] = field(default_factory=dict)  # the addresses that are written, without fallbacks
 
     @property
     def hostname(self) -> str:
@@ -62,6 +64,27 @@ class Host:
         except ValueError:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A host that left for good, with what the others knew it as. `groups`: those that it is not in any more; `since`: the day, ISO 8601."""
+
+    host: Host
+    since: str
+    groups: frozenset[str]
+
+    @property
+    def item(self) -> dict[str, Any]:
+        """What expressions of a job see of it; `address` is the one on the network api."""
+        host = self.host
+        return {
+            "name": host.name,
+            "hostname": host.hostname,
+            "address": host.addresses.get("api", ""),
+            "addresses": dict(host.addresses),
+            "since": self.since,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +117,7 @@ class Site:
     sealed: Mapping[str, SecretName] = field(
         default_factory=dict
     )  # encrypted files below config/: path → the secret that each is
+    left: Mapping[str, Left] = field(default_factory=dict)  # by name, in the order in which the inventory has them
     _base: dict[str, Layered] = field(default_factory=dict, repr=False)  # catalogue and globals
     _groups: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)
     _hosts: Mapping[str, Mapping[str, Layer]] = field(default_factory=dict, repr=False)

@@ -7,6 +7,7 @@ machine), etcd is the site's own. One site at a time: the machines have the same
 import contextlib
 import itertools
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,3 +73,15 @@ def gap(rows: list[dict[str, Any]]) -> float:
     """The longest time in which nothing was done."""
     ends = [row["ended"] for row in rows]
     return max((b - a for a, b in itertools.pairwise(ends)), default=0.0)
+
+
+def kept(site: Site, url: str) -> set[int]:
+    """The numbers of the keys that a member of etcd has, of those that a client `keeper` put."""
+    script = (
+        "import base64, requests, sys; "
+        "edges = [base64.b64encode(edge).decode() for edge in (b'/kept/', b'/kept0')]; "
+        "asked = {'key': edges[0], 'range_end': edges[1], 'keys_only': True}; "
+        "found = requests.post(sys.argv[1] + '/v3/kv/range', json=asked, timeout=10).json().get('kvs', []); "
+        "print(*(base64.b64decode(row['key']).decode().rpartition('/')[2] for row in found))"
+    )
+    return {int(number) for number in site.lan.run([sys.executable, "-c", script, url]).split()}

@@ -196,7 +196,8 @@ class Site:
 
     def wipe(self, host: str) -> None:
         """Take from a host all that a new disk would lack: containers, volumes, state, settings, rendered files."""
-        self.stop(host, signal.SIGKILL)
+        if host in self.daemons:
+            self.stop(host, signal.SIGKILL)
         script = (
             "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes > /dev/null; "
             "docker volume ls --quiet | xargs --no-run-if-empty docker volume rm > /dev/null; "

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.running import gap, notes, prove, running
+from tests.clusters.running import gap, kept, notes, prove, running
 from tests.clusters.site import ETCD, HOSTS, Site
 from tests.support.lab import wait_for
 
@@ -92,15 +91,3 @@ def test_a_changed_etcd_loses_no_key(broker: Site) -> None:
     for host in HOSTS:
         told = broker.lan.machines[host].run(["docker", "exec", "etcd", *old], check=False)
         assert "required revision has been compacted" in told.stdout + told.stderr
-
-
-def kept(site: Site, url: str) -> set[int]:
-    """The numbers of the keys that a member has."""
-    script = (
-        "import base64, requests, sys; "
-        "edges = [base64.b64encode(edge).decode() for edge in (b'/kept/', b'/kept0')]; "
-        "asked = {'key': edges[0], 'range_end': edges[1], 'keys_only': True}; "
-        "found = requests.post(sys.argv[1] + '/v3/kv/range', json=asked, timeout=10).json().get('kvs', []); "
-        "print(*(base64.b64decode(row['key']).decode().rpartition('/')[2] for row in found))"
-    )
-    return {int(number) for number in site.lan.run([sys.executable, "-c", script, url]).split()}

@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import pytest
+import yaml
 from docker.models.containers import Container
 
 from reconciler.model import Desired
@@ -146,3 +147,43 @@ def test_as_it_advises_for_hosts_that_are_not_there_yet(members: Members) -> Non
     wait_for("two of three are enough", lambda: {"ctl-a", "ctl-b"} <= set(members.members("ctl-a")), 90, 0.5)
     members.start("ctl-c")
     wait_for("the third comes later", lambda: set(members.members("ctl-c")) == set(HOSTS), 90, 0.5)
+
+
+def leave(host: str, gone: str) -> str:
+    """What makes the others forget a host, as another one renders it: the program."""
+    text = (golden.HERE / "three_nodes/site/inventory.yml").read_text()
+    found = yaml.safe_load(text)
+    entry = found["hosts"].pop(gone)
+    groups = [name for name, group in found.get("groups", {}).items() if gone in (group or {}).get("hosts", ())]
+    for name in groups:
+        found["groups"][name]["hosts"].remove(gone)
+    found["left"] = {
+        gone: {"since": "2026-11-27", "groups": [*entry.get("groups", []), *groups], "addresses": entry["addresses"]}
+    }
+    if facts := entry.get("facts"):
+        found["left"][gone]["facts"] = facts
+    files = {"inventory.yml": yaml.safe_dump(found, sort_keys=False).encode()}
+    made = render(golden.load(golden.HERE / "three_nodes" / "site", files), host, "0" * 40)
+    return next(file.content for file in made.files if file.path == f"etcd-leave-{gone}/etcd-leave")
+
+
+@pytest.mark.slow
+def test_a_member_that_is_gone_for_good_is_forgotten(members: Members) -> None:
+    begin(members)
+    program = leave("ctl-b", "ctl-c")
+    members.lose("ctl-c")
+
+    def carried_out() -> tuple[int | None, str]:
+        code, output = members.running["ctl-a"].exec_run(["python3", "-c", program])
+        return code, output.decode()
+
+    code, said = carried_out()
+    assert code == 0 and "leaves the cluster" in said, said
+    assert set(members.members("ctl-b")) == {"ctl-a", "ctl-b"}
+    code, said = carried_out()
+    assert code == 0 and "leaves the cluster" not in said and "do not know" in said, said
+    # Of two members one alone can change nothing, and it says so.
+    program = leave("ctl-a", "ctl-b")
+    members.lose("ctl-b")
+    code, said = carried_out()
+    assert code == 1 and "member list" in said, said
