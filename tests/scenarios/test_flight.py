@@ -212,7 +212,7 @@ def test_what_is_waited_for_long_is_told_by_the_check_inside(lab: Lab) -> None:
     assert lab.reconcile().converged
     (lab.config_root / SLOW / "slow.conf").write_text("alone\n")
     now = lab.node.clock()
-    waiting = [InFlight(SLOW, f"waiting for {SLOW} to become healthy", now - timedelta(seconds=age)) for age in (60, 1)]
-    long, short = lab.node.observer.explained(lab.target(), waiting)
-    assert long.text.startswith(f"{waiting[0].text}: `sh -c ! grep alone") and long.text.endswith("give it a friend")
-    assert short == waiting[1], "it may be about to become healthy"
+    long, short = (InFlight(SLOW, "waiting for it to become healthy", now - timedelta(seconds=age)) for age in (60, 1))
+    (told,) = lab.node.observer.explained(lab.target(), [long])
+    assert told.text.startswith(f"{long.text}: `sh -c ! grep alone") and told.text.endswith("give it a friend")
+    assert lab.node.observer.explained(lab.target(), [short]) == (short,), "it may be about to become healthy"
