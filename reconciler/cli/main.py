@@ -50,6 +50,7 @@ _VERBS = {
     "owner": "operator:owner",
     "fleet": "fleet:fleet",
     "reporter": "reporter:reporter",
+    "precheck": "precheck:precheck",
     "backup": "backup:backup",
     "recover": "recover:recover",
     "doctor": "doctor:doctor",

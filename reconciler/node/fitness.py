@@ -21,7 +21,10 @@ def lacking(check: Precheck, *, desired: Desired, engine: Engine, root: Path, lo
     Raises errors of the engine.
     """
     if check.systems:
-        return _system(check.systems, facts.distribution(root))
+        try:
+            return _system(check.systems, facts.distribution(root))
+        except OSError as error:
+            return f"nobody can tell which system this host has: {error.filename}: {error.strerror}"
     return _room(desired, engine) if check.room and local else ""
 
 

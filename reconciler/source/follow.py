@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from reconciler import errors
-from reconciler.git import clone, trust
+from reconciler.git import clone, refnames, trust
 from reconciler.git import remote as git
 from reconciler.git.failures import public
 from reconciler.log import frames
@@ -110,6 +110,21 @@ class Follower:
         accepted = self.state.move_anchor(Anchor(commit, datetime.now(UTC), reason=reason))
         log.warning("revision.accepted", revision=commit, signer="", operator=reason)
         return accepted
+
+    def bring(self, revision: str) -> tuple[str, str]:
+        """Fetch a branch that is not followed, or find a commit that was fetched with one that is: the commit, which is signed as the settings
+        ask, and the branch it was asked for by ("": none).
+
+        Raises errors.Terminal (RevisionUnknown, Signature…), errors.Transient.
+        """
+        from reconciler.git import tree  # as in `accept`
+
+        ref = f"refs/heads/{revision}"
+        more = [ref] if refnames.is_valid(ref) else []
+        found = git.fetch(self.remote, self.state.repository, [*self._refs, *more])
+        commit = found.get(ref) or tree.resolve(self.state.repository, revision)
+        self._verified(commit)
+        return commit, revision if ref in found else ""
 
     def _validate(self, commit: str) -> None:
         """Make everything of a commit that this host needs. Raises errors.ReconcilerError, whatever the commit holds."""

@@ -40,6 +40,13 @@ def test_the_system_of_a_host(engine_url: str, tmp_path: Path, system: str, lack
     assert said.startswith(lacks) and bool(said) == bool(lacks)
 
 
+def test_a_system_that_cannot_be_read_is_not_passed(engine_url: str, tmp_path: Path) -> None:
+    engine = Engine(engine_url, owner="", timeout=60)
+    said = fitness.lacking(SYSTEMS, desired=desired(0), engine=engine, root=tmp_path, local=True)
+    engine.close()
+    assert said == f"nobody can tell which system this host has: {tmp_path}/etc/os-release: No such file or directory"
+
+
 def test_the_room_for_images(engine_url: str, busybox_image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(engine_url, owner="", timeout=60)
     try:

@@ -1,5 +1,6 @@
 """What is asked before an upgrade holds it, on a real engine: nothing is done until all checks pass, or somebody answers for one."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ import docker
 import pytest
 
 from reconciler.model import Verb
+from tests.git import servers
 from tests.support.lab import HOST, Lab, lines, results
 
 pytestmark = pytest.mark.engine
@@ -47,17 +49,27 @@ prechecks:
 """
 
 
+OF_HOST = ("precheck:host_system", "precheck:image_room")
+
+
 @pytest.fixture
-def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
+def before(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
+    """A node of 2025.1."""
     with Lab(tmp_path / "lab", engine_url, name="pre", tls=False) as lab:
         release = 'enable_openstack_core: false\nopenstack_release: "2025.1"\n'
         lab.one_service(SERVICE, "127.0.0.80", settings=release)
         lab.push("2025.1")
         report = lab.reconcile()
         assert report.converged and not any(a.verb is Verb.PRECHECK for a in report.plan.actions), lines(report)
-        lab.edit("globals.yml", '"2025.1"', '"2026.1"')
-        lab.push("2026.1")
         yield lab
+
+
+@pytest.fixture
+def lab(before: Lab) -> Lab:
+    """The same when 2026.1 was merged."""
+    before.edit("globals.yml", '"2025.1"', '"2026.1"')
+    before.push("2026.1")
+    return before
 
 
 def test_nothing_is_done_until_all_pass(lab: Lab, engine_url: str) -> None:
@@ -108,5 +120,45 @@ def test_somebody_answers_for_one(lab: Lab) -> None:
     lab.write({"reconciler.yml": f"name: pre\naccept:\n  - {entry}\n"})
     lab.push("answered for")
     report = lab.reconcile()
-    assert list(results(report)) == ["precheck:files_of_the_new_release"] and not report.failed, lines(report)
+    assert {*results(report)} == {"precheck:files_of_the_new_release", *OF_HOST} and not report.failed, lines(report)
     assert lab.reconcile().converged and lab.reconcile().plan.empty
+
+
+def test_it_is_asked_before_it_is_merged(before: Lab, docker_client: docker.DockerClient) -> None:
+    lab, main, here = before, before.head, before.identities()
+    said = (lab.site / "globals.yml").read_text()
+    head = branch(lab, said.replace('"2025.1"', '"2026.1"'), "2026.1")
+    asked = lab.run("precheck", "upgrade", check=False)
+    assert asked.returncode == 1, asked.stdout + asked.stderr
+    assert asked.stdout.splitlines()[-1] == f"{head[:12]} 2025.1 → 2026.1: held by ready (3 passed)"
+    assert {line for line in asked.stdout.splitlines() if line.startswith("ok ")} == {
+        "ok    files_of_the_new_release", "ok    host_system", "ok    image_room",
+    }  # fmt: skip
+    assert (
+        "not ready: three volumes are attached" in asked.stdout and f"{{check: ready, hosts: [{HOST}]" in asked.stdout
+    )
+    (status,) = lab.statuses(head)
+    assert status[0] == "failed" and status[1].startswith(
+        "before it is merged: 2025.1 → 2026.1: held by ready (3 passed): ready on ctl1"
+    )
+    # Nothing is another one, and nothing waits for it.
+    assert lab.identities() == here and lab.node.state.anchor.commit == main  # type: ignore[union-attr]
+    assert lab.reconcile().plan.empty and lab.statuses(main)[-1][0] == "success"
+    docker_client.containers.get(API).exec_run(["touch", "/tmp/ready"])
+    assert lab.run("precheck", head, check=False).returncode == 0, "a commit that was fetched"
+    assert lab.statuses(head)[-1] == ("success", "before it is merged: 2025.1 → 2026.1: 4 checks passed")
+    assert lab.identities() == here and not list(lab.config_root.glob(".reconciler-validate/*"))
+    # What is no upgrade is not asked about, and what no node would accept is said.
+    other = branch(lab, said + "enable_horizon: false\n", "another option")
+    asked = lab.run("precheck", "upgrade", "--json")
+    assert json.loads(asked.stdout)["passed"] == [] and lab.statuses(other)[-1][0] == "success"
+    skipped = branch(lab, said.replace('"2025.1"', '"2024.1"'), "back")
+    refused = lab.run("precheck", "upgrade", check=False)
+    assert refused.returncode == 1 and "2024.1" in refused.stderr and lab.statuses(skipped) == []
+    assert "names no commit" in lab.run("precheck", "nowhere", check=False).stderr
+    assert lab.run("precheck", "HEAD~999", check=False).returncode == 1
+
+
+def branch(lab: Lab, settings: str, message: str) -> str:
+    """Push a commit with other settings to the branch `upgrade`, on top of main."""
+    return servers.commit(lab.repository, {"globals.yml": settings}, message, branch="upgrade", parents=[lab.head])

@@ -20,6 +20,8 @@ def machine(folder: Path) -> Path:
             (root / "sys/module" / entry["name"].replace("-", "_")).mkdir(parents=True, exist_ok=True)
     (root / "sys/module/ip6_tables").mkdir(parents=True, exist_ok=True)  # of a variable
     (root / "proc/modules").touch()
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/os-release").write_text('ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n')
     return root
 
 
