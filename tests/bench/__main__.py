@@ -9,8 +9,8 @@ import logging
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,23 +18,29 @@ import structlog
 from rich.console import Console
 
 from tests.bench import cycles, polling, resident, sites, table, trials
-from tests.bench.measure import Context, Figure, Row
+from tests.bench.measure import Context, Figure, Measured, Part
 from tests.support import engine
 from tests.support.paths import CHECKOUT
 
+
+def _figure(measure: Part) -> Figure:
+    """One that is measured as a whole."""
+    return Figure((measure.__doc__ or "").strip().splitlines()[0], {"all": measure})
+
+
 FIGURES: Final[Mapping[str, Figure]] = {
-    "noop": cycles.noop,
-    "converge": cycles.converge,
-    "change": cycles.change,
-    "poll": polling.poll,
-    "drift": resident.drift,
-    "idle": resident.idle,
-    "recovery": resident.recovery,
-    "flight": trials.flight,
-    "validate": sites.validate,
-    "render": sites.render,
-    "plan": sites.plan,
-    "smoke": cycles.smoke,
+    "noop": _figure(cycles.noop),
+    "converge": cycles.CONVERGE,
+    "change": _figure(cycles.change),
+    "poll": _figure(polling.poll),
+    "drift": _figure(resident.drift),
+    "idle": _figure(resident.idle),
+    "recovery": _figure(resident.recovery),
+    "flight": _figure(trials.flight),
+    "validate": sites.VALIDATE,
+    "render": sites.RENDER,
+    "plan": sites.PLAN,
+    "smoke": _figure(cycles.smoke),
 }
 _MARK: Final = "<!-- from here on by `python -m tests.bench --docs` -->\n\n"
 _NOT_BY_DEFAULT: Final = frozenset({"smoke"})
@@ -63,45 +69,47 @@ def main(words: list[str]) -> int:
     except engine.EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    about = {**table.machine(url), "quick": asked.quick}
+    names = asked.names or [name for name in FIGURES if name not in _NOT_BY_DEFAULT]
+    now, found = datetime.now(UTC), dict[str, Measured]()
     try:
-        found, failed = _measure(
-            asked.names or [name for name in FIGURES if name not in _NOT_BY_DEFAULT], url, asked.quick, console
-        )
-        about = {**table.machine(url), "quick": asked.quick}
+        for name in names:
+            found[name] = _measure(name, url, asked.quick)
+            table.show(name, FIGURES[name].about, found[name], console)
+            path = table.save(found, about, asked.out, now)  # whatever ends the rest, this much is kept
     finally:
         engine.release(user)
-    path = table.save(found, about, asked.out)
-    missed = [f"{name}: {row.part.strip()}" for name, rows in found.items() for row in rows if row.missed]
-    console.print(f"written to {path}" + (f"; over budget: {', '.join(missed)}" if missed else ""))
+    missed = [f"{name}: {row.part.strip()}" for name, one in found.items() for row in one.rows if row.missed]
+    failed = [f"{name} ({part})" for name, one in found.items() for part in one.failed]
+    told = (
+        f"; {words}: {', '.join(rows)}" for words, rows in (("over budget", missed), ("not measured", failed)) if rows
+    )
+    console.print(f"written to {path}" + "".join(told))
     return 2 if failed else int(bool(missed))
 
 
 def _write_docs(result: Path) -> int:
     document = CHECKOUT / "docs" / "performance.md"
     head, _, _ = document.read_text().partition(_MARK)
-    about = {name: (figure.__doc__ or "").strip().splitlines()[0] for name, figure in FIGURES.items()}
+    about = {name: figure.about for name, figure in FIGURES.items()}
     document.write_text(f"{head}{_MARK}{table.markdown(json.loads(result.read_bytes()), about)}")
     print(f"written to {document}")
     return 0
 
 
-def _measure(names: list[str], url: str, quick: bool, console: Console) -> tuple[dict[str, list[Row]], bool]:
-    found: dict[str, list[Row]] = {}
-    failed = False
-    for name in names:
-        figure = FIGURES[name]
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="rt-bench-") as folder:
+def _measure(name: str, url: str, quick: bool) -> Measured:
+    """Every part of a figure. What a part yielded before it failed counts."""
+    found = Measured()
+    for part, measure in FIGURES[name].parts.items():
+        with tempfile.TemporaryDirectory(prefix="rt-bench-", ignore_cleanup_errors=True) as folder:
             Path(folder).chmod(0o755)
             try:
-                found[name] = list(figure(Context(url, Path(folder), quick)))
-            except Exception as error:  # the other figures are still worth having
-                failed = True
-                print(f"error: {name}: {type(error).__name__}: {error}", file=sys.stderr)
-                continue
-        about = (figure.__doc__ or "").strip().splitlines()[0]
-        table.show(name, f"{about} ({time.monotonic() - began:.0f} s)", found[name], console)
-    return found, failed
+                for row in measure(Context(url, Path(folder), quick)):
+                    found.rows.append(row)
+            except Exception as error:  # the others are still worth having
+                found.failed[part] = f"{type(error).__name__}: {error}".strip()[:2000]
+                print(f"error: {name} ({part}): {found.failed[part]}", file=sys.stderr)
+    return found
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import docker
 from docker import errors as docker_errors
@@ -17,7 +17,7 @@ from reconciler.node.cycle import reconcile
 from reconciler.node.node import Node
 from tests.bench import floors
 from tests.bench.bed import FILES, bed, container, warm
-from tests.bench.measure import Context, Row, Stopwatch, repeat
+from tests.bench.measure import Context, Figure, Row, Stopwatch, repeat
 from tests.bench.polling import bare_poll
 from tests.git import servers
 from tests.support.lab import Lab, lines
@@ -73,15 +73,9 @@ def _noops(node: Node, runs: int, *, poll: bool) -> Stopwatch:
     return watch
 
 
-def converge(context: Context) -> Iterator[Row]:
-    """An empty node becomes what its first commit says, against the engine calls that this cannot do without."""
-    count = 10 if context.quick else 30
-    for stability in (0.0, 3.0):
-        yield from _converge(context, count, stability)
-
-
-def _converge(context: Context, count: int, stability: float) -> Iterator[Row]:
+def _converge(context: Context, stability: float) -> Iterator[Row]:
     """`stability`: seconds each container must stay up. The floor adds them once: all may be waited for together."""
+    count = 10 if context.quick else 30
     watch, floor, ratios, applied = Stopwatch(), [], [], []
     for number in range(context.runs(3, 1)):
         folder = context.folder / f"{number}-{stability:g}"
@@ -101,6 +95,15 @@ def _converge(context: Context, count: int, stability: float) -> Iterator[Row]:
     yield Row("  of it: apply (files written, health looked at)", "s", watch.get("apply"))
     yield Row("  whole first cycle ÷ floor", "×", tuple(ratios), 1.3)
     yield Row("  apply ÷ floor", "×", tuple(applied))
+
+
+CONVERGE: Final = Figure(
+    "An empty node becomes what its first commit says, against the engine calls that this cannot do without.",
+    {
+        "at once": lambda context: _converge(context, 0.0),
+        "and stays up": lambda context: _converge(context, 3.0),
+    },
+)
 
 
 def _bare_calls(lab: Lab, containers: tuple[Container, ...], parallel: int) -> float:

@@ -59,7 +59,23 @@ class Row:
         }
 
 
-Figure = Callable[[Context], Iterator[Row]]
+Part = Callable[[Context], Iterator[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What is measured, and its parts by name: each has a folder of its own, and what one fails at the others do not feel."""
+
+    about: str
+    parts: Mapping[str, Part]
+
+
+@dataclass(slots=True)
+class Measured:
+    """The rows of a figure as far as they were measured, and why what is missing was not: the name of a part → what it failed with."""
+
+    rows: list[Row] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def repeat(times: int, call: Callable[[], object], *, scale: float = 1.0) -> tuple[float, ...]:

@@ -47,8 +47,8 @@ class Ran:
     output: str
 
 
-def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Ran:
-    """Run a program to its end and look at its whole process tree every 50 ms."""
+def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], most: float = 600.0) -> Ran:
+    """Run a program to its end, or kill it after `most` seconds, and look at its whole process tree every 50 ms."""
     began = time.perf_counter()
     with (cwd / ".bench-output").open("w+b") as output:
         process = subprocess.Popen(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -60,9 +60,12 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Ran:
 
         sampler = threading.Thread(target=sample)
         sampler.start()
+        killer = threading.Timer(most, process.kill)
+        killer.start()
         try:
             _, status, usage = _wait(process)
         finally:
+            killer.cancel()
             ended.set()
             sampler.join()
         seconds = time.perf_counter() - began

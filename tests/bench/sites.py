@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import yaml
 
-from tests.bench.measure import Context, Row, repeat
+from tests.bench.measure import Context, Figure, Row, repeat
 from tests.bench.processes import Ran, run
 from tests.git import servers
 from tests.site.generate import make_cloud, make_site
@@ -21,13 +22,6 @@ for path in pathlib.Path(sys.argv[1]).rglob("*.yml"):
 """
 
 
-def validate(context: Context) -> Iterator[Row]:
-    """`reconciler validate` for one host, for 500, and for a whole cloud of 500: every service that goes together."""
-    yield from _validated(context, "a site of 1 host", make_site(1), None)
-    yield from _validated(context, "a site of 500 hosts", make_site(500), 5.0)
-    yield from _validated(context, "a whole cloud of 500 hosts", make_cloud(500), 5.0)
-
-
 def _validated(context: Context, what: str, files: Mapping[str, bytes], budget: float | None) -> Iterator[Row]:
     site = _site(context.folder / what.replace(" ", "-"), files)
     ran = [_program(site, "validate", ".") for _ in range(context.runs(5, 2))]
@@ -38,10 +32,14 @@ def _validated(context: Context, what: str, files: Mapping[str, bytes], budget: 
     yield Row("  peak memory, all processes", "MiB", tuple(r.peak for r in ran))
 
 
-def render(context: Context) -> Iterator[Row]:
-    """`reconciler render` for one controller: all services that are on by default, and a whole cloud's."""
-    yield from _rendered(context, "one controller", make_site(3), None)
-    yield from _rendered(context, "one controller of a whole cloud", make_cloud(500), 1.0)
+VALIDATE: Final = Figure(
+    "`reconciler validate` for one host, for 500, and for a whole cloud of 500: every service that goes together.",
+    {
+        "1 host": lambda context: _validated(context, "a site of 1 host", make_site(1), None),
+        "500 hosts": lambda context: _validated(context, "a site of 500 hosts", make_site(500), 5.0),
+        "a whole cloud": lambda context: _validated(context, "a whole cloud of 500 hosts", make_cloud(500), 5.0),
+    },
+)
 
 
 def _rendered(context: Context, what: str, files: Mapping[str, bytes], budget: float | None) -> Iterator[Row]:
@@ -58,21 +56,22 @@ def _rendered(context: Context, what: str, files: Mapping[str, bytes], budget: f
     yield Row("  peak memory, all processes", "MiB", tuple(r.peak for r in ran))
 
 
-def plan(context: Context) -> Iterator[Row]:
-    """`reconciler diff BASE HEAD`: every host rendered twice and compared, as the job on a merge request does."""
-    for hosts in (10, 100) if context.quick else (10, 100, 500):
-        budget = (60.0, 1024.0) if hosts == 500 else (None, None)
-        yield from _planned(context, f"{hosts} hosts", make_site(hosts), budget)
-    hosts = 50 if context.quick else 500
-    budget = (None, None) if context.quick else (15.0, 512.0)
-    yield from _planned(context, f"a whole cloud of {hosts} hosts", make_cloud(hosts), budget)
+RENDER: Final = Figure(
+    "`reconciler render` for one controller: all services that are on by default, and a whole cloud's.",
+    {
+        "one controller": lambda context: _rendered(context, "one controller", make_site(3), None),
+        "of a whole cloud": lambda context: _rendered(context, "one controller of a whole cloud", make_cloud(500), 1.0),
+    },
+)
 
 
-def _planned(
-    context: Context, what: str, files: Mapping[str, bytes], budget: tuple[float | None, float | None]
-) -> Iterator[Row]:
-    """From one commit to the next: one global changed, and one host."""
-    work = _site(context.folder / what.replace(" ", "-"), files)
+def _planned(context: Context, hosts: int, make: Callable[[int], Mapping[str, bytes]]) -> Iterator[Row]:
+    """From one commit to the next: one global changed, and one host. Few hosts where it has to be quick."""
+    whole = make is make_cloud
+    full, hosts = hosts == 500 and not context.quick, min(hosts, 50) if context.quick else hosts
+    budget = (None, None) if not full else (15.0, 512.0) if whole else (60.0, 1024.0)
+    what = f"a whole cloud of {hosts} hosts" if whole else f"{hosts} hosts"
+    work = _site(context.folder / what.replace(" ", "-"), make(hosts))
     servers.git(work, "init", "-q", "-b", "main", ".")
     _commit(work, "base")
     globals_ = work / "globals.yml"
@@ -87,6 +86,17 @@ def _planned(
     yield Row(f"plan {what} from base to head", "s", tuple(r.seconds for r in ran), budget[0], note=note)
     yield Row("  processor time", "s", tuple(r.processor for r in ran))
     yield Row("  peak memory, all processes", "MiB", tuple(r.peak for r in ran), budget[1])
+
+
+PLAN: Final = Figure(
+    "`reconciler diff BASE HEAD`: every host rendered twice and compared, as the job on a merge request does.",
+    {
+        "10 hosts": lambda context: _planned(context, 10, make_site),
+        "100 hosts": lambda context: _planned(context, 100, make_site),
+        "500 hosts": lambda context: _planned(context, 500, make_site),
+        "a whole cloud": lambda context: _planned(context, 500, make_cloud),
+    },
+)
 
 
 def _site(folder: Path, files: Mapping[str, bytes]) -> Path:

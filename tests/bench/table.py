@@ -4,16 +4,18 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import docker
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from tests.bench.measure import Row
+from reconciler.text import printable
+from tests.bench.measure import Measured
 from tests.support.lab import CHECKOUT
 
 
@@ -40,14 +42,14 @@ def machine(engine_url: str) -> dict[str, Any]:
     }
 
 
-def show(name: str, about: str, rows: Sequence[Row], console: Console) -> None:
+def show(name: str, about: str, found: Measured, console: Console) -> None:
     """One figure's table; columns end where they must when the output is no terminal."""
     table = Table(title=f"{name}: {about}", title_justify="left", expand=False, box=None, pad_edge=False)
     table.add_column("what", no_wrap=True)
     for heading in ("median", "min – max", "budget", "floor"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("floor is", no_wrap=True)
-    for row in rows:
+    for row in found.rows:
         style = "red" if row.missed else "green" if row.budget is not None else ""
         note = "; ".join(text for text in (row.floor_is, row.note) if text)
         table.add_row(
@@ -58,6 +60,8 @@ def show(name: str, about: str, rows: Sequence[Row], console: Console) -> None:
             _number(sorted(row.floor)[len(row.floor) // 2]) if row.floor else "",
             note,
         )
+    for part, why in found.failed.items():
+        table.add_row(f"[red]{part}: not measured[/]", "", "", "", "", escape(printable(why, limit=100)))
     console.print(table)
     console.print()
 
@@ -71,6 +75,7 @@ def markdown(content: Mapping[str, Any], about: Mapping[str, str]) -> str:
         f"commit {content['commit'][:12]}.",
     ]
     for name, rows in content["figures"].items():
+        failed = content.get("failed", {}).get(name, {})
         lines += ["", f"### {name}", "", about.get(name, ""), ""]
         lines += ["| what | median | min – max | budget | floor | floor is |", "|---|--:|--:|--:|--:|---|"]
         for row in rows:
@@ -84,12 +89,12 @@ def markdown(content: Mapping[str, Any], about: Mapping[str, str]) -> str:
                 "; ".join(text for text in (row["floor_is"], row["note"]) if text),
             )
             lines.append("| " + " | ".join(cells) + " |")
+        lines += [f"| {part}: **not measured** | | | | | |" for part in failed]
     return "\n".join(lines) + "\n"
 
 
-def save(found: Mapping[str, Sequence[Row]], about: Mapping[str, Any], folder: Path) -> Path:
-    """Write everything below `folder`, named after the time; returns the file."""
-    now = datetime.now(UTC)
+def save(found: Mapping[str, Measured], about: Mapping[str, Any], folder: Path, now: datetime) -> Path:
+    """Write everything below `folder`, named after the time `now`; returns the file."""
     commit = subprocess.run(
         ["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -97,7 +102,8 @@ def save(found: Mapping[str, Sequence[Row]], about: Mapping[str, Any], folder: P
         "at": now.isoformat(timespec="seconds"),
         "commit": commit,
         "machine": dict(about),
-        "figures": {name: [row.to_json() for row in rows] for name, rows in found.items()},
+        "figures": {name: [row.to_json() for row in one.rows] for name, one in found.items()},
+        "failed": {name: one.failed for name, one in found.items() if one.failed},
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{now:%Y-%m-%dT%H%M%S}.json"

@@ -5,19 +5,72 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import docker
 import pytest
 
 from reconciler.node.cycle import reconcile
+from tests.bench import __main__ as bench
+from tests.bench import processes
 from tests.bench.bed import bed, warm
+from tests.bench.measure import Context, Figure, Row
 from tests.support.lab import CHECKOUT, Lab, wait_for
 
-pytestmark = pytest.mark.engine
+
+def test_what_fails_is_told_and_the_rest_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def half(context: Context) -> Iterator[Row]:
+        yield Row("the first row", "s", (1.0, 2.0, 3.0), 5.0)
+        raise RuntimeError("the engine went away")
+
+    def whole(context: Context) -> Iterator[Row]:
+        assert not list(context.folder.iterdir()), "a folder of its own"
+        (context.folder / "site").mkdir()
+        yield Row("another row", "s", (9.0,), 5.0)
+
+    figures = {
+        "one": Figure("One.", {"a": half, "b": whole, "c": whole}),
+        "two": Figure("Two.", {"all": half}),
+        "three": Figure("Three.", {"all": whole}),
+    }
+    monkeypatch.setattr(bench, "FIGURES", figures)
+    monkeypatch.setattr(bench.engine, "ensure", lambda user: SimpleNamespace(url="unix:///nowhere"))
+    monkeypatch.setattr(bench.engine, "release", lambda user: None)
+    monkeypatch.setattr(bench.table, "machine", lambda url: _MACHINE)
+    assert bench.main(["--out", str(tmp_path)]) == 2
+    (written,) = tmp_path.glob("*.json")
+    found = json.loads(written.read_text())
+    assert {name: [row["part"] for row in rows] for name, rows in found["figures"].items()} == {
+        "one": ["the first row", "another row", "another row"],
+        "two": ["the first row"],
+        "three": ["another row"],
+    }
+    assert found["failed"] == {
+        name: {part: "RuntimeError: the engine went away"} for name, part in (("one", "a"), ("two", "all"))
+    }
+    told = capsys.readouterr()
+    assert "not measured: one (a), two (all)" in " ".join(told.out.split())
+    assert "error: one (a): RuntimeError: the engine went away" in told.err
+    text = bench.table.markdown(found, {name: figure.about for name, figure in figures.items()})
+    assert "| a: **not measured** | | | | | |" in text and "| another row | 9 s |  | ≤ 5 **missed** |  |  |" in text
 
 
+_MACHINE = {
+    "processor": "A", "cores": 2, "memory_mib": 2048, "kernel": "6", "python": "3", "engine": "Docker", "load_before": 0.0,
+}  # fmt: skip
+
+
+def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
+    done = processes.run(["sleep", "1000"], cwd=tmp_path, env={"PATH": "/bin:/usr/bin"}, most=0.5)
+    assert done.code == -9
+
+
+@pytest.mark.engine
 def test_two_cheap_figures(tmp_path: Path, engine_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--quick", "--out", str(tmp_path), "poll", "smoke"],
@@ -39,6 +92,7 @@ def test_two_cheap_figures(tmp_path: Path, engine_url: str) -> None:
     assert "budget" in done.stdout
 
 
+@pytest.mark.engine
 def test_a_pass_with_nothing_to_do_writes_nothing(tmp_path: Path, engine_url: str) -> None:
     with bed(tmp_path / "lab", engine_url, 3) as lab, warm(lab) as node:
         assert node.reporter.statuses is not None
