@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from reconciler.registrations import keystone, mariadb, rabbitmq
+from reconciler.registrations import keystone, mariadb, neutron, nova, rabbitmq
 from reconciler.registrations.protocol import Kind
 
 # In the order in which services are read.
-KINDS: Final = {kind.name: kind for kind in (mariadb.KIND, rabbitmq.KIND, keystone.KIND)}
+KINDS: Final = {kind.name: kind for kind in (mariadb.KIND, rabbitmq.KIND, keystone.KIND, nova.KIND, neutron.KIND)}
 # Of several registrars of a kind, each has a name: `mariadb@cell2`.
 NAMED: Final = "@"
 

@@ -13,6 +13,11 @@ def flag(description: str) -> Schema:
     return {"description": description, "type": "boolean"}
 
 
+def whole(description: str, least: int = 0) -> Schema:
+    """A whole number."""
+    return {"description": description, "type": "integer", "minimum": least}
+
+
 def texts(description: str) -> Schema:
     """A list of texts."""
     return {"description": description, "$ref": "#/$defs/texts"}

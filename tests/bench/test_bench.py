@@ -15,9 +15,10 @@ import pytest
 
 from reconciler.node.cycle import reconcile
 from tests.bench import __main__ as bench
-from tests.bench import processes
+from tests.bench import processes, table
 from tests.bench.bed import bed, warm
 from tests.bench.measure import Context, Figure, Row
+from tests.support import engine
 from tests.support.lab import CHECKOUT, Lab, wait_for
 
 
@@ -39,9 +40,9 @@ def test_what_fails_is_told_and_the_rest_is_measured(
         "three": Figure("Three.", {"all": whole}),
     }
     monkeypatch.setattr(bench, "FIGURES", figures)
-    monkeypatch.setattr(bench.engine, "ensure", lambda user: SimpleNamespace(url="unix:///nowhere"))
-    monkeypatch.setattr(bench.engine, "release", lambda user: None)
-    monkeypatch.setattr(bench.table, "machine", lambda url: _MACHINE)
+    monkeypatch.setattr(engine, "ensure", lambda user: SimpleNamespace(url="unix:///nowhere"))
+    monkeypatch.setattr(engine, "release", lambda user: None)
+    monkeypatch.setattr(table, "machine", lambda url: _MACHINE)
     assert bench.main(["--out", str(tmp_path)]) == 2
     (written,) = tmp_path.glob("*.json")
     found = json.loads(written.read_text())
@@ -56,7 +57,7 @@ def test_what_fails_is_told_and_the_rest_is_measured(
     told = capsys.readouterr()
     assert "not measured: one (a), two (all)" in " ".join(told.out.split())
     assert "error: one (a): RuntimeError: the engine went away" in told.err
-    text = bench.table.markdown(found, {name: figure.about for name, figure in figures.items()})
+    text = table.markdown(found, {name: figure.about for name, figure in figures.items()})
     assert "| a: **not measured** | | | | | |" in text and "| another row | 9 s |  | ≤ 5 **missed** |  |  |" in text
 
 

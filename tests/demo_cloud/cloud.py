@@ -48,6 +48,22 @@ class Cloud:
         )
         return name, f"{found[0].state}, {found[0].status}"
 
+    def made(self, name: str) -> dict[str, str]:
+        """The identifiers of the flavor, network, subnet and security group of that name."""
+        network = self.connection.network
+        found = {
+            "flavor": self.connection.compute.find_flavor(name),
+            "network": network.find_network(name),
+            "subnet": network.find_subnet(name),
+            "security_group": network.find_security_group(name),
+        }
+        if absent := ", ".join(what for what, item in found.items() if item is None):
+            raise DemoFailed(f"the cloud has no {absent} called {name}")
+        rules = [rule for rule in found["security_group"].security_group_rules if rule["direction"] == "ingress"]
+        if sorted(str(rule["port_range_max"]) for rule in rules) != ["22", "5010", "None"]:
+            raise DemoFailed(f"the security group {name} has other rules than the commit says: {rules}")
+        return {what: str(item.id) for what, item in found.items()}
+
     def image(self) -> tuple[Any, str]:
         """An image of random bytes, sent and fetched again; returns it and the digest of what came back."""
         content = os.urandom(_SIZE)

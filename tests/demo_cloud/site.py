@@ -27,6 +27,7 @@ VOLUMES = (
     "barbican", "cinder", "cinder_share", "glance", "haproxy_socket", "keystone_fernet_tokens", "kolla_logs", "letsencrypt_certificates",
     "libvirtd", "mariadb", "netns_run", "neutron_metadata_socket", "nova_compute", "openvswitch_db", "openvswitch_run", "rabbitmq",
 )  # fmt: skip
+MADE = "of-a-commit"  # what the commit makes in the cloud goes by this name
 # The share of the volumes is a folder of this machine, mounted where cinder would mount it.
 SHARE = f"{ADDRESS}:/volumes"
 _MOUNTED = f"/var/lib/cinder/mnt/{hashlib.md5(SHARE.encode(), usedforsecurity=False).hexdigest()}"
@@ -78,6 +79,22 @@ firewall_driver = noop
 """,
     "config/nova/nova-compute.conf": "[DEFAULT]\ncompute_driver = fake.FakeDriver\n",
     "config/nfs_shares": f"{SHARE}\n",
+    # What the commit makes in the cloud, and a file with the identifiers that the cloud gave: as a service for load balancers needs them.
+    "services/of-a-commit/service.yml": f"""\
+description: A flavor, a network and a security group that the commit asks for
+registrations:
+  nova: {{flavors: [{{name: {MADE}, vcpus: 1, ram: 64, disk: 1}}]}}
+  neutron:
+    networks: [{{name: {MADE}, network_type: local, subnets: [{{name: {MADE}, cidr: 203.0.113.0/24}}]}}]
+    security_groups: [{{name: {MADE}, rules: [icmp, tcp 22, udp 5000-5010 from 203.0.113.0/24]}}]
+""",
+    "config/heat/heat_engine.conf": f"""\
+[of_a_commit]
+flavor = {{{{ id_of('nova:flavor:{MADE}') }}}}
+network = {{{{ id_of('neutron:network:{MADE}') }}}}
+subnet = {{{{ id_of('neutron:subnet:{MADE}/{MADE}') }}}}
+security_group = {{{{ id_of('neutron:security_group:{MADE}') }}}}
+""",
 }
 # What watches the cloud, and the stores that services coordinate by, come with a second commit.
 WATCH = """

@@ -41,6 +41,12 @@ def use(bed: Bed, show: Show) -> None:
     with cloud.connect(bed.root / "openrc") as user:
         name, state = user.ready_compute()
         show.fact(f"the cell has the compute {name} ({state}), and placement knows it")
+        made, written = user.made(site.MADE), (bed.config_root / "heat-engine/heat.conf").read_text()
+        if absent := [what for what, identifier in made.items() if f"{what} = {identifier}\n" not in written]:
+            raise DemoFailed(f"heat.conf lacks the identifier of {', '.join(absent)}")
+        show.fact(
+            f"the commit made a flavor, a network, a subnet and a security group; heat.conf has their identifiers: {made['network']} …"
+        )
         image, digest = user.image()
         show.fact(f"an image of {image.size} bytes came back as it was sent (SHA-256 {digest[:16]}…)")
         network, subnet, port = user.network()

@@ -64,7 +64,12 @@ def test_a_cloud_from_an_empty_engine(engine_url: str, tmp_path: Path) -> None:
         told = program("tests.demo_cloud", "run", cwd=paths.CHECKOUT, timeout=3600, **environment)
         for number in range(1, len(PLAY.steps) + 1):
             assert f"━━ {number}. " in told
-        for claim in ("server first is ACTIVE", "stack first is CREATE_COMPLETE", "volume first of 1 GiB is available"):
+        for claim in (
+            "heat.conf has their identifiers",
+            "server first is ACTIVE",
+            "stack first is CREATE_COMPLETE",
+            "volume first of 1 GiB is available",
+        ):
             assert claim in told
         assert (tmp_path / PLAY.plot.folder / "dashboard.png").read_bytes().startswith(b"\x89PNG")
     finally:
