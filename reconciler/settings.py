@@ -21,6 +21,7 @@ class Git:
     url: str
     branch: str = "main"
     testing: bool = False
+    prechecks: str = ""
     path: str = ""
     username: str = "oauth2"
     token_file: Path | None = None

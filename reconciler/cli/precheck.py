@@ -19,13 +19,12 @@ def precheck(revision: str, json_: bool) -> int:
 
     Exits with 0 when nothing holds it, 1 otherwise.
     """
-    from reconciler.node import ahead
     from reconciler.node.node import Node
 
     node = Node(load_settings())
     try:
         with output.progress("asking"):
-            found = ahead.ask(node, revision)
+            found = node.ask_ahead(revision)
     finally:
         node.close()
     if json_:

@@ -3,20 +3,37 @@
 Images that the checks need are pulled, and one-shot containers of them run; nothing that is here changes, and what is accepted stays so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+import structlog
 
 from reconciler import errors
+from reconciler.git import clone
 from reconciler.model import Action, Outcome, Plan, Verb
-from reconciler.node.aims import Aim
-from reconciler.node.node import Node
+from reconciler.node.aims import Aim, Aims
+from reconciler.node.applying import Executor
+from reconciler.node.flight import Flight, Flights, Landed
+from reconciler.node.observing import Observer
+from reconciler.node.planning import Planner
+from reconciler.node.reporting import Reporter
+from reconciler.node.target import Target
 from reconciler.phrases import count, few
 from reconciler.plan import release_step
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus
 from reconciler.report.summary import StatusText
+from reconciler.settings import Settings
+from reconciler.source.follow import Follower
+from reconciler.state import StateDirectory
+from reconciler.text import one_line
+
+log = structlog.get_logger()
+
+_AGAIN: Final = timedelta(hours=1)  # after which a branch that did not move is asked about anew, and
+_SOON: Final = timedelta(minutes=2)  # where it could not be asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,60 +68,113 @@ class Answer:
         return f"{self.step}: held by {few(failed)} ({len(self.passed)} passed)"
 
 
-def ask(node: Node, revision: str) -> Answer:
-    """Make the checks before the upgrade that a branch, or a commit, is for this host; its commit's status says what came of it.
+class Ahead:
+    """Asks for one node, in its passes' thread: once by hand (`ask`), or whatever is pushed to a branch (`look`)."""
 
-    Raises errors.SiteInvalid and errors.Terminal where the commit is none that this host would accept, errors.Transient.
-    """
-    node.require_state()
-    with node.state.cycle(wait=60.0):
-        commit, branch = node.follower.bring(revision)
-        target = node.aims.of(commit)
-        node.aims.require_usable(target)
-        memory = replace(node.observer.memory(target), prechecks={})  # whoever asks wants to know now
-        before, release = release_step.crossed(memory, target.desired), target.desired.release
-        found = Answer(node.settings.host, commit, branch)
-        if before:
-            if memory.schema_release not in ("", before):
-                raise errors.Terminal(
-                    f"an upgrade to {memory.schema_release} is under way on this host: let it end before another one is asked about",
-                    reason=Reason.PrecheckPending,
-                )
-            actual = node.observer.observe(target, memory, deep=True)
-            planned = node.planner.plan(Aim(target), actual, memory)
-            wanted = Plan(planned.host, planned.revision, _needed(planned.actions))
-            blank = Report(
-                target.desired.site,
-                node.settings.host,
-                commit,
-                datetime.now(UTC),
-                0.0,
-                "command",
-                True,
-                RepositoryStatus(True),
+    def __init__(
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        follower: Follower,
+        aims: Aims,
+        observer: Observer,
+        planner: Planner,
+        executor: Executor,
+        flights: Flights,
+        reporter: Reporter,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings, self._state, self._follower, self._aims = settings, state, follower, aims
+        self._observer, self._planner, self._executor = observer, planner, executor
+        self._flights, self._reporter, self._clock = flights, reporter, clock
+        self._asked: tuple[str, datetime] = ("", datetime.min.replace(tzinfo=UTC))  # which head, and when to ask again
+
+    def ask(self, revision: str) -> Answer:
+        """Make the checks before the upgrade that a branch, or a commit, is for this host; its commit's status says what came of it.
+
+        Raises errors.SiteInvalid and errors.Terminal where the commit is none that this host would accept, errors.Transient.
+        """
+        told = list[Answer]()
+        with self._state.cycle(wait=60.0):
+            commit, branch = self._follower.bring(revision)
+            asked = Answer(self._settings.host, commit, branch)
+            flight = self._begin(asked, told.append, apart=False)
+            if flight is None:
+                return told[0]
+            for landed in self._flights.collect():
+                assert landed.ahead
+                landed.ahead(landed)
+        if flight.landed.failure:
+            raise errors.Transient(flight.landed.failure[1], reason=flight.landed.failure[0])
+        return told[0]
+
+    def look(self, report: Report) -> None:
+        """Begin to ask about the head of the branch that the settings name, where that is due. Never raises for a bad commit: its status
+        says what is wrong with it."""
+        (known, due), now = self._asked, self._clock()
+        head, branch = self._follower.unmerged, self._settings.git.prechecks
+        if not head or (head == known and now < due):
+            return
+        self._asked = (head, now + _AGAIN)
+        try:
+            commit, _ = self._follower.bring(branch)
+            if not clone.is_ancestor(self._state.repository, commit, report.revision):
+                self._begin(Answer(self._settings.host, commit, branch), lambda answer: None, apart=True)
+        except errors.Transient as error:
+            self._asked = (head, now + _SOON)
+            log.warning("precheck.ahead", revision=head, reason=error.reason, message=str(error))
+        except errors.ReconcilerError as error:
+            log.warning("precheck.ahead", revision=head, reason=error.reason, message=str(error))
+            text = f"before it is merged: refused: {one_line(str(error))}"
+            self._reporter.say(StatusText(head, "failed", text, text, branch), report.site)
+
+    def _begin(self, asked: Answer, then: Callable[[Answer], None], *, apart: bool) -> Flight | None:
+        """Begin to make the checks; None: there are none to make, and `then` was told so."""
+        target = self._aims.of(asked.revision)
+        self._aims.require_usable(target)
+        memory = replace(self._observer.memory(target), prechecks={})  # whoever asks wants to know now
+        before = release_step.crossed(memory, target.desired)
+        if before and memory.schema_release not in ("", before):
+            raise errors.Terminal(
+                f"an upgrade to {memory.schema_release} is under way on this host: let it end before another one is asked about",
+                reason=Reason.PrecheckPending,
             )
-            admission = node.planner.admission(target, actual)
-            flight = node.executor.begin(target, wanted, actual, memory, admission, blank, apart=False)
-            outcomes = flight.landed.outcomes if flight else ()
-            node.flights.collect()
-            if flight and flight.landed.failure:
-                raise errors.Transient(flight.landed.failure[1], reason=flight.landed.failure[0])
-            asked = {action.target for action in wanted.actions}
-            here = {container.name for container in (memory.last_good.containers if memory.last_good else ())}
-            found = Answer(
-                node.settings.host,
-                commit,
-                branch,
-                f"{before} → {release}",
-                tuple(one for one in outcomes if one.action.verb is Verb.PRECHECK),
-                tuple(
-                    check.name
-                    for check in target.desired.prechecks
-                    if check.name not in asked and (check.of_host or check.container in here)
-                ),
-            )
-        node.reporter.say(_status(found), target.desired.site)
-    return found
+        asked = replace(asked, step=f"{before} → {target.desired.release}" if before else "")
+        actual = self._observer.observe(target, memory, deep=True)
+        planned = self._planner.plan(Aim(target), actual, memory)
+        wanted = Plan(planned.host, planned.revision, _needed(planned.actions) if before else ())
+        here = {container.name for container in (memory.last_good.containers if memory.last_good else ())}
+        made = {action.target for action in wanted.actions}
+        there = [check for check in target.desired.prechecks if before and (check.of_host or check.container in here)]
+        asked = replace(asked, accepted=tuple(check.name for check in there if check.name not in made))
+
+        def landed(flight: Flight) -> None:
+            self._tell(asked, flight.landed, target, then)
+
+        blank = Report(
+            target.desired.site,
+            asked.host,
+            asked.revision,
+            datetime.now(UTC),
+            0.0,
+            "command",
+            True,
+            RepositoryStatus(True),
+        )
+        admission = self._planner.admission(target, actual)
+        flight = self._executor.begin(target, wanted, actual, memory, admission, blank, apart=apart, ahead=landed)
+        if flight is None:
+            self._tell(asked, Landed(), target, then)
+        return flight
+
+    def _tell(self, asked: Answer, landed: Landed, target: Target, then: Callable[[Answer], None]) -> None:
+        if landed.failure:
+            log.warning("precheck.ahead", revision=asked.revision, reason=landed.failure[0], message=landed.failure[1])
+            return
+        answer = replace(asked, outcomes=tuple(one for one in landed.outcomes if one.action.verb is Verb.PRECHECK))
+        log.info("precheck.ahead", revision=answer.revision, message=answer.words)
+        self._reporter.say(_status(answer), target.desired.site)
+        then(answer)
 
 
 def _needed(actions: Sequence[Action]) -> tuple[Action, ...]:
@@ -123,5 +193,5 @@ def _status(answer: Answer) -> StatusText:
     state: Literal["success", "failed"] = "failed" if answer.held else "success"
     text = f"before it is merged: {answer.words}"
     if answer.held:
-        text = f"{text}: {answer.held[0].message}".partition("\n")[0]
-    return StatusText(answer.revision, state, text, f"asked ahead: {text}", answer.branch)
+        text = f"{text}: {one_line(answer.held[0].message)}"
+    return StatusText(answer.revision, state, text, text, answer.branch)

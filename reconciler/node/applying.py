@@ -55,9 +55,10 @@ class Executor:
         about: Report,
         *,
         apart: bool,
+        ahead: Callable[[Flight], None] | None = None,
     ) -> Flight | None:
         """Begin to carry out the plan that was made of `actual` and `memory`; every outcome is logged as it comes. None when there is
-        nothing to do. `about` is the report of the pass, `apart` as in `Flights.begin`."""
+        nothing to do. `about` is the report of the pass, `apart` as in `Flights.begin`, `ahead` as in `Flight`."""
         self._tidy(target, memory)
         if wanted.empty:
             return None
@@ -76,7 +77,7 @@ class Executor:
             touches = {name for action in changes for name in (action.target, action.container) if name}
             if any(action.verb not in _CHANGE_NOTHING for action in changes):
                 self._state.begin(target.desired.revision, touches)
-        flight = Flight(target, wanted, replace(about, plan=wanted))
+        flight = Flight(target, wanted, replace(about, plan=wanted), ahead)
         made = plan.taken_as_made(target.desired, wanted, actual, bound.files_digest)
         basis = replace(_apply_basis(target, actual, memory), written=ours, as_made=made)
         self._flights.begin(flight, self._carrying_out(flight, bound, basis, memory, admission), apart=apart)
@@ -90,7 +91,8 @@ class Executor:
         slots = apply.Slots(min(parallel, self._flights.slots or parallel))
         engine, registry = self._engine.admitting(admission.require), self._observer.registry(target)
         beside = self._observer.checks_beside(target, self._flights.items())
-        settles = not any(not held.reason.harmless for held in wanted.held)
+        touches = any(action.verb not in _CHANGE_NOTHING for action in wanted.actions)
+        settles = touches and not any(not held.reason.harmless for held in wanted.held)
 
         def make(checks: Sequence[Check], patience: float, stop: Event) -> tuple[CheckResult, ...]:
             return probe.make(checks, self._engine, registry, patience=patience, stop=stop)

@@ -101,6 +101,8 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
             remember(node.state, target, plan, actual, memory)
         settled = (*(landed.checks or ()), *(done.checks or ()))
         report = replace(report, checks=observer.check(target, settled, node.flights.items(), deep=deep))
+        if attend and not node.flights.flying and plan.empty:
+            node.ahead.look(report)
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
     except Exception as unforeseen:  # a pass ends with a report, whatever it meets

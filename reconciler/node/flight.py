@@ -66,10 +66,13 @@ class Landed:
 
 
 class Flight:
-    """One apply. `report` is that of the pass that began it. Its methods may be called from any thread."""
+    """One apply. `report` is that of the pass that began it; `ahead` is called once it was collected where it only asks about a commit that is
+    not accepted: no report tells of it. Its methods may be called from any thread."""
 
-    def __init__(self, target: Target, plan: Plan, report: Report) -> None:
-        self.target, self.plan, self.report = target, plan, report
+    def __init__(
+        self, target: Target, plan: Plan, report: Report, ahead: "Callable[[Flight], None] | None" = None
+    ) -> None:
+        self.target, self.plan, self.report, self.ahead = target, plan, report, ahead
         self.began = datetime.now(UTC)
         self.ended = Event()
         self.landed = Landed()
@@ -251,7 +254,8 @@ class Flights:
 
     def at_now(self) -> tuple[InFlight, ...]:
         """See Flight."""
-        return tuple(sorted((item for flight in self.flying for item in flight.at_now()), key=lambda item: item.since))
+        told = (flight for flight in self.flying if not flight.ahead)
+        return tuple(sorted((item for flight in told for item in flight.at_now()), key=lambda item: item.since))
 
     def collect(self) -> tuple[Flight, ...]:
         """Those that have ended, once each."""

@@ -33,7 +33,7 @@ def take_over(flights: Flights, aim: Aim, reporter: Reporter, carried_out: str) 
         return
     target = aim.target
     revision = target.desired.revision
-    others = [flight for flight in flights.flying if flight.revision != revision]
+    others = [flight for flight in flights.flying if flight.revision != revision and not flight.ahead]
     cut: set[str] = set()
     for flight in others:
         changed = plan.superseded(flight.containers, flight.target.part_digest, target.part_digest)
@@ -54,6 +54,9 @@ def collect(flights: Flights, target: Target, told: Report, state: StateDirector
     whole = Landed()
     for flight in flights.collect():
         landed, before = flight.landed, flight.report
+        if flight.ahead:
+            flight.ahead(flight)
+            continue
         if flight.revision != target.desired.revision:
             record(flight, state)
             continue

@@ -20,6 +20,7 @@ from reconciler.git import clone
 from reconciler.git.commits import CommitInfo
 from reconciler.model import Actual, Held, Memory, Outcome, Plan
 from reconciler.node import host, landing
+from reconciler.node.ahead import Ahead, Answer
 from reconciler.node.aims import Aim, Aims
 from reconciler.node.applying import Executor
 from reconciler.node.flight import Flight, Flights, Landed
@@ -58,6 +59,18 @@ class Node:
         self.planner.is_everywhere = self.permits.is_everywhere
         self.executor = Executor(settings, self.state, self.engine, self.observer, self.flights)
         self.reporter = Reporter(settings, self.state, self.hold, lambda: self.aims.site, self._now, forge=forge)
+        self.ahead = Ahead(
+            settings,
+            self.state,
+            self.follower,
+            self.aims,
+            self.observer,
+            self.planner,
+            self.executor,
+            self.flights,
+            self.reporter,
+            self._now,
+        )
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
         # What others did that left nothing to put right: `at`, `target`, `text`.
@@ -147,6 +160,11 @@ class Node:
         failing server or a bad commit: that is what the result and `refusal` say."""
         self._source = self.follower.look()
         return self._source
+
+    def ask_ahead(self, revision: str) -> Answer:
+        """See `Ahead.ask`."""
+        self.require_state()
+        return self.ahead.ask(revision)
 
     @property
     def last_source(self) -> RepositoryStatus:

@@ -43,7 +43,8 @@ class Follower:
         self.remote = git.Remote(**{name: getattr(settings.git, name) for name in _REMOTE_FIELDS})
         self.poller = git.Poller(self.remote)
         self.testing = f"testing/{settings.host}" if settings.git.testing else ""
-        self._refs = [self.remote.ref, *([f"refs/heads/{self.testing}"] if self.testing else [])]
+        more = [branch for branch in (self.testing, settings.git.prechecks) if branch]
+        self._refs = [self.remote.ref, *(f"refs/heads/{branch}" for branch in more)]
         self._heads: dict[str, str] = {}
         self._refusal: Refusal | None = None
         self._trial_refusal: Refusal | None = None
@@ -62,6 +63,12 @@ class Follower:
     def refusal(self) -> Refusal | None:
         """The newest commit of a branch that was not accepted; the branch's own goes first."""
         return self._refusal or self._trial_refusal
+
+    @property
+    def unmerged(self) -> str:
+        """The head of the branch that this host is asked about before it is merged, as it was seen last; "": there is none."""
+        branch = self.settings.git.prechecks
+        return self._heads.get(f"refs/heads/{branch}", "") if branch else ""
 
     def moved(self) -> bool:
         """Whether a branch is somewhere else than at the last look. Raises errors.ReconcilerError."""

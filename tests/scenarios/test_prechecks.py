@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.model import Verb
 from tests.git import servers
-from tests.support.lab import HOST, Lab, lines, results
+from tests.support.lab import HOST, PATIENCE, Lab, lines, results, wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -157,6 +157,31 @@ def test_it_is_asked_before_it_is_merged(before: Lab, docker_client: docker.Dock
     assert refused.returncode == 1 and "2024.1" in refused.stderr and lab.statuses(skipped) == []
     assert "names no commit" in lab.run("precheck", "nowhere", check=False).stderr
     assert lab.run("precheck", "HEAD~999", check=False).returncode == 1
+
+
+@pytest.mark.slow
+def test_the_daemon_asks_what_is_pushed_to_the_branch(before: Lab, docker_client: docker.DockerClient) -> None:
+    lab, main, here = before, before.head, before.identities()
+    lab.close_node()
+    lab.config.write_text(lab.config.read_text().replace("[git]\n", '[git]\nprechecks = "upgrade"\n'))
+    said = (lab.site / "globals.yml").read_text()
+    with lab.daemon():
+        head = branch(lab, said.replace('"2025.1"', '"2026.1"'), "2026.1")
+        wait_for("it is asked", lambda: len(lab.statuses(head)) == 1, PATIENCE)
+        state, text = lab.statuses(head)[0]
+        assert state == "failed" and text.startswith("before it is merged: 2025.1 → 2026.1: held by ready (3 passed)")
+        # What is gone meanwhile comes back, as the accepted commit has it.
+        docker_client.containers.get(API).remove(force=True)
+        wait_for("it is back", lambda: API in lab.identities() and lab.identities()[API] != here[API], PATIENCE)
+        docker_client.containers.get(API).exec_run(["touch", "/tmp/ready"])
+        head = branch(lab, said.replace('"2025.1"', '"2026.1"') + "enable_horizon: false\n", "2026.1 as well")
+        wait_for("it is asked anew", lambda: len(lab.statuses(head)) == 1, PATIENCE)
+        assert lab.statuses(head) == [("success", "before it is merged: 2025.1 → 2026.1: 4 checks passed")]
+        refused = branch(lab, said + "enable_horizn: false\n", "a mistake")
+        wait_for("it is refused", lambda: len(lab.statuses(refused)) == 1, PATIENCE)
+        assert lab.statuses(refused)[0][0] == "failed" and "refused" in lab.statuses(refused)[0][1]
+        assert {state for state, _ in lab.statuses(main)} <= {"pending", "success"}
+    assert lab.node.state.anchor.commit == main  # type: ignore[union-attr]
 
 
 def branch(lab: Lab, settings: str, message: str) -> str:
