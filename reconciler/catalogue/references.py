@@ -129,6 +129,10 @@ def _passwords(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
                 hint = f"first at {earlier.place}"
                 message = f"the password {password.name!r} is of another kind in another service"
                 problems.append(password.place.problem(message, hint))
+        user = password.definition.get("user", "")
+        if password.service in names and user and user not in catalogue.variables:
+            message = f"the user of the password {password.name!r} is in no variable {user!r}"
+            problems.append(password.place.problem(message, suggest(user, catalogue.variables)))
     return problems
 
 

@@ -18,7 +18,7 @@ from reconciler.render import explain as explained
 from reconciler.review import claims
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
-from reconciler.site import Site, upgrade
+from reconciler.site import Site, upgrade, users
 from reconciler.site.overrides import unread
 from reconciler.site.passwords import is_password_file
 from reconciler.source import made, prepare, prepare_child
@@ -225,7 +225,7 @@ def _base_site(source: Mapping[str, str] | None, gathered: Gathered) -> Site | N
 
 
 def passwords(argument: Mapping[str, Any], gathered: Gathered) -> list[dict[str, Any]]:
-    """{"source", "services": names or []} → [{"name", "kind", "length", "fixed", "service"}] of the catalogue with the site's own services."""
+    """{"source", "services": names or []} → their definitions, each with its "name" and "service", of the catalogue and the site's own services."""
     with Alarm(prepare.LOAD_SECONDS, "reading the services"):
         catalogue = _catalogue(files(gathered, "source"))
     wanted = set(argument["services"])
@@ -236,6 +236,12 @@ def passwords(argument: Mapping[str, Any], gathered: Gathered) -> list[dict[str,
         for found in catalogue.password_definitions()
         if not wanted or found.service in wanted
     ]
+
+
+def renamed(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, str]:
+    """{"source", "variable"} → `site.users.Renamed`."""
+    content = files(gathered, "source")
+    return to_json(users.renamed(content, _catalogue(content), argument["variable"]))  # type: ignore[no-any-return]
 
 
 def sealed(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:

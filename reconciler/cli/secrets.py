@@ -19,8 +19,10 @@ from reconciler.reasons import Reason
 if TYPE_CHECKING:
     from reconciler.secrets import sops
     from reconciler.secrets.passwords import PasswordSpec
+    from reconciler.site.users import Renamed
 
 FILE = "passwords.yml"
+_GLOBALS = "globals.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,17 @@ def generate(
 @secrets.command()
 @site_argument
 @click.option("--name", "name", required=True, help="The password to replace.")
+@click.option("--same-user", is_flag=True, help="Keep the user's name, where its server knows one password for it.")
 @key_options
 @json_option
-def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool) -> None:
-    """Give one password a fresh value; the others keep their ciphertext."""
+def rotate(
+    site: Path, name: str, same_user: bool, ssh_key_file: Path | None, age_key_file: Path | None, json_: bool
+) -> None:
+    """Give one password a fresh value; the others keep their ciphertext.
+
+    A user whose server knows one password for it (RabbitMQ's) gets another name in globals.yml as well: both are let in until the last
+    host has carried out the commit, and then the former user goes.
+    """
     from reconciler.plan import rotation
     from reconciler.secrets import passwords, sops
 
@@ -91,11 +100,29 @@ def rotate(site: Path, name: str, ssh_key_file: Path | None, age_key_file: Path 
     spec = next((spec for spec in specs(rows) if spec.name == name), None)
     if spec is None:
         raise errors.Terminal(f"no service uses a password {name!r}", reason=Reason.SecretUnknown)
+    variable = next((row["user"] for row in rows if row["name"] == name and row.get("user")), "")
+    user = None if same_user or not variable else _another_user(site, variable)
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
+    if user and user.text:
+        _put(site / _GLOBALS, user.text)
     if json_:
-        output.as_json({"file": str(site / FILE), "rotated": [name]})
+        changed = {"variable": variable, "before": user.before, "after": user.after} if user and user.text else None
+        output.as_json({"file": str(site / FILE), "rotated": [name], "user": changed})
     else:
         output.line(f"{name} rotated in {site / FILE}")
+        if user and user.text:
+            output.line(
+                f"{variable} is {user.after} in {site / _GLOBALS}: {user.before} goes when no host needs it any more"
+            )
+    if user and user.refused:
+        output.line(
+            f"{user.refused}: give the user another name there in the same commit. With the same one, hosts whose turn has not come are not let "
+            "in anew meanwhile",
+            "warn",
+            err=json_,
+        )
+    for felt in dict.fromkeys(row["meanwhile"] for row in rows if row["name"] == name and row.get("meanwhile")):
+        output.line(f"until every host has it: {' '.join(felt.split())}", "warn", err=json_)
     if instead := fixed_passwords(rows).get(name):
         output.line(rotation.message(name, instead), "warn", err=json_)
 
@@ -178,6 +205,24 @@ def _unwritable(site: Path, keys: "sops.Keys") -> tuple[list[str], str]:
     except errors.SiteInvalid as error:
         return [], str(error)
     return list(found), ""
+
+
+def _another_user(site: Path, variable: str) -> "Renamed":
+    from reconciler.site.users import Renamed
+
+    return in_child("renamed", {"source": source(site), "variable": variable}, Renamed)
+
+
+def _put(path: Path, text: str) -> None:
+    from reconciler.secrets import in_place
+    from reconciler.system import files
+
+    try:
+        before, _ = files.read_nofollow(path.parent, path.name)
+    except FileNotFoundError:
+        files.write_atomic(path, text.encode(), mode=0o644)
+        return
+    in_place.replace([in_place.Replacement(path, before, text.encode())])
 
 
 def unset(wanted: Sequence["PasswordSpec"], present: Mapping[str, bool]) -> tuple[list[str], list[str]]:

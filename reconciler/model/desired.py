@@ -320,6 +320,9 @@ class Desired:
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)  # of these, what a commit cannot change → what to do instead
+    meanwhile: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of these → what fails while hosts take a changed one into use
     groups: tuple[str, ...] = ()
     policy: Mapping[str, Any] = field(default_factory=dict)  # reconciler.yml, validated, with defaults
     program: str = ""

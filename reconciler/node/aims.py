@@ -69,6 +69,7 @@ class Aims:
     def __init__(self, settings: Settings, state: StateDirectory, clock: Callable[[], datetime]) -> None:
         self._settings, self._state, self._clock = settings, state, clock
         self._targets: dict[str, Target] = {}  # by commit: those that are in use
+        self._accepted: Target | None = None  # of the last pass
         self._kept: tuple[Carried, Target] | None = None  # what was last carried out, made concrete
         self._between: tuple[tuple[str, str], Desired | None] | None = None
         self.fleet: tuple[Reason, str] | None = None  # why the rollout has not come to this node; None: it has
@@ -84,13 +85,14 @@ class Aims:
 
     def forget(self) -> None:
         """Begin anew: the state is another one."""
-        self._targets, self._kept = {}, None
+        self._targets, self._accepted, self._kept = {}, None, None
 
     def aim(self, revision: str) -> Aim:
         """What to aim at while `revision` is accepted. Raises errors.ReconcilerError."""
         try:
             accepted = self.of(revision)
         except errors.Terminal as error:
+            self._accepted = None
             return self._without(revision, error)
         self.shut_out = self._not_let_in(accepted)
         holds = self.holds(accepted.desired.policy, unready=self._unready(accepted.desired))
@@ -98,7 +100,7 @@ class Aims:
         before = self._before(accepted) if keeps else None
         between = self._rendered_anew(accepted)
         waiting = self._changes(before, accepted, keeps, between) if keeps and before else ()
-        self._targets = {revision: accepted}
+        self._targets, self._accepted = {revision: accepted}, accepted
         if not waiting:
             # What asks for nothing else here need not wait, and what differs all the same is drift.
             self._kept = None
@@ -204,14 +206,20 @@ class Aims:
         self._let_in = (revision, known)
         return None
 
-    def former(self, target: Target) -> Registry | None:
-        """The registrars as they were last carried out, where that had other credentials than `target` has; None also where those are not
-        known any more."""
+    def former(self, target: Target) -> Target | None:
+        """What was last carried out, where that has other credentials for a registrar than `target`; None also where those are not known
+        any more."""
         carried = self._state.carried
         if carried is None or not rotation.enters_anew(carried.desired, target.desired):
             return None
-        before = self._last(target)
-        return _registry(before) if before else None
+        return self._last(target)
+
+    def later(self, target: Target) -> Target | None:
+        """The accepted revision, where `target` is kept up instead of it and has other credentials for a registrar."""
+        accepted = self._accepted
+        if accepted is None or accepted.desired.origin == target.desired.origin:
+            return None
+        return accepted if rotation.enters_anew(target.desired, accepted.desired) else None
 
     def _before(self, accepted: Target) -> Target | None:
         """What was last carried out completely, when nothing was begun since; None: there is nothing else to keep up."""
@@ -363,8 +371,11 @@ def _denied(name: str, target: Target) -> str:
 
 def _log_in(check: Check, target: Target) -> None:
     """Raises errors.ReconcilerError."""
-    _registry(target).log_in(check)
+    registry_of(target).log_in(check)
 
 
-def _registry(target: Target) -> Registry:
-    return Registry(target.desired.registrars, partial(tokens.bind, secrets=target.prepared.secrets))
+def registry_of(target: Target, former: Target | None = None, later: Target | None = None) -> Registry:
+    """The registrars of a target, entered also as those of `former` or `later` are (see Registry)."""
+    bind = partial(tokens.bind, secrets=target.prepared.secrets)
+    before, after = (registry_of(other) if other else None for other in (former, later))
+    return Registry(target.desired.registrars, bind, former=before, later=after)

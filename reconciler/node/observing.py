@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from threading import Event
 from typing import Final
 
@@ -27,16 +26,24 @@ from reconciler.model import (
     is_asked,
 )
 from reconciler.node import health_gate, host, probe
-from reconciler.node.aims import Aims
+from reconciler.node.aims import Aims, registry_of
 from reconciler.node.findings import Findings
 from reconciler.node.flight import Flights
 from reconciler.node.target import Target
 from reconciler.registrations.registry import Registry
-from reconciler.render import tokens
 from reconciler.settings import Settings
 from reconciler.state import StateDirectory
 
 _LONG: Final = 15.0  # seconds after which it is asked what something in flight waits for
+
+
+@dataclass(frozen=True, slots=True)
+class _Registrars:
+    """The registrars of a target, and the target whose credentials may count before it is carried out here."""
+
+    target: Target
+    later: Target | None
+    registry: Registry
 
 
 class Observer:
@@ -54,7 +61,7 @@ class Observer:
     ) -> None:
         self._settings, self._state, self._engine = settings, state, engine
         self._aims, self._flights, self._clock, self._stop = aims, flights, clock, stop
-        self._registries: tuple[tuple[Target, Registry], ...] = ()  # of the targets that are in use
+        self._registries: tuple[_Registrars, ...] = ()  # of the targets that are in use
         self.machine = Machine(settings.root, engine.execute)
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
@@ -215,21 +222,24 @@ class Observer:
     def registry(self, target: Target) -> Registry:
         """The registrars of a target; connections are kept as long as it, or what is in flight for it, is in use."""
         used = [target, *(flight.target for flight in self._flights.flying)]
-        kept = [pair for pair in self._registries if any(pair[0] is one for one in used)]
-        for pair in self._registries:
-            if pair not in kept:
-                pair[1].close()
-        if not any(one is target for one, _ in kept):
-            bind = partial(tokens.bind, secrets=target.prepared.secrets)
-            former = self._aims.former(target)
-            kept.append((target, Registry(target.desired.registrars, bind, former=former)))
+        later = self._aims.later(target)
+        kept = [
+            one
+            for one in self._registries
+            if any(one.target is wanted for wanted in used) and (one.target is not target or one.later is later)
+        ]
+        for one in self._registries:
+            if one not in kept:
+                one.registry.close()
+        if not any(one.target is target for one in kept):
+            kept.append(_Registrars(target, later, registry_of(target, self._aims.former(target), later)))
         self._registries = tuple(kept)
-        return next(registry for one, registry in kept if one is target)
+        return next(one.registry for one in kept if one.target is target)
 
     def close(self) -> None:
         """Let go of the registrars' connections."""
-        for _, registry in self._registries:
-            registry.close()
+        for one in self._registries:
+            one.registry.close()
         self._registries = ()
 
 

@@ -67,6 +67,8 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
         difference = Difference("content", "as rendered", "different")
         drift, rotated = draft.unchanged(file), _rotated(draft, file)
         cause = f"a secret rotated: {', '.join(rotated)}" if rotated else "content changed"
+        felt = dict.fromkeys(draft.desired.meanwhile[name] for name in rotated if name in draft.desired.meanwhile)
+        cause = "; ".join((cause, *felt))
         cause = "drift: edited on the node" if drift else cause
         if renamed := draft.renamed(file):
             cause = f"another identifier: {few(renamed)}"

@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.model import Actual, Desired, FileState, HostKept, Image, JobResult, Memory, Plan, Running, State
+from reconciler.plan import rotation
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
+from reconciler.registrations.protocol import DIFFERS
 
 _THEN = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -32,7 +34,8 @@ def preview(
     replaces the secret tokens in a text by given values.
     """
     actual = as_actual(base, bind) if base else Actual({}, {}, {}, deep=True)
-    found = {**_absent(head, actual.containers), **_from_others(base, head), **actual.registrations}
+    known = _with_former(actual.registrations, rotation.changed(base, head) if base else ())
+    found = {**_absent(head, actual.containers), **_from_others(base, head), **known}
     actual = replace(actual, registrations=found)
     return diff(
         head,
@@ -82,6 +85,16 @@ def _from_others(base: Desired | None, head: Desired) -> dict[str, Mapping[str, 
     """What another host has registered that this one owns by now: how it was only that one's desired state tells, so it counts as it is to be."""
     theirs = frozenset(base.registered_elsewhere) if base else frozenset()
     return {registration.id: registration.fields for registration in head.registrations if registration.id in theirs}
+
+
+def _with_former(
+    registrations: Mapping[str, Mapping[str, Any] | None], names: Collection[str]
+) -> dict[str, Mapping[str, Any] | None]:
+    """The same, where a secret of these names is another one than what is to be."""
+    return {
+        id_: fields and {key: DIFFERS if rotation.holds(value, names) else value for key, value in fields.items()}
+        for id_, fields in registrations.items()
+    }
 
 
 def _contents(desired: Desired, bind: Bind) -> dict[str, bytes]:

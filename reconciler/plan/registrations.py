@@ -7,9 +7,10 @@ from reconciler.model import FORMER, Action, Container, Desired, Difference, Hel
 from reconciler.plan.draft import Draft
 from reconciler.reasons import Reason
 from reconciler.registrations import kinds
-from reconciler.registrations.protocol import Type
+from reconciler.registrations.protocol import CONFIDENTIAL, Type
 
 _FORMER: Final = "the former password is let in, too, until every host has carried out the commit"
+_CHANGES: Final = frozenset({Verb.CREATE, Verb.REPLACE, Verb.RESTART, Verb.RELOAD})
 _LEFT: Final = "no longer part of the site; hosts that have not carried out the commit yet may use it"
 
 
@@ -89,6 +90,8 @@ def _registration(
             if name in found and found[name] != value
         )
         cause = ", ".join(difference.field for difference in differing)
+        if not drift and any(difference.field == CONFIDENTIAL for difference in differing):
+            cause = ": ".join(filter(None, (cause, _type(registration).shuts_out)))
         if not differing and FORMER in found:
             if float(str(found[FORMER])) < draft.basis.former_ends:
                 draft.held.append(Held(registration.id, Reason.StillNeeded, _FORMER))
@@ -113,6 +116,9 @@ def _unregister(draft: Draft, asked: set[str]) -> None:
     available = {registrar.kind for registrar in draft.desired.registrars}
     unwanted = [registration for registration in draft.memory.registered if registration.id not in asked]
     spared = draft.spared
+    # Containers use it until they are as they are to be, or gone; one that goes back to what it was uses it still.
+    users = tuple(action.id for action in draft.actions if action.verb in _CHANGES and not action.drift)
+    users += tuple(f"{Verb.REMOVE}:{name}" for name in draft.actual.containers)
     for registration in unwanted:
         if _type(registration).holds_data:
             draft.held.append(Held(registration.id, Reason.HoldsData, "no longer wanted; it holds data, so it stays"))
@@ -129,10 +135,13 @@ def _unregister(draft: Draft, asked: set[str]) -> None:
                     registration.id,
                     "no longer part of the site",
                     # What rests on it goes first.
-                    tuple(
-                        f"{Verb.UNREGISTER}:{other.id}"
-                        for other in unwanted
-                        if other.kind == registration.kind and registration.type in _type(other).after
+                    (
+                        *users,
+                        *(
+                            f"{Verb.UNREGISTER}:{other.id}"
+                            for other in unwanted
+                            if other.kind == registration.kind and registration.type in _type(other).after
+                        ),
                     ),
                     service=registration.service,
                     risks=("deletion",),

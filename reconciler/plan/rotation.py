@@ -35,14 +35,15 @@ def enters_anew(base: Desired, head: Desired) -> bool:
 
 
 def registered(base: Desired, head: Desired) -> frozenset[str]:
-    """What the host registers (`Registration.id`) with a password that differs; a user may have another name with it."""
+    """What the host registers (`Registration.id`) with a password that differs; where a user has another name with it, what that user
+    may do as well, without which it would be let in and refused everything."""
     names = changed(base, head)
-    return frozenset(
-        registration.id
-        for registration in head.registrations
-        if registration.owner == head.host
-        if any(holds(value, names) for value in registration.fields.values())
-    )
+    known = {registration.id for registration in base.registrations}
+    own = [registration for registration in head.registrations if registration.owner == head.host]
+    users = [one for one in own if any(holds(value, names) for value in one.fields.values())]
+    new = {(user.kind, user.fields.get("name")) for user in users if user.id not in known}
+    rights = [one for one in own if one.id not in known and (one.kind, one.fields.get("user")) in new]
+    return frozenset(registration.id for registration in (*users, *rights))
 
 
 def awaited(base: Desired, head: Desired) -> tuple[Check, ...]:

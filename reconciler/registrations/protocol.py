@@ -108,12 +108,14 @@ class Overlaps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """One type of what a kind registers: the types that have to be there before it; whether it holds data, and stays; and whether the
-    registrar gives each an identifier that others know it by."""
+    """One type of what a kind registers: the types that have to be there before it; whether it holds data, and stays; whether the
+    registrar gives each an identifier that others know it by; and, of a user that has one password at a time, what becomes of clients while
+    hosts take another one into use one after the other."""
 
     after: tuple[str, ...] = ()
     holds_data: bool = False
     identified: bool = False
+    shuts_out: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

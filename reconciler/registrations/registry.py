@@ -39,8 +39,9 @@ class Registry:
     """Where databases, users and endpoints are kept. Safe to call from several threads; connections are kept and shared.
 
     `bind` replaces secret tokens in a text by their values. `patience` is how many seconds `converge` and `withdraw` try
-    again while a registrar cannot be reached. `former`: the registrars as they were before a change that they may not know of yet: one that
-    denies the new credentials is entered with those, and closed with this one. Make one per desired state, and close it.
+    again while a registrar cannot be reached. `former`: the registrars as they were before a change that they may not know of yet; `later`: as
+    they are to be by one that this host has not come to, and another host may have carried to them. One that denies the credentials is entered with
+    those; they are closed with this one. Make one per desired state, and close it.
     """
 
     def __init__(
@@ -51,9 +52,16 @@ class Registry:
         patience: float = PATIENCE,
         proofs: Proofs = PROOFS,
         former: "Registry | None" = None,
+        later: "Registry | None" = None,
     ) -> None:
         self._registrars = {registrar.kind: registrar for registrar in registrars}
-        self._bind, self._patience, self._proofs, self._former = bind, patience, proofs, former
+        self._bind, self._patience, self._proofs, self._other, self._later = (
+            bind,
+            patience,
+            proofs,
+            former or later,
+            later,
+        )
         self._entered: set[str] = set()  # kinds that let us in with the credentials that are to be
         self._backends: dict[str, Backend] = {}
         self._secrets: set[Secret] = set()
@@ -65,8 +73,8 @@ class Registry:
             backends, self._backends = self._backends, {}
         for backend in backends.values():
             backend.close()
-        if self._former is not None:
-            self._former.close()
+        if self._other is not None:
+            self._other.close()
 
     def __enter__(self) -> "Registry":
         return self
@@ -133,7 +141,7 @@ class Registry:
 
     def _observe_kind(self, kind: str, registrations: Sequence[Registration]) -> dict[str, Observed]:
         bound = [self._bound(registration) for registration in registrations]
-        found = self._backend(kind).observe(bound)
+        found = self._through(kind, lambda backend: backend.observe(bound))
         observed = {
             registration.id: _unbound(registration, wanted, found[registration.id])
             for registration, wanted in zip(registrations, bound, strict=True)
@@ -143,10 +151,12 @@ class Registry:
         return observed
 
     def _identify_kind(self, kind: str, registrations: Sequence[Registration]) -> dict[str, str | None]:
-        backend = self._backend(kind)
-        if not isinstance(backend, Identifies):
-            raise TypeError("it gives no identifiers")
-        found = backend.identify(registrations)
+        def identify(backend: Backend) -> Mapping[str, str | None]:
+            if not isinstance(backend, Identifies):
+                raise TypeError("it gives no identifiers")
+            return backend.identify(registrations)
+
+        found = dict(self._through(kind, identify))
         if not all(value is None or is_identifier(value) for value in found.values()):
             raise TypeError("an identifier is a word")
         return found
@@ -161,15 +171,20 @@ class Registry:
         except Exception as error:
             log.error("registrar.odd", kind=kind, error=type(error).__name__, frames=frames(error))
             why = f"it answers with what makes no sense ({type(error).__name__}; the log says where)"
-            raise unreachable((backend or self._backend(kind)).target, why) from None
+            raise unreachable((backend or self._own(kind)).target, why) from None
 
     def log_in(self, check: Check) -> None:
-        """Be let in as a new client with what `check` says. Raises as `converge` does, without trying again."""
+        """Be let in as a new client with what `check` says; as this program itself (no `client`) also with what counts later. Raises as
+        `converge` does, without trying again."""
         values = self._bound_value(dict(check.connection))
         backend = self._made(check.login, values)
         try:
             with self._understood(check.login, backend):
                 backend.log_in()
+        except Terminal as error:
+            if self._later is None or check.client or error.reason is not Reason.RegistrarDenied:
+                raise
+            self._later.log_in(check)
         finally:
             backend.close()
 
@@ -188,8 +203,7 @@ class Registry:
         """
         wanted = self._bound(registration)
 
-        def change() -> None:
-            backend = self._backend(registration.kind)
+        def change(backend: Backend) -> None:
             if overlap and isinstance(backend, Overlaps):
                 backend.overlap(wanted)
             else:
@@ -201,8 +215,7 @@ class Registry:
         """Let a user in with nothing but the password that it is to have. Raises as `converge` does."""
         wanted = self._bound(registration)
 
-        def end() -> None:
-            backend = self._backend(registration.kind)
+        def end(backend: Backend) -> None:
             if isinstance(backend, Overlaps):
                 backend.end_former(wanted)
 
@@ -211,12 +224,12 @@ class Registry:
     def withdraw(self, registration: Registration) -> None:
         """Remove it; nothing when it is gone. Only kind, type and key count. Raises as `converge` does, and Terminal with
         reason HoldsData for databases and virtual hosts."""
-        self._persist(registration.kind, lambda: self._backend(registration.kind).withdraw(registration))
+        self._persist(registration.kind, lambda backend: backend.withdraw(registration))
 
-    def _persist(self, kind: str, action: Callable[[], None]) -> None:
+    def _persist(self, kind: str, action: Callable[[Backend], None]) -> None:
         def attempt() -> None:
             with self._understood(kind):
-                action()
+                self._through(kind, action)
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(self._patience),
@@ -228,16 +241,26 @@ class Registry:
 
     # --- secrets -----------------------------------------------------------------------------------------------------
 
+    def _through(self, kind: str, action: Callable[[Backend], Answer]) -> Answer:
+        """What `action` gives, once more where the credentials that were let in until now are denied."""
+        try:
+            return action(self._backend(kind))
+        except Terminal as error:
+            if error.reason is not Reason.RegistrarDenied or kind not in self._entered:
+                raise
+            self._entered.discard(kind)
+            return action(self._backend(kind))
+
     def _backend(self, kind: str) -> Backend:
         backend = self._own(kind)
-        if self._former is None or kind in self._entered or kind not in self._former._registrars:
+        if self._other is None or kind in self._entered or kind not in self._other._registrars:
             return backend
         try:
             backend.log_in()
         except Terminal as error:
             if error.reason is not Reason.RegistrarDenied:
                 raise
-            return self._former._own(kind)
+            return self._other._own(kind)
         self._entered.add(kind)
         return backend
 

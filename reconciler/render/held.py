@@ -148,9 +148,10 @@ class Held:
                 self.problems.append(Problem(place, 0, 0, message, "use them fewer times"))
             self.world.meter.spend(1, size)
 
-    def fixed(self, secrets: Mapping[str, str]) -> Mapping[str, str]:
+    def said(self, secrets: Mapping[str, str], what: str) -> Mapping[str, str]:
+        """What their definitions say under `what`, of those that say it."""
         defined = self.world.site.catalogue.passwords()
-        texts = {name: defined[name].get("fixed") for name in secrets if name in defined}
+        texts = {name: defined[name].get(what) for name in secrets if name in defined}
         return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
 
 

@@ -33,7 +33,8 @@ def users(
     """That each registered user with a password would be let in. `providers`: registrar → (service, connection)."""
     for item in registrations:
         kind = kinds.of(item.kind)
-        if item.type == "user" and item.fields.get(CONFIDENTIAL) and item.kind in providers and kind:
+        logs_in = item.type == "user" and item.fields.get(CONFIDENTIAL) and item.fields.get("login", True)
+        if logs_in and item.kind in providers and kind:
             service, connection = providers[item.kind]
             yield Check(
                 f"{item.kind} login of {item.fields['name']}",

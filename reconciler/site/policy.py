@@ -67,9 +67,13 @@ def _names(document: Document, policy: dict[str, Any], catalogue: Catalogue) -> 
             yield place.warning(f"containers and files have no field {field!r}", suggest(field, _FIELDS))
     fixed = [name for name, definition in catalogue.passwords().items() if definition.get("fixed")]
     for index, name in enumerate(policy["changed_by_hand"]):
-        if name not in fixed:
+        place = document.place(("changed_by_hand", index))
+        if name not in fixed and name in catalogue.passwords():
+            # It may have been needed with an earlier version, whose nodes read this file as well.
+            yield place.warning(f"{name} in changed_by_hand is changed by the commit itself", "leave it out")
+        elif name not in fixed:
             message = f"{name!r} in changed_by_hand is no secret that a commit cannot change"
-            yield document.place(("changed_by_hand", index)).problem(message, suggest(name, fixed) or "leave it out")
+            yield place.problem(message, suggest(name, fixed) or "leave it out")
     if policy["requires"] and pin.specifiers(policy["requires"]) is None:
         message = f"{policy['requires']!r} names no versions of this program"
         yield document.place(("requires",)).problem(message, "write for example '>=0.3,<0.4', or one version")

@@ -224,13 +224,22 @@ def _on_host(service: Service) -> Iterator[str]:
         yield reference.table(("what", "name", "value", "for the containers"), rows)
 
 
+def _to_change(password: Mapping[str, Any]) -> str:
+    """What to know before one changes it, beyond `secrets rotate` and a commit."""
+    user, texts = password.get("user"), (password.get("fixed"), password.get("meanwhile"))
+    words = (
+        f"its user has another name with it (`{user}`)" if user else "",
+        *(_once(str(text or "")) for text in texts),
+    )
+    return "; ".join(filter(None, words))
+
+
 def _names(service: Service, effects: Effects) -> Iterator[str]:
     passwords = service.section("passwords")
     if passwords:
         yield "## Passwords\n"
         rows = [
-            (f"`{name}`", str((one or {}).get("kind", "")), _once(str((one or {}).get("fixed", ""))))
-            for name, one in passwords.items()
+            (f"`{name}`", str((one or {}).get("kind", "")), _to_change(one or {})) for name, one in passwords.items()
         ]
         yield reference.table(("password", "kind", "to change it"), rows)
     if service.variables:

@@ -45,7 +45,7 @@ class _Change:
 
 def upgraded(files: Mapping[str, bytes], catalogue: Catalogue, release: str) -> Upgraded:
     """The files of variables of a site, by path, as `release` wants them. Raises SiteInvalid for what cannot be read."""
-    documents = {path: yaml.load(content, path) for path, content in files.items() if _has_variables(path)}
+    documents = _documents(files)
     said = {name: list(_variables(document)) for name, document in documents.items()}
     values = [value for variables in said.values() for path, value in variables if path[-1] == RELEASE]
     before = {str(value) for value in values if not is_expression(value)}
@@ -75,6 +75,16 @@ def upgraded(files: Mapping[str, bytes], catalogue: Catalogue, release: str) -> 
         texts[_GLOBALS] = f'{RELEASE}: "{release}"\n'
         done.append(Place(_GLOBALS, 1, 1).problem(f'{RELEASE}: "{release}" added'))
     return Upgraded(texts, tuple(sorted(done)), tuple(sorted(left)))
+
+
+def said(files: Mapping[str, bytes]) -> list[tuple[str, Path, Any]]:
+    """Every variable that a site sets: in which file, the path to it, its value. Raises SiteInvalid for what cannot be read."""
+    documents = _documents(files).items()
+    return [(name, path, value) for name, document in documents for path, value in _variables(document)]
+
+
+def _documents(files: Mapping[str, bytes]) -> dict[str, Document]:
+    return {path: yaml.load(content, path) for path, content in files.items() if _has_variables(path)}
 
 
 def _has_variables(path: str) -> bool:

@@ -172,3 +172,25 @@ def test_a_host_is_let_in_and_shut_out(cli: Cli, site: Path, key: Path, tmp_path
     same = {name for name, value in values().items() if value == before[name]}
     assert same == {"kept_password"} and {"hello_password", "hello_token"} <= before.keys()
     assert "web1 cannot open it" in cli("validate", site).stdout
+
+
+def test_a_user_with_one_password_gets_another_name_with_it(cli: Cli, site: Path, key: Path) -> None:
+    """The catalogue's own: RabbitMQ's."""
+    words = ["--ssh-key-file", str(key)]
+    cli("secrets", "generate", site, "--service", "rabbitmq", "--recipient", Path(f"{key}.pub").read_text().strip())
+    before = (site / "globals.yml").read_text()
+    found = cli("secrets", "rotate", site, "--name", "rabbitmq_password", *words)
+    assert found.exit_code == 0 and "rabbitmq_user is openstack_2" in found.stdout, found.output
+    assert "openstack goes when no host needs it any more" in found.stdout
+    assert (site / "globals.yml").read_text() == f"{before}rabbitmq_user: openstack_2\n"
+    told = json.loads(cli("secrets", "rotate", site, "--name", "rabbitmq_password", "--json", *words).stdout)
+    assert told["user"] == {"variable": "rabbitmq_user", "before": "openstack_2", "after": "openstack_3"}
+    kept = json.loads(
+        cli("secrets", "rotate", site, "--name", "rabbitmq_password", "--same-user", "--json", *words).stdout
+    )
+    assert kept["user"] is None and "openstack_3" in (site / "globals.yml").read_text()
+
+    write(site, {"groups/all.yml": "rabbitmq_user: somebody\n"})
+    left = cli("secrets", "rotate", site, "--name", "rabbitmq_password", *words)
+    assert left.exit_code == 0 and "rabbitmq_user is set in globals.yml" not in left.output
+    assert "is set in groups/all.yml: give the user another name there" in " ".join(left.output.split())

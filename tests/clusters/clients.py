@@ -1,6 +1,6 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|tokens|direct|images|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|tokens|visitor|direct|images|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
 """
 
 import base64
@@ -169,6 +169,29 @@ def direct(log: IO[str], url: str, password_file: str, server: str) -> None:
         time.sleep(0.1)
 
 
+def visitor(log: IO[str], url: str, password_file: str, door: str) -> None:
+    """Ten requests a second to a service that asks Keystone who comes, each over a connection of its own, and every fifth with a new token."""
+    user = {"name": "visitor", "domain": {"id": "default"}, "password": Path(password_file).read_text()}
+    scope = {"project": {"name": "service", "domain": {"id": "default"}}}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+    token = ""
+    begun = time.monotonic()
+    for number in _until_ended():
+        began, why = time.time(), ""
+        try:
+            if number % 5 == 0:
+                answer = requests.post(f"{url}/auth/tokens", json=body, timeout=60, headers={"Connection": "close"})
+                token = answer.headers.get("X-Subject-Token", token)
+                why = "" if answer.status_code == 201 else f"Keystone: {answer.status_code} {answer.text[:150]}"
+            answer = requests.get(door, timeout=60, headers={"X-Auth-Token": token, "Connection": "close"})
+            if (answer.status_code, answer.text) != (200, "visitor"):
+                why = f"{answer.status_code} {answer.text[:150]}"
+        except requests.RequestException as error:
+            why = str(error)[:200]
+        _note(log, number=number, began=began, ended=time.time(), failed=[why] if why else [])
+        time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
+
+
 def keeper(log: IO[str], *endpoints: str) -> None:
     """Put one key after another into etcd; where a member does not answer, the next is asked at once."""
     turn = 0
@@ -266,6 +289,7 @@ CLIENTS: dict[str, Callable[..., None]] = {
     "tokens": tokens,
     "direct": direct,
     "images": images,
+    "visitor": visitor,
     "keeper": keeper,
     "cacher": cacher,
     "storer": storer,

@@ -169,12 +169,26 @@ class Site:
         sops.set_value(path, name, Secret(value), keys=sops.Keys(ssh_key_file=self.root / "key"), name=path.name)
         self.files[path.name] = path.read_bytes()
 
-    def rotate(self, name: str) -> None:
-        """Give a password of the site a fresh value, as an operator does; `push` makes it count."""
+    def rotate(self, name: str, *words: str) -> None:
+        """Give a password of the site a fresh value, as an operator does; `push` makes it count. Its user may have another name with it."""
         folder = self.root / "site"
-        argv = ["secrets", "rotate", "--name", name, str(folder), "--ssh-key-file", str(self.root / "key")]
-        subprocess.run([sys.executable, "-m", "reconciler", *argv], check=True, capture_output=True, timeout=120)
+        argv = [
+            "secrets",
+            "rotate",
+            "--json",
+            *words,
+            "--name",
+            name,
+            str(folder),
+            "--ssh-key-file",
+            str(self.root / "key"),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", *argv], check=True, capture_output=True, timeout=120, text=True
+        )
         self.files["passwords.yml"] = (folder / "passwords.yml").read_bytes()
+        if user := json.loads(done.stdout)["user"]:
+            self.globals[user["variable"]] = user["after"]
 
     def secret(self, name: str) -> str:
         """A password of the site, in the clear."""

@@ -1,4 +1,4 @@
-"""RabbitMQ and etcd: what they confirmed is there after each member was changed."""
+"""RabbitMQ and etcd: what they confirmed is there after each member was changed, and RabbitMQ's user has another password without a call that fails."""
 
 import contextlib
 import json
@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.running import gap, kept, notes, prove, running
+from tests.clusters.running import PATIENCE, gap, kept, notes, prove, running
 from tests.clusters.site import ETCD, HOSTS, Site
+from tests.images import kolla
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
@@ -18,11 +19,50 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
 CLIENT = Path(__file__).with_name("broker_client.py")
 PYTHON = "/var/lib/kolla/venv/bin/python"
+TALK = Path(__file__).with_name("talk.py")
+# A service as those of OpenStack: on every host a server and a client, each with the settings that its host has carried out.
+SERVICE = """\
+description: Calls over RabbitMQ
+requires: [rabbitmq]
+groups: {talk: [control]}
+defaults:
+  containers:
+    group: talk
+    kolla: false
+    image: IMAGE
+    healthcheck: {test: [CMD, test, -e, /tmp/ready], interval: 2, timeout: 5, retries: 30, start_period: 1}
+    stop_timeout: 60
+    rollout: {at_once: 1}
+    files:
+      - {name: talk.py, template: talk.py.j2, destination: /srv/talk.py, mode: "0644"}
+      - {name: talk.conf, template: talk.conf.j2, destination: /srv/talk.conf, mode: "0644"}
+containers:
+  talk_server: {command: [PYTHON, /srv/talk.py, server, /srv/talk.conf, "{{ inventory_hostname }}"]}
+  talk_client: {command: [PYTHON, /srv/talk.py, client, /srv/talk.conf, "{{ inventory_hostname }}"], depends_on: [talk_server]}
+"""
+SETTINGS = """\
+[DEFAULT]
+transport_url = {{ rpc_transport_url }}
+
+{{ template('oslo-rabbit.j2', wsgi=false, name=inventory_hostname ~ '_' ~ container) }}
+[oslo_concurrency]
+lock_path = /tmp
+"""
+
+
+def talking(site: Site) -> None:
+    """Add the service to the site."""
+    service = SERVICE.replace("IMAGE", kolla.default_target().name("keystone")).replace("PYTHON", PYTHON)
+    site.files |= {
+        "services/talk/service.yml": service.encode(),
+        "services/talk/templates/talk.py.j2": b"{% raw %}\n" + TALK.read_bytes() + b"{% endraw %}\n",
+        "services/talk/templates/talk.conf.j2": SETTINGS.encode(),
+    }
 
 
 @pytest.fixture(scope="module")
 def broker(engine_url: str) -> Iterator[Site]:
-    with running(engine_url, "enable_rabbitmq") as site:
+    with running(engine_url, "enable_rabbitmq", begin=talking) as site:
         (site.root / "password").write_text(site.secret("rabbitmq_password"))
         yield site
 
@@ -66,6 +106,56 @@ def test_a_changed_broker_loses_no_message(broker: Site) -> None:
     )
     assert found["lost"] == []
     assert [members(broker, host) for host in HOSTS] == [set(HOSTS)] * 3
+
+
+def users(site: Site) -> set[str]:
+    """Who is let in."""
+    told = json.loads(site.execute("cc1", "rabbitmq", "rabbitmqctl", "list_users", "--formatter=json"))
+    return {row["user"] for row in told}
+
+
+def connected(site: Site) -> set[str]:
+    """As whom clients are connected."""
+    told = json.loads(site.execute("cc1", "rabbitmq", "rabbitmqctl", "list_connections", "user", "--formatter=json"))
+    return {row["user"] for row in told}
+
+
+def calls(site: Site, since: float) -> list[dict[str, Any]]:
+    """The calls that ended after a moment, of all hosts."""
+    told = [site.lan.machines[host].run(["docker", "logs", "talk_client"]).stdout for host in HOSTS]
+    rows = [json.loads(row) for text in told for row in text.splitlines() if row.startswith("{")]
+    return [row for row in rows if row["ended"] >= since]
+
+
+def test_a_rotated_password_of_the_broker_fails_no_call(broker: Site) -> None:
+    """Its user has another name with it: both are let in until every host has the new one."""
+    began = time.time()
+    before = {host: broker.started(host, "talk_server") for host in HOSTS}
+    assert users(broker) >= {"openstack"} and connected(broker) == {"openstack"}
+    wait_for("calls are answered", lambda: len(calls(broker, began)) > 30, 60)
+    broker.rotate("rabbitmq_password")
+    pushed, commit = time.monotonic(), broker.push("another password of RabbitMQ")
+    wait_for("both are let in", lambda: users(broker) >= {"openstack", "openstack_2"}, PATIENCE)
+    both = time.monotonic()
+    assert {host: broker.started(host, "talk_server") for host in HOSTS} == before, "before anybody uses it"
+    prove(broker, commit)
+    proved = time.monotonic()
+    wait_for("the former one is gone", lambda: "openstack" not in users(broker), PATIENCE)
+    gone = time.monotonic()
+    time.sleep(5)
+    rows = calls(broker, began)
+    found = {
+        "calls": len(rows),
+        "failed": [row for row in rows if row["failed"]],
+        "slowest": round(max(row["ended"] - row["began"] for row in rows), 2),
+        "both after": round(both - pushed, 1),
+        "proved after": round(proved - pushed, 1),
+        "former gone after": round(gone - pushed, 1),
+    }
+    print("rotation of the broker's user", json.dumps(found), flush=True)
+    assert all(broker.started(host, "talk_server") != before[host] for host in HOSTS)
+    assert connected(broker) == {"openstack_2"}
+    assert {row["host"] for row in rows} == set(HOSTS) and found["failed"] == []
 
 
 def test_a_changed_etcd_loses_no_key(broker: Site) -> None:

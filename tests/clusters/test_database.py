@@ -1,5 +1,5 @@
 """What three members of a database keep: a password is changed by one command and one commit, and no request fails; all are killed at once under
-writes, and every write that was acknowledged is there when they come back by themselves. tests/services/test_power_cut.py has the operator who begins."""
+writes, and every write that was acknowledged is there, whether they come back by themselves or an operator begins."""
 
 import concurrent.futures
 import json
@@ -11,12 +11,19 @@ from typing import Any
 
 import pytest
 
-from tests.clusters.database import acknowledged, bootstraps, cluster, there
+from tests.clusters.database import acknowledged, bootstraps, cluster, there, written
 from tests.clusters.running import PATIENCE, notes, prove, running
 from tests.clusters.site import HOSTS, VIP, Site
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
+
+NEW_DATABASE = """\
+set -e
+sudo -E kolla_set_configs > /dev/null 2>&1
+find /var/lib/mysql -mindepth 1 -delete
+mariadb-install-db --datadir=/var/lib/mysql --auth-root-authentication-method=normal --skip-test-db > /dev/null
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +47,20 @@ def let_in(site: Site, user: str, password: str) -> bool:
     return site.execute("cc1", "mariadb", *argv, check=False) == "1"
 
 
-def test_a_database_password_rotates_and_no_request_fails(galera: Site) -> None:
-    old = galera.secret("keystone_database_password")
-    before = {host: galera.started(host, "keystone") for host in HOSTS}
-    with galera.client("tokens", "rotation", f"http://{VIP}:5000/v3", str(galera.root / "admin")) as log:
+def rotated(site: Site, name: str, user: str, containers: str) -> dict[str, Any]:
+    """Change a password of a user of the database while tokens are asked for, until the former one has ended; what became of the requests."""
+    old, before = site.secret(name), {host: site.started(host, containers) for host in HOSTS}
+    with site.client("tokens", name, f"http://{VIP}:5000/v3", str(site.root / "admin")) as log:
         wait_for("tokens are given", lambda: log.exists() and len(notes(log)) > 20, 60)
-        galera.rotate("keystone_database_password")
-        began, commit = time.monotonic(), galera.push("another password of Keystone's database")
-        new = galera.secret("keystone_database_password")
-        wait_for("both are let in", lambda: all(let_in(galera, "keystone", one) for one in (old, new)), PATIENCE)
+        site.rotate(name)
+        began, commit = time.monotonic(), site.push(f"another {name}")
+        new = site.secret(name)
+        wait_for("both are let in", lambda: all(let_in(site, user, one) for one in (old, new)), PATIENCE)
         both = time.monotonic()
-        assert {host: galera.started(host, "keystone") for host in HOSTS} == before, "before anybody uses it"
-        prove(galera, commit)
+        assert {host: site.started(host, containers) for host in HOSTS} == before, "before anybody uses it"
+        prove(site, commit)
         proved = time.monotonic()
-        wait_for("the former one is not let in any more", lambda: not let_in(galera, "keystone", old), PATIENCE)
+        wait_for("the former one is not let in any more", lambda: not let_in(site, user, old), PATIENCE)
         ended = time.monotonic()
         time.sleep(5)
     rows = notes(log)
@@ -65,10 +72,16 @@ def test_a_database_password_rotates_and_no_request_fails(galera: Site) -> None:
         "proved after": round(proved - began, 1),
         "former ended after": round(ended - began, 1),
     }
-    print("rotation", json.dumps(found), flush=True)
-    assert all(galera.started(host, "keystone") != before[host] for host in HOSTS)
+    print(name, json.dumps(found), flush=True)
+    assert all(site.started(host, containers) != before[host] for host in HOSTS)
+    assert let_in(site, user, new) and not let_in(site, user, old)
+    return found
+
+
+def test_a_database_password_rotates_and_no_request_fails(galera: Site) -> None:
+    found = rotated(galera, "keystone_database_password", "keystone", "keystone")
+    new = galera.secret("keystone_database_password")
     assert all(new in galera.execute(host, "keystone", "cat", "/etc/keystone/keystone.conf") for host in HOSTS)
-    assert let_in(galera, "keystone", new) and not let_in(galera, "keystone", old)
     assert found["failed"] == []
 
 
@@ -88,6 +101,13 @@ def cut_power(site: Site, name: str) -> list[dict[str, Any]]:
 
 def engine(site: Site, host: str, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
     return site.lan.machines[host].run(["docker", *words], check=check)
+
+
+def begun(site: Site, host: str) -> dict[str, Any]:
+    """What `begin` shows; where the host is the one, it has begun."""
+    said = site.program(host, "recover", "mariadb", "begin", "--json", "--yes", check=False)
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(said[said.index("{") :])[0]
+    return found
 
 
 def together(site: Site, state: str) -> None:
@@ -117,3 +137,98 @@ def test_three_that_come_back_are_a_cluster_by_themselves(galera: Site) -> None:
     assert bootstraps(galera) == before
     require_all(galera, "back", rows)
     assert galera.status("cc1", "wsrep_cluster_state_uuid") == {"wsrep_cluster_state_uuid": state}
+
+
+def test_where_one_does_not_come_back_an_operator_begins_on_the_right_one(galera: Site) -> None:
+    state = next(iter(cluster(galera)))[0]
+    before = bootstraps(galera)
+    rows = cut_power(galera, "absent")
+    for host in ("cc1", "cc2"):
+        galera.start(host)
+
+    def told(host: str) -> str:
+        return galera.program(host, "status", check=False)
+
+    try:
+        wait_for(
+            "both are told what to type",
+            lambda: all("recover mariadb look" in told(h) for h in ("cc1", "cc2")),
+            120,
+            pause=2.0,
+        )
+    except AssertionError:
+        raise AssertionError("\n".join(map(told, ("cc1", "cc2")))) from None
+    print(told("cc1"), galera.program("cc2", "fleet", "status", check=False), sep="\n", flush=True)
+
+    looks = {host: galera.program(host, "recover", "mariadb", "look") for host in ("cc1", "cc2")}
+    print(*looks.values(), sep="\n", flush=True)
+    refused = galera.program("cc1", "recover", "mariadb", "begin", "--yes", check=False)
+    assert "[RecoveryRefused]" in refused and "cc3 said nothing" in refused, refused
+
+    # The third machine is back, its daemon is not: whoever has all begins.
+    print(galera.program("cc3", "recover", "mariadb", "look"), flush=True)
+    answer = begun(galera, "cc1")
+    print(answer, flush=True)
+    first = answer["host"]
+    assert answer["members"][first]["seqno"] == max(one["seqno"] for one in answer["members"].values())
+    if first != "cc1":
+        print(galera.program(first, "recover", "mariadb", "begin", "--yes"), flush=True)
+    galera.start("cc3")
+    for host in HOSTS:
+        if host != first:
+            galera.program(host, "resume")
+    together(galera, state)
+    assert bootstraps(galera) == before + 1, "the others joined"
+    require_all(galera, "absent", rows)
+    with written(galera, "after") as found:
+        time.sleep(5)
+    assert found["lost"] == {} and found["beyond_one_retry"] == []
+    prove(galera, galera.push("after the power cut", mariadb_wsrep_extra_provider_options=["gcache.size=192M"]))
+
+
+def test_members_that_claim_different_histories_are_told_apart(galera: Site) -> None:
+    """Somebody made a new database on one of them while all were down."""
+    state = next(iter(cluster(galera)))[0]
+    rows = cut_power(galera, "split")
+    container = json.loads(engine(galera, "cc3", "inspect", "mariadb").stdout)[0]
+    engine(galera, "cc3", "run", "--rm", "--volumes-from=mariadb", "--env=KOLLA_CONFIG_STRATEGY=COPY_ALWAYS", "--network=host",
+           "--entrypoint=bash", container["Config"]["Image"], "-c", NEW_DATABASE)  # fmt: skip
+    engine(galera, "cc3", "start", "mariadb")
+
+    def made() -> bool:
+        script = "mariadb --no-defaults --user=root --execute=\"CREATE USER IF NOT EXISTS haproxy@'%'\""
+        return engine(galera, "cc3", "exec", "mariadb", "bash", "-c", script, check=False).returncode == 0
+
+    wait_for("the third serves a database of its own", made, 180, pause=1.0)
+    for host in HOSTS:
+        said = galera.program(host, "recover", "mariadb", "look")
+        assert ("this member serves" in said) == (host == "cc3"), said
+    refused = galera.program("cc1", "recover", "mariadb", "begin", "--yes", check=False)
+    assert "[RecoveryRefused]" in refused and "cc3 serves another history than cc1, cc2 has" in refused, refused
+    refused = galera.program("cc1", "recover", "mariadb", "begin", "--lost", "cc3", "--yes", check=False)
+    assert "[RecoveryRefused]" in refused and f"the member at {HOSTS['cc3']} runs" in refused, refused
+
+    galera.program("cc3", "suspend", "--reason", "its database is not the one")
+    engine(galera, "cc3", "stop", "mariadb")
+    galera.program("cc3", "recover", "mariadb", "look")
+    refused = galera.program("cc1", "recover", "mariadb", "begin", "--yes", check=False)
+    assert "[RecoveryRefused]" in refused and "members have different histories" in refused, refused
+    print(refused, flush=True)
+    before = bootstraps(galera)
+    if "begins:" in (
+        said := galera.program("cc1", "recover", "mariadb", "begin", "--lost", "cc3", "--yes", check=False)
+    ):
+        said = galera.program("cc2", "recover", "mariadb", "begin", "--lost", "cc3", "--yes")
+    print(said, flush=True)
+    for host in HOSTS:
+        galera.start(host)
+        galera.program(host, "resume")
+    together(galera, state)
+    assert bootstraps(galera) == before + 1
+    require_all(galera, "split", rows)
+
+
+def test_the_administrators_password_rotates_and_no_request_fails(galera: Site) -> None:
+    """The one with which this program and members that copy from each other log in; every member is restarted for it."""
+    found = rotated(galera, "database_password", "root", "mariadb")
+    assert found["failed"] == []

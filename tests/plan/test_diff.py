@@ -551,6 +551,19 @@ def test_what_another_host_registers_by_now_is_not_withdrawn() -> None:
     assert not [one for one in shown.actions if one.verb == "unregister"]
 
 
+def test_what_is_no_longer_registered_goes_after_whoever_uses_it_has_changed() -> None:
+    """The owner's own containers among them: where a rollout has no other hosts, or cannot tell."""
+    actual, memory = converged(FULL)
+    image = replace(WEB, image="img/keystone:2")
+    head = replace(FULL, containers=(DB, image), registrations=REGISTRATIONS[:1], revision="r2")
+    plan = diff(head, actual, memory, basis(head))
+    (gone,) = (action for action in plan.actions if action.verb == "unregister")
+    assert "replace:keystone" in gone.needs and plan.actions[-1] is gone
+    head = replace(FULL, containers=(DB,), registrations=REGISTRATIONS[:1], jobs=(), revision="r2")
+    (gone,) = (a for a in diff(head, actual, memory, basis(head)).actions if a.verb == "unregister")
+    assert "remove:keystone" in gone.needs
+
+
 def digest(desired: Desired, name: str) -> str:
     return f"{desired.revision}{name}"
 
@@ -563,6 +576,24 @@ def test_preview_needs_no_secret_and_sees_a_rotation() -> None:
         "restart    keystone  (keystone.conf changed)",
     ]
     assert "secret" in plan.actions[0].risks
+
+
+def test_preview_says_what_fails_while_hosts_take_a_password_into_use() -> None:
+    words = "two of them hold the address"
+    head = replace(SITE, secrets={"db_password": "c2"}, revision="r2", meanwhile={"db_password": words})
+    assert preview(SITE, head, bind=tokens.bind).actions[0].cause == f"a secret rotated: db_password; {words}"
+    for kind, said in (
+        ("keystone", ": its tokens end now, and whoever has the former one is not let in until its own turn"),
+        ("mariadb", ""),
+    ):
+        user = Registration(kind, "user", "nova@%", {"password": "<<secret:db_password>>"}, "keystone", "ctl1")
+        base = replace(
+            FULL, registrations=(user,), registrars=(Registrar(kind, {}, ("mariadb",)),), secrets={"db_password": "c1"}
+        )
+        head = replace(base, secrets={"db_password": "c2"}, revision="r2")
+        (action,) = (one for one in preview(base, head, bind=tokens.bind).actions if one.verb == "register")
+        assert action.line == f"register   {user.id}  (password{said})" and not action.drift
+        assert preview(base, replace(base, revision="r2"), bind=tokens.bind).empty
 
 
 def test_preview_of_an_unchanged_site_is_empty() -> None:

@@ -38,6 +38,17 @@ def test_its_owner_registers_it_and_everybody_else_waits_to_be_let_in() -> None:
     assert rotation.awaited(OTHER, rotated(OTHER)) == (LOGIN,)
 
 
+def test_what_a_user_of_another_name_may_do_goes_ahead_with_it() -> None:
+    """Let in without it, it would be refused everything."""
+    fields = {"name": "nova_2", "host": "%", "password": TOKEN}
+    user = replace(USER, key="nova_2@%", fields=fields)
+    rights = replace(GRANT, key="nova_2@%:nova.*", fields={**GRANT.fields, "user": "nova_2"})
+    other = replace(GRANT, key="glance@%:glance.*", fields={"user": "glance", "privileges": ["ALL"]})
+    head = replace(rotated(OWNER), registrations=(user, rights, other))
+    assert rotation.registered(OWNER, head) == {user.id, rights.id}
+    assert rotation.registered(OWNER, replace(head, registrations=(user, GRANT, other))) == {user.id}
+
+
 def test_nobody_waits_for_what_is_not_a_changed_password_of_a_user() -> None:
     for base, head in (
         (OTHER, replace(OTHER, revision="r2")),

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import requests
 
 from reconciler import errors
-from reconciler.model import FORMER, Registration
+from reconciler.model import FORMER, Check, Registration
 from reconciler.registrations.proofs import Proofs
 from reconciler.registrations.registry import Registry
-from tests.registrations.conftest import NOTHING, Site, connect
+from tests.registrations.conftest import NOTHING, Secrets, Site, connect
 
 pytestmark = [pytest.mark.engine, pytest.mark.images]
 
@@ -72,3 +73,45 @@ def test_an_administrator_of_the_broker_has_another_name(rabbitmq: Site, name: s
             "password": new,
             "tags": ["administrator"],
         }
+
+
+def test_whoever_has_not_come_to_the_change_enters_with_what_is_to_be(keystone: Site, name: str) -> None:
+    """Keystone has one password of an administrator, which the host that runs the job changes for all."""
+    old, new = keystone.secrets.new(), keystone.secrets.new()
+    rights = {"user": name, "domain": "default", "role": "admin", "project": "admin"}
+    project = Registration("keystone", "project", "default/admin", {"name": "admin", "domain": "default"})
+
+    def as_user(token: str) -> Registration:
+        return Registration(
+            "keystone", "user", f"default/{name}", {"name": name, "domain": "default", "password": token}
+        )
+
+    def made(token: str, later: Registry | None = None) -> Registry:
+        registrar = keystone.server.registrar(username=name, password=token)
+        return Registry([registrar], keystone.secrets.bind, patience=2, proofs=Proofs(), later=later)
+
+    own = Check(
+        "login of the administrator",
+        "keystone",
+        login="keystone",
+        connection=dict(keystone.server.registrar(username=name, password="<<secret:own>>").connection),
+    )
+    others = replace(own, client="nova")
+    keystone.converge(as_user(old), Registration("keystone", "role_assignment", f"default/{name}/admin/admin", rights))
+    keystone.secrets["own"] = keystone.secrets.bind(old)
+    after = Secrets(keystone.secrets, own=keystone.secrets.bind(new))
+    with made(
+        old, Registry([keystone.server.registrar(username=name, password="<<secret:own>>")], after.bind)
+    ) as registry:
+        before = registry.identify([project], NOTHING)
+        registry.log_in(own)
+        keystone.converge(as_user(new))
+        assert registry.identify([project], NOTHING) == before, "though the session has ended"
+        registry.log_in(own)
+        with pytest.raises(errors.Terminal) as caught:
+            registry.log_in(others)
+        assert caught.value.reason == "RegistrarDenied", "as another host's service it is not let in"
+    with made(old) as alone:
+        assert alone.identify([project], NOTHING)[0] == {}
+        with pytest.raises(errors.Terminal):
+            alone.log_in(own)

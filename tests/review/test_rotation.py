@@ -12,24 +12,26 @@ from reconciler.review import ci
 
 from . import sites
 
-BY_HAND = "name: example\nchanged_by_hand: [database_password]\n"
+BY_HAND = "name: example\nchanged_by_hand: [barbican_crypto_key]\n"
 
 
 def example(policy: str = "", **changed: str) -> dict[str, str | bytes]:
     files = {**sites.example(), "passwords.yml": sites.passwords(**changed)}
+    before = files["globals.yml"]
+    files["globals.yml"] = f"{before if isinstance(before, str) else before.decode()}\nenable_barbican: true\n"
     return {**files, "reconciler.yml": policy} if policy else files
 
 
 @pytest.mark.parametrize(
     ("head", "refused"),
     [
-        (example(database_password="other"), True),
-        (example(database_password="other", keystone_database_password="other"), True),
-        (example(BY_HAND, database_password="other"), False),
+        (example(barbican_crypto_key="other"), True),
+        (example(barbican_crypto_key="other", keystone_database_password="other"), True),
+        (example(BY_HAND, barbican_crypto_key="other"), False),
         (example(keystone_database_password="other"), False),
-        (example(rabbitmq_password="other", keystone_admin_password="other"), False),
+        (example(database_password="other", rabbitmq_password="other", keystone_admin_password="other"), False),
     ],
-    ids=["root", "root and another", "by hand", "a service's", "those that a commit can change"],
+    ids=["Barbican's", "Barbican's and another", "by hand", "a service's", "the administrators'"],
 )
 def test_a_review(tmp_path: Path, head: dict[str, str | bytes], refused: bool) -> None:
     repository = sites.Repository(tmp_path / "repository")
@@ -39,17 +41,26 @@ def test_a_review(tmp_path: Path, head: dict[str, str | bytes], refused: bool) -
     assert bool(said) is refused, said
     if refused:
         assert len(said) == 1, "once, however many hosts there are"
-        assert said[0].file == "passwords.yml" and "database_password cannot be changed" in said[0].message
-        assert "ALTER USER" in said[0].message and "changed_by_hand" in said[0].message
+        assert said[0].file == "passwords.yml" and "barbican_crypto_key cannot be changed" in said[0].message
+        assert "every secret that it keeps" in said[0].message and "changed_by_hand" in said[0].message
     shown = CliRunner().invoke(program, ["plan", str(repository.root), "--base", base])
-    assert (shown.exit_code, "ALTER USER" in shown.output) == ((1, True) if refused else (0, False)), shown.output
+    assert (shown.exit_code, "every secret that it keeps" in shown.output) == ((1, True) if refused else (0, False)), (
+        shown.output
+    )
 
 
 def test_a_name_that_a_commit_can_change_is_not_excused(tmp_path: Path) -> None:
     repository = sites.Repository(tmp_path / "repository")
-    repository.commit(example(BY_HAND.replace("database_password", "keystone_admin_pasword")))
+    repository.commit(example(BY_HAND.replace("barbican_crypto_key", "keystone_admin_pasword")))
     shown = CliRunner().invoke(program, ["validate", str(repository.root)])
     assert shown.exit_code == 1 and "changed_by_hand" in shown.output and "reconciler.yml:2" in shown.output
+
+
+def test_a_name_that_an_earlier_version_needed_is_no_error(tmp_path: Path) -> None:
+    repository = sites.Repository(tmp_path / "repository")
+    repository.commit(example(BY_HAND.replace("barbican_crypto_key", "database_password")))
+    shown = CliRunner().invoke(program, ["validate", str(repository.root)])
+    assert shown.exit_code == 0 and "is changed by the commit itself" in shown.output
 
 
 def test_only_what_changed_counts() -> None:

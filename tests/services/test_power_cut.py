@@ -32,6 +32,12 @@ HOSTS = {FIRST: ADDRESSES[0], **OTHERS}
 CONFIG = "/var/lib/kolla/config_files"
 GLOBALS = b"enable_proxysql: false\nmariadb_members_are_new: true\nmariadb_innodb_log_file_size_mb: 32\nmariadb_innodb_buffer_pool_size_mb: 64\n"
 WRITES = 'for ((n = 0; ; n++)); do "$@" --execute="INSERT INTO written.numbers VALUES ($n)" 2> /dev/null || exit; echo $n; done'
+NEW_DATABASE = """\
+set -e
+sudo -E kolla_set_configs > /dev/null 2>&1
+find /var/lib/mysql -mindepth 1 -delete
+mariadb-install-db --datadir=/var/lib/mysql --auth-root-authentication-method=normal --skip-test-db > /dev/null
+"""
 
 
 @dataclass
@@ -206,3 +212,38 @@ def test_whoever_finds_another_member_running_does_not_begin(cluster: Cluster) -
     assert caught.value.reason == "RecoveryRefused" and "runs (port 4567 answers)" in str(caught.value)
     cluster.start(other)
     cluster.together()
+
+
+def test_two_histories_are_told_apart_while_one_serves_and_when_none_does(cluster: Cluster) -> None:
+    """Somebody made a new database on one of them while all were down."""
+    done, strange = cluster.cut(), cluster.members["ctl-c"]
+    code, output = cluster.engine.run_once(
+        beside.once(strange, "new", 120.0, command=("bash", "-c", NEW_DATABASE), validation=None, labels={})
+    )
+    assert code == 0, output
+    cluster.engine.start(strange.name)
+    monitor = f"CREATE USER IF NOT EXISTS {strange.environment['MYSQL_USERNAME']}@'%'"
+
+    def made() -> bool:
+        return (
+            cluster.engine.execute(
+                strange.name, ("mariadb", "--no-defaults", "--user=root", f"--execute={monitor}"), 30.0
+            )[0]
+            == 0
+        )
+
+    wait_for("it serves a database of its own", made, 120, 1)
+    said = cluster.look()
+    assert said["ctl-c"].serves and not said["ctl-a"].serves
+    assert "ctl-c serves another history than ctl-a, ctl-b has" in decide(tuple(HOSTS), said, time.time()).why.replace(
+        "ctl-b, ctl-a", "ctl-a, ctl-b"
+    )
+    chosen = decide(tuple(HOSTS), said, time.time(), ["ctl-c"])
+    with pytest.raises(errors.Terminal) as caught:
+        galera.begin(cluster.engine, cluster.members[chosen.host], 30)
+    assert caught.value.reason == "RecoveryRefused" and HOSTS["ctl-c"] in str(caught.value), "while that one runs"
+    cluster.engine.stop(strange.name, 60)
+    said |= cluster.look("ctl-c")
+    assert "members have different histories" in decide(tuple(HOSTS), said, time.time()).why
+    cluster.begin(said, ["ctl-c"])
+    cluster.require(done)

@@ -100,7 +100,11 @@ KIND: Final = Kind(
         "service": Type(identified=True),
         "role": Type(identified=True),
         "project": Type(after=("domain",), identified=True),
-        "user": Type(after=("domain", "project"), identified=True),
+        "user": Type(
+            after=("domain", "project"),
+            identified=True,
+            shuts_out="its tokens end now, and whoever has the former one is not let in until its own turn",
+        ),
         "endpoint": Type(after=("service",)),
         "role_assignment": Type(after=("domain", "user", "project", "role")),
     },

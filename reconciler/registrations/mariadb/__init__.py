@@ -2,7 +2,7 @@
 
     type      key                       fields
     database  name                      name, character_set?, collation?
-    user      name@host                 name, host, password?
+    user      name@host                 name, host, password?, login? (for checks alone)
     grant     name@host:database.table  user, host, database, table, privileges, grant_option
 
 A table is always `*`: a grant is for a whole database. Privileges are upper case and sorted. Fields with `?` are there only when
@@ -33,7 +33,8 @@ def _read(part: Section, _: str) -> Iterator[Item]:
     for entry, name in enabled(part, "users"):
         host = entry.text("host", "%")
         account = f"{name}@{host}"
-        yield "user", account, {"name": name, "host": host, **given(entry, "password")}
+        quiet = {} if entry.flag("login", True) else {"login": False}
+        yield "user", account, {"name": name, "host": host, **given(entry, "password"), **quiet}
         for grant in entry.each("grants"):
             database, table = grant.text("database", "*"), grant.text("table", "*")
             if table != "*":

@@ -31,6 +31,7 @@ GRAMMAR: Final[Schema] = section(
                 "name": text("Its name."),
                 "host": text("Where it comes from; default %."),
                 "password": text("Its password."),
+                "login": flag("Whether a check logs in with it where clients do; default true."),
                 "enabled": ENABLED,
                 "grants": entries(
                     "What it may do.", "Privileges on a database.", _GRANT, required=("database", "privileges")

@@ -45,7 +45,11 @@ def _backend(connection: Connection, _: Proofs) -> Backend:
 
 KIND: Final = Kind(
     name="rabbitmq",
-    types={"vhost": Type(holds_data=True), "user": Type(), "permission": Type(after=("vhost", "user"))},
+    types={
+        "vhost": Type(holds_data=True),
+        "user": Type(shuts_out="whoever has the former one is not let in anew until its own turn"),
+        "permission": Type(after=("vhost", "user")),
+    },
     grammar=GRAMMAR,
     read=_read,
     backend=_backend,
