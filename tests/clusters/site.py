@@ -290,9 +290,9 @@ class Site:
         argv = ["docker", "inspect", "--format", "{{.State.StartedAt}}", container]
         return self.lan.machines[host].run(argv).stdout.strip()
 
-    def kill(self, host: str, program: str) -> None:
-        """kill -9 for every process of a program on a machine, in whatever container."""
-        self.lan.machines[host].run(["pkill", "-KILL", "--exact", program])
+    def kill(self, host: str, program: str, name: str = "KILL") -> None:
+        """A signal, by default kill -9, for every process of a program on a machine, in whatever container."""
+        self.lan.machines[host].run(["pkill", f"-{name}", "--exact", program])
 
     # --- MariaDB -------------------------------------------------------------------------------------------------------
 
