@@ -101,9 +101,9 @@ def test_a_changed_valkey_loses_nothing_that_it_acknowledged(caches: Site) -> No
     """The server that is written to hands over before it is stopped, whichever that is."""
     before = {host: [caches.started(host, name) for name in MEMBERS] for host in HOSTS}
     assert {primary(caches, host) for host in HOSTS} == {"cc1"}
-    limits = {"ulimits": {"nofile": {"soft": 2048, "hard": 2048}}}
+    limits = [{"ulimits": {"nofile": {"soft": 2048, "hard": 2048}}} for _ in MEMBERS]  # YAML without aliases
     with stored(caches, "changed") as found:
-        prove(caches, caches.push("more open files", valkey_dimensions=limits, valkey_sentinel_dimensions=limits))
+        prove(caches, caches.push("more open files", valkey_dimensions=limits[0], valkey_sentinel_dimensions=limits[1]))
         time.sleep(5)
     after = {host: [caches.started(host, name) for name in MEMBERS] for host in HOSTS}
     assert all(old != new for host in HOSTS for old, new in zip(before[host], after[host], strict=True))
