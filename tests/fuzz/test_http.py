@@ -198,7 +198,7 @@ def calls(folder: Path, port: int) -> list[Callable[[], Any]]:
     found.append(lambda: probe._http(check))
     connection = {"url": url, "username": "admin", "password": "<<secret:admin>>"}
     registry = Registry(
-        [Registrar("rabbitmq", connection), Registrar("keystone", connection)],
+        [Registrar(kind, {**connection, "auth_url": url}) for kind in ("rabbitmq", "keystone", "nova", "neutron")],
         lambda text: text.replace("<<secret:admin>>", TOKEN),
         patience=0.0,
         proofs=Proofs(),
@@ -214,6 +214,12 @@ def calls(folder: Path, port: int) -> list[Callable[[], Any]]:
         Registration("keystone", "role", "service", {}),
         Registration("keystone", "user", "nova", password),
         Registration("keystone", "role_assignment", "nova/service/admin", {}),
+        Registration("nova", "flavor", "a", {"name": "a", "vcpus": 1, "ram": 1, "disk": 0, "public": True}),
+        Registration("neutron", "network", "a", {"name": "a", "shared": False, "external": False}),
+        Registration(
+            "neutron", "subnet", "a/a", {"name": "a", "network": "a", "cidr": "10.0.0.0/8", "dhcp": True, "gateway": ""}
+        ),
+        Registration("neutron", "security_group", "a", {"name": "a", "description": "", "rules": ["tcp 22"]}),
     ]
     found += [lambda: looked(registry, wanted)] * 6
     for one in wanted:

@@ -32,7 +32,8 @@ _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "subnet": {"name": "name", "cidr": "cidr", "dhcp": "enable_dhcp", "gateway": "gateway_ip"},
     "security_group": {"name": "name", "description": "description"},
 }
-_FIXED: Final = ("network_type", "physical_network", "segmentation_id", "cidr")  # once it is made
+# Once it is made; another gateway would be one of the addresses that Neutron gives to machines.
+_FIXED: Final = ("network_type", "physical_network", "segmentation_id", "cidr", "gateway")
 
 
 class Neutron:
@@ -96,7 +97,7 @@ class Neutron:
     # --- converge ----------------------------------------------------------------------------------------------------
 
     def converge(self, registration: Registration) -> None:
-        """See Backend. How a network is carried, and a subnet's addresses, cannot be changed once they are there."""
+        """See Backend. How a network is carried, and a subnet's addresses and gateway, cannot be changed once they are there."""
         with self._lock:
             found = self._find(registration)
             if found is None:
@@ -125,12 +126,14 @@ class Neutron:
         observed, names = _observed(wanted, found) or {}, _NAMES[wanted.type]
         wrong = {key: value for key, value in wanted.fields.items() if key in names and observed[key] != value}
         if fixed := [key for key in wrong if key in _FIXED]:
-            differences = ", ".join(f"{key} {observed[key]} instead of {wrong[key]}" for key in fixed)
+            differences = ", ".join(
+                f"{key} {observed[key] or 'none'} instead of {wrong[key] or 'none'}" for key in fixed
+            )
             what = wanted.type.replace("_", " ")
             why = f"the {what} {wanted.key!r} has {differences}, which cannot be changed (say what it has, or remove it by hand)"
             raise refused(self.target, why)
         if wrong:
-            body = {names[key]: (value or None) if key == "gateway" else value for key, value in wrong.items()}
+            body = {names[key]: value for key, value in wrong.items()}
             self._api.replace(wanted.type, f"/{_COLLECTION[wanted.type]}/{found['id']}", body)
 
     def _let_in(self, wanted: Registration, found: Item) -> None:

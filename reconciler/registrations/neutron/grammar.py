@@ -27,7 +27,7 @@ GRAMMAR: Final[Schema] = section(
                         "name": _NAME,
                         "cidr": text("Its addresses, such as 10.1.0.0/24."),
                         "dhcp": flag("Whether machines are told their addresses; default true."),
-                        "gateway": text("The way out of it; without one there is none."),
+                        "gateway": text("The way out of it; without one there is none. It cannot be changed later."),
                         "enabled": ENABLED,
                     },
                     required=("name", "cidr"),
