@@ -192,6 +192,7 @@ class Reason(StrEnum):
     ServiceUnknown = "ServiceUnknown", Chapter.SITE, Again.NO, "there is no such service", "the name"
     SecretMissing = "SecretMissing", Chapter.SITE, Again.NO, "a password that is used has no value", "`reconciler secrets generate`, or fill it in"
     SecretUnknown = "SecretUnknown", Chapter.SITE, Again.NO, "no service knows a password of that name", "the name"
+    ImagesNotBuilt = "ImagesNotBuilt", Chapter.SITE, Again.NO, "an image that the site builds itself was not built, not pushed, or not pinned (`images build`)", "what kolla-build says; the logs that the message names"
     SecretIncomplete = "SecretIncomplete", Chapter.SITE, Again.NO, "a password of several parts lacks some", "`reconciler secrets generate`"
     RotationRefused = "RotationRefused", Chapter.SITE, Again.YES, "the commit changes a password that its server keeps (database root), and the new one is not let in; nothing was touched", "what the message says: change it on the server first. The node then accepts the commit by itself"
     ReleaseStepRefused = "ReleaseStepRefused", Chapter.SITE, Again.NO, "the commit takes `openstack_release` back, or further than OpenStack supports in one step; nothing was touched", "what the message says; see [Upgrading](upgrading.md)"

@@ -18,9 +18,11 @@ from reconciler.render import explain as explained
 from reconciler.review import claims
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
-from reconciler.site import Site, upgrade, users
+from reconciler.site import Site, kolla_build, upgrade, users
+from reconciler.site.assigned import GLOBALS, assigned
 from reconciler.site.overrides import unread
 from reconciler.site.passwords import is_password_file
+from reconciler.site.upgrade import said
 from reconciler.source import made, prepare, prepare_child
 from reconciler.source.site_child import Content, files, gather, load, share, warm
 from reconciler.source.site_child import render as render_host
@@ -242,6 +244,20 @@ def renamed(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, str]:
     """{"source", "variable"} → `site.users.Renamed`."""
     content = files(gathered, "source")
     return to_json(users.renamed(content, _catalogue(content), argument["variable"]))  # type: ignore[no-any-return]
+
+
+def building(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source"} → `site.kolla_build.Build`."""
+    content = files(gathered, "source")
+    return to_json(kolla_build.read(content, _catalogue(content)))  # type: ignore[no-any-return]
+
+
+def pinned(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
+    """{"source", "values": variable → text} → {"text": globals.yml with them; None where it cannot be rewritten, "elsewhere": the files that set
+    one of them as well}."""
+    content, values = files(gathered, "source"), argument["values"]
+    others = {name for name, path, _ in said(content) if path[-1] in values and (name, len(path)) != (GLOBALS, 1)}
+    return {"text": assigned(content.get(GLOBALS, b""), values), "elsewhere": sorted(others)}
 
 
 def sealed(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:

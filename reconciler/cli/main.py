@@ -34,6 +34,7 @@ _VERBS = {
     "ci": "ci:ci",
     "secrets": "secrets:secrets",
     "certificates": "certificates:certificates",
+    "images": "images:images",
     "upgrade-site": "upgrading:upgrade_site",
     "schema": "schema:schema",
     "services": "services:services",

@@ -12,6 +12,7 @@ from reconciler.cli.options import json_option
 _FILES = {
     "inventory": ("inventory.yml",),
     "globals": ("globals.yml", "groups/*.yml", "hosts/*.yml"),
+    "kolla_build": ("kolla_build.yml",),
     "reconciler": ("reconciler.yml",),
     "service": ("services/*/service.yml",),
     "variables": ("services/*/variables.yml",),

@@ -104,7 +104,7 @@ def rotate(
     user = None if same_user or not variable else _another_user(site, variable)
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
     if user and user.text:
-        _put(site / _GLOBALS, user.text)
+        put(site / _GLOBALS, user.text)
     if json_:
         changed = {"variable": variable, "before": user.before, "after": user.after} if user and user.text else None
         output.as_json({"file": str(site / FILE), "rotated": [name], "user": changed})
@@ -213,7 +213,8 @@ def _another_user(site: Path, variable: str) -> "Renamed":
     return in_child("renamed", {"source": source(site), "variable": variable}, Renamed)
 
 
-def _put(path: Path, text: str) -> None:
+def put(path: Path, text: str) -> None:
+    """Write a file of the site that may not be there yet. Raises errors.Terminal where somebody else changed it meanwhile."""
     from reconciler.secrets import in_place
     from reconciler.system import files
 

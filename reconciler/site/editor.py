@@ -50,6 +50,7 @@ def composed_schemas(catalogue: Catalogue) -> dict[str, Schema]:
             **values,
         },
         "inventory.schema.json": inventory,
+        "kolla_build.schema.json": _copy(data.schema("kolla_build")),
         "reconciler.schema.json": _copy(data.schema("reconciler")),
         "service.schema.json": with_expressions(data.schema("service")),
         "variables.schema.json": _copy(data.schema("variables")),

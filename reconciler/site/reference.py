@@ -29,6 +29,7 @@ missing here is refused by `reconciler validate`, with the nearest name that exi
 | `config/…` | overrides of config files; only the paths listed under each service are read. One that sops encrypted as a whole is a secret file |
 | `services/<name>/` | the site's own services |
 | `reconciler.yml` | the site's policy |
+| `kolla_build.yml` | the images that the site builds itself ([images](images.md)) |
 
 Files that begin with a dot, Markdown files and `docs/` are nobody's business; every other file is an error.
 
@@ -71,7 +72,7 @@ Secrets are read by name from `passwords.yml`, then the files of the host's grou
 
 def reference_markdown(catalogue: Catalogue) -> str:
     """The whole reference as Markdown. The same catalogue gives the same text."""
-    parts = [_LAYOUT, *_inventory(), *_policy(), *_settings(), *_containers()]
+    parts = [_LAYOUT, *_inventory(), *_policy(), *_building(), *_settings(), *_containers()]
     parts.append("## Services\n")
     for service in catalogue.services.values():
         parts += _service(service, catalogue)
@@ -103,6 +104,12 @@ def _inventory() -> Iterator[str]:
 def _policy() -> Iterator[str]:
     schema = data.schema("reconciler")
     yield f"## reconciler.yml\n\n{schema['description']}\n"
+    yield table(("key", "default", "meaning"), list(_policy_rows("", schema)))
+
+
+def _building() -> Iterator[str]:
+    schema = data.schema("kolla_build")
+    yield f"## kolla_build.yml\n\n{schema['description']}\n"
     yield table(("key", "default", "meaning"), list(_policy_rows("", schema)))
 
 

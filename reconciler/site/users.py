@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.catalogue import Catalogue
-from reconciler.document import yaml
 from reconciler.document.keywords import is_expression
-from reconciler.errors import SiteInvalid
+from reconciler.site.assigned import GLOBALS, assigned
 from reconciler.site.upgrade import said
 
-_GLOBALS: Final = "globals.yml"
 _NAME: Final = re.compile(r"(?P<base>[A-Za-z][A-Za-z0-9.-]*?)(?:_(?P<number>[0-9]+))?")
-_VALUE: Final = re.compile(r"""^([^:#]+:[ \t]*)("[^"\n]*"|'[^'\n]*'|[^#\s]+)""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +26,14 @@ class Renamed:
 def renamed(files: Mapping[str, bytes], catalogue: Catalogue, variable: str) -> Renamed:
     """Give the user that `variable` names another name, in globals.yml. Raises SiteInvalid for what cannot be read."""
     found = [(name, path, value) for name, path, value in said(files) if path[-1] == variable]
-    if elsewhere := sorted({name for name, path, _ in found if (name, path) != (_GLOBALS, (variable,))}):
+    if elsewhere := sorted({name for name, path, _ in found if (name, path) != (GLOBALS, (variable,))}):
         return Renamed(refused=f"{variable} is set in {', '.join(elsewhere)}")
     value = found[0][2] if found else catalogue.variables[variable].default
     match = _NAME.fullmatch(str(value))
     if is_expression(value) or match is None:
         return Renamed(refused=f"{variable} is {value!s:.60}, which is no plain name")
     after = f"{match['base']}_{int(match['number'] or 1) + 1}"
-    content = files.get(_GLOBALS, b"").decode("utf-8-sig")
-    text = _with(content, variable, after, is_there=bool(found))
-    before = yaml.load(content.encode(), _GLOBALS).data or {}
-    try:
-        now = yaml.load(text.encode(), _GLOBALS).data
-    except SiteInvalid:
-        now = None
-    if now != {**before, variable: after}:
+    text = assigned(files.get(GLOBALS, b""), {variable: after})
+    if text is None:
         return Renamed(refused="globals.yml is not laid out so that it can be rewritten")
     return Renamed(text, str(value), after)
-
-
-def _with(text: str, variable: str, value: str, *, is_there: bool) -> str:
-    if not is_there:
-        end = "" if not text or text.endswith("\n") else "\n"
-        return f"{text}{end}{variable}: {value}\n"
-    lines = text.splitlines(keepends=True)
-    return "".join(_VALUE.sub(rf"\g<1>{value}", line) if line.startswith(f"{variable}:") else line for line in lines)

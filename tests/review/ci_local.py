@@ -44,9 +44,10 @@ def program() -> tuple[Path, Path]:
 
 
 def run(
-    work: Path, job: str, variables: Mapping[str, str], path: str, **environment: str
+    work: Path, job: str, variables: Mapping[str, str], path: str, *, seconds: float = 180, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run one job of the repository in `work`; `path` is where its programs are. Artifacts land in `work`."""
+    """Run one job of the repository in `work`; `path` is where its programs are. Artifacts land in `work`. It has
+    `seconds`."""
     node, script = program()
     words = [str(node), str(script), job, "--force-shell-executor", "--no-color", "--state-dir", "../state"]
     words += ["--ignore-predefined-vars", ",".join(variables)]
@@ -60,5 +61,5 @@ def run(
             "RECONCILER_TEST_SESSION": os.environ.get("RECONCILER_TEST_SESSION", ""),
         }
         return subprocess.run(
-            [*words], cwd=work, env={**env, **environment}, capture_output=True, text=True, timeout=180, check=False
+            [*words], cwd=work, env={**env, **environment}, capture_output=True, text=True, timeout=seconds, check=False
         )  # fmt: skip

@@ -209,7 +209,7 @@ def test_a_job_installs_the_wheel_that_the_site_chose(
         "RECONCILER_WHEEL_SHA256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
     }
     index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.dependencies()), "TMPDIR": str(tmp_path / "jobs")}
-    done = ci_local.run(pipeline.work.root, "validate", variables, path_without_program, **index)
+    done = ci_local.run(pipeline.work.root, "validate", variables, path_without_program, seconds=180, **index)
     assert not (pipeline.work.root / "planted").exists()
     # The real program ran, and what does not belong in a site is all that it found.
     assert "4 problems in 4 files" in done.stdout, done.stdout
@@ -222,7 +222,7 @@ def test_the_pipeline_is_valid_gitlab_ci() -> None:
     program = shutil.which("check-jsonschema", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:
         _unavailable("check-jsonschema is missing: run `make venv`")
-    files = [CHECKOUT / "site-example/.gitlab-ci.yml", CHECKOUT / "site-example/ci/reconciler.gitlab-ci.yml"]
+    files = [CHECKOUT / "site-example/.gitlab-ci.yml", *(CHECKOUT / "site-example/ci").glob("*.gitlab-ci.yml")]
     words = [str(program), "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", *map(str, files)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
