@@ -110,7 +110,7 @@ def rotated(site: Site, name: str, *words: str) -> dict[str, Any]:
 
     def is_proved(commit: str) -> bool:
         said = [site.program(host, "status", check=False) for host in HOSTS]
-        words_of_hosts.update(line.strip() for text in said for line in text.splitlines() if "login of" in line)
+        words_of_hosts.update(line.strip() for text in said for line in text.splitlines() if "denies access" in line)
         return site.proved(commit) == site.hosts.keys()
 
     before = doors(site)
