@@ -60,8 +60,7 @@ def call(transport: object) -> None:
 
 READY.unlink(missing_ok=True)
 signal.signal(signal.SIGTERM, lambda *_: ended.set())
-settings = cfg.ConfigOpts()
-settings(["--config-file", sys.argv[2]])
-transport = oslo_messaging.get_rpc_transport(settings)
+cfg.CONF(["--config-file", sys.argv[2]])
+transport = oslo_messaging.get_rpc_transport(cfg.CONF)
 {"server": serve, "client": call}[sys.argv[1]](transport)
 transport.cleanup()
