@@ -13,7 +13,7 @@ from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 
 FILE: Final = "kolla_build.yml"
-_OURS: Final = ("registry", "namespace", "tag", "push", "template_override")  # options of [DEFAULT]
+_OURS: Final = ("registry", "namespace", "tag", "push", "template_override", "logs_dir")  # options of [DEFAULT]
 _LINE: Final = re.compile(r"[\x00-\x1f\x7f]")
 _IMAGE: Final = re.compile(r".*\}\}([a-z0-9-]+)")  # the end of a variable's default that names an image of Kolla's
 
@@ -72,7 +72,7 @@ def _names(document: Document, catalogue: Catalogue) -> Iterator[Problem]:
         for option, value in options.items():
             place = document.place(("conf", section, option), key=True)
             if section == "DEFAULT" and option in _OURS:
-                yield place.problem(f"{option} is said elsewhere in this file", "take it out of conf")
+                yield place.problem(f"{option} is not said here", "take it out of conf: the keys above and `images build` say it")
             elif any(_LINE.search(str(word)) for word in (section, option, value)) or {*section, *option} & {*"=:[]#;"}:
                 yield place.problem("does not fit into one line of kolla-build.conf", "write it without line ends")
 

@@ -55,7 +55,7 @@ def test_it_becomes_what_kolla_build_reads() -> None:
     [
         ({"images": ["neutron-sever"]}, "neutron-server"),
         ({"images": []}, "kolla_build.yml"),
-        ({"conf": {"DEFAULT": {"push": True}}}, "push is said elsewhere"),
+        ({"conf": {"DEFAULT": {"push": True}}}, "push is not said here"),
         ({"conf": {"a": {"b": "one\ntwo"}}}, "does not fit into one line"),
         ({"conf": {"a": {"b = c": "d"}}}, "does not fit into one line"),
         ({"conf": {"a] [b": {"b": "d"}}}, "does not fit into one line"),
