@@ -72,7 +72,9 @@ def _names(document: Document, catalogue: Catalogue) -> Iterator[Problem]:
         for option, value in options.items():
             place = document.place(("conf", section, option), key=True)
             if section == "DEFAULT" and option in _OURS:
-                yield place.problem(f"{option} is not said here", "take it out of conf: the keys above and `images build` say it")
+                yield place.problem(
+                    f"{option} is not said here", "take it out of conf: the keys above and `images build` say it"
+                )
             elif any(_LINE.search(str(word)) for word in (section, option, value)) or {*section, *option} & {*"=:[]#;"}:
                 yield place.problem("does not fit into one line of kolla-build.conf", "write it without line ends")
 

@@ -196,3 +196,20 @@ def test_a_host_waits_to_be_let_in_where_another_one_registers_the_user(lab: Lab
     broker.app = new
     report = lab.reconcile(deep=True)
     assert report.converged and report.kept == lab.head and new in conf.read_text(), report
+
+
+def test_the_program_enters_with_either_password_while_its_host_waits(lab: Lab, broker: Broker) -> None:
+    """Another host has carried the new one to the server, and this one's turn has not come."""
+    service = SERVICE.replace("@PORT@", str(broker.server.server_port)).replace(', fixed: "tell the broker first"', "")
+    frozen = "name: rot\nfreezes: [{name: always, from: 2000-01-01, to: 2999-12-31}]\n"
+    lab.write({"services/rot/service.yml": service, "reconciler.yml": frozen})
+    lab.push("nothing changes")
+    assert lab.reconcile(deep=True).converged
+    lab.run("secrets", "rotate", "--name", "broker_password", str(lab.site), "--ssh-key-file", str(lab.host_key))
+    lab.push("another password")
+    for word, is_let_in in ((broker.password, True), (password(lab), True), ("neither", False)):
+        broker.password = word
+        report = lab.reconcile(deep=True)
+        assert report.plan and report.plan.held and not report.plan.actions
+        (check,) = (one for one in report.checks if one.name == "rabbitmq login of the administrator")
+        assert check.ok is is_let_in, check
