@@ -58,8 +58,7 @@ def test_a_check_that_fails_holds_the_upgrade_and_stops_nothing(site: Site) -> N
 def test_a_migration_that_ends_half_way_halts_it_before_anything_is_stopped(site: Site) -> None:
     before = keystone(site)
     site.query("cc1", f"CREATE INDEX {SECOND} ON keystone.revocation_event (user_id)")
-    del site.files["config/keystone.conf"]
-    site.push("2026.1")
+    site.push("2026.1", {"config/keystone.conf": "[token]\nprovider = fernet\n"}, openstack_release="2026.1")
 
     def status() -> str:
         return site.program("cc2", "fleet", "status", check=False)
