@@ -121,9 +121,10 @@ def each(entries: Iterable[Fields]) -> Iterator[Fields]:
 def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Iterable[Fields]) -> str:
     """Kolla's config.json, keys in Kolla's order."""
     content: dict[str, Any] = {"command": command, "config_files": list(made)}
-    listed = [_permission(entry) for entry in each(permissions) if entry.flag("enabled", True)]
-    if listed:
-        content["permissions"] = listed
+    listed = [entry for entry in each(permissions) if entry.flag("enabled", True)]
+    for key, made_first in (("permissions", False), ("directories", True)):
+        if found := [_permission(entry) for entry in listed if entry.flag("create") == made_first]:
+            content[key] = found
     return to_json(content, 4) + "\n"
 
 

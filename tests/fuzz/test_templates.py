@@ -140,8 +140,9 @@ def check(text: str, world: World) -> None:
     undeclared = re.search(r"\(([A-Z]\w*(?:Error|Exception))\)", said)
     assert undeclared is None, (text, said)
     # An operation is paid before it is carried out, so the last one can only be announced.
-    assert steps < meter.MAX_STEPS or kind == "exhausted"
-    assert size < meter.MAX_BYTES or kind == "exhausted"
+    most = meter.Meter(len(world.site.hosts))
+    assert steps < most.most_steps or kind == "exhausted"
+    assert size < most.most_bytes or kind == "exhausted"
     said.encode()
 
 

@@ -880,3 +880,23 @@ def test_a_folder_of_files_above_it_is_delivered_as_one() -> None:
 def test_a_folder_of_no_files_is_an_error() -> None:
     with pytest.raises(SiteInvalid, match="ceph has neither a template nor an override"):
         rendered(FOLDER.replace('"ceph/{{', '"other/{{'), {"config/app/one.conf": "1", "config/app/two.conf": "2"})
+
+
+def test_a_folder_that_is_made_is_no_permission_of_one_that_is_there() -> None:
+    made = rendered(
+        """
+    groups: {app: [control]}
+    containers:
+      my_app:
+        group: app
+        image: x
+        command: y
+        permissions:
+          - {path: /var/log/app, owner: "app:app", recurse: true}
+          - {path: /var/lib/app/tmp, owner: "app:app", perm: "0700", create: true}
+          - {path: /never, create: true, enabled: false}
+"""
+    )
+    said = json.loads(file(made, "my-app/config.json").content)
+    assert said["permissions"] == [{"path": "/var/log/app", "owner": "app:app", "recurse": True}]
+    assert said["directories"] == [{"path": "/var/lib/app/tmp", "owner": "app:app", "perm": "0700"}]
