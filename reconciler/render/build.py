@@ -116,6 +116,7 @@ class _Builder:
             revision=revision,
             addresses=dict(here.addresses),
             secrets=secrets,
+            checks=held.asks(made.checks, secrets),
             fixed=held.said(secrets, "fixed"),
             meanwhile=held.said(secrets, "meanwhile"),
             groups=here.groups,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reconciler.document.grammar import suggest
 from reconciler.errors import Problem
-from reconciler.model import File, Registrar, Registration
+from reconciler.model import Check, File, Registrar, Registration
 from reconciler.registrations import kinds
 from reconciler.render import register, tokens
 from reconciler.render.evaluate import World
@@ -147,6 +147,11 @@ class Held:
                 message = f"{name} would have {size >> 20} MiB with its secrets, and the limit is {tokens.MAX_BOUND >> 20} MiB"
                 self.problems.append(Problem(place, 0, 0, message, "use them fewer times"))
             self.world.meter.spend(1, size)
+
+    def asks(self, checks: Iterable[Check], secrets: Mapping[str, str]) -> tuple[Check, ...]:
+        """The checks without logins with a password for which the host has no other use: none comes to a host for the sake of a check. `secrets` is
+        what it uses."""
+        return tuple(one for one in checks if not one.login or _secrets(dict(one.connection)) <= secrets.keys())
 
     def said(self, secrets: Mapping[str, str], what: str) -> Mapping[str, str]:
         """What their definitions say under `what`, of those that say it."""

@@ -176,3 +176,23 @@ def test_a_job_of_a_container_that_is_off_is_off_too() -> None:
 def test_an_unknown_group_among_several_has_its_place() -> None:
     with pytest.raises(SiteInvalid, match=r"service.yml:\d+:\d+: unknown group 'computes' \(did you mean 'compute'"):
         agents("group: [network, computes]")
+
+
+def test_a_host_logs_in_only_with_passwords_that_it_has_another_use_for() -> None:
+    """The value of one that only the owner registers is not on the others, where the check would fail for good."""
+    body = """
+    groups: {control: []}
+    passwords: {app_password: {kind: random}, backup_password: {kind: random}, root_password: {kind: random}}
+    containers: {app: {image: x, command: y, group: control, files: [{name: conf, template: conf}]}}
+    registrations: {mariadb: {users: [{name: app, password: "{{ app_password }}"}, {name: backup, password: "{{ backup_password }}"}]}}
+    provides: {mariadb: {host: h, port: 1, username: root, password: "{{ root_password }}"}}
+    """
+    secrets = dict.fromkeys(("app_password", "backup_password", "root_password"), "ciphertext")
+    inventory = "hosts: {a: {groups: [control]}, b: {groups: [control]}}\ngroups: {control: {}}\n"
+    site = one_service(body, inventory=inventory, secrets=secrets, templates={"conf": "{{ app_password }}"})
+    made = {host: render(site, host, "r") for host in ("a", "b")}
+    logins = {host: {one.connection["username"] for one in found.checks if one.login} for host, found in made.items()}
+    assert logins["a"] == {"app", "backup", "root"} and "backup" not in logins["b"] and "app" in logins["b"]
+    for found in made.values():
+        tokens = {value for one in found.checks for value in one.connection.values() if "secret:" in str(value)}
+        assert tokens <= {f"<<secret:{name}>>" for name in found.secrets}
