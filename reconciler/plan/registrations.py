@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciler.model import FORMER, Action, Container, Desired, Difference, Held, Memory, Registration, Verb
+from reconciler.phrases import few
 from reconciler.plan.draft import Draft
 from reconciler.reasons import Reason
 from reconciler.registrations import kinds
@@ -11,6 +12,7 @@ from reconciler.registrations.protocol import CONFIDENTIAL, Type
 
 _FORMER: Final = "the former password is let in, too, until every host has carried out the commit"
 _CHANGES: Final = frozenset({Verb.CREATE, Verb.REPLACE, Verb.RESTART, Verb.RELOAD})
+_KEPT: Final = "no longer part of the site; {} did not take the commit and may use it"
 _LEFT: Final = "no longer part of the site; hosts that have not carried out the commit yet may use it"
 
 
@@ -119,6 +121,8 @@ def _unregister(draft: Draft, asked: set[str]) -> None:
     # Containers use it until they are as they are to be, or gone; one that goes back to what it was uses it still.
     users = tuple(action.id for action in draft.actions if action.verb in _CHANGES and not action.drift)
     users += tuple(f"{Verb.REMOVE}:{name}" for name in draft.actual.containers)
+    # Where hosts do not talk, this one's own containers alone can be told.
+    kept = sorted(draft.failed)
     for registration in unwanted:
         if _type(registration).holds_data:
             draft.held.append(Held(registration.id, Reason.HoldsData, "no longer wanted; it holds data, so it stays"))
@@ -126,6 +130,8 @@ def _unregister(draft: Draft, asked: set[str]) -> None:
             continue
         elif draft.basis.is_everywhere is False:
             draft.held.append(Held(registration.id, Reason.StillNeeded, _LEFT))
+        elif draft.basis.is_everywhere is None and kept:
+            draft.held.append(Held(registration.id, Reason.StillNeeded, _KEPT.format(few(kept))))
         elif spared:
             draft.held.append(Held(registration.id, *spared))
         else:

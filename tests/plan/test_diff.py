@@ -564,6 +564,19 @@ def test_what_is_no_longer_registered_goes_after_whoever_uses_it_has_changed() -
     assert "remove:keystone" in gone.needs
 
 
+def test_what_a_container_that_went_back_may_use_stays() -> None:
+    head = replace(edited(FULL, "keystone/paste.ini", "[broken]\n"), registrations=REGISTRATIONS[:1])
+    actual, memory = converged(FULL, quarantine={"keystone": basis(head).part_digest["keystone"]})
+    plan = diff(head, actual, memory, basis(head))
+    assert not [one for one in plan.actions if one.verb == "unregister"]
+    (kept,) = (one for one in plan.held if one.reason == "StillNeeded")
+    assert kept.target == REGISTRATIONS[1].id and "keystone did not take the commit" in kept.message
+    known = diff(head, actual, memory, basis(head, is_everywhere=True))
+    assert [one.target for one in known.actions if one.verb == "unregister"] == [REGISTRATIONS[1].id], (
+        "an operator said so"
+    )
+
+
 def digest(desired: Desired, name: str) -> str:
     return f"{desired.revision}{name}"
 
