@@ -1,0 +1,1 @@
+"""Mutants: one thing of the program is changed at a time, and the tests that run it have to notice."""
