@@ -90,11 +90,13 @@ class Bench:
     """One node over many processes. `node` is the process that lives, None after a kill; with `fleet` it is one of two hosts that agree through
     etcd. Use as a context manager."""
 
-    def __init__(self, place: Path, *, fleet: bool = False) -> None:
+    def __init__(
+        self, place: Path, *, fleet: bool = False, engine: type[Engine] = Engine, disk: type[Moments] = Moments
+    ) -> None:
         self.place, self.root, self.faults = place, place / "kolla", Faults()
         self.clock, self.offset, self._passed = Clock(), timedelta(), 0.0
-        self.moments = Moments(self.root, self.clock)
-        self.engine = Engine(self._moment, self.faults)
+        self.moments = disk(self.root, self.clock)
+        self.engine = engine(self._moment, self.faults)
         self.engine.settle = self.moments.settle
         self.engine.ours, self.engine.folder = self._is_ours, self._files
         self.registrars, self.repository = Registrars(self.faults), Repository(self.faults)

@@ -20,6 +20,7 @@ from reconciler.model import ASIDE, Actual, Container, Desired, HostKept, HostSe
 from reconciler.reasons import Reason
 from tests.apply.fake import FakeEngine
 from tests.faults.points import Faults, answer
+from tests.scenarios.world import World
 
 REF = "refs/heads/main"
 
@@ -116,6 +117,9 @@ class Engine(FakeEngine):
         if kind == "killed-after":
             self.points.die("engine.healthy")
         return health
+
+    def become(self, world: World) -> None:
+        """What somebody did by hand: here the world's containers and images are this engine's own."""
 
     # --- whose what is that is changed ---------------------------------------------------------------------------------
 

@@ -403,9 +403,9 @@ def _part(site: Desired, name: str) -> Any:
     return container, [f for f in site.files if f.container == name]
 
 
-def play(schedule: Schedule, folder: Path) -> Bench:
+def play(schedule: Schedule, folder: Path, kind: type[Bench] = Bench) -> Bench:
     """Carry a schedule out and judge it. Raises Violated, or whatever the program lets through."""
-    with Bench(folder, fleet=schedule.fleet) as bench:
+    with kind(folder, fleet=schedule.fleet) as bench:
         try:
             _play(schedule, bench)
         finally:
@@ -521,6 +521,7 @@ def hand(bench: Bench, judge: Judge, step: Step) -> None:
         now=bench.clock.now,
     )
     by_hand(world, step.happening, step.name, judge.head)
+    bench.engine.become(world)
     bench.clock.now = world.now
     for path in seen.keys() - world.files.keys():
         paths[path].unlink()

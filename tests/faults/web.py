@@ -27,6 +27,7 @@ from tests.forge.gitlab_state import Project
 
 FORGE, ETCD, ALERTS = "http://forge.test", "http://etcd.test:2379", "http://alerts.test/hook"
 SITE: Final = "site"
+_ENGINE: Final = "http+docker://"
 _STATUS: Final = {"refused": 422, "conflict": 409, "busy": 429, "error": 503}
 _Answer = tuple[int, Any]
 
@@ -55,9 +56,12 @@ class Web:
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Within it, every session of this process reaches these servers and no other."""
+        """Within it, every session of this process reaches these servers and no other but an engine on its socket."""
+        sent = HTTPAdapter.send
 
-        def send(_: HTTPAdapter, request: requests.PreparedRequest, **__: Any) -> requests.Response:
+        def send(adapter: HTTPAdapter, request: requests.PreparedRequest, **more: Any) -> requests.Response:
+            if str(request.url).startswith(_ENGINE):
+                return sent(adapter, request, **more)
             return self._send(request)
 
         with mock.patch.object(HTTPAdapter, "send", send):

@@ -89,7 +89,7 @@ def broker() -> Iterator[Broker]:
 
 @pytest.fixture
 def lab(tmp_path: Path, engine_url: str, busybox_image: str, broker: Broker) -> Iterator[Lab]:
-    with Lab(tmp_path / "lab", engine_url, name="rot", tls=False, canaries=False) as lab:
+    with Lab(tmp_path / "lab", engine_url, name="rot", tls=False) as lab:
         public = lab.host_key.with_suffix(".pub").read_text().split()
         address = "127.0.0.78"
         lab.write(
