@@ -70,8 +70,9 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-# What reading data that somebody else wrote may raise, as JSON and as a dataclass: all of it says that it has another shape.
-UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+# What reading data that somebody else wrote may raise, as JSON and as a dataclass: all of it says that it has another shape. ArithmeticError
+# is that of a whole number with hundreds of digits where one with a point is expected, and of dates that no calendar has.
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError)
 _ABSENT = object()
 
 

@@ -159,9 +159,9 @@ def _suspend(node: "Node") -> None:
 
 
 def _said(here: _Here, files: Sequence[Path]) -> "Mapping[str, Member]":
-    """What members said, by host; of two words of one host the later."""
+    """What members said, by host; of two words of one host the later. A host speaks of itself, under its own key."""
     from reconciler.codec import UNREADABLE, from_json
-    from reconciler.etcd.store import decode
+    from reconciler.etcd.store import decode, foreign
     from reconciler.rollout.galera import Member
 
     found: list[Member] = []
@@ -173,8 +173,11 @@ def _said(here: _Here, files: Sequence[Path]) -> "Mapping[str, Member]":
                 f"{path} is not what `reconciler recover mariadb look --out` writes", reason=Reason.RecoveryFailed
             ) from None
     if here.store is not None:
-        keys = here.store.everything()
-        found += [decode(Member, key) for name, key in keys.items() if name.startswith(_PREFIX)]
+        for name, key in here.store.everything().items():
+            if name.startswith(_PREFIX):
+                found.append(decode(Member, key))
+                if found[-1].host != name.removeprefix(_PREFIX):
+                    raise foreign(key)
     latest: dict[str, Member] = {}
     for one in sorted(found, key=lambda one: one.at):
         latest[one.host] = one

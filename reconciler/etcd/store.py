@@ -349,10 +349,11 @@ def decode(kind: type[T], key: Key) -> T:
     try:
         return from_json(kind, json.loads(key.value))
     except UNREADABLE:
-        raise _foreign(key) from None
+        raise foreign(key) from None
 
 
-def _foreign(key: Key) -> UnavailableError:
+def foreign(key: Key) -> UnavailableError:
+    """What to say of a record that has another shape, or speaks of something else than its key does."""
     return UnavailableError(
         f"etcd's key {line(key.name)} holds something that this program did not write: remove it, or look who writes there"
     )
@@ -397,7 +398,7 @@ def registered(key: Key) -> Registered:
     """What a host has registered. Raises as `decode`."""
     ids = decode(dict[str, Any], key).get("ids")
     if not isinstance(ids, list) or not all(isinstance(one, str) and one.count(":") > 1 for one in ids):
-        raise _foreign(key)
+        raise foreign(key)
     return Registered(frozenset(ids), key.revision)
 
 
@@ -419,7 +420,7 @@ def _roll(found: Found, commit: str, rollout: Rollout) -> Roll | None:
     if roll is None:
         return None
     if roll.commit == commit and roll.opened >= len(rollout.waves):
-        raise _foreign(found.keys[0])
+        raise foreign(found.keys[0])
     return shown(roll)
 
 

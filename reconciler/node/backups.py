@@ -24,6 +24,7 @@ LABEL: Final = "io.reconciler-backup"
 VARIABLE: Final = "RECONCILER_BACKUP"
 _LIST_SECONDS: Final = 60.0
 _LIST_BYTES: Final = 1 << 20  # some 3,000 backups: one every hour for four months
+_MOST: Final = 1 << 63
 _LATEST: Final = int(datetime.max.replace(tzinfo=UTC).timestamp())
 
 
@@ -48,7 +49,7 @@ class Backup:
     def __post_init__(self) -> None:
         if not all(0 <= moment <= _LATEST for moment in (self.started, self.ended, self.verified or 0)):
             raise ValueError("a time that no calendar has")
-        if not all(0 <= size < 1 << 63 for size in (self.size, self.packed)):
+        if not all(0 <= size < _MOST for size in (self.size, self.packed)):
             raise ValueError("a size that no disk has")
 
     @property
@@ -59,7 +60,7 @@ class Backup:
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What was read of a backup that was restored on trial: rows of a database; or, where it is only kept, the files that it is made of, which
-    are the ones that were taken."""
+    are the ones that were taken. Raises ValueError for numbers that there cannot be."""
 
     name: str
     seconds: int
@@ -68,6 +69,12 @@ class Verified:
     rows: int = 0
     files: int = 0
     bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if not all(
+            0 <= one < _MOST for one in (self.seconds, self.databases, self.tables, self.rows, self.files, self.bytes)
+        ):
+            raise ValueError("a number that no disk has room for")
 
 
 def keepers(memory: Memory, name: str | None = None) -> tuple[Container, ...]:

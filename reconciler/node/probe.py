@@ -109,7 +109,7 @@ def _stated(body: bytes) -> str:
     """What an answer in JSON says of itself: its reason, and the plain values of the lists beside it."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     reason = answer.get("reason") if isinstance(answer, dict) else None
     if not isinstance(reason, str):

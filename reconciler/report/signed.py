@@ -148,7 +148,7 @@ def decode(line: bytes) -> Statement:
         known = {name: value for name, value in content.items() if name in _FIELDS}
         said = from_json(Statement, known)
         wrong = _unsound(said)
-    except (*UNREADABLE, ArithmeticError) as error:
+    except UNREADABLE as error:
         raise _malformed(f"its content is of another shape ({type(error).__name__})") from None
     if wrong:
         raise _malformed(wrong)

@@ -17,7 +17,7 @@ FRESH: Final = 3600.0  # seconds for which a member's word counts
 @dataclass(frozen=True, slots=True)
 class Member:
     """What one host says of its own. `seqno` -1: it does not know; `safe`: it was the last to leave in order; `serves`: it answers
-    queries, as part of a cluster with a majority. `at`: seconds since the epoch."""
+    queries, as part of a cluster with a majority. `at`: seconds since the epoch. Raises ValueError for a number that Galera has not."""
 
     host: str
     at: float
@@ -26,6 +26,10 @@ class Member:
     seqno: int = -1
     safe: bool = False
     serves: bool = False
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.seqno < 1 << 63:
+            raise ValueError("no number of a transaction")
 
 
 @dataclass(frozen=True, slots=True)

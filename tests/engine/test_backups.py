@@ -6,10 +6,11 @@ from dataclasses import asdict
 import pytest
 
 from reconciler import errors
+from reconciler.codec import UNREADABLE, from_json
 from reconciler.engine import Engine
 from reconciler.model import Container
 from reconciler.node import backups
-from reconciler.node.backups import Backup
+from reconciler.node.backups import Backup, Verified
 
 pytestmark = pytest.mark.engine
 
@@ -50,3 +51,12 @@ def test_a_long_list_is_read_whole_and_nonsense_is_said_to_be(engine: Engine, na
     says(engine, container, "[" * 20_000)
     with pytest.raises(errors.Terminal, match="answers what is not understood"):
         backups.listed(engine, container)
+
+
+def test_a_trial_that_says_impossible_numbers_is_not_understood() -> None:
+    """The program lies in a container, whose image may be anybody's."""
+    one = Verified("full-20261127T023000Z", 60, files=2, bytes=1 << 40)
+    assert from_json(Verified, asdict(one)) == one
+    for field, value in (("bytes", 10**400), ("rows", -1), ("seconds", 1 << 63), ("files", True), ("tables", 1.5)):
+        with pytest.raises(UNREADABLE):
+            from_json(Verified, asdict(one) | {field: value})

@@ -262,6 +262,7 @@ def test_a_full_database_refuses_to_grant_and_still_tells(tmp_path: Path) -> Non
         "[]", '"etcd"', "null", '{"header": []}', '{"header": {"revision": "many"}}', '{"result": 7}', '{"responses": 7}', '{"responses": [7]}',
         '{"responses": [{"response_range": {"kvs": [{"key": "!"}]}}]}', '{"responses": [{"response_range": {"count": "x"}}]}',
         '{"ID": [], "responses": []}', '{"header": {"member_id": 1}, "dbSize": "large"}', "[" * 100_000, '{"error": {"a": 1}}',
+        '{"header": {"revision": 1e999}}', '{"header": {"member_id": 1}, "dbSize": 1e999}',  # numbers that no whole one is
     ],
 )  # fmt: skip
 def test_whatever_answers_in_its_place_ends_no_pass(answer: str) -> None:

@@ -18,6 +18,7 @@ from reconciler.model import Container
 from reconciler.node import galera
 from reconciler.reasons import Reason
 from reconciler.rollout.galera import Member, decide
+from reconciler.rollout.records import Transaction
 from tests.support.etcd import Cluster
 
 HISTORY = "11111111-aaaa-11ee-8000-000000000000"
@@ -49,6 +50,28 @@ def test_each_host_sees_what_all_said_and_the_later_word_counts(tmp_path: Path) 
             files[0].write_text(text)
             with pytest.raises(errors.Terminal, match="is not what `reconciler recover mariadb look --out` writes"):
                 recover._said(here("a"), files)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        {"host": "b", "at": 10**400, "data": True},  # a number that is no float
+        {"host": "b", "at": 1.0, "data": True, "seqno": 1 << 63},
+        {"host": "b", "at": 1.0, "data": True, "seqno": -2},
+        {"host": "a", "at": 1.0, "data": False},  # another one's word
+    ],
+)
+def test_a_stranger_in_etcd_speaks_for_nobody(tmp_path: Path, word: dict[str, Any]) -> None:
+    with Cluster(tmp_path, 1) as etcd, contextlib.closing(Client(etcd.urls)) as client:
+        store = Store(client, "lab")
+        node = SimpleNamespace(settings=SimpleNamespace(host="a"))
+        here = recover._Here(cast(Any, node), cast(Any, None), cast(Any, None), ("a", "b"), store)
+        assert recover._tell(here, Member("a", 1.0, True, HISTORY, 5))
+        assert store.try_(Transaction({}, {f"{recover._PREFIX}b": word}))
+        with pytest.raises(
+            errors.ReconcilerError, match=r"etcd's key .*/b holds something that this program did not write"
+        ):
+            recover._said(here, [])
 
 
 class Stopped:

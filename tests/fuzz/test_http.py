@@ -259,6 +259,13 @@ def fuzz_the_clients(folder: Path, seconds: float, monkeypatch: pytest.MonkeyPat
         hostile.close()
 
 
+@pytest.mark.parametrize(
+    "body", [b"[" * 4000, b'{"reason": ' * 300, b'{"reason": "x", "n": [' + b"9" * 5000 + b"]}", b"\xff"]
+)
+def test_a_check_says_nothing_of_an_answer_that_cannot_be_read(body: bytes) -> None:
+    assert probe._stated(body) == ""
+
+
 def test_our_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fuzz_the_clients(tmp_path, SECONDS, monkeypatch)
 
