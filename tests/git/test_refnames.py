@@ -17,7 +17,13 @@ _PIECES = ("a", "main", ".", "..", "/", "//", "@", "{", "@{", "~", "^", ":", "?"
 @example("refs/heads/@")
 def test_as_libgit2_judges(name: str) -> None:
     assume("/" in name or name.isupper())  # of one word libgit2 takes more than git does, such as "@"
+    assume(not name.startswith("^"))  # to libgit2 that is a refspec which takes names away
     assert refnames.is_valid(name) == pygit2.reference_is_valid_name(name), name
+
+
+@pytest.mark.parametrize("name", ["^HEAD", "^refs/heads/a", "^", "refs/heads/^a"])
+def test_no_name_takes_names_away(name: str) -> None:
+    assert not refnames.is_valid(name)
 
 
 @pytest.mark.parametrize("name", ["refs/heads/a\0b", "refs/heads/a\0"])
