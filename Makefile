@@ -201,6 +201,11 @@ test-newest: needs ## The same with the newest versions there are
 	@mkdir -p build && $(TRY) --upgrade --output-file build/newest.txt
 	@$(MAKE) try AS=newest
 
+.PHONY: test-python
+test-python: needs ## The same with another Python (WITH=python3.12) and the locked versions
+	@mkdir -p build && cp requirements/dev.lock build/python.txt
+	@$(MAKE) try AS=python PYTHON=$(WITH)
+
 .PHONY: try
 try:
 	@$(PYTHON) -m venv --clear build/$(AS)
