@@ -39,10 +39,17 @@ def plan_host_resets(draft: Draft) -> None:
     """What this node set and nobody asks for now. What needed it stops first."""
     wanted = {setting.id for setting in draft.desired.host_settings}
     for key, kept in draft.memory.host_settings.items():
-        if key in wanted or key not in draft.actual.host_settings:
+        if key in wanted:
             continue
         if kept.setting.inside and kept.setting.inside not in draft.wanted:
             continue  # it goes with its container, or stays in its volume
+        if why := draft.why_unknown(f"host:{key}"):
+            draft.held.append(
+                Held(key, Reason.Unknown, f"is no longer part of the site, and cannot be looked at: {why}")
+            )
+            continue
+        if key not in draft.actual.host_settings:
+            continue  # of those inside of containers only a deep pass knows
         if spared := draft.spared:
             draft.held.append(Held(key, *spared))
             continue

@@ -112,6 +112,14 @@ def test_what_the_host_does_not_let_be_put_back_is_not_forgotten(refusal: str) -
     check(Schedule(base, (without,), (Step("commit", site=1), refused, *again)))
 
 
+@pytest.mark.parametrize("fault", ["host.open.eio", "host.open.emfile", "host.list.eio"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_is_to_be_put_back_and_cannot_be_looked_at_is_not_done(fault: str, deep: bool) -> None:
+    """The commit that drops a setting, and a pass that cannot read how the host is: it has not converged."""
+    cut = Step("pass", deep=deep, named=((fault, 1),))
+    check(Schedule(_site(0, "db", setting="1"), (_site(1, "db"),), (Step("commit", site=1), cut)))
+
+
 def test_after_lost_state_what_is_ours_on_the_host_goes_all_the_same(tmp_path: Path) -> None:
     """Whether the lines are as they should be when the new memory first sees them, or have to be set."""
     for number, after in enumerate(("1", "2")):
