@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -203,9 +204,10 @@ class Site:
         self.daemons[host] = self.lan.machines[host].start(argv, self.root / f"{host}.log")
 
     def stop(self, host: str, number: int = signal.SIGTERM) -> None:
-        """End a daemon; `nsenter` becomes the program, so the signal reaches it."""
+        """End a daemon. `nsenter` waits for it as its child, and hands on no signal."""
         process = self.daemons.pop(host)
-        process.send_signal(number)
+        child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child[0]) if child else process.pid, number)
         process.wait(120)
 
     def wipe(self, host: str) -> None:
