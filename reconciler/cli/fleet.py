@@ -261,20 +261,31 @@ def accept_restored(reason: str) -> None:
 @config_option
 def give_back() -> None:
     """End what `lend` began, once everything here runs again."""
+    with _joined() as (node, _store, _):
+        given_back(node)
+    output.line("given back")
+
+
+def given_back(node: "Node") -> None:
+    """End what `lend` began. Raises errors.Terminal (NothingToDo): this host is not lent."""
+    from reconciler.etcd import Store, connect
     from reconciler.etcd.store import decode
     from reconciler.rollout.records import Permit, Transaction, permit_key
 
-    with _joined() as (node, store, _):
-        key = permit_key(node.settings.host)
+    key = permit_key(node.settings.host)
 
-        def make(keys: dict[str, "Key"]) -> "Transaction":
-            permit = decode(Permit, keys[key]) if key in keys else None
-            if permit is None or not permit.lent:
-                raise errors.Terminal("this host is not lent", reason=Reason.NothingToDo)
-            return Transaction({key: keys[key].revision}, deletes=(key, *permit.places))
+    def make(keys: dict[str, "Key"]) -> "Transaction":
+        permit = decode(Permit, keys[key]) if key in keys else None
+        if permit is None or not permit.lent:
+            raise errors.Terminal("this host is not lent", reason=Reason.NothingToDo)
+        return Transaction({key: keys[key].revision}, deletes=(key, *permit.places))
 
-        _write(store, make)
-    output.line("given back")
+    client = connect(node.settings.fleet)
+    try:
+        revision, _ = node.in_force
+        _write(Store(client, node.aims.of(revision).desired.site), make)
+    finally:
+        client.close()
 
 
 def _known(host: str, rollout: "Rollout") -> None:

@@ -50,6 +50,7 @@ _VERBS = {
     "anchor": "operator:anchor",
     "owner": "operator:owner",
     "fleet": "fleet:fleet",
+    "drain": "draining:drain",
     "reporter": "reporter:reporter",
     "precheck": "precheck:precheck",
     "backup": "backup:backup",

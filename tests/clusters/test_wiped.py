@@ -1,4 +1,5 @@
-"""A controller that lost everything is installed anew: it is back in all clusters, and nobody else was touched."""
+"""A controller that is away for a maintenance, and one that lost everything and is installed anew: each is back in all clusters, and nobody else was
+touched."""
 
 import json
 import time
@@ -78,6 +79,48 @@ def is_whole(site: Site) -> bool:
         and all(set(etcd(site, host)) == set(HOSTS) for host in HOSTS)
         and len(fernet(site)) == 1
     )
+
+
+@pytest.mark.parametrize("away", ["cc2"])
+def test_a_drained_controller_is_missed_by_nobody(cloud: Site, away: str) -> None:
+    others = [host for host in HOSTS if host != away]
+    wait_for("all is well", lambda: is_whole(cloud), PATIENCE, pause=2.0)
+    before = {host: cloud.lan.machines[host].identities() for host in others}
+    (cloud.root / "admin").write_text(cloud.secret("keystone_admin_password"))
+    with cloud.client("tokens", "drained", f"http://{VIP}:5000/v3", str(cloud.root / "admin")) as log:
+        wait_for("tokens are made", lambda: log.exists() and len(notes(log)) > 50, PATIENCE)
+        began = time.monotonic()
+        said = cloud.program(away, "drain", away, "--reason", "a new disk")
+        out = time.monotonic() - began
+        runs = cloud.lan.machines[away].identities()
+        count = len(notes(log))
+        wait_for("it is asked for while it is away", lambda: len(notes(log)) > count + 100, PATIENCE)
+        refused = cloud.program("cc3", "drain", "cc3", "--reason", "a new disk as well", check=False)
+        wrong = cloud.program("cc3", "drain", away, "--reason", "the wrong terminal", check=False)
+        still = cloud.lan.machines[away].identities()
+        began = time.monotonic()
+        cloud.program(away, "drain", away, "--back")
+        back = time.monotonic() - began
+        count = len(notes(log))
+        wait_for("it is asked for when it is back", lambda: len(notes(log)) > count + 100, PATIENCE)
+    rows = notes(log)
+    found = {
+        "requests": len(rows),
+        "failed": [row for row in rows if row["failed"]],
+        "slowest": round(max(row["ended"] - row["began"] for row in rows), 2),
+        "out": round(out),
+        "back": round(back),
+    }
+    print("drained", json.dumps(found), flush=True)
+    assert not {"keystone", "mariadb", "rabbitmq", "etcd", "haproxy"} & runs.keys(), said
+    assert still == runs, "something was started again"
+    assert f"{away} holds" in refused or away in refused, refused
+    assert "say it on 'cc2' itself" in wrong, wrong
+    assert found["failed"] == []
+    wait_for("it is back in all clusters", lambda: is_whole(cloud), PATIENCE, pause=2.0)
+    assert {host: cloud.lan.machines[host].identities() for host in others} == before
+    again = cloud.program(away, "drain", away, "--back", check=False)
+    assert "this host is not drained" in again, again
 
 
 @pytest.mark.parametrize("gone", ["cc2", "cc1"])

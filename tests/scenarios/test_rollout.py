@@ -204,6 +204,41 @@ def test_an_operator_sees_halts_resumes_excuses_and_lends(many: Many) -> None:
 
 
 @pytest.mark.slow
+def test_an_operator_drains_a_host_and_ends_that(many: Many) -> None:
+    def runs(host: str) -> bool:
+        return bool(many._engine().inspect_container(f"rtf-{host}")["State"]["Running"])
+
+    for words, advice in (
+        (("one", "--reason", "x"), "this host is 'two': say it on 'one' itself"),
+        (("two",), "say what for: --reason"),
+        (("two", "--back"), "this host is not drained [NothingToDo]"),
+    ):
+        assert advice in many.run("two", "drain", *words, fails=True)
+    said = many.run("two", "drain", "two", "--reason", "a new disk")
+    assert "rtf-two is stopped" in said and "two is drained" in said, said
+    assert not runs("two") and many.pass_("two").suspended == "drained: a new disk"
+    assert not runs("two"), "it was started again"
+    # Nobody else stops a member meanwhile, and a second host is not drained.
+    assert "two holds the budget page" in many.run("three", "drain", "three", "--reason", "one more", fails=True)
+    assert runs("three") and not many.pass_("three").suspended
+    many.push("the second page", text="better")
+    many.pass_("three")
+    assert why(many.pass_("one"))[0] is Reason.WaitsForBudget
+    # It may be said twice, and is ended once.
+    assert "two is drained" in many.run("two", "drain", "two", "--reason", "a new disk")
+    assert "two is back" in many.run("two", "drain", "two", "--back")
+    assert runs("two")
+    with many.store() as store:
+        assert not [key for key in store.everything() if key.startswith(("permit/", "budget/"))]
+    many.run("two", "suspend", "--reason", "I look for something")
+    assert "this node is suspended (I look for something)" in many.run(
+        "two", "drain", "two", "--reason", "x", fails=True
+    )
+    assert "suspended, and not drained" in many.run("two", "drain", "two", "--back", fails=True)
+    many.run("two", "resume")
+
+
+@pytest.mark.slow
 def test_images_are_there_before_a_place_is_claimed(many: Many) -> None:
     def push(message: str, image: str) -> None:
         service = _SERVICE.replace("@AT_ONCE@", "1").replace("reconciler-test/busybox:1", image)

@@ -1,0 +1,125 @@
+"""`drain`: this host out of use for a maintenance, and back."""
+
+import getpass
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler import errors
+from reconciler.cli import output
+from reconciler.cli.options import config_option, load_settings
+from reconciler.reasons import Reason
+
+if TYPE_CHECKING:
+    from reconciler.node.node import Node
+
+_PAUSE = 2.0  # seconds between two looks at whether everything is back
+
+
+@click.command()
+@click.argument("host")
+@click.option("--back", is_flag=True, help="End it: start everything, and give the budgets back.")
+@click.option("--reason", default="", help="What for; whoever waits for this host shows it. Needed, but with --back.")
+@click.option(
+    "--wait", type=float, default=900.0, show_default=True, help="Seconds that everything may take to be back."
+)
+@config_option
+def drain(host: str, back: bool, reason: str, wait: float) -> None:
+    """Take this host out of use for a maintenance: a reboot, a disk, a firmware.
+
+    HOST is its own name, so that nothing happens in the wrong terminal. It takes its budgets, so that no other member is stopped meanwhile;
+    then everything that other hosts stand in for is taken out of use as when it is changed, and stopped. Nothing is started again,
+    also after a reboot, until `drain HOST --back`. Exits with 1, and leaves all as it was, when others hold the budgets.
+    """
+    from reconciler.node.node import Node
+
+    settings = load_settings()
+    if host != settings.host:
+        raise errors.Terminal(f"this host is {settings.host!r}: say it on {host!r} itself", reason=Reason.HostUnknown)
+    if not back and not reason:
+        raise click.UsageError("say what for: --reason …")
+    node = Node(settings, forge=False)
+    try:
+        if back:
+            _back(node, wait)
+        else:
+            _out(node, reason)
+    finally:
+        node.close()
+
+
+def _out(node: "Node", reason: str) -> None:
+    from reconciler.daemon import presence
+    from reconciler.node import maintenance
+    from reconciler.rollout.decide import Wait
+    from reconciler.state import Suspension
+
+    revision, _ = node.in_force
+    if not revision:
+        raise errors.Terminal("no commit was ever accepted here: `reconciler reconcile`", reason=Reason.NoRevision)
+    before = node.state.suspension
+    if before is not None and not before.reason.startswith(maintenance.MARK):
+        raise errors.Terminal(
+            f"this node is suspended ({before.reason}), and a drain would end with its own end: `reconciler resume` first",
+            reason=Reason.Suspended,
+        )
+    # What flies has landed by then, and no pass begins.
+    with node.state.cycle(wait=60.0):
+        if node.settings.fleet.etcd:
+            found = node.permits.lend(revision, f"{getpass.getuser()}: {reason}")
+            if isinstance(found, Wait):
+                raise errors.Transient(found.message, reason=found.why)
+        else:
+            output.line(
+                "this node agrees with nobody (`[fleet]` of its settings): see yourself that no other member is down",
+                "warn",
+            )
+        node.state.suspend(Suspension(f"{maintenance.MARK}{reason}", datetime.now(UTC), getpass.getuser()))
+        target = node.aims.of(revision)
+        actual = node.observer.observe(target, node.observer.memory(target), deep=False)
+        rollout = target.prepared.rollout
+        assert rollout is not None
+        stopped = maintenance.out(node.engine, maintenance.stood_in_for(target.desired, rollout), actual, output.line)
+        rest = maintenance.running(actual, stopped)
+    presence.wake(node.state.path)
+    if rest:
+        output.line(f"still running, as nothing stands in for it: {', '.join(rest)}")
+    output.line(f"{node.settings.host} is drained: `reconciler drain {node.settings.host} --back` ends it")
+
+
+def _back(node: "Node", wait: float) -> None:
+    from reconciler.cli.fleet import given_back
+    from reconciler.daemon import presence
+    from reconciler.node import cycle, maintenance
+    from reconciler.report import verdict
+
+    before = node.state.suspension
+    if before is not None and not before.reason.startswith(maintenance.MARK):
+        raise errors.Terminal(f"this node is suspended, and not drained: {before.reason}", reason=Reason.NothingToDo)
+    if before is None and not (node.state.permit and node.state.permit.lent):
+        raise errors.Terminal("this host is not drained", reason=Reason.NothingToDo)
+    node.state.resume()
+    presence.wake(node.state.path)
+    deadline, said = time.monotonic() + wait, ""
+    while True:
+        try:
+            found = verdict(cycle.reconcile(node, trigger="command", deep=True, poll=False))
+            if found.ready or found.reason is Reason.WaitsForOthers:
+                break
+            why = found.message or str(found.reason)
+        except errors.Transient as error:
+            why = str(error)  # the daemon's own pass, most likely
+        if time.monotonic() > deadline:
+            raise errors.Transient(
+                f"not everything is back: {why}. The budgets stay lent; say `--back` again, or `reconciler fleet give-back` where it is well enough",
+                reason=Reason.StartTimeout,
+            )
+        if why != said:
+            output.line(f"not yet: {why}")
+            said = why
+        time.sleep(_PAUSE)
+    if node.settings.fleet.etcd:
+        given_back(node)
+    output.line(f"{node.settings.host} is back")
