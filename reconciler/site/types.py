@@ -84,6 +84,7 @@ class Left:
             "address": host.addresses.get("api", ""),
             "addresses": dict(host.addresses),
             "since": self.since,
+            "groups": sorted(self.groups),
         }
 
 

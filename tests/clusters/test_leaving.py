@@ -51,7 +51,14 @@ def etcd(site: Site, host: str) -> set[str]:
 def job(site: Site, name: str) -> dict[str, str]:
     """What the cluster knows of a job."""
     told = site.execute(
-        "cc1", "etcd", "etcdctl", "--write-out=simple", "get", "--print-value-only", f"/reconciler/{SITE}/job/{name}"
+        "cc1",
+        "etcd",
+        "env",
+        "ETCDCTL_WRITE_OUT=simple",
+        "etcdctl",
+        "get",
+        "--print-value-only",
+        f"/reconciler/{SITE}/job/{name}",
     )
     found: dict[str, str] = json.loads(told or "{}")
     return found
