@@ -57,22 +57,25 @@ class Place:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.clear()
+        self._empty()
         for kind in sorted({*_IMAGES.values()}):
             with contextlib.suppress(docker.errors.ImageNotFound):
                 self.client.api.remove_image(f"{self.prefix}{kind}:kept", force=True)
         self.client.close()
 
     def clear(self) -> None:
-        """No container of ours, and no name of an image but the first."""
+        """As before a schedule: no container of ours, and of the images only those that a node has before it pulls any."""
+        self._empty()
+        self.tag("image:1")
+        self.tag("image:9")
+
+    def _empty(self) -> None:
         for entry in self.client.api.containers(all=True):
             if any(self.prefix in name for name in entry["Names"] or ()):
                 with contextlib.suppress(docker.errors.NotFound):
                     self.client.api.remove_container(entry["Id"], force=True, v=True)
         for reference in _IMAGES:
             self.untag(reference)
-        self.tag("image:1")
-        self.tag("image:9")
 
     def tag(self, reference: str, kind: str = "") -> None:
         """Let a name of the schedule be an image."""
