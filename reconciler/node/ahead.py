@@ -39,7 +39,8 @@ _SOON: Final = timedelta(minutes=2)  # where it could not be asked about
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the checks of `revision` said on this host. `step`: from which release to which; "" where it goes to no other one, and nothing
-    was asked. `accepted`: the checks that somebody answers for, which were not made."""
+    was asked. `outcomes`: those of the checks, and of what they need and failed. `accepted`: the checks that somebody answers for, which were
+    not made."""
 
     host: str
     revision: str
@@ -54,8 +55,9 @@ class Answer:
 
     @property
     def held(self) -> tuple[Outcome, ...]:
-        """Those that hold the upgrade, and those that could not be made."""
-        return tuple(one for one in self.outcomes if one.result != "done")
+        """What holds the upgrade: checks that failed, and images that could not be had for others; then the checks that were not made."""
+        found = [one for one in self.outcomes if one.result != "done"]
+        return tuple(sorted(found, key=lambda one: one.reason is Reason.DependencyFailed))
 
     @property
     def words(self) -> str:
@@ -123,9 +125,10 @@ class Ahead:
         except errors.Transient as error:
             self._asked = (head, now + _SOON)
             log.warning("precheck.ahead", revision=head, reason=error.reason, message=str(error))
-        except errors.ReconcilerError as error:
-            log.warning("precheck.ahead", revision=head, reason=error.reason, message=str(error))
-            text = f"before it is merged: refused: {one_line(str(error))}"
+        except Exception as error:  # no pass fails by what is not merged
+            found = error if isinstance(error, errors.ReconcilerError) else errors.defect(error, "asking ahead")
+            log.warning("precheck.ahead", revision=head, reason=found.reason, message=str(found))
+            text = f"before it is merged: refused: {one_line(str(found))}"
             self._reporter.say(StatusText(head, "failed", text, text, branch), report.site)
 
     def _begin(self, asked: Answer, then: Callable[[Answer], None], *, apart: bool) -> Flight | None:
@@ -171,7 +174,8 @@ class Ahead:
         if landed.failure:
             log.warning("precheck.ahead", revision=asked.revision, reason=landed.failure[0], message=landed.failure[1])
             return
-        answer = replace(asked, outcomes=tuple(one for one in landed.outcomes if one.action.verb is Verb.PRECHECK))
+        told = (one for one in landed.outcomes if one.action.verb is Verb.PRECHECK or one.result != "done")
+        answer = replace(asked, outcomes=tuple(told))
         log.info("precheck.ahead", revision=answer.revision, message=answer.words)
         self._reporter.say(_status(answer), target.desired.site)
         then(answer)

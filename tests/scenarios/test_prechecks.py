@@ -152,6 +152,18 @@ def test_it_is_asked_before_it_is_merged(before: Lab, docker_client: docker.Dock
     other = branch(lab, said + "enable_horizon: false\n", "another option")
     asked = lab.run("precheck", "upgrade", "--json")
     assert json.loads(asked.stdout)["passed"] == [] and lab.statuses(other)[-1][0] == "success"
+    nowhere = SERVICE.replace(
+        "reconciler-test/busybox:1", "\"rt-nowhere/pre:{{ '1' if openstack_release == '2025.1' else '2' }}\""
+    )
+    lost = servers.commit(
+        lab.repository,
+        {"globals.yml": said.replace('"2025.1"', '"2026.1"'), "services/pre/service.yml": nowhere},
+        "an image that is nowhere",
+        branch="upgrade",
+        parents=[lab.head],
+    )
+    assert lab.run("precheck", "upgrade", check=False).returncode == 1
+    assert "held by rt-nowhere/pre:2" in lab.statuses(lost)[-1][1], lab.statuses(lost)
     skipped = branch(lab, said.replace('"2025.1"', '"2024.1"'), "back")
     refused = lab.run("precheck", "upgrade", check=False)
     assert refused.returncode == 1 and "2024.1" in refused.stderr and lab.statuses(skipped) == []
