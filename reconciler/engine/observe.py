@@ -310,7 +310,8 @@ def execute(
         created = api.exec_create(name, words, user=user)
         stream = api.exec_start(created["Id"], socket=True)
         try:
-            output = _read_frames(getattr(stream, "_sock", stream), deadline, limit, stop or threading.Event())
+            socket = getattr(stream, "_sock", stream)
+            output = _read_frames(socket, _early(stream, socket), deadline, limit, stop or threading.Event())
         finally:
             stream.close()
         code = api.exec_inspect(created["Id"])["ExitCode"]
@@ -319,10 +320,23 @@ def execute(
     return int(code), said(whole_lines(output, limit))
 
 
-def _read_frames(stream: Any, deadline: float, limit: int, stop: threading.Event) -> bytes:
-    """Both outputs, from the engine's framed stream: eight bytes of header, of which the last four are the length."""
-    pending, output = b"", b""
+def _early(stream: Any, socket: Any) -> bytes:
+    """What came together with the answer's head: the client has read it from the socket, and keeps it in the buffer that it read the head with."""
+    buffered = getattr(getattr(getattr(stream, "_response", None), "raw", None), "_fp", None)
+    buffered = getattr(buffered, "fp", None)
+    if buffered is None:
+        return b""
+    socket.setblocking(False)
+    return buffered.peek() or b""
+
+
+def _read_frames(stream: Any, early: bytes, deadline: float, limit: int, stop: threading.Event) -> bytes:
+    """Both outputs, from the engine's framed stream: eight bytes of header, of which the last four are the length. `early`: its beginning."""
+    pending, output = early, b""
     while True:
+        while len(pending) >= _HEADER and len(pending) >= _HEADER + (size := int.from_bytes(pending[4:_HEADER], "big")):
+            output = (output + pending[_HEADER : _HEADER + size])[-limit:]
+            pending = pending[_HEADER + size :]
         left = deadline - time.monotonic()
         if left <= 0 or stop.is_set():
             raise TimeoutError
@@ -334,9 +348,6 @@ def _read_frames(stream: Any, deadline: float, limit: int, stop: threading.Event
         if not piece:
             return output
         pending += piece
-        while len(pending) >= _HEADER and len(pending) >= _HEADER + (size := int.from_bytes(pending[4:_HEADER], "big")):
-            output = (output + pending[_HEADER : _HEADER + size])[-limit:]
-            pending = pending[_HEADER + size :]
 
 
 def _each(
