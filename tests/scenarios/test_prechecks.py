@@ -143,7 +143,8 @@ def test_it_is_asked_before_it_is_merged(before: Lab, docker_client: docker.Dock
     )
     # Nothing is another one, and nothing waits for it.
     assert lab.identities() == here and lab.node.state.anchor.commit == main  # type: ignore[union-attr]
-    assert lab.reconcile().plan.empty and lab.statuses(main)[-1][0] == "success"
+    assert lab.reconcile().plan.empty
+    wait_for("the status of main", lambda: lab.statuses(main) and lab.statuses(main)[-1][0] == "success", PATIENCE)
     docker_client.containers.get(API).exec_run(["touch", "/tmp/ready"])
     assert lab.run("precheck", head, check=False).returncode == 0, "a commit that was fetched"
     assert lab.statuses(head)[-1] == ("success", "before it is merged: 2025.1 → 2026.1: 4 checks passed")
