@@ -122,6 +122,9 @@ class Api:
             raise http.failure(self.target, error) from None
         if answer.status_code == 404 and method in ("HEAD", "DELETE"):
             return None
+        if answer.status_code == 401:
+            # A login that is denied fails before. Tokens of the very second in which their user's password changed do not count.
+            raise unreachable(self.target, "it does not take the token that Keystone gave just now")
         if answer.status_code >= 300:
             raise self._refusal(answer)
         if not answer.content:

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
@@ -116,10 +115,14 @@ def _plain(row: Option, fields: Fields, key: str) -> Any:
 
 
 def config_command(fields: Fields) -> str:
-    """The `command` of config.json: one text, a list is quoted for the shell."""
+    """The `command` of config.json: one text, whose words Kolla's start program takes as they stand between spaces."""
     value = fields.value("command")
     if isinstance(value, list):
-        return shlex.join(str(item) for item in value)
+        words = [str(item) for item in value]
+        if odd := next((word for word in words if not word or len(word.split()) > 1), None):
+            hint = "Kolla's start program splits a command at its spaces: put it into a file of the container, and run that"
+            fields.problem("command", f"{odd!r} cannot be one word of a command", hint)
+        return " ".join(words)
     text = fields.text("command").strip()
     if not text:
         hint = "write what the container runs, or kolla: false for an image with a command of its own"

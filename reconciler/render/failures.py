@@ -28,7 +28,9 @@ class _Variables(Protocol):
 
 
 def refuse(error: Exception, scope: Names, file: str, first_line: int, column: int) -> NoReturn:
-    """Raise `error` as SiteInvalid with its place in the text that begins at `first_line` of `file`."""
+    """Raise `error` as SiteInvalid with its place in the text that begins at `first_line` of `file`. MemoryError stays what it is."""
+    if isinstance(error, MemoryError):  # of the process and not of the text, which was only the next to ask
+        raise error
     line, message, hint = line_of(error), str(error), ""
     if isinstance(error, UnheardError):
         hint = error.hint

@@ -20,7 +20,6 @@ _NOT_TAKEN: Final = (
     "rollback", "rollout", "drain", "handover", "stability", "start_timeout", "log_files", "labels", "ports",
 )  # fmt: skip
 _ENVIRONMENT: Final = "/run/reconciler/environment"
-_READING: Final = f'. {_ENVIRONMENT} && exec "$@"'
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDED: Final = ("environment",)
 _OWN: Final = ("enabled", "rollout", "secret_environment", "leaves", "container", "files", "permissions", "inputs", "creates", "once",
@@ -59,9 +58,10 @@ def secret_environment(job: Fields, combined: Fields) -> list[Fields]:
             variables.problem(name, f"{name} is not a variable of an environment", "a name of letters, digits and _")
             continue
         lines.append(f"export {name}={tokens.apply('quote', value)}\n")
+    lines.append('exec "$@"\n')
     command = combined.words("command")
     if command:
-        combined.raw = {**combined.raw, "command": ["bash", "-c", _READING, "--", *command]}
+        combined.raw = {**combined.raw, "command": ["bash", _ENVIRONMENT, *command]}
     else:
         part.problem(None, "secrets reach a job through its command, and it says none", "say its `command`")
     entry = {

@@ -1,18 +1,17 @@
 """Desired state out of small services: containers, files, jobs, registrations, frontends, and every problem at once."""
 
 import json
-import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from reconciler.codec import from_json, to_json
 from reconciler.errors import SiteInvalid
 from reconciler.model import Desired, Healthcheck, Mount, Reload, Ulimit
-from reconciler.render import World, bind_tree, digest, render, render_tree, tokens
+from reconciler.render import World, bind_tree, digest, failures, render, render_tree, tokens
 from reconciler.render.meter import Exhausted, Meter
 from tests.render.sites import container, file, job, make_site, one_service, rendered
 from tests.support import sealed
@@ -501,20 +500,17 @@ def test_secrets_reach_a_job_through_a_file() -> None:
     jobs:
       sync:
         container: app
-        command: openstack user list --name 'a b'
+        command: openstack user list --name ab
         secret_environment: {owner: app, variables: {OS_PASSWORD: "{{ pw }}", OS_NAME: "it's", PORT: 5000}}
     """
     desired = rendered(body, secrets={"pw": "x"})
     made = file(desired, "sync/secret-environment")
     assert tokens.bind(made.content, {"pw": "a'b $c"}) == (
-        "export OS_PASSWORD='a'\"'\"'b $c'\nexport OS_NAME='it'\"'\"'s'\nexport PORT=5000\n"
+        "export OS_PASSWORD='a'\"'\"'b $c'\nexport OS_NAME='it'\"'\"'s'\nexport PORT=5000\nexec \"$@\"\n"
     )
     assert made.secrets == ("pw",)
     config = json.loads(file(desired, "sync/config.json").content)
-    assert shlex.split(config["command"]) == [
-        *("bash", "-c", '. /run/reconciler/environment && exec "$@"', "--"),
-        *("openstack", "user", "list", "--name", "a b"),
-    ]
+    assert config["command"] == "bash /run/reconciler/environment openstack user list --name ab"
     (entry,) = config["config_files"]
     assert (entry["dest"], entry["owner"], entry["perm"]) == ("/run/reconciler/environment", "app", "0600")
     assert "OS_PASSWORD" not in job(desired, "sync").container.environment
@@ -536,6 +532,11 @@ def test_a_jobs_secrets_that_could_not_arrive_are_refused(change: tuple[str, str
     with pytest.raises(SiteInvalid) as caught:
         rendered(body.replace(*change), secrets={"pw": "x"})
     assert any(message in str(problem) for problem in caught.value.problems)
+
+
+def test_memory_that_ran_out_is_no_fault_of_the_text_that_asked_next() -> None:
+    with pytest.raises(MemoryError):
+        failures.refuse(MemoryError(), cast(failures.Names, {}), "config/a.conf", 1, 1)
 
 
 def test_a_jobs_inputs_are_not_its_files() -> None:
@@ -812,6 +813,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("command: a\n        files: [{name: x, content: a}, {name: x, content: b}]", "is also made for my_app"),
         ("command: a\n        files: [{name: x, overrides: [x.conf]}]", "neither a template nor an override"),
         ("command: ''", "has no command"),
+        ("command: [bash, -c, 'a; b']", "'a; b' cannot be one word of a command (Kolla's start program splits"),
         ("command: a\n        files: [{name: x, content: a, merge: none, overrides: [x]}]", "reads no overrides"),
         ("command: a\n        volumes: ['/a:/c', '/b:/c/']", "have the same target"),
         ("command: a\n        healthcheck: {test: [true-thing]}", "begins with CMD"),

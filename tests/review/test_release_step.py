@@ -71,7 +71,7 @@ def test_it_says_what_is_checked_and_from_where_on_there_is_only_forward(tmp_pat
     first = risks(review)[0]
     assert (first.kind, first.grave) == ("upgrade", True)
     assert [(item.text, item.hosts) for item in first.items] == [("2025.1 → 2026.1", ("web1", "web2", "web3"))]
-    assert "1 check before it" in first.items[0].detail
+    assert "3 checks before it" in first.items[0].detail
     assert "from web_sync on there is only forward" in first.items[0].detail
     again = ci.review(ci.Source(repository.root, commit), ci.Source(repository.root, commit))
     assert not any(risk.kind == "upgrade" for risk in risks(again))

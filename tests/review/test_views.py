@@ -117,8 +117,8 @@ def test_risks_come_gravest_first_and_name_their_hosts() -> None:
     ]
     assert [item.text for item in found["secret"].items] == ["glance_database_password"]
     assert [item.text for item in found["deletion"].items] == [
-        "unregister mariadb:user:memcache_stats",
         "remove memcached",
+        "unregister mariadb:user:memcache_stats",
     ]
 
 

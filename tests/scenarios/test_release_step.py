@@ -49,7 +49,10 @@ def lab(tmp_path: Path, engine_url: str, busybox_image: str) -> Iterator[Lab]:
 def release(lab: Lab, old: str, new: str) -> Report:
     lab.edit("globals.yml", f'openstack_release: "{old}"', f'openstack_release: "{new}"')
     lab.push(new)
-    return lab.reconcile()
+    report = lab.reconcile()
+    # What is asked before an upgrade is all that a pass does.
+    asked = report.plan and any(held.reason == "PrecheckPending" for held in report.plan.held)
+    return lab.reconcile() if asked else report
 
 
 def test_forward_only(lab: Lab) -> None:

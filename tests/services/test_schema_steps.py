@@ -1,9 +1,11 @@
 """What the catalogue's jobs make of databases, with genuine images: of a fresh one, and of one of 2025.1 that goes to 2026.1."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import docker
 import pytest
@@ -23,7 +25,9 @@ mkdir -p /run/mysqld && chown mysql /var/lib/mysql /run/mysqld
 mariadb-install-db --datadir=/var/lib/mysql --user=mysql --auth-root-authentication-method=normal --skip-test-db > /dev/null
 exec setpriv --reuid mysql --regid mysql --init-groups mariadbd --no-defaults --datadir=/var/lib/mysql --bind-address=127.0.0.1
 """
-_EXTENDED = "set -o errexit; . /usr/local/bin/kolla_extend_start; exec {}"
+_EXTENDED = (
+    "set -o errexit; . /usr/local/bin/kolla_extend_start; CMD={}; exec $CMD"  # split at spaces, as kolla_start does
+)
 # What a server of Glance does for a list of images.
 _READ = """\
 from glance.common import config
@@ -49,7 +53,14 @@ class Databases:
         assert done.exit_code == 0, done.output
         return str(done.output.decode())
 
-    def run(self, release: kolla.Release, image: str, command: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    def run(
+        self,
+        release: kolla.Release,
+        image: str,
+        command: str,
+        environment: Mapping[str, str],
+        programs: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[int, str]:
         """Exit code and output of a command in a container of an image, which finds the database in its settings."""
         service = image.partition("-")[0]
         name = {"glance": "glance-api.conf"}.get(service, f"{service}.conf")
@@ -63,7 +74,7 @@ class Databases:
                 self.client,
                 kolla.default_target(release).name(image),
                 ["-c", command],
-                {str(file): f"/etc/{service}/{name}:ro"},
+                {str(file): f"/etc/{service}/{name}:ro", **programs},
                 network_mode=f"container:{self.server.id}",
                 environment=dict(environment),
             )
@@ -76,10 +87,16 @@ class Databases:
         job: Job = next(one for one in made.jobs if one.name == name)
         file = next(f for f in made.files if f.path == f"{job.container.config_directory}/config.json")
         image = job.container.image.rpartition("/")[2].partition(":")[0]
-        command = _EXTENDED.format(json.loads(file.content)["command"])
-        return self.run(
-            release, image, command, {k: v for k, v in job.container.environment.items() if "proxy" not in k}
-        )
+        started = json.loads(file.content)
+        command = _EXTENDED.format(shlex.quote(started["command"]))
+        programs = {}
+        for entry in started["config_files"]:
+            if entry["dest"].startswith("/usr/local/bin/"):
+                program = self.folder / Path(entry["dest"]).name
+                program.write_text(str(next(f for f in made.files if f.path.endswith(f"/{program.name}")).content))
+                programs[str(program)] = f"{entry['dest']}:ro"
+        environment = {k: v for k, v in job.container.environment.items() if "proxy" not in k}
+        return self.run(release, image, command, environment, programs)
 
 
 @pytest.fixture(scope="module")

@@ -114,11 +114,12 @@ def test_waiting_for_others_is_no_failure(window: Browser) -> None:
 
 
 def test_it_follows_the_node(window: Browser) -> None:
-    with served(sample.report(), sample.history()) as shown:
+    history = sample.history()
+    with served(sample.report(), history) as shown:
         shown.open(window)
         window.run("document.querySelectorAll('details')[1].open = true")
         calm = sample.report(conditions=(), plan=None, explained={}, subject="the next commit")
-        shown.document = node_document(calm, sample.history(), ABOUT)
+        shown.document = node_document(calm, history, ABOUT)
         wait_for("the new commit on the page", lambda: "the next commit" in window.run(TEXT), 15)
         assert "environment.OS_DEBUG" not in window.run(TEXT)
         # What the reader had opened stays open.
