@@ -12,7 +12,7 @@ from reconciler.system import run, walls
 T = TypeVar("T")
 
 # Processor time ends what is made to be slow. A machine that gives little of it, or an emulated one, takes minutes for a good site.
-LIMITS: Final = run.Limits(seconds=900.0, cpu_seconds=6, memory=144 << 20, memory_per_byte=24, cpu_per_mib=1.0)
+LIMITS: Final = run.Limits(seconds=900.0, cpu_seconds=6, memory=160 << 20, memory_per_byte=24, cpu_per_mib=1.0)
 SOURCES: Final = ("source", "head", "base")  # names that sources have in an argument
 MADE: Final = "made"  # and the place of what another program made
 
