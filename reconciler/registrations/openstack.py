@@ -1,7 +1,9 @@
-"""An API of OpenStack by keystoneauth: a session, its requests, and what its failures mean."""
+"""An API of OpenStack by keystoneauth: a session, its requests, and what its failures mean; and what the back ends on one have in common."""
 
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any, Final
 
 import requests
@@ -11,9 +13,10 @@ from keystoneauth1.session import Session
 
 from reconciler.errors import ReconcilerError
 from reconciler.foreign import said
+from reconciler.model import Registration
 from reconciler.registrations import http
 from reconciler.registrations.failures import denied, of_status, refused, unreachable
-from reconciler.registrations.protocol import Connection
+from reconciler.registrations.protocol import Connection, Observed
 
 Item = Mapping[str, Any]
 
@@ -151,10 +154,57 @@ class Api:
         return http.failure(self._keystone, error)
 
 
+class Service(ABC):
+    """The half of a back end that is the same for every API: it lets in, and looks. See Backend and Identifies."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._lock = RLock()
+
+    @property
+    def target(self) -> str:
+        return self._api.target
+
+    def close(self) -> None:
+        self._api.close()
+
+    def log_in(self) -> None:
+        self._api.log_in()
+
+    def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
+        """Lists are read once per pass."""
+        with self._lock, self._api.remembering():
+            return {wanted.id: self._observed(wanted) for wanted in registrations}
+
+    def identify(self, registrations: Sequence[Registration]) -> dict[str, str | None]:
+        """Nothing but lists is read."""
+        with self._lock, self._api.remembering():
+            found = {wanted.id: self._find(wanted) for wanted in registrations}
+            return {name: str(item["id"]) if item else None for name, item in found.items()}
+
+    @abstractmethod
+    def _find(self, wanted: Registration) -> Item | None:
+        """What the API has of a registration."""
+
+    @abstractmethod
+    def _observed(self, wanted: Registration) -> Observed:
+        """Its fields as they are."""
+
+
+def api_of(connection: Connection, called: str, version: str) -> Api:
+    """The API of a service that trusts Keystone; `version` ends its address."""
+    return Api(connection, called, versioned(connection.text("url"), version), identity_url(connection, "auth_url"))
+
+
 def identity_url(connection: Connection, *names: str) -> str:
     """Where Keystone's v3 is, by the first of these values that is set."""
-    url = connection.text(*names).rstrip("/")
-    return url if url.endswith("/v3") else url + "/v3"
+    return versioned(connection.text(*names), "v3")
+
+
+def versioned(url: str, version: str) -> str:
+    """The address of an API, whether or not its version was said."""
+    url = url.rstrip("/")
+    return url if url.endswith(f"/{version}") else f"{url}/{version}"
 
 
 def _auth(connection: Connection, url: str) -> v3.Password:

@@ -1,6 +1,6 @@
 """`python -I -m reconciler.source.precompile`: read and compile the catalogue, once for the Python that is to run the program.
 
-Half of what rendering a controller takes is reading what the catalogue says and compiling it. So what Python does with modules when a
+Four tenths of what rendering a controller takes is reading what the catalogue says and compiling it. So what Python does with modules when a
 package is installed is done with the catalogue, and what comes of it lies where Python keeps what comes of modules. Nothing
 writes it later. What a site says itself is read and compiled when it is rendered.
 """

@@ -1,7 +1,6 @@
 """Keystone's catalogue and identities: services, endpoints, domains, projects, users, roles and their assignment."""
 
 from collections.abc import Mapping, Sequence
-from threading import RLock
 from typing import Any, Final
 
 import structlog
@@ -11,6 +10,7 @@ from reconciler.registrations.failures import not_yet, refused, unknown_type
 from reconciler.registrations.keys import name as name_of
 from reconciler.registrations.keystone import keys
 from reconciler.registrations.keystone.api import Api, Item
+from reconciler.registrations.openstack import Service
 from reconciler.registrations.proofs import Proofs
 from reconciler.registrations.protocol import DIFFERS, Connection, Observed
 
@@ -33,7 +33,7 @@ _COLLECTION: Final = {
 }
 
 
-class Keystone:
+class Keystone(Service):
     """One Keystone. Connection: url, username, password, project, user_domain, project_domain or system_scope, region,
     ca_file?, verify?.
 
@@ -41,35 +41,14 @@ class Keystone:
     tried by a login, which `proofs` remembers.
     """
 
+    _api: Api
+
     def __init__(self, connection: Connection, proofs: Proofs) -> None:
-        self._api = Api(connection)
+        super().__init__(Api(connection))
         self._proofs = proofs
         self._user_name = connection.user
-        self._lock = RLock()
-
-    @property
-    def target(self) -> str:
-        return self._api.target
-
-    def close(self) -> None:
-        self._api.close()
-
-    def log_in(self) -> None:
-        """See Backend."""
-        self._api.log_in()
 
     # --- observe -----------------------------------------------------------------------------------------------------
-
-    def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
-        """See Backend. Lists are read once per pass."""
-        with self._lock, self._api.remembering():
-            return {wanted.id: self._observed(wanted) for wanted in registrations}
-
-    def identify(self, registrations: Sequence[Registration]) -> dict[str, str | None]:
-        """See Identifies. Nothing but lists is read: nobody logs in."""
-        with self._lock, self._api.remembering():
-            found = {wanted.id: self._find(wanted) for wanted in registrations}
-            return {name: str(item["id"]) if item else None for name, item in found.items()}
 
     def _observed(self, wanted: Registration) -> Observed:
         if wanted.type == "endpoint":

@@ -1,7 +1,6 @@
 """Neutron's networks, subnets and security groups."""
 
-from collections.abc import Mapping, Sequence
-from threading import RLock
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -13,7 +12,7 @@ from reconciler.registrations.failures import not_yet, refused, unknown_type
 from reconciler.registrations.keys import malformed, said
 from reconciler.registrations.keys import name as name_of
 from reconciler.registrations.neutron import rules
-from reconciler.registrations.openstack import Api, Item, identity_url
+from reconciler.registrations.openstack import Item, Service, api_of
 from reconciler.registrations.protocol import Connection, Observed
 
 log = structlog.get_logger()
@@ -36,40 +35,18 @@ _NAMES: Final[Mapping[str, Mapping[str, str]]] = {
 _FIXED: Final = ("network_type", "physical_network", "segmentation_id", "cidr", "gateway")
 
 
-class Neutron:
+class Neutron(Service):
     """One Neutron. Connection: url, auth_url (of Keystone), username, password, project, user_domain, project_domain, ca_file?,
     verify?. Everything is looked for and made in that project: others may have networks of the same name."""
 
     def __init__(self, connection: Connection) -> None:
-        url = connection.text("url").rstrip("/")
-        self._api = Api(
-            connection, "Neutron", url if url.endswith("/v2.0") else f"{url}/v2.0", identity_url(connection, "auth_url")
-        )
-        self._lock = RLock()
-
-    @property
-    def target(self) -> str:
-        return self._api.target
-
-    def close(self) -> None:
-        self._api.close()
-
-    def log_in(self) -> None:
-        """See Backend."""
-        self._api.log_in()
+        super().__init__(api_of(connection, "Neutron", "v2.0"))
 
     # --- observe -----------------------------------------------------------------------------------------------------
 
-    def observe(self, registrations: Sequence[Registration]) -> dict[str, Observed]:
-        """See Backend."""
-        with self._lock, self._api.remembering():
-            return {wanted.id: _observed(wanted, self._find(wanted)) for wanted in registrations}
-
-    def identify(self, registrations: Sequence[Registration]) -> dict[str, str | None]:
-        """See Identifies."""
-        with self._lock, self._api.remembering():
-            found = {wanted.id: self._find(wanted) for wanted in registrations}
-            return {name: str(item["id"]) if item else None for name, item in found.items()}
+    def _observed(self, wanted: Registration) -> Observed:
+        found = self._find(wanted)
+        return _fields(wanted, found) if found else None
 
     def _find(self, wanted: Registration) -> Item | None:
         if wanted.type == "network":
@@ -123,7 +100,7 @@ class Neutron:
         return made
 
     def _update(self, wanted: Registration, found: Item) -> None:
-        observed, names = _observed(wanted, found) or {}, _NAMES[wanted.type]
+        observed, names = _fields(wanted, found), _NAMES[wanted.type]
         wrong = {key: value for key, value in wanted.fields.items() if key in names and observed[key] != value}
         if fixed := [key for key in wrong if key in _FIXED]:
             differences = ", ".join(
@@ -171,9 +148,7 @@ def _subnet(wanted: Registration) -> tuple[str, str]:
     return network, name
 
 
-def _observed(wanted: Registration, found: Item | None) -> Observed:
-    if found is None:
-        return None
+def _fields(wanted: Registration, found: Item) -> dict[str, Any]:
     observed: dict[str, Any] = {key: found.get(name) for key, name in _NAMES[wanted.type].items()}
     if wanted.type == "subnet":
         observed |= {"network": _subnet(wanted)[0], "gateway": observed["gateway"] or ""}
