@@ -55,7 +55,7 @@ class Api:
 
     def list(self, collection: str, path: str = "", **filters: str) -> list[Item]:
         """A collection, filtered by the server, all pages of it. Raises when the server cut it: what is cut off is not absent."""
-        key = (collection, *sorted(filters.items()))
+        key = (collection, path, *sorted(filters.items()))
         if self._memory is not None and key in self._memory:
             return self._memory[key]
         found: list[Item] = []

@@ -25,7 +25,7 @@ START_SECONDS = 180.0  # of a busy machine; 12 s when it is not
 # Fields that say who a registration is about: they cannot differ.
 IDENTITY = {
     "name", "host", "user", "database", "table", "vhost", "service", "type", "interface", "region", "domain", "project",
-    "role", "system", "on_domain",
+    "role", "system", "on_domain", "provider",
 }  # fmt: skip
 NOTHING = Actual({}, {}, {}, deep=True)
 _SCRIPTS = Path(__file__).parent / "servers"

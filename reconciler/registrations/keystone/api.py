@@ -22,10 +22,14 @@ class Api(openstack.Api):
         return self._call("HEAD", path) is not None
 
     def update(self, kind: str, path: str, body: Item) -> None:
-        self._call("PATCH", path, json={kind: body})
+        self.patch(path, {kind: body})
 
-    def put(self, path: str) -> None:
-        self._call("PUT", path)
+    def put(self, path: str, body: Item | None = None) -> None:
+        """Make what the path names."""
+        self._call("PUT", path, **({"json": body} if body else {}))
+
+    def patch(self, path: str, body: Item) -> None:
+        self._call("PATCH", path, json=body)
 
     def own_user_id(self) -> str:
         """The id of the user that the connection logs in as."""

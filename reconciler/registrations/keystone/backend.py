@@ -1,4 +1,4 @@
-"""Keystone's catalogue and identities: services, endpoints, domains, projects, users, roles and their assignment."""
+"""Keystone's catalogue and identities: services, endpoints, domains, projects, users, roles and their assignment, and federation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -8,7 +8,7 @@ import structlog
 from reconciler.model import Registration
 from reconciler.registrations.failures import not_yet, refused, unknown_type
 from reconciler.registrations.keys import name as name_of
-from reconciler.registrations.keystone import keys
+from reconciler.registrations.keystone import federation, keys
 from reconciler.registrations.keystone.api import Api, Item
 from reconciler.registrations.openstack import Service
 from reconciler.registrations.proofs import Proofs
@@ -46,11 +46,14 @@ class Keystone(Service):
     def __init__(self, connection: Connection, proofs: Proofs) -> None:
         super().__init__(Api(connection))
         self._proofs = proofs
+        self._federation = federation.Federation(self._api, self._domain)
         self._user_name = connection.user
 
     # --- observe -----------------------------------------------------------------------------------------------------
 
     def _observed(self, wanted: Registration) -> Observed:
+        if wanted.type in federation.TYPES:
+            return self._federation.observed(wanted)
         if wanted.type == "endpoint":
             return self._endpoint(wanted)
         if wanted.type == "role_assignment":
@@ -149,7 +152,9 @@ class Keystone(Service):
     def converge(self, registration: Registration) -> None:
         """See Backend."""
         with self._lock:
-            if registration.type == "endpoint":
+            if registration.type in federation.TYPES:
+                self._federation.converge(registration)
+            elif registration.type == "endpoint":
                 self._converge_endpoint(registration)
             elif registration.type == "role_assignment":
                 self._converge_assignment(registration)
@@ -223,9 +228,11 @@ class Keystone(Service):
     # --- withdraw ----------------------------------------------------------------------------------------------------
 
     def withdraw(self, registration: Registration) -> None:
-        """See Backend. A domain, and a project or role that somebody still uses, stays: it is not only ours."""
+        """See Backend. A domain, and a project, role or mapping that somebody still uses, stays: it is not only ours."""
         with self._lock:
-            if registration.type == "endpoint":
+            if registration.type in federation.TYPES:
+                self._left(registration, self._federation.withdraw(registration))
+            elif registration.type == "endpoint":
                 for item in self._endpoints(registration):
                     self._api.delete(f"/endpoints/{item['id']}")
             elif registration.type == "role_assignment":
@@ -238,10 +245,14 @@ class Keystone(Service):
         if registration.type == "user" and found["id"] == self._api.own_user_id():
             raise refused(self.target, f"user {self._user_name!r} is the one this program works as; it stays")
         if reason := self._in_use(registration.type, found):
-            log.warning("registration.left", registration=registration.id, reason=reason)
+            self._left(registration, reason)
             return
         self._api.delete(f"/{_COLLECTION[registration.type]}/{found['id']}")
         self._proofs.forget(self.target, found["id"])
+
+    def _left(self, registration: Registration, reason: str) -> None:
+        if reason:
+            log.warning("registration.left", registration=registration.id, reason=reason)
 
     def _in_use(self, type_: str, found: Item) -> str:
         if (found.get("options") or {}).get("immutable"):

@@ -14,7 +14,7 @@ _ENDPOINTS: Final = {
 }
 
 GRAMMAR: Final[Schema] = section(
-    "Services, endpoints, projects, users and roles.",
+    "Services, endpoints, projects, users and roles; identity providers and their mappings.",
     {
         "region": text("Region of the endpoints; default the site's."),
         "services": entries(
@@ -66,5 +66,40 @@ GRAMMAR: Final[Schema] = section(
             required=("user",),
         ),
         "roles": entries("Roles.", "A role.", {"name": _NAME, "enabled": ENABLED}),
+        "mappings": entries(
+            "How what an identity provider says of somebody becomes a user with roles.",
+            "A mapping.",
+            {
+                "name": _NAME,
+                "rules": {
+                    "description": "Its rules, as Keystone has them: a list of objects with `local` and `remote`.",
+                    "type": "array",
+                    "items": {"type": "object"},
+                },
+                "enabled": ENABLED,
+            },
+            required=("name", "rules"),
+        ),
+        "identity_providers": entries(
+            "Who else says who somebody is. Withdrawn, they take the accounts that came by them.",
+            "An identity provider.",
+            {
+                "name": _NAME,
+                "domain": text("The domain that its users get; default default. It cannot be changed."),
+                "description": _DESCRIPTION,
+                "remote_ids": texts("What it calls itself."),
+                "protocols": entries(
+                    "What it speaks.",
+                    "A protocol.",
+                    {
+                        "name": text("openid, or saml2."),
+                        "mapping": text("The mapping of what it says."),
+                        "enabled": ENABLED,
+                    },
+                    required=("name", "mapping"),
+                ),
+                "enabled": ENABLED,
+            },
+        ),
     },
 )

@@ -1,5 +1,5 @@
-"""endpoint SERVICE/INTERFACE/REGION · project DOMAIN/NAME · user DOMAIN/NAME · role_assignment DOMAIN/USER/PROJECT/ROLE, with
-`system` for the whole system, and `domain` for the user's domain itself."""
+"""endpoint SERVICE/INTERFACE/REGION · project DOMAIN/NAME · user DOMAIN/NAME · protocol PROVIDER/NAME ·
+role_assignment DOMAIN/USER/PROJECT/ROLE, with `system` for the whole system, and `domain` for the user's domain itself."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +37,16 @@ def endpoint(registration: Registration) -> tuple[str, str, str]:
     if len(parts) != 3:
         raise malformed(registration)
     return parts[0], parts[1], parts[2]
+
+
+def protocol(registration: Registration) -> tuple[str, str]:
+    """Identity provider and name."""
+    if found := said(registration, "provider", "name"):
+        return found[0], found[1]
+    provider, slash, name = registration.key.partition("/")
+    if not slash:
+        raise malformed(registration)
+    return provider, name
 
 
 def role_assignment(registration: Registration) -> Assignment:
