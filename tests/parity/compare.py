@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from reconciler.codec import to_json
 from reconciler.model import Container, Desired
 from reconciler.render import bind, bind_tree, render
-from tests.parity import meaning
+from tests.parity import environment, meaning
 from tests.parity.convert import Converted
 from tests.parity.oracle import Render
 
@@ -326,11 +327,13 @@ class Reason:
     theirs: str = "*"
     ours: str = "*"
     sites: tuple[str, ...] = ()
+    releases: tuple[str, ...] = environment.RELEASES
 
-    def covers(self, site: str, found: "Found") -> bool:
+    def covers(self, site: str, release: str, found: "Found") -> bool:
         """Whether it is about this difference."""
         return (
-            (not self.sites or site in self.sites)
+            release in self.releases
+            and (not self.sites or site in self.sites)
             and _fits(found.item.thing, self.thing)
             and _fits(found.item.key, self.key)
             and _fits(found.theirs if found.theirs is not None else "", self.theirs)
@@ -347,27 +350,39 @@ def _fits(text: str, pattern: str) -> bool:
     return pattern == "*" or re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
 
 
-def load_reasons(path: Path, release: str = "2025.1") -> list[Reason]:
-    """The reviewed differences of a release. Raises ValueError for one that is about a whole file, or gives no reason."""
+def load_reasons(path: Path, sites: Collection[str] = ()) -> list[Reason]:
+    """The reviewed differences of all releases.
+
+    Raises ValueError for one that is about a whole file, gives no reason, or names a release or one of `sites` that there is not.
+    """
     reasons = []
     for service, entries in (yaml.safe_load(path.read_text()) or {}).items():
         for entry in entries:
+            about = f"{path.name}: {service}: {entry.get('thing')}"
             known = {"thing", "key", "why", "reason", "theirs", "ours", "sites", "releases"}
             if not {"thing", "key", "why", "reason"} <= entry.keys() or entry.keys() - known:
                 raise ValueError(f"{path.name}: {service}: needs thing, key, why and reason: {entry}")
-            if release not in entry.get("releases", [release]):
-                continue
-            keys = entry["key"] if isinstance(entry["key"], list) else [entry["key"]]
-            for key in keys:
+            if entry["why"] not in ("ours", "oracle", "meaningless"):
+                raise ValueError(f"{about}: why is ours, oracle or meaningless, not {entry['why']!r}")
+            for name, possible in (("sites", sites), ("releases", environment.RELEASES)):
+                if possible and (strange := set(entry.get(name, ())) - set(possible)):
+                    raise ValueError(f"{about}: {name}: there is no {', '.join(map(str, sorted(strange)))}")
+            for key in entry["key"] if isinstance(entry["key"], list) else [entry["key"]]:
                 if not str(key).strip("*"):
-                    raise ValueError(f"{path.name}: {service}: {entry['thing']}: says nothing about which key")
-                if entry["why"] not in ("ours", "oracle", "meaningless"):
-                    raise ValueError(
-                        f"{path.name}: {service}: why is ours, oracle or meaningless, not {entry['why']!r}"
+                    raise ValueError(f"{about}: says nothing about which key")
+                reasons.append(
+                    Reason(
+                        service,
+                        entry["thing"],
+                        str(key),
+                        entry["why"],
+                        entry["reason"],
+                        theirs=str(entry.get("theirs", "*")),
+                        ours=str(entry.get("ours", "*")),
+                        sites=tuple(entry.get("sites", ())),
+                        releases=tuple(entry.get("releases", environment.RELEASES)),
                     )
-                sites = tuple(entry.get("sites", ()))
-                values = [str(entry.get(name, "*")) for name in ("theirs", "ours")]
-                reasons.append(Reason(service, entry["thing"], str(key), entry["why"], entry["reason"], *values, sites))  # type: ignore[arg-type, call-arg]
+                )
     return reasons
 
 
@@ -384,7 +399,9 @@ class Found:
     reason: Reason | None = None
 
 
-def compare(site: str, their: Side, our: Side, reasons: Iterable[Reason] = ()) -> list[Found]:
+def compare(
+    site: str, their: Side, our: Side, reasons: Iterable[Reason] = (), release: str = environment.RELEASES[0]
+) -> list[Found]:
     """Every key of both sides, with the verdict on it.
 
     What only one side has is one difference under the key WHOLE, and its keys follow that one's verdict.
@@ -405,7 +422,7 @@ def compare(site: str, their: Side, our: Side, reasons: Iterable[Reason] = ()) -
             asked = whole if alone else item
             probe = Found(asked, service, role, verdict, their.values.get(asked), our.values.get(asked))
             # One of its own service goes before one that is about several.
-            fitting = [entry for entry in listed if entry.covers(site, probe)]
+            fitting = [entry for entry in listed if entry.covers(site, release, probe)]
             reason = min(fitting, key=lambda entry: entry.service not in (service, role), default=None)
         elif item == whole:
             continue
@@ -423,16 +440,19 @@ def _home(thing: str, our: Side) -> str:
 
 def table(found: Iterable[Found]) -> str:
     """A line per service and a total."""
-    counts: dict[str, dict[str, int]] = {}
-    for entry in found:
-        row = counts.setdefault(entry.service or "(none)", dict.fromkeys(VERDICTS, 0))
-        row[entry.verdict] += 1
-    total = {verdict: sum(row[verdict] for row in counts.values()) for verdict in VERDICTS}
-    lines = [f"{'service':<24}" + "".join(f"{verdict:>11}" for verdict in VERDICTS) + f"{'agreed':>9}"]
-    for name, row in [*sorted(counts.items()), ("total", total)]:  # type: ignore[assignment]
-        whole = sum(row.values())
-        share = 100 * (row["equal"] + row["explained"]) / whole if whole else 100.0
-        lines.append(f"{name:<24}" + "".join(f"{row[verdict]:>11}" for verdict in VERDICTS) + f"{share:>8.2f}%")
+    return summary("service", ((entry.service or "(none)", entry.verdict) for entry in found))
+
+
+def summary(title: str, verdicts: Iterable[tuple[str, Verdict]]) -> str:
+    """A line per name with how many of each verdict it has, and a total."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, verdict in verdicts:
+        counts[name][verdict] += 1
+    width = max(24, *(len(name) + 2 for name in (title, *counts)))
+    lines = [f"{title:<{width}}" + "".join(f"{verdict:>11}" for verdict in VERDICTS) + f"{'agreed':>9}"]
+    for name, row in [*sorted(counts.items()), ("total", sum(counts.values(), Counter()))]:
+        share = 100 * (row["equal"] + row["explained"]) / row.total() if row else 100.0
+        lines.append(f"{name:<{width}}" + "".join(f"{row[verdict]:>11}" for verdict in VERDICTS) + f"{share:>8.2f}%")
     return "\n".join(lines)
 
 
@@ -486,7 +506,17 @@ def _shown(value: str | None) -> str:
     return value.replace("\n", " | ") if value else "(empty)"
 
 
-def stale(reasons: Iterable[Reason], found: Iterable[Found]) -> list[Reason]:
-    """Reasons for differences that are no longer there."""
-    used = {entry.reason for entry in found if entry.reason}
-    return [reason for reason in reasons if reason not in used]
+def stale(reasons: Iterable[Reason], found: Mapping[tuple[str, str], Iterable[Found]]) -> Iterator[str]:
+    """What reasons claim and nothing bears out: a release, or a site, that they name and have nothing to explain of.
+
+    `found` is by site and release. A reason that names no sites has to explain something of each of its releases, at any site.
+    """
+    used = {(entry.reason, *where) for where, every in found.items() for entry in every if entry.reason}
+    for reason in reasons:
+        at = [(site, release) for told, site, release in used if told == reason]
+        for release in reason.releases:
+            if release not in [other for _, other in at]:
+                yield f"{reason.text}: of {release}"
+        for site in reason.sites:
+            if site not in [other for other, _ in at]:
+                yield f"{reason.text}: at {site}"

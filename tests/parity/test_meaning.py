@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.parity import __main__ as tool
 from tests.parity import compare, meaning
 from tests.parity.compare import WHOLE, Item, Reason, Side
 
@@ -174,10 +175,36 @@ def test_a_reason_of_the_own_service_goes_before_a_general_one() -> None:
     assert found.reason == own
 
 
-def test_a_reason_for_nothing_is_stale() -> None:
-    reasons = [Reason("svc", "file a", "x", "ours", "because"), Reason("svc", "file a", "gone", "ours", "because")]
-    found = compare.compare("s", side(file_a={"x": "1"}), side(file_a={"x": "2"}), reasons)
-    assert compare.stale(reasons, found) == [reasons[1]]
+def test_a_reason_covers_its_releases_alone() -> None:
+    reason = Reason("svc", "file a", "x", "ours", "because", releases=("2026.1",))
+    found = {
+        release: compare.compare("s", side(file_a={"x": "1"}), side(file_a={"x": "2"}), [reason], release)[0].verdict
+        for release in ("2025.1", "2026.1")
+    }
+    assert found == {"2025.1": "different", "2026.1": "explained"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "stale"),
+    [
+        ({}, ["of 2026.1"]),
+        ({"releases": ("2025.1",)}, []),
+        ({"releases": ("2026.1",)}, ["of 2026.1"]),
+        ({"releases": ("2025.1",), "sites": ("one",)}, []),
+        ({"releases": ("2025.1",), "sites": ("one", "two")}, ["at two"]),
+        ({"sites": ("two",)}, ["of 2025.1", "of 2026.1", "at two"]),
+        ({"key": "gone"}, ["of 2025.1", "of 2026.1"]),
+    ],
+)
+def test_a_reason_has_something_to_explain_of_each_release_and_site_that_it_names(reason, stale) -> None:  # type: ignore[no-untyped-def]
+    given = Reason(**{"service": "svc", "thing": "file a", "key": "x", "why": "ours", "reason": "because", **reason})
+    same, other = side(file_a={"x": "1"}), side(file_a={"x": "2"})
+    found = {
+        ("one", "2025.1"): compare.compare("one", same, other, [given], "2025.1"),
+        ("one", "2026.1"): compare.compare("one", same, same, [given], "2026.1"),
+        ("two", "2025.1"): compare.compare("two", same, same, [given], "2025.1"),
+    }
+    assert list(compare.stale([given], found)) == [f"{given.text}: {text}" for text in stale]
 
 
 @pytest.mark.parametrize(
@@ -188,24 +215,20 @@ def test_a_reason_for_nothing_is_stale() -> None:
         ("svc: [{thing: file a, why: ours, reason: r}]", "needs thing, key"),
         ("svc: [{thing: file a, key: x, why: bug, reason: r}]", "why is ours"),
         ("svc: [{thing: file a, key: x, why: ours, reason: r, files: all}]", "needs thing, key"),
+        ("svc: [{thing: file a, key: x, why: ours, reason: r, releases: ['2025']}]", "releases: there is no 2025"),
+        ("svc: [{thing: file a, key: x, why: ours, reason: r, sites: [aio, all]}]", "sites: there is no all"),
     ],
 )
 def test_a_reason_for_a_whole_file_or_without_words_is_refused(tmp_path, text: str, says: str) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "explained.yml"
     path.write_text(text)
     with pytest.raises(ValueError, match=says):
-        compare.load_reasons(path)
+        compare.load_reasons(path, ["aio"])
 
 
 def test_the_shipped_reasons_can_be_read() -> None:
-    for reason in compare.load_reasons(meaning_folder() / "explained.yml"):
+    for reason in compare.load_reasons(tool.HERE / "explained.yml", tool.names()):
         assert len(reason.reason.split()) > 3, f"{reason.text}: say why"
-
-
-def meaning_folder():  # type: ignore[no-untyped-def]
-    from pathlib import Path
-
-    return Path(meaning.__file__).parent
 
 
 def test_items_sort_by_host_thing_and_key() -> None:

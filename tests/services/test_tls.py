@@ -21,8 +21,8 @@ FILES = {
 }
 
 
-def desired(files: dict[str, bytes]) -> Desired:
-    said = (SITE / "globals.yml").read_text().replace('enable_proxysql: "no"\n', "") + GLOBALS
+def desired(files: dict[str, bytes], more: str = "") -> Desired:
+    said = (SITE / "globals.yml").read_text().replace('enable_proxysql: "no"\n', "") + GLOBALS + more
     return render(golden.load(SITE, {"globals.yml": said.encode(), **files}), "aio", "0" * 40)
 
 
@@ -64,3 +64,50 @@ def test_a_service_without_a_certificate_is_refused_with_the_places_where_one_ma
     assert "mariadb-cert.pem has neither a template nor an override" in text
     assert "config/certificates/aio/mariadb-cert.pem or config/certificates/aio-cert.pem" in text
     assert "keystone-cert.pem" not in text.replace("certificates/keystone-cert.pem", "")
+
+
+INSIDE = 'kolla_enable_tls_internal: "yes"\ndatabase_enable_tls_internal: "yes"\nopenstack_cacert: /etc/ca.crt\n'
+INTERNAL = {
+    **FILES,
+    "config/certificates/proxysql-cert.pem": b"of proxysql\n",
+    "config/certificates/proxysql-key.pem": sealed.whole("proxysql").encode(),
+    "config/certificates/aio/glance-key.pem": sealed.whole("glance").encode(),
+}
+
+
+@pytest.mark.parametrize(
+    ("release", "over"),
+    [
+        ("2025.1", {"keystone", "keystone-fernet"}),
+        ("2026.1", {"keystone", "keystone-fernet", "glance-api", "barbican-api", "heat-api", "heat-engine"}),
+    ],
+)
+def test_since_2026_1_every_service_asks_the_database_over_tls(release: str, over: set[str]) -> None:
+    more = f'{INSIDE}enable_barbican: "yes"\nenable_heat: "yes"\nopenstack_release: "{release}"\n'
+    made = desired(INTERNAL, more)
+    running = {container.name.replace("_", "-") for container in made.containers}
+    asking = {
+        file.path.partition("/")[0]: str(file.content)
+        for file in made.files
+        if "\nconnection = mysql" in str(file.content)
+    }
+    found = {name for name, text in asking.items() if name in running and "?ssl_ca=/etc/ca.crt\n" in text}
+    assert over <= found
+    assert found == (over if release == "2025.1" else asking.keys() & running)
+
+
+def test_since_2026_1_glance_speaks_tls_itself() -> None:
+    made = desired(INTERNAL, 'openstack_release: "2026.1"\n')
+    files = {file.path: str(file.content) for file in made.files}
+    (glance,) = (container for container in made.containers if container.service == "glance")
+    assert glance.name == "glance_api" and glance.healthcheck is not None
+    assert "https://" in glance.healthcheck.test[1] and ":9292/" in glance.healthcheck.test[1]
+    assert (
+        ":9292,/etc/glance/certs/glance-cert.pem,/etc/glance/certs/glance-key.pem"
+        in files["glance-api/glance-api-uwsgi.ini"]
+    )
+    assert files["glance-api/glance-cert.pem"] == "of glance here\n" and "glance-api/glance-key.pem" in files
+    servers = [
+        line for line in files["haproxy/services.d/glance-api.cfg"].splitlines() if line.strip().startswith("server ")
+    ]
+    assert servers and all(" ssl verify required " in line for line in servers)
