@@ -302,6 +302,7 @@ class Reason(StrEnum):
     AlreadyRunning = "AlreadyRunning", Chapter.PROGRAM, Again.NO, "a daemon runs on this state directory", "end it first"
     MetricsAddress = "MetricsAddress", Chapter.PROGRAM, Again.NO, "the address for metrics cannot be used", 'another `daemon.metrics`, or `""`'
     NotQuarantined = "NotQuarantined", Chapter.PROGRAM, Again.NO, "there is nothing to retry under this name", "the name"
+    DrainRefused = "DrainRefused", Chapter.PROGRAM, Again.NO, "what only this host has could not be taken out of use for a maintenance, or brought back: virtual machines that cannot go elsewhere, mostly; the message names each and why", "what it says; then `reconciler drain` again", Blame.SERVICE
     NothingToDo = "NothingToDo", Chapter.PROGRAM, Again.NO, "the rollout is not so that this could be done: none was begun, it is not halted, or the host holds nothing; the message says which", "`reconciler fleet status`"
     InternalError = "InternalError", Chapter.PROGRAM, Again.YES, "a defect of this program, with the place in it; a commit that meets it is refused, what is in force stays", "report it with that line; push a commit without what brings it about", Blame.HOST
     # fmt: on

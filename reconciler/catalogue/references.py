@@ -37,6 +37,7 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _containers(service, world)
         problems += _jobs(service, world)
         problems += _prechecks(service)
+        problems += _maintenance(service)
         problems += _host(service, world)
         problems += _needs(service, world)
         problems += _templates(service, world)
@@ -193,6 +194,15 @@ def _prechecks(service: Service) -> list[Problem]:
         _unknown(service, ("prechecks", name, "container"), "container", container, own)
         for name, check in _entries(service, "prechecks")
         if isinstance(container := check.get("container"), str) and container not in own
+    ]
+
+
+def _maintenance(service: Service) -> list[Problem]:
+    own = service.section("containers")
+    return [
+        _unknown(service, ("maintenance", name, "container"), "container", container, own)
+        for name, step in _entries(service, "maintenance")
+        if isinstance(container := step.get("container"), str) and container not in own
     ]
 
 
@@ -360,9 +370,10 @@ def _scripts(service: Service) -> Iterator[tuple[Path, str]]:
             yield ("containers", name, "validate"), part
         elif isinstance(part, dict) and isinstance(script := part.get("script"), str):
             yield ("containers", name, "validate", "script"), script
-    for name, check in _entries(service, "prechecks"):
-        if isinstance(script := check.get("script"), str):
-            yield ("prechecks", name, "script"), script
+    for section in ("prechecks", "maintenance"):
+        for name, one in _entries(service, section):
+            if isinstance(script := one.get("script"), str):
+                yield (section, name, "script"), script
     for name, check in _entries(service, "checks"):
         part = check.get("command")
         if isinstance(part, dict) and isinstance(script := part.get("script"), str):

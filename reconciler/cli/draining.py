@@ -13,7 +13,9 @@ from reconciler.cli.options import config_option, load_settings
 from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
+    from reconciler.node.maintenance import Elsewhere
     from reconciler.node.node import Node
+    from reconciler.node.target import Target
 
 _PAUSE = 2.0  # seconds between two looks at whether everything is back
 
@@ -30,8 +32,9 @@ def drain(host: str, back: bool, reason: str, wait: float) -> None:
     """Take this host out of use for a maintenance: a reboot, a disk, a firmware.
 
     HOST is its own name, so that nothing happens in the wrong terminal. It takes its budgets, so that no other member is stopped meanwhile;
-    then everything that other hosts stand in for is taken out of use as when it is changed, and stopped. Nothing is started again,
-    also after a reboot, until `drain HOST --back`. Exits with 1, and leaves all as it was, when others hold the budgets.
+    then virtual machines that run here are moved to other hosts, and everything that others stand in for is taken out of use as when it is
+    changed, and stopped. Nothing is started again, also after a reboot, until `drain HOST --back`. Exits with 1, and leaves all as it was,
+    when others hold the budgets, or a virtual machine cannot go, which it names. Cut short, it is said again.
     """
     from reconciler.node.node import Node
 
@@ -67,6 +70,7 @@ def _out(node: "Node", reason: str) -> None:
         )
     # What flies has landed by then, and no pass begins.
     with node.state.cycle(wait=60.0):
+        lent = bool(node.state.permit and node.state.permit.lent)
         if node.settings.fleet.etcd:
             found = node.permits.lend(revision, f"{getpass.getuser()}: {reason}")
             if isinstance(found, Wait):
@@ -78,6 +82,8 @@ def _out(node: "Node", reason: str) -> None:
             )
         node.state.suspend(Suspension(f"{maintenance.MARK}{reason}", datetime.now(UTC), getpass.getuser()))
         target = node.aims.of(revision)
+    _elsewhere(node, target, reason, lent=lent)
+    with node.state.cycle(wait=60.0):
         actual = node.observer.observe(target, node.observer.memory(target), deep=False)
         rollout = target.prepared.rollout
         assert rollout is not None
@@ -89,6 +95,40 @@ def _out(node: "Node", reason: str) -> None:
     output.line(f"{node.settings.host} is drained: `reconciler drain {node.settings.host} --back` ends it")
 
 
+def _elsewhere(node: "Node", target: "Target", reason: str, *, lent: bool) -> None:
+    """What only this host has goes elsewhere, or all is as it was before: `lent` says whether the host had its budgets by then."""
+    from reconciler.cli.fleet import given_back
+    from reconciler.daemon import presence
+
+    try:
+        _services(node, target).out(reason)
+    except errors.ReconcilerError:
+        node.state.resume()
+        presence.wake(node.state.path)
+        if node.settings.fleet.etcd and not lent:
+            try:
+                given_back(node)
+            except errors.ReconcilerError as error:
+                output.line(f"its budgets stay lent (`reconciler fleet give-back` ends it): {error}", "warn")
+        output.line(f"{node.settings.host} is not drained, and nothing on it was stopped", "warn")
+        raise
+    except KeyboardInterrupt:
+        again = f"say the same again to wait for it, or `reconciler drain {node.settings.host} --back` to end it"
+        output.line(f"the drain is not over, and what was begun goes on: {again}", "warn")
+        raise
+
+
+def _services(node: "Node", target: "Target") -> "Elsewhere":
+    """What services do with what only this host has, with the files as they are now."""
+    from reconciler.node.maintenance import Elsewhere
+
+    desired = target.desired
+    node.engine.site = f"{desired.site}/{desired.host}"
+    actual = node.observer.observe(target, node.observer.memory(target), deep=bool(target.identifiers))
+    admission = node.planner.admission(target, actual)
+    return Elsewhere(node.engine.admitting(admission.require), target.bound(actual.identifiers), output.line)
+
+
 def _back(node: "Node", wait: float) -> None:
     from reconciler.cli.fleet import given_back
     from reconciler.daemon import presence
@@ -98,7 +138,11 @@ def _back(node: "Node", wait: float) -> None:
     before = node.state.suspension
     if before is not None and not before.reason.startswith(maintenance.MARK):
         raise errors.Terminal(f"this node is suspended, and not drained: {before.reason}", reason=Reason.NothingToDo)
-    if before is None and not (node.state.permit and node.state.permit.lent):
+    revision, _ = node.in_force
+    target = node.aims.of(revision) if revision else None
+    lent = bool(node.state.permit and node.state.permit.lent)
+    # What a service did for it is undone until that has worked: nothing else remembers it where the host agrees with nobody.
+    if before is None and not lent and not (target and target.desired.maintenance):
         raise errors.Terminal("this host is not drained", reason=Reason.NothingToDo)
     node.state.resume()
     presence.wake(node.state.path)
@@ -120,6 +164,14 @@ def _back(node: "Node", wait: float) -> None:
             output.line(f"not yet: {why}")
             said = why
         time.sleep(_PAUSE)
-    if node.settings.fleet.etcd:
+    revision, _ = node.in_force
+    target = node.aims.of(revision)
+    try:
+        _services(node, target).back()
+    except errors.Terminal as error:
+        raise errors.Terminal(
+            f"everything runs, and not everything is in use again: {error}\nSay `--back` again", reason=error.reason
+        ) from error
+    if node.settings.fleet.etcd and lent:
         given_back(node)
     output.line(f"{node.settings.host} is back")

@@ -159,6 +159,10 @@ class Engine:
         """
         return logs.last_words(self._connection, container, name or container.name, lines)
 
+    def output(self, name: str, lines: int) -> str:
+        """The last lines that a container wrote, as they come, masked as those of `last_words`. "" when there are none; raises nothing."""
+        return logs.output(self._connection, name, lines)
+
     def wait_healthy(
         self,
         container: Container,

@@ -20,6 +20,7 @@ from reconciler.model.desired import (
     HostKind,
     HostSetting,
     Job,
+    Maintenance,
     OnChange,
     Order,
     Precheck,
@@ -31,7 +32,7 @@ from reconciler.model.desired import (
     shared_with,
 )
 from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool
-from reconciler.model.names import ASIDE, LEFTOVER_SUFFIX, PRECHECKING, VALIDATING, aside
+from reconciler.model.names import ASIDE, LEFTOVER_SUFFIX, MAINTAINING, PRECHECKING, VALIDATING, aside
 from reconciler.model.plan import (
     FORMER,
     RUNNING_CONFIGURATION,
@@ -52,6 +53,7 @@ __all__ = [
     "ASIDE",
     "FORMER",
     "LEFTOVER_SUFFIX",
+    "MAINTAINING",
     "PRECHECKING",
     "RUNNING_CONFIGURATION",
     "VALIDATING",
@@ -82,6 +84,7 @@ __all__ = [
     "Interruption",
     "Job",
     "JobResult",
+    "Maintenance",
     "Memory",
     "Mount",
     "OnChange",

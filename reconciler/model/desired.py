@@ -165,6 +165,21 @@ class Precheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Maintenance:
+    """What is done before this host is taken out of use, and undone when it is back: `command` with the words `out` and the reason, or `back`,
+    in a one-shot container of the image of `container` with its files. `words` say what it does. Either does nothing where it was done."""
+
+    name: str
+    container: str
+    command: tuple[str, ...]
+    words: str = ""
+    script: str = ""
+    user: str = ""
+    timeout: float = 3600.0  # seconds
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """When a container or job of one host may change, as seen from the others. One node alone shows it and cannot hold it."""
 
@@ -328,6 +343,7 @@ class Desired:
     program: str = ""
     catalogue: str = ""
     prechecks: tuple[Precheck, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
     release: str = ""  # of OpenStack, as "2026.1"; "": made by a program that did not say
 
     @property

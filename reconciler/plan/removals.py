@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.model import ASIDE, PRECHECKING, VALIDATING, Action, Difference, Held, Running, Verb
+from reconciler.model import ASIDE, MAINTAINING, PRECHECKING, VALIDATING, Action, Difference, Held, Running, Verb
 from reconciler.phrases import count
 from reconciler.plan.acknowledged import covered, entries, line
 from reconciler.plan.draft import Draft
@@ -134,8 +134,8 @@ def _acknowledged(draft: Draft, doomed: Sequence[Running]) -> bool:
 
 def _belongs(draft: Draft, name: str) -> bool:
     """Whether the container is a job's or a spare of a wanted container."""
-    if name.startswith((VALIDATING, PRECHECKING)):
-        return True  # it is under way, or a kill left it: the next check of that name takes it over
+    if name.startswith((VALIDATING, PRECHECKING, MAINTAINING)):
+        return True  # it is under way, or a kill left it: the next one of that name takes it over
     return any(job.name == name for job in draft.desired.jobs) or name.removeprefix(ASIDE) in draft.wanted
 
 

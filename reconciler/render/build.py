@@ -19,6 +19,7 @@ from reconciler.model import (
     File,
     HostSetting,
     Job,
+    Maintenance,
     Mount,
     Order,
     Precheck,
@@ -156,6 +157,7 @@ class _Builder:
             orders=self._orders(every),
             host_settings=on_host,
             prechecks=tuple(sorted(self._prechecks(every), key=lambda check: check.name)),
+            maintenance=tuple(sorted(self._maintenance(every), key=lambda step: step.name)),
         )
 
     # --- services --------------------------------------------------------------------------------------------------
@@ -289,6 +291,16 @@ class _Builder:
                 everywhere = of_host or fields.text("once", "cluster") == "host"
                 if everywhere or self._first(parts.service, target) == self.host:
                     yield prechecks.precheck(fields, name, parts.service.name, script)
+
+    def _maintenance(self, every: list[_Parts]) -> Iterator[Maintenance]:
+        """Those of containers that are on this host."""
+        for parts in every:
+            script = self._script(parts.service)
+            for name, raw in parts.service.section("maintenance").items():
+                target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
+                fields = self._fields(parts.service, raw, ("maintenance", name), container=target)
+                if target in parts.specs and fields.flag("enabled", True):
+                    yield prechecks.maintenance(fields, name, parts.service.name, script)
 
     def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
         """How a new client reaches each registrar, by its name."""

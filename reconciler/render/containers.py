@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, cast
 
 from reconciler.model import (
     ASIDE,
+    MAINTAINING,
     PRECHECKING,
     VALIDATING,
     Container,
@@ -28,6 +29,7 @@ _TAKEN: Final = {
     ASIDE: "spares while they are tried",
     VALIDATING: "checkers of a new configuration",
     PRECHECKING: "checks before an upgrade",
+    MAINTAINING: "what is taken out of use for a maintenance",
 }  # what a name begins with that the program gives itself
 _VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _DIMENSIONS: Final = "dimensions."

@@ -1,9 +1,10 @@
-"""`prechecks` of a service: what is asked before a host goes to another release of OpenStack."""
+"""`prechecks` of a service: what is asked before a host goes to another release of OpenStack; and `maintenance`: what is done before a host is
+taken out of use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from reconciler.model import Precheck
+from reconciler.model import Maintenance, Precheck
 from reconciler.render import containers, tokens
 from reconciler.render.fields import Fields
 
@@ -33,6 +34,25 @@ def precheck(fields: Fields, name: str, service: str, script: Callable[[Fields],
         user=fields.text("user"),
         passes=tuple(fields.value("passes") or (0,)),
         timeout=fields.duration("timeout", 300.0),
+        service=service,
+    )
+
+
+def maintenance(fields: Fields, name: str, service: str, script: Callable[[Fields], str]) -> Maintenance:
+    """One of `maintenance`. Problems go to `fields`; `script` renders the template that a mapping names."""
+    command, text = fields.words("command") or (), script(fields) if "script" in fields else ""
+    if secrets := tokens.names(" ".join((*command, text))):
+        fields.problem(None, f"a maintenance cannot use {tokens.words(secrets)}: it reads it in the files", "")
+    if not command:
+        fields.problem("command", "a maintenance has a command")
+    return Maintenance(
+        name=name,
+        container=fields.text("container"),
+        command=command,
+        words=fields.text("description"),
+        script=text,
+        user=fields.text("user"),
+        timeout=fields.duration("timeout", 3600.0),
         service=service,
     )
 

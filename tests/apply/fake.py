@@ -96,6 +96,9 @@ class FakeEngine:
         why = self.sick(running)
         return Health(not why, Reason.Unhealthy if why else None, why)
 
+    def output(self, name: str, lines: int) -> str:
+        return ""
+
     def last_words(self, container: Container, lines: int = 20) -> str:
         return ""
 
