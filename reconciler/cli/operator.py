@@ -78,13 +78,17 @@ def resume(json_: bool) -> None:
 @json_option
 @config_option
 def retry(container: str | None, json_: bool) -> None:
-    """Try again what was rolled back, or could not be achieved.
+    """Try again what was rolled back, could not be achieved, or drifted too often.
 
-    Ends the quarantine of CONTAINER, or of all: the same configuration may be tried once more.
+    Ends the quarantine of CONTAINER, or of all: the same configuration may be tried once more, and drift is healed at once.
     """
+    from reconciler.plan import recurring
+
     state = _state()
     memory = state.memory()
+    now = datetime.now(UTC)
     stuck = {key.partition(":")[2] for key in memory.unachieved}
+    stuck |= {name for name, times in memory.healed.items() if recurring.too_often(times, now)}
     held = sorted(memory.quarantine.keys() | stuck)
     if container and container not in held:
         raise errors.Terminal(

@@ -103,6 +103,8 @@ class Memory:
     plain: frozenset[str] = frozenset()
     # Container → seconds from when it was stopped until it answered, of its last restarts and replacements, the newest last.
     interruptions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    # Container → when it was interrupted of late because of drift, though it worked.
+    healed: Mapping[str, tuple[datetime, ...]] = field(default_factory=dict)
     # Container that was taken over → the unit of another tool that ran it ("": none).
     taken: Mapping[str, str] = field(default_factory=dict)
     as_made: Mapping[str, AsMade] = field(default_factory=dict)

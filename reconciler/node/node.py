@@ -29,7 +29,7 @@ from reconciler.node.permits import Permits
 from reconciler.node.planning import Planner
 from reconciler.node.reporting import Reporter
 from reconciler.phrases import few
-from reconciler.plan import second_look
+from reconciler.plan import recurring, second_look
 from reconciler.reasons import Reason
 from reconciler.report import Refusal, Report, RepositoryStatus
 from reconciler.report.summary import pending
@@ -240,6 +240,7 @@ class Node:
         revision, testing = self.in_force
         if not wanted.empty and aim.target.desired.revision == revision and not self.flights.flying:
             self.reporter.say(pending(revision, len(wanted.actions), testing), aim.target.desired.site)
+        self.state.healed(recurring.noted(memory.healed, recurring.interrupted(wanted, actual), self._now()))
         admission = self.planner.admission(aim.target, actual)
         return self.executor.begin(aim.target, wanted, actual, memory, admission, told, apart=apart)
 

@@ -16,6 +16,7 @@ from reconciler.node.aims import Aim
 from reconciler.node.applying import kept_files
 from reconciler.node.flight import Flights
 from reconciler.node.target import Target, host_policy
+from reconciler.plan import recurring
 from reconciler.plan.registrations import withdraws
 from reconciler.reasons import Reason
 from reconciler.settings import Settings
@@ -72,6 +73,7 @@ class Planner:
             today=self._clock().astimezone(UTC).date(),
         )
         found = plan.diff(target.desired, actual, memory, basis)
+        found = recurring.limit(found, actual, memory.healed, self._clock())
         return replace(found, held=(*found.held, *aim.waiting), program=aim.change)
 
     def _everywhere(self, desired: Desired, actual: Actual, memory: Memory) -> bool | None:

@@ -368,6 +368,7 @@ class StateDirectory(Folder):
                 quarantine={k: v for k, v in m.quarantine.items() if container and k != container},
                 failures={k: v for k, v in m.failures.items() if container and k != container},
                 unachieved={k: v for k, v in m.unachieved.items() if container and k.partition(":")[2] != container},
+                healed={k: v for k, v in m.healed.items() if container and k != container},
             )
         )
 
@@ -387,6 +388,11 @@ class StateDirectory(Folder):
             found = self.memory().interruptions.items()
             return {name: Interruption(median(last), len(last)) for name, last in found if last}
         return {}
+
+    def healed(self, times: Mapping[str, tuple[datetime, ...]]) -> None:
+        """When containers that worked were interrupted of late because they drifted."""
+        if times:
+            self._change(lambda m: replace(m, healed={**m.healed, **times}))
 
     def unachieved(self, found: Mapping[str, tuple[Difference, ...]]) -> None:
         """What still differed right after the action that should have put it right, by `kind:target`; () forgets one."""
@@ -461,6 +467,7 @@ class StateDirectory(Folder):
                     took={k: v for k, v in m.took.items() if k in names},
                     taken={k: v for k, v in m.taken.items() if k in names},
                     as_made={k: v for k, v in m.as_made.items() if k in names},
+                    healed={k: v for k, v in m.healed.items() if k in names},
                     answered={},
                     prechecks={},
                 )
