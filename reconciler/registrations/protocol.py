@@ -32,6 +32,7 @@ class Section(Protocol):
     def integer(self, key: str, default: int | None = 0) -> int | None: ...
     def mapping(self, key: str) -> dict[str, Any]: ...
     def each(self, key: str) -> Sequence["Section"]: ...
+    def repeated(self) -> Sequence["Section"]: ...
     def problem(self, key: str | None, message: str, hint: str = "") -> None: ...
 
 
@@ -149,7 +150,7 @@ def is_identifier(value: object) -> bool:
 
 def enabled(part: Section, section: str, key: str = "name") -> Iterator[tuple[Section, str]]:
     """The entries of a list that are not switched off, each with its name, which it has under `key`."""
-    for entry in part.each(section):
+    for entry in (one for said in part.each(section) for one in said.repeated()):
         if entry.flag("enabled", True):
             name = entry.text(key)
             if not name:

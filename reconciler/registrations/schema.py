@@ -36,8 +36,9 @@ def mapping(description: str, properties: Schema, *, required: tuple[str, ...] =
 
 
 def entries(description: str, entry: str, properties: Schema, *, required: tuple[str, ...] = ("name",)) -> Schema:
-    """A list of objects, each with these keys and no others. `entry` describes one."""
-    return {"description": description, "type": "array", "items": mapping(entry, properties, required=required)}
+    """A list of objects, each with these keys and no others. `entry` describes one, or one for every item of its `each`."""
+    one = mapping(entry, {**properties, "each": EACH}, required=required)
+    return {"description": description, "type": "array", "items": one}
 
 
 def section(description: str, properties: Schema) -> Schema:
@@ -48,3 +49,7 @@ def section(description: str, properties: Schema) -> Schema:
 
 # Of one entry.
 ENABLED = flag("Default true.")
+EACH: Schema = {
+    "description": "A list: this entry is there once for every item of it, which its expressions see as `item`.",
+    "type": "array",
+}

@@ -10,7 +10,7 @@ from reconciler.document.grammar import seconds, show, suggest
 from reconciler.document.numbers import plain
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.render import tokens
+from reconciler.render import tokens, values
 from reconciler.render.ansible import to_bool
 from reconciler.render.evaluate import Position, Scope, evaluate, render_text
 
@@ -213,6 +213,16 @@ class Fields:
             Fields(item, self.scope, self.document, (*path, index), self.problems, done)
             for index, item in enumerate(raw)
         ]
+
+    def repeated(self) -> list["Fields"]:
+        """The mapping once for every item of its `each`, as `item` in its expressions; itself when it says none."""
+        if "each" not in self:
+            return [self]
+        items = self.items("each", secret=True)
+        if len(items) > values.MAX_EACH:
+            self.problem("each", f"each has {len(items)} items; {values.MAX_EACH} are the limit")
+            return []
+        return [self.naming({"item": item}) for item in items]
 
     def shared(self, what: str, key: tuple[Any, ...], work: Callable[[], T]) -> T:
         """The result of `work`, which reads this mapping and depends on `key` besides: worked out once for all hosts that see it

@@ -20,7 +20,6 @@ from reconciler.render.containers import CONFIG_FILES, is_below
 from reconciler.render.evaluate import Scope, render_text
 from reconciler.render.faults import FilterError, Refused
 from reconciler.render.fields import Fields
-from reconciler.render.repeat import MAX_ITEMS
 from reconciler.site import Site
 from reconciler.text import decoded
 
@@ -108,14 +107,7 @@ def _with_vars(entry: Fields) -> Fields:
 def each(entries: Iterable[Fields]) -> Iterator[Fields]:
     """The entries; one with `each` once for every item of that list, as `item` in its expressions and its template."""
     for entry in entries:
-        if "each" not in entry:
-            yield entry
-            continue
-        items = entry.items("each", secret=True)
-        if len(items) > MAX_ITEMS:
-            entry.problem("each", f"each has {len(items)} items; {MAX_ITEMS} are the limit")
-            continue
-        yield from (entry.naming({"item": item}) for item in items)
+        yield from entry.repeated()
 
 
 def config_json(command: str, made: Sequence[dict[str, Any]], permissions: Iterable[Fields]) -> str:
@@ -154,8 +146,7 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made, above: bool) -> No
     entry.scope.variables.looked(map(str, [*sources, *overrides]), owner.containers, owner.service)
     given, patterns = _expanded(sources, owner), _expanded(overrides, owner)
     found = paths.find(patterns, owner.site.overrides)
-    wildcard = any(paths.WILDCARD in pattern for pattern in (given or patterns)) and (given or how == "replace")
-    folder = bool(wildcard)
+    wildcard = any(paths.WILDCARD in one for one in (given or patterns)) and (bool(given) or how == "replace")
     texts: list[_Text] = []
     if wildcard:
         first: dict[str, str] = {}  # of several files for the same place the first one wins
@@ -168,12 +159,13 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made, above: bool) -> No
         base = None if source or (how == "replace" and chosen) else _base(entry, owner)
         if base or chosen:
             texts = [(name, *_merged(entry, name, how, chosen, owner, base))]
-    folder |= not texts and "destination" in entry and above
-    if not texts and not folder and not entry.flag("optional") and not _named(entry):
-        where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "a template"
+    filled = above and "destination" in entry
+    optional = entry.flag("optional", wildcard)
+    if not texts and not filled and not optional and not _named(entry):
+        where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "what goes into it"
         entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
         return
-    _add(entry, name, texts, owner, made, how, entry.flag("optional", bool(wildcard)))
+    _add(entry, name, texts, owner, made, how, optional)
 
 
 def _named(entry: Fields) -> bool:

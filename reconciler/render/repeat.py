@@ -13,8 +13,6 @@ from reconciler.render.view import World
 
 Path = tuple[str, ...]  # of an entry in its service.yml: its section, and its key
 
-MAX_ITEMS: Final = 500  # of one entry: nobody has as many cells or relays
-
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _OWN: Final = ("each", "name")
 
@@ -39,8 +37,8 @@ def instances(world: World, host: str, service: Service, path: Path, raw: Any) -
     items = world.evaluated(host, service, (*path, "each"), raw["each"])
     if not isinstance(items, list):
         raise SiteInvalid([where.problem(f"each must be a list, is {show(items)}")])
-    if len(items) > MAX_ITEMS:
-        raise SiteInvalid([where.problem(f"each has {len(items)} items; {MAX_ITEMS} are the limit")])
+    if len(items) > values.MAX_EACH:
+        raise SiteInvalid([where.problem(f"each has {len(items)} items; {values.MAX_EACH} are the limit")])
     rest = {name: value for name, value in raw.items() if name not in _OWN}
     seen: set[str] = set()
     for item in items:

@@ -19,6 +19,7 @@ from reconciler.text import encodable
 
 MAX_TEXT: Final = 4 << 20  # characters of one text
 MAX_ITEMS: Final = 100_000  # of one list or range
+MAX_EACH: Final = 500  # items of one entry's `each`: nobody has as many cells or relays
 MAX_DEPTH: Final = 64  # of lists and mappings inside one another
 MAX_BITS: Final = 4096  # of a number
 

@@ -36,6 +36,7 @@ from reconciler.registrations.protocol import (
 )
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # a name that is part of an address
+_FAILED: Final = object()
 _SCOPE: Final = frozenset(("project", "project_name", "project_domain", "system_scope", "user_domain"))
 
 
@@ -83,7 +84,9 @@ def _segment(entry: Section, name: str) -> bool:
 
 def _rules(entry: Section, name: str) -> str:
     """As JSON, whatever the order of keys was. What else is wrong with them Keystone says."""
-    rules = entry.value("rules")
+    rules = entry.value("rules", _FAILED)
+    if rules is _FAILED:  # and reported
+        return "[]"
     if not isinstance(rules, list) or not rules or not all(map(_is_rule, rules)):
         message = (
             f"the rules of the mapping {name} are no list of objects with `local` and `remote`, each of which is a list"
