@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from reconciler import errors
 from reconciler.document.yaml import Place
-from reconciler.importer import inventory
+from reconciler.importer import federation, inventory
 from reconciler.importer.ansible import MAX_BYTES, variables, wrong
 from reconciler.importer.certificates import AUTHORITY, FOLDER, VARIABLES
 from reconciler.importer.types import File, Source, Tree
@@ -45,16 +45,18 @@ def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault:
     said = tuple(variables(_read(path), _shown(path), vault) for path in named)
     config = _config(etc, said)
     certs, named_certs = _certificates(etc, config, said)
+    places, providers = federation.files(said, config, lambda text: _named(text, etc, config))
     written = sorted(path.parent for path in etc.glob("*/config.json"))
     known = {path.resolve() for path in (*named, *passwords, *seen, *written, config, certs)}
-    known |= {path.resolve() for path in named_certs.values() if path}
+    known |= {path.resolve() for path in (*named_certs.values(), *providers) if path}
     chosen = [path for name, path in named_certs.items() if path and name in VARIABLES]
     keys = dict.fromkeys((*_walk(certs, links=True), *chosen))
     overrides = {
         path.relative_to(config).as_posix(): _override(path, vault)
         for path in _walk(config)
-        if not _within(_place(path), {certs.resolve()})
+        if not _within(_place(path), {certs.resolve()}) and path not in providers
     }
+    overrides |= {target: _override(path, vault) for path, target in providers.items()}
     return Source(
         globals=said,
         passwords=tuple(variables(_read(path), _shown(path), vault) for path in passwords),
@@ -64,6 +66,8 @@ def collect(etc: Path, inventories: tuple[Path, ...], facts: Path | None, vault:
         config={path: content for path, (content, _) in overrides.items()},
         vaulted={path: why for path, (_, why) in overrides.items() if why is not None},
         config_folder=_shown(config),
+        moved={target: _shown(path) for path, target in providers.items()},
+        federation=places,
         certificates={_shown(path): _certificate(path, certs, path in chosen, vault) for path in keys},
         certificates_folder=_shown(certs),
         named={name: _shown(path) if path else "" for name, path in named_certs.items()},
@@ -102,24 +106,27 @@ def _certificates(etc: Path, config: Path, said: tuple[File, ...]) -> tuple[Path
     values = {one.name: one.value for file in said for one in file.variables if isinstance(one.value, str)}
     folder = etc / "certificates"
 
-    def path(text: str) -> Path | None:
-        for name, here in (("kolla_certificates_dir", folder), ("node_config", etc), ("node_custom_config", config)):
-            text = re.sub(rf"\{{\{{\s*{name}\s*\}}\}}", lambda _, here=here: _shown(here), text)  # type: ignore[misc]
-        named = Path(text)
-        # The configuration may be a copy of the deployment host's.
-        copied = etc / named.relative_to(_USUAL) if named.is_relative_to(_USUAL) else named
-        return next((one for one in (named, copied) if "{{" not in text and one.exists()), None)
-
-    own = path(values[FOLDER]) if values.get(FOLDER) else None
+    own = _named(values[FOLDER], etc, config) if values.get(FOLDER) else None
     found: dict[str, Path | None] = {}
     if own and own.is_dir() and not etc.resolve().is_relative_to(own.resolve()):
         found[FOLDER], folder = own, own
     listed = {_place(file): file for file in _walk(folder, links=True)}
     for name in VARIABLES:
         if values.get(name):
-            file = path(values[name])
+            file = _named(values[name], etc, config)
             found[name] = listed.get(_place(file), file) if file and file.is_file() else None
     return folder, found
+
+
+def _named(text: str, etc: Path, config: Path) -> Path | None:
+    """What a path that a variable says leads to on this machine, None when that is not here."""
+    folders = (("kolla_certificates_dir", etc / "certificates"), ("node_config", etc), ("node_custom_config", config))
+    for name, here in folders:
+        text = re.sub(rf"\{{\{{\s*{name}\s*\}}\}}", lambda _, here=here: _shown(here), text)  # type: ignore[misc]
+    named = Path(text)
+    # The configuration may be a copy of the deployment host's.
+    copied = etc / named.relative_to(_USUAL) if named.is_relative_to(_USUAL) else named
+    return next((one for one in (named, copied) if "{{" not in text and one.exists()), None)
 
 
 def _place(file: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reconciler.catalogue import Catalogue
 from reconciler.document.yaml import Place
-from reconciler.importer import certificates, folder, machines
+from reconciler.importer import certificates, federation, folder, machines
 from reconciler.importer.decide import Decision, Judge, secret_texts
 from reconciler.importer.machines import INTERFACES, NAME, Node
 from reconciler.importer.types import Assigned, Entry, Fate, File, Input, Missing, Result, Source
@@ -48,7 +48,7 @@ def inputs(source: Source) -> Iterator[Input]:
         for said in group.variables:
             yield Input("variable", said.name, said.place, f"group:{group.name}")
     for path in source.config:
-        yield Input("file", path, Place(f"{source.config_folder}/{path}"))
+        yield Input("file", path, source.place(path))
     for path in source.written:
         yield Input("folder", path, Place(f"{path}/config.json"))
     for path in (*source.certificates, *source.others):
@@ -122,7 +122,9 @@ class _Conversion:
                 text.comment(f"\n# --- {file.name}\n")
             for said in file.variables:
                 text.comment(said.gap)
-                self._variable(scope, path, said, last[said.name], text)
+                counts = last[said.name]
+                moved = federation.here(said, self._source)
+                self._variable(scope, path, moved, moved if said is counts else counts, text)
             text.comment(file.tail)
         if any(file.variables or file.tail for file in parts) and self._is_there(scope):
             self._files[path], self._lines[path] = str(text), text.lines
@@ -306,7 +308,7 @@ class _Conversion:
 
     def _config(self, known: Known) -> None:
         for path, content in self._source.config.items():
-            source = Input("file", path, Place(f"{self._source.config_folder}/{path}"))
+            source = Input("file", path, self._source.place(path))
             names = self._secrets.setdefault(PASSWORDS, {})
             if path.startswith("certificates/"):
                 why = f"kolla-ansible reads certificates of {self._source.certificates_folder}, and here they would be read: it stays where it is"

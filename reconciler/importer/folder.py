@@ -1,5 +1,6 @@
 """The files of config/: which a service reads here, and secrets taken out of them. Pure."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from reconciler.text import decoded
 _SETTING: Final = re.compile(
     r"^(?P<before>[ \t]*(?P<name>[\w.-]+)[ \t]*[=:][ \t]*)(?P<value>\S.*?)(?P<after>[ \t\r]*)$", re.M
 )
+_MEMBER: Final = re.compile(r'(?P<before>"(?P<name>[\w.-]+)"\s*:\s*)(?P<value>"(?:[^"\\\n]|\\.)*")')  # of JSON
 _WHOLE: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEYS: Final = (".keyring", ".key", ".keytab", ".jks", ".keystore", ".p12", ".pfx")
 _TEMPLATE: Final = re.compile(r"\{[{%#]")
@@ -112,18 +114,28 @@ class _Keeper:
 def _without_literals(path: str, text: str, names: Mapping[str, object]) -> Taken:
     keeper = _Keeper(path, names)
 
-    def setting(match: re.Match[str]) -> str:
+    def tells(match: re.Match[str]) -> bool:
         value = match["value"].strip("\"'")
         plain = "{{" in value or value.startswith("/") or truth(value) is not None or value.isdigit() or value in "|>{["
-        if not looks_secret(match["name"].replace("-", "_").replace(".", "_")) or plain:
+        return looks_secret(match["name"].replace("-", "_").replace(".", "_")) and not plain
+
+    def setting(match: re.Match[str]) -> str:
+        return keeper.setting(match) if tells(match) else match[0]
+
+    def member(match: re.Match[str]) -> str:
+        if not tells(match):
             return match[0]
-        return keeper.setting(match)
+        try:
+            return f'{match["before"]}"{{{{ {keeper.name(match["name"], json.loads(match["value"]))} }}}}"'
+        except ValueError:
+            return match[0]
 
     def address(match: re.Match[str]) -> str:
         return f"{match['before']}{{{{ {keeper.name('password', match['value'])} }}}}@"
 
     comments = _COMMENT.sub(lambda line: "" if _telling(line[0]) else line[0], text)
-    return Taken(text=URL.sub(address, _SETTING.sub(setting, comments)), secrets=keeper.secrets)
+    text = _MEMBER.sub(member, _SETTING.sub(setting, comments))
+    return Taken(text=URL.sub(address, text), secrets=keeper.secrets)
 
 
 def _values_kept(path: str, text: str, names: Mapping[str, object]) -> Taken:

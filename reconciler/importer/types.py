@@ -143,6 +143,9 @@ class Tree:
 class Source:
     """All that was read. Names of files are as the operator named them; paths in `config` are below that folder.
 
+    `moved` are those of `config` that lie elsewhere: where they were. `federation` says where what a path of an identity provider means
+    is, below federation.FOLDER.
+
     `vaulted` are those of `config` that ansible-vault encrypted: "" where the content is what was in it, else why it could not be opened.
 
     `certificates` are files by name: None where only the name was looked at. `named` says which of them a variable names (one of
@@ -156,6 +159,8 @@ class Source:
     hosts: Mapping[str, tuple[File, ...]]
     config: Mapping[str, bytes] = field(repr=False)
     config_folder: str = "config"
+    moved: Mapping[str, str] = field(default_factory=dict)
+    federation: Mapping[str, str] = field(default_factory=dict)
     vaulted: Mapping[str, str] = field(default_factory=dict)
     certificates: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
     certificates_folder: str = "certificates"
@@ -163,6 +168,10 @@ class Source:
     others: tuple[str, ...] = ()
     written: tuple[str, ...] = ()  # folders that kolla-ansible wrote for containers
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def place(self, path: str) -> Place:
+        """Where a file of `config` was."""
+        return Place(self.moved.get(path) or f"{self.config_folder}/{path}")
 
 
 @dataclass(frozen=True, slots=True)

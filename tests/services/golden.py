@@ -26,7 +26,10 @@ EXAMPLE = HERE.parents[1] / "site-example"
 # Case → the hosts whose render is kept, each with the folders of the config root that are (None: all).
 CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "one_node": {"aio": None},
-    "keys": {"aio": ("barbican-api", "barbican-keystone-listener", "placement-api"), "hsm": ("barbican-worker",)},
+    "keys": {
+        "aio": ("barbican-api", "barbican-keystone-listener", "keystone", "placement-api"),
+        "hsm": ("barbican-worker",),
+    },
     "compute": {
         "ctl": (
             "neutron-dhcp-agent",
