@@ -234,10 +234,18 @@ class Actions:
         job: Job = self._jobs[action.target]
         if job.migration:
             self._store.migrating(self._release)  # first: what is begun may have changed the schema already
-        code, output = self._engine.run_once(job, action.claim)
+        code, output = self._inside(job) if job.inside else self._engine.run_once(job, action.claim)
         message = "" if code == 0 else _job_failed(job.name, code, output)
         self._store.job_done(job.name, JobResult(job.inputs, code == 0, datetime.now(UTC), message[:300], action.claim))
         return Outcome(action, "done") if code == 0 else Outcome(action, "failed", Reason.JobFailed, message)
+
+    def _inside(self, job: Job) -> tuple[int, str]:
+        """Run in a container that runs; where there is none yet nothing is to be done."""
+        if not self._engine.exists(job.inside):
+            return 0, ""
+        if not self._engine.runs(job.inside):
+            return 1, f"{job.inside} does not run"
+        return self._engine.execute(job.inside, job.container.command or (), job.timeout)
 
     def _register(self, action: Action) -> Outcome:
         registration: Registration = self._registrations[action.target]

@@ -132,6 +132,7 @@ class Job:
     verbatim: bool = False  # what it says is read by a program: as it comes, not what tells most of it
     left: str = ""  # the host that left, which the others forget by it, and
     leaves: str = ""  # what that means for them, for people
+    inside: str = ""  # the container in which its command is run, as that runs; "": in one of its own
 
 
 @dataclass(frozen=True, slots=True)

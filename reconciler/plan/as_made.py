@@ -102,8 +102,8 @@ def ran_before(
     job: Job, containers: Sequence[Container], running: Mapping[str, Running], memory: Memory, *, theirs: bool = True
 ) -> bool:
     """Whether a job that this program never ran was run by the tool that made the containers it is for: all those of its service here
-    are there, and were taken over, or with `theirs` are still that tool's."""
-    if job.name in memory.jobs:
+    are there, and were taken over, or with `theirs` are still that tool's. It makes nobody forget a host that left."""
+    if job.name in memory.jobs or job.left:
         return False
     names = [name for name in job.before if any(c.name == name for c in containers)]
     names = names or [c.name for c in containers if c.service == job.service]

@@ -44,8 +44,9 @@ def plan_job(draft: Draft, job: Job) -> None:
         cause = "its inputs changed" if last else "first run"
     needs = [f"{Verb.RUN}:{name}" for name in job.after]
     needs += list(draft.dependencies(replace(named, depends_on=job.after)))
-    _, before = plan_files(draft, job.name, named, tuple(needs))
-    draft.pull(job.container)
-    needs += before
+    if not job.inside:
+        _, before = plan_files(draft, job.name, named, tuple(needs))
+        draft.pull(job.container)
+        needs += before
     risks: tuple[Hazard, ...] = ("migration",) if job.migration else ()
     draft.add(draft.action(Verb.RUN, job.name, cause, job.container, tuple(needs), risks=risks))

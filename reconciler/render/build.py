@@ -454,6 +454,10 @@ class _Builder:
         service, below = parts.service, parts.containers[target]
         combined = jobs.combined(fields, below)
         spec = containers.container(combined, name, service.name)
+        runs_on = self.host if fields.text("once", "cluster") == "host" else self._first(service, target)
+        if fields.flag("inside"):
+            spec = jobs.inside(fields, spec)
+            return jobs.job(fields, name, spec, "", runs_on, service.name, self.site.secrets(self.host))
         added = {mount.target: mount for mount in containers.mounts(fields, "volumes")}
         taken = [mount for mount in containers.mounts(below, "volumes") if mount.target not in added]
         spec = dataclasses.replace(spec, mounts=(*taken, *added.values()), healthcheck=None)
@@ -464,7 +468,6 @@ class _Builder:
         inherited = [entry for entry in below.each("files") if _written_name(entry) not in names]
         made = files.make([*inherited, *own], owner)
         permissions = (fields if "permissions" in fields else below).each("permissions")
-        runs_on = self.host if fields.text("once", "cluster") == "host" else self._first(service, target)
         spec = self._configured(spec, combined, permissions, owner, made)
         if runs_on == self.host:  # only the owner of a job needs its files, and the secrets in them
             self._take(made.files, combined)

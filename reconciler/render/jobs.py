@@ -22,7 +22,7 @@ _NOT_TAKEN: Final = (
 _ENVIRONMENT: Final = "/run/reconciler/environment"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDED: Final = ("environment",)
-_OWN: Final = ("enabled", "rollout", "secret_environment", "leaves", "container", "files", "permissions", "inputs", "creates", "once",
+_OWN: Final = ("enabled", "rollout", "secret_environment", "leaves", "inside", "container", "files", "permissions", "inputs", "creates", "once",
                "before", "after", "migration",
                "timeout")  # fmt: skip
 
@@ -126,7 +126,30 @@ def job(
         migration=fields.flag("migration"),
         left=left["name"] if left else "",
         leaves=fields.below("leaves").text("means"),
+        inside=fields.text("container") if fields.flag("inside") else "",
     )
+
+
+def inside(fields: Fields, spec: Container) -> Container:
+    """The container of a job whose command is run in one that runs: what it runs is all that counts."""
+    for key in (
+        "files",
+        "permissions",
+        "volumes",
+        "environment",
+        "secret_environment",
+        "entrypoint",
+        "user",
+        "creates",
+    ):
+        if key in fields:
+            fields.problem(key, f"what runs already has its own: {key} does nothing", "leave it out, or `inside`")
+    command = fields.words("command") or ()
+    if not command:
+        fields.problem("command", "a job inside a container has a command")
+    if secrets := tokens.names(" ".join(command)):
+        fields.problem("command", f"it cannot use {tokens.words(secrets)}: everybody sees what runs", "")
+    return dataclasses.replace(spec, command=command)
 
 
 def _creates(fields: Fields) -> str:

@@ -260,3 +260,13 @@ def test_a_volume_of_another_installation_stays_out_of_reach() -> None:
     theirs = replace(actual.containers["mariadb"], owner="another key")
     plan = diff(site, replace(actual, containers={"mariadb": theirs}), memory, basis(site))
     assert plan.empty and [h.reason for h in plan.held] == [Reason.NotOwned]
+
+
+def test_a_cluster_that_was_taken_over_forgets_who_left() -> None:
+    """What another tool ran is not run again, and by that tool nobody was forgotten."""
+    leaving = replace(JOB, name="db_leave_c", left="c", leaves="it is no member any more", inside=DB.name)
+    desired = replace(KOLLA, jobs=(*KOLLA.jobs, leaving))
+    actual, memory = after(KOLLA, *found())
+    plan = diff(desired, actual, memory, basis(desired))
+    assert [(a.verb, a.target) for a in plan.actions] == [(Verb.RUN, "db_leave_c")], plan.actions
+    assert plan.actions[0].cause == "c left for good: it is no member any more"

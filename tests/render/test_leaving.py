@@ -150,3 +150,30 @@ def test_those_that_stay_are_most_of_those_that_were(before: str, after: str, is
             head, policy={"accept": [{"check": "quorum", "who": "o", "why": "they run", "until": "2026-12-01"}]}
         )
         assert leaving.refused(desired(before), accepted) == ""
+
+
+INSIDE = SERVICE.replace(
+    'entrypoint: [forget, "{{ item.hostname }}", "{{ item.address }}"]',
+    'inside: true\n    command: [bash, -c, "kick {{ item.address }}"]',
+)
+
+
+def test_what_only_a_member_itself_can_do_is_run_in_the_container_as_it_runs() -> None:
+    found = render(sites.one_service(INSIDE, inventory=inventory("ab", GONE)), "a", "0" * 40)
+    job = found.jobs[0]
+    assert (job.name, job.inside, job.before, job.left) == ("app_forget_c", "app", ("app",), "c")
+    assert job.container.command == ("bash", "-c", "kick 10.0.0.99")
+    assert not [file for file in found.files if file.container == job.name]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("inside: true", "inside: true\n    volumes: [a:/b]", "volumes does nothing"),
+        ("inside: true", "inside: true\n    user: root", "user does nothing"),
+        ('command: [bash, -c, "kick {{ item.address }}"]', "timeout: 5", "a job inside a container has a command"),
+    ],
+)
+def test_what_a_job_inside_a_container_cannot_say(old: str, new: str, said: str) -> None:
+    with pytest.raises(SiteInvalid, match=said):
+        render(sites.one_service(INSIDE.replace(old, new), inventory=inventory("ab", GONE)), "a", "0" * 40)
