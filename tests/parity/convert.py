@@ -189,7 +189,7 @@ class _Converter:
         return found
 
     def _group_variables(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
-        interfaces = {f"{network}_interface" for network in NETWORKS}
+        interfaces = {f"{network}_interface" for network in (*NETWORKS, "neutron_external")}
         for name, entry in self._listed.items():
             if name not in ("_meta", "all") and entry.get("vars"):
                 yield f"groups/{name}.yml", self._variables(entry["vars"])

@@ -35,6 +35,8 @@ _IDENTITY = (
     "title",
     "vhost",
 )
+# What follows the last colon of an address is HAProxy's port, with brackets around the rest or without.
+_BRACKETED = re.compile(r"(?<!\S)\[([0-9A-Fa-f:.]+)\](?=:\d+)")
 # Two words say what a directive of HAProxy is about.
 _PAIRS = ("option", "timeout", "stats", "server", "http-check", "tcp-check", "errorfile", "user", "group", "filter")
 
@@ -175,7 +177,7 @@ def _haproxy(text: str) -> Keys:
             continue
         words = bare.split(None, 2)
         own = 2 if words[0] in _PAIRS and len(words) > 1 else 1
-        found.add(f"{section}/{' '.join(words[:own])}", " ".join(words[own:]))
+        found.add(f"{section}/{' '.join(words[:own])}", _BRACKETED.sub(r"\1", " ".join(words[own:])))
     return found.result()
 
 

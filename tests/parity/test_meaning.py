@@ -28,6 +28,10 @@ SAME = {
         "frontend a_front\n    mode http\n    bind 10.0.0.1:80\nbackend a_back\n    server one 10.0.0.2:80 check  inter 2000\n",
         "backend a_back\n  server one 10.0.0.2:80 check inter 2000 # the first\n\nfrontend  a_front\n  bind 10.0.0.1:80\n  mode http\n",
     ),
+    "haproxy/services.d/six.cfg": (
+        "listen a\n  bind [fd00::1]:80 ssl crt /a\n  server one [fd00::2]:80 check",
+        "listen a\n  bind fd00::1:80 ssl crt /a\n  server one fd00::2:80 check",
+    ),
     "wsgi.conf": (
         "Listen 10.0.0.1:80\n<VirtualHost *:80>\n  ErrorLog /a\n  <Directory /b>\n Require all granted\n</Directory>\n</VirtualHost>",
         "<VirtualHost *:80>\n<Directory /b>\nRequire all   granted\n</Directory>\nErrorLog /a\n</VirtualHost>\nListen 10.0.0.1:80",

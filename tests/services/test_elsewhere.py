@@ -1,0 +1,47 @@
+"""A site whose Keystone, database or broker is somebody else's: what it registers there all the same."""
+
+from reconciler.model import Desired
+from reconciler.render import render
+from tests.services import golden
+
+SITE = golden.HERE / "one_node" / "site"
+
+
+def desired(more: str) -> Desired:
+    taken = {line.partition(":")[0] for line in more.splitlines()}
+    own = [line for line in (SITE / "globals.yml").read_text().splitlines() if line.partition(":")[0] not in taken]
+    return render(golden.load(SITE, {"globals.yml": ("\n".join(own) + "\n" + more).encode()}), "aio", "0" * 40)
+
+
+REGION = """
+enable_keystone: "no"
+keystone_internal_fqdn: keystone.one.example
+openstack_region_name: Two
+"""
+
+
+def test_another_region_registers_its_endpoints_in_the_keystone_of_the_first() -> None:
+    made = desired(REGION)
+    assert not [container.name for container in made.containers if container.service == "keystone"]
+    assert not [job.name for job in made.jobs if job.service == "keystone"]
+    (registrar,) = (one for one in made.registrars if one.kind == "keystone")
+    assert registrar.connection["url"] == "http://keystone.one.example:5000"
+    found = {item.id for item in made.registrations}
+    assert {"keystone:project:default/service", "keystone:endpoint:glance/public/Two"} <= found
+    assert not {item for item in found if item.startswith(("keystone:service:keystone", "keystone:endpoint:keystone"))}
+    assert "keystone login of glance" in {check.name for check in made.checks}
+
+
+def test_a_site_without_openstack_asks_no_keystone() -> None:
+    made = desired('enable_openstack_core: "no"\nenable_keystone: "no"\nenable_glance: "no"\n')
+    assert not [item for item in made.registrations if item.kind == "keystone"]
+    assert not [one for one in made.registrars if one.kind == "keystone"]
+
+
+def test_databases_that_somebody_else_made_are_not_registered() -> None:
+    made = desired(
+        'use_preconfigured_databases: "yes"\nuse_common_mariadb_user: "yes"\ndatabase_user: cloud\nenable_mariadb: "no"\n'
+    )
+    assert not [item for item in made.registrations if item.kind == "mariadb"]
+    files = {file.path: str(file.content) for file in made.files}
+    assert "connection = mysql+pymysql://cloud:" in files["glance-api/glance-api.conf"]
