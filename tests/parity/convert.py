@@ -4,6 +4,7 @@ Small, and only for this comparison: what `sites/` needs. It takes the groups an
 parser found, an address per network from the interfaces' facts, and leaves out what the catalogue does not know, by name.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ from tests.services.golden import SHIPPED, read
 from tests.support import sealed
 
 OWN = "site_"
+# Whose files kolla-ansible is given by their paths on the deployment host; here they are below a folder of the site.
+BELOW = {
+    name: "{{ node_custom_config }}/keystone/federation/"
+    for name in ("keystone_identity_providers", "keystone_identity_mappings")
+}
 # What is a file of the site with kolla-ansible and a secret with us.
 CERTIFICATES = {
     "haproxy_external_certificate": "certificates/haproxy.pem",
@@ -105,7 +111,7 @@ class _Converter:
                 if self._shipped.variables[name].absent(self._given.release):
                     self._left[f"variable {name}"] = None
                 else:
-                    result[name] = value
+                    result[name] = json.loads(json.dumps(value).replace(BELOW[name], "")) if name in BELOW else value
             elif name in self._shipped.passwords():
                 continue
             elif name in self._known or name.startswith(("enable_", "ansible_")):
