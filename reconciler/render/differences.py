@@ -26,7 +26,7 @@ class Differences:
         self._bits: dict[Hashable, int] = {}
         self._hosts: dict[tuple[int, str, str], int] = {}
         self._revisions: dict[tuple[int, int], _Revisions] = {}
-        self._members: dict[str, frozenset[str]] = {}
+        self._members: dict[str, int] = {}  # host → the bits of the groups that it is in
 
     def bit(self, name: Hashable) -> int:
         """The bit that a name has."""
@@ -45,8 +45,17 @@ class Differences:
             if len(self._hosts) >= _MOST_KEPT:
                 self._hosts.clear()
             site = self.sites[number]
-            self._members = self._members or {name: frozenset(hosts) for name, hosts in site.groups.items()}
-            found = self._hosts[key] = self._sum(_unlike(site, one, other, self._members))
+            self._members = self._members or self._memberships(site)
+            members = self._members.get(one, 0) ^ self._members.get(other, 0)
+            found = self._hosts[key] = self._sum(_unlike(site, one, other)) | members
+        return found
+
+    def _memberships(self, site: Site) -> dict[str, int]:
+        found = dict.fromkeys(site.hosts, 0)
+        for group, hosts in site.groups.items():
+            bit = self.bit(("member", group))
+            for host in hosts:
+                found[host] = found.get(host, 0) | bit
         return found
 
     def between_revisions(self, one: int, other: int, host: str) -> tuple[int, int]:
@@ -102,8 +111,8 @@ class _Revisions:
         yield from (FILES, HOST_FILES) if self._files else ()
 
 
-def _unlike(site: Site, one: str, other: str, members: Mapping[str, frozenset[str]]) -> Iterator[Hashable]:
-    """What two hosts of a site see differently."""
+def _unlike(site: Site, one: str, other: str) -> Iterator[Hashable]:
+    """What two hosts of a site see differently, but for the groups that they are in."""
     said = [site.said(host) for host in (one, other)]
     for name in {**said[0], **said[1]}:
         below = site.below(name, _NOTHING)
@@ -117,7 +126,6 @@ def _unlike(site: Site, one: str, other: str, members: Mapping[str, frozenset[st
     yield from _unequal(*(inventory_names.names(host, {}, {}) for host in hosts))
     for network in _unequal(hosts[0].addresses, hosts[1].addresses):
         yield from (("address", network), f"{network}_interface_address")
-    yield from (("member", group) for group, held in members.items() if (one in held) != (other in held))
     if any(name in path for path in site.overrides for name in (one, other)):
         yield HOST_FILES
 

@@ -57,6 +57,7 @@ def _mistake(function: str, error: Exception) -> errors.Terminal:
     return errors.defect(error, name)
 
 
+gc.disable()  # until all is loaded: little of that is let go of, and each look at it costs more than the one before
 _COLLECTED: Final = 20_000  # objects more than were let go of, before Python looks for those that only name each other
 
 
@@ -97,6 +98,7 @@ def _called(request: Mapping[str, Any], wall: walls.Wall, words: frozenset[str])
         warm(name)
     gc.freeze()  # what is loaded stays, and a short life makes little that is to be collected
     gc.set_threshold(_COLLECTED, 20, 50)
+    gc.enable()
     alarm.install()
     _limit(resource.RLIMIT_DATA, limits["memory"] + limits["memory_per_byte"] * _COUNTED + _READ)
     standing = walls.hold(wall, words)
