@@ -22,10 +22,9 @@ from tests.support import sealed
 
 OWN = "site_"
 # Whose files kolla-ansible is given by their paths on the deployment host; here they are below a folder of the site.
-BELOW = {
-    name: "{{ node_custom_config }}/keystone/federation/"
-    for name in ("keystone_identity_providers", "keystone_identity_mappings")
-}
+BELOW = dict.fromkeys(
+    ("keystone_identity_providers", "keystone_identity_mappings"), "{{ node_custom_config }}/keystone/federation/"
+)
 # What is a file of the site with kolla-ansible and a secret with us.
 CERTIFICATES = {
     "haproxy_external_certificate": "certificates/haproxy.pem",
