@@ -177,7 +177,7 @@ class _Reader:
     def _hint(self, name: str) -> str:
         """What to do about a variable that does not exist."""
         service = name.removeprefix("enable_").partition("_")[0]
-        if name.startswith("enable_") and service in KOLLA_SERVICES - self._services:
+        if service in KOLLA_SERVICES - self._services:
             return f"{service} is not in the catalogue yet: remove it, or bring it as a service of your own below services/"
         near = suggest(name, self._variables)
         if near or not name.startswith("enable_"):

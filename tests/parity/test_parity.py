@@ -1,10 +1,12 @@
 """The comparison itself: every site of `sites/` with kolla-ansible. Minutes for each that is not in the cache."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from reconciler import catalogue, data
 from tests.parity import __main__ as tool
 from tests.parity import compare, environment, oracle
 
@@ -39,3 +41,25 @@ def test_every_release_is_installed_from_its_lock(release: str) -> None:
     folder, plays = environment.prepare(release)
     assert (folder / "bin" / "ansible-playbook").exists() and (plays / "site.yml").exists()
     assert list(Path(plays).glob("roles/*/tasks/kolla-config.yml"))
+
+
+# What a role has of variables for a service that the catalogue does not have, by how their names begin.
+NOT_HERE = (
+    "acme_", "aodh", "bifrost", "blazar", "ceilometer", "ceph_rgw", "cloudkitty", "collectd", "cyborg", "gnocchi", "hacluster", "haproxy_ssh", "influxdb",
+    "kuryr", "letsencrypt", "masakari", "mistral", "skyline", "tacker", "telegraf", "trove", "venus", "watcher", "zun",
+)  # fmt: skip
+ROLES = ("haproxy-config", "proxysql-config")  # beside those that are called as services of the catalogue
+
+
+@pytest.mark.parametrize("release", environment.RELEASES)
+def test_every_variable_that_a_role_has_a_default_for_is_known_or_refused(release: str) -> None:
+    _, plays = environment.prepare(release)
+    shipped = catalogue.load(data.services(), "catalogue")
+    files = [plays / "roles" / role / "defaults" / "main.yml" for role in (*shipped.services, *ROLES)]
+    files += [*plays.glob("group_vars/all.yml"), *plays.glob("group_vars/all/*.yml")]
+    text = "\n".join(path.read_text() for path in files if path.exists())
+    names = set(re.findall(r"^([a-z][a-z0-9_]*):", text, re.MULTILINE))
+    assert len(names) > 2000
+    known = {*shipped.variables, *shipped.passwords()}
+    silent = [name for name in sorted(names - known) if not shipped.refusal(name)]
+    assert [name for name in silent if not name.removeprefix("enable_").startswith(NOT_HERE)] == []

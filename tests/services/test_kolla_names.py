@@ -51,17 +51,8 @@ def test_every_name_of_a_service_that_is_here_is_known_or_refused(shipped: catal
     assert len(NAMES) == 333
 
 
-# Not yet: TLS inside the cloud, proxysql and the rest of the load balancer, RabbitMQ over TLS, and rolling upgrades.
-LATER = {
-    "kolla_copy_ca_into_containers", "kolla_enable_tls_backend", "kolla_enable_tls_internal", "kolla_external_fqdn_cert", "kolla_internal_fqdn_cert",
-    "kolla_tls_backend_cert", "kolla_tls_backend_key", "kolla_verify_tls_backend", "rabbitmq_cacert", "rabbitmq_enable_tls",
-    "glance_backend_ceph", "glance_backend_file", "glance_backend_s3", "glance_backend_s3_access_key", "glance_backend_s3_bucket",
-    "glance_backend_s3_secret_key", "glance_backend_s3_url", "glance_backend_vmware", "glance_enable_interoperable_image_import",
-    "glance_enable_property_protection", "glance_enable_rolling_upgrade", "enable_glance_image_cache",
-    # What services that are not there yet keep in Ceph, and Ceph's own gateway.
-    "ceph_glance_pool_name", "ceph_glance_user", "ceph_gnocchi_pool_name", "ceph_gnocchi_user", "ceph_nova_pool_name",
-    "enable_ceph_rgw", "enable_ceph_rgw_loadbalancer", "enable_ironic_neutron_agent",
-}  # fmt: skip
+# Ceph's own gateway, which no service here is.
+LATER = {"enable_ceph_rgw", "enable_ceph_rgw_loadbalancer"}
 
 
 def test_the_site_is_told_what_to_do_instead() -> None:

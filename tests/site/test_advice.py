@@ -60,6 +60,11 @@ ROWS = {
         ("'enable_zun'", "zun is not in the catalogue yet: remove it"),
         {"globals.yml": GLOBALS},
     ),
+    "a variable of a service of Kolla's that is not here yet": Row(
+        {"globals.yml": GLOBALS + "zun_api_port: 9517\n"},
+        ("'zun_api_port'", "zun is not in the catalogue yet: remove it"),
+        {"globals.yml": GLOBALS},
+    ),
     "the same, brought as one's own": Row(
         {"globals.yml": GLOBALS + "enable_zun: true\n"},
         ("or bring it as a service of your own below services/",),
