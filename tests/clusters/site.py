@@ -49,6 +49,7 @@ GLOBALS: Mapping[str, object] = {
     "enable_fluentd": False,
     "default_container_dimensions": {},
     "haproxy_max_connections": 2000,
+    "haproxy_retry_requests": True,
     "mariadb_innodb_log_file_size_mb": 64,
     "mariadb_innodb_buffer_pool_size_mb": 128,
 }

@@ -1,0 +1,83 @@
+"""A server that closes a connection without an answer, as one that ends does: what may be asked twice is, by the genuine HAProxy."""
+
+import json
+
+import docker
+import pytest
+
+from reconciler.render import render
+from tests.services import containers, golden
+
+pytestmark = [pytest.mark.engine, pytest.mark.images]
+
+MAIN = """\
+defaults
+    option redispatch
+    retries 3
+    timeout connect 10s
+    timeout client 30s
+    timeout server 30s
+frontend asked
+    mode http
+    bind 127.0.0.1:8000
+    default_backend keystone_internal_back
+"""
+ASKED = ("GET /v3/users", "POST /v3/auth/tokens", "POST /v3/users")
+SERVERS = "    server rude 127.0.0.1:8001\n    server polite 127.0.0.1:8002\n"
+# The first server reads a request and hangs up; asks eight times in each way, and says how many were answered by which code.
+PROGRAM = """\
+import collections, json, http.client, http.server, socket, subprocess, threading, time
+
+def hang_up(server):
+    while True:
+        connection, _ = server.accept()
+        connection.recv(65536)
+        connection.close()
+
+class Polite(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    do_GET = do_POST = answer
+    def log_message(self, *_): pass
+
+threading.Thread(target=hang_up, args=(socket.create_server(("127.0.0.1", 8001)),), daemon=True).start()
+threading.Thread(target=http.server.ThreadingHTTPServer(("127.0.0.1", 8002), Polite).serve_forever, daemon=True).start()
+haproxy = subprocess.Popen(["haproxy", "-db", "-f", "/tmp/haproxy.cfg"])
+for _ in range(600):
+    try:
+        socket.create_connection(("127.0.0.1", 8000)).close()
+        break
+    except OSError:
+        time.sleep(0.1)
+for method, path in (("GET", "/v3/users"), ("POST", "/v3/auth/tokens"), ("POST", "/v3/users")):
+    codes = collections.Counter()
+    for _ in range(8):
+        client = http.client.HTTPConnection("127.0.0.1", 8000, timeout=60)
+        client.request(method, path, body="{}" if method == "POST" else None)
+        codes[client.getresponse().status] += 1
+        client.close()
+    print(json.dumps({"asked": method + " " + path, "codes": codes}))
+haproxy.kill()
+"""
+
+
+@pytest.mark.parametrize(("retries", "failing"), [("yes", {"POST /v3/users"}), ("no", {*ASKED})])
+def test_what_changes_nothing_is_asked_of_another(docker_client: docker.DockerClient, retries: str, failing: set[str]) -> None:
+    folder = golden.HERE / "three_nodes/site"
+    text = (folder / "globals.yml").read_text() + f"haproxy_retry_requests: {retries}\n"
+    desired = render(golden.load(folder, {"globals.yml": text.encode()}), "lb-1", "0" * 40)
+    (file,) = (file for file in desired.files if file.path == "haproxy/services.d/keystone.cfg")
+    _, name, after = file.content.partition("\nbackend keystone_internal_back\n")
+    lines = after.partition("\n\n")[0].splitlines(keepends=True)
+    backend = name + "".join(line for line in lines if not line.startswith("    server "))
+    with containers.idle(docker_client, "haproxy") as found:
+        write = f"cat > /tmp/haproxy.cfg << 'END'\n{MAIN}{backend}{SERVERS}END\ncat > /tmp/ask.py << 'END'\n{PROGRAM}END\n"
+        code, (told, wrong) = found.exec_run(["bash", "-c", f"{write}exec python3 /tmp/ask.py"], demux=True)
+        assert code == 0, wrong.decode()
+    found_by = {line["asked"]: line["codes"] for line in map(json.loads, told.decode().splitlines())}
+    assert found_by.keys() == {*ASKED} and {code for codes in found_by.values() for code in codes} == {"200", "502"}
+    assert {asked for asked, codes in found_by.items() if "502" in codes} == failing
