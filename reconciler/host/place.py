@@ -72,8 +72,7 @@ class Place:
             folder = os.path.dirname(relative)  # noqa: PTH120 - a part of a path
             if folder and not (self.root / folder).is_dir():
                 files.make_dirs(self.root, folder, 0o755)
-            # Of a write that was cut short; others may write there.
-            files.sweep(self.root, folder, older=files.LEFTOVER_AGE)
+            self.sweep(path)
             files.write_under(self.root, relative, data, mode=bits, uid=uid, gid=gid)
         except errors.Transient as error:
             cause = error.__context__.errno if isinstance(error.__context__, OSError) else None
@@ -105,9 +104,14 @@ class Place:
                 raise
             raise Refused(f"cannot change {path}: {error.strerror}") from None
 
+    def sweep(self, path: str) -> None:
+        """Remove what a write of `path` that was cut short left beside it; others may write there. Raises errors.Transient."""
+        files.sweep(self.root, os.path.dirname(path.lstrip("/")), older=files.LEFTOVER_AGE)  # noqa: PTH120 - a part of a path
+
     def remove(self, path: str) -> None:
-        """Remove a file, if there is one. Raises as `write`."""
+        """Remove a file, if there is one, and what a write of it that was cut short left. Raises as `write`."""
         try:
+            self.sweep(path)
             files.remove(self.root, path.lstrip("/"))
         except errors.Transient as error:
             raise self._lasting(error) or error from None
@@ -148,6 +152,7 @@ class Lines:
                 above, ours = [one for one in above if one != written], [one for one in above if one == written]
             others = [one for one in ours if self._key(one) != name]
             if others == ours:
+                self._place.sweep(self._path)
                 return
             if any(one.strip() for one in (*above, *others)):
                 self._write(above, others)

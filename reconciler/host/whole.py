@@ -44,6 +44,7 @@ class Files:
         setting = kept.setting
         text = self._place.text(setting.name)
         if text is None:
+            self._place.sweep(setting.name)
             return
         if text != setting.fields.get("content"):
             raise Refused(

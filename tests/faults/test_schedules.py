@@ -104,6 +104,14 @@ def test_what_proved_itself_is_not_taken_back_for_what_comes_after(turn: int) ->
     check(Schedule(base, (head,), (Step("commit", site=1), cut, between, Step("pass", named=(("engine.healthy.sick", 1),)))))  # fmt: skip
 
 
+@pytest.mark.parametrize("turn", [1, 2])
+def test_what_a_cut_write_left_on_the_host_goes_with_the_commit_that_wanted_it(turn: int) -> None:
+    """Nothing is written or removed there any more: the line was never made."""
+    base, head = _site(0, "db"), _site(1, "db", setting="1")
+    cut = Step("pass", named=(("host.create.killed-after", turn),))
+    check(Schedule(base, (head,), (Step("commit", site=1), cut, Step("commit", site=0), Step("pass", deep=True))))
+
+
 @pytest.mark.parametrize("refusal", ["host.create.erofs", "host.remove.erofs", "host.list.eio"])
 def test_what_the_host_does_not_let_be_put_back_is_not_forgotten(refusal: str) -> None:
     refused = Step("pass", deep=True, named=((refusal, 1),))
