@@ -95,11 +95,11 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
     wave = rollout.wave_of(own.host)
     if wave is None:
         return Wait(Reason.WaitsForWave, "the inventory does not know this host")
-    if view.permit:
-        return _holding(own, view, roll, view.permit, rollout)
-    # A job or a pull ahead of this host's turn, or what waited for others after it.
+    # A job or a pull ahead of this host's turn, or what waited for others after it; also while it holds places for something else.
     if (own.jobs or own.registers or own.late or not own.images) and (failure := _failure(own, view, roll, rollout)):
         return failure
+    if view.permit:
+        return _holding(own, view, roll, view.permit, rollout)
     if view.is_proved:
         return Go()
     if own.is_new:

@@ -10,7 +10,7 @@ from reconciler.rollout import decide, jobs
 from reconciler.rollout.decide import Own
 from reconciler.rollout.jobs import Done, Known, Once, Result, Self
 from reconciler.rollout.policy import Rollout, Wave
-from reconciler.rollout.records import ROLL, Halt, JobRecord, Permit, Roll, Transaction, View, job_key
+from reconciler.rollout.records import ROLL, Halt, JobRecord, Permit, Roll, Transaction, View, job_key, place_key
 from reconciler.rollout.steps import Go, Wait, Write
 
 NEW, OLD = "b" * 40, "a" * 40
@@ -201,6 +201,25 @@ def test_the_owner_runs_it_ahead_of_its_turn_and_a_failure_halts() -> None:
     assert not decide.goes_ahead(own, view, Wait(Reason.RolloutHalted, ""))
     failed = writes(decide.step(replace(own, failed="sync: no such table"), view, decide.Kin.SAME, SITE))
     assert failed.puts[ROLL].halt == Halt("ctl1", "sync: no such table")
+
+
+@pytest.mark.parametrize(
+    "permit",
+    [
+        Permit(NEW, (place_key("galera", 0),), "here", heals=True),
+        Permit(OLD, (place_key("galera", 0),), "here", heals=True),
+        Permit(OLD, (place_key("galera", 0),), "here"),
+        Permit(NEW, (place_key("galera", 0),), "here", lent="a new disk"),
+    ],
+)
+def test_a_failure_ahead_of_its_turn_halts_whatever_its_host_holds(permit: Permit) -> None:
+    """The job that failed keeps the host from being well, so it would never give the places back, and nobody would hear of it."""
+    own = replace(CANARY, host="ctl1", installation="here", awaits=(), jobs=("sync",), failed="sync: no such table")
+    view = View(Roll(NEW), 7, places={"wave": {}}, permit=permit, permit_revision=9)
+    said = writes(decide.step(own, view, decide.Kin.SAME, SITE))
+    assert said.puts[ROLL].halt == Halt("ctl1", "sync: no such table") and not said.deletes
+    after = replace(view, roll=said.puts[ROLL])
+    assert not isinstance(decide.step(own, after, decide.Kin.SAME, SITE), Write), "it is said once"
 
 
 def test_what_fails_after_its_host_was_proved_halts_as_well() -> None:
