@@ -66,7 +66,9 @@ haproxy.kill()
 
 
 @pytest.mark.parametrize(("retries", "failing"), [("yes", {"POST /v3/users"}), ("no", {*ASKED})])
-def test_what_changes_nothing_is_asked_of_another(docker_client: docker.DockerClient, retries: str, failing: set[str]) -> None:
+def test_what_changes_nothing_is_asked_of_another(
+    docker_client: docker.DockerClient, retries: str, failing: set[str]
+) -> None:
     folder = golden.HERE / "three_nodes/site"
     text = (folder / "globals.yml").read_text() + f"haproxy_retry_requests: {retries}\n"
     desired = render(golden.load(folder, {"globals.yml": text.encode()}), "lb-1", "0" * 40)
@@ -75,7 +77,9 @@ def test_what_changes_nothing_is_asked_of_another(docker_client: docker.DockerCl
     lines = after.partition("\n\n")[0].splitlines(keepends=True)
     backend = name + "".join(line for line in lines if not line.startswith("    server "))
     with containers.idle(docker_client, "haproxy") as found:
-        write = f"cat > /tmp/haproxy.cfg << 'END'\n{MAIN}{backend}{SERVERS}END\ncat > /tmp/ask.py << 'END'\n{PROGRAM}END\n"
+        write = (
+            f"cat > /tmp/haproxy.cfg << 'END'\n{MAIN}{backend}{SERVERS}END\ncat > /tmp/ask.py << 'END'\n{PROGRAM}END\n"
+        )
         code, (told, wrong) = found.exec_run(["bash", "-c", f"{write}exec python3 /tmp/ask.py"], demux=True)
         assert code == 0, wrong.decode()
     found_by = {line["asked"]: line["codes"] for line in map(json.loads, told.decode().splitlines())}
