@@ -1,5 +1,7 @@
 """A site whose Keystone, database or broker is somebody else's: what it registers there all the same."""
 
+import json
+
 from reconciler.model import Desired
 from reconciler.render import render
 from tests.services import golden
@@ -45,3 +47,15 @@ def test_databases_that_somebody_else_made_are_not_registered() -> None:
     assert not [item for item in made.registrations if item.kind == "mariadb"]
     files = {file.path: str(file.content) for file in made.files}
     assert "connection = mysql+pymysql://cloud:" in files["glance-api/glance-api.conf"]
+
+
+def test_a_load_balancer_without_checks_and_databases_is_one_all_the_same() -> None:
+    more = 'enable_keepalived: "yes"\nenable_proxysql: "yes"\nkeepalived_track_script_enabled: "no"\nenable_keystone: "no"\nenable_glance: "no"\n'
+    made = desired(more)
+    delivered = {
+        entry["dest"]: entry.get("optional", False)
+        for file in made.files
+        if file.path in ("keepalived/config.json", "proxysql/config.json")
+        for entry in json.loads(str(file.content))["config_files"]
+    }
+    assert delivered["/checks"] and delivered["/etc/proxysql/rules"]
