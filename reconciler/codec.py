@@ -74,6 +74,7 @@ def _hints(kind: type) -> dict[str, Any]:
 # is that of a whole number with hundreds of digits where one with a point is expected, and of dates that no calendar has.
 UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError)
 _ABSENT = object()
+_AS_IT_IS: Final = (str, int, bool)
 
 
 @cache
@@ -126,6 +127,8 @@ def _build_fields(kind: type, data: dict[str, Any], lost: Lost | None, where: st
 
 def _part(kind: Any, data: Any, lost: Lost | None, where: str, *, nested: Lost | None = None) -> Any:
     """A value that can be done without when there is a `lost`: then it is named there, and absent. `nested` is that of its parts."""
+    if type(data) is kind and kind in _AS_IT_IS:  # most of all that there is
+        return data
     try:
         return _build(kind, data, lost if lost is not None else nested, where)
     except UNREADABLE:
