@@ -177,9 +177,9 @@ def test_each_file_that_a_provider_needs_is_asked_for() -> None:
     assert "the rules of the mapping staff are no list of objects" in problems
 
 
-def rsa_certificate() -> bytes:
+def rsa_certificate(key: rsa.RSAPrivateKey | None = None) -> bytes:
     """At one of an elliptic curve mod_auth_openidc of Debian bookworm crashes as it reads its configuration."""
-    key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)
+    key, now = key or rsa.generate_private_key(65537, 2048), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sso.example")])
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
     until = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
