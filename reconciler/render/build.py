@@ -645,9 +645,11 @@ class _Builder:
         return [dataclasses.replace(item, before=early) if (early := before(item.kind)) else item for item in made]
 
     def _owner(self, service: Service) -> str:
-        """The host that converges a service's registrations: the first one that has its first container that anybody has."""
+        """The host that converges a service's registrations: the first one that has its first container that anybody has; of a service
+        without any, as where it is somebody else's, the first one of its groups."""
         found = (self._first(service, name) for name in service.section("containers"))
-        return next(filter(None, found), next(iter(self.site.hosts)))
+        meant = (host for name in service.section("groups") for host in self.site.groups.get(name, ()))
+        return next(filter(None, found), next(meant, next(iter(self.site.hosts))))
 
 
 def _settings(section: Fields, about: host.Service) -> list[HostSetting]:

@@ -34,6 +34,22 @@ def test_another_region_registers_its_endpoints_in_the_keystone_of_the_first() -
     assert "keystone login of glance" in {check.name for check in made.checks}
 
 
+def test_the_administrator_of_that_keystone_is_on_a_controller_whatever_host_comes_first() -> None:
+    site = golden.HERE / "three_nodes" / "site"
+    text = (site / "inventory.yml").read_text()
+    first = text[text.index("  cmp-1:") :]
+    moved = text.replace(first, "").replace("hosts:\n", f"hosts:\n{first}", 1)
+    said = (
+        (site / "globals.yml")
+        .read_text()
+        .replace('enable_keystone: "yes"', 'enable_keystone: "no"\nenable_glance: "yes"')
+    )
+    loaded = golden.load(site, {"inventory.yml": moved.encode(), "globals.yml": said.encode()})
+    assert next(iter(loaded.hosts)) == "cmp-1"
+    asking = {host: [one.kind for one in render(loaded, host, "0" * 40).registrars] for host in ("cmp-1", "ctl-b")}
+    assert "keystone" in asking["ctl-b"] and "keystone" not in asking["cmp-1"]
+
+
 def test_a_site_without_openstack_asks_no_keystone() -> None:
     made = desired('enable_openstack_core: "no"\nenable_keystone: "no"\nenable_glance: "no"\n')
     assert not [item for item in made.registrations if item.kind == "keystone"]
