@@ -24,7 +24,9 @@ def registrations(
     result: dict[str, Registration] = {}
     for said in section.raw:
         part, kind = section.below(said), kinds.of(said)
-        if kind is None or not part.flag("enabled", True):  # the grammar says of an unknown one
+        if (
+            kind is None or not part.flag("enabled", True) or part.flag("existing")
+        ):  # the grammar says of an unknown one
             continue
         registrar = _registrar(section, said, providers)
         for type_, key, fields in kind.read(part, region):

@@ -56,13 +56,15 @@ def test_a_site_without_openstack_asks_no_keystone() -> None:
     assert not [one for one in made.registrars if one.kind == "keystone"]
 
 
-def test_databases_that_somebody_else_made_are_not_registered() -> None:
+def test_databases_that_somebody_else_made_are_not_registered_and_proxysql_leads_to_them() -> None:
     made = desired(
-        'use_preconfigured_databases: "yes"\nuse_common_mariadb_user: "yes"\ndatabase_user: cloud\nenable_mariadb: "no"\n'
+        'use_preconfigured_databases: "yes"\nuse_common_mariadb_user: "yes"\ndatabase_user: cloud\nenable_proxysql: "yes"\nenable_mariadb: "no"\n'
     )
     assert not [item for item in made.registrations if item.kind == "mariadb"]
+    assert not [check.name for check in made.checks if check.name.startswith("mariadb login")]
     files = {file.path: str(file.content) for file in made.files}
     assert "connection = mysql+pymysql://cloud:" in files["glance-api/glance-api.conf"]
+    assert "cloud" in files["proxysql/users/glance.yaml"] and "glance" in files["proxysql/rules/glance.yaml"]
 
 
 def test_a_load_balancer_without_checks_and_databases_is_one_all_the_same() -> None:

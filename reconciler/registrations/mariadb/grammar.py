@@ -24,6 +24,9 @@ GRAMMAR: Final[Schema] = section(
                 "enabled": ENABLED,
             },
         ),
+        "existing": flag(
+            "Whether somebody else makes all of it. Then nothing is registered here, and who goes between still knows of it (`registered_databases`)."
+        ),
         "users": entries(
             "Users with what they may do.",
             "A user.",
