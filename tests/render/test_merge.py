@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import SiteInvalid
@@ -226,3 +226,49 @@ def test_yaml_properties(first: dict[str, object], second: dict[str, object]) ->
         return above
 
     assert yaml.safe_load(text) == merged(first, second)
+
+
+_SIGNS = st.text(st.sampled_from(" -:#'\"{}[],&*!|>%@`?~=.\\/ab01\ty\n\u00e9\u2028\U0001f600"), max_size=14)
+_WORDS = st.sampled_from(
+    ["yes", "null", "~", "0o7", "012", "1e3", "2020-01-01", "<<secret:a>>", "x: <<secret:a>>", "a" * 200, "- " * 60]
+)
+_DATA = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _SIGNS | _WORDS,
+    lambda part: st.lists(part, max_size=4) | st.dictionaries(_SIGNS | _WORDS, part, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300)
+@given(data=_DATA, sort=st.booleans())
+@example(data={"": 1}, sort=True)
+@example(data={"a": "\n"}, sort=True)
+@example(data={"x" * 61: {"y" * 60: "z"}}, sort=False)
+def test_nobody_sees_which_program_wrote_the_yaml(data: object, sort: bool) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(merge, "_Quick", merge._Dumper)
+        expected = merge.dump(data, sort)
+    assert merge.dump(data, sort) == expected
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(
+                ["a:", "b", "1", "0644", "1.10", "yes", "~", "null", "-", "[]", "{}", "'c'", "0x1f", "1_000"]
+            ),
+            max_size=4,
+        ).map(" ".join),
+        max_size=5,
+    )
+)
+def test_what_a_file_says_is_spelled_the_same_by_both(words: list[str]) -> None:
+    text = "".join(f"key{number}: {word}\n" for number, word in enumerate(words))
+    try:
+        found = merge.yaml_text([("x.yml", text)])
+    except SiteInvalid:
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(merge, "_Quick", merge._Dumper)
+        assert merge.yaml_text([("x.yml", text)]) == found
