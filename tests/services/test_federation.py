@@ -145,6 +145,12 @@ def test_since_2026_1_apache_is_a_container_in_front() -> None:
     assert '["http://192.0.2.250"' in front["federation/modoidc-error-page.html"]
 
 
+def test_a_copy_of_kolla_ansibles_template_knows_the_keys() -> None:
+    copy = b"OIDCOAuthVerifyCertFiles {{ keystone_federation_openid_certificate_key_ids | join(' ') }}\n"
+    found = files_of(desired(files={**FILES, "config/keystone/wsgi-keystone.conf": copy}), "keystone")
+    assert found["wsgi-keystone.conf"].strip() == "OIDCOAuthVerifyCertFiles key-1#/etc/apache2/cert/key-1.pem"
+
+
 def without(path: str) -> dict[str, bytes]:
     return {name: content for name, content in FILES.items() if name != BELOW + path}
 
