@@ -256,3 +256,15 @@ def test_the_readme_names_every_override(service: str) -> None:
     for patterns in common if service == "common" else [patterns for patterns in files if patterns not in common]:
         for pattern in patterns:
             assert f"`{pattern}`" in text, pattern
+
+
+@pytest.mark.parametrize(
+    ("release", "option"), [("2025.1", "--db-sb-relay-remote="), ("2026.1", "--db-sb-relay-config-file=")]
+)
+def test_relays_in_images_of_debian_read_their_file_since_2026_1(release: str, option: str) -> None:
+    site = golden.HERE / "ovn" / "site"
+    text = (site / "globals.yml").read_text().replace("kolla_base_distro: rocky", "kolla_base_distro: debian")
+    loaded = golden.load(site, {"globals.yml": f'{text}openstack_release: "{release}"\n'.encode()})
+    host = next(host for host in loaded.hosts if host in loaded.groups["ovn-sb-db-relay"])
+    files = {file.path: str(file.content) for file in render(loaded, host, "0" * 40).files}
+    assert option in json.loads(files["ovn-sb-db-relay-1/config.json"])["command"]
