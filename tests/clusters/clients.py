@@ -50,7 +50,15 @@ def writer(log: IO[str], address: str, password_file: str) -> None:
             host=address, user="root", password=password, autocommit=True, connect_timeout=30, read_timeout=30, write_timeout=30
         )  # fmt: skip
 
-    with contextlib.closing(connect()) as first, first.cursor() as cursor:
+    def first_one() -> "pymysql.Connection[pymysql.cursors.Cursor]":
+        """A load balancer may need a moment to believe that a member serves."""
+        for _ in range(60):
+            with contextlib.suppress(pymysql.MySQLError):
+                return connect()
+            time.sleep(1)
+        return connect()
+
+    with contextlib.closing(first_one()) as first, first.cursor() as cursor:
         cursor.execute("CREATE DATABASE IF NOT EXISTS written")
         cursor.execute(
             "CREATE TABLE IF NOT EXISTS written.rows_of (run VARCHAR(20), number INT, PRIMARY KEY (run, number))"
