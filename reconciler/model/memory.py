@@ -110,4 +110,7 @@ class Memory:
     as_made: Mapping[str, AsMade] = field(default_factory=dict)
     other_tool: OtherTool | None = None
     prechecks: Mapping[str, Asked] = field(default_factory=dict)  # by name: those before an upgrade
+    proved: bool = (
+        False  # whether this host was ever proved with a commit beside others: from then on it stops members that count
+    )
     schema_release: str = ""  # the newest release of OpenStack of which a schema migration was begun here; "": none was

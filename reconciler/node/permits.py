@@ -319,6 +319,8 @@ class Permits:
             held=permit is not None,
         )
         self._view, self._fault = view, ""
+        if view.is_proved:
+            self._state.note_proved()
         before = self._state.heard if self._heard is None else self._heard
         fresh, self._heard = heard.news(view, own.host, before)
         self._news += fresh
@@ -367,7 +369,7 @@ class Permits:
         permit, begun = self._state.permit, self._begun(accepted)
         commit = accepted.desired.revision
         anchor = self._state.anchor
-        is_new = self._state.carried is None
+        is_new = self._is_new
         budgets, wants, awaits = (stops, False, ()) if stops is not None else self._asked(accepted)
         if stops is None and begun and permit:
             budgets |= permit.budgets & rollout.budgets.keys()
@@ -400,6 +402,11 @@ class Permits:
         due = {*budgets, *((permit.budgets & rollout.budgets.keys()) if permit and baked else ())}
         ready = self._ready(accepted, due) if due and (stops is not None or baked or not begun) else {}
         return replace(own, ready=ready, baked=baked, settled=baked and all(ready.get(name, True) for name in due))
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether nothing here counts for others yet. What goes after other hosts' containers may be open for long after the rest was proved."""
+        return self._state.carried is None and not self._state.memory().proved
 
     def _asked(self, accepted: Target) -> tuple[frozenset[str], bool, tuple[Once, ...]]:
         """The budgets of members that the accepted revision stops, whether it asks for anything at all, and which jobs of other hosts

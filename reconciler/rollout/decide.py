@@ -165,7 +165,8 @@ def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout)
     if permit.heals:
         if own.settled:
             return Write(_give_back(own, view, permit), "healed")
-        return _healing(own)
+        # A host's first convergence takes places for what it finds running, and may fail under them.
+        return (_failure(own, view, roll, rollout) if own.is_new else None) or _healing(own)
     if permit.commit != own.commit:
         if not own.begun:
             return _not_begun(own, view, permit)

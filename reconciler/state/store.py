@@ -474,6 +474,11 @@ class StateDirectory(Folder):
             )
             files.remove(self.path, "begun.json")
 
+    def note_proved(self) -> None:
+        """Remember that this host was proved with a commit beside others."""
+        if not self._memory.proved:
+            self._change(lambda m: replace(m, proved=True))
+
     def taken(self, container: str, unit: str) -> None:
         """That a container was taken over, together with the unit that ran it ("": none)."""
         self._change(lambda m: replace(m, taken={**m.taken, container: unit}))

@@ -222,6 +222,22 @@ def test_a_failure_ahead_of_its_turn_halts_whatever_its_host_holds(permit: Permi
     assert not isinstance(decide.step(own, after, decide.Kin.SAME, SITE), Write), "it is said once"
 
 
+def test_a_first_convergence_that_fails_under_places_that_it_took_halts() -> None:
+    own = replace(CANARY, host="ctl1", installation="here", awaits=(), is_new=True, failed="sync: no such table")
+    view = View(
+        Roll(NEW),
+        7,
+        places={"wave": {}},
+        permit=Permit(NEW, (place_key("galera", 0),), "here", heals=True),
+        permit_revision=9,
+    )
+    assert writes(decide.step(own, view, decide.Kin.SAME, SITE)).puts[ROLL].halt == Halt("ctl1", "sync: no such table")
+    kept = replace(own, is_new=False)
+    assert not isinstance(decide.step(kept, view, decide.Kin.SAME, SITE), Write), (
+        "to heal a host is no part of the commit"
+    )
+
+
 def test_what_fails_after_its_host_was_proved_halts_as_well() -> None:
     own = replace(CANARY, awaits=(), changes=False, late=True, failed="agent did not become healthy")
     proved = View(Roll(NEW), 7, is_proved=True)

@@ -11,11 +11,14 @@ import pytest
 from reconciler import settings
 from reconciler.daemon.service import Daemon
 from reconciler.model import Action, CheckResult, Held, Outcome, Plan, Verb
+from reconciler.node.permits import Permits
 from reconciler.node.showing import is_to_blame, well_since
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus
-from reconciler.rollout.policy import Rollout
+from reconciler.rollout.decide import Own
+from reconciler.rollout.policy import Rollout, Wave
 from reconciler.rollout.records import Permit, View
+from reconciler.state import StateDirectory
 
 RESTART = Action(Verb.RESTART, "db", "its options differ", drift=True)
 QUIET = Report(
@@ -96,3 +99,20 @@ def test_the_next_pass_comes_when_the_rollout_can_go_on(
     permits._pulls, permits._pulled = images, commit if images else ""
     daemon._after(QUIET, poll=False)
     assert later == pytest.approx(expected)
+
+
+def test_a_host_that_was_proved_once_is_new_no_more(tmp_path: Path) -> None:
+    """Its first convergence may never be complete: what goes after all hosts is open when the next commit comes, and that waits its turn."""
+    state = StateDirectory(tmp_path / "state")
+    state.create()
+    seen = [View(), View(is_proved=True), View()]
+    permits = Permits.__new__(Permits)
+    permits._state, permits.clock, permits._heard, permits._news = state, lambda: 0.0, None, ()
+    permits._store = SimpleNamespace(be_present=lambda *_: None, view=lambda *_, **__: seen.pop(0), mark=None)  # type: ignore[assignment]
+    own, rollout = Own("one", "b" * 40, "here"), Rollout((Wave("all", ("one",), 1),), {})
+    found = []
+    while seen:
+        permits._look(own, rollout, heals=False)
+        found.append(permits._is_new)
+    assert found == [True, False, False]
+    assert StateDirectory(tmp_path / "state").memory().proved, "another process knows it as well"
