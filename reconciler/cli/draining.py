@@ -70,7 +70,8 @@ def _out(node: "Node", reason: str) -> None:
         )
     # What flies has landed by then, and no pass begins.
     with node.state.cycle(wait=60.0):
-        lent = bool(node.state.permit and node.state.permit.lent)
+        # Of a drain that was cut short the budgets are this one's.
+        lent = before is None and bool(node.state.permit and node.state.permit.lent)
         if node.settings.fleet.etcd:
             found = node.permits.lend(revision, f"{getpass.getuser()}: {reason}")
             if isinstance(found, Wait):
@@ -96,7 +97,8 @@ def _out(node: "Node", reason: str) -> None:
 
 
 def _elsewhere(node: "Node", target: "Target", reason: str, *, lent: bool) -> None:
-    """What only this host has goes elsewhere, or all is as it was before: `lent` says whether the host had its budgets by then."""
+    """What only this host has goes elsewhere, or all is as it was before: `lent` says whether its budgets were lent to something else by
+    then."""
     from reconciler.cli.fleet import given_back
     from reconciler.daemon import presence
 
@@ -110,7 +112,7 @@ def _elsewhere(node: "Node", target: "Target", reason: str, *, lent: bool) -> No
                 given_back(node)
             except errors.ReconcilerError as error:
                 output.line(f"its budgets stay lent (`reconciler fleet give-back` ends it): {error}", "warn")
-        output.line(f"{node.settings.host} is not drained, and nothing on it was stopped", "warn")
+        output.line(f"{node.settings.host} is not drained: it is in use as before", "warn")
         raise
     except KeyboardInterrupt:
         again = f"say the same again to wait for it, or `reconciler drain {node.settings.host} --back` to end it"

@@ -6,11 +6,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import docker
 import pytest
 
+from reconciler import errors
+from reconciler.cli import draining, fleet
+from reconciler.daemon import presence
 from reconciler.node import maintenance
+from reconciler.reasons import Reason
 from reconciler.render import render
 from reconciler.source import prepare_child
 from tests.services import golden
@@ -35,6 +41,28 @@ def test_what_rests_on_others_is_stopped_first_and_what_only_this_host_has_goes_
     alone = golden.load(golden.HERE / "one_node" / "site", {})
     only = render(alone, next(iter(alone.hosts)), "0" * 40)
     assert maintenance.stood_in_for(only, prepare_child.rollout(alone, prepare_child.budgets(alone, only))) == []
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_a_drain_that_is_refused_gives_back_the_budgets_that_it_took_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, lent: bool
+) -> None:
+    done: list[str] = []
+
+    class Refusing:
+        def out(self, reason: str) -> None:
+            raise errors.Terminal(f"no: {reason}", reason=Reason.DrainRefused)
+
+    node = SimpleNamespace(
+        state=SimpleNamespace(resume=lambda: done.append("resumed"), path=None),
+        settings=SimpleNamespace(host="h", fleet=SimpleNamespace(etcd=("e",))),
+    )
+    monkeypatch.setattr(draining, "_services", lambda node, target: Refusing())
+    monkeypatch.setattr(fleet, "given_back", lambda node: done.append("given back"))
+    monkeypatch.setattr(presence, "wake", lambda path: done.append("woken"))
+    with pytest.raises(errors.Terminal, match="no: a disk"):
+        draining._elsewhere(cast(Any, node), cast(Any, None), "a disk", lent=lent)
+    assert done == ["resumed", "woken", *([] if lent else ["given back"])]
 
 
 SERVICE = """\
@@ -97,7 +125,7 @@ def test_what_only_this_host_has_goes_elsewhere_or_nothing_is_changed(lab: Lab) 
     program(lab, REFUSES)
     done = lab.run("drain", HOST, "--reason", "a disk", check=False)
     assert done.returncode == 1 and "dr_things: thing 7 cannot go: it is nailed down" in done.stderr, done
-    assert "[DrainRefused]" in done.stderr and "nothing on it was stopped" in done.stdout, done
+    assert "[DrainRefused]" in done.stderr and "it is in use as before" in done.stdout, done
     assert "dr_things: its things go elsewhere\nout\nback\n" in done.stdout, "what was begun was undone"
     assert lab.node.state.suspension is None and lab.identities() == before
 

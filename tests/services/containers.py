@@ -14,13 +14,14 @@ _LABELS = {"reconciler-test": "1"}
 
 
 @contextmanager
-def idle(client: docker.DockerClient, name: str) -> Iterator[Container]:
-    """A container of the genuine image `name`, without a network, in which root can run commands. Skips the test where the image is missing."""
+def idle(client: docker.DockerClient, name: str, network: str = "none") -> Iterator[Container]:
+    """A container of the genuine image `name`, without a network or in that of another (`container:ID`), in which root can run commands. Skips
+    the test where the image is missing."""
     image = kolla.default_target().name(name)
     if not build.present(client, image):
         pytest.skip(f"{image} is missing: `python -m tests.images.build {name}`")
     found = client.containers.run(
-        image, ["-c", "exec sleep 1000000"], entrypoint="bash", user="root", network_mode="none", detach=True, labels=_LABELS
+        image, ["-c", "exec sleep 1000000"], entrypoint="bash", user="root", network_mode=network, detach=True, labels=_LABELS
     )  # fmt: skip
     try:
         yield found
