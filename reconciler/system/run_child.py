@@ -57,7 +57,8 @@ def _mistake(function: str, error: Exception) -> errors.Terminal:
     return errors.defect(error, name)
 
 
-gc.disable()  # until all is loaded: little of that is let go of, and each look at it costs more than the one before
+if __name__ == "__main__":  # never in a process that stays, which imports this for its names
+    gc.disable()  # until all is loaded: little of that is let go of, and each look at it costs more than the one before
 _COLLECTED: Final = 20_000  # objects more than were let go of, before Python looks for those that only name each other
 
 
