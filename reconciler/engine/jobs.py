@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler import errors
+from reconciler import errors, service_log
 from reconciler.engine import logs, options
 from reconciler.engine.connection import Connection
 from reconciler.model import Container, Job, State
@@ -61,7 +61,10 @@ class Runner:
         if job.verbatim:
             text = logs.output(self._connection, job.name, _VERBATIM_LINES)
         else:
-            text = logs.last_words(self._connection, container, job.name, _KEEP_LINES)
+            text = logs.last_words(self._connection, replace(container, log_files=()), job.name, _KEEP_LINES)
+            # Others write into its log files, too: they are asked only where it says nothing of why by itself.
+            if code != 0 and not service_log.headline(text.splitlines()):
+                text = logs.last_words(self._connection, container, job.name, _KEEP_LINES)
         self._remove(job.name)
         return code, text
 

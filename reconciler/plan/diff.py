@@ -7,12 +7,14 @@ from reconciler.model import Actual, Desired, Memory, Plan
 from reconciler.plan.containers import plan_container
 from reconciler.plan.draft import Basis, Draft
 from reconciler.plan.host import plan_host, plan_host_resets
-from reconciler.plan.jobs import plan_job
+from reconciler.plan.jobs import plan_job, unready
 from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.origins import program_change
 from reconciler.plan.prechecks import plan_prechecks
 from reconciler.plan.registrations import plan_registrations
 from reconciler.plan.removals import leftovers, plan_removals, plan_strays, plan_unseen
+from reconciler.plan.withheld import withhold
+from reconciler.reasons import Reason
 
 
 def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan:
@@ -35,7 +37,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         for action in actions:
             draft.hold(action, hold.reason, hold.message)
         actions = ()
-    return Plan(
+    made = Plan(
         host=desired.host,
         revision=desired.revision,
         actions=actions,
@@ -43,3 +45,6 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         leftovers=leftovers(draft),
         program=program_change(memory.last_good, desired),
     )
+    for name, why in unready(made, desired, actual).items():
+        made = withhold(made, {name}, Reason.WaitsForHealth, why)
+    return made

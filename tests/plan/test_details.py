@@ -65,6 +65,24 @@ def test_a_job_whose_image_or_container_cannot_be_seen_waits() -> None:
         assert JOB.name in [held.target for held in plan.held if held.reason == "Unknown"], item
 
 
+@pytest.mark.parametrize(
+    ("health", "why"), [("starting", "started a moment ago"), ("unhealthy", "fails its health check")]
+)
+def test_a_job_waits_until_what_it_comes_after_is_healthy(health: Any, why: str) -> None:
+    """The engine starts containers by itself after a power cut, and a job that fails then would halt a rollout."""
+    actual, memory = converged(FULL)
+    head = replace(FULL, jobs=(replace(JOB, inputs="i2"),), containers=(DB, replace(WEB, image="img/keystone:2")))
+    sick = {**actual.containers, "mariadb": replace(actual.containers["mariadb"], health=health)}
+    plan = diff(head, replace(actual, containers=sick), memory, basis(head))
+    held = {one.target: one for one in plan.held if one.reason is Reason.WaitsForHealth}
+    assert why in held["keystone_db_sync"].message and "keystone" in held, "what needs the job waits as well"
+    assert not {action.target for action in plan.actions} & {"keystone", "keystone_db_sync"}
+    # What the plan itself does to it has to be proved before the job anyway.
+    mended = replace(head, containers=(replace(DB, image="img/mariadb:2"), head.containers[1]))
+    plan = diff(mended, replace(actual, containers=sick), memory, basis(mended))
+    assert {"run:keystone_db_sync", "replace:mariadb", "replace:keystone"} <= {action.id for action in plan.actions}
+
+
 def test_only_the_secrets_that_rotated_are_named() -> None:
     text = "a = <<secret:one>>\nb = <<secret:two>>\n"
     file = File("keystone/s.conf", text, container="keystone", service="keystone", secrets=("one", "two"))
