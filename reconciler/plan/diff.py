@@ -45,6 +45,6 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         leftovers=leftovers(draft),
         program=program_change(memory.last_good, desired),
     )
-    for name, why in unready(made, desired, actual).items():
+    for name, why in unready(made, desired, actual, memory).items():
         made = withhold(made, {name}, Reason.WaitsForHealth, why)
     return made

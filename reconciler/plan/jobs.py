@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from reconciler.model import Actual, Desired, Hazard, Held, Job, Plan, State, Verb
+from reconciler.model import Actual, Desired, Hazard, Held, Job, Memory, Plan, State, Verb
 from reconciler.plan.as_made import ran_before
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
@@ -13,16 +13,18 @@ from reconciler.reasons import Reason
 _PROVES: Final = frozenset({Verb.CREATE, Verb.REPLACE, Verb.UPDATE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START})
 
 
-def unready(plan: Plan, desired: Desired, actual: Actual) -> dict[str, str]:
-    """The jobs of a plan that come after a container which runs, is not healthy and is not seen to by the plan, and why each waits: what the
-    engine has started anew, after a power cut say, may need long before it answers, and a job would fail on it."""
+def unready(plan: Plan, desired: Desired, actual: Actual, memory: Memory) -> dict[str, str]:
+    """The jobs of a plan that come after a container which the engine has started anew, after a power cut say, and which is not healthy yet, and
+    why each waits: it may need long before it answers, and a job would fail on it. What has proved itself since it was started is trusted:
+    the engine looks at its health only now and then."""
     proved = {action.container or action.target for action in plan.actions if action.verb in _PROVES}
     runs = {action.target for action in plan.actions if action.verb is Verb.RUN}
     found = {}
     for job in desired.jobs:
         for name in job.after if job.name in runs else ():
-            running = actual.containers.get(name)
-            if running and running.state is State.RUNNING and name not in proved:
+            running, applied = actual.containers.get(name), memory.applied.get(name)
+            anew = running and not (applied and applied.started_at == running.started_at)
+            if running and anew and running.state is State.RUNNING and name not in proved:
                 if running.health == "starting":
                     found[job.name] = f"waits until {name} is healthy, which was started a moment ago"
                 elif running.health == "unhealthy":

@@ -1,6 +1,7 @@
 """Situations that were once planned wrongly, and what is planned for them."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -72,7 +73,13 @@ def test_a_job_waits_until_what_it_comes_after_is_healthy(health: Any, why: str)
     """The engine starts containers by itself after a power cut, and a job that fails then would halt a rollout."""
     actual, memory = converged(FULL)
     head = replace(FULL, jobs=(replace(JOB, inputs="i2"),), containers=(DB, replace(WEB, image="img/keystone:2")))
-    sick = {**actual.containers, "mariadb": replace(actual.containers["mariadb"], health=health)}
+    proved = {**actual.containers, "mariadb": replace(actual.containers["mariadb"], health=health)}
+    plan = diff(head, replace(actual, containers=proved), memory, basis(head))
+    assert "run:keystone_db_sync" in {action.id for action in plan.actions}, "it has proved itself since it was started"
+    started = proved["mariadb"].started_at
+    assert started
+    later = started + timedelta(hours=1)
+    sick = {**actual.containers, "mariadb": replace(proved["mariadb"], started_at=later)}
     plan = diff(head, replace(actual, containers=sick), memory, basis(head))
     held = {one.target: one for one in plan.held if one.reason is Reason.WaitsForHealth}
     assert why in held["keystone_db_sync"].message and "keystone" in held, "what needs the job waits as well"
