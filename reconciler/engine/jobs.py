@@ -14,6 +14,7 @@ from reconciler.reasons import Reason
 
 _KEEP_LINES = 60
 _VERBATIM_LINES = 1000
+_DIED = 255  # what the engine says of a container that ended together with it, in a power cut say: nobody knows how the job would have
 _WAIT_SECONDS = 20.0  # of one wait request
 
 
@@ -46,6 +47,7 @@ class Runner:
             if not same:
                 # A run for other inputs, or with a claim that counts no more: never two at a time, and never one half done.
                 self._wait(job, deadline)
+            if not same or (data["State"]["Status"] == State.EXITED and data["State"].get("ExitCode") == _DIED):
                 self._remove(job.name)
                 data = None
         if data is None:

@@ -460,6 +460,18 @@ def test_a_job_is_found_again(engine: Engine, engine_url: str, busybox_image: st
     assert not engine.exists(name)
 
 
+def test_a_job_that_died_with_its_machine_runs_again(engine: Engine, busybox_image: str, name: str) -> None:
+    """The engine finds its container ended and gives it the exit code 255: that is no word of the job's."""
+    volume = Mount(f"{PREFIX}job-died", "/count")
+    script = "echo x >> /count/runs; [ $(wc -l < /count/runs) -gt 1 ] || exit 255; echo done"
+    wanted = job(busybox_image, name, script)
+    wanted = replace(wanted, container=replace(wanted.container, mounts=(volume,)))
+    engine.create(replace(wanted.container, restart_policy="no"), labels={options.JOB: name})
+    engine.start(name)
+    _until(lambda: engine.observe(_desired(), deep=False).containers[name].state is State.EXITED)
+    assert engine.run_once(wanted) == (0, "done")
+
+
 def test_a_job_that_was_made_and_not_started(engine: Engine, busybox_image: str, name: str) -> None:
     wanted = job(busybox_image, name, "echo started")
     engine.create(replace(wanted.container, restart_policy="no"), labels={options.JOB: name})
