@@ -22,6 +22,21 @@ def said(registration: Registration, *fields: str) -> tuple[str, ...]:
     return tuple(str(registration.fields[field]) for field in fields)
 
 
+def pair(registration: Registration, first: str, second: str, separator: str, *, last: bool = False) -> tuple[str, str]:
+    """The two fields of these names, or the two parts of the key."""
+    if found := said(registration, first, second):
+        return found[0], found[1]
+    return cut(registration, registration.key, separator, last=last)
+
+
+def cut(registration: Registration, text: str, separator: str, *, last: bool = False) -> tuple[str, str]:
+    """The two parts of a text out of the key: it is cut at the first separator, or at the `last`."""
+    before, found, after = text.rpartition(separator) if last else text.partition(separator)
+    if not found:
+        raise malformed(registration)
+    return before, after
+
+
 def malformed(registration: Registration) -> Terminal:
     """For a key that cannot be cut."""
     return Terminal(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.model import Registration
-from reconciler.registrations.keys import malformed, said
+from reconciler.registrations.keys import cut, malformed, pair, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,7 @@ class Assignment:
 
 def in_domain(registration: Registration) -> tuple[str, str]:
     """Domain and name."""
-    if found := said(registration, "domain", "name"):
-        return found[0], found[1]
-    domain, slash, rest = registration.key.partition("/")
-    if not slash:
-        raise malformed(registration)
-    return domain, rest
+    return pair(registration, "domain", "name", "/")
 
 
 def endpoint(registration: Registration) -> tuple[str, str, str]:
@@ -41,12 +36,7 @@ def endpoint(registration: Registration) -> tuple[str, str, str]:
 
 def protocol(registration: Registration) -> tuple[str, str]:
     """Identity provider and name."""
-    if found := said(registration, "provider", "name"):
-        return found[0], found[1]
-    provider, slash, name = registration.key.partition("/")
-    if not slash:
-        raise malformed(registration)
-    return provider, name
+    return pair(registration, "provider", "name", "/")
 
 
 def role_assignment(registration: Registration) -> Assignment:
@@ -58,7 +48,7 @@ def role_assignment(registration: Registration) -> Assignment:
         if registration.fields.get("on_domain"):
             return Assignment(domain, user, "domain", "", role)
         return Assignment(domain, user, "project", str(registration.fields.get("project") or ""), role)
-    domain, _, rest = registration.key.partition("/")
+    domain, rest = cut(registration, registration.key, "/")
     parts = rest.rsplit("/", 2)
     if len(parts) != 3:
         raise malformed(registration)

@@ -9,8 +9,8 @@ from reconciler.errors import Transient
 from reconciler.model import Registration
 from reconciler.reasons import Reason
 from reconciler.registrations.failures import not_yet, refused, unknown_type
-from reconciler.registrations.keys import malformed, said
 from reconciler.registrations.keys import name as name_of
+from reconciler.registrations.keys import pair
 from reconciler.registrations.neutron import rules
 from reconciler.registrations.openstack import Item, Service, api_of
 from reconciler.registrations.protocol import Connection, Observed
@@ -140,12 +140,7 @@ class Neutron(Service):
 
 def _subnet(wanted: Registration) -> tuple[str, str]:
     """Network and name."""
-    if found := said(wanted, "network", "name"):
-        return found[0], found[1]
-    network, slash, name = wanted.key.rpartition("/")
-    if not slash:
-        raise malformed(wanted)
-    return network, name
+    return pair(wanted, "network", "name", "/", last=True)
 
 
 def _fields(wanted: Registration, found: Item) -> dict[str, Any]:
