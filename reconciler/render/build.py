@@ -280,27 +280,25 @@ class _Builder:
 
     def _prechecks(self, every: list[_Parts]) -> Iterator[Precheck]:
         """Those of containers that are on this host."""
-        for parts in every:
-            script = self._script(parts.service)
-            for name, raw in parts.service.section("prechecks").items():
-                target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
-                fields = self._fields(parts.service, raw, ("prechecks", name), container=target)
-                of_host = "host" in fields
-                if not (of_host or target in parts.specs) or not fields.flag("enabled", True):
-                    continue
-                everywhere = of_host or fields.text("once", "cluster") == "host"
-                if everywhere or self._first(parts.service, target) == self.host:
-                    yield prechecks.precheck(fields, name, parts.service.name, script)
+        for parts, name, target, fields in self._of_containers(every, "prechecks"):
+            everywhere = "host" in fields or fields.text("once", "cluster") == "host"
+            if everywhere or self._first(parts.service, target) == self.host:
+                yield prechecks.precheck(fields, name, parts.service.name, self._script(parts.service))
 
     def _maintenance(self, every: list[_Parts]) -> Iterator[Maintenance]:
         """Those of containers that are on this host."""
+        for parts, name, _, fields in self._of_containers(every, "maintenance"):
+            yield prechecks.maintenance(fields, name, parts.service.name, self._script(parts.service))
+
+    def _of_containers(self, every: list[_Parts], section: str) -> Iterator[tuple[_Parts, str, str, Fields]]:
+        """The entries of a section that are switched on and about a container on this host, or about the host itself: the service, the
+        entry's name, the container, its fields."""
         for parts in every:
-            script = self._script(parts.service)
-            for name, raw in parts.service.section("maintenance").items():
+            for name, raw in parts.service.section(section).items():
                 target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
-                fields = self._fields(parts.service, raw, ("maintenance", name), container=target)
-                if target in parts.specs and fields.flag("enabled", True):
-                    yield prechecks.maintenance(fields, name, parts.service.name, script)
+                fields = self._fields(parts.service, raw, (section, name), container=target)
+                if (target in parts.specs or "host" in fields) and fields.flag("enabled", True):
+                    yield parts, name, target, fields
 
     def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
         """How a new client reaches each registrar, by its name."""

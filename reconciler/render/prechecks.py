@@ -3,6 +3,7 @@ taken out of use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypedDict
 
 from reconciler.model import Maintenance, Precheck
 from reconciler.render import containers, tokens
@@ -13,48 +14,53 @@ def precheck(fields: Fields, name: str, service: str, script: Callable[[Fields],
     """One of them. Problems go to `fields`; `script` renders the template that a mapping names."""
     if "host" in fields:
         return _of_host(fields, name, service)
-    command, text = fields.words("command") or (), script(fields) if "script" in fields else ""
-    if secrets := tokens.names(" ".join((*command, text))):
-        fields.problem(None, f"a check cannot use {tokens.words(secrets)}: it reads it in the files", "")
     inside = fields.flag("inside", False)
-    if not command:
-        fields.problem("command", "a check before an upgrade has a command")
     for key in ("script", "volumes"):
         if inside and key in fields:
             fields.problem(key, "what runs already has its own files and volumes", "leave it out, or `inside`")
     mounts = () if inside else tuple(replace(mount, mode="ro") for mount in containers.mounts(fields, "volumes"))
     return Precheck(
         name=name,
-        container=fields.text("container"),
-        command=command,
-        words=fields.text("description"),
-        script=text,
+        **_program(fields, service, script, "check before an upgrade", 300.0),
         inside=inside,
         mounts=mounts,
-        user=fields.text("user"),
         passes=tuple(fields.value("passes") or (0,)),
-        timeout=fields.duration("timeout", 300.0),
-        service=service,
     )
 
 
 def maintenance(fields: Fields, name: str, service: str, script: Callable[[Fields], str]) -> Maintenance:
     """One of `maintenance`. Problems go to `fields`; `script` renders the template that a mapping names."""
+    return Maintenance(name=name, **_program(fields, service, script, "maintenance", 3600.0))
+
+
+class _Program(TypedDict):
+    """What both say of the program that is run."""
+
+    container: str
+    command: tuple[str, ...]
+    words: str
+    script: str
+    user: str
+    timeout: float
+    service: str
+
+
+def _program(fields: Fields, service: str, script: Callable[[Fields], str], what: str, timeout: float) -> _Program:
+    """What is run, and for how many seconds at most where the entry does not say. `what` it is for, in messages."""
     command, text = fields.words("command") or (), script(fields) if "script" in fields else ""
     if secrets := tokens.names(" ".join((*command, text))):
-        fields.problem(None, f"a maintenance cannot use {tokens.words(secrets)}: it reads it in the files", "")
+        fields.problem(None, f"a {what} cannot use {tokens.words(secrets)}: it reads it in the files", "")
     if not command:
-        fields.problem("command", "a maintenance has a command")
-    return Maintenance(
-        name=name,
-        container=fields.text("container"),
-        command=command,
-        words=fields.text("description"),
-        script=text,
-        user=fields.text("user"),
-        timeout=fields.duration("timeout", 3600.0),
-        service=service,
-    )
+        fields.problem("command", f"a {what} has a command")
+    return {
+        "container": fields.text("container"),
+        "command": command,
+        "words": fields.text("description"),
+        "script": text,
+        "user": fields.text("user"),
+        "timeout": fields.duration("timeout", timeout),
+        "service": service,
+    }
 
 
 def _of_host(fields: Fields, name: str, service: str) -> Precheck:
