@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from reconciler.model import Actual, Desired, Hazard, Held, Job, Memory, Plan, State, Verb
+from reconciler.model import Actual, Applied, Desired, Hazard, Held, Job, Memory, Plan, Running, State, Verb
 from reconciler.plan.as_made import ran_before
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
@@ -11,25 +11,29 @@ from reconciler.reasons import Reason
 
 # Verbs after which a container has to prove that it works before a job that comes after it is begun.
 _PROVES: Final = frozenset({Verb.CREATE, Verb.REPLACE, Verb.UPDATE, Verb.RENAME, Verb.RESTART, Verb.RELOAD, Verb.START})
+_UNHEALTHY: Final = {"starting": "was started a moment ago", "unhealthy": "fails its health check"}
 
 
 def unready(plan: Plan, desired: Desired, actual: Actual, memory: Memory) -> dict[str, str]:
     """The jobs of a plan that come after a container which the engine has started anew, after a power cut say, and which is not healthy yet, and
-    why each waits: it may need long before it answers, and a job would fail on it. What has proved itself since it was started is trusted:
-    the engine looks at its health only now and then."""
-    proved = {action.container or action.target for action in plan.actions if action.verb in _PROVES}
+    what each waits for: it may need long before it answers, and a job would fail on it."""
+    proves = {action.container or action.target for action in plan.actions if action.verb in _PROVES}
     runs = {action.target for action in plan.actions if action.verb is Verb.RUN}
-    found = {}
-    for job in desired.jobs:
-        for name in job.after if job.name in runs else ():
-            running, applied = actual.containers.get(name), memory.applied.get(name)
-            anew = running and not (applied and applied.started_at == running.started_at)
-            if running and anew and running.state is State.RUNNING and name not in proved:
-                if running.health == "starting":
-                    found[job.name] = f"waits until {name} is healthy, which was started a moment ago"
-                elif running.health == "unhealthy":
-                    found[job.name] = f"waits until {name} is healthy, which fails its health check"
-    return found
+    return {
+        job.name: f"waits until {name} is healthy, which {state}"
+        for job in desired.jobs
+        if job.name in runs
+        for name in job.after
+        if name not in proves and (state := _unhealthy_anew(actual.containers.get(name), memory.applied.get(name)))
+    }
+
+
+def _unhealthy_anew(running: Running | None, applied: Applied | None) -> str:
+    """How a container that runs is not healthy; "" also where it has proved itself since it was started: the engine looks at its health only
+    now and then."""
+    if running is None or running.state is not State.RUNNING or (applied and applied.started_at == running.started_at):
+        return ""
+    return _UNHEALTHY.get(running.health, "")
 
 
 def plan_job(draft: Draft, job: Job) -> None:
