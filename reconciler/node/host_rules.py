@@ -4,12 +4,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from reconciler.document.grammar import show
 from reconciler.model import HostKind, HostSetting
 from reconciler.node.policy import HostPolicy, below, granted, path_problem, refusal
 
 _UDEV: Final = "/etc/udev/rules.d"
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_ASSIGNED: Final = re.compile(r"([A-Za-z_]+)(?:\{[^}]*\})?\s*(==|!=|\+=|-=|:=|=)")
+# Escapes in values udev reads otherwise from release to release.
+_PAIR: Final = re.compile(
+    r'(?P<key>[A-Z_]+)(?:\{[^{}"\\]*\})?[ \t]*(?P<operator>==|!=|\+=|-=|:=|=)[ \t]*"(?P<value>[^"\\]*)"'
+)
+_LONGEST: Final = 4096  # characters of a line of it; udev has a limit, behind which some releases begin another line
 # Each has a kind of its own.
 OWN: Final = frozenset(
     {
@@ -49,27 +53,37 @@ def _file(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
         yield f"the file {setting.name!r} of the host {problem}"
     elif setting.name in OWN or not any(below(setting.name, allowed) for allowed in policy.host_files):
         yield refusal(f"the file {setting.name} of the host", "host_files")
-    elif (
-        below(setting.name, _UDEV)
-        and setting.name not in policy.host_files
-        and (key := _beyond_names(setting.fields["content"]))
-    ):
-        said = (
-            f"the rule of udev {setting.name} says {key}, which does more than name a device and say whose it is, and"
+    elif setting.name not in policy.host_files and (does := _rule_does(setting)):
+        yield (
+            f"the rule of udev {setting.name} {does}, and is not allowed on this host (policy.host_files in its settings would have to name "
+            "the very file)"
         )
-        yield f"{said} is not allowed on this host (policy.host_files in its settings would have to name the very file)"
+
+
+def _rule_does(setting: HostSetting) -> str:
+    return _beyond_names(setting.fields["content"]) if below(setting.name, _UDEV) else ""
 
 
 def _beyond_names(rules: str) -> str:
-    """What udev's rules do besides matching, and saying a device's names, owner and mode: run programs, write to the kernel, start units.
-    "" when they do nothing of the kind."""
-    lines = [line for line in rules.splitlines() if not line.lstrip().startswith("#")]
-    text = _QUOTED.sub('""', "\n".join(lines).replace("\\\n", ""))
-    for key, operator in _ASSIGNED.findall(text):
-        if operator not in ("==", "!=") and key not in ("OWNER", "GROUP", "MODE", "SYMLINK"):
-            return f"{key}{operator}"
-        if key in ("PROGRAM", "IMPORT", "RUN", "TEST"):
-            return f"{key}{operator}"
+    """What udev's rules do besides matching, and saying a device's names, owner and mode: run programs, write to the kernel, start units. A
+    clause; "" when they do nothing of the kind. What is not plainly such a rule counts as one that does more."""
+    if not all(char.isprintable() or char in "\n\t" for char in rules):
+        return "has characters that cannot be printed"
+    if any(len(line) > _LONGEST for line in rules.split("\n")):
+        return f"has a line of more than {_LONGEST} characters"
+    # As udev does: a comment ends nothing, a line that is continued goes on in the next that is none.
+    lines = [line.lstrip(" \t") for line in rules.split("\n")]
+    whole = "\n".join(line for line in lines if not line.startswith("#")).replace("\\\n", "")
+    for line in whole.split("\n"):
+        if _PAIR.sub("", line).strip(" \t,"):
+            return f'has {show(line)}, which is more than KEY OPERATOR "VALUE" several times, without escapes,'
+        for pair in _PAIR.finditer(line):
+            key, operator = pair["key"], pair["operator"]
+            matches = operator in ("==", "!=") and key not in ("PROGRAM", "IMPORT", "RUN", "TEST")
+            if not matches and key not in ("OWNER", "GROUP", "MODE", "SYMLINK"):
+                return f"says {key}{operator}, which does more than name a device and say whose it is"
+            if key == "SYMLINK" and ".." in pair["value"]:
+                return "says SYMLINK with '..', which leads out of /dev"
     return ""
 
 

@@ -216,7 +216,9 @@ def test_files_stay_in_their_folders() -> None:
         ('IMPORT{program}=="/bin/evil"', "IMPORT=="),
         ('ENV{SYSTEMD_WANTS}+="evil.service"', "ENV+="),
         ('ATTR{power/control}="auto"', "ATTR="),
-        ('KERNEL=="a\\"b", RUN +="x"', "RUN+="),
+        ('KERNEL=="a", RUN +="x"', "RUN+="),
+        ('KERNEL=="a",\\\n# no end of it \\\n  RUN+="x"', "RUN+="),
+        ('SUBSYSTEM=="block" OWNER="a"GROUP="b",, MODE="0600",\n\n', ""),
     ],
 )
 def test_rules_of_udev_name_devices_and_run_nothing(rule: str, said: str) -> None:
@@ -224,6 +226,30 @@ def test_rules_of_udev_name_devices_and_run_nothing(rule: str, said: str) -> Non
     found = host_rules.denied(asked, policy.KOLLA)
     assert (found == []) if not said else (len(found) == 1 and f"says {said}, which does more" in found[0])
     assert not host_rules.denied(asked, policy.HostPolicy(host_files=("/etc/udev/rules.d/9.rules",)))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        # With each of these udevadm (systemd 252) runs what RUN says.
+        'x "\nKERNEL=="null", RUN+="/bin/evil"',
+        'KERNEL=="null", SYMLINK+="a\x0b#", RUN+="/bin/evil"',
+        'KERNEL=="null", SYMLINK+="a\u2028#", RUN+="/bin/evil"',
+        'KERNEL=="null", SYMLINK+="a\\\\", OWNER=", RUN+="/bin/evil", OWNER="root"',
+        'KERNEL=="null"\x00RUN+="/bin/evil"',
+        # Other ways to have two readers disagree.
+        '# x\rRUN+="/bin/evil"',
+        'OWNER=e"\\x22, RUN+=\\x22/bin/evil"',
+        'KERNEL=="a", OWNER="root',
+        "KERNEL=='a'",
+        f'# {"x" * 16384}RUN+="/bin/evil"',
+        'KERNEL=="sda", SYMLINK+="../../etc/evil"',
+    ],
+)
+def test_a_rule_that_udev_may_read_otherwise_is_none_that_names_devices(rule: str) -> None:
+    asked = HostSetting("file", "/etc/udev/rules.d/9.rules", {"content": rule, "mode": "0644"})
+    (found,) = host_rules.denied(asked, policy.KOLLA)
+    assert "policy.host_files" in found and found.isprintable()
 
 
 def test_modules_are_named_one_by_one() -> None:
