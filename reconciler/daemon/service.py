@@ -256,7 +256,9 @@ class Daemon:
         """The port of the metrics, None when there is none."""
         own = self.settings.daemon
         hooks = own.webhook and Hooks(own.webhook.secret_file, own.webhook.kinds, lambda: self._triggers.put("webhook"))
-        report = report_handlers(Signer(self.settings.report.key_file, self.page.spoken, self.node.state.interruptions))
+        node, key_file = self.node, self.settings.report.key_file
+        signer = Signer(key_file, self.page.spoken, node.state.interruptions, lambda: node.reporter.ahead)
+        report = report_handlers(signer)
         get = {"/metrics": self._metrics, **handlers(self.page.document), **report}
         if self.rollout:
             get |= handlers(self.rollout.document, "/fleet", "fleet.json")

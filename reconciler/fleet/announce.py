@@ -25,13 +25,20 @@ _SPENT_GAP = 6 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One status that could be posted. `environment` is where a forge shows deployments of the same ("": nowhere)."""
+    """One status that could be posted. `environment` is where a forge shows deployments of the same ("": nowhere); `branch` where the commit is
+    ("": the followed one)."""
 
     context: str
     environment: str
     text: StatusText
     steady: bool = True
     shared: bool = False  # whether it is a group's
+    branch: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is remembered by: the same context may have something to say of the head and of a commit that is not merged."""
+        return f"{self.context}@{self.branch}" if self.branch else self.context
 
 
 def announcements(fleet: Fleet, head: str, views: Sequence[View], now: datetime, patience: float) -> list[Announcement]:
@@ -57,6 +64,26 @@ def announcements(fleet: Fleet, head: str, views: Sequence[View], now: datetime,
     return found
 
 
+def announcements_ahead(fleet: Fleet, commit: str, branch: str, views: Sequence[View]) -> list[Announcement]:
+    """What hosts have said of the head of a branch that is not merged, and all of them together: a failure as soon as one has something against
+    it, a success when each host has said that it has not; between them nothing, for who is not set up to say something would hold it for ever."""
+    base = f"reconciler/{fleet.site}"
+    said = [(one.member.host, one.ahead) for one in views if one.ahead and one.ahead.commit == commit]
+    held = [(host, text) for host, text in said if text.state == "failed"]
+    found = []
+    if held:
+        (host, text), among = held[0], f"{len(held)} of {count(len(views), 'host')}"
+        words = f"before it is merged: held on {among}, {len(said)} were heard: {host}: {text.description.removeprefix('before it is merged: ')}"
+        found.append(StatusText(commit, "failed", words, f"held {' '.join(name for name, _ in held)}"))
+    elif views and len(said) == len(views):
+        words = f"before it is merged: nothing holds it on {count(len(views), 'host')}"
+        found.append(StatusText(commit, "success", words, "passed"))
+    told = [Announcement(base, "", text, branch=branch) for text in found]
+    if fleet.aggregated:
+        return told
+    return told + [Announcement(f"{base}/{host}", "", text, branch=branch) for host, text in said]
+
+
 def _summary(
     head: str, views: Sequence[View], groups: Mapping[str, Sequence[View]], now: datetime, patience: float
 ) -> StatusText:
@@ -79,7 +106,7 @@ def _host(base: str, site: str, head: str, found: View, now: datetime, patience:
 
 
 class Announcer:
-    """Decides which announcements are due. `said` is what was said before, by context; it is kept up to date here."""
+    """Decides which announcements are due. `said` is what was said before, by name; it is kept up to date here."""
 
     def __init__(self, said: Mapping[str, Said]) -> None:
         self.said = dict(said)
@@ -95,13 +122,13 @@ class Announcer:
             if before and (before.state, before.key) == (one.text.state, one.text.key):
                 chosen += [one] if again else []
             elif self._is_due(one, before, now):
-                self.said[one.context] = _after(one, before, now)
+                self.said[one.name] = _after(one, before, now)
                 chosen.append(one)
         return chosen
 
     def _before(self, one: Announcement) -> Said | None:
         """What was said about this very commit."""
-        known = self.said.get(one.context)
+        known = self.said.get(one.name)
         return known if known and known.commit == one.text.commit else None
 
     def _is_due(self, one: Announcement, before: Said | None, now: float) -> bool:

@@ -48,6 +48,7 @@ class View:
     status: StatusText | None = None
     program: str = ""  # the version of this program that runs there, and
     catalogue: str = ""  # the digest of its catalogue; "" where nobody knows
+    ahead: StatusText | None = None  # what it said last of a commit that is not merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ def view(member: Member, answer: Answer, seen: datetime | None, head: str, now: 
         message = f"its newest report is {_ago(age)} old: does a pass hang there?"
         return View(member, "unknown", Reason.ReportStale, message, said.commit, said.at, stale=True)
     found = _at_head(said, head)
-    program, catalogue = said.program, said.catalogue
-    return replace(found, member=member, commit=said.commit, at=said.at, program=program, catalogue=catalogue)
+    known = replace(found, program=said.program, catalogue=said.catalogue, ahead=said.ahead)
+    return replace(known, member=member, commit=said.commit, at=said.at)
 
 
 def _at_head(said: Statement, head: str) -> View:

@@ -30,7 +30,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """`seen`: host → time of its newest report that counted. `said`: context → what was said. `deployed`: environment →
+    """`seen`: host → time of its newest report that counted. `said`: name of an announcement → what was said. `deployed`: environment →
     commit and state. `interruptions`: host → container → how long restarts of it were felt, as its newest report says."""
 
     seen: dict[str, datetime] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.fleet import inventory, judge, poll
-from reconciler.fleet.announce import Announcement, Announcer, announcements
+from reconciler.fleet.announce import Announcement, Announcer, announcements, announcements_ahead
 from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import Aggregate, Answer, View
 from reconciler.fleet.memory import Store
@@ -212,20 +212,24 @@ class Reporter:
         if self.statuses is None:
             return
         could = announcements(fleet, head, views, now, self.own.patience)
+        # Of its own knowledge: a host may not speak of any other commit.
+        unmerged, branch = self.follower.unmerged, self.settings.git.prechecks
+        if unmerged not in ("", head):
+            could += announcements_ahead(fleet, unmerged, branch, views)
         announcer = Announcer(self.store.memory.said)
         due = announcer.due(could, now.timestamp(), again=self._resend)
-        contexts = {one.context for one in could}
+        names = {one.name for one in could}
         self.store.memory = replace(
             self.store.memory,
             # A name that has nothing to say about this commit may have had about the one before: keep it.
-            said={name: said for name, said in announcer.said.items() if name in contexts or said.commit == head},
+            said={name: said for name, said in announcer.said.items() if name in names or said.commit == head},
         )
         # Remembered before it is posted: the outbox asks when it is not sure, and a restart says everything again.
         self.store.save()
         for one in due:
             text = one.text
-            status = Status(head, one.context, text.state, text.description, self.own.url or None)
-            self.statuses.submit(status, self.settings.git.branch, key=text.key)
+            status = Status(text.commit, one.context, text.state, text.description, self.own.url or None)
+            self.statuses.submit(status, one.branch or self.settings.git.branch, key=text.key)
         if self.deployments is not None and fleet.deployments:
             self._deploy(head, could)
         self._resend = False

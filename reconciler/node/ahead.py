@@ -129,7 +129,7 @@ class Ahead:
             found = error if isinstance(error, errors.ReconcilerError) else errors.defect(error, "asking ahead")
             log.warning("precheck.ahead", revision=head, reason=found.reason, message=str(found))
             text = f"before it is merged: refused: {one_line(str(found))}"
-            self._reporter.say(StatusText(head, "failed", text, text, branch), report.site)
+            self._reporter.say_ahead(StatusText(head, "failed", text, text, branch), report.site)
 
     def _begin(self, asked: Answer, then: Callable[[Answer], None], *, apart: bool) -> Flight | None:
         """Begin to make the checks; None: there are none to make, and `then` was told so."""
@@ -177,7 +177,7 @@ class Ahead:
         told = (one for one in landed.outcomes if one.action.verb is Verb.PRECHECK or one.result != "done")
         answer = replace(asked, outcomes=tuple(told))
         log.info("precheck.ahead", revision=answer.revision, message=answer.words)
-        self._reporter.say(_status(answer), target.desired.site)
+        self._reporter.say_ahead(_status(answer), target.desired.site)
         then(answer)
 
 

@@ -36,6 +36,7 @@ class Reporter:
         self._settings, self._state, self._hold, self._site, self._now = settings, state, hold, site, now
         self.statuses = self._to_forge() if forge and settings.forge else None
         self.alerts = self._notifier() if forge and settings.alerts.targets else None
+        self.ahead: report.StatusText | None = None  # what this process said last of a commit that is not merged
         self._last: Report | None = None  # kept for when the state has it no more
 
     def conclude(self, finished: Report) -> Report:
@@ -84,6 +85,11 @@ class Reporter:
         context = f"reconciler/{site}/{self._settings.host}"
         ref = text.branch or self._settings.git.branch
         self.statuses.submit(Status(text.commit, context, text.state, text.description), ref=ref, key=text.key)
+
+    def say_ahead(self, text: report.StatusText, site: str) -> None:
+        """Post a status of a commit that is not merged, and keep it for who asks for this host's report."""
+        self.ahead = text
+        self.say(text, site)
 
     def close(self) -> None:
         """Wait a moment for statuses and alerts that are still to be sent."""

@@ -2,8 +2,8 @@
 
 The answer is one line of JSON and, below it, an armored SSH signature (SSHSIG) of that line with its line end:
 `ssh-keygen -Y verify -n reconciler-report` checks it as well as we do. It says who speaks (site and host), as of when, and
-the commit statuses that the node would have posted itself, and how long restarts of its containers were felt: a reporter needs no
-more, and learns no more.
+the commit statuses that the node would have posted itself, of a commit that is not merged too, and how long restarts of its
+containers were felt: a reporter needs no more, and learns no more.
 
 Reasons raised, all errors.Terminal: ReportMalformed, ReportForged (not signed with the key that the site declares for the
 host), ReportMismatch (signed by that host, and about another one or another site), ReportKeyUnusable (on the node).
@@ -59,6 +59,7 @@ class Statement:
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)  # by container: how long one is felt
     program: str = ""  # the version of this program that runs there, and
     catalogue: str = ""  # the digest of its catalogue
+    ahead: StatusText | None = None  # of a commit that is not merged
 
     def status(self, commit: str) -> StatusText | None:
         """What the host says about a commit."""
@@ -69,11 +70,14 @@ _FIELDS = frozenset(item.name for item in fields(Statement))
 
 
 def statement(
-    report: Report, busy_at: datetime | None = None, interruptions: Mapping[str, Interruption] | None = None
+    report: Report,
+    busy_at: datetime | None = None,
+    interruptions: Mapping[str, Interruption] | None = None,
+    ahead: StatusText | None = None,
 ) -> Statement:
-    """The statement that a report makes, with what is known of interruptions by container. `busy_at`: now, when the
-    pass after it is under way for long: the main loop
-    signs for itself that it lives, so what it is busy with is as fresh as that."""
+    """The statement that a report makes, with what is known of interruptions by container, and what was said last of a commit that is not merged.
+    `busy_at`: now, when the pass after it is under way for long: the main loop signs for itself that it lives, so what it is busy with is as fresh as
+    that."""
     ended = report.started_at + timedelta(seconds=report.seconds)
     ready = next((c for c in report.conditions if c.type == "Ready"), None)
     texts = tuple(_cut(text) for text in status_text(report))[:_STATUSES]
@@ -91,6 +95,7 @@ def statement(
         felt,
         report.program,
         report.catalogue,
+        _cut(ahead) if ahead else None,
     )
 
 
@@ -152,14 +157,15 @@ def decode(line: bytes) -> Statement:
         raise _malformed(f"its content is of another shape ({type(error).__name__})") from None
     if wrong:
         raise _malformed(wrong)
-    return replace(said, statuses=tuple(_shown(status) for status in said.statuses))
+    ahead = _shown(said.ahead) if said.ahead else None
+    return replace(said, statuses=tuple(_shown(status) for status in said.statuses), ahead=ahead)
 
 
 class Signer:
     """Signs what a node says when somebody asks, once for each thing it says, and one thing at a time.
 
     `last` gives the newest report of this process (None: none yet) and, while a pass is under way for long, the time now;
-    `interruptions` what the node knows of how long its containers' restarts were felt.
+    `interruptions` what the node knows of how long its containers' restarts were felt, `ahead` what it said last of a commit that is not merged.
     """
 
     def __init__(
@@ -167,8 +173,9 @@ class Signer:
         key_file: Path,
         last: Callable[[], tuple[Report | None, datetime | None]],
         interruptions: Callable[[], Mapping[str, Interruption]] = dict,
+        ahead: Callable[[], StatusText | None] = lambda: None,
     ) -> None:
-        self._key_file, self._last, self._interruptions = key_file, last, interruptions
+        self._key_file, self._last, self._interruptions, self._ahead = key_file, last, interruptions, ahead
         self._guard = threading.Lock()
         self._made: tuple[bytes, bytes] = (b"", b"")
 
@@ -178,7 +185,7 @@ class Signer:
             report, busy_at = self._last()
             if report is None:
                 return None
-            line = encode(statement(report, busy_at, self._interruptions()))
+            line = encode(statement(report, busy_at, self._interruptions(), self._ahead()))
             if self._made[0] != line:
                 self._made = (line, sign(line, self._key_file))
             return self._made[1]
@@ -207,7 +214,8 @@ def _unsound(said: Statement) -> str:
         return "it names no commit, or no reason"
     if not isinstance(said.at, datetime) or said.at.tzinfo is None or not _FIRST <= said.at.year <= _LAST:
         return "its time has no zone, or is no time at which this program ran"
-    if len(said.statuses) > _STATUSES or not all(_is_status(status) for status in said.statuses):
+    statuses = [*said.statuses, *([] if said.ahead is None else [said.ahead])]
+    if len(said.statuses) > _STATUSES or not all(_is_status(status) for status in statuses):
         return "a status in it is of another shape"
     if len(said.interruptions) > _INTERRUPTIONS or not all(
         _is_interruption(*one) for one in said.interruptions.items()

@@ -1,11 +1,12 @@
 """What is worth a request: whatever a thousand hosts do, a commit costs less than fifty of them in its first hour."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 
-from reconciler.fleet.announce import MOST_GROUPS, Announcer, announcements
+from reconciler.fleet.announce import MOST_GROUPS, Announcer, announcements, announcements_ahead
 from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import State, View, aggregate, text
 from reconciler.reasons import Reason
@@ -118,3 +119,24 @@ def test_everything_heals_after_everything_failed() -> None:
     views = [view(one, "converged") for one in whole.members]
     again = announcer.due(announcements(whole, HEAD, views, now=NOW, patience=PATIENCE), now, again=True)
     assert len(again) == 1 + MOST_GROUPS
+
+
+def test_of_a_commit_that_is_not_merged_a_large_fleet_has_one_status() -> None:
+    ahead = {
+        "success": StatusText("b" * 40, "success", "before it is merged: passed", "passed", "upgrade"),
+        "failed": StatusText("b" * 40, "failed", "before it is merged: held by ready", "held", "upgrade"),
+    }
+
+    def views(*states: str) -> list[View]:
+        texts = [ahead.get(state) for state in states]
+        return [replace(view(member(n), "converged"), ahead=text) for n, text in enumerate(texts)]
+
+    whole = fleet(3, threshold=2)
+    assert announcements_ahead(whole, "b" * 40, "upgrade", views("success", "success", "")) == []
+    (one,) = announcements_ahead(whole, "b" * 40, "upgrade", views("success", "failed", ""))
+    assert (one.context, one.branch, one.text.state) == ("reconciler/north", "upgrade", "failed")
+    assert one.text.description == "before it is merged: held on 1 of 3 hosts, 2 were heard: n1: held by ready"
+    (one,) = announcements_ahead(whole, "b" * 40, "upgrade", views("success", "success", "success"))
+    assert one.text.description == "before it is merged: nothing holds it on 3 hosts"
+    assert announcements_ahead(whole, "c" * 40, "upgrade", views("success", "success", "success")) == []
+    assert announcements_ahead(fleet(0), "b" * 40, "upgrade", []) == []

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 
@@ -15,6 +16,7 @@ from reconciler.report.signed import encode
 from tests.fleet.conftest import Fleet
 from tests.fleet.hosts import converged, failed
 from tests.forge.standin import Fault
+from tests.git import servers
 
 Make = Callable[..., Fleet]
 SUMMARY = "reconciler/north"
@@ -318,3 +320,49 @@ def test_how_long_restarts_were_felt_is_kept(make_fleet: Make) -> None:
     place.push(hosts.site())
     fleet.look()
     assert fleet.reporter.interruptions() == {"n0": known["n0"]}
+
+
+def test_what_hosts_said_before_a_merge_is_posted_for_them(make_fleet: Make) -> None:
+    """Of the branch's head as the reporter saw it itself, until it is merged; and of the head of the followed branch as ever."""
+    fleet = make_fleet(3)
+    hosts, place = fleet.hosts, fleet.place
+    place.settings.write_text(place.settings.read_text().replace("[git]\n", '[git]\nprechecks = "upgrade"\n'))
+    main = place.push(hosts.site())
+
+    def said(commit: str, state: Literal["success", "failed"], words: str) -> StatusText:
+        text = f"before it is merged: {words}"
+        return StatusText(commit, state, text, text, "upgrade")
+
+    hosts.say(main)
+    fleet.look()
+    branch = servers.commit(place.repository, {"globals.yml": "one: 1\n"}, "2026.1", branch="upgrade", parents=[main])
+    passed = said(branch, "success", "2025.1 → 2026.1: 4 checks passed")
+    other = said("b" * 40, "success", "of a commit that nobody pushed")
+    for host, ahead in zip(hosts.all, (passed, other, None), strict=True):
+        host.say(main, converged(main), ahead=ahead)
+    fleet.look()
+    assert fleet.rows(f"{SUMMARY}/n0", branch) == [("success", passed.description)]
+    assert fleet.rows(SUMMARY, branch) == [], "not everybody was heard"
+    assert fleet.rows(f"{SUMMARY}/n1", "b" * 40) == fleet.rows(f"{SUMMARY}/n1", branch) == []
+    hosts[1].say(main, converged(main), ahead=said(branch, "failed", "2025.1 → 2026.1: held by ready (3 passed)"))
+    fleet.look()
+    held = "before it is merged: held on 1 of 3 hosts, 2 were heard: n1: 2025.1 → 2026.1: held by ready (3 passed)"
+    assert fleet.rows(SUMMARY, branch) == [("failed", held)]
+    # The same again is no news, after a restart neither, and what is said of the followed branch stays as it was.
+    requests, rows = fleet.requests(), fleet.rows(SUMMARY, main)
+    fleet.look()
+    assert fleet.requests() == requests
+    fleet.restart()
+    fleet.look()
+    assert fleet.rows(SUMMARY, branch) == [("failed", held)] and fleet.rows(SUMMARY, main) == rows
+    for host in hosts.all:
+        host.say(main, converged(main), ahead=passed)
+    fleet.watch.forward(seconds=61)
+    fleet.look()
+    assert fleet.rows(SUMMARY, branch)[-1] == ("success", "before it is merged: nothing holds it on 3 hosts")
+    # Merged as it is, it is a commit as any other.
+    servers.git(place.repository, "update-ref", "refs/heads/main", branch)
+    for host in hosts.all:
+        host.say(branch, converged(branch), ahead=passed)
+    assert fleet.look().converged
+    assert fleet.rows(SUMMARY, branch)[-1] == ("success", "3/3 converged")

@@ -45,6 +45,17 @@ def allowed(tmp_path: Path, key: Path) -> Path:
     return file
 
 
+def test_what_was_said_before_a_merge_goes_with_it(key: Path, allowed: Path) -> None:
+    ahead = StatusText("b" * 40, "failed", "before it is merged: held by ready\n(3 passed)", "held", "upgrade")
+    made = signed.Signer(key, lambda: (report(), None), ahead=lambda: ahead)
+    said = signed.verify(made.answer() or b"", "north", "n0", allowed)
+    assert said.ahead and said.ahead.commit == "b" * 40 and "\n" not in said.ahead.description
+    assert said.status("b" * 40) is None, "it is none of the revision's"
+    for wrong in (replace(ahead, commit="upgrade"), replace(ahead, state="odd"), replace(ahead, branch="x" * 500)):  # type: ignore[arg-type]
+        with pytest.raises(errors.Terminal, match="of another shape"):
+            signed.decode(signed.encode(replace(said, ahead=wrong)))
+
+
 def test_how_long_restarts_were_felt(key: Path, allowed: Path) -> None:
     """By container, bounded: whoever reads it shows it among what others say."""
     felt = {f"c{number}": Interruption(9.5, 3) for number in range(400)}
