@@ -18,7 +18,7 @@ import secrets as _random
 import shlex
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn, final
 from urllib.parse import quote_from_bytes, quote_plus
 
@@ -30,6 +30,8 @@ _HASH_KEY = _random.token_bytes(32)
 _LINE = 20  # a line of a multi-line secret (a private key) is looked for by itself from this length on
 _CUT = 12  # so much of the beginning of a secret is one, where the text breaks off after it
 _KEPT = 4096  # secrets that stay known after their last use
+_ROUNDS = 8  # in which masking may join neighbours, and
+_TRIES = 200_000  # places where a spelling may begin; a text with more of either was made to take long
 
 
 @final
@@ -144,22 +146,31 @@ class Redactor:
         self._words = re.compile(rf"(?<!\w)(?:{either})(?!\w)") if words else None
 
     def __call__(self, text: str) -> str:
-        """`text` with `***` for every occurrence of a secret in one of its usual spellings."""
+        """`text` with `***` for every occurrence of a secret in one of its usual spellings; `***` alone for a text in which it would take
+        long to find them all."""
         # Masking may join its neighbours into another occurrence. Each round leaves less that could be one.
-        while spans := self._spans(text):
+        for _ in range(_ROUNDS):
+            spans = self._spans(text)
+            if not spans:
+                return MASK if spans is None else text
             text = _mask(text, spans)
-        return text
+        return MASK
 
-    def _spans(self, text: str) -> list[tuple[int, int]]:
+    def _spans(self, text: str) -> list[tuple[int, int]] | None:
+        """None: there are too many places to look at."""
         spans = [match.span() for match in self._words.finditer(text)] if self._words else []
-        starts = self._by_start
-        if starts:
-            for start in range(len(text) - SHORTEST + 1):
-                for spelling in starts.get(text[start : start + SHORTEST], ()):
-                    if text.startswith(spelling, start):
-                        spans.append((start, start + len(spelling)))
-                    elif end := _cut_short(text, start, spelling):
-                        spans.append((start, end))
+        starts, tries = self._by_start, 0
+        begun = {start for start, _ in spans}
+        # From the end, because a beginning of a secret is one also where what will be masked follows.
+        for start in range(len(text) - SHORTEST, -1, -1) if starts else ():
+            for spelling in starts.get(text[start : start + SHORTEST], ()):
+                tries += 1
+                whole = text.startswith(spelling, start)
+                if end := start + len(spelling) if whole else _cut_short(text, start, spelling, begun):
+                    spans.append((start, end))
+                    begun.add(start)
+            if tries > _TRIES:
+                return None
         return spans
 
 
@@ -236,17 +247,21 @@ def _mask(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*pieces, text[position:]])
 
 
-def _cut_short(text: str, start: int, spelling: str) -> int:
-    """Where a spelling ends that the text begins to give and breaks off; 0 when it does not, or gives too little."""
-    end = start
-    for char in spelling:
-        if end == len(text) or text[end] != char:
-            break
-        end += 1
-    broken = end == len(text) or not (text[end].isalnum() or text[end] in "+/=_-")
+def _cut_short(text: str, start: int, spelling: str, masked: Collection[int]) -> int:
+    """Where a spelling ends that the text begins to give and breaks off; 0 when it does not, or gives too little. `masked`: where what will be
+    masked begins."""
+    least, most = 0, len(spelling)  # characters that they share
+    while least < most:
+        middle = (least + most + 1) // 2
+        if text.startswith(spelling[:middle], start):
+            least = middle
+        else:
+            most = middle - 1
+    end = start + least
+    broken = end == len(text) or end in masked or not (text[end].isalnum() or text[end] in "+/=_-")
     begin = "-----BEGIN"  # everybody's private key begins so
     head = spelling.find("-----", len(begin)) + 5 if spelling.startswith(begin) else 0
-    return end if broken and end - start >= _CUT + head else 0
+    return end if broken and least >= _CUT + head else 0
 
 
 def _spellings(value: str) -> set[str]:

@@ -63,6 +63,7 @@ _ORIGIN = re.compile(
     r"^(?:\[pid \d+(?::tid \d+)?\]|\[(?:remote|client) [^\]]*\]|\[-\]|\[(?:None )?req-[^\]]*\]|<[\d.]+>|mod_wsgi \(pid=\d+\):|\d+(?=\s)"
     r"|[a-z_]\w*(?:\.[\w-]+)*(?=\s+\[(?:-|None|req-))|(?:source|caller)=\S+)\s*"
 )
+WIDEST = 4096  # characters of a line that are looked at and shown: in one of a whole MiB nobody wrote what is wrong
 _VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}(?:-[0-9a-f]+)*\b|\d+", re.IGNORECASE)
 
 
@@ -90,7 +91,7 @@ def telling(lines: Iterable[str], most: int) -> list[str]:
     """At most `most` of the lines: what is an error first, in the order it was written, then the last of the others; each once,
     whatever numbers it bears. The shell's own trace is left out."""
     seen: dict[str, str] = {}
-    for line in lines:
+    for line in map(_cut, lines):
         if line.strip() and not _SHELL.match(line):
             seen.setdefault(essence(line), line)
     errors = [line for line in seen.values() if rank(line) < _WARNING]
@@ -104,7 +105,7 @@ def headline(lines: Iterable[str]) -> str:
     was written: what follows is mostly because of it."""
     candidates: list[tuple[datetime, str]] = []
     latest = _NEVER
-    for line in lines:
+    for line in map(_cut, lines):
         if _HEADING.match(line):
             latest = _NEVER
         elif found := _moment(line):
@@ -112,6 +113,10 @@ def headline(lines: Iterable[str]) -> str:
         if rank(line) < _WARNING and gist(line):
             candidates.append((latest, gist(line)))
     return min(candidates, key=lambda candidate: candidate[0])[1] if candidates else ""
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDEST else line[: WIDEST - 1] + "…"
 
 
 def rank(line: str) -> int:

@@ -4,11 +4,12 @@ import contextlib
 import errno
 import fnmatch
 import io
+import itertools
 import os
 import posixpath
 import stat
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from reconciler.model import Container
 
 _TAIL_BYTES = 1 << 20  # of each part: what failed first may be followed by much
 _LOOKED_AT = 10_000  # lines
+_PIECE_BYTES = 64 << 10
+_HEADER = 8
+_NAMES = 10_000  # of a folder of logs that are looked at
 _SLACK = 1.0  # seconds that the time of a file or a line may be before the start that it belongs to
 _ARCHIVE_BYTES = 8 << 20  # of a file that only the engine can reach, and that has to be read from its beginning
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -52,14 +56,42 @@ def last_words(
 
 def output(connection: Connection, name: str, lines: int = 20, *, since: datetime | None = None) -> str:
     """The last lines in the engine's log, both streams; "" when the log driver cannot be read."""
-    after = {"since": since.timestamp() - _SLACK} if since else {}
+    asked = {"stdout": 1, "stderr": 1, "tail": lines, **({"since": since.timestamp() - _SLACK} if since else {})}
     try:
+        data = connection.inspect(name)
+        if data is None:
+            return ""
         with connection.asking(f"read the log of {name}"):
             api: Any = connection.api
-            text = api.logs(name, stdout=True, stderr=True, tail=lines, stream=False, **after)
+            # A line has as many bytes as the container writes before it ends one, so that the client must not keep them all.
+            with contextlib.closing(
+                api._get(api._url("/containers/{0}/logs", name), params=asked, stream=True)
+            ) as answer:
+                api._raise_for_status(answer)
+                pieces = answer.iter_content(_PIECE_BYTES)
+                text = _end(pieces if data["Config"]["Tty"] else _unframed(pieces))
     except errors.ReconcilerError:
         return ""
-    return said(whole_lines(bytes(text), _TAIL_BYTES)).strip()
+    return said(whole_lines(text, _TAIL_BYTES)).strip()
+
+
+def _unframed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Both streams, out of the engine's frames: eight bytes, of which the last four are the length of what follows."""
+    pending = bytearray()
+    for piece in pieces:
+        pending += piece
+        while len(pending) >= _HEADER and len(pending) >= (end := _HEADER + int.from_bytes(pending[4:_HEADER], "big")):
+            yield bytes(pending[_HEADER:end])
+            del pending[:end]
+
+
+def _end(pieces: Iterable[bytes]) -> bytes:
+    kept = bytearray()
+    for piece in pieces:
+        kept += piece
+        if len(kept) > 2 * _TAIL_BYTES:
+            del kept[:-_TAIL_BYTES]
+    return bytes(kept[-_TAIL_BYTES:])
 
 
 def _file(connection: Connection, data: Mapping[str, Any], pattern: str, since: datetime | None) -> str:
@@ -98,20 +130,31 @@ def _from_host(root: Path, folder: str, glob: str) -> tuple[bytes, float] | None
             for part in (*root.parts[1:], *(folder.split("/") if folder else ())):
                 handle = os.open(part, _OPEN | os.O_DIRECTORY, dir_fd=handle)
                 stack.callback(os.close, handle)
-            newest: tuple[float, int, int] | None = None
-            for name in fnmatch.filter(os.listdir(handle), glob):  # noqa: PTH208 - of a handle
-                with contextlib.suppress(OSError):
-                    file = os.open(name, _OPEN, dir_fd=handle)
-                    stack.callback(os.close, file)
-                    found = os.fstat(file)
-                    if stat.S_ISREG(found.st_mode) and (newest is None or found.st_mtime > newest[0]):
-                        newest = (found.st_mtime, file, found.st_size)
+            newest = _newest(handle, glob)
             if newest is None:
                 return b"", 0.0
-            return os.pread(newest[1], _TAIL_BYTES, max(newest[2] - _TAIL_BYTES, 0)), newest[0]
+            file = os.open(newest, _OPEN, dir_fd=handle)
+            stack.callback(os.close, file)
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode):
+                return b"", 0.0
+            return os.pread(file, _TAIL_BYTES, max(found.st_size - _TAIL_BYTES, 0)), found.st_mtime
         except OSError as error:
             # The engine would follow the link, so it is not asked either.
             return (b"", 0.0) if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
+
+
+def _newest(folder: int, glob: str) -> str | None:
+    """The file that matches and was written last, of as many as a folder of logs has."""
+    newest: tuple[float, str] | None = None
+    with os.scandir(folder) as entries:
+        for entry in itertools.islice(entries, _NAMES):
+            if fnmatch.fnmatch(entry.name, glob):
+                with contextlib.suppress(OSError):
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(found.st_mode) and (newest is None or found.st_mtime > newest[0]):
+                        newest = (found.st_mtime, entry.name)
+    return newest[1] if newest else None
 
 
 def _from_archive(connection: Connection, identity: str, folder: str, glob: str) -> tuple[bytes, float]:

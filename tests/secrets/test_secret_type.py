@@ -253,6 +253,30 @@ def test_lines_of_a_private_key_are_found_alone() -> None:
     assert shown == f"line 3: {MASK}\n-----BEGIN PRIVATE KEY-----"
 
 
+def test_parts_of_secrets_in_a_row_are_found_at_once() -> None:
+    """Where one is cut short at what is masked itself, it is one, too."""
+    value, other = f"K{secrets.token_hex(20)}", secrets.token_hex(20)
+    assert redact(f"{value[:-1] * 5}{other}!", [Secret(value), Secret(other)]) == f"{MASK}!"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (f"K{TEXT}", f"K{TEXT}"[:-1]),
+        (f"K{TEXT}", f"K{TEXT}"[:13]),
+        ("a" * 3000, "a" * 2999 + "b"),
+        ("x***x***", "x***"),
+        ("pin", "pin***"),
+    ],
+)
+def test_a_text_that_is_made_of_parts_costs_little(value: str, text: str) -> None:
+    redactor, whole = Redactor([Secret(value)]), text * ((1 << 20) // len(text))
+    started = time.process_time()
+    shown = redactor(whole)
+    assert time.process_time() - started < 2.0
+    assert value[:13] not in shown and redactor(shown) == shown
+
+
 def test_two_hundred_secrets_cost_milliseconds() -> None:
     values = [Secret(secrets.token_hex(20)) for _ in range(200)]
     redactor = Redactor(values)
