@@ -197,6 +197,8 @@ class Order:
     upgrade_after: tuple[str, ...] = ()  # containers that go to another release of OpenStack first, on every host
     upgrade_hosts: tuple[str, ...] = ()  # who has these
     members: tuple[str, ...] = ()  # the hosts that have it, where most of them must run
+    upgrade_restart: bool = False  # once every host has gone to another release it is restarted once more
+    is_upgrading: bool = False  # this host goes to another release
 
     @property
     def budget(self) -> str:
@@ -207,7 +209,7 @@ class Order:
     def upgrading(self) -> "Order":
         """The same for a host that goes to another release."""
         after, hosts = (*self.after, *self.upgrade_after), (*self.hosts, *self.upgrade_hosts)
-        return replace(self, after=tuple(dict.fromkeys(after)), hosts=tuple(dict.fromkeys(hosts)))
+        return replace(self, after=tuple(dict.fromkeys(after)), hosts=tuple(dict.fromkeys(hosts)), is_upgrading=True)
 
     @property
     def words(self) -> str:
@@ -215,6 +217,8 @@ class Order:
         parts = [f"after {', '.join(self.after)} on every host"] if self.after else []
         if self.at_once and not self.implied:
             parts.append(f"at most {self.at_once} host{'s' if self.at_once > 1 else ''} at once")
+        if self.upgrade_restart and self.is_upgrading:
+            parts.append("restarted once more when every host has it")
         return ", ".join(parts)
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -98,7 +99,7 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         told_plan = replace(plan, actions=tuple(told.values()), held=(*plan.held, *again))
         report = replace(report, plan=told_plan, in_flight=observer.explained(target, node.flights.at_now()))
         if report.carried_out and not in_flight:  # what was in flight ended after `actual` was looked at
-            remember(node.state, target, plan, actual, memory)
+            remember(node.state, target, plan, actual, memory, partial(planner.is_with_all, target))
         settled = (*(landed.checks or ()), *(done.checks or ()))
         report = replace(report, checks=observer.check(target, settled, node.flights.items(), deep=deep))
         if attend and not node.flights.flying and plan.empty:

@@ -81,6 +81,12 @@ class Planner:
         former = any(found and FORMER in found for found in actual.registrations.values())
         return self.is_everywhere(desired.revision) if former or withdraws(desired, memory) else None
 
+    def is_with_all(self, target: Target) -> bool:
+        """Whether every host of the site is known to have what is desired, one that is alone as well."""
+        rollout = target.prepared.rollout
+        alone = rollout is not None and len(rollout.hosts) < 2
+        return alone or self.is_everywhere(target.desired.revision) is True
+
     def _prechecked(self, memory: Memory, desired: Desired) -> frozenset[str]:
         """The checks before an upgrade that need not be made: they passed lately, or the upgrade has gone beyond them."""
         oldest = self._clock() - _PASSED

@@ -1,18 +1,22 @@
 """What is kept of a pass for the next ones: what was carried out, what came of it, what could not be achieved."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reconciler.model import Actual, Applied, JobResult, Memory, Plan
 from reconciler.node import manifest
 from reconciler.node.target import Target
-from reconciler.plan import second_look
+from reconciler.plan import release_step, second_look
 from reconciler.plan.as_made import ran_before
 from reconciler.plan.host import found_as_ours
 from reconciler.state import StateDirectory
 
 
-def remember(state: StateDirectory, target: Target, done: Plan, actual: Actual, memory: Memory) -> None:
-    """Note a complete apply, once: from then on differences are drift. What is drift already and only reported may be left.
+def remember(
+    state: StateDirectory, target: Target, done: Plan, actual: Actual, memory: Memory, is_with_all: Callable[[], bool]
+) -> None:
+    """Note a complete apply, once: from then on differences are drift. What is drift already and only reported may be left. `is_with_all`: whether
+    every host has it.
 
     And of containers that somebody else started, and that need nothing: with which files they run.
     """
@@ -25,6 +29,10 @@ def remember(state: StateDirectory, target: Target, done: Plan, actual: Actual, 
         for setting in found_as_ours(target.desired, actual, memory):
             state.host_set(setting, {})
         state.note_written(root, manifest.after_converging(before, done, target.contents, actual))
+    if release_step.crossed(memory, target.desired):
+        state.upgraded(target.desired.release)
+    elif memory.upgraded_to and done.empty and is_with_all():
+        state.upgrade_ended(_pinned(target, actual))
     for job in target.desired.jobs:
         here = job.owner == target.desired.host
         if here and ran_before(job, target.desired.containers, actual.containers, memory, theirs=False):
@@ -39,6 +47,13 @@ def remember(state: StateDirectory, target: Target, done: Plan, actual: Actual, 
             continue
         if not applied.files or applied.started_at != running.started_at:
             state.applied(name, Applied(running.id, running.started_at, wanted))
+
+
+def _pinned(target: Target, actual: Actual) -> dict[str, datetime]:
+    """When what is to be restarted after an upgrade was started, where it runs."""
+    names = [order.name for order in target.desired.orders if order.upgrade_restart]
+    found = {name: actual.containers[name].started_at for name in names if name in actual.containers}
+    return {name: at for name, at in found.items() if at is not None}
 
 
 def overcome(state: StateDirectory, memory: Memory, actual: Actual, planned: Plan) -> None:

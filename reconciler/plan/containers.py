@@ -253,6 +253,9 @@ def _touch(
     elif inside:
         cause = "drift: what runs differs from its files"
         draft.add(draft.action(Verb.RESTART, name, cause, container, needs, inside, drift=True))
+    elif running.started_at is not None and draft.memory.pinned.get(name) == running.started_at:
+        cause = f"every host has {draft.desired.release} now, and it chose before what it says to others"
+        draft.add(draft.action(Verb.RESTART, name, cause, container, needs))
     elif name in draft.basis.unproved and running.owned:
         draft.add(draft.action(Verb.START, name, "it has not proved itself yet", container, needs))
 

@@ -481,7 +481,7 @@ class _Builder:
             for name, fields in own.items():
                 service = parts.service if name in parts.containers else None
                 order = orders.order(self.world, fields, name, keys.get(name, ""), self._first, service)
-                if order.after or order.upgrade_after or order.at_once or order.members:
+                if order.after or order.upgrade_after or order.at_once or order.members or order.upgrade_restart:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
 

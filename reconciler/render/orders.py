@@ -14,7 +14,7 @@ from reconciler.rollout import policy
 # As the grammar has it, of what an expression gives.
 _AT_ONCE: Final = re.compile(r"[1-9][0-9]{0,5}|(?:[1-9][0-9]?|100)%")
 # What holds where a service says nothing: of those behind a load balancer half go on, of what workloads feel nine of ten hosts.
-_BEHIND_FRONTEND: Final = "50%"
+_HALF: Final = "50%"
 _DATA_PLANE: Final = "10%"
 First = Callable[[Service, str], str]  # the first host that has a container of a service, "" when nobody does
 
@@ -26,6 +26,8 @@ def order(world: World, fields: Fields, name: str, key: str, first: First, servi
     groups = tuple(placement.listed(fields.value("group", "all")))
     after = part.texts("after")
     at_once = _at_once(part, world, groups)
+    if service is None and part.flag("upgrade_restart"):
+        part.problem("upgrade_restart", "a job runs and ends: say it of the container that is to be restarted")
     implied = service is not None and "at_once" not in part
     if service and implied:
         at_once, key = _implied(fields, service, len(placement.union(world.groups, groups)), groups, key)
@@ -42,6 +44,7 @@ def order(world: World, fields: Fields, name: str, key: str, first: First, servi
         upgrade_after=part.texts("upgrade_after"),
         upgrade_hosts=_comes_after(world, part.texts("upgrade_after"), first)[0],
         members=tuple(placement.union(world.groups, groups)) if part.flag("quorum") else (),
+        upgrade_restart=part.flag("upgrade_restart"),
     )
 
 
@@ -49,14 +52,16 @@ def _implied(fields: Fields, service: Service, hosts: int, groups: Iterable[str]
     """How many hosts may change a container that does not say so itself, and its budget where that is not its own.
 
     Everything in the group of a frontend shares one: it is a host that is a backend, whichever of its containers is stopped. One host
-    alone is nobody's backup and waits for nobody.
+    alone is nobody's backup and waits for nobody. What every host restarts as soon as the last one has a release would be down everywhere.
     """
     if hosts < 2:
         return 0, key
     behind = {group for one in service.section("frontends").values() for group in placement.listed(one.get("group"))}
     if shared := [group for group in groups if group in behind]:
-        return policy.places(_BEHIND_FRONTEND, hosts), shared[0]
-    return (policy.places(_DATA_PLANE, hosts) if fields.flag("data_plane") else 0), key
+        return policy.places(_HALF, hosts), shared[0]
+    if fields.flag("data_plane"):
+        return policy.places(_DATA_PLANE, hosts), key
+    return (policy.places(_HALF, hosts) if fields.below("rollout").flag("upgrade_restart") else 0), key
 
 
 def _comes_after(world: World, names: Iterable[str], first: First) -> tuple[tuple[str, ...], dict[str, str]]:

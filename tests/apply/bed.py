@@ -115,6 +115,7 @@ class Node:
         self.units, self._present_units = NoUnits(), frozenset(world.units)
         self.state = StateDirectory(place / "state")
         self.progress: Progress = Unhurried()
+        self.with_all = True  # whether every host of the site has what this one was converged to
         self.state.create()
         self._remember(world)
 
@@ -247,7 +248,7 @@ class Node:
             held.reason in HARMLESS or (held.drift and held.reason == "DriftReported") for held in wanted.held
         )
         if settled and all(outcome.result == "done" for outcome in outcomes):
-            remembering.remember(self.state, self.target(desired), wanted, actual, memory)
+            remembering.remember(self.state, self.target(desired), wanted, actual, memory, lambda: self.with_all)
         return wanted, outcomes
 
     # --- how it is, comparable with the model ----------------------------------------------------------------------------

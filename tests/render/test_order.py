@@ -61,6 +61,16 @@ def test_of_what_is_behind_a_frontend_half_goes_on_and_of_the_data_plane_most(
     assert found["api"].groups == ("control",)
 
 
+def test_what_every_host_restarts_after_an_upgrade_goes_half_by_half() -> None:
+    body = IMPLIED.replace("worker: {image: x, command: y, group: compute}", "worker: {image: x, command: y, group: compute, rollout: {upgrade_restart: true}}")  # fmt: skip
+    members = "".join(f"  h{number}: {{groups: [control, compute]}}\n" for number in range(5))
+    found = {order.name: order for order in rendered(body, inventory=f"hosts:\n{members}", host="h0").orders}
+    assert (found["worker"].at_once, found["worker"].upgrade_restart, found["worker"].words) == (2, True, "")
+    assert found["worker"].upgrading.words == "restarted once more when every host has it"
+    alone = rendered(body, inventory="hosts: {h0: {groups: [control, compute]}}", host="h0").orders
+    assert {order.name: order.at_once for order in alone} == {"free": 1, "strict": 1, "worker": 0}
+
+
 def test_one_host_alone_is_nobodys_backup() -> None:
     made = rendered(IMPLIED, inventory="hosts: {h0: {groups: [control, compute]}}", host="h0")
     assert [order.name for order in made.orders] == ["free", "strict"]
@@ -96,6 +106,7 @@ def test_a_plan_shows_it_beside_the_cause() -> None:
             ("{after: [server]}", "{upgrade_after: [server]}"),
             "contract would not wait for agent, which waits for server on other hosts itself",
         ),
+        (("{after: [server, agent]}", "{upgrade_restart: true}"), "say it of the container that is to be restarted"),
         (("at_once: 1", "at_once: 0"), "must be at least 1, is 0"),
         (("at_once: 1", "at_once: 0%"), "must be a number of hosts, or a percentage such as '10%'"),
         (("at_once: 1", "at_once: 1, ready: [sound]"), "unknown check 'sound'"),

@@ -102,7 +102,10 @@ def test_what_runs_beside_virtual_machines_goes_when_what_it_talks_to_has_gone()
     causes = {
         action.target: action.cause for action in upgrade("compute", "cmp").actions if action.verb is Verb.REPLACE
     }
-    assert "(after nova_conductor, nova_api, nova_metadata, nova_scheduler on every host)" in causes["nova_compute"]
+    assert (
+        "(after nova_conductor, nova_api, nova_metadata, nova_scheduler on every host, restarted once more when every host has it)"
+        in causes["nova_compute"]
+    )
     # Whatever else a commit changes of it goes from wave to wave, a compute first.
     image = {one.name: replace(one, image=f"{one.image}.1") for one in before.containers if one.name == "nova_compute"}
     changed = replace(before, containers=tuple(image.get(one.name, one) for one in before.containers))
