@@ -85,6 +85,7 @@ NEXT = Release(
         "glance-base": ("glance", "32.0.0"),
     },
     cloud={
+        "nova-base": ("nova", "33.0.2"),
         "placement-base": ("openstack-placement", "15.0.0"),
     },
 )
