@@ -45,7 +45,6 @@ def check_references(catalogue: Catalogue, names: Iterable[str]) -> list[Problem
         problems += _rollouts(service, world)
         problems += _refusals(service, catalogue)
     problems += _rollout_circle(catalogue, frozenset(names))
-    problems += _rollout_chain(catalogue, frozenset(names))
     return list(dict.fromkeys(problems))  # what several containers share is reported once
 
 
@@ -319,26 +318,6 @@ def _rollout_circle(catalogue: Catalogue, names: frozenset[str]) -> list[Problem
             message = f"hosts would wait for each other for ever: {' → '.join(reversed(circle))}"
             return [involved[0][1].problem(message, "take one of them out of a rollout's `after`")]
     return []
-
-
-def _rollout_chain(catalogue: Catalogue, names: frozenset[str]) -> list[Problem]:
-    """What waits for something that waits itself where a host goes to another release, reported where one of the services `names` says so.
-
-    A host on which nothing else is left counts as proved meanwhile, so the first would not wait for it.
-    """
-    late = {
-        name: other for service in catalogue.services.values() for name, other, _ in _waits(service, "upgrade_after")
-    }
-    return [
-        service.document.place(path).problem(
-            f"{name} would not wait for {other}, which waits for {late[other]} on other hosts itself",
-            f"say {late[other]} here as well, or instead",
-        )
-        for service in catalogue.services.values()
-        if service.name in names
-        for name, other, path in _waits(service)
-        if other in late
-    ]
 
 
 def _refusals(service: Service, catalogue: Catalogue) -> list[Problem]:

@@ -116,7 +116,7 @@ class Store:
         waves = range(len(rollout.waves))
         own = rollout.wave_of(host)
         wanted = [Range(ROLL), Range(permit_key(host)), Range(excuse_key(commit, ""), below=True)]
-        wanted += [Range(proof_key(commit, own or 0, host), names=True)]
+        wanted += [Range(proof_key(commit, own or 0, host))]
         wanted += [Range(f"budget/{name}/", below=True) for name in names]
         wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in waves]
         wanted += self._about(others, commit, rollout)
@@ -133,6 +133,7 @@ class Store:
             _revision(permit),
             {name: _places(one) for name, one in zip(names, places, strict=True)},
             bool(proof.keys) and own is not None,
+            left_over(proof.keys[0]) if proof.keys else frozenset(),
             counts[rolled.opened].count if is_ours and rolled else 0,
             present=_last(name for name in rest if name.startswith("present/")),
             proved_hosts=_last(name for name in rest if name.startswith("proof/")),
@@ -153,7 +154,7 @@ class Store:
         """Its own permit and proof, the roll, and the jobs `awaited`; of one that would claim places of the budgets `claims` also how far
         the waves are, and whether it could."""
         own = rollout.wave_of(host)
-        wanted = [Range(ROLL), Range(permit_key(host)), Range(proof_key(commit, own or 0, host), names=True)]
+        wanted = [Range(ROLL), Range(permit_key(host)), Range(proof_key(commit, own or 0, host))]
         wanted += [Range(f"budget/{name}/", below=True, first=True) for name in claims]
         if claims:
             wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in range(len(rollout.waves))]
@@ -166,6 +167,7 @@ class Store:
             _one(permit, Permit),
             _revision(permit),
             is_proved=bool(proof.keys) and own is not None,
+            left=left_over(proof.keys[0]) if proof.keys else frozenset(),
             partial=True,
             jobs=records,
         )
@@ -220,11 +222,12 @@ class Store:
         return replace(view, missing=missing, present=view.present | _last(key.name for key in present.keys))
 
     def left(self, commit: str, hosts: Collection[str]) -> frozenset[str]:
-        """Of these hosts, those that have not proved a commit and that are waited for."""
-        proved, excused = self._read(
-            [Range(proof_prefix(commit), below=True, names=True), Range(excuse_key(commit, ""), below=True, names=True)]
+        """Of these hosts, those that have not proved all of a commit and that are waited for."""
+        proofs, excused = self._read(
+            [Range(proof_prefix(commit), below=True), Range(excuse_key(commit, ""), below=True, names=True)]
         )
-        return frozenset(hosts) - {_last_of(key.name) for key in (*proved.keys, *excused.keys)}
+        whole = [key for key in proofs.keys if not left_over(key)]
+        return frozenset(hosts) - {_last_of(key.name) for key in (*whole, *excused.keys)}
 
     def try_(self, wanted: Transaction) -> bool:
         """Whether a transaction was carried out, as far as that was answered: read again before judging."""
@@ -252,14 +255,15 @@ class Store:
         rolled = _one(roll, Roll)
         return View(rolled and shown(rolled), _revision(roll), partial=True), known
 
-    def proved(self, commit: str, hosts: Iterable[str], rollout: Rollout) -> frozenset[str]:
-        """Which of these hosts are proved at a commit."""
+    def proved(self, commit: str, hosts: Iterable[str], rollout: Rollout) -> dict[str, frozenset[str]]:
+        """Which of these hosts are proved at a commit, each with what is left there."""
         names = sorted(hosts)
         if len(names) > _BY_NAME:
-            wanted = [Range(proof_prefix(commit), below=True, names=True)]
+            wanted = [Range(proof_prefix(commit), below=True)]
         else:
-            wanted = [Range(proof_key(commit, rollout.wave_of(host) or 0, host), names=True) for host in names]
-        return _last(key.name for one in self._read(wanted) for key in one.keys) & frozenset(names)
+            wanted = [Range(proof_key(commit, rollout.wave_of(host) or 0, host)) for host in names]
+        keys = {_last_of(key.name): key for one in self._read(wanted) for key in one.keys}
+        return {host: left_over(keys[host]) for host in names if host in keys}
 
     def registered(self) -> dict[str, Registered]:
         """What each host has registered, as it says itself."""
@@ -392,6 +396,14 @@ def said(key: Key) -> Said:
 def fact(key: Key) -> bool:
     """Whether a host has what a job would make. Raises as `decode`."""
     return decode(dict[str, Any], key).get("has") is not False
+
+
+def left_over(key: Key) -> frozenset[str]:
+    """What is left of a commit on a host that is proved. Raises as `decode`."""
+    names = decode(dict[str, Any], key).get("left", [])
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise foreign(key)
+    return frozenset(names)
 
 
 def registered(key: Key) -> Registered:

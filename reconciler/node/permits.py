@@ -70,8 +70,8 @@ class Permits:
         self._pulled = ""  # the commit whose images were found to be here
         self._registered = ""  # the commit whose changed passwords were found to be registered
         self._noted: Mark | None = None  # how far etcd was seen, as it is on the disk
-        # The commit of which all is carried out here but what goes after other hosts' containers, and whether that is so now.
-        self._late: tuple[str, bool] = ("", False)
+        # The commit of which all is carried out here but what goes after other hosts' containers, and what of that is left now.
+        self._late: tuple[str, frozenset[str]] = ("", frozenset())
 
     def close(self) -> None:
         if self._watch is not None:
@@ -259,11 +259,11 @@ class Permits:
             permit.lent if permit else "",
         )
 
-    def _only_late(self, report: Report) -> tuple[str, bool]:
+    def _only_late(self, report: Report) -> tuple[str, frozenset[str]]:
         """See `_late`."""
-        held = {one.target for one in report.plan.held if not one.reason.harmless} if report.plan else set()
-        now = bool(held) and held <= self._jobs.late and showing.is_well(report)
-        return (report.revision, now) if now or self._late[0] == report.revision else ("", False)
+        held = frozenset(one.target for one in (report.plan.held if report.plan else ()) if not one.reason.harmless)
+        now = held if held <= self._jobs.late and showing.is_well(report) else frozenset[str]()
+        return (report.revision if now or self._late[0] == report.revision else "", now)
 
     @property
     def settles_in(self) -> float | None:
@@ -396,6 +396,7 @@ class Permits:
             shut_out="" if stops is not None else self._aims.shut_out or "",
             registers=stops is None and not is_new and not testing and bool(self._changed_passwords(accepted)),
             late=self._late[0] == commit,
+            left=self._left(accepted),
             images=stops is not None or testing or self._pulled == commit or not self._new_images(accepted),
         )
         baked = self._well is not None and self.clock() - self._well[1] >= rollout.bake
@@ -417,7 +418,15 @@ class Permits:
         touched = {name for action in whole for name in (action.target, action.container) if name}
         awaits = self._jobs.awaited(accepted, touched if asked is not None else None)
         wants = asked is None or bool(asked)
-        return showing.budgets(accepted, names), wants and self._late != (accepted.desired.revision, True), awaits
+        is_late = self._late[0] == accepted.desired.revision and bool(self._late[1])
+        return showing.budgets(accepted, names), wants and not is_late, awaits
+
+    def _left(self, accepted: Target) -> frozenset[str]:
+        """The containers and jobs of the accepted revision that only go after other hosts' containers now."""
+        commit, late = self._late
+        desired = accepted.desired
+        names = {one.name for one in desired.containers} | {one.name for one in desired.jobs}
+        return late & names if commit == desired.revision else frozenset()
 
     def _changed_passwords(self, accepted: Target) -> frozenset[str]:
         """What this host registers with a password that the accepted revision changes, as far as it may not have done so yet."""

@@ -240,7 +240,7 @@ class Draft:
         before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
         # Across hosts the fleet holds it; what runs here in the same plan goes in this order, too.
         order = self._orders.get(container.name)
-        before += [f"{Verb.RUN}:{name}" for name in (order.jobs if order else ())]
+        before += [f"{verb}:{name}" for name in (order.after if order else ()) for verb in (*verbs, Verb.RUN)]
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
         before += [f"{Verb.SET}:{s.id}" for s in self.desired.host_settings if container.name in s.before]
         return tuple(before)

@@ -69,6 +69,7 @@ class Own:
     registers: bool = False  # others wait until this host has registered passwords that the commit changes
     images: bool = True  # those that the commit needs are here
     late: bool = False  # it was proved but for what goes after other hosts' containers
+    left: frozenset[str] = frozenset()  # containers and jobs of which that is so now
 
 
 UNAVAILABLE = Wait(Reason.EtcdUnavailable, "etcd cannot be asked whether others are stopping the same")
@@ -101,6 +102,8 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
     if view.permit:
         return _holding(own, view, roll, view.permit, rollout)
     if view.is_proved:
+        if view.left - own.left and own.settled and not own.changes:
+            return Write(_proof(own, view, {ROLL: view.roll_revision}, wave), "what went after other hosts is done")
         return Go()
     if own.is_new:
         return _first(own, view, roll, wave, rollout)
@@ -244,7 +247,8 @@ def _leave_wave(own: Own, view: View, permit: Permit) -> Transaction:
 
 
 def _proof(own: Own, view: View, compares: Mapping[str, int], wave: int) -> Transaction:
-    return Transaction(compares, {proof_key(own.commit, wave, own.host): {}})
+    said = {"left": sorted(own.left)} if own.left else {}
+    return Transaction(compares, {proof_key(own.commit, wave, own.host): said})
 
 
 def _carry_over(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout) -> Step:

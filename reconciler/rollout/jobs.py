@@ -161,9 +161,11 @@ def waits(jobs: Iterable[Once], commit: str, view: View) -> Wait | None:
     return Wait(Reason.WaitsForOthers, "; ".join(found.values())) if found else None
 
 
-def unfinished(after: Iterable[str], hosts: Iterable[str], proved: Collection[str]) -> str:
-    """For whom what goes after other hosts' containers waits; "" when all of them are proved."""
-    left = [host for host in hosts if host not in proved]
+def unfinished(after: Iterable[str], hosts: Iterable[str], proved: Mapping[str, Collection[str]]) -> str:
+    """For whom what goes after other hosts' containers waits; "" when all of them are proved. `proved`: host → what is left there, because it
+    goes after other hosts itself."""
+    names = frozenset(after)
+    left = [host for host in hosts if host not in proved or not names.isdisjoint(proved[host])]
     return (
         f"goes after {few(list(after))}, which {few(left)} {'has' if len(left) == 1 else 'have'} not finished with"
         if left

@@ -5,7 +5,7 @@ Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
     roll                            the commit being rolled, the last wave that is open, who failed, a halt
     permit/<host>                   which places a host claims, and for which commit
     budget/<budget>/<number>        a place and who holds it
-    proof/<commit>/<wave>/<host>    a host that converged and stayed healthy
+    proof/<commit>/<wave>/<host>    a host that converged and stayed healthy, and what is left there because it goes after other hosts
     excused/<commit>/<host>         a host that an operator does not wait for
     released/<host>                 who gave back by hand what a host held, and why; for people
     job/<name>                      a job that the cluster runs once: what with, on whom, and what became of it
@@ -184,6 +184,7 @@ class View:
     permit_revision: int = 0
     places: Mapping[str, Mapping[int, Place]] = field(default_factory=dict)
     is_proved: bool = False  # this host, at the commit being rolled
+    left: frozenset[str] = frozenset()  # what its proof says is left there
     proved: int = 0
     missing: frozenset[str] | None = None
     present: frozenset[str] = frozenset()

@@ -261,6 +261,26 @@ def test_what_goes_after_others_only_to_another_release_waits_only_then(nodes: t
     assert admit("2026.1") == changed and not node.jobs.late
 
 
+def test_what_waits_itself_where_it_is_left_is_waited_for(nodes: tuple[Node, Node, Node]) -> None:
+    node = nodes[1]
+    agent = Plan("ctl2", NEW, (Action(Verb.RESTART, "agent", "its image differs", container="agent"),))
+    done = JobRecord("as ctl3 renders it", "ctl3", "done", commit=NEW)
+    proofs = {proof_key(NEW, 0, host): {"left": ["agent", "api"]} for host in ("ctl1", "ctl3")}
+    node.store.try_(Transaction({}, {job_key("elsewhere"): done, proof_key(NEW, 0, "ctl2"): {}, **proofs}))
+    assert node.admit(agent).held[0].message == "goes after api, elsewhere, which ctl1, ctl3 have not finished with"
+    node.store.try_(Transaction({}, {proof_key(NEW, 0, "ctl3"): {"left": ["agent"]}}))
+    assert node.admit(agent).held[0].message == "goes after api, elsewhere, which ctl1 has not finished with"
+    node.store.try_(Transaction({}, {proof_key(NEW, 0, "ctl1"): {}}))
+    assert node.admit(agent) == agent
+    view = nodes[2].store.view("ctl3", NEW, ROLLOUT, (), ())
+    assert (view.is_proved, view.left) == (True, frozenset({"agent"}))
+    assert node.store.left(NEW, HOSTS) == {"ctl3"}, "the commit is not everywhere before nothing is left"
+    for said in (3, ["agent", 3]):
+        node.store.try_(Transaction({}, {proof_key(NEW, 0, "ctl1"): {"left": said}}))
+        with pytest.raises(errors.Transient, match="holds something that this program did not write"):
+            node.admit(agent)
+
+
 def test_no_schema_changes_while_a_member_copies_the_data(nodes: tuple[Node, Node, Node]) -> None:
     """It would get a part of the change without what that rests on, and leave the cluster for it."""
     first, second, _ = nodes

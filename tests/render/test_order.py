@@ -102,10 +102,6 @@ def test_a_plan_shows_it_beside_the_cause() -> None:
         (("after: [expand], ", "after: [agent], "), "hosts would wait for each other for ever: "),
         (("after: [expand], ", "after: [server], "), "hosts would wait for each other for ever: server → server"),
         (("{after: [server]}", "{upgrade_after: [expand]}"), "unknown container 'expand'"),
-        (
-            ("{after: [server]}", "{upgrade_after: [server]}"),
-            "contract would not wait for agent, which waits for server on other hosts itself",
-        ),
         (("{after: [server, agent]}", "{upgrade_restart: true}"), "say it of the container that is to be restarted"),
         (("at_once: 1", "at_once: 0"), "must be at least 1, is 0"),
         (("at_once: 1", "at_once: 0%"), "must be a number of hosts, or a percentage such as '10%'"),

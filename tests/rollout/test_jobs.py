@@ -10,7 +10,18 @@ from reconciler.rollout import decide, jobs
 from reconciler.rollout.decide import Own
 from reconciler.rollout.jobs import Done, Known, Once, Result, Self
 from reconciler.rollout.policy import Rollout, Wave
-from reconciler.rollout.records import ROLL, Halt, JobRecord, Permit, Roll, Transaction, View, job_key, place_key
+from reconciler.rollout.records import (
+    ROLL,
+    Halt,
+    JobRecord,
+    Permit,
+    Roll,
+    Transaction,
+    View,
+    job_key,
+    place_key,
+    proof_key,
+)
 from reconciler.rollout.steps import Go, Wait, Write
 
 NEW, OLD = "b" * 40, "a" * 40
@@ -243,3 +254,20 @@ def test_what_fails_after_its_host_was_proved_halts_as_well() -> None:
     proved = View(Roll(NEW), 7, is_proved=True)
     assert writes(decide.step(own, proved, decide.Kin.SAME, SITE)).puts[ROLL].failed == ("ctl3",)
     assert decide.step(replace(own, late=False), proved, decide.Kin.SAME, SITE) == Go()
+
+
+def test_a_proof_says_what_is_left_and_is_written_anew_when_that_is_done() -> None:
+    """Else what goes after the agents of all hosts would not wait for one that waits itself."""
+    own = replace(CANARY, awaits=(), changes=False, late=True, left=frozenset({"agent", "contract"}), settled=True)
+    wave = View(Roll(NEW), 7, places={"wave": {}})
+    proof = proof_key(NEW, 0, "ctl3")
+    assert writes(decide.step(own, wave, decide.Kin.SAME, SITE)).puts == {proof: {"left": ["agent", "contract"]}}
+    view = View(Roll(NEW), 7, is_proved=True, left=own.left)
+    assert decide.step(own, view, decide.Kin.SAME, SITE) == Go()
+    for left in ({"contract"}, set[str]()):
+        goes = replace(own, left=frozenset(left))
+        said = writes(decide.step(goes, view, decide.Kin.SAME, SITE))
+        assert said == Transaction({ROLL: 7}, {proof: {"left": [*left]} if left else {}})
+        # Not while it is being done, or has yet to show that it is well.
+        assert decide.step(replace(goes, changes=True), view, decide.Kin.SAME, SITE) == Go()
+        assert decide.step(replace(goes, settled=False), view, decide.Kin.SAME, SITE) == Go()

@@ -81,6 +81,13 @@ def test_a_schema_grows_before_what_serves_and_shrinks_after_it(
         assert set(serves) <= set(waits.after) and case[1] in waits.hosts
 
 
+def test_an_api_goes_when_every_conductor_that_it_asks_has_gone() -> None:
+    identities = [action.id for action in upgrade("compute", "ctl").actions]
+    assert identities.index(f"{Verb.REPLACE}:nova_conductor") < identities.index(f"{Verb.REPLACE}:nova_api")
+    waits = order(desired("compute", "ctl", "2026.1"), "nova_api")
+    assert (waits.after, waits.upgrade_after, waits.upgrade_hosts) == ((), ("nova_conductor",), ("ctl",))
+
+
 def test_rows_are_moved_when_every_host_that_reads_them_has_gone() -> None:
     assert order(desired("volumes", "aio", "2026.1"), "cinder_online_migration").hosts == ("aio", "vol")
 
