@@ -44,12 +44,11 @@ class Engine:
     """One Docker Engine, seen and changed on behalf of one owner.
 
     `url` is a DOCKER_HOST value, None for the engine's default; `owner` is the installation's key, the value of the ownership
-    label, `also` are keys that count as its own; `site` (`<site>/<host>`) goes into a label for people. `admit` judges every
-    container right before it is made or started, given the engine's volumes, and says what its paths are: when they are others
-    right afterwards, the container goes. `timeout` in seconds is for one request. Safe to use from up to eight
-    threads. Every method raises errors.Transient
-    (EngineUnreachable, EngineTimeout) besides what it names. A change whose answer does not come in time is looked for
-    before it counts as EngineTimeout.
+    label, `also` are keys that count as its own, `adopted` says which ids are its own without a label; `site` (`<site>/<host>`) goes
+    into a label for people. `admit` judges every container right before it is made or started, given the engine's volumes, and says what
+    its paths are: when they are others right afterwards, the container goes. `timeout` in seconds is for one request. Safe to use from
+    up to eight threads. Every method raises errors.Transient (EngineUnreachable, EngineTimeout) besides what it names. A change whose
+    answer does not come in time is looked for before it counts as EngineTimeout.
     """
 
     def __init__(self, url: str | None, *, owner: str, also: Collection[str] = (), timeout: float = 60.0) -> None:
@@ -58,6 +57,7 @@ class Engine:
         self._observer = observe.Observer(self._connection, owner, self._cache, frozenset(also))
         self.site = ""
         self.admit: Admit | None = None
+        self.adopted: Callable[[], Collection[str]] = tuple
 
     @property
     def owner(self) -> str:
@@ -386,15 +386,33 @@ class Engine:
             self._connection.ask(doing, self._connection.post, "/containers/{0}/update", str(data["Id"]), body)
 
     def execute(
-        self, name: str, command: Sequence[str], timeout: float = 60.0, *, user: str = "", limit: int = 64 << 10
+        self,
+        name: str,
+        command: Sequence[str],
+        timeout: float = 60.0,
+        *,
+        user: str = "",
+        limit: int = 64 << 10,
+        anybodys: bool = False,
     ) -> tuple[int, str]:
-        """Run a command in a running container: exit code and the last `limit` bytes of its output.
+        """Run a command in a running container: exit code and the last `limit` bytes of its output. `anybodys`: whoever made it; a command that a
+        commit says is never run so.
 
-        Raises errors.Transient (EngineTimeout) after `timeout` seconds: the command may still run. errors.Terminal (ExecFailed).
+        Raises errors.Transient (EngineTimeout) after `timeout` seconds: the command may still run. errors.Terminal (ExecFailed; NotOwned: the
+        container was made by somebody else, and may do what nobody granted to this program's own).
         """
+        data = self._connection.inspect(name)
+        if data is not None and not anybodys:
+            ours = self._is_ours(data["Config"].get("Labels") or {}) or str(data["Id"]) in self.adopted()
+            if not ours:
+                raise errors.Terminal(
+                    f"no command is run in {name}: it was made by somebody else", reason=Reason.NotOwned
+                )
         connection = Connection(self._connection.url, timeout)
         try:
-            return observe.execute(connection, name, command, user=user, limit=limit)
+            return observe.execute(
+                connection, name, command, user=user, limit=limit, identity=str(data["Id"]) if data else name
+            )
         finally:
             connection.close()
 

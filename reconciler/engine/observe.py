@@ -297,8 +297,10 @@ def execute(
     limit: int = 64 << 10,
     seconds: float | None = None,
     stop: threading.Event | None = None,
+    identity: str = "",
 ) -> tuple[int, str]:
-    """Run a command inside a running container: its exit code and the last `limit` bytes of both outputs as text.
+    """Run a command inside a running container, in that with the id `identity` where it is given: its exit code and the last `limit` bytes of
+    both outputs as text.
 
     Raises errors.Transient (EngineTimeout) when it has not ended after `seconds` (default: the connection's timeout), or `stop`
     was set before: it may still run; and errors.Terminal (ExecFailed) when the engine refuses.
@@ -307,7 +309,7 @@ def execute(
     words = list(command)
     api: Any = connection.api
     with connection.asking(f"run {words[0]} in {name}", fallback=Reason.ExecFailed):
-        created = api.exec_create(name, words, user=user)
+        created = api.exec_create(identity or name, words, user=user)
         stream = api.exec_start(created["Id"], socket=True)
         try:
             socket = getattr(stream, "_sock", stream)

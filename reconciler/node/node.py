@@ -50,6 +50,7 @@ class Node:
         self.state = StateDirectory(settings.state_dir)
         self.hold = Hold(self.state, settings.policy.config_roots)
         self.engine = engine or Engine(settings.engine.url, owner="", timeout=settings.engine.timeout)
+        self.engine.adopted = lambda: {applied.id for applied in self.state.memory().applied.values()}
         self.follower = Follower(settings, self.state, self._validate, self._require_never_here)
         self.aims = Aims(settings, self.state, self._now)
         self.flights = Flights(self.state.cycle)

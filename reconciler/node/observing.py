@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from threading import Event
 from typing import Final
 
@@ -62,7 +63,8 @@ class Observer:
         self._settings, self._state, self._engine = settings, state, engine
         self._aims, self._flights, self._clock, self._stop = aims, flights, clock, stop
         self._registries: tuple[_Registrars, ...] = ()  # of the targets that are in use
-        self.machine = Machine(settings.root, engine.execute)
+        # What it runs is the program's own, and looks at a switch that is taken over later as well.
+        self.machine = Machine(settings.root, partial(engine.execute, anybodys=True))
         self._looked = 0.0  # at registrations and checks, and
         self._looked_inside = 0.0  # into containers
         self._deep_origin = ("", "", "")  # of the desired state that was looked at in depth

@@ -50,6 +50,6 @@ def test_nothing_of_it_is_lost(url: str) -> None:
     engine = Engine(url, owner="", timeout=20)
     try:
         for _ in range(20):
-            assert engine.execute("app", ["status"]) == (3, "the first\nthe second\n")
+            assert engine.execute("app", ["status"], anybodys=True) == (3, "the first\nthe second\n")
     finally:
         engine.close()

@@ -5,10 +5,15 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import docker
 import pytest
 
+from reconciler import errors
+from reconciler.apply import Actions
+from reconciler.model import Container, Job
 from reconciler.report import Report
 from tests.support.lab import HOST, Lab, lines, results
 
@@ -33,7 +38,15 @@ CONTAINER = """\
 class Place(Lab):
     """A lab with one service, written anew by each test."""
 
-    def ask(self, *containers: str, root: str = "", site: str = "", message: str = "as asked") -> Report:
+    def ask(
+        self,
+        *containers: str,
+        root: str = "",
+        site: str = "",
+        message: str = "as asked",
+        more: str = "",
+        adoption: str = "equal",
+    ) -> Report:
         """Push a site of these containers (name, then further lines of YAML) and let the node take it."""
         parts = [text.partition("\n") for text in containers]
         service = SERVICE + "".join(
@@ -44,8 +57,8 @@ class Place(Lab):
             {
                 "inventory.yml": f"hosts:\n  {HOST}:\n    addresses: {{network: 127.0.0.76}}\n    groups: [word]\n",
                 "globals.yml": f"node_config_directory: {root or self.config_root}\nkolla_internal_vip_address: 127.0.0.76\n",
-                "reconciler.yml": f"name: {site or self.name}\n",
-                "services/word/service.yml": service,
+                "reconciler.yml": f"name: {site or self.name}\nadoption: {adoption}\n",
+                "services/word/service.yml": service + more,
             }
         )
         self.push(message)
@@ -332,3 +345,43 @@ def test_no_file_gets_a_mode_that_hands_it_over(lab: Place, mode: str) -> None:
     assert report.refusal is not None and "not a mode for a file" in "".join(report.refusal.problems)
     report = lab.ask(f"rt-word-a\nfiles: [{{name: a.conf, content: x, mode: '{mode}'}}]")
     assert report.refusal is not None and report.refusal.reason == "SiteInvalid" and not lab.identities()
+
+
+CHECK = """\
+checks:
+  peek: {command: {container: rt-word-x, command: [touch, /seen]}, group: word}
+"""
+
+
+@pytest.mark.parametrize("adoption", ["equal", "never"])
+def test_no_command_is_run_in_a_container_of_somebody_else(
+    lab: Place, client: docker.DockerClient, adoption: str
+) -> None:
+    """Its name is all that a commit has to know, and it may do what this host grants to nobody else."""
+    lab.tighten('base = "strict"\n')
+    theirs = client.containers.run(
+        "reconciler-test/busybox:1", ["sleep", "3600"], name="rt-word-x", detach=True, network_mode="none"
+    )
+    try:
+        report = lab.ask("rt-word-x\nnetwork_mode: bridge", more=CHECK, adoption=adoption)
+        assert held(report)["rt-word-x"][0] == "NotOwned"
+        (check,) = report.checks
+        assert check.message == "no command is run in rt-word-x: it was made by somebody else"
+        assert theirs.exec_run(["test", "-e", "/seen"]).exit_code == 1
+        job = Job("kick", Container("kick", "x", command=("touch", "/seen")), "", inside="rt-word-x")
+        with pytest.raises(errors.Terminal, match="made by somebody else"):
+            Actions._inside(cast(Any, SimpleNamespace(_engine=lab.node.engine)), job)
+        assert theirs.exec_run(["test", "-e", "/seen"]).exit_code == 1
+    finally:
+        theirs.remove(force=True)
+
+
+def test_nor_in_one_of_another_installation(lab: Place, tmp_path: Path, client: docker.DockerClient) -> None:
+    asked = "rt-word-x\nnetwork_mode: none"
+    assert lab.ask(asked, more=CHECK).converged
+    mine = client.containers.get("rt-word-x")
+    assert mine.exec_run(["rm", "/seen"]).exit_code == 0, "in one's own it is"
+    with Place(tmp_path / "other", lab.engine_url, name="word-other", tls=False) as other:
+        report = other.ask(asked, more=CHECK)
+        assert [check.ok for check in report.checks] == [False]
+        assert mine.exec_run(["test", "-e", "/seen"]).exit_code == 1
