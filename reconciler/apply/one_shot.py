@@ -56,6 +56,7 @@ class OneShot:
     ) -> tuple[int, str]:
         """The exit code and the last lines of `command`, with the files, `script` beside them, and nothing else but `mounts`; `timeout` in
         seconds, `verbatim` as `Job` has it. Raises errors of the engine and of the disk."""
+        files.require_unexchangeable(self.config_root)
         place = self.config_root / FOLDER / name
         shutil.rmtree(place, ignore_errors=True)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import apply, errors, plan
+from reconciler import apply, plan
 from reconciler.apply import FILE_VERBS, Rollback, blame
 from reconciler.engine import Engine
 from reconciler.model import Action, Actual, Check, CheckResult, Container, Desired, Memory, Outcome, Plan, Verb
@@ -18,7 +18,6 @@ from reconciler.node.admission import Admission
 from reconciler.node.flight import Flight, Flights, Landed
 from reconciler.node.observing import Observer, with_previous_files
 from reconciler.node.target import Target
-from reconciler.reasons import Reason
 from reconciler.render import digest
 from reconciler.report import Report
 from reconciler.settings import Settings
@@ -65,7 +64,7 @@ class Executor:
         bound = target.bound(actual.identifiers)
         root = target.desired.config_root
         if any(action.verb in FILE_VERBS for action in wanted.actions):
-            _require_safe_root(root)
+            files.require_unexchangeable(Path(root))
         ours = manifest.known(self._state.written(root), root, actual, memory)
         ours = manifest.before_writing(ours, wanted, bound.contents, actual)
         self._state.note_written(root, ours)
@@ -170,15 +169,6 @@ def kept_files(state: StateDirectory, target: Target) -> Rollback:
     """The previous files of containers that have not proved themselves yet."""
     root = target.desired.config_root
     return Rollback(state.rollback, Path(root), state.written(root) or {})
-
-
-def _require_safe_root(root: str) -> None:
-    """Raises errors.Terminal (FileUnsafe): others than root could have files written elsewhere, or read them first."""
-    if how := files.exchangeable(Path(root).resolve() / "*"):
-        raise errors.Terminal(
-            f"no file is written below {root}: {how}. Make root its owner and take away the others' right to write there",
-            reason=Reason.FileUnsafe,
-        )
 
 
 def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:

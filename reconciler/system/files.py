@@ -257,6 +257,15 @@ def exchangeable(path: Path) -> str:
     return ""
 
 
+def require_unexchangeable(root: Path) -> None:
+    """Raises errors.Terminal (FileUnsafe): others than root could have files below `root` written elsewhere, or read them first."""
+    if how := exchangeable(root.resolve() / "*"):
+        raise errors.Terminal(
+            f"no file is written below {root}: {how}. Make root its owner and take away the others' right to write there",
+            reason=Reason.FileUnsafe,
+        )
+
+
 @contextlib.contextmanager
 def _replacing(directory: int, name: str, lasting: bool = True) -> Iterator[str]:
     """The name of a temporary file to make, which then takes the place of `name`; whatever goes wrong removes it."""

@@ -44,3 +44,16 @@ def test_there_is_an_end_to_patience(tmp_path: Path) -> None:
         with pytest.raises(errors.Terminal):
             validator.run(engine, OneShot(container, (), {}, "d", tmp_path))  # type: ignore[arg-type]
     assert max(engine.given) == 480
+
+
+def test_no_file_is_laid_out_where_others_could_exchange_it(tmp_path: Path) -> None:
+    """Nor is anything removed there."""
+    engine, root = _Busy(seconds=0), tmp_path / "kolla"
+    root.mkdir()
+    root.chmod(0o777)
+    there = root / ".reconciler-validate" / "check" / "kept"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    with pytest.raises(errors.Terminal) as caught:
+        OneShot(Container("a", "a:1"), (), {}, "d", root).run(engine, "check", ("x",), script="", timeout=1)  # type: ignore[arg-type]
+    assert caught.value.reason is Reason.FileUnsafe and not engine.given and there.exists()
