@@ -4,6 +4,7 @@ Genuine MariaDB, with the addresses of three hosts on the loopback interface of 
 """
 
 import secrets
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -137,20 +138,41 @@ def test_a_member_with_the_rest_of_a_database_does_not_say_that_it_has_none(memb
     assert code == 1 and "database here, and ctl-a may have one" in output, output
 
 
-def test_a_member_that_waits_for_all_others_says_what_to_type(members: Members) -> None:
-    """Its own check, while no server answers: here, and then at another member."""
+def member_check() -> str:
+    """What asks the first host's member, as the program runs it: the whole script is an argument of bash."""
     files = {"globals.yml": (golden.HERE / "three_nodes/site/globals.yml").read_bytes() + b"enable_proxysql: false\n"}
     desired = render(golden.load(golden.HERE / "three_nodes" / "site", files), FIRST, "0" * 40)
     check = next(check.script for check in desired.checks if check.name == "mariadb_member")
-    asks = f"export MYSQL_HOST={ADDRESSES[0]} MYSQL_USERNAME=nobody\n{check}"
-    code, output = ended(members.run(asks))
+    return f"export MYSQL_HOST={ADDRESSES[0]} MYSQL_USERNAME=nobody\nbash -c {shlex.quote(check)}"
+
+
+def test_a_member_that_waits_for_all_others_says_what_to_type(members: Members) -> None:
+    """Its own check, while no server answers: here, and then at another member."""
+    code, output = ended(members.run(member_check()))
     assert code == 1 and "this one waits for the others" in output and "`reconciler recover mariadb look`" in output, (
         output
     )
     members.run(f"exec socat TCP4-LISTEN:3306,bind={OTHERS['ctl-a']},fork,reuseaddr SYSTEM:true")
 
     def is_other() -> bool:
-        code, output = ended(members.run(asks))
+        code, output = ended(members.run(member_check()))
         return code == 1 and "this member does not answer its monitor user: ERROR 2002" in output
 
     wait_for("another member serves", is_other, 60, 0.5)
+
+
+def test_a_member_that_copies_says_from_whom(members: Members) -> None:
+    """Its log tells what other members asked for as well."""
+    asked = "Member 1.0 ({}) requested state transfer from '*any*'. Selected 0.0 ({})(SYNCED) as donor."
+    log = [
+        asked.format(*names)
+        for names in (("controller-a", "before"), ("controller-b", "ctl-c"), ("controller-a", "after"))
+    ]
+    joiner = (
+        f"printf '%s\\n' {shlex.join(log)} > /var/log/kolla/mariadb/mariadb.log\n"
+        "printf '%s\\n' '#!/usr/bin/env bash' 'sleep 60' > /tmp/wsrep_sst_mariabackup\n"
+        "chmod +x /tmp/wsrep_sst_mariabackup\n/tmp/wsrep_sst_mariabackup --role joiner --address 127.0.0.1 &\n"
+        "until pgrep --full '/wsrep_sst_mariabackup --role joiner' > /dev/null; do sleep 0.1; done\n"
+    )
+    code, output = ended(members.run(joiner + member_check()))
+    assert code == 1 and "this member copies the database of ctl-c, " in output, output

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
 # As the golden site names them; the script is asked at addresses of this namespace.
 MEMBERS = {"198.51.100.12": "127.0.0.1", "198.51.100.11": "127.0.0.2", "198.51.100.13": "127.0.0.3"}
+NAMES = {1: "n1", 2: "n2", 3: "controller-a"}  # the checks are those of that host
 COPIES = re.compile(r"this member copies the database of n[12], ([0-9]+) MiB so far\n")
 _CONFIGURATION = """\
 [mariadbd]
@@ -33,7 +34,7 @@ wsrep_on=ON
 wsrep_provider=/usr/lib/galera/libgalera_smm.so
 wsrep_cluster_address=gcomm://127.0.0.1,127.0.0.2,127.0.0.3
 wsrep_node_address=127.0.0.{one}
-wsrep_node_name=n{one}
+wsrep_node_name={name}
 wsrep_provider_options="gmcast.listen_addr=tcp://127.0.0.{one}:4567;ist.recv_addr=127.0.0.{one};gcache.size=4M"
 wsrep_sst_method=mariabackup
 wsrep_sst_auth=root:root
@@ -74,7 +75,7 @@ def servers(docker_client: docker.DockerClient) -> Iterator[Container]:
     """The first of three members serves, with a database of 110 MiB."""
     with containers.idle(docker_client, "mariadb-server") as found:
         for one in (1, 2, 3):
-            text = f"mkdir -p /t/{one}/data; cat > /t/{one}/my.cnf << 'END'\n{_CONFIGURATION.format(one=one)}END\n"
+            text = f"mkdir -p /t/{one}/data; cat > /t/{one}/my.cnf << 'END'\n{_CONFIGURATION.format(one=one, name=NAMES[one])}END\n"
             assert found.exec_run(["bash", "-c", text]).exit_code == 0
         done = found.exec_run(["bash", "-c", _FIRST])
         assert done.exit_code == 0, done.output[-2000:]
