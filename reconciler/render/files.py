@@ -3,6 +3,7 @@
 import base64
 import posixpath
 import re
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -63,7 +64,7 @@ class Made:
 
 def make(entries: Iterable[Fields], owner: Owner) -> Made:
     """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
-    made = Made()
+    made, paths = Made(), list[str]()  # paths in order: what is in a folder follows its name
     for entry in map(_with_vars, each(entries)):
         if not entry.flag("enabled", True):
             continue
@@ -76,8 +77,12 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
             )
             continue
         try:
-            above = any(file.path.startswith(f"{owner.directory}/{name}/") for file in made.files)
-            made.add(_shared(entry, name, owner, above))
+            folder = f"{owner.directory}/{name}/"
+            after = bisect_left(paths, folder)
+            one = _shared(entry, name, owner, after < len(paths) and paths[after].startswith(folder))
+            made.add(one)
+            for file in one.files:
+                insort(paths, file.path)
         except SiteInvalid as error:
             entry.problems += error.problems
         except (FilterError, Refused) as error:

@@ -98,6 +98,7 @@ def _left(
     problems: list[Problem],
 ) -> Iterator[tuple[str, Left]]:
     """Who left, with all groups that each is not in any more."""
+    present = _Present(hosts.values())
     for name, entry in _mapping(_mapping(document.data).get("left")).items():
         content, path = _mapping(entry), ("left", name)
         place = document.place(path, key=True)
@@ -111,7 +112,7 @@ def _left(
                 problems.append(where.problem(f"{name!r} is in the group {group!r}, so it has not left it", hint))
         host = hosts.get(name) or _host(name, content, (), place, ())
         if name not in hosts:
-            problems += _somebody_elses(host, hosts.values(), document, path)
+            problems += present.known_as(host, document, path)
         gone = {group for group in tree.around(said) if name not in groups[group]} | ({"all"} - {*host.groups})
         yield name, Left(host, str(content.get("since", "")), frozenset(gone))
 
@@ -219,17 +220,29 @@ def _bare_interfaces(document: Document, entries: Mapping[str, Any]) -> list[Pro
     return problems
 
 
-def _somebody_elses(left: Host, hosts: Iterable[Host], document: Document, path: tuple[str, str]) -> Iterator[Problem]:
-    """What a host that left was known as, and another one is now: that one would be forgotten."""
-    for host in hosts:
-        if host.hostname.lower() == left.hostname.lower():
+class _Present:
+    """The hosts that there are, by what others know them as."""
+
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self._named: dict[str, list[Host]] = {}
+        self._at: dict[str, list[Host]] = {}
+        for host in hosts:
+            self._named.setdefault(host.hostname.lower(), []).append(host)
+            for address in dict.fromkeys(host.addresses.values()):
+                self._at.setdefault(address, []).append(host)
+
+    def known_as(self, left: Host, document: Document, path: tuple[str, str]) -> Iterator[Problem]:
+        """What a host that left was known as, and another one is now: that one would be forgotten."""
+        for host in self._named.get(left.hostname.lower(), ()):
             hint = "say under facts what the machine that left called itself, or take the entry out: a member of that name joins anew by itself"
             yield document.place(path, key=True).problem(f"{host.name!r} has the own name {left.hostname!r} now", hint)
+        told = set[str]()
         for network, address in left.addresses.items():
-            if address in host.addresses.values():
-                where = document.place((*path, "addresses", network))
-                yield where.problem(f"{address} is an address of {host.name!r} now", "leave it out here")
-                break
+            for host in self._at.get(address, ()):
+                if host.name not in told:
+                    where = document.place((*path, "addresses", network))
+                    yield where.problem(f"{address} is an address of {host.name!r} now", "leave it out here")
+                    told.add(host.name)
 
 
 class _Groups:

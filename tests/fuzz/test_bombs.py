@@ -102,10 +102,27 @@ BOMBS: Mapping[str, tuple[Mapping[str, str], str]] = {
     ),
     "services": ({f"services/s{n}/service.yml": "description: x\n" for n in range(1500)}, "1000 are the limit"),
     "windows": ({"reconciler.yml": "windows: [" + ",".join(f"{{name: a, from: '22:00', to: '23:00', time_zone: Europe/Berlni{n}}}" for n in range(9000)) + "]\n"}, "more problems"),
+    "files of a container": (
+        {"services/hello/service.yml": "description: x\ngroups: {web: []}\ncontainers: {c: {group: web, image: x, command: x, files: [" + ",".join(f"{{name: f{n}, content: x, destination: /f{n}}}" for n in range(9000)) + "]}}\n"},
+        "valid",
+    ),
+    "hosts times hosts that left": (
+        {"inventory.yml": hosts(4500) + "groups: {web: {}}\nleft:\n" + "".join(f"  l{n}: {{since: 2026-01-01, groups: [web], addresses: {{network: 10.9.{n >> 8}.{n & 255}}}}}\n" for n in range(4500))},
+        "valid",
+    ),
     "passwords": ({"passwords.yml": "".join(f"p{n}: x\n" for n in range(40_000))}, "is not encrypted"),
 }  # fmt: skip
 # Those that stand for a kind each; the others run in the long run.
-QUICK = ("enum of mappings", "anyOf in anyOf", "unknown keys", "keys", "names alike", "a chain of groups", "containers")
+QUICK = (
+    "hosts times hosts that left",
+    "enum of mappings",
+    "anyOf in anyOf",
+    "unknown keys",
+    "keys",
+    "names alike",
+    "a chain of groups",
+    "containers",
+)
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:
