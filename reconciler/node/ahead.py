@@ -34,6 +34,10 @@ log = structlog.get_logger()
 
 _AGAIN: Final = timedelta(hours=1)  # after which a branch that did not move is asked about anew, and
 _SOON: Final = timedelta(minutes=2)  # where it could not be asked about
+# Passes beside a flight are light, and how long one is under way must not be for a branch to say that nobody merged.
+_LONGEST: Final = 600.0  # seconds of one check
+_WHOLE: Final = timedelta(hours=1)  # after which no further one is begun
+_RESTS: Final = 3  # times as long as an asking took nothing is asked after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Ahead:
         self._settings, self._state, self._follower, self._aims = settings, state, follower, aims
         self._observer, self._planner, self._executor = observer, planner, executor
         self._flights, self._reporter, self._clock = flights, reporter, clock
+        self._rests = datetime.min.replace(tzinfo=UTC)  # until when nothing is asked
         self._asked: tuple[str, datetime] = ("", datetime.min.replace(tzinfo=UTC))  # which head, and when to ask again
 
     def ask(self, revision: str) -> Answer:
@@ -110,12 +115,15 @@ class Ahead:
             raise errors.Transient(flight.landed.failure[1], reason=flight.landed.failure[0])
         return told[0]
 
-    def look(self, report: Report) -> None:
-        """Begin to ask about the head of the branch that the settings name, where that is due. Never raises for a bad commit: its status
-        says what is wrong with it."""
+    def look(self, report: Report, *, idle: bool) -> None:
+        """Begin to ask about the head of the branch that the settings name, where that is due and the node is `idle`; end what takes too long.
+        Never raises for a bad commit: its status says what is wrong with it."""
         (known, due), now = self._asked, self._clock()
         head, branch = self._follower.unmerged, self._settings.git.prechecks
-        if not head or (head == known and now < due):
+        for flight in self._flights.flying:
+            if flight.ahead and datetime.now(UTC) - flight.began > _WHOLE:
+                flight.drop(Reason.PrecheckPending, "not asked, as the checks before it took an hour")
+        if not idle or not head or now < self._rests or (head == known and now < due):
             return
         self._asked = (head, now + _AGAIN)
         try:
@@ -135,6 +143,7 @@ class Ahead:
         """Begin to make the checks; None: there are none to make, and `then` was told so."""
         target = self._aims.of(asked.revision)
         self._aims.require_usable(target)
+        target = _bounded(target) if apart else target
         memory = replace(self._observer.memory(target), prechecks={})  # whoever asks wants to know now
         before = release_step.crossed(memory, target.desired)
         if before and memory.schema_release not in ("", before):
@@ -152,6 +161,7 @@ class Ahead:
         asked = replace(asked, accepted=tuple(check.name for check in there if check.name not in made))
 
         def landed(flight: Flight) -> None:
+            self._rests = self._clock() + _RESTS * (datetime.now(UTC) - flight.began)
             self._tell(asked, flight.landed, target, then)
 
         blank = Report(
@@ -179,6 +189,13 @@ class Ahead:
         log.info("precheck.ahead", revision=answer.revision, message=answer.words)
         self._reporter.say_ahead(_status(answer), target.desired.site)
         then(answer)
+
+
+def _bounded(target: Target) -> Target:
+    """With less patience for checks that need very long."""
+    desired = target.desired
+    checks = tuple(replace(check, timeout=min(check.timeout, _LONGEST)) for check in desired.prechecks)
+    return replace(target, prepared=replace(target.prepared, desired=replace(desired, prechecks=checks)))
 
 
 def _needed(actions: Sequence[Action]) -> tuple[Action, ...]:

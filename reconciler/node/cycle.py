@@ -102,8 +102,8 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
             remember(node.state, target, plan, actual, memory, partial(planner.is_with_all, target))
         settled = (*(landed.checks or ()), *(done.checks or ()))
         report = replace(report, checks=observer.check(target, settled, node.flights.items(), deep=deep))
-        if attend and not node.flights.flying and plan.empty:
-            node.ahead.look(report)
+        if attend:
+            node.ahead.look(report, idle=not node.flights.flying and plan.empty)
     except errors.ReconcilerError as error:
         return replace(report, failure=(error.reason, str(error)))
     except Exception as unforeseen:  # a pass ends with a report, whatever it meets

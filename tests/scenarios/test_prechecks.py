@@ -9,6 +9,7 @@ import docker
 import pytest
 
 from reconciler.model import Verb
+from reconciler.node import ahead
 from tests.git import servers
 from tests.support.lab import HOST, PATIENCE, Lab, lines, results, wait_for
 
@@ -170,6 +171,39 @@ def test_it_is_asked_before_it_is_merged(before: Lab, docker_client: docker.Dock
     assert refused.returncode == 1 and "2024.1" in refused.stderr and lab.statuses(skipped) == []
     assert "names no commit" in lab.run("precheck", "nowhere", check=False).stderr
     assert lab.run("precheck", "HEAD~999", check=False).returncode == 1
+
+
+def test_a_branch_does_not_keep_a_node_busy(before: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes beside a flight are light, and nobody merged what says how long this one is under way."""
+    lab, said = before, (before.site / "globals.yml").read_text()
+    lab.close_node()
+    lab.config.write_text(lab.config.read_text().replace("[git]\n", '[git]\nprechecks = "upgrade"\n'))
+    monkeypatch.setattr(ahead, "_LONGEST", 1.0)
+    endless = SERVICE.replace('[sh, -c, "grep', '[sh, -c, "sleep 1000; grep').replace(
+        "    description: whether the new files", "    timeout: 100000000\n    description: whether the new files"
+    )
+    new = {"globals.yml": said.replace('"2025.1"', '"2026.1"'), "services/pre/service.yml": endless}
+    head = servers.commit(lab.repository, new, "for ever", branch="upgrade", parents=[lab.head])
+    report = lab.reconcile()
+    lab.node.ahead.look(report, idle=True)
+    (flight,) = lab.node.flights.flying
+    assert flight.ended.wait(PATIENCE)
+    assert lab.reconcile().plan.empty
+    wait_for("its status", lambda: lab.statuses(head), PATIENCE)
+    ((state, text),) = lab.statuses(head)
+    assert state == "failed" and "files_of_the_new_release" in text
+    # Then it has time for itself, whatever is pushed.
+    branch(lab, said.replace('"2025.1"', '"2026.1"'), "once more")
+    report = lab.reconcile()
+    lab.node.ahead.look(report, idle=True)
+    assert not lab.node.flights.flying
+    later = datetime.now(UTC) + timedelta(minutes=30)
+    lab.node.clock = lambda: later
+    lab.node.ahead.look(report, idle=True)
+    (flight,) = lab.node.flights.flying
+    monkeypatch.setattr(ahead, "_WHOLE", timedelta(0))
+    lab.node.ahead.look(report, idle=False)
+    assert flight.stop.is_set() and flight.ended.wait(PATIENCE)
 
 
 @pytest.mark.slow
