@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from reconciler.system.sessions import Session
 
 _AT_ONCE = 8
 _PAUSE = 1.0  # seconds between two tries
+_WHOLE = 300.0  # seconds that a pass waits for one, and until the last is begun
 _MOST = 1 << 20  # bytes of an answer in which a text is looked for
 _TOLD = 4096  # bytes of one that may say what is wrong
 
@@ -36,7 +38,8 @@ class Doors(Protocol):
 def make(
     checks: Iterable[Check], engine: Engine, doors: Doors, *, patience: float, stop: Event
 ) -> tuple[CheckResult, ...]:
-    """The result of each check, in their order. What fails is tried again for `patience` seconds, until `stop` is set.
+    """The result of each check, in their order. What fails is tried again for `patience` seconds, until `stop` is set. How long a check has
+    is for a commit to say, and how long all of them may take is not.
 
     Never raises for what a check meets.
     """
@@ -44,8 +47,12 @@ def make(
     if not wanted:
         return ()
     deadline = time.monotonic() + patience
+    latest = time.monotonic() + patience + _WHOLE
 
     def attempt(check: Check) -> CheckResult:
+        if time.monotonic() > latest:
+            return CheckResult(check.name, check.service, False, "not made: those before it took too long")
+        check = replace(check, timeout=min(check.timeout, _WHOLE))
         while True:
             message = _try(check, engine, doors)
             message += f"; {check.advice}" if message and check.advice else ""

@@ -118,6 +118,19 @@ def made(*checks: Check, patience: float = 0.0) -> list[CheckResult]:
         engine.close()
 
 
+def test_all_of_them_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever time a commit gives to each: a pass waits for them, and the next commit for the pass."""
+    monkeypatch.setattr(probe, "_WHOLE", 0.4)
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        checks = [Check(str(n), tcp=where, send="?", contains="!", timeout=3e8) for n in range(40)]
+        started = time.monotonic()
+        results = made(*checks)
+    assert time.monotonic() - started < 10
+    assert results[0].message == f"{where} does not answer within 0.4 s"
+    assert results[-1].message == "not made: those before it took too long" and not any(one.ok for one in results)
+
+
 def test_http(url: str) -> None:
     results = made(
         Check("any", http=f"{url}/204"),
