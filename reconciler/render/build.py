@@ -618,14 +618,14 @@ class _Builder:
         """What services register that are switched off on this host only."""
         here = {parts.service.name for parts in every}
         for service in self.site.catalogue.services.values():
-            if service.name not in here and service.section("registrations"):
-                owner = next(filter(None, (self._first(service, name) for name in service.section("containers"))), "")
-                if owner:
-                    # What is wrong with it is reported where that host is rendered.
-                    yield from _Builder(self.world, owner)._registered(_Parts(service), providers)
+            if service.name not in here and service.section("registrations") and (owner := self._owner(service)):
+                # What is wrong with it is reported where that host is rendered.
+                yield from _Builder(self.world, owner)._registered(_Parts(service), providers)
 
     def _registered(self, parts: _Parts, providers: Collection[str]) -> list[Registration]:
         service, owner = parts.service, self._owner(parts.service)
+        if not owner:
+            return []
         section = self._fields(service, service.section("registrations"), ("registrations",))
         waiting = (*parts.specs, *(job.name for job in parts.jobs))
         region = self._variable("openstack_region_name", _REGION)
@@ -643,11 +643,12 @@ class _Builder:
         return [dataclasses.replace(item, before=early) if (early := before(item.kind)) else item for item in made]
 
     def _owner(self, service: Service) -> str:
-        """The host that converges a service's registrations: the first one that has its first container that anybody has; of a service
-        without any, as where it is somebody else's, the first one of its groups."""
-        found = (self._first(service, name) for name in service.section("containers"))
-        meant = (host for name in service.section("groups") for host in self.site.groups.get(name, ()))
-        return next(filter(None, found), next(meant, next(iter(self.site.hosts))))
+        """The host that converges a service's registrations; empty where nobody does."""
+        try:
+            return placement.owner(self.world, service)
+        except SiteInvalid as error:
+            self.problems += error.problems
+            return self.host
 
 
 def _settings(section: Fields, about: host.Service) -> list[HostSetting]:

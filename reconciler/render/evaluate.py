@@ -71,7 +71,9 @@ class World:
         self.rendering = ""  # the host whose files are made, once there is one
         self.enabled: dict[tuple[str, str], tuple[bool, Cost, Reads]] = {}  # (host, service), kept by placement
         self.read: list[str] = []  # files of config/ that templates asked for, since it was last emptied
-        self.first: dict[tuple[str, str], tuple[str, Cost, Reads]] = {}  # (service, container), kept by placement
+        self.first: dict[
+            tuple[str, str], tuple[str, Cost, Reads]
+        ] = {}  # (service, container, or "" for none), kept by placement
         self.shared = Shared(number, part, self._answer, self.read)
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}

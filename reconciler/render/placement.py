@@ -1,6 +1,6 @@
 """Which hosts have a service and its containers: those of their groups on which they are enabled, as each of them sees it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from reconciler.catalogue import Service
@@ -80,12 +80,33 @@ def first(world: World, service: Service, container: str) -> str:
 
     The order is that of the groups, and where they are an expression, which hosts may see differently, that of the inventory.
     """
-    key = (service.name, container)
+
+    def work() -> str:
+        _, hosts = _candidates(world, service, container)
+        return next((host for host in hosts if has(world, host, service, container)), "")
+
+    return _once(world, (service.name, container), work)
+
+
+def owner(world: World, service: Service) -> str:
+    """The host that converges what a service registers: the first one that has its first container that anybody has. Where nobody has any, as
+    of a service that is somebody else's, the first host of its groups, or of all where these have none, on which it is switched on; empty
+    where it is on nowhere. Raises SiteInvalid."""
+
+    def work() -> str:
+        hosts = union(world.groups, service.section("groups")) or world.site.hosts
+        return next((host for host in hosts if enabled(world, host, service)), "")
+
+    found = (first(world, service, name) for name in service.section("containers"))
+    return next(filter(None, found), "") or _once(world, (service.name, ""), work)
+
+
+def _once(world: World, key: tuple[str, str], work: Callable[[], str]) -> str:
+    """A host that all ask for, worked out for the first of them; it takes of each what it took of that one."""
     name = ("first", *key)
     if key not in world.first:
         with world.shared.ledger.about("") as reads, world.meter.record("", name) as cost:
-            _, hosts = _candidates(world, service, container)
-            found = next((host for host in hosts if has(world, host, service, container)), "")
+            found = work()
         world.first[key] = found, cost, reads
     found, cost, reads = world.first[key]
     world.meter.again("", name, cost)

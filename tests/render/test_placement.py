@@ -146,6 +146,48 @@ def test_what_a_service_registers_that_is_off_on_this_host_alone_is_asked_for_el
         assert render(found, "ctl1", "r").registered_elsewhere == elsewhere
 
 
+@pytest.mark.parametrize(
+    ("groups", "containers", "off", "owner"),
+    [
+        ("control: []", "", "", "ctl1"),
+        ("control: []", "", "ctl1", "ctl2"),
+        ("control: []", "", "ctl1 ctl2", ""),
+        ("", "", "", "cmp1"),
+        ("", "", "cmp1 ctl1", "ctl2"),
+        ("nobody: []", "", "cmp1", "ctl1"),
+        ("control: [], nobody: []", "app: {image: x, command: y, group: control, enabled: false}", "ctl1", "ctl2"),
+        ("control: []", "app: {image: x, command: y, group: control}", "ctl1", "ctl2"),
+    ],
+)
+def test_what_is_registered_belongs_to_a_host_that_has_the_service(
+    groups: str, containers: str, off: str, owner: str
+) -> None:
+    """Each host names the same one, those included on which the service is off: else nobody registers it, or somebody withdraws it."""
+    body = f"""
+    enabled: "{{{{ dvr }}}}"
+    groups: {{{groups}}}
+    containers: {{{containers}}}
+    registrations: {{mariadb: {{databases: [{{name: app}}]}}}}
+    """
+    database = """
+    containers: {db: {image: x, command: y}}
+    provides: {mariadb: {host: h, port: 1, username: root, password: p}}
+    """
+    hosts = ("cmp1", "ctl1", "ctl2")
+    inventory = "hosts: {cmp1: {}, ctl1: {groups: [control]}, ctl2: {groups: [control]}}\ngroups: {control: {}, nobody: {}}\n"
+    services = {
+        f"{name}/service.yml": f"description: x\n{dedent(text)}" for name, text in (("app", body), ("db", database))
+    }
+    files = {f"hosts/{host}.yml": "dvr: false\n" for host in off.split()} | {"globals.yml": "dvr: true\n"}
+    found = make_site(services, files, inventory=inventory, variables=DVR)
+    made = {host: render(found, host, "r") for host in hosts}
+    app = "mariadb:database:app"
+    assert [host for host in hosts if app in {one.id for one in made[host].registrations}] == owner.split()
+    assert [host for host in hosts if app in made[host].registered_elsewhere] == [
+        host for host in hosts if owner and host != owner
+    ]
+
+
 def test_one_world_for_all_hosts_finds_the_same_owner_at_the_same_cost() -> None:
     site = agents("group: all, enabled: \"{{ 'compute' in group_names }}\"", SYNC)
     world, costs = World(site), {}
