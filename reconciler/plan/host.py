@@ -38,7 +38,9 @@ def plan_host(draft: Draft) -> None:
 def plan_host_resets(draft: Draft) -> None:
     """What this node set and nobody asks for now. What needed it stops first."""
     wanted = {setting.id for setting in draft.desired.host_settings}
-    for key, kept in draft.memory.host_settings.items():
+    kept_ones = sorted(draft.memory.host_settings)  # noted in the order in which they were set, which no plan follows
+    for key in kept_ones:
+        kept = draft.memory.host_settings[key]
         if key in wanted:
             continue
         if kept.setting.inside and kept.setting.inside not in draft.wanted:
@@ -55,7 +57,7 @@ def plan_host_resets(draft: Draft) -> None:
             continue
         needs = [f"{verb}:{name}" for name in kept.setting.before for verb in (Verb.REMOVE, Verb.REPLACE)]
         if kept.setting.kind == "bridge":  # goes when nothing is plugged into it
-            needs += [f"{Verb.RESET}:{other}" for other in draft.memory.host_settings if other.startswith("port:")]
+            needs += [f"{Verb.RESET}:{other}" for other in kept_ones if other.startswith("port:")]
         left = _left(kept, draft.actual.host_settings[key])
         differing = draft.achievable(f"host:{key}", left)
         if left and not differing:

@@ -116,7 +116,8 @@ def _registration(
 
 def _unregister(draft: Draft, asked: set[str]) -> None:
     available = {registrar.kind for registrar in draft.desired.registrars}
-    unwanted = [registration for registration in draft.memory.registered if registration.id not in asked]
+    # Noted in the order in which they were made, which no plan follows.
+    unwanted = sorted((one for one in draft.memory.registered if one.id not in asked), key=lambda one: one.id)
     spared = draft.spared
     # Containers use it until they are as they are to be, or gone; one that goes back to what it was uses it still.
     users = tuple(action.id for action in draft.actions if action.verb in _CHANGES and not action.drift)

@@ -7,7 +7,20 @@ import pytest
 
 from reconciler import catalogue, data
 from reconciler.errors import SiteInvalid
-from reconciler.model import Actual, Container, Desired, HostKept, HostKind, HostSetting, Memory, Running, State, Verb
+from reconciler.model import (
+    Actual,
+    Container,
+    Desired,
+    HostKept,
+    HostKind,
+    HostSetting,
+    Memory,
+    Registrar,
+    Registration,
+    Running,
+    State,
+    Verb,
+)
 from reconciler.node import host_rules, policy
 from reconciler.plan import Basis, diff
 from reconciler.plan.preview import preview
@@ -310,6 +323,18 @@ def test_what_is_no_longer_wanted_goes_back_to_what_it_was() -> None:
     kept = replace(later, policy={"prune": {"mode": "report"}})
     plan = diff(kept, Actual(THERE, {}, {}, host_settings=ON), memory, Basis({}))
     assert not plan.actions and [(h.target, h.reason) for h in plan.held] == [(FORWARD.id, Reason.PruneReported)]
+
+
+@pytest.mark.parametrize("order", [(FORWARD, module("br_netfilter")), (module("br_netfilter"), FORWARD)])
+def test_the_order_in_which_things_were_set_is_not_that_of_a_plan(order: tuple[HostSetting, ...]) -> None:
+    """Several are set at once, and whichever ends first is noted first."""
+    registered = [Registration("mariadb", "user", setting.id, owner="h") for setting in order]
+    memory = Memory(host_settings={one.id: HostKept(one) for one in order}, registered=tuple(registered))
+    later = replace(DESIRED, host_settings=(), registrars=(Registrar("mariadb", {}),))
+    plan = diff(later, Actual(THERE, {}, {}, host_settings=ON, deep=True), memory, Basis({}))
+    ids = sorted(one.id for one in order)
+    assert [one.target for one in plan.actions if one.verb is Verb.RESET] == ids
+    assert [one.target for one in plan.actions if one.verb is Verb.UNREGISTER] == [f"mariadb:user:{one}" for one in ids]
 
 
 RULE = HostSetting("file", "/etc/udev/rules.d/9.rules", {"content": "one\n", "mode": "0644"}, "app")
