@@ -87,9 +87,9 @@ def _nobody(container: str, command: Sequence[str], seconds: float) -> tuple[int
 
 @contextmanager
 def _told(setting: HostSetting) -> Iterator[None]:
-    """What the system says unasked becomes an error of ours."""
+    """What the system says unasked becomes an error of ours, and so does what is refused where nothing is changed yet."""
     try:
         yield
-    except OSError as error:
-        message = f"cannot set {setting.id}: {error.strerror or error}"
-        raise errors.Transient(message, reason=Reason.HostFailed) from None
+    except (OSError, Refused) as error:
+        said = (error.strerror if isinstance(error, OSError) else "") or error
+        raise errors.Transient(f"cannot set {setting.id}: {said}", reason=Reason.HostFailed) from None

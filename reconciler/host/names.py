@@ -55,8 +55,10 @@ class Names:
             block = sorted([*kept, *([line] if line else [])])
             whole = [BEGIN, *block, END] if block else []
             text = "".join(f"{one}\n" for one in (*whole, *above, *below))
-            if text != self._place.text(PATH):
+            if text != (self._place.text(PATH) or ""):
                 self._place.write(PATH, text)
+            elif not line:
+                self._place.sweep(PATH)
 
 
 def _first(line: str) -> str:

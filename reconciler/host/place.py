@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -72,7 +73,7 @@ class Place:
             folder = os.path.dirname(relative)  # noqa: PTH120 - a part of a path
             if folder and not (self.root / folder).is_dir():
                 files.make_dirs(self.root, folder, 0o755)
-            self.sweep(path)
+            self._sweep(path)
             files.write_under(self.root, relative, data, mode=bits, uid=uid, gid=gid)
         except errors.Transient as error:
             cause = error.__context__.errno if isinstance(error.__context__, OSError) else None
@@ -105,14 +106,23 @@ class Place:
             raise Refused(f"cannot change {path}: {error.strerror}") from None
 
     def sweep(self, path: str) -> None:
-        """Remove what a write of `path` that was cut short left beside it; others may write there. Raises errors.Transient."""
-        files.sweep(self.root, os.path.dirname(path.lstrip("/")), older=files.LEFTOVER_AGE)  # noqa: PTH120 - a part of a path
+        """Remove what a write of `path` that was cut short left beside it; others may write there. Raises as `write`."""
+        with self._removing():
+            self._sweep(path)
 
     def remove(self, path: str) -> None:
         """Remove a file, if there is one, and what a write of it that was cut short left. Raises as `write`."""
-        try:
-            self.sweep(path)
+        with self._removing():
+            self._sweep(path)
             files.remove(self.root, path.lstrip("/"))
+
+    def _sweep(self, path: str) -> None:
+        files.sweep(self.root, os.path.dirname(path.lstrip("/")), older=files.LEFTOVER_AGE)  # noqa: PTH120 - a part of a path
+
+    @contextmanager
+    def _removing(self) -> Iterator[None]:
+        try:
+            yield
         except errors.Transient as error:
             raise self._lasting(error) or error from None
 

@@ -52,7 +52,7 @@ class Sysctl:
             self._boot.put(setting.name, _line(setting.name, boot))
         try:
             ours = self._live(setting.name) == setting.fields.get("live")
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             return
         if live is not None and ours:
             self._write(setting.name, live)

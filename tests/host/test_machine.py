@@ -230,6 +230,64 @@ def test_a_link_in_the_way_is_not_followed(root: Path, tmp_path: Path) -> None:
     assert "link" in unknown[FORWARD.id]
 
 
+READ_ONLY = """
+import os
+from pathlib import Path
+from reconciler.host.machine import Machine
+from reconciler.model import HostKept, HostSetting
+
+settings = [
+    HostSetting("sysctl", "net.ipv4.ip_forward", {"live": "1", "boot": "1"}),
+    HostSetting("module", "br_netfilter", {"live": "loaded", "boot": "loaded"}),
+    HostSetting("module", "kvm", {"live": "loaded", "boot": "loaded", "parameters": "x=1"}),
+    HostSetting("hosts", "ctl1", {"line": "10.0.0.11 ctl1"}),
+    HostSetting("file", "/etc/udev/rules.d/9.rules", {"content": "x", "mode": "0644"}),
+]
+for folder in ("sysctl.d", "modules-load.d", "modprobe.d", "udev/rules.d", ""):
+    place = Path("/mnt/etc", folder)
+    place.mkdir(parents=True, exist_ok=True)
+    if LEFT:
+        left = place / ".0123456789abcdef.reconciler-new"
+        left.write_text("")
+        os.utime(left, (0, 0))
+if CHANGE:
+    print(sorted({Machine(Path("/mnt")).back(HostKept(one)) for one in settings}))
+    print(sorted(str(one) for one in Path("/mnt/etc").rglob("*.reconciler-new")))
+else:
+    os.system("mount -o remount,ro /mnt")
+    for one in settings:
+        print(Machine(Path("/mnt")).back(HostKept(one)))
+"""
+
+
+def read_only(*, left: bool, change: bool = False) -> list[str]:
+    """What the host says of settings that are put back and were never set, on a file system that is read-only unless it is to `change`."""
+    code = NO_MANAGER + READ_ONLY.replace("LEFT", str(left)).replace("CHANGE", str(change))
+    return _apart('mount -t tmpfs none /mnt && exec "$@"', code).splitlines()
+
+
+def test_what_cannot_be_swept_away_is_refused_and_not_tried_for_ever() -> None:
+    assert read_only(left=False) == [""] * 5, "nothing has to be done"
+    folders = ("sysctl.d", "modprobe.d", "modprobe.d", "", "udev/rules.d")
+    assert read_only(left=True) == [
+        f"the host refuses: cannot change {Path('/mnt/etc', folder)}: Read-only file system" for folder in folders
+    ]
+
+
+def test_what_a_write_that_was_killed_left_goes_with_every_kind() -> None:
+    assert read_only(left=True, change=True) == ["['']", "[]"]
+
+
+def test_a_kernel_setting_that_can_only_be_written_is_put_back_by_doing_nothing() -> None:
+    code = (
+        NO_MANAGER + "from reconciler.host.machine import Machine\nfrom reconciler.model import HostSetting, HostKept\n"
+        "s = HostSetting('sysctl', 'net.ipv4.route.flush', {'live': '1', 'boot': '1'})\n"
+        "m = Machine()\nprint(m.observe([s])[0][s.id]['live'])\nprint(m.before(s), repr(m.back(HostKept(s))))\n"
+    )
+    said = _apart('mount -t tmpfs none /etc && exec "$@"', code).splitlines()
+    assert said == ["unknown (it cannot be read here)", "{} ''"]
+
+
 # --- /etc/hosts ------------------------------------------------------------------------------------------------------
 
 CTL = HostSetting("hosts", "ctl1", {"line": "10.0.0.11 ctl1 ctl1.example"})
