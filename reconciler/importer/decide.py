@@ -108,8 +108,6 @@ class Judge:
         service = name.removeprefix("enable_").partition("_")[0]
         service = _OF.get(service, service)
         away = service in KOLLA_SERVICES - self._catalogue.services.keys()
-        if name.startswith("enable_") and truth(value) is False:
-            return Decision(Fate.DEFAULT, "it is not in the catalogue, so it is off")
         if away:
             what = f"{service} is not in the catalogue yet: kolla-ansible goes on running it, or bring it as a service of your own"
             return Decision(Fate.UNSUPPORTED, what)

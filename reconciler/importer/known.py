@@ -41,9 +41,11 @@ ROWS: Final[tuple[Row, ...]] = (
     ("kolla_install_type", _any, Fate.DIFFERENT, "Kolla's images are built from source since Zed, here as there"),
     ("openstack_logging_debug", _off, Fate.DEFAULT, "debug logging is off"),
     ("*enable_tls*", _off, Fate.DEFAULT, "this traffic is not encrypted"),
+    ("glance_enable_rolling_upgrade", _any, Fate.DIFFERENT, "every upgrade is a rolling one"),
     ("*_enable_*", _off, Fate.DEFAULT, "it is not there, so it is off"),
     ("kolla_copy_ca_into_containers", _off, Fate.DEFAULT, "no authority is copied into containers"),
     ("enable_docker_repo", _any, Fate.DIFFERENT, "the engine is installed when the node is set up"),
+    ("enable_*", _off, Fate.DEFAULT, "it is not there, so it is off"),
     ("workaround_ansible_issue_8743", _any, Fate.DIFFERENT, "Ansible is not used"),
     ("ansible_*", _any, Fate.DIFFERENT, "says how Ansible reaches the host; nothing is run over SSH here"),
 )  # fmt: skip
