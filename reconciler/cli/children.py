@@ -19,7 +19,8 @@ from reconciler.review import claims
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
 from reconciler.site import Site, kolla_build, upgrade, users
-from reconciler.site.assigned import GLOBALS, assigned
+from reconciler.site.assigned import assigned
+from reconciler.site.layout import GLOBALS
 from reconciler.site.overrides import unread
 from reconciler.site.passwords import is_password_file
 from reconciler.site.upgrade import said

@@ -14,8 +14,8 @@ from reconciler.cli.secrets import put
 from reconciler.cli.site import in_child, source
 from reconciler.engine import Engine
 from reconciler.reasons import Reason
-from reconciler.site.assigned import GLOBALS
 from reconciler.site.kolla_build import FILE, Build
+from reconciler.site.layout import GLOBALS
 from reconciler.system import run
 
 _HOURS = 6.0

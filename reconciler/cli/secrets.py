@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from reconciler.site.users import Renamed
 
 FILE = "passwords.yml"
-_GLOBALS = "globals.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,7 @@ def rotate(
     """
     from reconciler.plan import rotation
     from reconciler.secrets import passwords, sops
+    from reconciler.site.layout import GLOBALS
 
     rows = password_rows(site)
     spec = next((spec for spec in specs(rows) if spec.name == name), None)
@@ -104,7 +104,7 @@ def rotate(
     user = None if same_user or not variable else _another_user(site, variable)
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))
     if user and user.text:
-        put(site / _GLOBALS, user.text)
+        put(site / GLOBALS, user.text)
     if json_:
         changed = {"variable": variable, "before": user.before, "after": user.after} if user and user.text else None
         output.as_json({"file": str(site / FILE), "rotated": [name], "user": changed})
@@ -112,7 +112,7 @@ def rotate(
         output.line(f"{name} rotated in {site / FILE}")
         if user and user.text:
             output.line(
-                f"{variable} is {user.after} in {site / _GLOBALS}: {user.before} goes when no host needs it any more"
+                f"{variable} is {user.after} in {site / GLOBALS}: {user.before} goes when no host needs it any more"
             )
     if user and user.refused:
         output.line(

@@ -51,6 +51,7 @@ from reconciler.render.fields import Fields
 from reconciler.render.held import Held
 from reconciler.render.meter import Exhausted, Run, Running
 from reconciler.site import Site
+from reconciler.site.layout import GLOBALS
 
 _CONFIG_ROOT: Final = "/etc/kolla"
 _REGION: Final = "RegionOne"
@@ -210,7 +211,7 @@ class _Builder:
             variables = self.world.variables(self.host)
             name = "node_config_directory" if "node_config_directory" in variables else "node_config"
             layers = variables.layered(name)
-            place = layers[-1].place if layers else Place("globals.yml")
+            place = layers[-1].place if layers else Place(GLOBALS)
             hint = "write an absolute path such as /etc/kolla, without '..'"
             self.problems.append(place.problem(f"{text!r} is not a folder for configuration files", hint))
             return _CONFIG_ROOT

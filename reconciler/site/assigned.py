@@ -6,8 +6,8 @@ from typing import Final
 
 from reconciler.document import yaml
 from reconciler.errors import SiteInvalid
+from reconciler.site.layout import GLOBALS
 
-GLOBALS: Final = "globals.yml"
 _VALUE: Final = re.compile(r"""^([^:#]+:[ \t]*)("[^"\n]*"|'[^'\n]*'|[^#\s]+)""")
 
 

@@ -8,7 +8,8 @@ from reconciler.document.grammar import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem
 
-_FILES: Final = ("inventory.yml", "globals.yml", "passwords.yml", "reconciler.yml", "kolla_build.yml")
+GLOBALS: Final = "globals.yml"
+_FILES: Final = ("inventory.yml", GLOBALS, "passwords.yml", "reconciler.yml", "kolla_build.yml")
 _FOLDERS: Final = ("passwords", "groups", "hosts", "config", "services")
 _OTHERS: Final = frozenset(("docs", "renovate.json", "LICENSE", "CODEOWNERS", "Makefile", "ci", "scripts"))
 

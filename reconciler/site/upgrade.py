@@ -15,9 +15,9 @@ from reconciler.document import yaml
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
+from reconciler.site.layout import GLOBALS
 
 RELEASE: Final = "openstack_release"
-_GLOBALS: Final = "globals.yml"
 _VALUE: Final = re.compile(r"(:\s+)(\"[^\"]*\"|'[^']*'|[^\s#]+)")
 
 
@@ -49,7 +49,7 @@ def upgraded(files: Mapping[str, bytes], catalogue: Catalogue, release: str) -> 
     said = {name: list(_variables(document)) for name, document in documents.items()}
     values = [value for variables in said.values() for path, value in variables if path[-1] == RELEASE]
     before = {str(value) for value in values if not is_expression(value)}
-    unsaid = not any(path == (RELEASE,) for path, _ in said.get(_GLOBALS, ()))
+    unsaid = not any(path == (RELEASE,) for path, _ in said.get(GLOBALS, ()))
     if unsaid:
         before.add(str(catalogue.variables[RELEASE].default))
     refused = next((why for old in sorted(before) if (why := releases.refusal(old, release))), "")
@@ -60,7 +60,7 @@ def upgraded(files: Mapping[str, bytes], catalogue: Catalogue, release: str) -> 
         changes, open_ = _wanted(document, said[name], catalogue, release, before - {release})
         left += open_
         made = _rewritten(files[name].decode("utf-8-sig"), changes)
-        if name == _GLOBALS and unsaid:
+        if name == GLOBALS and unsaid:
             made, change = _with_release(made, release)
             changes.append(change)
         if not changes:
@@ -71,9 +71,9 @@ def upgraded(files: Mapping[str, bytes], catalogue: Catalogue, release: str) -> 
         else:
             hint = "do it by hand: the file is not laid out so that it can be rewritten"
             left += [replace(change.note, hint=hint) for change in changes]
-    if _GLOBALS not in documents:
-        texts[_GLOBALS] = f'{RELEASE}: "{release}"\n'
-        done.append(Place(_GLOBALS, 1, 1).problem(f'{RELEASE}: "{release}" added'))
+    if GLOBALS not in documents:
+        texts[GLOBALS] = f'{RELEASE}: "{release}"\n'
+        done.append(Place(GLOBALS, 1, 1).problem(f'{RELEASE}: "{release}" added'))
     return Upgraded(texts, tuple(sorted(done)), tuple(sorted(left)))
 
 
@@ -88,7 +88,7 @@ def _documents(files: Mapping[str, bytes]) -> dict[str, Document]:
 
 
 def _has_variables(path: str) -> bool:
-    return path in (_GLOBALS, "inventory.yml") or (
+    return path in (GLOBALS, "inventory.yml") or (
         re.fullmatch(r"(groups|hosts)/[^/]+\.yml", path) is not None and not path.endswith(".passwords.yml")
     )
 
@@ -196,7 +196,7 @@ def _end(lines: Sequence[str], first: int, column: int) -> int:
 def _with_release(text: str, release: str) -> tuple[str, _Change]:
     """globals.yml that did not say the release, so that the catalogue's default counted."""
     end = "" if not text or text.endswith("\n") else "\n"
-    note = Place(_GLOBALS, text.count("\n") + 1, 1).problem(f'{RELEASE}: "{release}" added')
+    note = Place(GLOBALS, text.count("\n") + 1, 1).problem(f'{RELEASE}: "{release}" added')
     return f'{text}{end}{RELEASE}: "{release}"\n', _Change((RELEASE,), note, value=release)
 
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from reconciler.catalogue import Catalogue
 from reconciler.document.keywords import is_expression
-from reconciler.site.assigned import GLOBALS, assigned
+from reconciler.site.assigned import assigned
+from reconciler.site.layout import GLOBALS
 from reconciler.site.upgrade import said
 
 _NAME: Final = re.compile(r"(?P<base>[A-Za-z][A-Za-z0-9.-]*?)(?:_(?P<number>[0-9]+))?")
@@ -35,5 +36,5 @@ def renamed(files: Mapping[str, bytes], catalogue: Catalogue, variable: str) -> 
     after = f"{match['base']}_{int(match['number'] or 1) + 1}"
     text = assigned(files.get(GLOBALS, b""), {variable: after})
     if text is None:
-        return Renamed(refused="globals.yml is not laid out so that it can be rewritten")
+        return Renamed(refused=f"{GLOBALS} is not laid out so that it can be rewritten")
     return Renamed(text, str(value), after)

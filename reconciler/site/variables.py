@@ -10,6 +10,7 @@ from reconciler.document.grammar import Grammar, normalise, suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
+from reconciler.site.layout import GLOBALS
 from reconciler.site.types import Host, Layer, Layered
 
 OWN_PREFIX = "site_"
@@ -103,7 +104,7 @@ def load(
         elif folder == "hosts" and slash and not file.endswith(".passwords.yml"):
             problems += known.host(name, Place(document.name))
             own[name] = reader.merge(own.get(name, {}), reader.read(document, "host"))
-    return Layers(_base(documents.get("globals.yml"), reader, catalogue), groups, own)
+    return Layers(_base(documents.get(GLOBALS), reader, catalogue), groups, own)
 
 
 def _base(document: Document | None, reader: "_Reader", catalogue: Catalogue) -> dict[str, Layered]:
