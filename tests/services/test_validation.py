@@ -1,5 +1,6 @@
 """A configuration that the image's own checker refuses: said by that checker, before anything of it is put to use."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tests.images import build, kolla
 from tests.services import golden
 from tests.support import certificates
 
+OWN = f"{PREFIX}{os.getpid()}-"  # of this run: another checkout's may use the same engine at the same time
 SECRET = "a1B2c3D4e5F6g7H8i9J0ku"  # can be the salt of bcrypt as well
 pytestmark = [pytest.mark.images, pytest.mark.engine]
 
@@ -68,7 +70,7 @@ def engine(engine_url: str, docker_client: docker.DockerClient) -> Iterator[Engi
     made = Engine(engine_url, owner="rt-validation/aio", timeout=60)
     yield made
     made.close()
-    assert not [c.name for c in docker_client.containers.list(all=True) if c.name.startswith(f"{VALIDATING}{PREFIX}")]
+    assert not [c.name for c in docker_client.containers.list(all=True) if c.name.startswith(f"{VALIDATING}{OWN}")]
 
 
 def checked(
@@ -90,8 +92,7 @@ def checked(
         text = tokens.bind(item.content, {n: _certificate() if n.endswith("certificate") else SECRET for n in names})
         contents[item.path] = (text + (more if item.path.endswith(f"/{file}") else "")).encode()
     tmp_path.mkdir(exist_ok=True)
-    # A name of its own: a control plane of another test may be checked on this engine at the same time.
-    container = replace(container, name=f"{PREFIX}{name}", image=_image(images, container), ulimits=())
+    container = replace(container, name=f"{OWN}{name}", image=_image(images, container), ulimits=())
     validator = Validator()
     # The container's files are bound from below the config root that it was rendered for.
     container = replace(
@@ -255,7 +256,7 @@ def unknown(
     script = data.services()["common/templates/check-options.py.j2"].decode()
     mounts = tuple(replace(m, source=m.source.replace(site.config_root, str(folder))) for m in container.mounts)
     made = replace(
-        container, name=f"{PREFIX}{container.name}", image=_image(images, container), ulimits=(), mounts=mounts
+        container, name=f"{OWN}{container.name}", image=_image(images, container), ulimits=(), mounts=mounts
     )
     files = [item for item in site.files if item.container == container.name]
     contents = {
@@ -263,4 +264,4 @@ def unknown(
     }
     texts = {path: (text + (more if path.endswith(f"/{file}") else "")).encode() for path, text in contents.items()}
     one = OneShot(made, files, texts, part_digest=f"{container.name}{len(more)}", config_root=folder)
-    return one.run(engine, f"{VALIDATING}{PREFIX}options", container.validation.command, script=script, timeout=120)
+    return one.run(engine, f"{VALIDATING}{OWN}options", container.validation.command, script=script, timeout=120)
