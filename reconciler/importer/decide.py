@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from reconciler.catalogue import Catalogue
 from reconciler.document.grammar import Grammar, normalise, show, suggest
+from reconciler.document.literals import URL, looks_secret, truth
 from reconciler.document.yaml import Document
-from reconciler.importer.known import URL, looks_secret, truth, understood
+from reconciler.importer.known import understood
 from reconciler.importer.types import Assigned, Fate
 from reconciler.secret import Secret
 from reconciler.site.variables import KOLLA_SERVICES, OWN_PREFIX

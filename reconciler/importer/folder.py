@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reconciler.catalogue import Catalogue
+from reconciler.document.literals import URL, literals, looks_secret
 from reconciler.errors import Problem
-from reconciler.importer.known import URL, looks_secret, truth
 from reconciler.secret import Secret
 from reconciler.site import overrides
 from reconciler.site.inventory import Known
@@ -18,7 +18,6 @@ from reconciler.text import decoded
 _SETTING: Final = re.compile(
     r"^(?P<before>[ \t]*(?P<name>[\w.-]+)[ \t]*[=:][ \t]*)(?P<value>\S.*?)(?P<after>[ \t\r]*)$", re.M
 )
-_MEMBER: Final = re.compile(r'(?P<before>"(?P<name>[\w.-]+)"\s*:\s*)(?P<value>"(?:[^"\\\n]|\\.)*")')  # of JSON
 _WHOLE: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEYS: Final = (".keyring", ".key", ".keytab", ".jks", ".keystore", ".p12", ".pfx")
 _TEMPLATE: Final = re.compile(r"\{[{%#]")
@@ -114,28 +113,18 @@ class _Keeper:
 def _without_literals(path: str, text: str, names: Mapping[str, object]) -> Taken:
     keeper = _Keeper(path, names)
 
-    def tells(match: re.Match[str]) -> bool:
-        value = match["value"].strip("\"'")
-        plain = "{{" in value or value.startswith("/") or truth(value) is not None or value.isdigit() or value in "|>{["
-        return looks_secret(match["name"].replace("-", "_").replace(".", "_")) and not plain
-
-    def setting(match: re.Match[str]) -> str:
-        return keeper.setting(match) if tells(match) else match[0]
-
-    def member(match: re.Match[str]) -> str:
-        if not tells(match):
-            return match[0]
-        try:
-            return f'{match["before"]}"{{{{ {keeper.name(match["name"], json.loads(match["value"]))} }}}}"'
-        except ValueError:
-            return match[0]
-
-    def address(match: re.Match[str]) -> str:
-        return f"{match['before']}{{{{ {keeper.name('password', match['value'])} }}}}@"
-
-    comments = _COMMENT.sub(lambda line: "" if _telling(line[0]) else line[0], text)
-    text = _MEMBER.sub(member, _SETTING.sub(setting, comments))
-    return Taken(text=URL.sub(address, text), secrets=keeper.secrets)
+    text = _COMMENT.sub(lambda line: "" if _telling(line[0]) else line[0], text)
+    parts, at = [], 0
+    for one in literals(text):
+        value = text[one.start : one.end]
+        if one.json:
+            try:
+                value = json.loads(f'"{value}"')
+            except ValueError:
+                continue
+        parts += [text[at : one.start], f"{{{{ {keeper.name(one.name, value)} }}}}"]
+        at = one.end
+    return Taken(text="".join((*parts, text[at:])), secrets=keeper.secrets)
 
 
 def _values_kept(path: str, text: str, names: Mapping[str, object]) -> Taken:

@@ -5,18 +5,8 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from reconciler.document.literals import URL, looks_secret, truth
 from reconciler.importer.types import Fate
-
-_YES: Final = frozenset(("yes", "true", "on", "1", "y", "t"))
-_NO: Final = frozenset(("no", "false", "off", "0", "n", "f", ""))
-
-
-def truth(value: Any) -> bool | None:
-    """A value as Ansible's filter `bool` takes it; None for an expression or anything else."""
-    if value is None:
-        return False
-    word = str(value).strip().lower()
-    return True if word in _YES else False if word in _NO else None
 
 
 def _is(*words: str) -> Callable[[Any], bool]:
@@ -56,25 +46,15 @@ def understood(name: str, value: Any) -> tuple[Fate, str] | None:
     return next(((fate, why) for pattern, fits, fate, why in ROWS if fnmatchcase(name, pattern) and fits(value)), None)
 
 
-# --- secrets by their look -------------------------------------------------------------------------------------------
+# --- secrets by their looks -------------------------------------------------------------------------------------------
 
-_WORDS: Final = r"pass|password|passwd|passphrase|secret|token|credentials?|community"
-_SECRET: Final = re.compile(
-    rf"(?:^|.*_)(?:{_WORDS}|(?:private|secret|access|api|ssh|hmac|crypto|cookie)_?key)\d*", re.I
-)
 _LINE: Final = re.compile(
     r"^(?P<before>[ \t]*[#;-]*[ \t]*(?P<name>[\w.-]+)[\"']?[ \t]*[:=][ \t]*)(?P<value>\S.*)$", re.M
 )
 _INNER: Final = re.compile(
     r"(?P<before>[\"']?(?P<name>[A-Za-z_][\w.-]*)[\"']?[ \t]*[:=][ \t]*)(?P<value>[^\s,}\]][^,}\]\n]*)"
 )
-URL: Final = re.compile(r"(?P<before>\w://[^\s/:@{}]*:)(?P<value>[^\s/@{}]+)@")
 LEFT_OUT: Final = "(left out)"
-
-
-def looks_secret(name: str) -> bool:
-    """Whether a variable of that name probably holds a secret."""
-    return _SECRET.fullmatch(name) is not None
 
 
 def masked(text: str) -> str:

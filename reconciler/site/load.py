@@ -40,7 +40,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
     layers = variables.load(documents, hosts, known, catalogue, problems)
     secrets = passwords.load(documents, known, catalogue, layout.overrides, problems)
     sealed = passwords.load_sealed(layout.overrides, secrets, problems)
-    overrides.check(layout.overrides, known, catalogue, problems)
+    overrides.check(layout.overrides, known, catalogue, problems, sealed)
     if building := documents.get(kolla_build.FILE):
         problems += kolla_build.problems(building, catalogue)
 

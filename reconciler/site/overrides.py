@@ -1,12 +1,13 @@
-"""Whether every file below config/ is read by some service."""
+"""Whether every file below config/ is read by some service, and what in it should be a secret."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from reconciler.catalogue import Catalogue, OverridePattern
 from reconciler.document import pattern
 from reconciler.document.content import check as check_text
 from reconciler.document.grammar import nearest
+from reconciler.document.literals import PRIVATE_KEY, literals
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
@@ -16,8 +17,15 @@ from reconciler.text import decoded
 _PART = re.compile(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}|\{host\}|\{container\}|\{service\}|\*\*|\*")
 
 
-def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, problems: list[Problem]) -> None:
-    """Report overrides that nothing reads, that name an unknown host, or that are not text where text is needed."""
+def check(
+    files: Mapping[str, bytes],
+    known: Known,
+    catalogue: Catalogue,
+    problems: list[Problem],
+    sealed: Container[str] = (),
+) -> None:
+    """Report overrides that nothing reads, that name an unknown host, or that are not text where text is needed; and secrets in the clear, but
+    for files that are encrypted as a whole (`sealed`)."""
     if not files:
         return
     matcher = _Matcher(catalogue.override_patterns())
@@ -36,6 +44,25 @@ def check(files: Mapping[str, bytes], known: Known, catalogue: Catalogue, proble
             check_text(content, place.file)
         except SiteInvalid as error:
             problems += error.problems
+            continue
+        if path not in sealed:
+            problems += _in_the_clear(place.file, content, rendered=not all(found.verbatim for found, _ in matches))
+
+
+def _in_the_clear(name: str, content: bytes, *, rendered: bool) -> Iterator[Problem]:
+    """Warnings of what looks like a secret in a file; `rendered`: it can name those of passwords.yml."""
+    text = content.decode("utf-8-sig")
+    whole = f"encrypt the file: sops encrypt --input-type binary --in-place {name}"
+    for number, line in enumerate(text.splitlines(), 1):
+        if PRIVATE_KEY.search(line):
+            yield Place(name, number, 1).warning("a private key stands here in the clear", whole)
+    hint = (
+        "put the value into passwords.yml under a name of its own, and write {{ that_name }} here"
+        if rendered
+        else whole
+    )
+    for one in literals(text):
+        yield Place(name, one.line, 1).warning(f"{one.name} stands here in the clear", hint)
 
 
 def readers(path: str, catalogue: Catalogue) -> list[OverridePattern]:

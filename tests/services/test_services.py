@@ -99,6 +99,11 @@ def test_every_host_renders(host: str) -> None:
     assert desired("three_nodes", host).containers
 
 
+@pytest.mark.parametrize("case", golden.CASES)
+def test_no_example_is_warned_of(case: str) -> None:
+    assert golden.load(golden.HERE / case / "site", {}).warnings == ()
+
+
 def test_the_example_site_is_valid_and_uses_all_that_it_has() -> None:
     example = golden.load(golden.EXAMPLE)
     assert not example.warnings
