@@ -174,7 +174,9 @@ def test_what_is_registered_belongs_to_a_host_that_has_the_service(
     provides: {mariadb: {host: h, port: 1, username: root, password: p}}
     """
     hosts = ("cmp1", "ctl1", "ctl2")
-    inventory = "hosts: {cmp1: {}, ctl1: {groups: [control]}, ctl2: {groups: [control]}}\ngroups: {control: {}, nobody: {}}\n"
+    inventory = (
+        "hosts: {cmp1: {}, ctl1: {groups: [control]}, ctl2: {groups: [control]}}\ngroups: {control: {}, nobody: {}}\n"
+    )
     services = {
         f"{name}/service.yml": f"description: x\n{dedent(text)}" for name, text in (("app", body), ("db", database))
     }

@@ -255,9 +255,7 @@ def unknown(
     assert container.validation is not None
     script = data.services()["common/templates/check-options.py.j2"].decode()
     mounts = tuple(replace(m, source=m.source.replace(site.config_root, str(folder))) for m in container.mounts)
-    made = replace(
-        container, name=f"{OWN}{container.name}", image=_image(images, container), ulimits=(), mounts=mounts
-    )
+    made = replace(container, name=f"{OWN}{container.name}", image=_image(images, container), ulimits=(), mounts=mounts)
     files = [item for item in site.files if item.container == container.name]
     contents = {
         item.path: tokens.bind(item.content, dict.fromkeys(tokens.names(item.content), SECRET)) for item in files
