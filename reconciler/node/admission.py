@@ -6,7 +6,7 @@ inode. docs/security.md says which window is left.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,13 +40,14 @@ class Admission:
         rules: HostPolicy,
         volumes: Mapping[str, Volume],
         *,
+        others: Collection[str] = (),
         data_root: str = "",
         local: bool = True,
     ) -> "Admission":
-        """For `desired`, with what the engine said of its volumes and of the folder where its data lie."""
+        """For `desired`, with what the engine said of its volumes, of containers that somebody else made, and of the folder where its data lie."""
         if data_root:
             rules = replace(rules, forbidden=(*rules.forbidden, data_root))
-        return cls(rules, policy.context_of(desired, volumes), local)
+        return cls(rules, policy.context_of(desired, volumes, others), local)
 
     def denied(self, desired: Desired) -> dict[str, str]:
         """The containers and jobs of `desired` that may not run here, and what may not be set on the host, each with every reason in one

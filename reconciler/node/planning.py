@@ -102,4 +102,6 @@ class Planner:
     def admission(self, target: Target, actual: Actual) -> Admission:
         """The host's word on the containers of `target`, as this pass found the engine."""
         volumes, local = actual.engine_volumes, self._settings.engine.url.startswith("unix://")
-        return Admission.of(target.desired, self._rules, volumes, data_root=self._engine.data_root, local=local)
+        others = [name for name, running in actual.containers.items() if not running.owned]
+        root = self._engine.data_root
+        return Admission.of(target.desired, self._rules, volumes, others=others, data_root=root, local=local)

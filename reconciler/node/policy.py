@@ -93,12 +93,14 @@ class Context:
     """What judging one container needs to know besides it.
 
     `config_root`: what lies below it came with the same commit and may always be bound. `containers` are the site's own on
-    this host, whose namespaces others of the site may share. `volumes` are the engine's, by name, as far as they are known.
-    `writable` maps a path to the container that can write there and has no power over the host otherwise.
+    this host, whose namespaces others of the site may share, `others` containers that somebody else made. `volumes` are the engine's,
+    by name, as far as they are known. `writable` maps a path to the container that can write there and has no power over the host
+    otherwise.
     """
 
     config_root: str = "/etc/kolla"
     containers: Collection[str] = ()
+    others: Collection[str] = ()
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     writable: Mapping[str, str] = field(default_factory=dict)
 
@@ -124,8 +126,8 @@ def check(
     return [reason for rule in rules for reason in rule(asked, policy, context)]
 
 
-def context_of(desired: Desired, volumes: Mapping[str, Volume] | None = None) -> Context:
-    """The context in which the containers and jobs of `desired` are judged."""
+def context_of(desired: Desired, volumes: Mapping[str, Volume] | None = None, others: Collection[str] = ()) -> Context:
+    """The context in which the containers and jobs of `desired` are judged; `others`: containers of this host that somebody else made."""
     parts = (*desired.containers, *(job.container for job in desired.jobs))
     writable = {
         canonical(mount.source): part.name
@@ -134,7 +136,8 @@ def context_of(desired: Desired, volumes: Mapping[str, Volume] | None = None) ->
         for mount in part.mounts
         if mount.source.startswith("/") and "ro" not in mount.mode.split(",")
     }
-    return Context(desired.config_root, {c.name for c in desired.containers}, volumes or {}, writable)
+    names = {c.name for c in desired.containers}
+    return Context(desired.config_root, names, frozenset(others), volumes or {}, writable)
 
 
 def root_denied(root: str, allowed: Iterable[str], kept_apart: Iterable[str]) -> str:
@@ -204,10 +207,12 @@ def _network(asked: Container, policy: HostPolicy, context: Context) -> Iterator
 
 
 def _shared(option: str, mode: str, context: Context) -> Iterator[str]:
-    """Another container's namespace: only of one that the same commit describes, and that is judged itself."""
+    """Another container's namespace: only of one that the same commit describes, and that is judged itself, by what was made of it."""
     kind, _, name = mode.partition(":")
     if kind != "container" or name not in context.containers:
         yield f"{option} {mode} is not allowed on this host: only containers of the site may be named there"
+    elif name in context.others:
+        yield f"{option} {mode} is not allowed on this host: {name} was made by somebody else"
 
 
 def _ports(asked: Container, policy: HostPolicy, _: Context) -> Iterator[str]:

@@ -385,3 +385,21 @@ def test_nor_in_one_of_another_installation(lab: Place, tmp_path: Path, client: 
         report = other.ask(asked, more=CHECK)
         assert [check.ok for check in report.checks] == [False]
         assert mine.exec_run(["test", "-e", "/seen"]).exit_code == 1
+
+
+def test_nor_is_its_network_or_its_processes_shared(lab: Place, client: docker.DockerClient) -> None:
+    """Whoever shares them has what this host denies: its network, say."""
+    lab.tighten('base = "strict"\nnetworks = ["none"]\n')
+    theirs = client.containers.run(
+        "reconciler-test/busybox:1", ["sleep", "3600"], name="rt-word-x", detach=True, network_mode="host"
+    )
+    try:
+        with_theirs = "rt-word-y\nnetwork_mode: container:rt-word-x\npid_mode: container:rt-word-x"
+        report = lab.ask("rt-word-x\nnetwork_mode: none", with_theirs)
+        assert held(report)["rt-word-x"][0] == "NotOwned" and not lab.identities()
+        reason, message = held(report)["rt-word-y"]
+        assert reason == "PolicyDenied" and "network_mode container:rt-word-x" in message and "pid_mode" in message
+    finally:
+        theirs.remove(force=True)
+    # Once the name is free it is the site's own.
+    assert lab.reconcile().converged and lab.identities().keys() == {"rt-word-x", "rt-word-y"}
