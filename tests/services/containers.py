@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import docker
 import pytest
@@ -27,6 +28,38 @@ def idle(client: docker.DockerClient, name: str, network: str = "none") -> Itera
         yield found
     finally:
         found.remove(force=True, v=True)
+
+
+def run(container: Container, *words: str) -> tuple[int | None, str]:
+    """How a command ended there, and what it said."""
+    code, output = container.exec_run(list(words))
+    return code, output.decode()
+
+
+def python(container: Container, program: str, *words: str) -> tuple[int | None, str]:
+    """The same of a program's text."""
+    return run(container, "python3", "-W", "ignore", "-c", program, *words)
+
+
+def put(container: Container, path: str, text: str) -> None:
+    """A file there."""
+    code, said = run(container, "bash", "-c", 'mkdir -p "${1%/*}" && printf %s "$0" > "$1"', text, path)
+    assert code == 0, said
+
+
+def serve(container: Container, program: str, *words: str) -> None:
+    """Begin a program of this folder there, with the stand-in for Keystone beside it. What it says is in /tmp/PROGRAM.out."""
+    put(container, "/t/tests/__init__.py", "")
+    put(container, "/t/tests/services/__init__.py", "")
+    for name in ("lets_in", program):
+        put(container, f"/t/tests/services/{name}.py", Path(__file__).with_name(f"{name}.py").read_text())
+    command = f'cd /t && exec python3 -m tests.services.{program} "$@" > /tmp/{program}.out 2>&1'
+    container.exec_run(["bash", "-c", command, program, *words], detach=True)
+
+
+def listens(container: Container, port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    return python(container, f"import socket; socket.create_connection(('127.0.0.1', {port}))")[0] == 0
 
 
 @contextmanager
