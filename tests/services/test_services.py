@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -273,3 +274,12 @@ def test_relays_in_images_of_debian_read_their_file_since_2026_1(release: str, o
     host = next(host for host in loaded.hosts if host in loaded.groups["ovn-sb-db-relay"])
     files = {file.path: str(file.content) for file in render(loaded, host, "0" * 40).files}
     assert option in json.loads(files["ovn-sb-db-relay-1/config.json"])["command"]
+
+
+@pytest.mark.parametrize(("case", "host"), ALL)
+def test_no_command_is_left_to_a_shell(case: str, host: str) -> None:
+    """Kolla's start splits a command at spaces: a quote would be a part of what the program is given."""
+    for file in desired(case, host).files:
+        if file.path.endswith("/config.json"):
+            command = json.loads(file.content)["command"]
+            assert shlex.split(command) == command.split(), f"{file.path}: {command}"
