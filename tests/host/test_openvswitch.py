@@ -10,6 +10,7 @@ import docker
 import pytest
 from docker import errors as docker_errors
 
+from reconciler import errors
 from reconciler.engine import Engine
 from reconciler.errors import SiteInvalid
 from reconciler.host.machine import Machine
@@ -109,6 +110,9 @@ def test_one_question_is_asked_for_all() -> None:
 def test_what_does_not_answer_is_unknown(code: int, text: str, said: str) -> None:
     found, unknown = Machine(execute=lambda *_: (code, text)).observe(ALL)
     assert not found and unknown.keys() == {s.id for s in ALL} and all(said in why for why in unknown.values())
+    with pytest.raises(errors.Transient, match=said) as caught:  # asked before anything is set: nothing is refused yet
+        Machine(execute=lambda *_: (code, text)).before(BRIDGE)
+    assert caught.value.reason is Reason.HostFailed
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
