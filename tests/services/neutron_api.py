@@ -1,16 +1,17 @@
 """Run in a container of Neutron's server: a genuine Neutron with its database in a file, in front of which somebody stands who lets everybody in.
 
-python3 neutron_api.py          makes the database, and records of agents: `old` has two, of which one has a network, `older` and `new` one each
+`containers.serve(container, "neutron_api")` makes the database, and records of agents: `old` has two, of which one has
+a network, `older` and `new` one each.
 """
 
 import datetime
-import json
 import os
 import uuid
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-SETTINGS = """\
+from tests.services import lets_in
+
+SETTINGS = f"""\
 [DEFAULT]
 bind_host = 127.0.0.1
 bind_port = 9696
@@ -28,14 +29,7 @@ state_path = /tmp
 lock_path = /tmp
 [database]
 connection = sqlite:////tmp/neutron.db?timeout=60
-[keystone_authtoken]
-auth_type = password
-auth_url = http://127.0.0.1:5999/v3
-username = neutron
-password = none
-project_name = service
-user_domain_id = default
-project_domain_id = default
+[keystone_authtoken]{lets_in.settings("neutron")}
 [ml2]
 type_drivers = local
 tenant_network_types = local
@@ -43,36 +37,8 @@ mechanism_drivers =
 """
 
 
-class Keystone(BaseHTTPRequestHandler):
-    """Lets everybody in, and knows one service."""
-
-    def _answer(self, code: int, body: object, **headers: str) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(code)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
-        links = [{"rel": "self", "href": "http://127.0.0.1:5999/v3/"}]
-        self._answer(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        domain = {"id": "default", "name": "Default"}
-        url = "http://127.0.0.1:9696"
-        endpoint = {"id": "e", "interface": "internal", "region": "RegionOne", "region_id": "RegionOne", "url": url}
-        token = {
-            "methods": ["password"], "user": {"id": "admin", "name": "neutron", "domain": domain},
-            "project": {"id": "admin", "name": "service", "domain": domain}, "roles": [{"id": "a", "name": "admin"}],
-            "issued_at": "2020-01-01T00:00:00.000000Z", "expires_at": "2099-01-01T00:00:00.000000Z",
-            "catalog": [{"id": "s", "type": "network", "name": "neutron", "endpoints": [endpoint]}],
-        }  # fmt: skip
-        self._answer(201, {"token": token}, X_Subject_Token="any")
-
-    def log_message(self, *words: object) -> None:
-        pass
+class Keystone(lets_in.Keystone):
+    urls = {"network": "http://127.0.0.1:9696"}
 
 
 def database() -> None:
@@ -102,8 +68,7 @@ def database() -> None:
 
 if __name__ == "__main__":
     Path("/etc/neutron/neutron.conf").write_text(SETTINGS)
-    if os.fork() == 0:
-        HTTPServer(("127.0.0.1", 5999), Keystone).serve_forever()
+    lets_in.begin(Keystone)
     if (child := os.fork()) == 0:
         database()
         os._exit(0)

@@ -1,17 +1,18 @@
 """Run in a container of Nova's API: a genuine Nova with databases in files, in front of which somebody stands who lets everybody in.
 
-python3 nova_api.py            makes the databases, and records of hosts: `old` does not report any more and has an instance, `new` does both
+`containers.serve(container, "nova_api")` makes the databases, and records of hosts: `old` does not report any more and has an
+instance, `new` does both.
 """
 
 import datetime
-import json
 import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-SETTINGS = """\
+from tests.services import lets_in
+
+SETTINGS = f"""\
 [DEFAULT]
 transport_url = fake://
 state_path = /tmp
@@ -26,56 +27,11 @@ connection = sqlite:////tmp/api.db
 lock_path = /tmp
 [oslo_policy]
 policy_file = /tmp/policy.yaml
-[service_user]
-auth_type = password
-auth_url = http://127.0.0.1:5999/v3
-username = nova
-password = none
-project_name = service
-project_domain_id = default
-user_domain_id = default
-region_name = RegionOne
-"""
-URL = "http://127.0.0.1:8774/v2.1"
+[service_user]{lets_in.settings("nova")}"""
 
 
-class Keystone(BaseHTTPRequestHandler):
-    """Lets everybody in, and knows one service."""
-
-    def _answer(self, code: int, body: object, **headers: str) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(code)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
-        self._answer(
-            200,
-            {
-                "version": {
-                    "id": "v3.14",
-                    "status": "stable",
-                    "links": [{"rel": "self", "href": "http://127.0.0.1:5999/v3/"}],
-                }
-            },
-        )
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        domain = {"id": "default", "name": "Default"}
-        endpoint = {"id": "e", "interface": "internal", "region": "RegionOne", "region_id": "RegionOne", "url": URL}
-        token = {
-            "methods": ["password"], "user": {"id": "admin", "name": "nova", "domain": domain},
-            "project": {"id": "admin", "name": "service", "domain": domain}, "roles": [{"id": "a", "name": "admin"}],
-            "issued_at": "2020-01-01T00:00:00.000000Z", "expires_at": "2099-01-01T00:00:00.000000Z",
-            "catalog": [{"id": "s", "type": "compute", "name": "nova", "endpoints": [endpoint]}],
-        }  # fmt: skip
-        self._answer(201, {"token": token}, X_Subject_Token="admin:admin")
-
-    def log_message(self, *words: object) -> None:
-        pass
+class Keystone(lets_in.Keystone):
+    urls = {"compute": "http://127.0.0.1:8774/v2.1"}
 
 
 def databases() -> None:
@@ -167,8 +123,7 @@ make_server("127.0.0.1", 8774, application, server_class=Server).serve_forever()
 if __name__ == "__main__":
     Path("/etc/nova/nova.conf").write_text(SETTINGS)
     Path("/tmp/policy.yaml").write_text('"context_is_admin": "@"\n')
-    if os.fork() == 0:
-        HTTPServer(("127.0.0.1", 5999), Keystone).serve_forever()
+    lets_in.begin(Keystone)
     databases()
     if (child := os.fork()) == 0:  # Nova reads its settings once in a process
         records()

@@ -1,20 +1,19 @@
 """Run in containers that share a network of their own: a genuine Nova with two computes of its fake driver, genuine Placement and RabbitMQ between
 them, and a genuine MariaDB. Somebody who lets everybody in stands for Keystone, and answers for Glance and Neutron.
 
-python3 nova_cloud.py placement     in Placement's image
-python3 nova_cloud.py nova          in Nova's: makes the databases, then serves the API, conductor, scheduler and computes, each a process
+`containers.serve(container, "nova_cloud", "placement")` is for Placement's image, and with "nova" for Nova's: that makes the
+databases, then serves the API, conductor, scheduler and computes, each a process.
 """
 
-import json
 import os
 import subprocess
 import sys
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.services import lets_in
+
 IMAGE = "11111111-1111-1111-1111-111111111111"
-STANDS = 5999
 IMAGE_IS = {
     "id": IMAGE, "name": "i", "status": "active", "size": 1, "min_disk": 0, "min_ram": 0, "disk_format": "raw", "container_format": "bare",
     "visibility": "public", "owner": "admin", "checksum": "c", "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
@@ -23,19 +22,10 @@ IMAGE_IS = {
 URLS = {
     "compute": "http://127.0.0.1:8774/v2.1",
     "placement": "http://127.0.0.1:8778",
-    "network": f"http://127.0.0.1:{STANDS}/network",
-    "image": f"http://127.0.0.1:{STANDS}/image",
+    "network": f"http://127.0.0.1:{lets_in.PORT}/network",
+    "image": f"http://127.0.0.1:{lets_in.PORT}/image",
 }
-AS_NOVA = """
-auth_type = password
-auth_url = http://127.0.0.1:5999/v3
-username = nova
-password = none
-project_name = service
-project_domain_id = default
-user_domain_id = default
-region_name = RegionOne
-"""
+AS_NOVA = lets_in.settings("nova")
 COMMON = f"""\
 [DEFAULT]
 transport_url = rabbit://guest:guest@127.0.0.1:5672/
@@ -85,51 +75,21 @@ sync_on_startup = true
 COMPUTES = ("cmp1", "cmp2")
 
 
-class Standing(BaseHTTPRequestHandler):
-    """Lets everybody in, has one image, and no network at all."""
+class Standing(lets_in.Keystone):
+    """Has one image besides, and no network at all."""
 
-    def _answer(self, code: int, body: object, **headers: str) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(code)
-        for name, value in {"Content-Length": str(len(data)), "Content-Type": "application/json", **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(data)
+    urls = URLS
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].rstrip("/")
         if path.endswith("/schemas/image"):
-            self._answer(200, {"name": "image", "properties": {key: {} for key in IMAGE_IS}})
+            self.answer(200, {"name": "image", "properties": {key: {} for key in IMAGE_IS}})
         elif path.startswith("/image"):
-            self._answer(200, IMAGE_IS if path.endswith(IMAGE) else {"images": [IMAGE_IS]})
+            self.answer(200, IMAGE_IS if path.endswith(IMAGE) else {"images": [IMAGE_IS]})
         elif path.startswith("/network"):
-            self._answer(200, {path.rpartition("/")[2].replace("-", "_"): []})
+            self.answer(200, {path.rpartition("/")[2].replace("-", "_"): []})
         else:
-            links = [{"rel": "self", "href": f"http://127.0.0.1:{STANDS}/v3/"}]
-            self._answer(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        domain = {"id": "default", "name": "Default"}
-        catalog = [
-            {
-                "id": kind, "type": kind, "name": kind,
-                "endpoints": [
-                    {"id": kind + side, "interface": side, "region": "RegionOne", "region_id": "RegionOne", "url": url}
-                    for side in ("internal", "public")
-                ],
-            }
-            for kind, url in URLS.items()
-        ]  # fmt: skip
-        token = {
-            "methods": ["password"], "user": {"id": "admin", "name": "nova", "domain": domain},
-            "project": {"id": "admin", "name": "service", "domain": domain}, "roles": [{"id": "a", "name": "admin"}],
-            "issued_at": "2020-01-01T00:00:00.000000Z", "expires_at": "2099-01-01T00:00:00.000000Z", "catalog": catalog,
-        }  # fmt: skip
-        self._answer(201, {"token": token}, X_Subject_Token="admin:admin")
-
-    def log_message(self, *words: object) -> None:
-        pass
+            super().do_GET()
 
 
 # Nova changes how Python waits, so it comes before whatever waits, in a process of its own.
@@ -180,8 +140,7 @@ def nova() -> None:
     Path("/etc/nova/nova.conf").write_text(COMMON.replace("NAME", "api") + DATABASES)
     for name in COMPUTES:
         Path(f"/tmp/{name}/compute_id").write_text(str(uuid.uuid4()))
-    if os.fork() == 0:
-        ThreadingHTTPServer(("127.0.0.1", STANDS), Standing).serve_forever()
+    lets_in.begin(Standing)
     for words in (
         ["api_db", "sync"],
         ["cell_v2", "map_cell0", "--database_connection", "mysql+pymysql://root@127.0.0.1/nova_cell0?charset=utf8"],

@@ -2,10 +2,10 @@
 
 import docker
 import pytest
-from docker.models.containers import Container
 
 from reconciler.render import render
 from tests.services import containers, golden
+from tests.services.containers import python
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.images]
 
@@ -50,11 +50,6 @@ print(*sorted(f"{one.host}:{one.binary}" for one in objects.ServiceList.get_all(
 HAND_OVER = ["cinder-manage", "volume", "update_host", "--currenthost", "old@nfs-1#nfs-1", "--newhost", "new@nfs-1#nfs-1"]  # fmt: skip
 
 
-def python(container: Container, program: str, *words: str) -> tuple[int | None, str]:
-    code, output = container.exec_run(["python3", "-W", "ignore", "-c", program, *words])
-    return code, output.decode()
-
-
 def test_it_is_forgotten_once_no_volume_is_with_it(docker_client: docker.DockerClient) -> None:
     folder = golden.HERE / "volumes" / "site"
     inventory = (folder / "inventory.yml").read_text()
@@ -64,11 +59,11 @@ def test_it_is_forgotten_once_no_volume_is_with_it(docker_client: docker.DockerC
     with containers.idle(docker_client, "cinder-api") as running:
 
         def done(*words: str) -> str:
-            code, output = running.exec_run(list(words))
-            assert code == 0, output.decode()[-2000:]
-            return str(output.decode())
+            code, said = containers.run(running, *words)
+            assert code == 0, said[-2000:]
+            return said
 
-        running.exec_run(["bash", "-c", 'printf %s "$0" > /etc/cinder/cinder.conf', CONF])
+        containers.put(running, "/etc/cinder/cinder.conf", CONF)
         done("cinder-manage", "--config-file", "/etc/cinder/cinder.conf", "db", "sync")
         code, kind = python(running, BEGIN + TYPE)
         assert code == 0, kind

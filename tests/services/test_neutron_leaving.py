@@ -2,10 +2,10 @@
 
 import docker
 import pytest
-from docker.models.containers import Container
 
 from reconciler.render import render
 from tests.services import containers, golden
+from tests.services.containers import python
 from tests.support.lab import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.images]
@@ -22,11 +22,6 @@ with sqlite3.connect("/tmp/neutron.db", timeout=60) as database:
 """
 
 
-def python(container: Container, program: str) -> tuple[int | None, str]:
-    code, output = container.exec_run(["python3", "-c", program])
-    return code, output.decode()
-
-
 def test_its_agents_are_forgotten_and_one_that_runs_is_named(docker_client: docker.DockerClient) -> None:
     folder = golden.HERE / "compute" / "site"
     inventory = (
@@ -40,8 +35,7 @@ def test_its_agents_are_forgotten_and_one_that_runs_is_named(docker_client: dock
         for host in ("old", "older")
     }
     with containers.idle(docker_client, "neutron-server") as running:
-        source = (golden.HERE / "neutron_api.py").read_text()
-        running.exec_run(["bash", "-c", 'python3 -c "$0" > /tmp/server.log 2>&1', source], detach=True)
+        containers.serve(running, "neutron_api")
         wait_for("it answers", lambda: python(running, LIST)[0] == 0, PATIENCE, pause=1.0)
         assert python(running, LIST)[1].split() == [
             "new:neutron-dhcp-agent", "old:neutron-dhcp-agent", "old:neutron-l3-agent", "older:neutron-dhcp-agent",

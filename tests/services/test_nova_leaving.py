@@ -2,10 +2,10 @@
 
 import docker
 import pytest
-from docker.models.containers import Container
 
 from reconciler.render import render
 from tests.services import containers, golden
+from tests.services.containers import python
 from tests.support.lab import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.images]
@@ -24,19 +24,12 @@ with context.target_cell(context.get_admin_context(), cell) as inside:
 """
 
 
-def python(container: Container, program: str) -> tuple[int | None, str]:
-    code, output = container.exec_run(["python3", "-c", program])
-    return code, output.decode()
-
-
 def test_it_is_forgotten_once_nothing_is_on_it(docker_client: docker.DockerClient) -> None:
     made = render(golden.load(golden.HERE / "compute" / "site", {}), "ctl", "0" * 40)
     program = next(file.content for file in made.files if file.path == "nova-leave-old/nova-leave")
     with containers.idle(docker_client, "nova-api") as running:
-        source = (golden.HERE / "nova_api.py").read_text()
-        running.exec_run(["bash", "-c", 'python3 -c "$0" > /tmp/api.log 2>&1', source], detach=True)
-        ask = "import socket; socket.create_connection(('127.0.0.1', 8774))"
-        wait_for("it answers", lambda: python(running, ask)[0] == 0, 240, pause=1.0)
+        containers.serve(running, "nova_api")
+        wait_for("it answers", lambda: containers.listens(running, 8774), 600, pause=1.0)
 
         code, said = python(running, program)
         assert code == 1 and "error: 1 instances are on old still: on-old (" in said, said

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import docker
 import pytest
 from docker.models.containers import Container
 
-from tests.services import containers, golden
+from tests.services import containers
 from tests.services.test_nova_drain import program
 from tests.support.lab import PATIENCE, wait_for
 
@@ -49,11 +50,10 @@ class Nova:
         self.container = container
 
     def run(self, *words: str) -> tuple[int | None, str]:
-        code, output = self.container.exec_run(list(words))
-        return code, output.decode()
+        return containers.run(self.container, *words)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        code, said = self.run("python3", "-c", ASK, method, path, json.dumps(body) if body is not None else "")
+        code, said = containers.python(self.container, ASK, method, path, json.dumps(body) if body is not None else "")
         assert code == 0, (path, said, self.logs())
         return json.loads(said) if said.strip() else None
 
@@ -61,7 +61,7 @@ class Nova:
         return self.run(
             "bash",
             "-c",
-            "for one in /tmp/*.log; do echo == $one; grep -E 'ERROR|Traceback|CRITICAL' $one | tail -15; done",
+            "for one in /tmp/*.log /tmp/*.out; do echo == $one; grep -E 'ERROR|Traceback|CRITICAL' $one | tail -15; done",
         )[1]
 
     def up(self) -> set[str]:
@@ -102,12 +102,11 @@ class Nova:
         return found["OS-EXT-SRV-ATTR:host"], found["status"]
 
     def drain(self, *words: str) -> tuple[int | None, str]:
-        return self.run("python3", "-c", program().replace("/etc/nova/nova.conf", "/tmp/drain.conf"), *words)
+        return containers.python(self.container, program().replace("/etc/nova/nova.conf", "/tmp/drain.conf"), *words)
 
 
 @pytest.fixture(scope="module")
 def nova(engine_url: str) -> Iterator[Nova]:
-    source = (golden.HERE / "nova_cloud.py").read_text()
     with ExitStack() as stack:
         docker_client = docker.DockerClient(base_url=engine_url, timeout=120)
         stack.callback(docker_client.close)
@@ -118,12 +117,11 @@ def nova(engine_url: str) -> Iterator[Nova]:
         database = stack.enter_context(containers.idle(docker_client, "mariadb-server", network))
         database.exec_run(["bash", "-c", DATABASE], detach=True)
         broker.exec_run(["bash", "-c", BROKER], detach=True)
-        placement.exec_run(["bash", "-c", 'python3 -c "$0" placement > /tmp/placement.log 2>&1', source], detach=True)
-        listening = "import socket; socket.create_connection(('127.0.0.1', %d))"
+        containers.serve(placement, "nova_cloud", "placement")
         for port, what in ((5672, "the broker"), (3306, "the database"), (8778, "placement")):
-            wait_for(what, lambda port=port: found.run("python3", "-c", listening % port)[0] == 0, PATIENCE, 1.0)
-        found.container.exec_run(["bash", "-c", 'python3 -c "$0" nova > /tmp/api.out 2>&1', source], detach=True)
-        wait_for("Nova's API", lambda: found.run("python3", "-c", listening % 8774)[0] == 0, 600, 1.0)
+            wait_for(what, partial(containers.listens, found.container, port), PATIENCE, 1.0)
+        containers.serve(found.container, "nova_cloud", "nova")
+        wait_for("Nova's API", lambda: containers.listens(found.container, 8774), 600, 1.0)
         wait_for("two computes", lambda: found.up() == {"cmp1", "cmp2"}, 600, 2.0)
         code, said = found.run("nova-manage", "cell_v2", "discover_hosts")
         assert code == 0, said
