@@ -55,14 +55,12 @@ class Registry:
         later: "Registry | None" = None,
     ) -> None:
         self._registrars = {registrar.kind: registrar for registrar in registrars}
-        self._bind, self._patience, self._proofs, self._other, self._later = (
-            bind,
-            patience,
-            proofs,
-            former or later,
-            later,
-        )
+        self._bind, self._patience, self._proofs = bind, patience, proofs
+        self._former, self._later, self._other = former, later, former or later
         self._entered: set[str] = set()  # kinds that let us in with the credentials that are to be
+        self._known: set[str] = (
+            set()
+        )  # kinds that let a new client in with them: what was before does not count any more
         self._backends: dict[str, Backend] = {}
         self._secrets: set[Secret] = set()
         self._lock = Lock()
@@ -174,17 +172,44 @@ class Registry:
             raise unreachable((backend or self._own(kind)).target, why) from None
 
     def log_in(self, check: Check) -> None:
-        """Be let in as a new client with what `check` says; as this program itself (no `client`) also with what counts later. Raises as
-        `converge` does, without trying again."""
-        values = self._bound_value(dict(check.connection))
-        backend = self._made(check.login, values)
+        """Be let in as a new client with what `check` says; as this program itself (no `client`) also with what counts later, and with what
+        counted before as long as the registrar knew nothing else. Raises as `converge` does, without trying again."""
+        kind = check.login
         try:
-            with self._understood(check.login, backend):
-                backend.log_in()
+            self._enter(kind, check.connection)
         except Terminal as error:
-            if self._later is None or check.client or error.reason is not Reason.RegistrarDenied:
+            others = [self._later, None if kind in self._known else self._former]
+            if error.reason is not Reason.RegistrarDenied or check.client:
                 raise
-            self._later.log_in(check)
+            if not any(other and other._lets_in(kind, self._as_of(other, check)) for other in others):
+                raise
+        else:
+            self._known.add(kind)
+
+    def _as_of(self, other: "Registry", check: Check) -> Mapping[str, Any]:
+        """The connection of a check, as the user whom `other` has in the place of this one's: a changed password may have another name with it."""
+        own, others = (
+            one._registrars[check.login].connection if check.login in one._registrars else {} for one in (self, other)
+        )
+        name, asked = "username", check.connection
+        same = name in others and asked.get(name) == own.get(name)
+        return {**asked, name: others[name]} if same else asked
+
+    def _lets_in(self, kind: str, connection: Mapping[str, Any]) -> bool:
+        """Raises as `log_in` does, but for a denial."""
+        try:
+            self._enter(kind, connection)
+        except Terminal as error:
+            if error.reason is not Reason.RegistrarDenied:
+                raise
+            return False
+        return True
+
+    def _enter(self, kind: str, connection: Mapping[str, Any]) -> None:
+        backend = self._made(kind, self._bound_value(dict(connection)))
+        try:
+            with self._understood(kind, backend):
+                backend.log_in()
         finally:
             backend.close()
 

@@ -117,3 +117,45 @@ def test_whoever_has_not_come_to_the_change_enters_with_what_is_to_be(keystone: 
         assert alone.identify([project], NOTHING)[0] == {}
         with pytest.raises(errors.Terminal):
             alone.log_in(own)
+
+
+def test_until_the_change_is_made_the_former_password_lets_this_program_in(keystone: Site, name: str) -> None:
+    """Hosts on which a commit changes nothing else have carried it out before the job that changes the password has ended elsewhere."""
+    old, new = keystone.secrets.new(), keystone.secrets.new()
+    rights = {"user": name, "domain": "default", "role": "admin", "project": "admin"}
+    registrar = keystone.server.registrar(username=name, password="<<secret:own>>")
+    own = Check("login of the administrator", "keystone", login="keystone", connection=dict(registrar.connection))
+
+    def as_user(token: str) -> Registration:
+        return Registration(
+            "keystone", "user", f"default/{name}", {"name": name, "domain": "default", "password": token}
+        )
+
+    keystone.converge(as_user(old), Registration("keystone", "role_assignment", f"default/{name}/admin/admin", rights))
+    before, after = (Secrets(keystone.secrets, own=keystone.secrets.bind(token)) for token in (old, new))
+    with Registry([registrar], after.bind, former=Registry([registrar], before.bind)) as registry:
+        registry.log_in(own)
+        with pytest.raises(errors.Terminal):
+            registry.log_in(replace(own, client="nova"))
+        keystone.converge(as_user(new))
+        registry.log_in(own)
+        keystone.converge(as_user(old))
+        with pytest.raises(errors.Terminal) as caught:
+            registry.log_in(own)
+        assert caught.value.reason == "RegistrarDenied", "it knew the new one: somebody put the former one back"
+
+
+def test_a_former_administrator_has_another_name(rabbitmq: Site, name: str) -> None:
+    old, new = rabbitmq.secrets.new(), rabbitmq.secrets.new()
+    former, present = (
+        rabbitmq.server.registrar(username=user, password="<<secret:own>>") for user in (name, f"{name}_2")
+    )
+    before, after = (Secrets(rabbitmq.secrets, own=rabbitmq.secrets.bind(token)) for token in (old, new))
+    rabbitmq.converge(
+        Registration("rabbitmq", "user", name, {"name": name, "password": old, "tags": ["administrator"]})
+    )
+    own = Check("login of the administrator", "rabbitmq", login="rabbitmq", connection=dict(present.connection))
+    with Registry([present], after.bind, former=Registry([former], before.bind)) as registry:
+        registry.log_in(own)
+        with pytest.raises(errors.Terminal):
+            registry.log_in(replace(own, connection={**own.connection, "username": "somebody"}))
