@@ -378,4 +378,5 @@ def registry_of(target: Target, former: Target | None = None, later: Target | No
     """The registrars of a target, entered also as those of `former` or `later` are (see Registry)."""
     bind = partial(tokens.bind, secrets=target.prepared.secrets)
     before, after = (registry_of(other) if other else None for other in (former, later))
-    return Registry(target.desired.registrars, bind, former=before, later=after)
+    desired = target.desired
+    return Registry(desired.registrars, bind, former=before, later=after, authorities=desired.authorities)

@@ -28,6 +28,10 @@ _TOLD = 4096  # bytes of one that may say what is wrong
 class Doors(Protocol):
     """How to be let in."""
 
+    @property
+    def authorities(self) -> str:
+        """Certificates (PEM) that are believed beside the usual ones."""
+
     def log_in(self, check: Check) -> None:
         """Make a check's login. Raises errors of the hierarchy."""
 
@@ -70,7 +74,7 @@ def _try(check: Check, engine: Engine, doors: Doors) -> str:
             doors.log_in(check)
             return ""
         if check.http:
-            return _http(check, doors.credentials(check) if check.credentials else None)
+            return _http(check, doors.authorities, doors.credentials(check) if check.credentials else None)
         if check.tcp:
             return _tcp(check)
         command = ("bash", "-c", check.script) if check.script else check.command
@@ -86,10 +90,10 @@ def _try(check: Check, engine: Engine, doors: Doors) -> str:
     return ""
 
 
-def _http(check: Check, credentials: tuple[str, str] | None = None) -> str:
+def _http(check: Check, authorities: str, credentials: tuple[str, str] | None) -> str:
     try:
         with (
-            _session(check) as session,
+            _session(check, authorities) as session,
             session.get(check.http, allow_redirects=False, auth=_basic(credentials)) as answer,
         ):
             body = answer.content
@@ -126,10 +130,12 @@ def _stated(body: bytes) -> str:
     return text.printable(f": {reason}" + (f" ({', '.join(named)})" if named else ""), limit=300)
 
 
-def _session(check: Check) -> Session:
-    session = Session(check.verify)
+def _session(check: Check, authorities: str) -> Session:
+    session, believed = Session(check.verify), authorities if check.verify else ""
     for scheme in ("http://", "https://"):
-        session.mount(scheme, Bounded(check.timeout, most=_MOST if check.contains else _TOLD, cut=True))
+        session.mount(
+            scheme, Bounded(check.timeout, most=_MOST if check.contains else _TOLD, cut=True, authorities=believed)
+        )
     return session
 
 

@@ -5,6 +5,11 @@ from reconciler.foreign import line
 from reconciler.model import Registration
 from reconciler.reasons import Reason
 
+UNTRUSTED = (
+    "its certificate is not trusted (the site's own authorities are those in config/certificates/ca; the address that is asked has to be one that "
+    "the certificate is for)"
+)
+
 
 def unreachable(target: str, why: str, retry_after: float | None = None) -> Transient:
     """It does not answer, or not now."""

@@ -5,7 +5,7 @@ from typing import Any
 import requests
 
 from reconciler.errors import ReconcilerError
-from reconciler.registrations.failures import refused, unreachable
+from reconciler.registrations.failures import UNTRUSTED, refused, unreachable
 from reconciler.registrations.protocol import CONNECT_SECONDS, READ_SECONDS, Connection
 from reconciler.system.answers import Bounded
 from reconciler.system.sessions import Session
@@ -15,8 +15,8 @@ class _Adapter(Bounded):
     """Gives every request its limits, also those that a library makes without, and another try on a new connection
     when the server closed the kept one just then."""
 
-    def __init__(self) -> None:
-        super().__init__(READ_SECONDS, connect=CONNECT_SECONDS)
+    def __init__(self, authorities: str) -> None:
+        super().__init__(READ_SECONDS, connect=CONNECT_SECONDS, authorities=authorities)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         try:
@@ -30,8 +30,8 @@ class _Adapter(Bounded):
 def session(connection: Connection) -> requests.Session:
     """A session that trusts what the connection says."""
     made = Session(connection.verify)
-    made.mount("http://", _Adapter())
-    made.mount("https://", _Adapter())
+    for scheme in ("http://", "https://"):
+        made.mount(scheme, _Adapter(connection.authorities))
     return made
 
 
@@ -39,7 +39,7 @@ def failure(target: str, error: Exception) -> ReconcilerError:
     """The error of the hierarchy for a request that got no answer. Says nothing of the request's content."""
     text = repr(error)
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
-        return refused(target, "its certificate is not trusted (set `ca_file` in the service's `provides`)")
+        return refused(target, UNTRUSTED)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return refused(target, f"the CA file cannot be read: {error}")
     for words, meaning in _MEANINGS:

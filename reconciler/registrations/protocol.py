@@ -65,6 +65,11 @@ class Connection:
             return False
         return self.text("ca_file") or True
 
+    @property
+    def authorities(self) -> str:
+        """Certificates (PEM) that are believed beside those of `verify`; none where nothing is checked."""
+        return self.text("authorities") if self.verify else ""
+
 
 class Backend(Protocol):
     """A registrar. Registrations come with secrets bound. Every method may raise Transient or Terminal."""

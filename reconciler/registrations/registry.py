@@ -41,7 +41,7 @@ class Registry:
     `bind` replaces secret tokens in a text by their values. `patience` is how many seconds `converge` and `withdraw` try
     again while a registrar cannot be reached. `former`: the registrars as they were before a change that they may not know of yet; `later`: as
     they are to be by one that this host has not come to, and another host may have carried to them. One that denies the credentials is entered with
-    those; they are closed with this one. Make one per desired state, and close it.
+    those; they are closed with this one. `authorities` (PEM) are believed beside the usual ones. Make one per desired state, and close it.
     """
 
     def __init__(
@@ -53,10 +53,12 @@ class Registry:
         proofs: Proofs = PROOFS,
         former: "Registry | None" = None,
         later: "Registry | None" = None,
+        authorities: str = "",
     ) -> None:
         self._registrars = {registrar.kind: registrar for registrar in registrars}
         self._bind, self._patience, self._proofs = bind, patience, proofs
         self._former, self._later, self._other = former, later, former or later
+        self.authorities = authorities
         self._entered: set[str] = set()  # kinds that let us in with the credentials that are to be
         self._known: set[str] = (
             set()
@@ -303,7 +305,7 @@ class Registry:
         found = kinds.of(kind)
         if found is None:
             raise _not_taken(kind)
-        return found.backend(Connection(values), self._proofs)
+        return found.backend(Connection({"authorities": self.authorities, **values}), self._proofs)
 
     def _bound(self, registration: Registration) -> Registration:
         return replace(registration, fields=self._bound_value(dict(registration.fields)))

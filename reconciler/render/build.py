@@ -158,6 +158,7 @@ class _Builder:
             orders=self._orders(every),
             host_settings=on_host,
             prechecks=tuple(sorted(self._prechecks(every), key=lambda check: check.name)),
+            authorities=self.world.authorities(self.host),
             maintenance=tuple(sorted(self._maintenance(every), key=lambda step: step.name)),
         )
 

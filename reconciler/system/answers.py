@@ -18,6 +18,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from reconciler.system.sessions import trusting
+
 MOST: Final = 32 << 20  # bytes
 LONGEST_WAIT: Final = 86_400.0  # seconds
 _CHUNK = 1 << 16
@@ -45,14 +47,26 @@ class Bounded(HTTPAdapter):
 
     `seconds` are for the exchange, `connect` of them for the connection (None: all); a caller's `timeout`, when it is one number,
     makes both shorter. `most` is for the body, in bytes as they travel: packed ones are refused, for nobody asked for them. With
-    `cut` a longer body is cut there instead. Raises requests.Timeout, TooLarge and what else requests raises.
+    `cut` a longer body is cut there instead. `authorities` (PEM) are believed beside the usual ones.
+    Raises requests.Timeout, TooLarge and what else requests raises.
     """
 
-    def __init__(self, seconds: float, *, connect: float | None = None, most: int = MOST, cut: bool = False) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        connect: float | None = None,
+        most: int = MOST,
+        cut: bool = False,
+        authorities: str = "",
+    ) -> None:
         self._seconds, self._connect, self._most, self._cut = seconds, connect or seconds, most, cut
+        self._authorities = authorities
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        if self._authorities:
+            kwargs["ssl_context"] = trusting(self._authorities)
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 

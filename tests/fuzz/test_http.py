@@ -195,7 +195,7 @@ def calls(folder: Path, port: int) -> list[Callable[[], Any]]:
         argument = {"kind": target, "url": url, "key_file": str(folder / "key"), "messages": [{"a": 1}] * 2}
         found.append(lambda a=argument: deliver.run(a))
     check = Check("c", http=url, contains="x", timeout=1.0)
-    found.append(lambda: probe._http(check))
+    found.append(lambda: probe._http(check, "", None))
     connection = {"url": url, "username": "admin", "password": "<<secret:admin>>"}
     registry = Registry(
         [Registrar(kind, {**connection, "auth_url": url}) for kind in ("rabbitmq", "keystone", "nova", "neutron")],

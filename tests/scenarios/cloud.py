@@ -29,15 +29,15 @@ node_config_directory: {config_root}
 """
 
 
-def first(lab: Lab) -> None:
-    """Write the site into the lab's work tree, with fresh passwords that the node's own host key opens."""
-    public = lab.host_key.with_suffix(".pub").read_text().split()
+def first(lab: Lab, *operators: str) -> None:
+    """Write the site into the lab's work tree, with fresh passwords that the node's own host key opens, and those of operators (public keys)."""
+    node = " ".join(lab.host_key.with_suffix(".pub").read_text().split()[:2])
     lab.write(
         {
             "inventory.yml": INVENTORY,
             "globals.yml": GLOBALS.format(VIP=VIP, config_root=lab.config_root),
             "reconciler.yml": f"name: {SITE}\n",
-            ".sops.yaml": f"creation_rules:\n  - path_regex: passwords.*\n    age: {public[0]} {public[1]}\n",
+            ".sops.yaml": f"creation_rules:\n  - age: {','.join((node, *operators))}\n",
         }
     )
     lab.run("secrets", "generate", str(lab.site), timeout=120)

@@ -15,13 +15,17 @@ def authority(folder: Path, *names: str, address: str = "127.0.0.1") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the test's own authority")])
+    known = x509.SubjectKeyIdentifier.from_public_key(
+        key.public_key()
+    )  # two authorities of one name are told apart by it
     root = _builder(issuer, issuer, key.public_key()).add_extension(x509.BasicConstraints(True, 0), True)
-    _write(folder / "ca.pem", root.sign(key, hashes.SHA256()))
+    _write(folder / "ca.pem", root.add_extension(known, False).sign(key, hashes.SHA256()))
     for name in names:
         own = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
         made = _builder(subject, issuer, own.public_key()).add_extension(alternative, False)
+        made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(known), False)
         _write(folder / f"{name}.pem", made.sign(key, hashes.SHA256()))
         pem = own.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -15,6 +15,7 @@ from reconciler.model import Check
 from reconciler.node import probe
 from reconciler.registrations import http as registrar_http
 from reconciler.registrations.protocol import Connection
+from reconciler.registrations.registry import Registry
 from reconciler.system.sessions import PROXY, Session
 
 SOURCES = sorted(Path("reconciler").rglob("*.py"))
@@ -83,7 +84,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_a_check_sends_nobodys_password(server: _Server) -> None:
     check = Check("web", "app", http=f"{server.url}/x")
-    found = probe.make([check], None, lambda _: pytest.fail("it has no login"), patience=0, stop=Event())  # type: ignore[arg-type]
+    found = probe.make([check], None, Registry([], str), patience=0, stop=Event())  # type: ignore[arg-type]
     assert found[0].ok
     assert [path for path, _ in server.seen] == ["/x"] and "Authorization" not in server.seen[0][1]
 

@@ -19,10 +19,11 @@ from pymysql.constants import CR, ER
 from reconciler.errors import ReconcilerError
 from reconciler.foreign import said
 from reconciler.model import FORMER, Registration
-from reconciler.registrations.failures import denied, holds_data, not_yet, refused, unknown_type, unreachable
+from reconciler.registrations.failures import UNTRUSTED, denied, holds_data, not_yet, refused, unknown_type, unreachable
 from reconciler.registrations.keys import name as name_of
 from reconciler.registrations.mariadb import grants, keys
 from reconciler.registrations.protocol import CONNECT_SECONDS, DIFFERS, READ_SECONDS, Connection, Observed
+from reconciler.system.sessions import trusting
 
 # NO_AUTO_CREATE_USER: a grant to a user that is not there must fail, not make one without a password.
 _INIT: Final = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER', sql_quote_show_create = 1"
@@ -362,6 +363,7 @@ class MariaDB:
         if verify is True and not self._connection.values.get("tls"):
             return None
         context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else None)
+        trusting(self._connection.authorities, context)
         if verify is False:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -373,9 +375,7 @@ class MariaDB:
         if code is None or code == 0 or code in _CLIENT_ERRORS:
             self.close()
             if "CERTIFICATE_VERIFY_FAILED" in text:
-                return refused(
-                    self.target, "its certificate is not trusted (set `ca_file` in the service's `provides`)"
-                )
+                return refused(self.target, UNTRUSTED)
             return unreachable(self.target, text)
         if code in _DENIED:
             return denied(self.target, self._connection.user, text)
