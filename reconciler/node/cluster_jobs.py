@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from reconciler.etcd import Store
-from reconciler.model import Actual, Job, JobResult, Order, Plan, Verb
+from reconciler.model import Action, Actual, Job, JobResult, Order, Plan, Verb
 from reconciler.node.target import Target
 from reconciler.plan import release_step, withheld
 from reconciler.reasons import Reason
@@ -282,9 +282,14 @@ def _waiting_for(job: str, target: Target) -> set[str]:
 
 def _touched(planned: Plan) -> set[str]:
     """What the commit asks something for, by its own name and by its container's."""
-    return {name for one in planned.actions if not one.drift for name in (one.target, one.container) if name}
+    return {name for one in _asked(planned) for name in (one.target, one.container) if name}
 
 
 def _changed(planned: Plan) -> set[str]:
     """The same once each: by the container's name where it has one."""
-    return {one.container or one.target for one in planned.actions if not one.drift}
+    return {one.container or one.target for one in _asked(planned)}
+
+
+def _asked(planned: Plan) -> list[Action]:
+    """What the commit asks for, but the checks before it: these wait for nobody, and may have the name of a job."""
+    return [one for one in planned.actions if not one.drift and one.verb is not Verb.PRECHECK]

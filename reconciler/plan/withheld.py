@@ -73,8 +73,10 @@ def _gather(name: str, by_id: Mapping[str, Action], actual: Actual, found: dict[
 
 
 def withhold(plan: Plan, names: Collection[str], reason: Reason, message: str) -> Plan:
-    """The plan without what concerns the containers `names`, and without what needs it; both are held back."""
-    gone = {action.id for action in plan.actions if action.container in names or action.target in names}
+    """The plan without what concerns the containers `names`, and without what needs it; both are held back. A check before an upgrade, which may
+    have the name of a job, concerns none."""
+    concerned = (action for action in plan.actions if action.verb is not Verb.PRECHECK)
+    gone = {action.id for action in concerned if action.container in names or action.target in names}
     while more := {a.id for a in plan.actions if a.id not in gone and not a.drift and gone & set(a.needs)}:
         gone |= more
     gone |= needless(plan.actions, gone).keys()

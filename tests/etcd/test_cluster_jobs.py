@@ -261,6 +261,16 @@ def test_what_goes_after_others_only_to_another_release_waits_only_then(nodes: t
     assert admit("2026.1") == changed and not node.jobs.late
 
 
+def test_a_check_before_an_upgrade_waits_for_nobody_though_a_job_has_its_name(nodes: tuple[Node, Node, Node]) -> None:
+    """Else the upgrade waits for the check, and the check for the upgrade."""
+    node = nodes[1]
+    check = Action(Verb.PRECHECK, "agent", "before 2025.1 → 2026.1")
+    later = Action(Verb.RUN, "agent", "its inputs changed", container="agent")
+    assert targets(node.admit(Plan("ctl2", NEW, (check,)))) == ["agent"]
+    held = node.admit(Plan("ctl2", NEW, (check, later)))
+    assert [action.id for action in held.actions] == ["precheck:agent"] and held.held[0].target == "agent"
+
+
 def test_what_waits_itself_where_it_is_left_is_waited_for(nodes: tuple[Node, Node, Node]) -> None:
     node = nodes[1]
     agent = Plan("ctl2", NEW, (Action(Verb.RESTART, "agent", "its image differs", container="agent"),))
