@@ -1,6 +1,6 @@
 """Clients that use a cluster while it changes, and note what they saw: one line of JSON for each thing done.
 
-python -m tests.clusters.clients writer|asker|tokens|visitor|direct|images|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
+python -m tests.clusters.clients writer|asker|caller|starter|tokens|visitor|direct|images|keeper|cacher|storer|members …      ends with SIGTERM, after the line that it writes
 """
 
 import base64
@@ -12,9 +12,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pymysql
 import requests
@@ -83,19 +83,25 @@ def writer(log: IO[str], address: str, password_file: str) -> None:
         time.sleep(0.02)
 
 
-def asker(log: IO[str], url: str, authority: str = "") -> None:
+def asker(log: IO[str], url: str, authority: str = "", headers: Mapping[str, str] | None = None) -> None:
     """Ten requests a second, each over a connection of its own."""
     begun = time.monotonic()
+    form = {"Connection": "close", **(headers or {})}
     for number in _until_ended():
         began, why = time.time(), ""
         try:
-            answer = requests.get(url, timeout=60, headers={"Connection": "close"}, verify=authority or True)
+            answer = requests.get(url, timeout=60, headers=form, verify=authority or True)
             if answer.status_code >= 400:
-                why = f"{answer.status_code}"
+                why = f"{answer.status_code} {answer.text[:150]}"
         except requests.RequestException as error:
             why = str(error)[:200]
         _note(log, number=number, began=began, ended=time.time(), failed=[why] if why else [])
         time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
+
+
+def caller(log: IO[str], url: str, keystone: str, password_file: str) -> None:
+    """The same as one whom the service knows by a token."""
+    asker(log, url, headers={"X-Auth-Token": _issue(keystone, password_file).headers["X-Subject-Token"]})
 
 
 def _issue(url: str, password_file: str) -> requests.Response:
@@ -106,16 +112,23 @@ def _issue(url: str, password_file: str) -> requests.Response:
     return requests.post(f"{url}/auth/tokens", json=body, timeout=60, headers={"Connection": "close"})
 
 
-def images(log: IO[str], keystone: str, glance: str, password_file: str) -> None:
-    """Ten downloads a second of an image that it uploaded, each over a connection of its own and compared with what went in."""
-    content = os.urandom(256 * 1024)
+def _upload(keystone: str, glance: str, password_file: str, content: bytes) -> tuple[dict[str, str], str]:
+    """Make an image; gives the headers to ask with, and the image's id."""
     headers = {"X-Auth-Token": _issue(keystone, password_file).headers["X-Subject-Token"], "Connection": "close"}
     about = {"name": "of the test", "disk_format": "raw", "container_format": "bare"}
     made = requests.post(f"{glance}/v2/images", json=about, timeout=60, headers=headers)
     made.raise_for_status()
-    url = f"{glance}/v2/images/{made.json()['id']}/file"
+    identity = str(made.json()["id"])
     form = {**headers, "Content-Type": "application/octet-stream"}
-    requests.put(url, data=content, timeout=60, headers=form).raise_for_status()
+    requests.put(f"{glance}/v2/images/{identity}/file", data=content, timeout=60, headers=form).raise_for_status()
+    return headers, identity
+
+
+def images(log: IO[str], keystone: str, glance: str, password_file: str) -> None:
+    """Ten downloads a second of an image that it uploaded, each over a connection of its own and compared with what went in."""
+    content = os.urandom(256 * 1024)
+    headers, identity = _upload(keystone, glance, password_file, content)
+    url = f"{glance}/v2/images/{identity}/file"
     begun = time.monotonic()
     for number in _until_ended():
         began, why = time.time(), ""
@@ -129,6 +142,44 @@ def images(log: IO[str], keystone: str, glance: str, password_file: str) -> None
             why = str(error)[:200]
         _note(log, number=number, kind="image", began=began, ended=time.time(), failed=[why] if why else [])
         time.sleep(max(0.0, begun + (number + 1) * 0.1 - time.monotonic()))
+
+
+def starter(log: IO[str], keystone: str, glance: str, nova: str, password_file: str) -> None:
+    """One server after another: asked for, and looked at until Nova is done with it. `status`: what became of it, "" where Nova did not
+    take it. Only lists are asked for: of a server itself Nova cannot speak, nor end it, where there is no Neutron."""
+    headers, image = _upload(keystone, glance, password_file, b"nothing")
+    headers |= {"OpenStack-API-Version": "compute 2.84"}
+    flavor = {"name": "of the test", "id": "1", "ram": 1, "vcpus": 1, "disk": 0}
+    requests.post(f"{nova}/flavors", json={"flavor": flavor}, timeout=60, headers=headers).raise_for_status()
+    server = {"name": "of the test", "imageRef": image, "flavorRef": "1", "networks": "none"}
+
+    def ask(method: str, path: str, **more: object) -> dict[str, Any]:
+        answer = requests.request(method, f"{nova}{path}", timeout=60, headers=headers, json=more or None)
+        if answer.status_code >= 400:
+            raise requests.HTTPError(f"{method} {answer.status_code} {answer.text[:150]}")
+        found: dict[str, Any] = answer.json() if answer.text else {}
+        return found
+
+    for number in _until_ended():
+        began, why, status = time.time(), [], ""
+        try:
+            identity = ask("POST", "/servers", server=server)["server"]["id"]
+            status = "BUILD"
+            while status == "BUILD" and time.time() < began + 180:
+                time.sleep(0.2)
+                try:
+                    ended = {
+                        one["id"]: end
+                        for end in ("ACTIVE", "ERROR")
+                        for one in ask("GET", f"/servers?status={end}")["servers"]
+                    }
+                    status = ended.get(identity, "BUILD")
+                except requests.RequestException as error:
+                    why.append(str(error)[:200])
+        except requests.RequestException as error:
+            why.append(str(error)[:200])
+        _note(log, number=number, began=began, ended=time.time(), failed=why, status=status)
+        time.sleep(0.5)
 
 
 def tokens(log: IO[str], url: str, password_file: str) -> None:
@@ -294,6 +345,8 @@ def members(log: IO[str], user: str, *addresses: str) -> None:
 CLIENTS: dict[str, Callable[..., None]] = {
     "writer": writer,
     "asker": asker,
+    "caller": caller,
+    "starter": starter,
     "tokens": tokens,
     "direct": direct,
     "images": images,

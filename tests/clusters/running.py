@@ -30,8 +30,9 @@ def running(
     begin: Callable[[Site], None] = lambda site: None,
     releases: Sequence[kolla.Release] = (kolla.FIRST,),
     computes: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[Site]:
-    """A site whose daemons run and have proved its first commit, which is as `begin` makes it."""
+    """A site whose daemons run and have proved its first commit, which is as `begin` makes it, within `patience` seconds."""
     with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as folder:  # short: sockets lie below it
         site = Site(Path(folder), enabled, releases, computes)
         with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
@@ -45,19 +46,19 @@ def running(
             commit = site.push("the first")
             for host in site.hosts:
                 site.start(host)
-            prove(site, commit)
+            prove(site, commit, patience)
             yield site
 
 
-def prove(site: Site, commit: str) -> None:
+def prove(site: Site, commit: str, patience: float = PATIENCE) -> None:
     """Wait until every host has proved a commit."""
-    until(site, f"{commit} is proved by all", lambda: site.proved(commit) == site.hosts.keys())
+    until(site, f"{commit} is proved by all", lambda: site.proved(commit) == site.hosts.keys(), patience)
 
 
-def until(site: Site, what: str, ready: Callable[[], bool]) -> None:
+def until(site: Site, what: str, ready: Callable[[], bool], patience: float = PATIENCE) -> None:
     """Wait until something is so; what every host says of itself goes to whoever waited in vain."""
     try:
-        wait_for(what, ready, PATIENCE, pause=1.0)
+        wait_for(what, ready, patience, pause=1.0)
     except AssertionError:
         told = [f"not: {what}", site.program("cc2", "fleet", "status", check=False)]
         told += [f"{host}:\n{site.program(host, 'status', check=False)}" for host in site.hosts]

@@ -33,6 +33,7 @@ IMAGES = {
     "enable_keystone": ("keystone", "keystone-fernet", "keystone-ssh"),
     "enable_glance": ("glance-api",),
     "enable_placement": ("placement-api",),
+    "enable_nova": ("nova-api", "nova-conductor", "nova-scheduler"),
 }
 # Of OVN there are the databases: what translates between them has no image here, and there is no switch to control.
 EMPTY = ("ovn-northd", "ovn-controller")
