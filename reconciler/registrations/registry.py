@@ -186,7 +186,8 @@ class Registry:
             if not any(other and other._lets_in(kind, self._as_of(other, check)) for other in others):
                 raise
         else:
-            self._known.add(kind)
+            # What a service is let in with says nothing of this program's own.
+            self._known |= set() if check.client else {kind}
 
     def _as_of(self, other: "Registry", check: Check) -> Mapping[str, Any]:
         """The connection of a check, as the user whom `other` has in the place of this one's: a changed password may have another name with it."""

@@ -137,6 +137,9 @@ def test_until_the_change_is_made_the_former_password_lets_this_program_in(keyst
         registry.log_in(own)
         with pytest.raises(errors.Terminal):
             registry.log_in(replace(own, client="nova"))
+        # What another service is let in with says nothing of this program's own.
+        registry.log_in(replace(own, client="nova", connection=dict(keystone.server.registrar().connection)))
+        registry.log_in(own)
         keystone.converge(as_user(new))
         registry.log_in(own)
         keystone.converge(as_user(old))
