@@ -27,10 +27,13 @@ from urllib.parse import quote, quote_plus
 
 import docker
 import re2
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 
 SHORTEST = 8  # shorter ones are in innocent words
 _LINE = 24  # a line of a private key counts by itself from this length on
 _CUT = 20  # so much of a beginning is a find, whatever follows
+_HEAD = 27  # bytes
 _PAUSE = 0.1  # seconds between two looks at the processes
 _CGI = "GATEWAY_INTERFACE"  # the test's own git server hands its program the token that it was given
 _LOOKS = 4  # at a process: it is what it was forked from until it starts its own program
@@ -118,6 +121,7 @@ class Canaries:
                 self.learn(item, public)
         elif isinstance(value, str) and "BEGIN CERTIFICATE" not in value:
             lines = value.strip().splitlines()
+            public = public or _public_half(value)
             if len(lines) > 1:
                 # The first line of an OpenSSH key's body is the same for all of them.
                 lines = [line for line in lines[2 if "OPENSSH" in lines[0] else 0 :] if not line.startswith("-----")]
@@ -225,6 +229,17 @@ class Canaries:
                 around = data[max(match.start() - 60, 0) : match.start()]
                 found.append(f"{place}: a secret ({names.get(match[0], 'cut')}) after {around!r}")
         return found
+
+
+def _public_half(value: str) -> str:
+    """What a private key in PEM spells of its public half, which its certificate spells as well; "" for anything else."""
+    try:
+        key = serialization.load_pem_private_key(value.encode(), None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return ""
+    whole = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    own = whole[_HEAD:]  # what comes before says which kind of key it is, as in the private one
+    return " ".join(base64.b64encode(b"\0" * shift + own).decode() for shift in range(3))
 
 
 def _shares(line: str, public: str) -> bool:

@@ -1,5 +1,6 @@
 """The search for secrets finds them: in every spelling, wherever one is put."""
 
+import base64
 import gzip
 import os
 import subprocess
@@ -7,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
+from tests.support import certificates
 from tests.support.canaries import Canaries, spellings
 
 SECRET = "aB$'/\"<x y>" + os.urandom(12).hex()
@@ -35,6 +38,21 @@ def test_every_spelling_is_found(canaries: Canaries, spelling: str) -> None:
 def test_what_is_no_secret_is_not_found(canaries: Canaries) -> None:
     canaries.saw("somewhere", f"{SECRET[:8]} public-not-secret {'x' * 12} {SECRET[10:25]}")
     assert canaries.found() == [] and canaries.count == 2
+
+
+def test_the_public_half_of_a_private_key_is_no_secret(canaries: Canaries, tmp_path: Path) -> None:
+    certificates.authority(tmp_path / "tls", "server")
+    key, certificate = ((tmp_path / "tls" / f"server.{end}").read_text() for end in ("key", "pem"))
+    canaries.learn(key)
+    assert canaries.count > 2
+    for shift in range(3):  # a longer name moves the key within the certificate
+        own = serialization.load_pem_private_key(key.encode(), None).public_key()
+        whole = own.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        canaries.saw("a certificate", base64.encodebytes(b"x" * shift + whole))
+    canaries.saw("a certificate", certificate)
+    assert canaries.found() == []
+    canaries.saw("a file", key)
+    assert canaries.found() != []
 
 
 def test_files_are_searched_but_where_secrets_belong(canaries: Canaries, tmp_path: Path) -> None:
