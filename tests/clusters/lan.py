@@ -55,6 +55,18 @@ class Member(Machine):
         """Its first process."""
         return self._pid
 
+    def processes(self, program: str) -> list[int]:
+        """Its processes of a program, in whatever container, by the numbers that they have outside of it."""
+        found, left = [], [self.pid]
+        while left:
+            folder = Path(f"/proc/{left.pop()}")
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+                if (folder / "comm").read_text().strip() == program:
+                    found.append(int(folder.name))
+                for task in (folder / "task").iterdir():
+                    left += map(int, (task / "children").read_text().split())
+        return found
+
     def start(self, argv: Sequence[str | Path], log: Path) -> "subprocess.Popen[bytes]":
         """Run a program in it that goes on."""
         with log.open("ab") as output:
