@@ -8,7 +8,7 @@ documented in docs/operations.md. The message is for humans: what is wrong, wher
 import re
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,6 +17,7 @@ from reconciler.reasons import Reason
 from reconciler.text import printable
 
 MAX_PROBLEMS: Final = 1000  # of one site: nobody reads more, and each costs time to explain
+_LAST_WARNING: Final = MAX_PROBLEMS - 2  # which leaves a place for an error
 _LONGEST: Final = {"file": 1000, "message": 2000, "hint": 2000}  # characters; what a site says may be quoted in them
 _MESSAGE: Final = 100_000
 
@@ -77,7 +78,8 @@ class TooManyError(Exception):
 
 
 class Problems(list[Problem]):
-    """What is found wrong with a site. Raises TooManyError with the last one that has a place in it."""
+    """What is found wrong with a site. Raises TooManyError with the last one that has a place in it, if that is an error: no number of
+    warnings refuses a site, and of very many the last one says so."""
 
     def append(self, problem: Problem) -> None:
         self += (problem,)
@@ -87,6 +89,11 @@ class Problems(list[Problem]):
 
     def __iadd__(self, problems: Iterable[Problem]) -> "Problems":  # type: ignore[override,misc]  # takes any, as list does
         for problem in problems:
+            if problem.severity == "warning" and len(self) > _LAST_WARNING:
+                continue
+            if problem.severity == "warning" and len(self) == _LAST_WARNING:
+                told = f"there is more to be said than these {len(self)}: correct these first"
+                problem = replace(problem, message=told, hint="")
             super().append(problem)
             if len(self) >= MAX_PROBLEMS:
                 raise TooManyError

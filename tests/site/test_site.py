@@ -249,6 +249,19 @@ def test_500_hosts_with_the_same_mistake_take_no_longer() -> None:
     assert time.process_time() - begin < 5
 
 
+def test_no_number_of_warnings_refuses_a_site(shipped: catalogue.Catalogue) -> None:
+    settings = "".join(f"x{number}_password = nobody\n" for number in range(2000))
+    files = {
+        "inventory.yml": b"hosts: {ctl1: {groups: [control]}}\n",
+        "config/keystone.conf": f"[DEFAULT]\n{settings}".encode(),
+    }
+    told = site.load(files, shipped).warnings
+    assert len(told) == 999 and told[-1].message == "there is more to be said than these 998: correct these first"
+    with pytest.raises(SiteInvalid, match="openstack_loging_debug") as caught:
+        site.load({**files, "globals.yml": b"openstack_loging_debug: true\n"}, shipped)
+    assert [one.file for one in caught.value.problems if one.severity == "error"] == ["globals.yml"]
+
+
 def test_a_trusted_catalogue_is_the_same_sooner() -> None:
     files = data.services()
     checked, trusted = catalogue.load(files, "catalogue"), catalogue.load(files, "catalogue", trusted=True)
