@@ -113,7 +113,7 @@ class Memory:
     proved: bool = (
         False  # whether this host was ever proved with a commit beside others: from then on it stops members that count
     )
-    upgraded_to: str = ""  # the release that this host went to, while others may be of the one before; "": none
+    upgraded: bool = False  # this host went to another release, and others may be of the one before
     # Container → when its process was started, that chose what it says to others while there were some of the release before.
     pinned: Mapping[str, datetime] = field(default_factory=dict)
     schema_release: str = ""  # the newest release of OpenStack of which a schema migration was begun here; "": none was

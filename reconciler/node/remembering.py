@@ -22,6 +22,10 @@ def remember(
     """
     target = target.bound(actual.identifiers)
     root = target.desired.config_root
+    if release_step.crossed(memory, target.desired):
+        state.upgraded()  # before it counts as carried out: from then on nothing tells that it was an upgrade
+    elif memory.upgraded and done.empty and is_with_all():
+        state.upgrade_ended(_pinned(target, actual))
     known = memory.last_good == target.desired
     if not known or state.begun or state.written(root) is None:
         state.converged(target.desired, target.prepared.locked, [held.target for held in done.held])
@@ -29,10 +33,6 @@ def remember(
         for setting in found_as_ours(target.desired, actual, memory):
             state.host_set(setting, {})
         state.note_written(root, manifest.after_converging(before, done, target.contents, actual))
-    if release_step.crossed(memory, target.desired):
-        state.upgraded(target.desired.release)
-    elif memory.upgraded_to and done.empty and is_with_all():
-        state.upgrade_ended(_pinned(target, actual))
     for job in target.desired.jobs:
         here = job.owner == target.desired.host
         if here and ran_before(job, target.desired.containers, actual.containers, memory, theirs=False):

@@ -487,13 +487,13 @@ class StateDirectory(Folder):
         """How a container is that was taken over as it is."""
         self._change(lambda m: replace(m, as_made={**m.as_made, container: made}))
 
-    def upgraded(self, to: str) -> None:
-        """That this host has gone to another release of OpenStack."""
-        self._change(lambda m: replace(m, upgraded_to=to, pinned={}))
+    def upgraded(self) -> None:
+        """That this host goes to another release of OpenStack."""
+        self._change(lambda m: replace(m, upgraded=True, pinned={}))
 
     def upgrade_ended(self, pinned: Mapping[str, datetime]) -> None:
         """That every host has. `pinned`: the containers whose processes began before, and when."""
-        self._change(lambda m: replace(m, upgraded_to="", pinned=pinned))
+        self._change(lambda m: replace(m, upgraded=False, pinned=pinned))
 
     def migrating(self, release: str) -> None:
         """That a schema, or data that an older program does not read, are about to become those of this release of OpenStack."""

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler.model import Container, Desired, Image, Order, Verb
 from tests.apply.bed import Node
+from tests.apply.fake import Killed
 from tests.scenarios.world import World
 
 OLD = Desired(
@@ -82,6 +84,25 @@ def test_a_newer_commit_in_the_middle_forgets_nothing(node: Node) -> None:
     node.with_all = True
     node.converge(changed)
     assert [(a.verb, a.target) for a in node.plan(changed).actions] == [(Verb.RESTART, "conductor")]
+
+
+def test_a_kill_before_the_upgrade_counts_as_carried_out_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
+    node.converge(OLD)
+    carried_out = node.state.converged
+
+    def killed(*given: Any) -> None:
+        carried_out(*given)
+        raise Killed
+
+    monkeypatch.setattr(node.state, "converged", killed)
+    with pytest.raises(Killed):
+        node.converge(NEW)
+    monkeypatch.undo()
+    node.converge(NEW)
+    assert [(a.verb, a.target) for a in node.plan(NEW).actions] == [(Verb.RESTART, "conductor")]
 
 
 def test_no_release_nothing(tmp_path: Path) -> None:
