@@ -15,6 +15,7 @@ from reconciler.fleet.judge import View, aggregate, overdue, worst
 from reconciler.fleet.memory import Said
 from reconciler.phrases import count
 from reconciler.report import StatusText
+from reconciler.report.summary import AHEAD
 from reconciler.system.pacing import doubled
 
 MOST_GROUPS = 12  # with more of them, the summary alone is posted
@@ -73,10 +74,10 @@ def announcements_ahead(fleet: Fleet, commit: str, branch: str, views: Sequence[
     found = []
     if held:
         (host, text), among = held[0], f"{len(held)} of {count(len(views), 'host')}"
-        words = f"before it is merged: held on {among}, {len(said)} were heard: {host}: {text.description.removeprefix('before it is merged: ')}"
+        words = f"{AHEAD}held on {among}, {len(said)} were heard: {host}: {text.description.removeprefix(AHEAD)}"
         found.append(StatusText(commit, "failed", words, f"held {' '.join(name for name, _ in held)}"))
     elif views and len(said) == len(views):
-        words = f"before it is merged: nothing holds it on {count(len(views), 'host')}"
+        words = f"{AHEAD}nothing holds it on {count(len(views), 'host')}"
         found.append(StatusText(commit, "success", words, "passed"))
     told = [Announcement(base, "", text, branch=branch) for text in found]
     if fleet.aggregated:

@@ -82,8 +82,15 @@ def view(member: Member, answer: Answer, seen: datetime | None, head: str, now: 
         message = f"its newest report is {_ago(age)} old: does a pass hang there?"
         return View(member, "unknown", Reason.ReportStale, message, said.commit, said.at, stale=True)
     found = _at_head(said, head)
-    known = replace(found, program=said.program, catalogue=said.catalogue, ahead=said.ahead)
-    return replace(known, member=member, commit=said.commit, at=said.at)
+    return replace(
+        found,
+        member=member,
+        commit=said.commit,
+        at=said.at,
+        program=said.program,
+        catalogue=said.catalogue,
+        ahead=said.ahead,
+    )
 
 
 def _at_head(said: Statement, head: str) -> View:

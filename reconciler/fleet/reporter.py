@@ -221,8 +221,9 @@ class Reporter:
         names = {one.name for one in could}
         self.store.memory = replace(
             self.store.memory,
-            # A name that has nothing to say about this commit may have had about the one before: keep it.
-            said={name: said for name, said in announcer.said.items() if name in names or said.commit == head},
+            # A name that has nothing to say about this commit may have had about the one before, and a host that was not heard may be
+            # heard again: keep them.
+            said={name: one for name, one in announcer.said.items() if name in names or one.commit in (head, unmerged)},
         )
         # Remembered before it is posted: the outbox asks when it is not sure, and a restart says everything again.
         self.store.save()

@@ -24,7 +24,7 @@ from reconciler.phrases import count, few
 from reconciler.plan import release_step
 from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus
-from reconciler.report.summary import StatusText
+from reconciler.report.summary import AHEAD, StatusText
 from reconciler.settings import Settings
 from reconciler.source.follow import Follower
 from reconciler.state import StateDirectory
@@ -136,7 +136,7 @@ class Ahead:
         except Exception as error:  # no pass fails by what is not merged
             found = error if isinstance(error, errors.ReconcilerError) else errors.defect(error, "asking ahead")
             log.warning("precheck.ahead", revision=head, reason=found.reason, message=str(found))
-            text = f"before it is merged: refused: {one_line(str(found))}"
+            text = f"{AHEAD}refused: {one_line(str(found))}"
             self._reporter.say_ahead(StatusText(head, "failed", text, text, branch), report.site)
 
     def _begin(self, asked: Answer, then: Callable[[Answer], None], *, apart: bool) -> Flight | None:
@@ -212,7 +212,7 @@ def _needed(actions: Sequence[Action]) -> tuple[Action, ...]:
 
 def _status(answer: Answer) -> StatusText:
     state: Literal["success", "failed"] = "failed" if answer.held else "success"
-    text = f"before it is merged: {answer.words}"
+    text = f"{AHEAD}{answer.words}"
     if answer.held:
         text = f"{text}: {one_line(answer.held[0].message)}"
     return StatusText(answer.revision, state, text, text, answer.branch)

@@ -14,6 +14,7 @@ from reconciler.report.verdict import State, Verdict, about, doing, verdict
 from reconciler.text import one_line
 
 DRIFT: Final = "drift: "  # begins the description of a status that is failed for drift alone
+AHEAD: Final = "before it is merged: "  # begins what is said of a commit that is not
 _TESTING: Final = re.compile(r"^testing branch [^:]*: ")
 
 

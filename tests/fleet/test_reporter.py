@@ -302,6 +302,21 @@ def test_two_hosts_cannot_have_one_key(make_fleet: Make) -> None:
     assert any("'n0' has the same report_key" in problem for problem in found.refusal.problems)
 
 
+def test_who_was_not_heard_for_a_round_does_not_speak_the_sooner(make_fleet: Make) -> None:
+    """What a host says before a merge is as far apart as what it says of any commit."""
+    fleet = make_fleet(1)
+    (host,), place = fleet.hosts.all, fleet.place
+    place.settings.write_text(place.settings.read_text().replace("[git]\n", '[git]\nprechecks = "upgrade"\n'))
+    main = place.push(fleet.hosts.site())
+    branch = servers.commit(place.repository, {"globals.yml": "one: 1\n"}, "2026.1", branch="upgrade", parents=[main])
+    for number in range(6):
+        host.say(main, converged(main), ahead=StatusText(branch, "failed", f"{number}", f"{number}", "upgrade"))
+        fleet.look()
+        host.answer = None
+        fleet.look()
+    assert fleet.rows(f"{SUMMARY}/n0", branch) == [("failed", "0")]
+
+
 def test_how_long_restarts_were_felt_is_kept(make_fleet: Make) -> None:
     """For the review: what a host said last stays known while it is silent, and goes with it."""
     fleet = make_fleet(2)
