@@ -351,7 +351,7 @@ class Desired:
     maintenance: tuple[Maintenance, ...] = ()
     release: str = ""  # of OpenStack, as "2026.1"; "": made by a program that did not say
     authorities: str = (
-        ""  # certificates (PEM) of the site's own authorities, by which its services are believed beside the usual ones
+        ""  # certificates (PEM) of the site's own, by which its services are believed beside the usual ones
     )
 
     @property

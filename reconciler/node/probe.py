@@ -131,11 +131,10 @@ def _stated(body: bytes) -> str:
 
 
 def _session(check: Check, authorities: str) -> Session:
-    session, believed = Session(check.verify), authorities if check.verify else ""
+    session, most = Session(check.verify), _MOST if check.contains else _TOLD
+    adapter = Bounded(check.timeout, most=most, cut=True, authorities=authorities if check.verify else "")
     for scheme in ("http://", "https://"):
-        session.mount(
-            scheme, Bounded(check.timeout, most=_MOST if check.contains else _TOLD, cut=True, authorities=believed)
-        )
+        session.mount(scheme, adapter)
     return session
 
 

@@ -29,9 +29,9 @@ class _Adapter(Bounded):
 
 def session(connection: Connection) -> requests.Session:
     """A session that trusts what the connection says."""
-    made = Session(connection.verify)
+    made, adapter = Session(connection.verify), _Adapter(connection.authorities)
     for scheme in ("http://", "https://"):
-        made.mount(scheme, _Adapter(connection.authorities))
+        made.mount(scheme, adapter)
     return made
 
 

@@ -60,9 +60,7 @@ class Registry:
         self._former, self._later, self._other = former, later, former or later
         self.authorities = authorities
         self._entered: set[str] = set()  # kinds that let us in with the credentials that are to be
-        self._known: set[str] = (
-            set()
-        )  # kinds that let a new client in with them: what was before does not count any more
+        self._known: set[str] = set()  # kinds that let a new client in with them: what counted before does no more
         self._backends: dict[str, Backend] = {}
         self._secrets: set[Secret] = set()
         self._lock = Lock()
@@ -186,8 +184,8 @@ class Registry:
             if not any(other and other._lets_in(kind, self._as_of(other, check)) for other in others):
                 raise
         else:
-            # What a service is let in with says nothing of this program's own.
-            self._known |= set() if check.client else {kind}
+            if not check.client:  # what a service is let in with says nothing of this program's own
+                self._known.add(kind)
 
     def _as_of(self, other: "Registry", check: Check) -> Mapping[str, Any]:
         """The connection of a check, as the user whom `other` has in the place of this one's: a changed password may have another name with it."""

@@ -30,6 +30,7 @@ from reconciler.model import (
 from reconciler.options import rules
 from reconciler.registrations import kinds
 from reconciler.render import (
+    authorities,
     checks,
     circles,
     containers,
@@ -158,7 +159,7 @@ class _Builder:
             orders=self._orders(every),
             host_settings=on_host,
             prechecks=tuple(sorted(self._prechecks(every), key=lambda check: check.name)),
-            authorities=self.world.authorities(self.host),
+            authorities=authorities.certificates(self.world, self.host),
             maintenance=tuple(sorted(self._maintenance(every), key=lambda step: step.name)),
         )
 

@@ -44,9 +44,6 @@ T = TypeVar("T")
 _MAX_DEPTH: Final = 50
 _ONE_NAME: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
 _GLOBALS: Final[Mapping[str, Any]] = methods.FUNCTIONS
-# Where Kolla has them as well, for its containers.
-_AUTHORITIES: Final = ("certificates/ca/*",)
-_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _STEPS_PER_CHECK: Final = 20  # of a value against its schema, for every part of it
 
 
@@ -74,9 +71,8 @@ class World:
         self.rendering = ""  # the host whose files are made, once there is one
         self.enabled: dict[tuple[str, str], tuple[bool, Cost, Reads]] = {}  # (host, service), kept by placement
         self.read: list[str] = []  # files of config/ that templates asked for, since it was last emptied
-        self.first: dict[
-            tuple[str, str], tuple[str, Cost, Reads]
-        ] = {}  # (service, container, or "" for none), kept by placement
+        # (service, container, or "" for none), kept by placement
+        self.first: dict[tuple[str, str], tuple[str, Cost, Reads]] = {}
         self.shared = Shared(number, part, self._answer, self.read)
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}
@@ -128,16 +124,6 @@ class World:
         if self.shared.frame is not None:
             asked = (patterns, containers, service)
             self.shared.note("files", host, asked, self._files(host, *asked))
-
-    def authorities(self, host: str) -> str:
-        """The certificates of the site's own authorities, one after the other as PEM has them."""
-        self.looked(host, _AUTHORITIES, (), "")
-        texts = (
-            content.decode("ascii", "ignore")
-            for _, content, sealed in self._files(host, _AUTHORITIES, (), "")
-            if not sealed
-        )
-        return "".join(f"{found}\n" for text in texts for found in _CERTIFICATE.findall(text))
 
     def _files(
         self, host: str, patterns: tuple[str, ...], containers: tuple[str, ...], service: str
