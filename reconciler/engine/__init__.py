@@ -401,8 +401,8 @@ class Engine:
         Raises errors.Transient (EngineTimeout) after `timeout` seconds: the command may still run. errors.Terminal (ExecFailed; NotOwned: the
         container was made by somebody else, and may do what nobody granted to this program's own).
         """
-        data = self._connection.inspect(name)
-        if data is not None and not anybodys:
+        data = None if anybodys else self._connection.inspect(name)
+        if data is not None:
             ours = self._is_ours(data["Config"].get("Labels") or {}) or str(data["Id"]) in self.adopted()
             if not ours:
                 raise errors.Terminal(

@@ -64,7 +64,7 @@ class Made:
 
 def make(entries: Iterable[Fields], owner: Owner) -> Made:
     """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
-    made, paths = Made(), list[str]()  # paths in order: what is in a folder follows its name
+    made, known = Made(), list[str]()  # paths in order: what is in a folder follows its name
     for entry in map(_with_vars, each(entries)):
         if not entry.flag("enabled", True):
             continue
@@ -78,11 +78,11 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
             continue
         try:
             folder = f"{owner.directory}/{name}/"
-            after = bisect_left(paths, folder)
-            one = _shared(entry, name, owner, after < len(paths) and paths[after].startswith(folder))
+            after = bisect_left(known, folder)
+            one = _shared(entry, name, owner, after < len(known) and known[after].startswith(folder))
             made.add(one)
             for file in one.files:
-                insort(paths, file.path)
+                insort(known, file.path)
         except SiteInvalid as error:
             entry.problems += error.problems
         except (FilterError, Refused) as error:

@@ -26,11 +26,12 @@ def order(world: World, fields: Fields, name: str, key: str, first: First, servi
     groups = tuple(placement.listed(fields.value("group", "all")))
     after = part.texts("after")
     at_once = _at_once(part, world, groups)
-    if service is None and part.flag("upgrade_restart"):
+    restarts = part.flag("upgrade_restart")
+    if service is None and restarts:
         part.problem("upgrade_restart", "a job runs and ends: say it of the container that is to be restarted")
     implied = service is not None and "at_once" not in part
     if service and implied:
-        at_once, key = _implied(fields, service, len(placement.union(world.groups, groups)), groups, key)
+        at_once, key = _implied(fields, service, len(placement.union(world.groups, groups)), groups, key, restarts)
     return Order(
         name,
         after,
@@ -44,12 +45,14 @@ def order(world: World, fields: Fields, name: str, key: str, first: First, servi
         upgrade_after=part.texts("upgrade_after"),
         upgrade_hosts=_comes_after(world, part.texts("upgrade_after"), first)[0],
         members=tuple(placement.union(world.groups, groups)) if part.flag("quorum") else (),
-        upgrade_restart=part.flag("upgrade_restart"),
+        upgrade_restart=restarts,
     )
 
 
-def _implied(fields: Fields, service: Service, hosts: int, groups: Iterable[str], key: str) -> tuple[int, str]:
-    """How many hosts may change a container that does not say so itself, and its budget where that is not its own.
+def _implied(
+    fields: Fields, service: Service, hosts: int, groups: Iterable[str], key: str, restarts: bool
+) -> tuple[int, str]:
+    """How many hosts may change a container that does not say so itself, and its budget where that is not its own. `restarts`: after an upgrade.
 
     Everything in the group of a frontend shares one: it is a host that is a backend, whichever of its containers is stopped. One host
     alone is nobody's backup and waits for nobody. What every host restarts as soon as the last one has a release would be down everywhere.
@@ -61,7 +64,7 @@ def _implied(fields: Fields, service: Service, hosts: int, groups: Iterable[str]
         return policy.places(_HALF, hosts), shared[0]
     if fields.flag("data_plane"):
         return policy.places(_DATA_PLANE, hosts), key
-    return (policy.places(_HALF, hosts) if fields.below("rollout").flag("upgrade_restart") else 0), key
+    return (policy.places(_HALF, hosts) if restarts else 0), key
 
 
 def _comes_after(world: World, names: Iterable[str], first: First) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives import serialization
 SHORTEST = 8  # shorter ones are in innocent words
 _LINE = 24  # a line of a private key counts by itself from this length on
 _CUT = 20  # so much of a beginning is a find, whatever follows
-_HEAD = 27  # bytes
+_HEAD = 27  # bytes of a public key in DER that say of which kind it is
 _PAUSE = 0.1  # seconds between two looks at the processes
 _CGI = "GATEWAY_INTERFACE"  # the test's own git server hands its program the token that it was given
 _LOOKS = 4  # at a process: it is what it was forked from until it starts its own program
