@@ -13,7 +13,7 @@ from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.plan import preview
 from reconciler.reasons import Reason
-from reconciler.render import Sharing, World, render, stand_in
+from reconciler.render import Sharing, World, authorities, render, stand_in
 from reconciler.render import explain as explained
 from reconciler.review import claims
 from reconciler.review.ci_child import policy_changes, refusals
@@ -104,6 +104,7 @@ def _nobodys(site: Site, alike: list[list[str]], sources: Mapping[str, set[str]]
     """The overrides that no host reads. A host that was not rendered reads what the one reads that stands for it."""
     standing = {host: hosts[0] for hosts in alike for host in hosts}
     read = {source for found in sources.values() for source in found}
+    read |= {f"config/{path}" for path in authorities.files(site)}
     result = []
     for path in site.overrides:
         own = next((part for part in path.split("/")[:-1] if part in site.hosts), "")

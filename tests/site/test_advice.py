@@ -102,6 +102,12 @@ ROWS = {
         {"inventory.yml": BASE["inventory.yml"].replace("[compute]", "[compute, keystone]").replace(
             "[control, network]", "[control, network, keystone]")},
     ),
+    "an authority without a certificate": Row(
+        {"config/certificates/ca/root.crt": "the wrong file\n"},
+        ("config/certificates/ca/root.crt", "no host reads this file"),
+        # The node believes it itself, also where no container gets it.
+        {"config/certificates/ca/root.crt": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+    ),
     "a general file behind a host's own": Row(
         {"config/haproxy/haproxy_main.cfg": "global\n", "config/haproxy/aio/haproxy_main.cfg": "global\n"},
         ("config/haproxy/haproxy_main.cfg", "where no override of its own goes before it"),
