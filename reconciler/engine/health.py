@@ -16,7 +16,7 @@ from reconciler.engine.evidence import Evidence
 from reconciler.engine.observe import execute
 from reconciler.engine.pressure import stalled
 from reconciler.foreign import said
-from reconciler.model import Container, Image, Running, State
+from reconciler.model import START_TIMEOUT, Container, Image, Running, State
 from reconciler.reasons import Reason
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
@@ -55,6 +55,8 @@ class Waiter:
     Healthy is: running, with the health check passed if it has one, and both still so `stability` seconds later, without
     a restart in between. The engine makes its first check only after a whole interval (30 s by default), so the same
     command is also run from here, every second, until it succeeds once. Up to two restarts by the engine are forgiven.
+    That the engine calls it unhealthy counts at once, unless its service allows a start more than the usual time, as a member does that
+    first copies a database or waits for another, and nothing is known of how long it takes here: then it has that time.
     When `stop` is set the wait ends, and everything stays as it is.
     """
 
@@ -87,7 +89,7 @@ class Waiter:
                 return self._end(Reason.ContainerMissing, "was removed while it started")
             found = parse.running(data, Image(id=""), owner="", engine=parse.Facts())
             self._first_start = self._first_start or found.started_at
-            failure = self._failure(found)
+            failure = self._failure(found, timeout)
             if failure is not None:
                 return failure
             if found.started_at != self._started_at:
@@ -108,10 +110,10 @@ class Waiter:
                 return Health(False, Reason.Interrupted, "was not waited for to the end", now - self._began)
             pause = min(pause * 1.5, _SLOWEST_LOOK)
 
-    def _failure(self, found: Running) -> Health | None:
+    def _failure(self, found: Running, timeout: float) -> Health | None:
+        up = datetime.now(UTC) - found.started_at if found.started_at else timedelta(0)
         if self._restarts is None:
             # A start by hand counts from 0; a container that has been up for a while may bring a count along.
-            up = datetime.now(UTC) - found.started_at if found.started_at else timedelta(0)
             settled = found.state is State.RUNNING and up > _SETTLED
             self._restarts = found.restart_count if settled else 0
         restarts = found.restart_count - self._restarts
@@ -121,7 +123,8 @@ class Waiter:
         if found.state in (State.EXITED, State.DEAD):
             why = f": {said(found.error)}" if found.error else ""
             return self._end(Reason.ExitedEarly, f"exited with {found.ended}{why}")
-        if found.health == "unhealthy":
+        longer = self._container.start_timeout > START_TIMEOUT and self._evidence.usual is None
+        if found.health == "unhealthy" and not (longer and up < timedelta(seconds=timeout)):
             return self._end(Reason.Unhealthy, "its health check fails")
         return None
 

@@ -10,6 +10,7 @@ child process.
 
 from reconciler.model.actual import Actual, FileState, Image, Running, State, Volume
 from reconciler.model.desired import (
+    START_TIMEOUT,
     Check,
     Container,
     Desired,
@@ -56,6 +57,7 @@ __all__ = [
     "MAINTAINING",
     "PRECHECKING",
     "RUNNING_CONFIGURATION",
+    "START_TIMEOUT",
     "VALIDATING",
     "Action",
     "Actual",

@@ -10,6 +10,7 @@ from reconciler.options.values import Mount
 from reconciler.text import described
 
 OnChange = Literal["restart", "reload", "none"]
+START_TIMEOUT: Final = 120.0  # seconds, when a service says nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Container(Options):
     handover: Handover | None = None
     rollback: Literal["auto", "never"] = "auto"
     stability: float = 3.0  # seconds it must stay up after it became healthy
-    start_timeout: float = 120.0  # seconds to become healthy
+    # Seconds to become healthy. With more than the usual ones a start of which nothing is known may fail its health check for as long.
+    start_timeout: float = START_TIMEOUT
     data_plane: bool = False  # a restart is felt by workloads
     stateful: bool = False  # holds data
     log_files: tuple[str, ...] = ()  # globs inside the container whose last lines explain a failure

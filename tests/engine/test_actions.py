@@ -355,6 +355,29 @@ def test_unhealthy(engine: Engine, busybox_image: str, name: str) -> None:
     assert engine.wait_healthy(container, stability=0.5).reason == "Unhealthy"
 
 
+@pytest.mark.parametrize(
+    ("start_timeout", "usual", "reason"), [(121.0, None, None), (121.0, 0.1, "Unhealthy"), (120.0, None, "Unhealthy")]
+)
+def test_a_start_that_may_take_longer_than_its_check(
+    engine: Engine, busybox_image: str, name: str, start_timeout: float, usual: float | None, reason: str | None
+) -> None:
+    command = ("sh", "-c", "sleep 4; touch /tmp/ready; sleep 60")
+    container = Container(name, busybox_image, command=command, healthcheck=QUICK, start_timeout=start_timeout)
+    engine.create(container)
+    engine.start(name)
+    assert engine.wait_healthy(container, stability=0.5, usual=usual).reason == reason
+
+
+def test_a_start_that_may_take_longer_ends(engine: Engine, busybox_image: str, name: str) -> None:
+    container = Container(name, busybox_image, command=SLEEP, healthcheck=QUICK, start_timeout=121.0)
+    engine.create(container)
+    engine.start(name)
+    health = engine.wait_healthy(container, timeout=3.0, stability=0.5)
+    assert health.reason == "Unhealthy" and health.seconds >= 2.0
+    # One that was not started anew had its time.
+    assert engine.wait_healthy(container, timeout=2.0, stability=0.5).seconds < 1.0
+
+
 def test_never_healthy(engine: Engine, busybox_image: str, name: str) -> None:
     check = Healthcheck(("CMD-SHELL", "echo not yet; exit 1"), 30.0)
     container = Container(name, busybox_image, command=SLEEP, healthcheck=check)
