@@ -13,12 +13,12 @@ from reconciler.document.numbers import spelled
 from reconciler.git.content import WORK_TREE
 from reconciler.plan import preview
 from reconciler.reasons import Reason
-from reconciler.render import Sharing, World, authorities, render, stand_in
+from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render import explain as explained
 from reconciler.review import claims
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
-from reconciler.site import Site, kolla_build, upgrade, users
+from reconciler.site import Site, authorities, kolla_build, upgrade, users
 from reconciler.site.assigned import assigned
 from reconciler.site.layout import GLOBALS
 from reconciler.site.overrides import unread

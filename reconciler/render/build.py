@@ -30,7 +30,6 @@ from reconciler.model import (
 from reconciler.options import rules
 from reconciler.registrations import kinds
 from reconciler.render import (
-    authorities,
     checks,
     circles,
     containers,
@@ -51,7 +50,7 @@ from reconciler.render.explanation import no_host
 from reconciler.render.fields import Fields
 from reconciler.render.held import Held
 from reconciler.render.meter import Exhausted, Run, Running
-from reconciler.site import Site
+from reconciler.site import Site, authorities
 from reconciler.site.layout import GLOBALS
 
 _CONFIG_ROOT: Final = "/etc/kolla"
@@ -159,9 +158,13 @@ class _Builder:
             orders=self._orders(every),
             host_settings=on_host,
             prechecks=tuple(sorted(self._prechecks(every), key=lambda check: check.name)),
-            authorities=authorities.certificates(self.world, self.host),
+            authorities=self._authorities(),
             maintenance=tuple(sorted(self._maintenance(every), key=lambda step: step.name)),
         )
+
+    def _authorities(self) -> str:
+        self.world.looked(self.host, (authorities.PATTERN,), (), "")
+        return authorities.certificates(self.world.site)
 
     # --- services --------------------------------------------------------------------------------------------------
 

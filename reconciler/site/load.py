@@ -8,7 +8,7 @@ from reconciler.catalogue.load import combine, read
 from reconciler.document import budget, yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, Problems, SiteInvalid, TooManyError
-from reconciler.site import inventory, kolla_build, overrides, passwords, policy, variables
+from reconciler.site import authorities, inventory, kolla_build, overrides, passwords, policy, variables
 from reconciler.site.layout import sort_files
 from reconciler.site.types import Site
 
@@ -41,6 +41,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
     secrets = passwords.load(documents, known, catalogue, layout.overrides, problems)
     sealed = passwords.load_sealed(layout.overrides, secrets, problems)
     overrides.check(layout.overrides, known, catalogue, problems, sealed)
+    problems += authorities.problems(layout.overrides, sealed)
     if building := documents.get(kolla_build.FILE):
         problems += kolla_build.problems(building, catalogue)
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import requests
 
+from reconciler import errors
 from reconciler.model import Check
 from reconciler.node import probe
 from reconciler.registrations import http as registrar
@@ -19,6 +20,7 @@ from reconciler.registrations.registry import Registry
 from tests.render.sites import rendered
 from tests.support import certificates
 
+BODY = "containers:\n  web: {image: x, command: y, files: [{name: ca, overrides: ['certificates/ca/*'], verbatim: true, optional: true}]}\n"
 GARBAGE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
@@ -85,11 +87,20 @@ def test_a_check_believes_them_too(folder: Path, url: str) -> None:
 
 def test_they_are_what_lies_in_the_folder_of_the_sites_authorities(folder: Path) -> None:
     own, other = ((folder / name / "ca.pem").read_text() for name in ("own", "other"))
-    body = "containers:\n  web: {image: x, command: y, files: [{name: ca, overrides: ['certificates/ca/*'], verbatim: true, optional: true}]}\n"
     more = {
         "config/certificates/ca/root.crt": f"the first\n{own}",
         "config/certificates/ca/second.pem": other,
         "config/certificates/ca/words.txt": "no certificate\n",
     }
-    assert rendered(body, files=more).authorities == own + other
-    assert rendered(body).authorities == ""
+    assert rendered(BODY, files=more).authorities == own + other
+    assert rendered(BODY).authorities == ""
+
+
+@pytest.mark.parametrize("damaged", [GARBAGE, "-----BEGIN CERTIFICATE-----\nMIIB\n", GARBAGE.replace("AAAA", "A=!A")])
+def test_one_that_cannot_be_read_refuses_the_site(folder: Path, damaged: str) -> None:
+    own = (folder / "own/ca.pem").read_text()
+    with pytest.raises(errors.SiteInvalid) as refused:
+        rendered(BODY, files={"config/certificates/ca/root.crt": f"{own}\n{damaged}{GARBAGE}"})
+    (problem,) = (found for found in refused.value.problems if found.file.startswith("config/"))
+    assert (problem.file, problem.line) == ("config/certificates/ca/root.crt", own.count("\n") + 2)
+    assert problem.message == "the certificate that begins here cannot be read"

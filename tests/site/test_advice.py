@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.cli import children
 from reconciler.source.prepare import shipped
-from tests.support import sealed
+from tests.support import certificates, sealed
 
 BLANK = "haproxy_external_certificate"
 GENERATED = {
@@ -27,6 +27,7 @@ BASE = {
     "globals.yml": "kolla_base_distro: debian\nkolla_internal_vip_address: 192.0.2.250\nenable_keepalived: false\n",
     "passwords.yml": sealed.text(GENERATED),
 }
+ROOT = certificates.root()
 GLOBALS = BASE["globals.yml"]
 Files = Mapping[str, str | None]  # None: no such file
 
@@ -106,7 +107,12 @@ ROWS = {
         {"config/certificates/ca/root.crt": "the wrong file\n"},
         ("config/certificates/ca/root.crt", "no host reads this file"),
         # The node believes it itself, also where no container gets it.
-        {"config/certificates/ca/root.crt": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+        {"config/certificates/ca/root.crt": ROOT},
+    ),
+    "an authority that was not copied whole": Row(
+        {"config/certificates/ca/root.crt": ROOT.rpartition("-----END")[0]},
+        ("config/certificates/ca/root.crt", "the certificate that begins here cannot be read", "from its BEGIN to its END"),
+        {"config/certificates/ca/root.crt": ROOT},
     ),
     "a general file behind a host's own": Row(
         {"config/haproxy/haproxy_main.cfg": "global\n", "config/haproxy/aio/haproxy_main.cfg": "global\n"},

@@ -34,6 +34,18 @@ def authority(folder: Path, *names: str, address: str = "127.0.0.1") -> None:
         (folder / f"{name}.key").chmod(0o600)
 
 
+def root() -> str:
+    """The certificate of an authority, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "root")])
+    return (
+        _builder(name, name, key.public_key())
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+        .decode()
+    )
+
+
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
