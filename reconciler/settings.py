@@ -288,23 +288,22 @@ def parse(text: str, path: Path, *, in_child: bool = False) -> Settings:
 
 
 def warm(_: str) -> None:
-    """For `run_child`: one file without a fault, one with."""
-    for raw in ({"git": {"url": "https://x/y"}}, {"git": {"url": 1}}):
-        with contextlib.suppress(errors.Terminal):
-            check((raw, ""))
+    """For `run_child`: a file with a pattern in it, a fault, and a word that is nearly another."""
+    with contextlib.suppress(errors.Terminal):
+        check(({"root": "/", "hots": 1}, ""))
 
 
 def check(argument: Sequence[Any]) -> None:
     """[what was in a settings file, its name]: raises errors.Terminal (SettingsInvalid) for what the schema does not allow."""
-    import jsonschema
+    from reconciler.document.grammar import Grammar
 
     raw, path = argument
     found = sorted(
-        jsonschema.Draft202012Validator(data.schema("settings")).iter_errors(raw), key=lambda e: list(e.absolute_path)
+        (".".join(map(str, where)) or "top level", wrong)
+        for where, wrong in Grammar(data.schema("settings")).breaches(raw)
     )
     if found:
-        lines = [f"{path}: {'.'.join(map(str, e.absolute_path)) or 'top level'}: {e.message}" for e in found]
-        raise _invalid("\n".join(lines))
+        raise _invalid("\n".join(f"{path}: {where}: {wrong}" for where, wrong in found))
 
 
 def _convert(name: str, value: Any) -> Any:

@@ -154,6 +154,12 @@ class Grammar:
             for where, key, message, hint in _explain(error):
                 yield document.place(path + where, key).problem(message, hint)
 
+    def breaches(self, value: Any) -> Iterator[tuple[Path, str]]:
+        """Every breach in a value without a place: where below it, and what is wrong and what to do."""
+        for error in self._validator.iter_errors(value):
+            for where, _, message, hint in _explain(error):
+                yield where, f"{message} ({hint})" if hint else message
+
     def valid(self, value: Any) -> bool:
         """Whether a value without a place is as the schema says; not when that takes too long to find out."""
         try:

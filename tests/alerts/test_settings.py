@@ -50,7 +50,7 @@ url_file = "/etc/reconciler/mail.url"
         ('kind = "gitlab"\nurl = "https://git.example.org/x"', "key_file"),
         ('kind = "apprise"\nurl = "https://git.example.org/x"', "url_file"),
         ('kind = "webhook"\nurl = "ftp://example.org/x"', "ftp"),
-        ('kind = "webhook"\nurl = "https://user:word@example.org/x"', "does not match"),
+        ('kind = "webhook"\nurl = "https://user:word@example.org/x"', "names no user"),
         ('kind = "pager"', "pager"),
         ('kind = "webhook"\nurl = "https://example.org/x"\ntoken = "x"', "token"),
     ],
@@ -59,3 +59,13 @@ def test_mistakes_are_named(target: str, named: str) -> None:
     with pytest.raises(errors.Terminal, match=named) as caught:
         alerts(f"[alerts.targets.one]\n{target}\n")
     assert caught.value.reason == "SettingsInvalid" and "alerts.targets.one" in str(caught.value)
+    # The daemon has them checked by a child, which can load nothing once it has read them.
+    with pytest.raises(errors.Terminal) as from_a_child:
+        parse(f"{HEAD}[alerts.targets.one]\n{target}\n", Path("reconciler.toml"), in_child=True)
+    assert str(from_a_child.value) == str(caught.value)
+
+
+def test_a_good_one_is_checked_by_a_child_too() -> None:
+    parse(
+        HEAD + 'branch = "main"\n[fleet]\netcd = ["https://10.0.0.11:2379"]\n', Path("reconciler.toml"), in_child=True
+    )

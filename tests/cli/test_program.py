@@ -33,8 +33,8 @@ def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
     wrong.write_text('hots = "a"\n[git]\nbranch = 3\n')
     found = _run("--config", wrong, "status")
     assert found.returncode == 1
-    assert "'hots' was unexpected" in found.stderr
-    assert "'url' is a required property" in found.stderr
+    assert "hots: unknown key 'hots' (did you mean 'host'?)" in found.stderr
+    assert "git: is missing 'url'" in found.stderr
     assert "[SettingsInvalid]" in found.stderr
     assert "Traceback" not in found.stderr
     assert "Traceback" in _run("--debug", "--config", wrong, "status").stderr
