@@ -30,7 +30,7 @@ vrrp_instance one {{
 """
 START = """\
 ip link add d0 type veth peer name d1 && ip link set d1 up && ip address add 198.51.100.1/24 dev d0 && ip link set d0 up
-rm -f /run/keepalived*  # as the image does at its start
+rm -f /run/keepalived.pid /run/vrrp.pid  # of one that was killed: the number may be another program's, and keepalived would end
 exec keepalived -nl -p /run/keepalived.pid -f /conf/keepalived.conf
 """
 
