@@ -87,7 +87,8 @@ class Proof:
         """Until it is healthy and answers, or is not going to be. Raises as `attempt`."""
         name, began = container.name, time.monotonic()
         self._progress.at(name, f"waiting for {name} to become healthy")
-        health = self._engine.wait_healthy(container, stop=self._progress.cut(name), usual=self._usual(container))
+        usual = self._usual(container)
+        health = self._engine.wait_healthy(container, stop=self._progress.cut(name), usual=usual, patient=usual is None)
         if health.reason in _NO_VERDICT:
             raise errors.Transient(f"{name} {health.message}", reason=health.reason)
         if health.took is not None:

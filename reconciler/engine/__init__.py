@@ -172,10 +172,12 @@ class Engine:
         stability: float | None = None,
         stop: threading.Event | None = None,
         usual: float | None = None,
+        patient: bool = False,
     ) -> Health:
         """Wait until the container is healthy and stays so, or `stop` is set. Seconds default to its `start_timeout` and
-        `stability`; `usual` are those that it took before, as far as that is known."""
-        waiter = Waiter(self._connection, container, name or container.name, stop, usual)
+        `stability`; `usual` are those that it took before, as far as that is known; `patient`: where its service allows a
+        start more than the usual time it has that, also while the engine calls it unhealthy."""
+        waiter = Waiter(self._connection, container, name or container.name, stop, usual, patient=patient)
         return waiter.wait(
             container.start_timeout if timeout is None else timeout,
             container.stability if stability is None else stability,

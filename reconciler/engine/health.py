@@ -55,8 +55,8 @@ class Waiter:
     Healthy is: running, with the health check passed if it has one, and both still so `stability` seconds later, without
     a restart in between. The engine makes its first check only after a whole interval (30 s by default), so the same
     command is also run from here, every second, until it succeeds once. Up to two restarts by the engine are forgiven.
-    That the engine calls it unhealthy counts at once, unless its service allows a start more than the usual time, as a member does that
-    first copies a database or waits for another, and nothing is known of how long it takes here: then it has that time.
+    That the engine calls it unhealthy counts at once, unless it is `patient` and its service allows a start more than the usual time,
+    for a member that first copies a database or waits for another: then it has that time.
     When `stop` is set the wait ends, and everything stays as it is.
     """
 
@@ -67,9 +67,12 @@ class Waiter:
         name: str,
         stop: Event | None = None,
         usual: float | None = None,
+        *,
+        patient: bool = False,
     ) -> None:
         self._connection, self._container, self._name = connection, container, name
         self._stop = stop or Event()
+        self._patient = patient and container.start_timeout > START_TIMEOUT
         self._began = time.monotonic()
         self._evidence = Evidence(usual, self._began)
         self._next_probe = self._began
@@ -123,8 +126,7 @@ class Waiter:
         if found.state in (State.EXITED, State.DEAD):
             why = f": {said(found.error)}" if found.error else ""
             return self._end(Reason.ExitedEarly, f"exited with {found.ended}{why}")
-        longer = self._container.start_timeout > START_TIMEOUT and self._evidence.usual is None
-        if found.health == "unhealthy" and not (longer and up < timedelta(seconds=timeout)):
+        if found.health == "unhealthy" and not (self._patient and up < timedelta(seconds=timeout)):
             return self._end(Reason.Unhealthy, "its health check fails")
         return None
 

@@ -71,6 +71,7 @@ class FakeEngine:
     containers: dict[str, Running] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     sick: Callable[[Running], str] = lambda running: ""
+    patient: list[bool] = field(default_factory=list)  # of each wait, whether it was
     together: list[str] = field(default_factory=list)  # containers that ran beside what they replace
 
     # --- looking -------------------------------------------------------------------------------------------------------
@@ -85,7 +86,10 @@ class FakeEngine:
         running = self._require(name)
         return running.id, running.started_at
 
-    def wait_healthy(self, container: Container, *, stop: Event | None = None, usual: float | None = None) -> Health:
+    def wait_healthy(
+        self, container: Container, *, stop: Event | None = None, usual: float | None = None, patient: bool = False
+    ) -> Health:
+        self.patient.append(patient)
         if stop is not None and stop.is_set():
             return Health(False, Reason.Interrupted, "was not waited for to the end")
         running = self.containers.get(container.name)

@@ -356,26 +356,27 @@ def test_unhealthy(engine: Engine, busybox_image: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start_timeout", "usual", "reason"), [(121.0, None, None), (121.0, 0.1, "Unhealthy"), (120.0, None, "Unhealthy")]
+    ("start_timeout", "patient", "reason"),
+    [(121.0, True, None), (121.0, False, "Unhealthy"), (120.0, True, "Unhealthy")],
 )
 def test_a_start_that_may_take_longer_than_its_check(
-    engine: Engine, busybox_image: str, name: str, start_timeout: float, usual: float | None, reason: str | None
+    engine: Engine, busybox_image: str, name: str, start_timeout: float, patient: bool, reason: str | None
 ) -> None:
     command = ("sh", "-c", "sleep 4; touch /tmp/ready; sleep 60")
     container = Container(name, busybox_image, command=command, healthcheck=QUICK, start_timeout=start_timeout)
     engine.create(container)
     engine.start(name)
-    assert engine.wait_healthy(container, stability=0.5, usual=usual).reason == reason
+    assert engine.wait_healthy(container, stability=0.5, patient=patient).reason == reason
 
 
 def test_a_start_that_may_take_longer_ends(engine: Engine, busybox_image: str, name: str) -> None:
     container = Container(name, busybox_image, command=SLEEP, healthcheck=QUICK, start_timeout=121.0)
     engine.create(container)
     engine.start(name)
-    health = engine.wait_healthy(container, timeout=3.0, stability=0.5)
+    health = engine.wait_healthy(container, timeout=3.0, stability=0.5, patient=True)
     assert health.reason == "Unhealthy" and health.seconds >= 2.0
     # One that was not started anew had its time.
-    assert engine.wait_healthy(container, timeout=2.0, stability=0.5).seconds < 1.0
+    assert engine.wait_healthy(container, timeout=2.0, stability=0.5, patient=True).seconds < 1.0
 
 
 def test_never_healthy(engine: Engine, busybox_image: str, name: str) -> None:

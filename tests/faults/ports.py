@@ -104,7 +104,9 @@ class Engine(FakeEngine):
         self.points.call("engine.identity", lambda: None)
         return super().identity(name)
 
-    def wait_healthy(self, container: Container, *, stop: Event | None = None, usual: float | None = None) -> Health:
+    def wait_healthy(
+        self, container: Container, *, stop: Event | None = None, usual: float | None = None, patient: bool = False
+    ) -> Health:
         kind = self.points.hit("engine.healthy")
         if kind in ("unreachable", "hang"):
             error = answer("engine.healthy", kind)
@@ -113,7 +115,7 @@ class Engine(FakeEngine):
             return Health(False, Reason.Unhealthy, "fails its health check")
         if kind == "ended" and container.name in self.containers:
             self._set(container.name, state=State.EXITED)
-        health = super().wait_healthy(container, stop=stop, usual=usual)
+        health = super().wait_healthy(container, stop=stop, usual=usual, patient=patient)
         if kind == "killed-after":
             self.points.die("engine.healthy")
         return health

@@ -170,8 +170,10 @@ class Docker(FakeEngine):
     def identity(self, name: str) -> tuple[str, datetime | None]:
         return self.adapter.identity(self.place.there(name))
 
-    def wait_healthy(self, container: Container, *, stop: Event | None = None, usual: float | None = None) -> Health:
-        found = self.adapter.wait_healthy(self.place.made(container), stop=stop, usual=usual)
+    def wait_healthy(
+        self, container: Container, *, stop: Event | None = None, usual: float | None = None, patient: bool = False
+    ) -> Health:
+        found = self.adapter.wait_healthy(self.place.made(container), stop=stop, usual=usual, patient=patient)
         self._seen = None
         return Health(found.ok, found.reason, found.message)
 
