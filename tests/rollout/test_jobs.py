@@ -128,6 +128,9 @@ def test_a_result_counts_only_for_the_claim_that_it_was_run_with() -> None:
     stale = [(SYNC, Result(False, "an older one", "no such table"))]
     assert jobs.told(OWNER, stale, {"sync": Known(CLAIM, 3)}) is None
     assert jobs.told(OWNER, failed, {"sync": Known()}) is None, "it was released meanwhile"
+    # One that is not told leaves the others.
+    both = jobs.told(OWNER, [*stale, (MAKE, Result(True))], {"sync": Known(CLAIM, 3), "make": Known()})
+    assert both and both.puts.keys() == {job_key("make")}
 
 
 def test_what_was_run_without_a_record_is_said_once_for_each_commit() -> None:

@@ -285,7 +285,13 @@ def test_a_silent_holder_is_noticed_by_anybodys_own_clock() -> None:
     seen = together.note(HOLDING, {}, 1000.0)
     assert together.overdue(HOLDING, seen, 1099.0, SITE) is None
     found = together.overdue(HOLDING, seen, 1100.0, SITE)
-    assert found and found.puts[ROLL].halt.by == "ctl1" and found.compares[ROLL] == 7 and len(found.compares) == 2
+    halted = f"it has held {place_key(WAVE, 0)} for more than 100 s and has not become healthy"
+    assert (
+        found
+        and found.puts[ROLL].halt == Halt("ctl1", halted)
+        and found.compares[ROLL] == 7
+        and len(found.compares) == 2
+    )
     # It got on: the clock begins anew. What was never seen before is not overdue either.
     moved = replace(HOLDING, places={WAVE: {0: Place("ctl1", 10)}, "galera": {0: Place("ctl1", 10)}})
     assert together.overdue(moved, seen, 1100.0, SITE) is None
@@ -497,7 +503,8 @@ def test_a_host_is_lent_under_its_budgets_and_changes_nothing_meanwhile() -> Non
 def test_a_host_that_tries_its_testing_branch_is_excused_and_keeps_to_the_budgets() -> None:
     own = replace(CHANGE, apart=True)
     found = writes(step(own, WAITING))
-    assert found.puts.keys() == {excuse_key(NEW, "ctl1")} and found.compares == {ROLL: 7}
+    assert found.puts == {excuse_key(NEW, "ctl1"): {"by": "ctl1", "why": "it tries its testing branch"}}
+    assert found.compares == {ROLL: 7}
     excused = replace(WAITING, excuses={"ctl1": Said()})
     assert claimed(step(own, excused)).heals
     waits(step(own, replace(excused, places={"galera": {0: Place("ctl2")}})), Reason.WaitsForBudget)
