@@ -218,11 +218,11 @@ def test_a_killed_member_is_passed_over_and_comes_back(cluster: Cluster, store: 
 
 
 def test_without_a_quorum_nobody_answers_and_nothing_old_is_told(cluster: Cluster) -> None:
-    alone = Store(Client(cluster.urls[:1], seconds=1.0), "quorum")
+    alone = Store(Client(cluster.urls[:1]), "quorum")
     assert alone.try_(Transaction({ROLL: 0}, {ROLL: Roll(OLD)}))
     with cluster.paused([1, 2]):
         with pytest.raises(errors.Transient) as error:
-            view(alone)
+            view(Store(Client(cluster.urls[:1], seconds=1.0), "quorum"))
         assert error.value.reason is Reason.EtcdUnavailable and cluster.urls[0] in str(error.value)
         faults = [member.fault for member in Client(cluster.urls, seconds=0.5).members() if member.fault]
         assert len(faults) >= 2
