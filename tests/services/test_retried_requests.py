@@ -27,7 +27,7 @@ SERVERS = "    server rude 127.0.0.1:8001\n    server polite 127.0.0.1:8002\n"
 # The first server reads a request to its end and hangs up: a byte left unread would make that a reset, which another client
 # may meet while it still writes. Asks eight times in each way, and says how many were answered by which code.
 PROGRAM = """\
-import collections, contextlib, json, http.client, http.server, socket, subprocess, threading, time
+import collections, contextlib, json, http.client, http.server, os, socket, subprocess, sys, threading, time
 
 def hang_up(server):
     while True:
@@ -46,8 +46,11 @@ class Polite(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = answer
     def log_message(self, *_): pass
 
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_): pass
+
 threading.Thread(target=hang_up, args=(socket.create_server(("127.0.0.1", 8001)),), daemon=True).start()
-threading.Thread(target=http.server.ThreadingHTTPServer(("127.0.0.1", 8002), Polite).serve_forever, daemon=True).start()
+threading.Thread(target=Server(("127.0.0.1", 8002), Polite).serve_forever, daemon=True).start()
 haproxy = subprocess.Popen(["haproxy", "-db", "-f", "/tmp/haproxy.cfg"])
 for _ in range(600):
     try:
@@ -67,6 +70,9 @@ for method, path in (("GET", "/v3/users"), ("POST", "/v3/auth/tokens"), ("POST",
             codes[answer.status] += 1
     print(json.dumps({"asked": method + " " + path, "codes": codes}))
 haproxy.kill()
+# Threads that are in the middle of something must not meet an interpreter that is being taken down.
+sys.stdout.flush()
+os._exit(0)
 """
 
 

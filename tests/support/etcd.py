@@ -7,6 +7,7 @@ Each has ports of its own and its data below the folder that is given; leaving t
 """
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -90,6 +91,8 @@ class Cluster:
         stopped = [process for number in numbers if (process := self._processes[number]) is not None]
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
+        for process in stopped:  # a thread on another processor may answer until then
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         try:
             yield
         finally:
