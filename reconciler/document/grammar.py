@@ -52,6 +52,7 @@ _WORD_COST: Final = 20  # of the budget of comparisons, for looking at a word at
 _MANY: Final = 300  # words of about the right length: among more, only those that begin or end alike are looked at
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
+_Finding = tuple[Path, bool, str, str]  # path below the checked value, whether its key is meant, message, hint
 formats: Final = FormatChecker(("date",))
 
 
@@ -150,15 +151,17 @@ class Grammar:
         return problems
 
     def _problems(self, document: Document, path: Path, content: Any) -> Iterator[Problem]:
-        for error in self._validator.iter_errors(content):
-            for where, key, message, hint in _explain(error):
-                yield document.place(path + where, key).problem(message, hint)
+        for where, key, message, hint in self._findings(content):
+            yield document.place(path + where, key).problem(message, hint)
 
     def breaches(self, value: Any) -> Iterator[tuple[Path, str]]:
         """Every breach in a value without a place: where below it, and what is wrong and what to do."""
+        for where, _, message, hint in self._findings(value):
+            yield where, f"{message} ({hint})" if hint else message
+
+    def _findings(self, value: Any) -> Iterator[_Finding]:
         for error in self._validator.iter_errors(value):
-            for where, _, message, hint in _explain(error):
-                yield where, f"{message} ({hint})" if hint else message
+            yield from _explain(error)
 
     def valid(self, value: Any) -> bool:
         """Whether a value without a place is as the schema says; not when that takes too long to find out."""
@@ -310,8 +313,6 @@ def _respell(value: str, kinds: list[str]) -> Any:
 
 
 # --- words -----------------------------------------------------------------------------------------------------
-
-_Finding = tuple[Path, bool, str, str]  # path below the checked value, whether its key is meant, message, hint
 
 
 def _explain(error: ValidationError) -> Iterator[_Finding]:

@@ -73,7 +73,7 @@ class Container(Options):
     handover: Handover | None = None
     rollback: Literal["auto", "never"] = "auto"
     stability: float = 3.0  # seconds it must stay up after it became healthy
-    # Seconds to become healthy. With more than the usual ones a start of which nothing is known may fail its health check for as long.
+    # Seconds to become healthy. With more than the usual ones a first start, and any that is not rolled back, may fail its check for as long.
     start_timeout: float = START_TIMEOUT
     data_plane: bool = False  # a restart is felt by workloads
     stateful: bool = False  # holds data

@@ -18,7 +18,8 @@ _CERTIFICATE: Final = re.compile(_BEGIN + r"[A-Za-z0-9+/=\s]+-----END CERTIFICAT
 
 def certificates(site: Site) -> str:
     """Theirs, one after the other as PEM has them."""
-    return "".join(f"{found}\n" for path in files(site) for found in _CERTIFICATE.findall(_text(site.overrides[path])))
+    texts = (_text(site.overrides[path]) for path in _plain(site.overrides, site.sealed))
+    return "".join(f"{found}\n" for text in texts for found in _CERTIFICATE.findall(text))
 
 
 def files(site: Site) -> list[str]:

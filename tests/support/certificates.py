@@ -1,5 +1,6 @@
 """An authority of a test's own, and certificates that it signed."""
 
+import tempfile
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -36,14 +37,9 @@ def authority(folder: Path, *names: str, address: str = "127.0.0.1") -> None:
 
 def root() -> str:
     """The certificate of an authority, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "root")])
-    return (
-        _builder(name, name, key.public_key())
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-        .decode()
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        authority(Path(folder))
+        return (Path(folder) / "ca.pem").read_text()
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
