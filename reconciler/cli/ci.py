@@ -54,7 +54,7 @@ def ci() -> None:
 )
 @click.option("--time-limit", type=click.FloatRange(min=1), default=300.0, show_default=True, help="Seconds in all.")
 @click.option("--host-limit", type=click.FloatRange(min=0.1), default=4.0, show_default=True,
-              help="Seconds of processor time for one host.")  # fmt: skip
+              help="Seconds of processor time for one host of one revision.")  # fmt: skip
 def review(
     site: Path | None,
     base: str | None,

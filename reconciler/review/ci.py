@@ -38,8 +38,9 @@ _TOLD = (Reason.LimitExceeded, Reason.DeadlineExceeded, Reason.ChildFailed, Reas
 class Limits:
     """What planning may take.
 
-    `seconds` of wall clock in all; `load_seconds` of processor time to validate the site, `host_seconds` to plan one host; `memory`
-    in bytes for this process and its children together. Large sites get more time and memory, in proportion.
+    `seconds` of wall clock in all; `load_seconds` of processor time to validate a site, `host_seconds` to render a host of it, and as much
+    again to compare the two revisions; `memory` in bytes for this process and its children together. Large sites get more time and
+    memory, in proportion.
     """
 
     seconds: float = 300.0
@@ -51,7 +52,7 @@ class Limits:
         """Those of each of at most `most` children."""
         return run.Limits(
             seconds=self.seconds,
-            cpu_seconds=int(2 * self.load_seconds + self.host_seconds + 2),
+            cpu_seconds=int(2 * self.load_seconds + 3 * self.host_seconds + 2),
             memory=(self.memory - _OWN_MEMORY) // most - _LIBRARIES,
             memory_per_byte=_PER_BYTE,
             cpu_per_mib=80.0,  # its hosts: four times what those of a good site take

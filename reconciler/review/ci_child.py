@@ -124,20 +124,30 @@ class _Child:
         assert self.head is not None
         if host not in self.head.hosts:
             return  # its node finds that the inventory does not know it, and changes nothing
-        with Alarm(self.argument["host_seconds"], f"the host {host}") as alarm:
-            after = self._render(self.head, host, "head", self.problems)
-            before = None
-            if self.base is not None and host in self.base.hosts:
-                made = self._render(self.base, host, "base", self.base_problems)
-                before = replace(made, revision=self.argument["base"]["commit"]) if made else None
+        after = self._render(self.head, host, "head", self.problems)
+        before = None
+        if self.base is not None and host in self.base.hosts:
+            made = self._render(self.base, host, "base", self.base_problems)
+            before = replace(made, revision=self.argument["base"]["commit"]) if made else None
+        if after is None or self.base_problems:
+            return
+        with self._alarm(f"planning the host {host}"):
             start = (self.argument["base"] or {}).get("commit", "")
             between, before = before, prepared.of(self.made, host, start) or before
-            if after is not None and not self.base_problems:
-                self._plan(host, before, after, between)
-                self._note_backends(host, after)
-        self.slow = alarm.rang
+            self._plan(host, before, after, between)
+            self._note_backends(host, after)
+
+    def _alarm(self, what: str) -> Alarm:
+        """Of its own for each revision and for what is between them: what one takes is never called the other's fault."""
+        return Alarm(self.argument["host_seconds"], what)
 
     def _render(self, site: Site, host: str, revision: str, problems: list[Problem]) -> Desired | None:
+        with self._alarm(f"the host {host}") as alarm:
+            made = self._rendered(site, host, revision, problems)
+        self.slow |= alarm.rang
+        return made
+
+    def _rendered(self, site: Site, host: str, revision: str, problems: list[Problem]) -> Desired | None:
         try:
             if revision not in self.worlds:
                 self.worlds[revision] = World(site, self.sharing)

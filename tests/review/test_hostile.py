@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,11 @@ def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         assert list(place.iterdir()) == []
 
 
-def reviewed(repository: sites.Repository, base: str | None, head: str) -> Review:
+def reviewed(repository: sites.Repository, base: str | None, head: str, limits: ci.Limits = LIMITS) -> Review:
     """The review, errors of planning in `failure` as `ci review` puts them there."""
     before = ci.Source(repository.root, base) if base else None
     try:
-        return ci.review(before, ci.Source(repository.root, head), limits=LIMITS)
+        return ci.review(before, ci.Source(repository.root, head), limits=limits)
     except errors.SiteInvalid as error:
         return Review(site="small", base="", head="", problems=error.problems)
     except errors.Terminal as error:
@@ -82,6 +83,19 @@ def test_hostile_site_ends_with_a_clear_error(case: Path, results: dict[str, Fut
     assert "Traceback" not in said and "No module named" not in said
     assert max(map(len, said.splitlines())) < 2000
     assert acted_on(note(found)) == []
+
+
+def test_a_base_that_takes_too_long_is_not_the_branchs_fault(repository: sites.Repository) -> None:
+    """And neither is the time of a branch put on its base: each has its own."""
+    lines = "{% for n in range(60000) %}{{ n % 149 }}\n{% endfor %}"
+    slow = {"services/web/templates/index.html.j2": lines}
+    base, head = repository.commit({**sites.small(2), **slow}), repository.commit(sites.small(2))
+    short = replace(LIMITS, host_seconds=0.1)
+    mended, broken = reviewed(repository, base, head, short), reviewed(repository, head, base, short)
+    assert mended.valid
+    assert any("processor time for the host web1" in problem.message for problem in mended.base_problems)
+    assert not broken.valid
+    assert broken.base_problems == ()
 
 
 def _calm(name: str, files: dict[str, str]) -> dict[str, str]:
