@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from jsonschema import FormatChecker, ValidationError
 
-from reconciler.document import budget, pattern
+from reconciler.document import budget, literals, pattern
 from reconciler.document.keywords import extras_of, is_expression, validator
 from reconciler.document.numbers import WrittenFloat, WrittenInteger, plain
 from reconciler.document.yaml import Document, Path
 from reconciler.errors import Problem, SiteInvalid
+from reconciler.secret import MASK
 
 _ARTICLES: Final = {
     "string": "a text",
@@ -90,7 +91,7 @@ def _siblings(one: str, other: str) -> bool:
 
 
 def show(value: Any, limit: int = 60) -> str:
-    """A value as a message quotes it: short, in YAML's words."""
+    """A value as a message quotes it: short, in YAML's words, an address without its password."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -99,7 +100,9 @@ def show(value: Any, limit: int = 60) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = repr(value[: limit + 1] if isinstance(value, str) else value)
+    if isinstance(value, str):  # the password goes before it is cut, when one can still see that it is one
+        value = literals.URL.sub(rf"\g<before>{MASK}@", value)[: limit + 1]
+    text = repr(value)
     return text if len(text) <= limit else text[:limit] + "…"
 
 

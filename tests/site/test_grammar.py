@@ -125,6 +125,8 @@ def test_alternatives_are_explained_by_the_nearest() -> None:
 def test_long_values_are_cut_and_secrets_of_mappings_not_shown() -> None:
     assert len(show("x" * 1000)) < 70
     assert show({"password": "hunter2"}) == "a mapping"
+    assert show("https://user:hunter2@git.example.org/") == "'https://user:***@git.example.org/'"
+    assert "hunter2" not in show("https://user:hunter2" + "x" * 100 + "@git.example.org/")
 
 
 def test_defaults_are_filled_in_below_what_is_said() -> None:
