@@ -17,12 +17,14 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from docker.models.containers import Container
 
 from reconciler.model import Registrar, Registration
 from reconciler.registrations.proofs import Proofs
 from reconciler.registrations.registry import Registry
 from reconciler.render import tokens
 from tests.conftest import LABEL, PREFIX
+from tests.images import build, kolla
 from tests.registrations.conftest import START_SECONDS, free_port
 from tests.services import test_federation as site
 
@@ -37,13 +39,10 @@ PROVIDER = {
     "jwks_uri": f"{ISSUER}/keys",
     "response_types_supported": ["id_token"],
 }
-START = """\
+SET_UP = """\
 set -e
 mkdir -p /var/log/kolla/keystone /etc/keystone/fernet-keys
 cp /given/keystone.conf /etc/keystone/keystone.conf
-cp /given/wsgi-keystone.conf /etc/apache2/conf-enabled/
-cp -r /given/federation/oidc/metadata /given/federation/oidc/cert /etc/apache2/
-chown -R www-data:www-data /etc/apache2/metadata /etc/apache2/cert
 chown -R keystone:keystone /var/log/kolla/keystone /etc/keystone /data
 run() { setpriv --reuid keystone --regid keystone --clear-groups "$@"; }
 run keystone-manage db_sync
@@ -53,8 +52,15 @@ run keystone-manage bootstrap --bootstrap-password "$ADMIN" --bootstrap-username
   --bootstrap-internal-url "http://127.0.0.1:$PORT/v3"
 # Keystone reads in one SQLite connection while it writes in another.
 run python3 -c 'import sqlite3; sqlite3.connect("/data/keystone.db").execute("PRAGMA journal_mode=WAL")'
+"""
+# Apache serves Keystone until 2025.1; after that it stands in front, in a container of its own.
+INSIDE = """\
+cp /given/wsgi-keystone.conf /etc/apache2/conf-enabled/
+cp -r /given/federation/oidc/metadata /given/federation/oidc/cert /etc/apache2/
+chown -R www-data:www-data /etc/apache2/metadata /etc/apache2/cert
 exec apache2ctl -DFOREGROUND
 """
+BEHIND = "exec uwsgi /given/keystone-uwsgi.ini\n"
 
 
 def keystone_conf(rendered: str) -> str:
@@ -75,48 +81,88 @@ def bearer(key: rsa.RSAPrivateKey, **claims: Any) -> str:
     return (text + b"." + base64.urlsafe_b64encode(signed).rstrip(b"=")).decode()
 
 
-@pytest.fixture
+@pytest.fixture(params=[kolla.FIRST, kolla.NEXT], ids=lambda release: release.name)
 def served(
-    kolla_images: dict[str, str], engine_url: str, tmp_path: Path
+    request: pytest.FixtureRequest, docker_client: docker.DockerClient, tmp_path: Path
 ) -> Iterator[tuple[str, rsa.RSAPrivateKey, list[Registration]]]:
     """Where Keystone is, the provider's key, and what the site registers."""
-    key, port = rsa.generate_private_key(65537, 2048), free_port()
+    release: kolla.Release = request.param
+    target, behind = kolla.default_target(release), release is kolla.NEXT
+    for image in ("keystone", "httpd") if behind else ("keystone",):
+        if not build.present(docker_client, target.name(image)):
+            pytest.skip(f"needs {image} (`python -m tests.images.build --release {release.name} {image}`)")
+    key = rsa.generate_private_key(65537, 2048)
+    port, http, socket = free_port(), free_port(), free_port()
     given = {
         f"{site.BELOW}sso/{site.ISSUER}.provider": json.dumps(PROVIDER).encode(),
         f"{site.BELOW}sso/key-1.pem": site.rsa_certificate(key),
     }
-    found = site.desired(GLOBALS, {**site.FILES, **given})
-    files = site.files_of(found, "keystone")
-    for name in ("wsgi-keystone.conf", "keystone.conf", *(name for name in files if name.startswith("federation/"))):
-        text = tokens.bind(files[name], dict.fromkeys(tokens.names(files[name]), "a1B2c3D4e5F6g7H8i9J0ku"))
-        text = text.replace("192.0.2.11:5000", f"127.0.0.1:{port}").replace("*:5000", f"*:{port}")
-        target = tmp_path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(keystone_conf(text) if name == "keystone.conf" else text)
-    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
-        container = client.containers.run(
-            kolla_images["keystone"], [START], entrypoint=["dumb-init", "--", "bash", "-c"], user="root", network_mode="host",
-            name=f"{PREFIX}federated-{os.getpid()}", labels={LABEL: "1"}, environment={"PORT": str(port), "ADMIN": ADMIN},
-            volumes={str(tmp_path): {"bind": "/given", "mode": "ro"}}, tmpfs={"/data": "mode=1777"}, detach=True,
-        )  # fmt: skip
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while True:
-                container.reload()
-                if container.status != "running" or time.monotonic() > deadline:
-                    pytest.fail(container.logs(tail=40).decode(errors="replace"), pytrace=False)
-                with contextlib.suppress(requests.RequestException):
-                    if requests.get(f"http://127.0.0.1:{port}/v3", timeout=5).ok:
-                        break
-                time.sleep(0.3)
-            wanted = [
-                item
-                for item in found.registrations
-                if item.type in ("domain", "mapping", "identity_provider", "protocol")
-            ]
-            yield f"http://127.0.0.1:{port}", key, wanted
-        finally:
-            container.remove(force=True)
+    found = site.desired(f"openstack_release: '{release.name}'\n{GLOBALS}", {**site.FILES, **given})
+    places = {
+        "192.0.2.11:5000": f"127.0.0.1:{port}", "*:5000": f"*:{port}", "127.0.0.1:5000": f"127.0.0.1:{http}",
+        "127.0.0.1:5001": f"127.0.0.1:{socket}", "localhost:5001": f"localhost:{socket}", "/etc/keystone/certs": "/given",
+    }  # fmt: skip
+    for container in ("keystone", "keystone_httpd"):
+        for name, content in site.files_of(found, container).items():
+            text = tokens.bind(content, dict.fromkeys(tokens.names(content), "a1B2c3D4e5F6g7H8i9J0ku"))
+            text = re.sub("|".join(map(re.escape, places)), lambda match: places[match[0]], text)
+            path = tmp_path / container / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(keystone_conf(text) if name == "keystone.conf" else text)
+    with contextlib.ExitStack() as stack:
+
+        def run(name: str, image: str, **how: Any) -> Container:
+            running = docker_client.containers.run(
+                target.name(image), user="root", network_mode="host", name=f"{PREFIX}{name}-{os.getpid()}",
+                labels={LABEL: "1"}, detach=True, **how,
+            )  # fmt: skip
+            stack.callback(running.remove, force=True)
+            return running
+
+        (tmp_path / "logs").mkdir()
+
+        def volume(container: str, place: str) -> dict[str, dict[str, str]]:
+            logs = {"bind": "/var/log/kolla", "mode": "rw"}
+            return {str(tmp_path / container): {"bind": place, "mode": "ro"}, str(tmp_path / "logs"): logs}
+
+        def alive() -> None:
+            for running in all_of_it:
+                running.reload()
+                if running.status != "running" or time.monotonic() > deadline:
+                    pytest.fail(running.logs(tail=40).decode(errors="replace"), pytrace=False)
+            time.sleep(0.3)
+
+        deadline = time.monotonic() + START_SECONDS
+        script = SET_UP + (BEHIND if behind else INSIDE)
+        all_of_it = [
+            run(
+                "federated", "keystone", command=[script], entrypoint=["dumb-init", "--", "bash", "-c"],
+                environment={"PORT": str(port), "ADMIN": ADMIN}, volumes=volume("keystone", "/given"), tmpfs={"/data": "mode=1777"},
+            )
+        ]  # fmt: skip
+        if behind:
+            while not answers(f"http://127.0.0.1:{http}/v3"):
+                alive()
+            strategy = {"KOLLA_CONFIG_STRATEGY": "COPY_ALWAYS"}
+            all_of_it.append(
+                run(
+                    "in-front",
+                    "httpd",
+                    environment=strategy,
+                    volumes=volume("keystone_httpd", "/var/lib/kolla/config_files"),
+                )
+            )
+        while not answers(f"http://127.0.0.1:{port}/v3"):
+            alive()
+        kinds = ("domain", "mapping", "identity_provider", "protocol")
+        yield f"http://127.0.0.1:{port}", key, [item for item in found.registrations if item.type in kinds]
+
+
+def answers(url: str) -> bool:
+    """Whether Keystone does, and not only Apache for it."""
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(url, timeout=5).ok
+    return False
 
 
 def test_a_token_of_the_provider_is_a_login_until_the_provider_is_withdrawn(
