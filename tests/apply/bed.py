@@ -4,7 +4,7 @@ Time is the model's: what was written to the disk since one looked last counts a
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +13,24 @@ from typing import Any
 
 from reconciler import apply, errors, plan
 from reconciler.apply import Actions, Rollback, Validator
-from reconciler.apply.ports import Progress
+from reconciler.apply.ports import Gate, Progress
 from reconciler.host.machine import Machine
 from reconciler.host.sysctl import BOOT, path_of
-from reconciler.model import Actual, Applied, Container, Desired, FileState, HostSetting, Memory, Outcome, Plan, Running
+from reconciler.model import (
+    Action,
+    Actual,
+    Applied,
+    AsMade,
+    Container,
+    Desired,
+    FileState,
+    HostSetting,
+    Memory,
+    Outcome,
+    Plan,
+    Precheck,
+    Running,
+)
 from reconciler.node import applying, host, manifest, remembering
 from reconciler.node.observing import with_previous_files
 from reconciler.node.target import Target, make_target
@@ -115,6 +129,11 @@ class Node:
         self.units, self._present_units = NoUnits(), frozenset(world.units)
         self.state = StateDirectory(place / "state")
         self.progress: Progress = Unhurried()
+        self.gate: Gate = NoGate()
+        self.validator = Validator()
+        self.fitness: Callable[[Precheck], str] = lambda check: ""
+        self.who: Callable[[str, Container], str] = lambda message, container: ""
+        self.as_made: Mapping[str, AsMade] = {}  # of containers that are to be taken over as they are
         self.with_all = True  # whether every host of the site has what this one was converged to
         self.state.create()
         self._remember(world)
@@ -199,6 +218,10 @@ class Node:
         )
         return plan.diff(target.desired, actual, memory, basis)
 
+    def act(self, desired: Desired, *actions: Action) -> list[Outcome]:
+        """What becomes of these actions, planned or not. May raise Killed."""
+        return self.carry_out(Plan(desired.host, desired.revision, actions), desired, self.actual(desired))
+
     def carry_out(self, wanted: Plan, desired: Desired, actual: Actual) -> list[Outcome]:
         """The plan's actions one by one, as the walker would: what fails skips what needs it. May raise Killed."""
         target, memory = self.target(desired), self.state.memory()
@@ -212,7 +235,7 @@ class Node:
         actions = Actions(
             wanted,
             target.desired,
-            replace(applying._apply_basis(target, actual, memory), written=ours),
+            replace(applying._apply_basis(target, actual, memory), written=ours, as_made=self.as_made),
             contents=target.contents,
             files_digest=target.files_digest,
             part_digest=target.part_digest,
@@ -222,9 +245,11 @@ class Node:
             store=self.state,
             rollback=self.rollback,
             units=self.units,
-            validator=Validator(),
-            gate=NoGate(),
+            validator=self.validator,
+            gate=self.gate,
             progress=self.progress,
+            fitness=self.fitness,
+            who=self.who,
         )
         done: dict[str, Outcome] = {}
         for action in wanted.actions:

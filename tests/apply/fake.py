@@ -64,14 +64,19 @@ class Faults:
 
 @dataclass
 class FakeEngine:
-    """`clock` gives the next moment; `sick` says of a container that runs why it does not become healthy."""
+    """`clock` gives the next moment; `sick` says of a container that runs why it does not become healthy, `says` what a one-shot or a
+    command inside a container comes to: its exit code and its output."""
 
     clock: Callable[[], datetime]
     faults: Faults
     containers: dict[str, Running] = field(default_factory=dict)
     images: dict[str, Image] = field(default_factory=dict)
     sick: Callable[[Running], str] = lambda running: ""
+    says: Callable[[str, Sequence[str]], tuple[int, str]] = lambda name, command: (0, "")
     patient: list[bool] = field(default_factory=list)  # of each wait, whether it was
+    usual: list[float | None] = field(default_factory=list)  # and how long the container takes otherwise
+    granted: list[tuple[str, float | None]] = field(default_factory=list)  # what was stopped or asked, and its time
+    jobs: list[tuple[Job, str]] = field(default_factory=list)  # one-shots, and by which claim
     together: list[str] = field(default_factory=list)  # containers that ran beside what they replace
 
     # --- looking -------------------------------------------------------------------------------------------------------
@@ -90,6 +95,7 @@ class FakeEngine:
         self, container: Container, *, stop: Event | None = None, usual: float | None = None, patient: bool = False
     ) -> Health:
         self.patient.append(patient)
+        self.usual.append(usual)
         if stop is not None and stop.is_set():
             return Health(False, Reason.Interrupted, "was not waited for to the end")
         running = self.containers.get(container.name)
@@ -138,15 +144,18 @@ class FakeEngine:
         self.faults.around(f"start {name}", lambda: self._run(name))
 
     def stop(self, name: str, timeout: int | None = None) -> None:
+        self.granted.append((f"stop {name}", timeout))
         if name in self.containers and self.containers[name].state not in (State.EXITED, State.CREATED):
             self.faults.around(f"stop {name}", lambda: self._set(name, state=State.EXITED))
 
     def finish(self, name: str, signal: str, seconds: float) -> None:
         self._require(name)
+        self.granted.append((f"finish {name}", seconds))
         self.faults.around(f"finish {name} {signal}", lambda: self._set(name, state=State.EXITED))
 
     def restart(self, name: str, timeout: int | None = None) -> None:
         self._require(name)
+        self.granted.append((f"restart {name}", timeout))
         self.faults.around(f"restart {name}", lambda: self._run(name), lambda: self._set(name, state=State.EXITED))
 
     def remove(self, name: str, adopted: Collection[str] = ()) -> None:
@@ -183,12 +192,14 @@ class FakeEngine:
 
     def execute(self, name: str, command: Sequence[str], timeout: float = 60.0) -> tuple[int, str]:
         self._require(name)
+        self.granted.append((f"execute {name}", timeout))
         self.faults.around(f"execute {name}", lambda: None)
-        return 0, ""
+        return self.says(name, command)
 
     def run_once(self, job: Job, claim: str = "") -> tuple[int, str]:
+        self.jobs.append((job, claim))
         self.faults.around(f"run {job.name}", lambda: None)
-        return 0, ""
+        return self.says(job.name, job.container.command or ())
 
     # --- helpers ---------------------------------------------------------------------------------------------------------
 
