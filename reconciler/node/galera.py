@@ -147,7 +147,7 @@ def begin(engine: Engine, container: Container, seconds: float) -> None:
         )
     engine.start(container.name)
     deadline = time.monotonic() + seconds
-    while not serving(engine, container):
+    while not _answers(engine, container):
         if time.monotonic() > deadline:
             words = engine.last_words(container, 5)
             raise errors.Terminal(
@@ -155,6 +155,15 @@ def begin(engine: Engine, container: Container, seconds: float) -> None:
                 reason=Reason.RecoveryFailed,
             )
         time.sleep(1.0)
+
+
+def _answers(engine: Engine, container: Container) -> bool:
+    """Whether it serves by now. One that just begins to listen may end a connection before it has said anything, and a busy
+    engine may not answer: neither is a reason to give up what was begun."""
+    try:
+        return bool(serving(engine, container))
+    except errors.ReconcilerError:
+        return False
 
 
 def _once(container: Container, script: str) -> Job:

@@ -116,3 +116,38 @@ def test_what_says_nothing_of_a_cluster_is_not_taken_for_one_that_is_down() -> N
         )
         == {}
     )
+
+
+def test_who_only_begins_to_listen_is_waited_for() -> None:
+    """It ends a connection before it has said anything; and an engine may be too busy to ask it."""
+    answers: list[tuple[int, str] | Exception] = [
+        (1, "ERROR 2002 (HY000): Can't connect to server on '192.0.2.11' (115)"),
+        (1, "ERROR 2013 (HY000): Lost connection to server at 'handshake: reading initial communication packet'"),
+        errors.Transient("the engine did not answer", reason=Reason.EngineTimeout),
+        (0, "wsrep_cluster_status=Primary wsrep_ready=ON"),
+    ]
+
+    class Starting(Stopped):
+        def start(self, _: str) -> None: ...
+        def execute(self, *_: object) -> tuple[int, str]:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    galera.begin(cast(Any, Starting("")), Container("mariadb", "image"), 60)
+    assert answers == []
+
+
+def test_who_never_serves_is_told_of_with_its_last_words() -> None:
+    class Silent(Stopped):
+        def start(self, _: str) -> None: ...
+        def last_words(self, *_: object) -> str:
+            return "[ERROR] InnoDB: The log was applied to the intended LSN\n"
+
+        def execute(self, *_: object) -> tuple[int, str]:
+            return 1, "ERROR 2013 (HY000): Lost connection to server"
+
+    with pytest.raises(errors.Terminal, match="does not serve after 0 s: .*intended LSN") as caught:
+        galera.begin(cast(Any, Silent("")), Container("mariadb", "image"), 0)
+    assert caught.value.reason is Reason.RecoveryFailed
