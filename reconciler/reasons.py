@@ -224,6 +224,7 @@ class Reason(StrEnum):
     ProgramMissing = "ProgramMissing", Chapter.SECRETS, Again.YES, "a program is not installed", "install it; `secrets.program` for sops"
 
     EngineUnreachable = "EngineUnreachable", Chapter.ENGINE, Again.YES, "the Docker Engine does not answer", "`systemctl status docker`; `engine.url`", Blame.HOST
+    EngineUnsupported = "EngineUnsupported", Chapter.ENGINE, Again.YES, "what answers at `engine.url` is no Docker Engine, as Podman is none, or one before 20.10; nothing is asked of it", "Docker Engine 20.10 or later, and its socket in `engine.url`", Blame.HOST
     EngineTimeout = "EngineTimeout", Chapter.ENGINE, Again.YES, "it runs and hangs, or is overloaded: it did not answer in time; the next cycle looks what became of it", "`journalctl -u docker`, load and disk; `engine.timeout`", Blame.HOST
     DependencyNotAnswering = "DependencyNotAnswering", Chapter.ENGINE, Again.YES, "a change cannot be judged: what answered before it does not, and neither does something that it rests on. The change stays as it is and is judged again in the next pass", "mend what the message names", Blame.SERVICE
     ConfigInvalid = "ConfigInvalid", Chapter.ENGINE, Again.NO, "the image's own checker refuses a new configuration; nothing of it was put to use, the service runs as before", "its message says where; mend the setting or the override in the site", Blame.CONFIGURATION

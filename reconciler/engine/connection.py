@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +16,13 @@ from docker.transport import UnixHTTPAdapter
 
 from reconciler import errors
 from reconciler.engine import faults, parse
+from reconciler.foreign import said
 from reconciler.reasons import Reason
 
 T = TypeVar("T")
 
 THREADS = 8
+_OLDEST = (1, 41)  # of the API: Docker Engine 20.10
 _HEADERS = {"Host": "docker"}
 _RAISED = (
     docker_errors.DockerException,
@@ -30,7 +33,8 @@ _RAISED = (
 
 
 class _Client(docker.APIClient):
-    """docker-py's client is a requests session: this one reads no ~/.netrc and no proxy, not even for its first request."""
+    """docker-py's client is a requests session: this one reads no ~/.netrc and no proxy, not even for its first request. It goes no further
+    with an engine that only looks like Docker's, or is older than what is tried here."""
 
     @property
     def trust_env(self) -> bool:
@@ -39,6 +43,32 @@ class _Client(docker.APIClient):
     @trust_env.setter
     def trust_env(self, value: bool) -> None:
         pass
+
+    def _retrieve_server_version(self) -> str:
+        return supported(self.version(api_version=False))
+
+
+def supported(told: Mapping[str, Any]) -> str:
+    """The version of the API, from what an engine answers to /version. Raises errors.Terminal (EngineUnsupported).
+
+    Podman answers most of Docker's API and does other things for it: health checks are timers of systemd, restarts after a boot a unit of
+    their own, and options come back otherwise than they were given, which would be drift that is healed for ever.
+    """
+    version = str(told.get("ApiVersion", ""))
+    parts = [part for part in told.get("Components") or () if isinstance(part, Mapping)]
+    podman = next((part for part in parts if "podman" in str(part.get("Name", "")).lower()), None)
+    if podman is not None:
+        what = f"Podman {podman.get('Version')} answers there, which is no Docker Engine"
+    elif not re.fullmatch(r"\d+\.\d+", version):
+        what = f"what answers there is no Docker Engine: its API is {version[:20]!r}"
+    elif tuple(map(int, version.split("."))) < _OLDEST:
+        what = f"Docker Engine {told.get('Version')} is too old"
+    else:
+        return version
+    raise errors.Terminal(
+        f"{said(what)} (install Docker Engine 20.10 or later, and give its socket as engine.url in the settings)",
+        reason=Reason.EngineUnsupported,
+    )
 
 
 class Connection:
@@ -55,7 +85,7 @@ class Connection:
 
     @property
     def api(self) -> docker.APIClient:
-        """docker-py's low-level client. Raises errors.Transient (EngineUnreachable)."""
+        """docker-py's low-level client. Raises errors.Transient (EngineUnreachable) and errors.Terminal (EngineUnsupported)."""
         with self._lock:
             if self._api is None:
                 with self.asking("connect to the engine"):

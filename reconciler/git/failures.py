@@ -10,9 +10,12 @@ from reconciler import errors
 from reconciler.reasons import Reason
 
 
-def failure(reason: Reason, url: str, what: str, *, retry_after: float | None = None) -> errors.ReconcilerError:
-    """The error for `reason`; the message names the URL without credentials, what happened, and what to do."""
-    message = f"{public(url)}: {what} ({reason.advice})"
+def failure(
+    reason: Reason, url: str, what: str, *, retry_after: float | None = None, advice: str = ""
+) -> errors.ReconcilerError:
+    """The error for `reason`; the message names the URL without credentials, what happened, and what to do: what the reason always
+    advises, or `advice`."""
+    message = f"{public(url)}: {what} ({advice or reason.advice})"
     if reason.tried_again:
         return errors.Transient(message, reason=reason, retry_after=retry_after)
     return errors.Terminal(message, reason=reason)

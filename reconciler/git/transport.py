@@ -120,6 +120,13 @@ class _Callbacks(pygit2.RemoteCallbacks):
             )
 
 
+# What Landlock was told of a file holds as long as the kernel knows that file again, and on a share of a hypervisor it does not.
+_UNREADABLE = (
+    "look at its owner and mode; on a 9p share of a hypervisor nothing can be read from inside the walls: keep the repository "
+    "on a disk of this machine, or reach it by ssh or https"
+)
+
+
 def _settings(remote: Remote, home: str) -> None:
     objects.isolate()
     settings = pygit2.settings
@@ -138,7 +145,9 @@ def _settings(remote: Remote, home: str) -> None:
         try:
             list(Path(remote.url.removeprefix("file://")).iterdir())
         except PermissionError:
-            raise failure(Reason.GitForbidden, remote.url, "the directory may not be read") from None
+            raise failure(
+                Reason.GitForbidden, remote.url, "the directory may not be read", advice=_UNREADABLE
+            ) from None
         except OSError as error:
             raise failure(Reason.GitNotFound, remote.url, f"there is no repository: {error.strerror}") from None
 

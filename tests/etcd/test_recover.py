@@ -148,6 +148,6 @@ def test_who_never_serves_is_told_of_with_its_last_words() -> None:
         def execute(self, *_: object) -> tuple[int, str]:
             return 1, "ERROR 2013 (HY000): Lost connection to server"
 
-    with pytest.raises(errors.Terminal, match="does not serve after 0 s: .*intended LSN") as caught:
+    with pytest.raises(errors.Terminal, match=r"does not serve after 0 s: .*intended LSN") as caught:
         galera.begin(cast(Any, Silent("")), Container("mariadb", "image"), 0)
     assert caught.value.reason is Reason.RecoveryFailed

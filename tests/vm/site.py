@@ -16,12 +16,15 @@ from tests.vm.machine import CARDS, Machine
 from tests.vm.node import Node
 from tests.vm.program import PROGRAM, install
 
+# Fetched by each machine from the shared folder, which is a 9p share: nothing there can be read from inside a child's walls.
+_URL = "file:///srv/site.git"
+_FETCH = "git --git-dir /srv/site.git fetch -q /mnt/share/site.git +main:main"
 _NETWORK = "[Match]\nName=eth0\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nAddress={}/24\n"
 
 
 @dataclass(frozen=True)
 class Site:
-    """The nodes by name, and the site's work tree, whose repository all read."""
+    """The nodes by name, and the site's work tree, whose repository all have a copy of."""
 
     nodes: dict[str, Node]
     tree: Path
@@ -56,7 +59,7 @@ class Site:
         """Tell the nodes (all, or some) to look, and wait until the commit is in force there."""
         chosen = [self.nodes[name] for name in names or self.nodes]
         for node in chosen:
-            node.run("systemctl reload reconciler")
+            node.run(f"{_FETCH} && systemctl reload reconciler")
         for node in chosen:
             node.machine.wait(f"{commit} is in force", lambda node=node: node.converged(commit), seconds)
 
@@ -119,6 +122,7 @@ def _set_up(site: Site, addresses: Mapping[str, str], files: Mapping[str, str], 
 
 
 def _make_node(node: Node) -> None:
-    words = f"{PROGRAM} node install --url file:///mnt/share/site.git --host {node.machine.name} --mode apply"
+    node.run(f"git init -q --bare -b main /srv/site.git && {_FETCH}")
+    words = f"{PROGRAM} node install --url {_URL} --host {node.machine.name} --mode apply"
     done = node.run(words, seconds=1800, check=False)
     assert done.code == 0, done.stdout + done.stderr
