@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any
 
 from reconciler import apply, errors, plan
-from reconciler.apply import Actions, Rollback, Validator
+from reconciler.apply import Actions, Rollback, Slots, Validator
 from reconciler.apply.ports import Gate, Progress
 from reconciler.host.machine import Machine
 from reconciler.host.sysctl import BOOT, path_of
@@ -130,6 +130,7 @@ class Node:
         self.state = StateDirectory(place / "state")
         self.progress: Progress = Unhurried()
         self.gate: Gate = NoGate()
+        self.slots: Slots | None = None
         self.validator = Validator()
         self.fitness: Callable[[Precheck], str] = lambda check: ""
         self.who: Callable[[str, Container], str] = lambda message, container: ""
@@ -248,6 +249,7 @@ class Node:
             validator=self.validator,
             gate=self.gate,
             progress=self.progress,
+            slots=self.slots,
             fitness=self.fitness,
             who=self.who,
         )

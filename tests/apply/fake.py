@@ -65,7 +65,8 @@ class Faults:
 @dataclass
 class FakeEngine:
     """`clock` gives the next moment; `sick` says of a container that runs why it does not become healthy, `says` what a one-shot or a
-    command inside a container comes to: its exit code and its output."""
+    command inside a container comes to: its exit code and its output. `healths` is what the next waits end with, whatever runs, `words`
+    what every service wrote last."""
 
     clock: Callable[[], datetime]
     faults: Faults
@@ -73,6 +74,8 @@ class FakeEngine:
     images: dict[str, Image] = field(default_factory=dict)
     sick: Callable[[Running], str] = lambda running: ""
     says: Callable[[str, Sequence[str]], tuple[int, str]] = lambda name, command: (0, "")
+    healths: list[Health] = field(default_factory=list)
+    words: str = ""
     patient: list[bool] = field(default_factory=list)  # of each wait, whether it was
     usual: list[float | None] = field(default_factory=list)  # and how long the container takes otherwise
     granted: list[tuple[str, float | None]] = field(default_factory=list)  # what was stopped or asked, and its time
@@ -98,6 +101,8 @@ class FakeEngine:
         self.usual.append(usual)
         if stop is not None and stop.is_set():
             return Health(False, Reason.Interrupted, "was not waited for to the end")
+        if self.healths:
+            return self.healths.pop(0)
         running = self.containers.get(container.name)
         if running is None:
             return Health(False, Reason.ContainerMissing, "is gone")
@@ -110,7 +115,7 @@ class FakeEngine:
         return ""
 
     def last_words(self, container: Container, lines: int = 20) -> str:
-        return ""
+        return self.words
 
     # --- changing ------------------------------------------------------------------------------------------------------
 

@@ -3,11 +3,12 @@
 import threading
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler import errors
-from reconciler.apply import walk
+from reconciler.apply import Slots, walk
 from reconciler.model import Action, Outcome, Plan, Verb
 from reconciler.plan.order import ordered
 from reconciler.reasons import Reason
@@ -112,3 +113,87 @@ def test_every_action_ends_and_none_before_its_needs(edges: list[list[int]], fai
     bad = {o.action.id for o in outcomes if o.result != "done"}
     for outcome in outcomes:
         assert (outcome.result == "skipped") == any(need in bad for need in outcome.action.needs)
+
+
+def test_what_is_said_of_what_was_not_done() -> None:
+    def perform(a: Action) -> Outcome:
+        if a.target == "late":
+            raise errors.Transient("was not waited for", reason=Reason.Interrupted)
+        raise errors.Terminal("no room", reason=Reason.DiskFull)
+
+    outcomes = walk(plan(action("db"), action("late"), action("api", "db")), perform, stop=threading.Event())
+    assert {o.action.target: (o.result, o.reason, o.message) for o in outcomes} == {
+        "db": ("failed", Reason.DiskFull, "no room"),
+        "late": ("skipped", Reason.Interrupted, "was not waited for"),
+        "api": ("skipped", Reason.DependencyFailed, "start:db failed"),
+    }
+    stop = threading.Event()
+    stop.set()
+    (outcome,) = walk(plan(action("a")), perform, stop=stop)
+    assert (outcome.result, outcome.reason, outcome.message) == ("skipped", Reason.Interrupted, "it was not begun")
+
+
+def test_what_was_rolled_back_is_no_ground_for_others() -> None:
+    outcomes = walk(
+        plan(action("db"), action("api", "db")), lambda a: Outcome(a, "rolled-back"), stop=threading.Event()
+    )
+    assert (
+        results(outcomes) == {"db": "rolled-back", "api": "skipped"} and outcomes[1].message == "start:db rolled-back"
+    )
+
+
+def test_a_defect_is_told_by_its_kind_and_place() -> None:
+    def perform(a: Action) -> Outcome:
+        raise KeyError("x")
+
+    (outcome,) = walk(plan(action("a")), perform, stop=threading.Event())
+    assert outcome.message == "KeyError in start:a; see the log with --debug"
+
+
+@pytest.mark.parametrize("error", [errors.Terminal("no", reason=Reason.DiskFull), KeyError("x")])
+def test_what_failed_has_the_time_that_it_took_and_not_that_it_waited(error: Exception) -> None:
+    def perform(a: Action) -> Outcome:
+        time.sleep(0.2)
+        raise error
+
+    outcomes = walk(plan(action("a"), action("b")), perform, stop=threading.Event(), parallel=1)
+    assert all(0.2 <= outcome.seconds < 0.35 for outcome in outcomes), outcomes
+
+
+def test_who_watches_hears_of_every_action_when_it_begins_and_when_it_ends() -> None:
+    heard: list[tuple[str, str, str]] = []
+    here = threading.current_thread().name
+
+    def begins(a: Action) -> None:
+        heard.append(("begins", a.target, threading.current_thread().name.partition("_")[0]))
+
+    def ends(outcome: Outcome) -> None:
+        heard.append((outcome.result, outcome.action.target, threading.current_thread().name))
+
+    def perform(a: Action) -> Outcome:
+        return Outcome(a, "failed") if a.target == "db" else done(a)
+
+    chain = plan(action("net"), action("db", "net"), action("api", "db"))
+    outcomes = walk(chain, perform, stop=threading.Event(), on_begin=begins, on_outcome=ends)
+    assert heard == [
+        ("begins", "net", "apply"), ("done", "net", here), ("begins", "db", "apply"), ("failed", "db", here),
+        ("skipped", "api", here),
+    ]  # fmt: skip
+    assert [outcome.action.target for outcome in outcomes] == ["net", "db", "api"], "in the order of their end"
+
+
+def test_those_beyond_the_places_wait_without_a_thread_of_their_own() -> None:
+    """Four for each place: the rest would only wait until what they made is healthy."""
+    slots, most, began = Slots(2), 0, threading.Semaphore(0)
+    waits = threading.Event()
+
+    def perform(a: Action) -> Outcome:
+        nonlocal most
+        with slots.lent():
+            began.release()
+            most = max(most, sum(thread.name.startswith("apply") for thread in threading.enumerate()))
+            waits.wait(0.05)
+        return done(a)
+
+    walk(plan(*(action(str(number)) for number in range(30))), perform, stop=threading.Event(), slots=slots)
+    assert 2 < most <= 8
