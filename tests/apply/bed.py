@@ -65,6 +65,33 @@ class Unhurried:
         return Event()
 
 
+class _Noting(Event):
+    """Is never set, and notes for how long somebody would have waited."""
+
+    def __init__(self, waited: list[float | None]) -> None:
+        super().__init__()
+        self._waited = waited
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._waited.append(timeout)
+        return False
+
+
+@dataclass
+class Told(Unhurried):
+    """What was told on the way, and for how long something was waited for."""
+
+    told: list[str] = field(default_factory=list)
+    waited: list[float | None] = field(default_factory=list)
+
+    def at(self, container: str, text: str) -> None:
+        assert container in text
+        self.told.append(text)
+
+    def cut(self, container: str) -> Event:
+        return _Noting(self.waited)
+
+
 @dataclass
 class NoUnits:
     """The service manager: which units were switched off."""

@@ -4,6 +4,8 @@ import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -84,3 +86,56 @@ def test_a_mended_host_is_noticed_before_its_time(tmp_path: Path) -> None:
         published = replace(WEB, ports=(f"0.0.0.0:{port}:80/tcp",))
         assert not blame.is_due(failure(Reason.PortInUse), published, "", NOW)
     assert blame.is_due(taken, WEB, "", NOW) and blame.is_due(failure(Reason.PortInUse), published, "", NOW)
+
+
+def test_the_ports_of_a_message_are_those_that_it_names() -> None:
+    published = replace(WEB, ports=("0.0.0.0:8080:80/tcp", "[::1]:8443:443/udp", "0.0.0.0::90/tcp"))
+    assert blame.ports("bind 0.0.0.0:80: in use, bind :443", WEB) == {80, 443}
+    assert blame.ports("bind 0.0.0.0:80: in use", published) == {80}, "those that it publishes may be free"
+    assert blame.ports("port is already allocated", published) == {8080, 8443}
+    assert blame.ports("no port at all", WEB) == frozenset()
+    assert blame.ports("bind :0, bind :65535, bind :65536, bind :99999", WEB) == {65535}
+
+
+def test_one_port_that_is_taken_is_enough() -> None:
+    with socket.socket() as thief, socket.socket() as other:
+        for one in (thief, other):
+            one.bind(("127.0.0.1", 0))
+            one.listen()
+        ports = [one.getsockname()[1] for one in (thief, other)]
+        other.close()
+        message = "".join(f"bind 127.0.0.1:{port}: in use; " for port in ports)
+        assert not blame.is_due(failure(Reason.PortInUse, message), WEB, "", NOW)
+    assert not blame.is_due(failure(Reason.PortInUse, "in use"), WEB, "", NOW), "nobody can tell which"
+
+
+def test_a_disk_is_mended_when_there_is_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = failure(Reason.DiskFull)
+    free = [1 << 30]
+
+    def usage(path: str) -> Any:
+        assert path == str(tmp_path)
+        return SimpleNamespace(free=free[0])
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    assert not blame.is_due(full, WEB, str(tmp_path), NOW), "a GiB is not enough"
+    free[0] += 1
+    assert blame.is_due(full, WEB, str(tmp_path), NOW)
+    assert not blame.is_due(full, WEB, str(tmp_path / "nowhere"), NOW), "nobody can tell"
+
+
+def test_one_of_several_mounts_or_devices_that_is_missing_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    mounts = (Mount(str(tmp_path / "there"), "/x"), Mount(str(tmp_path / "late"), "/y"))
+    assert not blame.is_due(failure(Reason.MountMissing), replace(WEB, mounts=mounts), "", NOW)
+    assert blame.is_due(failure(Reason.MountMissing), replace(WEB, mounts=mounts[:1]), "", NOW)
+    devices = (f"{tmp_path}/there:/dev/x:rwm", f"{tmp_path}/late:/dev/y:rwm")
+    assert not blame.is_due(failure(Reason.DeviceMissing), replace(WEB, devices=devices), "", NOW)
+    assert blame.is_due(failure(Reason.DeviceMissing), replace(WEB, devices=devices[:1]), "", NOW)
+
+
+def test_it_is_time_at_the_moment_that_was_noted() -> None:
+    other = failure(Reason.HostFailed)
+    assert not blame.is_due(other, WEB, "", other.again - timedelta(seconds=1)) and blame.is_due(
+        other, WEB, "", other.again
+    )

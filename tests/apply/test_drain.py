@@ -6,10 +6,11 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler.model import Container, Desired, Drain, File, Image, aside
 from reconciler.reasons import Reason
-from tests.apply.bed import Node, Unhurried
+from tests.apply.bed import Node, Told, Unhurried
 from tests.apply.fake import Fault
 from tests.scenarios.world import World
 
@@ -143,3 +144,62 @@ def test_a_program_that_ends_meanwhile_has_stopped_nothing_that_stays_so(node: N
     node.converge(CHANGED)
     assert node.engine.runs("db_check")
     assert node.plan(CHANGED).empty
+
+
+def test_each_step_has_the_time_that_the_service_says(node: Node) -> None:
+    node.progress = told = Told()
+    node.engine.granted.clear()
+    asked: list[tuple[str, Sequence[str]]] = []
+    node.engine.says = lambda name, command: (asked.append((name, command)), (0, ""))[1]
+    node.converge(CHANGED)
+    assert node.engine.granted == [
+        ("stop db_check", None), ("execute db", 5), ("finish db", 5), ("restart db", None)
+    ]  # fmt: skip
+    assert asked == [("db", ("leave",))] and told.waited == [0.01]
+    assert told.told[0] == "waiting for db to be out of use"
+
+
+def test_what_could_not_be_drained_is_in_the_log(node: Node) -> None:
+    with capture_logs() as logs:
+        node.engine.says = lambda name, command: (1, f"{'x' * 400} nobody is left\n")
+        node.faults.planned = {3: Fault.REFUSED}
+        node.converge(CHANGED)
+    assert [(log["event"], log["container"], log["message"]) for log in logs if log["log_level"] == "warning"] == [
+        ("drain.failed", "db", (f"{'x' * 400} nobody is left")[-300:]),
+        ("drain.failed", "db", "finish db WINCH: no such thing"),
+    ]
+
+
+def test_what_a_service_does_not_ask_for_is_not_done(tmp_path: Path) -> None:
+    node = Node(tmp_path, World(images={"i": Image("i")}))
+    bare = replace(BEFORE, containers=(replace(DB, drain=Drain()), CHECK))
+    node.converge(bare)
+    node.progress = told = Told()
+    node.faults.calls.clear()
+    node.converge(replace(CHANGED, containers=bare.containers))
+    assert node.faults.calls == ["restart db"] and told.waited == []
+
+
+def test_what_was_stopped_for_it_is_started_once_and_again_with_each_change(node: Node) -> None:
+    for number in range(2):
+        node.faults.calls.clear()
+        node.converge(
+            replace(CHANGED, revision=f"r{number + 2}", files=(File("db/x.conf", str(number), container="db"),))
+        )
+        assert node.faults.calls.count("start db_check") == node.faults.calls.count("stop db_check") == 1
+
+
+def test_what_comes_back_has_what_it_had_started_too(node: Node) -> None:
+    """Also what the new one does not know any more."""
+    other = Container("other_check", "i", service="db")
+    had = replace(
+        BEFORE, containers=(replace(DB, drain=replace(DRAIN, stop=("other_check",))), CHECK, other), revision="r2"
+    )
+    node.converge(had)
+    node.converge(had)
+    node.faults.calls.clear()
+    node.engine.sick = lambda running: "is not well" if running.spec.image == "new" else ""
+    worse = replace(had, revision="r3", containers=(replace(DB, image="new"), CHECK, other))
+    _, outcomes = node.converge(worse)
+    assert "rolled-back" in {outcome.result for outcome in outcomes}
+    assert "stop other_check" in node.faults.calls and node.engine.runs("other_check") and node.engine.runs("db_check")

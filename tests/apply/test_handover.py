@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from reconciler.model import Container, Desired, Drain, File, Handover, Image, Reload, aside
 from reconciler.reasons import Reason
-from tests.apply.bed import Node
+from tests.apply.bed import Node, Told, Unhurried
 from tests.apply.fake import Fault, Killed
 from tests.scenarios.world import World
 
@@ -101,3 +102,52 @@ def test_the_next_pass_goes_on_from_wherever_it_was_killed(node: Node, place: in
     for _ in range(3):
         node.converge(AFTER)
     assert node.plan(AFTER).empty and not node.engine.exists(SPARE) and node.engine.runs("lb")
+
+
+def test_it_is_asked_whether_it_serves_until_it_does(node: Node) -> None:
+    answers, asked = [(1, ""), (1, ""), (0, "")], list[tuple[str, Sequence[str]]]()
+    node.progress = told = Told()
+    node.engine.says = lambda name, command: (asked.append((name, command)), answers.pop(0))[1]
+    node.engine.granted.clear()
+    assert {outcome.result for outcome in node.converge(AFTER)[1]} == {"done"}
+    assert asked == [("lb", ("test", "-s", "pid"))] * 3 and told.waited == [0.2] * 2
+    assert node.engine.granted == [("execute lb", 30.0)] * 3 + [(f"finish {SPARE}", 5), (f"stop {SPARE}", None)]
+    assert "waiting for lb to take over from the one before" in told.told
+
+
+@pytest.mark.parametrize(("output", "why"), [(" x\n", "x"), ("", "exit code 3"), ("y" * 400, "y" * 300)])
+def test_there_is_an_end_to_that(node: Node, monkeypatch: pytest.MonkeyPatch, output: str, why: str) -> None:
+    now = [1000.0]
+
+    def asks(name: str, command: Sequence[str]) -> tuple[int, str]:
+        if command == ("reload",):
+            return 0, ""
+        now[0] += 10.0
+        return 3, output
+
+    monkeypatch.setattr("reconciler.apply.drain.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("reconciler.apply.drain._LOOKING", 0.0)
+    node.engine.says = asks
+    outcome = node.converge(AFTER)[1][-1]
+    assert (outcome.result, outcome.reason) == ("rolled-back", Reason.StartTimeout)
+    assert outcome.message.partition("\n")[0] == f"lb: lb did not take over from the one before: {why}"
+    assert now[0] == 1040.0, "30 s, and the one that was being asked then"
+
+
+def test_a_program_that_ends_meanwhile_leaves_both_as_they_are(node: Node) -> None:
+    class Ending(Unhurried):
+        def cut(self, container: str) -> Event:
+            event = Event()
+            event.set()
+            return event
+
+    node.progress = Ending()
+    node.engine.says = lambda name, command: (1, "not yet")
+    outcome = node.converge(AFTER)[1][-1]
+    assert (outcome.reason, outcome.message) == (Reason.Interrupted, "lb was not waited for to the end")
+    assert node.engine.runs("lb") and node.engine.runs(SPARE)
+
+
+def test_one_that_serves_beside_the_old_one_has_interrupted_nothing(node: Node) -> None:
+    node.converge(AFTER)
+    assert not node.state.memory().interruptions

@@ -12,6 +12,7 @@ from reconciler.apply import OneShot, maintenance
 from reconciler.model import Container, Desired, Image, Job, Maintenance
 from reconciler.node.maintenance import Elsewhere
 from reconciler.node.target import make_target
+from reconciler.reasons import Reason
 from reconciler.source.prepare import Prepared
 
 STEP = Maintenance("things", "web", ("move",), "they go elsewhere", service="s")
@@ -117,3 +118,73 @@ def test_where_one_cannot_go_those_before_it_come_back(tmp_path: Path, monkeypat
     engine.says["back"] = (1, "error: nobody answers")
     with pytest.raises(errors.Terminal, match=r"^more: no\nand it is not as it was: more: nobody answers$"):
         elsewhere.out("x")
+
+
+def test_it_has_what_the_service_says_and_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "_LOOKING", 0.01)
+    seen: list[str] = []
+
+    class Looks(Engine):
+        def run_once(self, job: Job, claim: str = "") -> tuple[int, str]:
+            place = tmp_path / ".reconciler-validate" / job.name
+            seen.extend(str(path.relative_to(place)) for path in sorted(place.rglob("*")) if path.is_file())
+            return super().run_once(job, claim)
+
+    engine = Looks({"out": (0, "")}, looks=0)
+    step = replace(STEP, script="#!/bin/sh\n", user="nova", timeout=77)
+    web = replace(WEB, config_directory="web", user="root")
+    maintenance.out(cast(Any, engine), step, OneShot(web, (), {}, "d", tmp_path), "a disk", seen.append)
+    (job,) = engine.jobs
+    assert (job.name, job.timeout, job.verbatim) == ("reconciler-maintenance-things", 77, True)
+    assert (job.container.user, job.container.network_mode) == ("nova", "host")
+    assert seen == ["web/reconciler-check"]
+    assert engine.stopped == [], "one that runs already is waited for"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ((3, ""), "exit code 3"),
+        ((3, "moving\nfailed: no host\n"), "failed: no host"),
+        ((3, "error: \n"), ""),
+        ((126, "error: a"), "there is no program for it: move"),
+    ],
+)
+def test_why_it_could_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], why: str) -> None:
+    monkeypatch.setattr(maintenance, "_LOOKING", 0.01)
+    with pytest.raises(errors.Terminal) as caught:
+        run(Engine({"out": answer}, looks=0), tmp_path, "out", "a disk")
+    assert caught.value.reason == "DrainRefused"
+    assert str(caught.value) == f"things: {why or 'error:'}".rstrip()
+
+
+def test_what_the_engine_refuses_is_its_own_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "_LOOKING", 0.01)
+
+    def late(job: Job, claim: str = "") -> tuple[int, str]:
+        raise errors.Terminal("it did not end in time", reason=Reason.JobTimeout)
+
+    engine = Engine({"out": (0, "")}, looks=0)
+    engine.run_once = late  # type: ignore[method-assign]
+    with pytest.raises(errors.Terminal, match=r"^it did not end in time$") as caught:
+        run(engine, tmp_path, "out", "a disk")
+    assert caught.value.reason is Reason.JobTimeout
+
+
+def test_what_does_not_run_is_not_stopped_before_it_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "_LOOKING", 0.01)
+    times: list[tuple[str, int | None]] = []
+
+    class There(Engine):
+        def stop(self, name: str, timeout: int | None = None) -> None:
+            times.append((name, timeout))
+
+    engine = There({"back": (0, "")}, looks=0)
+    run(engine, tmp_path, "back")
+    engine = There({"back": (0, "")}, looks=0, under_way=True)
+    engine.runs = lambda name: False  # type: ignore[method-assign,misc]
+    run(engine, tmp_path, "back")
+    assert times == []
+    run(There({"back": (0, "")}, looks=0, under_way=True), tmp_path, "back")
+    assert times == [("reconciler-maintenance-things", 5)]
+    assert engine.jobs[0].container.command == ("move", "back")

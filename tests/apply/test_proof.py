@@ -11,7 +11,7 @@ from reconciler import errors
 from reconciler.apply import Health
 from reconciler.model import Action, Container, Desired, Failure, File, Image, Outcome, Verb, aside
 from reconciler.reasons import Blame, Reason
-from tests.apply.bed import Node, NoGate, Unhurried
+from tests.apply.bed import Node, NoGate, Told
 from tests.scenarios.world import World
 
 WEB = Container("web", "i", service="web", config_directory="web")
@@ -38,16 +38,6 @@ class Gate(NoGate):
 
     def settled(self, container: str) -> None:
         self.done.append(container)
-
-
-@dataclass
-class Progress(Unhurried):
-    """What was told on the way."""
-
-    told: list[str] = field(default_factory=list)
-
-    def at(self, container: str, text: str) -> None:
-        self.told.append(text)
 
 
 @pytest.fixture
@@ -181,7 +171,7 @@ def test_an_engine_that_does_not_answer_has_not_refused(node: Node, reason: Reas
 
 def test_what_is_healthy_has_to_answer_where_it_did_before(node: Node) -> None:
     node.gate = gate = Gate({"web"}, Health(False, Reason.NotAnswering, "is healthy, and does not answer"))
-    node.progress = progress = Progress()
+    node.progress = progress = Told()
     outcome = act(node, Verb.REPLACE, WELL, WELL)
     assert (outcome.result, outcome.reason) == ("rolled-back", Reason.NotAnswering)
     assert progress.told[:2] == [

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.apply import Rollback
+from reconciler.reasons import Reason
 from reconciler.system import files
 
 
@@ -111,3 +112,81 @@ def test_files_of_one_container_written_at_the_same_time(place: tuple[Rollback, 
         files.write_under(root, name, b"new", mode=0o600)
     rollback.restore("web")
     assert {(root / name).read_bytes() for name in names} == {b"old"}
+
+
+def test_owner_and_group_come_back_too(place: tuple[Rollback, Path]) -> None:
+    rollback, root = place
+    files.write_under(root, "web/a.conf", b"old a", mode=0o604, uid=42401, gid=42402)
+    rollback.keep("web", ["web/a.conf"])
+    files.write_under(root, "web/a.conf", b"new a", mode=0o600, uid=0, gid=0)
+    rollback.restore("web")
+    found = (root / "web/a.conf").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (42401, 42402, 0o604)
+
+
+def test_what_is_kept_is_for_root_alone(place: tuple[Rollback, Path], tmp_path: Path) -> None:
+    """It may hold the secrets of last month."""
+    rollback, _ = place
+    rollback.keep("web", ["web/a.conf"])
+    folder = tmp_path / "state/rollback/web"
+    assert folder.stat().st_mode & 0o7777 == 0o700
+    assert {path.name: path.stat().st_mode & 0o7777 for path in folder.iterdir()} == {
+        "0": 0o600,
+        "manifest.json": 0o600,
+    }
+
+
+def test_what_somebody_put_where_there_was_nothing_stays(place: tuple[Rollback, Path]) -> None:
+    rollback, root = place
+    rollback.keep("web", ["web/a.conf", "web/new.conf", "web/other.conf"])
+    files.write_under(root, "web/a.conf", b"new a", mode=0o600)
+    (root / "web/new.conf").write_text("by hand")
+    (root / "web/other.conf").write_text("by hand")
+    assert rollback.restore("web")
+    assert (root / "web/a.conf").read_bytes() == b"old a", "and what comes after it comes back all the same"
+    assert [(root / "web" / name).read_text() for name in ("new.conf", "other.conf")] == ["by hand"] * 2
+
+
+def test_more_files_are_kept_beside_those_of_before(place: tuple[Rollback, Path]) -> None:
+    """A link and what is absent count, too, in the names of the copies."""
+    rollback, root = place
+    (root / "web/link.conf").symlink_to("a.conf")
+    for name in ("b", "c"):
+        files.write_under(root, f"web/{name}.conf", f"old {name}".encode(), mode=0o600)
+    rollback.keep("web", ["web/link.conf", "web/new.conf", "web/a.conf"])
+    rollback.keep("web", ["web/b.conf"])
+    rollback.keep("web", ["web/a.conf", "web/b.conf", "web/c.conf"])
+    for name in ("a", "b", "c"):
+        files.write_under(root, f"web/{name}.conf", b"bad", mode=0o600)
+    rollback.restore("web")
+    assert [(root / f"web/{name}.conf").read_text() for name in ("a", "b", "c")] == ["old a", "old b", "old c"]
+
+
+def test_what_is_not_wanted_any_more_or_unfinished_is_forgotten(place: tuple[Rollback, Path], tmp_path: Path) -> None:
+    rollback, _ = place
+    assert rollback.kept() == frozenset()
+    rollback.tidy(["web"])
+    rollback.keep("web", ["web/a.conf"])
+    rollback.keep("gone", ["web/a.conf"])
+    files.make_dirs(tmp_path / "state", "rollback/half", 0o700)
+    (tmp_path / "state/rollback/half/0").write_bytes(b"half")
+    assert rollback.kept() == {"web", "gone"}
+    rollback.tidy(["web", "half", "other"])
+    assert [path.name for path in (tmp_path / "state/rollback").iterdir()] == ["web"] and rollback.kept() == {"web"}
+
+
+def test_a_note_that_nobody_can_read_says_what_to_do(place: tuple[Rollback, Path], tmp_path: Path) -> None:
+    rollback, root = place
+    rollback.keep("web", ["web/a.conf"])
+    note = tmp_path / "state/rollback/web/manifest.json"
+    note.write_text("{")
+    for call in (lambda: rollback.restore("web"), lambda: rollback.keep("web", ["web/a.conf"])):
+        with pytest.raises(errors.Terminal) as caught:
+            call()
+        assert caught.value.reason is Reason.StateCorrupt
+        said = str(caught.value)
+        assert said.startswith(f"{note} is not readable as JSON (Expecting property name")
+        assert said.endswith(
+            f"; the files of web are left as they are. Look whether they are right, then remove {note.parent}"
+        )
+    assert (root / "web/a.conf").read_bytes() == b"old a"

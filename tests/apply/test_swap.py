@@ -23,7 +23,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.reasons import Blame, Reason
-from tests.apply.bed import Node, NoGate, Unhurried
+from tests.apply.bed import Node, NoGate, Told
 from tests.apply.fake import Fault
 from tests.scenarios.world import World
 
@@ -34,17 +34,6 @@ REPLACED = replace(BEFORE, revision="r2", containers=(replace(DB, image="new"),)
 SPARE = aside("db")
 SICK = Health(False, Reason.Unhealthy, "fails its health check")
 WELL = Health(True)
-
-
-@dataclass
-class Progress(Unhurried):
-    """What was told on the way. `ends` at this text: somebody needs to know no more."""
-
-    told: list[str] = field(default_factory=list)
-
-    def at(self, container: str, text: str) -> None:
-        assert container in text
-        self.told.append(text)
 
 
 @dataclass
@@ -62,7 +51,7 @@ class Gate(NoGate):
 def node(tmp_path: Path) -> Node:
     made = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
     made.converge(BEFORE)
-    made.progress = Progress()
+    made.progress = Told()
     made.engine.granted.clear()
     made.faults.calls.clear()
     return made
@@ -81,7 +70,7 @@ def act(node: Node, verb: Verb, desired: Desired, *healths: Health, **how: Any) 
 
 
 def told(node: Node) -> list[str]:
-    return cast(Progress, node.progress).told
+    return cast(Told, node.progress).told
 
 
 # --- how much time it has, and who is told ---------------------------------------------------------------------------------
@@ -108,6 +97,7 @@ def test_people_are_told_what_it_is_at(node: Node) -> None:
 def test_while_a_new_one_proves_itself_others_may_be_made_and_not_while_one_is_replaced(node: Node) -> None:
     """So that few of those that work are down at the same time."""
     slots, lent = Slots(1), list[bool]()
+    patience = [60.0, 0.2, 0.2]  # seconds: what is expected has its time
     wait_healthy = node.engine.wait_healthy
 
     def waits(container: Container, **how: Any) -> Health:
@@ -119,7 +109,7 @@ def test_while_a_new_one_proves_itself_others_may_be_made_and_not_while_one_is_r
 
         thread = threading.Thread(target=another, daemon=True)
         thread.start()
-        lent.append(begun.wait(0.2))
+        lent.append(begun.wait(patience[len(lent)]))
         return wait_healthy(container, **how)
 
     node.engine.wait_healthy = waits  # type: ignore[method-assign]
@@ -219,7 +209,7 @@ def test_one_that_nobody_waits_for_to_the_end_is_back_all_the_same(node: Node) -
 
 def test_who_waits_for_what_came_back_can_be_cut_short_too(node: Node) -> None:
     ends, asked = Event(), list[Event | None]()
-    progress = Progress()
+    progress = Told()
     progress.cut = lambda container: ends  # type: ignore[method-assign]
     node.progress = progress
     wait_healthy = node.engine.wait_healthy
@@ -269,7 +259,7 @@ def test_what_hinders_the_way_back_is_said_and_the_next_pass_goes_on(node: Node,
 def test_what_never_worked_has_nothing_to_go_back_to(tmp_path: Path) -> None:
     """It is tried again as it is, and what a plan of before left of it goes."""
     node = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
-    node.progress, node.gate = Progress(), Gate()
+    node.progress, node.gate = Told(), Gate()
     outcome = last(node, BEFORE, SICK)
     assert (outcome.action.verb, outcome.result, outcome.message) == ("create", "failed", "db: fails its health check")
     node.rollback.keep("db", ["db/x.conf"])
@@ -331,8 +321,8 @@ def test_one_that_ended_while_what_it_replaced_is_there_still_goes_back_to_that(
 def test_how_long_a_change_interrupted_is_remembered(node: Node) -> None:
     last(node, CHANGED, Health(True, seconds=20.0))
     last(node, replace(REPLACED, revision="r3", files=CHANGED.files), Health(True, seconds=40.0))
-    times = node.state.memory().interruptions["db"]
-    assert [round(seconds) for seconds in times] == [20, 40]
+    restarted, replaced = node.state.memory().interruptions["db"]
+    assert 20 <= restarted < 30 and 40 <= replaced < 50, "with what the engine needed for it"
 
 
 @pytest.mark.parametrize("how", ["drift", "sick", "resumed", "none before"])

@@ -151,13 +151,18 @@ def test_a_defect_is_told_by_its_kind_and_place() -> None:
 
 
 @pytest.mark.parametrize("error", [errors.Terminal("no", reason=Reason.DiskFull), KeyError("x")])
-def test_what_failed_has_the_time_that_it_took_and_not_that_it_waited(error: Exception) -> None:
+def test_what_failed_has_the_time_that_it_took_and_not_that_it_waited(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+
     def perform(a: Action) -> Outcome:
-        time.sleep(0.2)
+        now[0] += 5.0
         raise error
 
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     outcomes = walk(plan(action("a"), action("b")), perform, stop=threading.Event(), parallel=1)
-    assert all(0.2 <= outcome.seconds < 0.35 for outcome in outcomes), outcomes
+    assert [outcome.seconds for outcome in outcomes] == [5.0, 5.0]
 
 
 def test_who_watches_hears_of_every_action_when_it_begins_and_when_it_ends() -> None:
@@ -182,18 +187,22 @@ def test_who_watches_hears_of_every_action_when_it_begins_and_when_it_ends() -> 
     assert [outcome.action.target for outcome in outcomes] == ["net", "db", "api"], "in the order of their end"
 
 
-def test_those_beyond_the_places_wait_without_a_thread_of_their_own() -> None:
-    """Four for each place: the rest would only wait until what they made is healthy."""
-    slots, most, began = Slots(2), 0, threading.Semaphore(0)
-    waits = threading.Event()
+def test_of_those_that_wait_there_are_four_for_each_place() -> None:
+    """What is beyond these would only wait until what it made is healthy."""
+    slots, together = Slots(2), threading.Barrier(8, timeout=60)
+    inside, most, guard = 0, 0, threading.Lock()
 
     def perform(a: Action) -> Outcome:
-        nonlocal most
+        nonlocal inside, most
         with slots.lent():
-            began.release()
-            most = max(most, sum(thread.name.startswith("apply") for thread in threading.enumerate()))
-            waits.wait(0.05)
+            with guard:
+                inside += 1
+                most = max(most, inside)
+            together.wait()  # passes only when eight are inside at once
+            with guard:
+                inside -= 1
+            together.wait()
         return done(a)
 
-    walk(plan(*(action(str(number)) for number in range(30))), perform, stop=threading.Event(), slots=slots)
-    assert 2 < most <= 8
+    outcomes = walk(plan(*(action(str(number)) for number in range(16))), perform, stop=threading.Event(), slots=slots)
+    assert set(results(outcomes).values()) == {"done"} and most == 8
