@@ -6,12 +6,26 @@ from typing import Any
 
 import pytest
 
-from reconciler.model import Actual, Applied, Difference, Failure, Memory, State, Verb, aside
+from reconciler.model import (
+    Actual,
+    Applied,
+    Container,
+    Difference,
+    Failure,
+    FileState,
+    Memory,
+    Running,
+    State,
+    Verb,
+    aside,
+)
 from reconciler.plan import diff
 from reconciler.reasons import Blame, Reason
 from tests.plan.test_diff import (
     DB,
     FILES,
+    FULL,
+    JOB,
     LB,
     SITE,
     THEN,
@@ -158,3 +172,63 @@ def test_files_of_a_container_that_has_none_any_more_go_from_the_folder_that_it_
     assert [line.split()[:2] for line in lines(gone, actual, memory)] == [
         ["delete", "haproxy/haproxy.cfg"], ["restart", "haproxy"]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "held"),
+    [
+        ({"environment": "ignore"}, []),
+        ({"environment.A": "ignore"}, []),
+        ({"environment.B": "ignore"}, ["DriftReported"]),
+        ({"environment": "ignore", "environment.A": "report"}, ["DriftReported"]),
+        ({"privileged": "ignore"}, ["DriftReported"]),
+    ],
+)
+def test_a_field_of_the_drift_policy_covers_what_is_in_it(fields: dict[str, str], held: list[str]) -> None:
+    web = replace(WEB, environment={"A": "a"})
+    site = replace(SITE, containers=(DB, web, LB), policy={"drift": {"mode": "report", "fields": fields}})
+    actual, memory = converged(site)
+    changed = replace(web, environment={"A": "by hand"})
+    plan = diff(site, with_container(actual, "keystone", spec=changed), memory, basis(site))
+    assert plan.empty and [one.reason for one in plan.held] == held
+
+
+def test_several_fields_are_left_alone_only_when_each_of_them_is() -> None:
+    changed = replace(WEB, environment={"KOLLA_CONFIG_STRATEGY": "by hand"}, privileged=True)
+    for fields, count in (({"environment": "ignore"}, 1), ({"environment": "ignore", "privileged": "ignore"}, 0)):
+        site = replace(SITE, policy={"drift": {"fields": fields}})
+        actual, memory = converged(site)
+        plan = diff(site, with_container(actual, "keystone", spec=changed), memory, basis(site))
+        assert len(plan.actions) == count and not plan.held
+
+
+def test_what_somebody_put_beside_the_files_is_named_with_what_it_is() -> None:
+    """Also in the folder of a container that goes."""
+    actual, memory = converged()
+    theirs = FileState(b"x", 0o644, 0, 0, THEN)
+    actual = replace(actual, files={**actual.files, "haproxy/theirs.cfg": theirs})
+    (held,) = diff(SITE, actual, memory, basis(SITE)).held
+    foreign = Difference("foreign", "absent", "file")
+    assert (held.target, held.reason, held.differences, held.drift) == (
+        "haproxy/theirs.cfg", Reason.Foreign, (foreign,), False
+    )  # fmt: skip
+    assert held.message == "this program did not write it, so it stays: remove it if nobody needs it"
+    without_lb = replace(SITE, containers=(DB, WEB), files=FILES[:2], revision="r2")
+    plan = diff(without_lb, actual, memory, basis(without_lb))
+    assert [action.target for action in plan.actions] == ["haproxy", "haproxy/haproxy.cfg"]
+    assert [(one.target, one.reason, one.differences, one.message) for one in plan.held] == [
+        (
+            "haproxy/theirs.cfg", Reason.Foreign, (foreign,),
+            "this program did not write it, so it stays, though haproxy is no longer part of the site",
+        )
+    ]  # fmt: skip
+
+
+def test_a_job_whose_name_another_tool_s_container_has_waits_for_people() -> None:
+    actual, memory = converged(FULL, jobs={})
+    theirs = Running(Container(JOB.name, "x"), "t", "x", State.EXITED, THEN)
+    plan = diff(FULL, replace(actual, containers={**actual.containers, JOB.name: theirs}), memory, basis(FULL))
+    assert [(one.target, one.reason, one.message) for one in plan.held if one.target == JOB.name] == [
+        (JOB.name, Reason.NotOwned, "a container of this name was made by another tool: remove or rename it")
+    ]
+    assert not [action for action in plan.actions if action.target == JOB.name]
