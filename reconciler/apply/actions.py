@@ -148,7 +148,7 @@ class Actions:
             outcome = swap(action, self._containers[action.target])
         else:
             outcome = self._verbs[action.verb](action)
-        return replace(outcome, action=action, seconds=time.monotonic() - started)
+        return replace(outcome, seconds=time.monotonic() - started)
 
     def _touched(self, action: Action) -> tuple[str, ...]:
         """The containers that are there already and that an action may stop, change or remove."""
