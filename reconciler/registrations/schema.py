@@ -44,7 +44,10 @@ def entries(description: str, entry: str, properties: Schema, *, required: tuple
 def section(description: str, properties: Schema) -> Schema:
     """What a service says below `registrations: KIND`."""
     switch = flag("Whether these are registered; default true.")
-    return {**mapping(description, {"enabled": switch, **properties}), "x-literal": True}
+    where = text(
+        "The container whose first host registers them, in each of its clusters. Default: the first that anybody has, of the service's."
+    )
+    return {**mapping(description, {"enabled": switch, "container": where, **properties}), "x-literal": True}
 
 
 # Of one entry.

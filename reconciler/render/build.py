@@ -397,6 +397,12 @@ class _Builder:
         for one in self._every_job(service):
             name, raw = one.name, one.raw
             target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
+            if (
+                target in service.section("containers")
+                and raw.get("once") != "host"
+                and (of := self._cluster(service, target))
+            ):
+                name = f"{name}_{of}"  # there is one for each, and they are known by their names
             fields = self._fields(service, raw, ("jobs", one.key), container=target, job=name, **one.names)
             if name != one.key or one.names:
                 parts.named.setdefault(one.key, []).append(name)
@@ -417,7 +423,7 @@ class _Builder:
                 parts.job_fields[name] = fields
                 if "before" not in fields and "after" not in fields.below("rollout"):
                     parts.implicit.add(name)  # one that goes after others' containers is not what they wait for
-            elif "leaves" not in fields and not self._first(service, target):
+            elif "leaves" not in fields and not self._first(service, target, everywhere=True):
                 self._nobody(fields, name, service, target)
 
     def _every_job(self, service: Service) -> Iterator[repeat.Instance]:
@@ -436,12 +442,22 @@ class _Builder:
                 if left.groups & groups:
                     yield repeat.Instance(f"{one.key}_{left.host.name}", one.key, one.raw, {"item": left.item})
 
-    def _first(self, service: Service, container: str) -> str:
+    def _first(self, service: Service, container: str, everywhere: bool = False) -> str:
+        """The first host that has a container, in this host's cluster of it or `everywhere`."""
         try:
-            return placement.first(self.world, service, container)
+            of = None if everywhere else placement.cluster(self.world, self.host, service, container)
+            return placement.first(self.world, service, container, of)
         except SiteInvalid as error:
             self.problems += error.problems
             return self.host
+
+    def _cluster(self, service: Service, container: str) -> str:
+        """Which of a container's clusters this host is in; "" where it has none."""
+        try:
+            return placement.cluster(self.world, self.host, service, container) or ""
+        except SiteInvalid as error:
+            self.problems += error.problems
+            return ""
 
     def _nobody(self, fields: Fields, name: str, service: Service, container: str) -> None:
         """Report a job that would run nowhere although its container is switched on, as this host sees it. What each host does before
@@ -486,7 +502,7 @@ class _Builder:
             keys = {name: key for key, names in parts.named.items() for name in names if name != key}
             for name, fields in own.items():
                 service = parts.service if name in parts.containers else None
-                order = orders.order(self.world, fields, name, keys.get(name, ""), self._first, service)
+                order = orders.order(self.world, self.host, fields, name, keys.get(name, ""), self._first, service)
                 if order.after or order.upgrade_after or order.at_once or order.members or order.upgrade_restart:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
@@ -596,7 +612,8 @@ class _Builder:
         asked for by several services."""
         present = {name for parts in every for name in parts.specs}
         found: dict[str, Registration] = {}
-        for parts in every:
+        # What all register is not that of a cluster, which the others do not see.
+        for parts in sorted(every, key=lambda parts: _in_clusters(parts.service)):
             if parts.service.section("registrations"):
                 for item in self._registered(parts, providers):
                     first = found.setdefault(item.id, item)
@@ -616,7 +633,8 @@ class _Builder:
                     registrar = register.registrar(self._fields(parts.service, raw, ("provides", name)), name, present)
                     registrars += [registrar] if registrar else []
         others = [item for item in found.values() if item.owner != self.host]
-        others += self._registered_by_others(every, providers) if registrars else []
+        if registrars:
+            others += [*self._registered_by_others(every, providers), *self._registered_in_clusters(every, providers)]
         reached = {registrar.kind for registrar in registrars}
         return made, registrars, tuple(sorted({item.id for item in others if item.kind in reached}))
 
@@ -628,11 +646,21 @@ class _Builder:
                 # What is wrong with it is reported where that host is rendered.
                 yield from _Builder(self.world, owner)._registered(_Parts(service), providers)
 
+    def _registered_in_clusters(self, every: list[_Parts], providers: Collection[str]) -> Iterator[Registration]:
+        """What the services of this host register in clusters that it is not in."""
+        for parts in every:
+            service = parts.service
+            section = self._fields(service, service.section("registrations"), ("registrations",))
+            names = {section.below(said).text("container") for said in section.raw} & {*service.section("containers")}
+            owners = {host for name in names for host in placement.clusters(self.world, service, name).values()}
+            for owner in sorted(owners - {self.host}):
+                found = _Builder(self.world, owner)._registered(_Parts(service), providers)
+                yield from (item for item in found if item.owner != self.host)
+
     def _registered(self, parts: _Parts, providers: Collection[str]) -> list[Registration]:
-        service, owner = parts.service, self._owner(parts.service)
-        if not owner:
-            return []
+        service = parts.service
         section = self._fields(service, service.section("registrations"), ("registrations",))
+        owners = {said: self._registers(service, section.below(said)) for said in section.raw}
         waiting = (*parts.specs, *(job.name for job in parts.jobs))
         region = self._variable("openstack_region_name", _REGION)
         provided = service.section("provides")
@@ -643,10 +671,20 @@ class _Builder:
 
         made = section.shared(
             "registrations",
-            (*sorted(providers), owner, region),
-            lambda: [*register.registrations(section, providers, service=service.name, owner=owner, region=region)],
+            (*sorted(providers), *sorted(owners.items()), region),
+            lambda: [*register.registrations(section, providers, service=service.name, owners=owners, region=region)],
         )
         return [dataclasses.replace(item, before=early) if (early := before(item.kind)) else item for item in made]
+
+    def _registers(self, service: Service, part: Fields) -> str:
+        """The host that converges one section of what a service registers: of the container's cluster that it names, or of all."""
+        name = part.text("container")
+        if name and name not in service.section("containers"):
+            part.problem(
+                "container", f"the service has no container {name!r}", suggest(name, service.section("containers"))
+            )
+            return ""
+        return self._first(service, name) if name else self._owner(service)
 
     def _owner(self, service: Service) -> str:
         """The host that converges a service's registrations; empty where nobody does."""
@@ -655,6 +693,11 @@ class _Builder:
         except SiteInvalid as error:
             self.problems += error.problems
             return self.host
+
+
+def _in_clusters(service: Service) -> bool:
+    """Whether a service registers something for each cluster of a container."""
+    return any("container" in part for part in service.section("registrations").values() if isinstance(part, dict))
 
 
 def _settings(section: Fields, about: host.Service) -> list[HostSetting]:

@@ -8,7 +8,6 @@ from reconciler.catalogue import Catalogue, Service
 from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.registrations import kinds
 from reconciler.render import placement, repeat
 from reconciler.render.ansible import to_bool
 from reconciler.render.faults import FilterError
@@ -64,8 +63,8 @@ def _entries(world: World, host: str, name: str) -> Iterator[tuple[Service, Path
         content = content if section else content.get(name, {})
         if content and placement.enabled(world, host, service):
             for key, raw in content.items():
-                if section == "registrations" and key.partition(kinds.NAMED)[0] != "mariadb":
-                    continue
+                if section == "registrations" and key != "mariadb":
+                    continue  # of several servers the one with a name is not this one
                 path = (section, key) if section else ("contributes", name, key)
                 for one in repeat.instances(world, host, service, path, raw):
                     yield service, path, one
@@ -74,10 +73,12 @@ def _entries(world: World, host: str, name: str) -> Iterator[tuple[Service, Path
 def _made(world: World, host: str, service: Service, path: Path, one: Instance) -> list[Entry]:
     if path[0] == "contributes":
         return _contributed(world, host, service, path, one)
+    if path[0] == "registrations":
+        return _databases(world, host, service, path, one)
     entry = world.evaluated(host, service, path, one.raw, one.names)
     if not to_bool(entry.pop("enabled", True)):
         return []
-    make = {"frontends": _frontend, "scrape": _scrape, "logs": _log, "registrations": _databases}[path[0]]
+    make = {"frontends": _frontend, "scrape": _scrape, "logs": _log}[path[0]]
     made = make(world, host, service, entry, Ports(service, path, one))
     return [] if made is None else [made]
 
@@ -152,18 +153,25 @@ def _scrape(world: World, host: str, service: Service, entry: Entry, ports: Port
     return {"path": "/metrics", "scheme": "http", **entry, "members": members}
 
 
-def _databases(world: World, host: str, service: Service, entry: Entry, ports: Ports) -> Entry | None:
-    """What a service has in MariaDB, by the service's name."""
-    users, databases = (
-        [item for item in entry.get(key) or () if to_bool(item.get("enabled", True))] for key in ("users", "databases")
-    )
-    if not users and not databases:
-        return None
-    return {
-        "name": service.name,
-        "users": [{"name": user["name"], "password": user.get("password", "")} for user in users],
-        "databases": [database["name"] for database in databases],
-    }
+def _databases(world: World, host: str, service: Service, path: Path, one: Instance) -> list[Entry]:
+    """What a service has in MariaDB, in all clusters of the container that it names, by the service's name."""
+    container = str(world.evaluated(host, service, (*path, "container"), one.raw.get("container", ""), one.names))
+    known = container in service.section("containers")
+    hosts = [*placement.clusters(world, service, container).values()] if known else [host]
+    users: list[Entry] = []
+    databases: list[str] = []
+    for seen_by in hosts:
+        entry = world.evaluated(seen_by, service, path, one.raw, one.names)
+        if to_bool(entry.get("enabled", True)):
+            named = [{"name": user["name"], "password": user.get("password", "")} for user in _enabled(entry, "users")]
+            users += [user for user in named if seen_by == hosts[0] or user not in users]
+            names = [database["name"] for database in _enabled(entry, "databases")]
+            databases += [name for name in names if seen_by == hosts[0] or name not in databases]
+    return [{"name": service.name, "users": users, "databases": databases}] if users or databases else []
+
+
+def _enabled(entry: Entry, key: str) -> list[Entry]:
+    return [item for item in entry.get(key) or () if to_bool(item.get("enabled", True))]
 
 
 def _log(world: World, host: str, service: Service, entry: Entry, ports: Ports) -> Entry | None:

@@ -72,7 +72,7 @@ class World:
         self.enabled: dict[tuple[str, str], tuple[bool, Cost, Reads]] = {}  # (host, service), kept by placement
         self.read: list[str] = []  # files of config/ that templates asked for, since it was last emptied
         # (service, container, or "" for none), kept by placement
-        self.first: dict[tuple[str, str], tuple[str, Cost, Reads]] = {}
+        self.first: dict[tuple[str, ...], tuple[str, Cost, Reads]] = {}
         self.shared = Shared(number, part, self._answer, self.read)
         self._hosts: dict[str, Variables] = {}
         self._grammars: dict[str, Grammar] = {}

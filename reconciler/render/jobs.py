@@ -16,7 +16,7 @@ from reconciler.site import SecretName
 
 # What a job does not take from its container: they are about something that keeps running.
 _NOT_TAKEN: Final = (
-    "enabled", "group", "healthcheck", "files", "permissions", "config_directory", "depends_on", "restart_policy", "reload", "validate",
+    "enabled", "group", "cluster", "healthcheck", "files", "permissions", "config_directory", "depends_on", "restart_policy", "reload", "validate",
     "rollback", "rollout", "drain", "handover", "stability", "start_timeout", "labels", "ports",
 )  # fmt: skip
 _ENVIRONMENT: Final = "/run/reconciler/environment"

@@ -19,19 +19,26 @@ _DATA_PLANE: Final = "10%"
 First = Callable[[Service, str], str]  # the first host that has a container of a service, "" when nobody does
 
 
-def order(world: World, fields: Fields, name: str, key: str, first: First, service: Service | None = None) -> Order:
-    """That of the container or job `name`; `key` is the repeated entry that it is of, `service` that of a container. Problems go to
-    `fields`."""
+def order(
+    world: World, host: str, fields: Fields, name: str, key: str, first: First, service: Service | None = None
+) -> Order:
+    """That of the container or job `name` on `host`; `key` is the repeated entry that it is of, `service` that of a container. Problems
+    go to `fields`."""
     part = fields.below("rollout")
     groups = tuple(placement.listed(fields.value("group", "all")))
+    of = placement.cluster(world, host, service, key or name) if service else None
+    every = placement.union(world.groups, groups)
+    hosts = placement.peers(world, host, service, key or name, every) if service else every
     after = part.texts("after")
-    at_once = _at_once(part, world, groups)
+    at_once = _at_once(part, len(hosts))
     restarts = part.flag("upgrade_restart")
     if service is None and restarts:
         part.problem("upgrade_restart", "a job runs and ends: say it of the container that is to be restarted")
     implied = service is not None and "at_once" not in part
     if service and implied:
-        at_once, key = _implied(fields, service, len(placement.union(world.groups, groups)), groups, key, restarts)
+        at_once, key = _implied(fields, service, len(hosts), groups, key, restarts)
+    if of and at_once:
+        key = f"{key or name}_{of}"
     return Order(
         name,
         after,
@@ -44,7 +51,7 @@ def order(world: World, fields: Fields, name: str, key: str, first: First, servi
         implied=implied and at_once > 0,
         upgrade_after=part.texts("upgrade_after"),
         upgrade_hosts=_comes_after(world, part.texts("upgrade_after"), first)[0],
-        members=tuple(placement.union(world.groups, groups)) if part.flag("quorum") else (),
+        members=tuple(hosts) if part.flag("quorum") else (),
         upgrade_restart=restarts,
     )
 
@@ -77,13 +84,18 @@ def _comes_after(world: World, names: Iterable[str], first: First) -> tuple[tupl
                 hosts += placement.holders(world, service, name)
             elif isinstance(entry := service.section("jobs").get(name), dict):
                 target = str(entry.get("container", ""))
-                if target in service.section("containers") and (owner := first(service, target)):
+                if target not in service.section("containers"):
+                    continue
+                if "cluster" in service.section("containers")[target]:
+                    owners = placement.clusters(world, service, target)
+                    found |= {f"{name}_{of}" if of else name: owner for of, owner in owners.items()}
+                elif owner := first(service, target):
                     found[name] = owner
     return tuple(dict.fromkeys(hosts)), found
 
 
-def _at_once(part: Fields, world: World, groups: tuple[str, ...]) -> int:
-    """How many hosts may change it at the same time; 0: any number."""
+def _at_once(part: Fields, hosts: int) -> int:
+    """How many of so many hosts may change it at the same time; 0: any number."""
     if "at_once" not in part:
         return 0
     value = part.text("at_once")
@@ -91,4 +103,4 @@ def _at_once(part: Fields, world: World, groups: tuple[str, ...]) -> int:
         if value:  # "" says nothing, or what is wrong with it is said already
             part.problem("at_once", f"must be a number of hosts, or a percentage such as '10%', is {value[:80]!r}")
         return 0
-    return policy.places(value, len(placement.union(world.groups, groups))) if value.endswith("%") else int(value)
+    return policy.places(value, hosts) if value.endswith("%") else int(value)

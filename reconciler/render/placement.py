@@ -1,13 +1,19 @@
 """Which hosts have a service and its containers: those of their groups on which they are enabled, as each of them sees it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from reconciler.catalogue import Service
+from reconciler.document.grammar import show
 from reconciler.document.keywords import is_expression
+from reconciler.errors import SiteInvalid
 from reconciler.render import repeat
 from reconciler.render.ansible import to_bool
 from reconciler.render.view import World
+
+# Jobs and budgets are called by it.
+_CLUSTER: Final = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 
 
 def listed(group: Any) -> list[str]:
@@ -75,17 +81,52 @@ def holders(world: World, service: Service, container: str) -> list[str]:
     return hosts if fixed else [host for host in hosts if has(world, host, service, container)]
 
 
-def first(world: World, service: Service, container: str) -> str:
-    """The first host that has a container, the same one whoever asks; empty when nobody has it. Raises SiteInvalid.
+def cluster(world: World, host: str, service: Service, container: str) -> str | None:
+    """Which of a container's clusters a host is in, as it says itself; None where the container says none: all of its hosts are one.
+    Raises SiteInvalid."""
+    raw = service.section("containers")[container]
+    if not isinstance(raw, dict) or "cluster" not in raw:
+        return None
+    path = ("containers", container, "cluster")
+    found = world.evaluated(host, service, path, raw["cluster"], {"container": container})
+    if not isinstance(found, str) or not _CLUSTER.fullmatch(found):
+        message = f"{show(found)} is not a name for a cluster of {container}, on {host}"
+        raise SiteInvalid([service.document.place(path).problem(message, "letters, digits, _, . and -, 64 at most")])
+    return found
+
+
+def clusters(world: World, service: Service, container: str) -> dict[str, str]:
+    """The clusters that a container has, and the first host of each, in their order. Raises SiteInvalid."""
+    found: dict[str, str] = {}
+    for host in _candidates(world, service, container)[1]:
+        if has(world, host, service, container):
+            found.setdefault(cluster(world, host, service, container) or "", host)
+    return found
+
+
+def peers(world: World, host: str, service: Service, container: str, hosts: list[str]) -> list[str]:
+    """Those of the `hosts` of a container's groups that are in the same cluster as `host`. Raises SiteInvalid."""
+    if (mine := cluster(world, host, service, container)) is None:
+        return hosts
+    return [member for member in hosts if cluster(world, member, service, container) == mine]
+
+
+def first(world: World, service: Service, container: str, of: str | None = None) -> str:
+    """The first host that has a container, the same one whoever asks; empty when nobody has it. `of`: in this one of its clusters.
+    Raises SiteInvalid.
 
     The order is that of the groups, and where they are an expression, which hosts may see differently, that of the inventory.
     """
 
     def work() -> str:
         _, hosts = _candidates(world, service, container)
-        return next((host for host in hosts if has(world, host, service, container)), "")
+        return next((host for host in hosts if fits(host)), "")
 
-    return _once(world, (service.name, container), work)
+    def fits(host: str) -> bool:
+        return has(world, host, service, container) and of in (None, cluster(world, host, service, container))
+
+    key = (service.name, container) if of is None else (service.name, container, of)
+    return _once(world, key, work)
 
 
 def owner(world: World, service: Service) -> str:
@@ -101,7 +142,7 @@ def owner(world: World, service: Service) -> str:
     return next(filter(None, found), "") or _once(world, (service.name, ""), work)
 
 
-def _once(world: World, key: tuple[str, str], work: Callable[[], str]) -> str:
+def _once(world: World, key: tuple[str, ...], work: Callable[[], str]) -> str:
     """A host that all ask for, worked out for the first of them; it takes of each what it took of that one."""
     name = ("first", *key)
     if key not in world.first:

@@ -5,7 +5,7 @@ kind's, or `kind@name` for one of several. Registrations name it likewise; the k
 the only one there is.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.model import Registrar, Registration
@@ -17,16 +17,15 @@ _NOT_CONNECTION: Final = ("needs", "enabled", "clients")
 
 
 def registrations(
-    section: Fields, providers: Collection[str], *, service: str, owner: str, region: str
+    section: Fields, providers: Collection[str], *, service: str, owners: Mapping[str, str], region: str
 ) -> Iterator[Registration]:
     """What a service registers, without what waits for it. `section` is `registrations` of its service.yml, `providers` are the
-    registrars that there are."""
+    registrars that there are, `owners` the hosts that converge what is below each key of the section; nobody does where that is ""."""
     result: dict[str, Registration] = {}
     for said in section.raw:
-        part, kind = section.below(said), kinds.of(said)
-        if (
-            kind is None or not part.flag("enabled", True) or part.flag("existing")
-        ):  # the grammar says of an unknown one
+        part, kind, owner = section.below(said), kinds.of(said), owners[said]
+        # The grammar says of an unknown kind.
+        if kind is None or not owner or not part.flag("enabled", True) or part.flag("existing"):
             continue
         registrar = _registrar(section, said, providers)
         for type_, key, fields in kind.read(part, region):

@@ -28,7 +28,7 @@ class World(Protocol):
     groups: dict[str, list[str]]
     collected: dict[str, Mapping[str, Any]]
     enabled: dict[tuple[str, str], tuple[bool, Cost, Reads]]
-    first: dict[tuple[str, str], tuple[str, Cost, Reads]]
+    first: dict[tuple[str, ...], tuple[str, Cost, Reads]]
     shared: Shared
 
     def variables(self, host: str) -> Variables:

@@ -5,6 +5,7 @@ from textwrap import dedent
 import pytest
 
 from reconciler.errors import SiteInvalid
+from reconciler.model import Desired
 from reconciler.render import World, render
 from reconciler.site import Site
 from tests.render.sites import file, job, make_site, one_service
@@ -240,3 +241,98 @@ def test_a_host_logs_in_only_with_passwords_that_it_has_another_use_for() -> Non
     for found in made.values():
         tokens = {value for one in found.checks for value in one.connection.values() if "secret:" in str(value)}
         assert tokens <= {f"<<secret:{name}>>" for name in found.secrets}
+
+
+CELLS = """
+groups: {control: []}
+containers:
+  app: {image: x, command: y, group: control, cluster: "{{ cell }}", enabled: "{{ cell != 'none' }}"}
+  front: {image: x, command: y, group: control}
+jobs:
+  sync: {container: app}
+  look: {container: app, once: host, before: []}
+  after: {container: front, before: [], rollout: {after: [sync]}}
+registrations:
+  mariadb:
+    container: app
+    databases: [{name: "app_{{ cell }}"}, {name: shared}]
+provides: {mariadb: {host: h, port: 1, username: root, password: p}}
+"""
+CELL = "cell: {description: A cell., type: string, default: ''}\n"
+
+
+def cells(body: str = CELLS, **said: str) -> dict[str, Desired]:
+    """The desired state of every host, of which each says its cell."""
+    inventory = "hosts:\n" + "".join(f"  {host}: {{groups: [control]}}\n" for host in said)
+    files = {f"hosts/{host}.yml": f'cell: "{cell}"\n' for host, cell in said.items()}
+    site = one_service(body, files, inventory=inventory, variables=CELL)
+    return {host: render(site, host, "r") for host in site.hosts}
+
+
+def test_what_is_done_once_is_done_once_in_each_cluster() -> None:
+    made = cells(c0="none", a1="a", b1="b", x="", a2="a", b2="b")
+    owners = {host: {job.name: job.owner for job in found.jobs} for host, found in made.items()}
+    assert owners["a1"] == {"sync_a": "a1", "look": "a1", "after": "c0"}
+    assert owners["a2"] == {"sync_a": "a1", "look": "a2", "after": "c0"}
+    assert owners["b2"] == {"sync_b": "b1", "look": "b2", "after": "c0"}
+    assert owners["x"] == {"sync": "x", "look": "x", "after": "c0"}  # the one without a name is one, too
+    assert owners["c0"] == {"after": "c0"}
+    assert job(made["a1"], "sync_a").before == ("app", "front")
+    # What goes after it goes after all of them.
+    assert [order.jobs for order in made["c0"].orders] == [{"sync_a": "a1", "sync_b": "b1", "sync": "x"}]
+
+
+def test_each_cluster_registers_for_itself_and_nobody_withdraws_what_another_one_has() -> None:
+    made = cells(c0="none", a1="a", b1="b", a2="a")
+    ids = {host: [one.id for one in found.registrations] for host, found in made.items()}
+    shared = "mariadb:database:shared"
+    assert ids == {
+        "c0": [],
+        "a1": ["mariadb:database:app_a", shared],
+        "b1": ["mariadb:database:app_b", shared],
+        "a2": [],
+    }
+    elsewhere = {host: found.registered_elsewhere for host, found in made.items()}
+    every = ("mariadb:database:app_a", "mariadb:database:app_b", shared)
+    assert elsewhere["a2"] == every
+    assert elsewhere["a1"] == ("mariadb:database:app_b", shared) and elsewhere["b1"] == (
+        "mariadb:database:app_a",
+        shared,
+    )
+    # Where the first host of a cluster goes to another one, the next host has what it had, and it knows.
+    moved = cells(c0="none", a1="b", b1="b", a2="a")
+    assert "mariadb:database:app_a" in moved["a1"].registered_elsewhere
+    assert [one.owner for one in moved["a2"].registrations] == ["a2", "a2"]
+
+
+def test_what_all_register_is_not_that_of_one_cluster() -> None:
+    body = CELLS.replace("databases: [", "users: [{name: u, password: p}]\n    databases: [")
+    base = "description: x\ncontainers: {base: {image: x, command: y}}\nregistrations: {mariadb: {users: [{name: u, password: p}]}}\n"
+    files = {f"hosts/{host}.yml": f"cell: {host[0]}\n" for host in ("a1", "b1")}
+    inventory = "hosts: {c0: {groups: []}, a1: {groups: [control]}, b1: {groups: [control]}}"
+    services = {"app/service.yml": f"description: x\n{dedent(body)}", "zzz/service.yml": base}
+    site = make_site(services, files, inventory=inventory, variables=CELL)
+    made = {host: render(site, host, "r") for host in site.hosts}
+    owns = {host: "mariadb:user:u@%" in {one.id for one in found.registrations} for host, found in made.items()}
+    assert owns == {"c0": True, "a1": False, "b1": False}
+
+
+def test_a_budget_is_of_a_cluster() -> None:
+    body = CELLS + "frontends: {app: {mode: http, port: 80, group: control}}\n"
+    body = body.replace("cell != 'none' }}\"}", "cell != 'none' }}\", rollout: {quorum: true}}")
+    made = cells(body, a1="a", a2="a", a3="a", a4="a", b1="b", b2="b", x="")
+    found = {host: next(one for one in desired.orders if one.name == "app") for host, desired in made.items()}
+    assert [(found[host].budget, found[host].at_once) for host in ("a1", "b2")] == [("control_a", 2), ("control_b", 1)]
+    assert found["a3"].members == ("a1", "a2", "a3", "a4") and found["b1"].members == ("b1", "b2")
+    assert (found["x"].at_once, found["x"].members) == (0, ("x",))
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "x" * 65, "ä"])
+def test_what_cannot_be_a_name_of_a_cluster_is_refused(name: str) -> None:
+    with pytest.raises(SiteInvalid, match="is not a name for a cluster of app, on a1"):
+        cells(a1=name)
+
+
+def test_registrations_of_a_container_that_is_none_are_refused() -> None:
+    with pytest.raises(SiteInvalid, match="the service has no container 'ap' .*did you mean 'app'"):
+        cells(CELLS.replace("container: app\n    databases", "container: ap\n    databases"), a1="a")
