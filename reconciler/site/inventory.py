@@ -3,7 +3,7 @@
 import graphlib
 import ipaddress
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,15 +45,17 @@ class Known:
 
 
 def load(
-    document: Document | None, catalogue: Catalogue, problems: list[Problem]
+    document: Document | None, catalogue: Catalogue, problems: list[Problem], with_file: Collection[str] = ()
 ) -> tuple[dict[str, Host], dict[str, tuple[str, ...]], dict[str, Left]]:
-    """Hosts, groups (every group of the catalogue and `all` among them), and who left. What is wrong is left out and reported."""
+    """Hosts, groups (every group of the catalogue and `all` among them), and who left. What is wrong is left out and reported.
+
+    `with_file` are the groups that have a file of variables: somebody uses them."""
     if document is None:  # missing or unreadable, which is reported already
         document = Document("inventory.yml", {})
     else:
         problems += Grammar(data.schema("inventory")).check(document)
     entries = _mapping(_mapping(document.data).get("hosts"))
-    tree = _Groups(document, catalogue)
+    tree = _Groups(document, catalogue, with_file)
     problems += tree.problems
     groups = {**tree.hosts(), "all": tuple(entries)}
     groups_of: dict[str, list[str]] = {name: [] for name in entries}
@@ -248,8 +250,9 @@ class _Present:
 class _Groups:
     """The tree of groups: who is in which, from the hosts' and the groups' side, and the catalogue's defaults."""
 
-    def __init__(self, document: Document, catalogue: Catalogue) -> None:
+    def __init__(self, document: Document, catalogue: Catalogue, with_file: Collection[str]) -> None:
         content = _mapping(document.data)
+        self._with_file = with_file
         self._document = document
         self._entries = _mapping(content.get("hosts"))
         self._declared = _mapping(content.get("groups"))
@@ -284,7 +287,9 @@ class _Groups:
         return dict.fromkeys((*self._declared, *self._catalogue))
 
     def _check(self) -> None:
-        used = {child for children in self.children.values() for child in children} | set(self._catalogue)
+        used = {child for children in self.children.values() for child in children}.union(
+            self._catalogue, self._with_file
+        )
         for name in self._declared:
             path = ("groups", name)
             if name == "all":

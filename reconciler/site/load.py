@@ -1,6 +1,7 @@
 """The files of a site → Site, or every problem of every file."""
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Final
 
 from reconciler.catalogue import Catalogue
@@ -34,7 +35,8 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
     catalogue = _catalogue(layout.services, catalogue, problems)
     documents = _documents({path: files[path] for path in layout.documents}, problems)
 
-    hosts, groups, left = inventory.load(documents.get("inventory.yml"), catalogue, problems)
+    with_file = {PurePosixPath(path).stem for path in documents if path.startswith(("groups/", "passwords/"))}
+    hosts, groups, left = inventory.load(documents.get("inventory.yml"), catalogue, problems, with_file)
     known = inventory.Known(tuple(hosts), tuple(groups), complete="inventory.yml" in documents)
     rules = policy.load(documents.get("reconciler.yml"), catalogue, known, problems)
     layers = variables.load(documents, hosts, known, catalogue, problems)
