@@ -155,19 +155,17 @@ class _Converter:
         groups = {}
         wanted = self._shipped.groups()
         own = [name for name, entry in self._listed.items() if entry.get("vars") and name not in ("_meta", "all")]
-        for name in dict.fromkeys((*wanted, *(group for groups in wanted.values() for group in groups), *own)):
-            if name in self._listed:
+        names = [*wanted, *(group for groups in wanted.values() for group in groups), *own]
+        for name in names:  # which grows by the site's own groups below these
+            if name in self._listed and name not in groups:
                 entry = self._listed[name]
-                groups[name] = {"hosts": list(entry.get("hosts", ())), "children": self._children(entry, wanted)}
+                children = [child for child in entry.get("children", ()) if child in self._listed]
+                groups[name] = {"hosts": list(entry.get("hosts", ())), "children": children}
+                names += children
         return {
             "hosts": hosts,
             "groups": {name: {k: v for k, v in group.items() if v} for name, group in groups.items()},
         }
-
-    def _children(self, entry: Mapping[str, Any], wanted: Mapping[str, Iterable[str]]) -> list[str]:
-        """A group's children, with the hosts of one that ours does not have taken over by name."""
-        every = {*wanted, *(group for groups in wanted.values() for group in groups)}
-        return [child for child in entry.get("children", ()) if child in every and child in self._listed]
 
     def _hosts(self, group: str) -> list[str]:
         entry = self._listed.get(group, {})

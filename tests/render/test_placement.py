@@ -334,5 +334,5 @@ def test_what_cannot_be_a_name_of_a_cluster_is_refused(name: str) -> None:
 
 
 def test_registrations_of_a_container_that_is_none_are_refused() -> None:
-    with pytest.raises(SiteInvalid, match="the service has no container 'ap' .*did you mean 'app'"):
+    with pytest.raises(SiteInvalid, match=r"the service has no container 'ap' .*did you mean 'app'"):
         cells(CELLS.replace("container: app\n    databases", "container: ap\n    databases"), a1="a")

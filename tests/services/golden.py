@@ -40,6 +40,19 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
         ),
         "cmp": ("nova-compute", "nova-libvirt"),
     },
+    "cells": {
+        "ctl": (
+            "haproxy",
+            "nova-api",
+            "nova-conductor",
+            "nova-map-cell",
+            "nova-map-cell0",
+            "nova-super-conductor",
+            "proxysql",
+        ),
+        "west-1": ("nova-cell-db-sync-west", "nova-conductor", "nova-map-cell-west", "nova-novncproxy"),
+        "west-cmp": ("nova-compute",),
+    },
     "ovn": {
         "ctl": ("neutron-ovn-metadata-agent", "ovn-nb-db", "ovn-nb-db-create"),
         "db": ("ovn-nb-db-create", "ovn-sb-db-relay-1"),
