@@ -423,8 +423,11 @@ class _Builder:
                 parts.job_fields[name] = fields
                 if "before" not in fields and "after" not in fields.below("rollout"):
                     parts.implicit.add(name)  # one that goes after others' containers is not what they wait for
-            elif "leaves" not in fields and not self._first(service, target, everywhere=True):
-                self._nobody(fields, name, service, target)
+            elif "leaves" not in fields and not self._first(service, target):
+                if "cluster" not in service.section("containers")[target]:
+                    self._nobody(fields, name, service, target)
+                elif parts.containers:
+                    self._alone(parts, target)
 
     def _every_job(self, service: Service) -> Iterator[repeat.Instance]:
         """The jobs of a service; those by which the others forget who left once for each of them."""
@@ -442,10 +445,10 @@ class _Builder:
                 if left.groups & groups:
                     yield repeat.Instance(f"{one.key}_{left.host.name}", one.key, one.raw, {"item": left.item})
 
-    def _first(self, service: Service, container: str, everywhere: bool = False) -> str:
-        """The first host that has a container, in this host's cluster of it or `everywhere`."""
+    def _first(self, service: Service, container: str) -> str:
+        """The first host that has a container, in this host's cluster of it."""
         try:
-            of = None if everywhere else placement.cluster(self.world, self.host, service, container)
+            of = placement.cluster(self.world, self.host, service, container)
             return placement.first(self.world, service, container, of)
         except SiteInvalid as error:
             self.problems += error.problems
@@ -469,6 +472,16 @@ class _Builder:
             message = f"the job {name} runs nowhere: no host has the container {container}"
             hint = f"give {container} a group with hosts, or switch the job off with `enabled`"
             fields.problem("container", message, hint)
+
+    def _alone(self, parts: _Parts, container: str) -> None:
+        """Report that this host, which has containers of a service, is in a cluster in which nobody does what is done once."""
+        service = parts.service
+        word = service.section("containers")[container]["cluster"]
+        where = service.document.place(("containers", container, "cluster"))
+        named = f"the cluster {of!r}" if (of := self._cluster(service, container)) else "the cluster without a name"
+        message = f"{self.host} has {', '.join(parts.containers)} in {named} of {container}, and no host of that has {container}"
+        hint = f"{word} says which it is ({where}): give the host another, or {container} to a host of that one"
+        self.problems.append(self.site.hosts[self.host].place.problem(message, hint))
 
     def _job(self, parts: _Parts, fields: Fields, name: str, target: str) -> Job:
         service, below = parts.service, parts.containers[target]

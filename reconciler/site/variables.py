@@ -7,6 +7,7 @@ from typing import Any
 from reconciler.catalogue import Catalogue
 from reconciler.catalogue.load import VARIABLE
 from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.keywords import is_expression
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
@@ -90,7 +91,7 @@ def load(
     problems: list[Problem],
 ) -> Layers:
     """Read every file of variables; what is wrong in them is reported and left out."""
-    reader = _Reader(catalogue, problems)
+    reader = _Reader(catalogue, known, problems)
     groups: dict[str, Mapping[str, Layer]] = {}
     own: dict[str, Mapping[str, Layer]] = {}
     for name, host in hosts.items():
@@ -120,8 +121,9 @@ def _base(document: Document | None, reader: "_Reader", catalogue: Catalogue) ->
 
 
 class _Reader:
-    def __init__(self, catalogue: Catalogue, problems: list[Problem]) -> None:
+    def __init__(self, catalogue: Catalogue, known: Known, problems: list[Problem]) -> None:
         self._catalogue = catalogue
+        self._known = known
         self._variables = catalogue.variables
         self._passwords = catalogue.passwords()
         self._services = frozenset(catalogue.services)
@@ -146,6 +148,9 @@ class _Reader:
                 if name not in self._grammars:
                     self._grammars[name] = Grammar(variable.schema, expressions=True)
                 self._problems += self._grammars[name].check(document, where, value)
+                is_group = variable.schema.get("format") == "group" and isinstance(value, str)
+                if is_group and value and not is_expression(value):
+                    self._problems += self._known.group(value, document.place(where))
             elif not name.startswith(OWN_PREFIX):
                 self._unknown(document, where, name)
                 continue

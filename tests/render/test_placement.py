@@ -1,5 +1,6 @@
 """Where containers run, and which host carries out what a cluster does once."""
 
+import re
 from textwrap import dedent
 
 import pytest
@@ -247,16 +248,22 @@ CELLS = """
 groups: {control: []}
 containers:
   app: {image: x, command: y, group: control, cluster: "{{ cell }}", enabled: "{{ cell != 'none' }}"}
-  front: {image: x, command: y, group: control}
+  side: {image: x, command: y, group: control, enabled: "{{ cell != 'none' }}"}
 jobs:
   sync: {container: app}
   look: {container: app, once: host, before: []}
-  after: {container: front, before: [], rollout: {after: [sync]}}
 registrations:
   mariadb:
     container: app
     databases: [{name: "app_{{ cell }}"}, {name: shared}]
 provides: {mariadb: {host: h, port: 1, username: root, password: p}}
+"""
+ABOVE = """
+description: Above the cells
+containers:
+  front: {image: x, command: y}
+jobs:
+  after: {container: front, before: [], rollout: {after: [sync]}}
 """
 CELL = "cell: {description: A cell., type: string, default: ''}\n"
 
@@ -265,7 +272,8 @@ def cells(body: str = CELLS, **said: str) -> dict[str, Desired]:
     """The desired state of every host, of which each says its cell."""
     inventory = "hosts:\n" + "".join(f"  {host}: {{groups: [control]}}\n" for host in said)
     files = {f"hosts/{host}.yml": f'cell: "{cell}"\n' for host, cell in said.items()}
-    site = one_service(body, files, inventory=inventory, variables=CELL)
+    services = {"app/service.yml": f"description: x\n{dedent(body)}", "above/service.yml": ABOVE}
+    site = make_site(services, files, inventory=inventory, variables=CELL)
     return {host: render(site, host, "r") for host in site.hosts}
 
 
@@ -277,7 +285,7 @@ def test_what_is_done_once_is_done_once_in_each_cluster() -> None:
     assert owners["b2"] == {"sync_b": "b1", "look": "b2", "after": "c0"}
     assert owners["x"] == {"sync": "x", "look": "x", "after": "c0"}  # the one without a name is one, too
     assert owners["c0"] == {"after": "c0"}
-    assert job(made["a1"], "sync_a").before == ("app", "front")
+    assert job(made["a1"], "sync_a").before == ("app", "side")
     # What goes after it goes after all of them.
     assert [order.jobs for order in made["c0"].orders] == [{"sync_a": "a1", "sync_b": "b1", "sync": "x"}]
 
@@ -336,3 +344,20 @@ def test_what_cannot_be_a_name_of_a_cluster_is_refused(name: str) -> None:
 def test_registrations_of_a_container_that_is_none_are_refused() -> None:
     with pytest.raises(SiteInvalid, match=r"the service has no container 'ap' .*did you mean 'app'"):
         cells(CELLS.replace("container: app\n    databases", "container: ap\n    databases"), a1="a")
+
+
+LONE = """
+groups: {control: []}
+containers:
+  app: {image: x, command: y, group: control, cluster: "{{ cell }}", enabled: "{{ cell not in ['none', ''] }}"}
+  side: {image: x, command: y, group: control}
+jobs: {sync: {container: app}}
+"""
+
+
+@pytest.mark.parametrize(("cell", "named"), [("none", "the cluster 'none'"), ("", "the cluster without a name")])
+def test_a_host_in_a_cluster_that_nobody_serves_is_told_of(cell: str, named: str) -> None:
+    told = f"inventory.yml:3:3: b1 has side in {named} of app, and no host of that has app ({{{{ cell }}}} says which it is (catalogue/app/service.yml:5:56)"
+    with pytest.raises(SiteInvalid, match=re.escape(told)):
+        cells(LONE, a1="a", b1=cell)
+    assert len(cells(LONE, a1="a", a2="a")) == 2

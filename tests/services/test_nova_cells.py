@@ -135,3 +135,55 @@ def test_each_cell_is_known_once_and_as_its_settings_say_now(
         )
         code, output = running.exec_run(["bash", "-c", jobs[2]])
         assert code == 1 and b"Nova knows 2 cells called west" in output, output
+
+
+# A compute says of itself what it would: its service, and its node.
+COMPUTE = """
+import sys, uuid
+from nova import config, context, objects
+config.parse_args(["nova-compute"])
+objects.register_all()
+asked = context.get_admin_context()
+for host in sys.argv[1:]:
+    objects.Service(asked, host=host, binary="nova-compute", topic="compute", report_count=1).create()
+    numbers = dict.fromkeys(("vcpus", "memory_mb", "local_gb", "vcpus_used", "memory_mb_used", "local_gb_used", "hypervisor_version", "mapped"), 0)
+    objects.ComputeNode(asked, host=host, hypervisor_hostname=host, uuid=str(uuid.uuid4()), hypervisor_type="fake", cpu_info="", **numbers).create()
+"""
+
+
+def test_computes_are_found_in_the_cells_that_they_are_in(docker_client: docker.DockerClient) -> None:
+    """By the mappings alone, from above: as the scheduler looks every minute."""
+    above, cloud, west = (
+        ("rabbit://a@192.0.2.11/", f"sqlite:////tmp/{name}.db") for name in ("nova_cell0", "nova", "nova_west")
+    )
+    jobs = scripts()
+    with containers.idle(docker_client, "nova-api") as running:
+
+        def run(*words: str) -> str:
+            code, output = running.exec_run(list(words))
+            assert code == 0, output.decode()
+            return str(output.decode())
+
+        def known() -> dict[str, str]:
+            rows = [
+                line.split("|")[1:-1]
+                for line in run("nova-manage", "cell_v2", "list_hosts").splitlines()
+                if "cmp" in line
+            ]
+            return {host.strip(): cell.strip() for cell, _, host in rows}
+
+        run("bash", "-c", CELL, *above)
+        run("nova-manage", "api_db", "sync")
+        for number, (settings, hosts) in enumerate(
+            ((above, ()), (cloud, ("cmp-1",)), (west, ("west-cmp-1", "west-cmp-2")))
+        ):
+            run("bash", "-c", CELL, *(part.replace("192.0.2.11", f"192.0.2.{11 + number}") for part in settings))
+            run("nova-manage", "db", "sync", "--local_cell")
+            run("bash", "-c", jobs[number])
+            if hosts:
+                code, said = containers.python(running, COMPUTE, *hosts)
+                assert code == 0, said
+        run("bash", "-c", CELL, *above)
+        assert known() == {}
+        run("nova-manage", "cell_v2", "discover_hosts", "--verbose")
+        assert known() == {"cmp-1": "None", "west-cmp-1": "west", "west-cmp-2": "west"}

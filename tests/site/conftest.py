@@ -65,6 +65,11 @@ keystone_token_provider:
   type: string
   enum: [fernet, jws]
   default: fernet
+keystone_group:
+  description: Whose hosts run it.
+  type: string
+  format: group
+  default: keystone
 keystone_ratio:
   description: Some ratio.
   type: [number, "null"]
