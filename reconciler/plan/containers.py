@@ -198,7 +198,8 @@ def _make(
             return
         cause = "finish an interrupted replace"
         draft.pull(container)
-        draft.add(draft.action(Verb.REPLACE, container.name, cause, container, needs))
+        # What was being healed is healed still: it waits for no wave, and stops what may run aside only within the budgets.
+        draft.add(draft.action(Verb.REPLACE, container.name, cause, container, needs, drift=drift))
         return
     draft.pull(container)
     cause = "the container is gone" if drift else "new container"

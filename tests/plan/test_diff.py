@@ -467,6 +467,12 @@ def test_an_interrupted_replace_is_finished_or_undone() -> None:
         without(actual, "keystone"), containers={**without(actual, "keystone").containers, aside("keystone"): old}
     )
     assert lines(SITE, moved, memory) == ["replace    keystone  (finish an interrupted replace)"]
+    # It was healed when that broke off, and still is: what runs aside is stopped within the budgets, and waits for no wave.
+    assert [action.drift for action in diff(SITE, moved, memory, basis(SITE)).actions] == [True]
+    head = replace(
+        SITE, containers=tuple(replace(c, cpu_shares=7) if c.name == "keystone" else c for c in SITE.containers)
+    )
+    assert [action.drift for action in diff(head, moved, memory, basis(head)).actions] == [False]
     same = replace(moved, containers={**moved.containers, aside("keystone"): actual.containers["keystone"]})
     assert lines(SITE, same, memory) == ["rename     keystone  (an interrupted replace had moved it aside)"]
     both = replace(actual, containers={**actual.containers, aside("keystone"): old})
