@@ -43,13 +43,23 @@ def collect(world: World, host: str, name: str) -> list[Entry]:
     """
     result = []
     problems: list[Problem] = []
+    ports: dict[str, str] = {}  # of the address within the cloud: whose each is
     for service, path, one in _entries(world, host, name):
         try:
-            result += [
+            found = [
                 {"name": one.name, "service": service.name, **made} for made in _made(world, host, service, path, one)
             ]
         except SiteInvalid as error:
             problems += error.problems
+            continue
+        result += found
+        for entry in found if name == "frontends" else ():
+            if entry["external"] or not to_bool(entry.get("with_frontend", True)):
+                continue
+            if (first := ports.setdefault(str(entry.get("port")), one.name)) != one.name:
+                message = f"the frontends {first} and {one.name} listen on port {entry.get('port')} both, and each would have some of the connections"
+                hint = f"{one.raw.get('port')} says it: give one of them another"
+                problems.append(service.document.place((*path, "port")).problem(message, hint))
     if problems:
         raise SiteInvalid(problems)
     return sorted(result, key=lambda entry: (str(entry["name"]), str(entry.get("host", ""))))

@@ -270,3 +270,26 @@ def test_what_services_have_in_the_database_is_a_collection() -> None:
     text = file(render(whole, "ctl1", "r"), "p/f.json").content
     assert text.startswith('[{"name": "app", "service": "app", "users": [{"name": "app", "password": <<to_json:')
     assert text.endswith('}], "databases": ["app"]}]')
+
+
+PORTS = """
+groups: {control: []}
+containers: {lb: {group: control, image: x, command: y, files: [{name: f, content: "{{ frontends | map(attribute='name') | join(' ') }}"}]}}
+frontends:
+  a: {mode: http, port: 80, group: control}
+  b: {mode: tcp, port: "{{ 80 }}", group: control, %s}
+"""
+
+
+@pytest.mark.parametrize("apart", ["external: true", "with_frontend: false", "enabled: false"])
+def test_two_frontends_may_have_one_port_where_they_do_not_meet(apart: str) -> None:
+    assert "a" in file(rendered(PORTS % apart), "lb/f").content
+
+
+def test_two_frontends_on_one_port_are_refused() -> None:
+    told = r"service.yml:7:24: the frontends a and b listen on port 80 both, .*\{\{ 80 \}\} says it"
+    with pytest.raises(SiteInvalid, match=told):
+        rendered(PORTS % "external: false")
+    each = PORTS.replace("port: 80, group", "each: [x, y], port: 81, group") % "external: false"
+    with pytest.raises(SiteInvalid, match="the frontends a_x and a_y listen on port 81 both"):
+        rendered(each)

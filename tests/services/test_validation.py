@@ -53,6 +53,7 @@ CLOUD = {
     "neutron_openvswitch_agent": ("compute", "ctl", "openvswitch_agent.ini", "[ovs]\nof_listen_port = x\n", "of_listen_port"),
     "neutron_metadata_agent": ("compute", "ctl", "metadata_agent.ini", "[DEFAULT]\nmetadata_workers = some\n", "metadata_workers"),
     "nova_api": ("compute", "ctl", "nova.conf", "[api_database]\nmax_pool_size = many\n", "[api_database] max_pool_size"),
+    "nova_super_conductor": ("cells", "ctl", "nova.conf", "[conductor]\nworkers = many\n", "[conductor] workers"),
     "nova_compute": ("compute", "cmp", "nova.conf", "[libvirt]\ncpu_mode = fast\n", "[libvirt] cpu_mode"),
     "prometheus_server": ("monitoring", "mon-1", "prometheus.yml", "\nno_such_word: 1\n", "no_such_word"),
     "prometheus_alertmanager": ("monitoring", "mon-1", "prometheus-alertmanager.yml", "\nno_such_word: 1\n", "no_such_word"),
