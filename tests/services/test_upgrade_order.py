@@ -27,6 +27,17 @@ STEPS: Final[Mapping[tuple[str, str], tuple[tuple[str, tuple[str, ...], str], ..
         ("nova_cell_db_sync", ("nova_conductor", "nova_novncproxy"), "nova_cell_online_migration"),
         ("neutron_db_sync", ("neutron_server",), ""),
     ),
+    ("cells", "ctl"): (
+        (
+            "nova_db_sync",
+            ("nova_api", "nova_scheduler", "nova_super_conductor", "nova_conductor"),
+            "nova_online_migration",
+        ),
+        ("nova_cell_db_sync", ("nova_conductor", "nova_novncproxy"), "nova_cell_online_migration"),
+    ),
+    ("cells", "west-1"): (
+        ("nova_cell_db_sync_west", ("nova_conductor", "nova_novncproxy"), "nova_cell_online_migration_west"),
+    ),
     ("keys", "aio"): (("barbican_db_sync", ("barbican_api", "barbican_worker"), ""),),
     ("volumes", "aio"): (
         (
@@ -86,6 +97,17 @@ def test_an_api_goes_when_every_conductor_that_it_asks_has_gone() -> None:
     assert identities.index(f"{Verb.REPLACE}:nova_conductor") < identities.index(f"{Verb.REPLACE}:nova_api")
     waits = order(desired("compute", "ctl", "2026.1"), "nova_api")
     assert (waits.after, waits.upgrade_after, waits.upgrade_hosts) == ((), ("nova_conductor",), ("ctl",))
+
+
+def test_of_several_cells_an_api_goes_after_the_conductors_above_and_these_after_those_of_all_cells() -> None:
+    identities = [action.id for action in upgrade("cells", "ctl").actions]
+    at = [identities.index(f"{Verb.REPLACE}:{name}") for name in ("nova_conductor", "nova_super_conductor", "nova_api")]
+    assert at == sorted(at)
+    above, api = (order(desired("cells", "ctl", "2026.1"), name) for name in ("nova_super_conductor", "nova_api"))
+    assert (above.upgrade_after, set(above.upgrade_hosts)) == (("nova_conductor",), {"ctl", "west-1", "west-2"})
+    assert (api.upgrade_after, api.upgrade_hosts) == (("nova_super_conductor",), ("ctl",))
+    # What looks once which cells there are looks when all are mapped.
+    assert api.jobs == above.jobs == {"nova_map_cell": "ctl", "nova_map_cell_west": "west-1"}
 
 
 def test_rows_are_moved_when_every_host_that_reads_them_has_gone() -> None:
