@@ -1,0 +1,166 @@
+"""Actions as a whole: whose they are, what differs, what they risk and what they wait for. A window, a review and a rollback go by these."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from reconciler.model import Action, Difference, Verb
+from reconciler.plan import diff
+from reconciler.reasons import Reason
+from tests.plan.test_diff import (
+    DB,
+    FILES,
+    FULL,
+    SITE,
+    THEN,
+    WEB,
+    basis,
+    converged,
+    edited,
+    lines,
+    with_container,
+    without,
+)
+
+HAPROXY = "haproxy/haproxy.cfg"
+WITHOUT_LB = replace(SITE, containers=(DB, WEB), files=FILES[:2], revision="r2")
+
+
+def test_what_is_removed_with_its_files() -> None:
+    plan = diff(WITHOUT_LB, *converged(), basis(WITHOUT_LB))
+    gone = (Difference("state", "absent", "running"),)
+    assert plan.actions == (
+        Action(Verb.REMOVE, "haproxy", "no longer part of the site", (), "haproxy", "loadbalancer", differences=gone, risks=("deletion",)),
+        Action(Verb.DELETE, HAPROXY, "of haproxy", ("remove:haproxy",), "haproxy", "loadbalancer"),
+    )  # fmt: skip
+
+
+def test_files_of_what_is_gone_already_go_alone() -> None:
+    actual, memory = converged()
+    plan = diff(WITHOUT_LB, without(actual, "haproxy"), memory, basis(WITHOUT_LB))
+    assert plan.actions == (Action(Verb.DELETE, HAPROXY, "of haproxy", (), "haproxy"),)
+    unseen = replace(without(actual, "haproxy"), unknown={"container:haproxy": "no answer"})
+    assert diff(WITHOUT_LB, unseen, memory, basis(WITHOUT_LB)).empty, "it may read them still"
+
+
+ENTRY = {"base": "a" * 12, "hosts": ["ctl1"], "remove": ["haproxy"]}
+
+
+@pytest.mark.parametrize(
+    ("entry", "used", "risks"),
+    [
+        (ENTRY, (), ("deletion", "prune")),
+        (ENTRY, (ENTRY,), None),
+        ({**ENTRY, "hosts": ["ctl2"]}, (), None),
+        ({**ENTRY, "remove": ["haproxy", "keystone"]}, (), None),
+        (ENTRY, ({**ENTRY, "hosts": ["ctl2"]},), ("deletion", "prune")),
+    ],
+)
+def test_more_than_one_change_may_remove_goes_once_when_it_is_acknowledged(
+    entry: dict[str, object], used: tuple[dict[str, object], ...], risks: tuple[str, ...] | None
+) -> None:
+    """By exactly these names, for this host, and not by what another commit was acknowledged with."""
+    head = replace(WITHOUT_LB, policy={"prune": {"max": 0}, "acknowledge": [*used, entry]})
+    actual, memory = converged()
+    memory = replace(memory, last_good=replace(SITE, revision="a" * 40, policy={"acknowledge": [*used]}))
+    plan = diff(head, actual, memory, basis(head))
+    assert [action.risks for action in plan.actions if action.verb is Verb.REMOVE] == ([risks] if risks else [])
+    assert [held.acknowledge for held in plan.held] == ([] if risks else [("haproxy",)])
+    if plan.held:
+        said = 'add `- {base: "aaaaaaaaaaaa", hosts: ["ctl1"], remove: ["haproxy"]}` to the list'
+        assert said in plan.held[0].message
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason", "told"),
+    [
+        ({"mode": "report"}, Reason.PruneReported, "no longer part of the site, and left alone (prune.mode is report)"),
+        ({"max": 0}, Reason.PruneGuard, "1 container would go, more than the 0 that one change may remove; if that is meant, acknowledge exactly these, once: add `"),
+    ],
+)  # fmt: skip
+def test_why_nothing_is_removed(policy: dict[str, object], reason: Reason, told: str) -> None:
+    head = replace(WITHOUT_LB, policy={"prune": policy})
+    plan = diff(head, *converged(), basis(head))
+    assert plan.empty and [(held.target, held.reason) for held in plan.held] == [("haproxy", reason)]
+    assert plan.held[0].message.startswith(told)
+
+
+# --- files -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_changes_and_the_restart_that_proves_it() -> None:
+    head = edited(SITE, "keystone/paste.ini", "[other]\n")
+    write, restart = diff(head, *converged(), basis(head)).actions
+    assert replace(write, diff="") == Action(
+        Verb.WRITE, "keystone/paste.ini", "content changed", write.needs, "keystone", "keystone",
+        differences=(Difference("content", "as rendered", "different"),),
+    )  # fmt: skip
+    assert write.diff.splitlines()[-2:] == ["-[composite]", "+[other]"]
+    assert restart == Action(
+        Verb.RESTART, "keystone", "paste.ini changed", (*restart.needs[:-1], write.id), "keystone", "keystone"
+    )
+
+
+def test_a_mode_that_drifted() -> None:
+    actual, memory = converged()
+    state = replace(actual.files[HAPROXY], mode=0o666, owner=5, group=6)
+    (action,) = diff(SITE, replace(actual, files={**actual.files, HAPROXY: state}), memory, basis(SITE)).actions
+    differs = Difference("mode", "0600 0:0", "0666 5:6")
+    assert action == Action(
+        Verb.CHMOD, HAPROXY, "0666 5:6, should be 0600 0:0", action.needs, "haproxy", "loadbalancer", True, (differs,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("touched", "cause", "drift"),
+    [
+        (frozenset[str](), "drift: it is back", True),
+        (frozenset({HAPROXY}), "no longer part of the configuration", False),
+    ],
+)
+def test_a_file_of_ours_that_is_there_again(touched: frozenset[str], cause: str, drift: bool) -> None:
+    """Restored from a backup, say; unless this program wrote it in an apply that did not end."""
+    head = replace(SITE, files=FILES[:2])
+    actual, memory = converged()
+    known = replace(memory, last_good=replace(head, revision="r1"))
+    plan = diff(head, actual, known, basis(head, touched=touched))
+    assert plan.actions[0] == Action(
+        Verb.DELETE, HAPROXY, cause, plan.actions[0].needs, "haproxy", "loadbalancer", drift
+    )
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(-5, []), (5, ["reload     haproxy  (its configuration changed since it started)"])])  # fmt: skip
+def test_what_reads_its_files_again_when_told_is_told(seconds: int, expected: list[str]) -> None:
+    """Started by somebody else before the file was written."""
+    actual, memory = converged()
+    times = {path: replace(state, modified=THEN - timedelta(days=1)) for path, state in actual.files.items()}
+    times[HAPROXY] = replace(times[HAPROXY], modified=THEN + timedelta(seconds=seconds))
+    actual = replace(actual, files=times)
+    assert lines(SITE, actual, memory, files_digest={"haproxy": "x.y"}) == expected
+
+
+# --- options -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_variable_that_nobody_asks_for_is_one_that_should_not_be_set() -> None:
+    actual, memory = converged()
+    more = replace(WEB, environment={**WEB.environment, "DEBUG": "1"})
+    actual = with_container(actual, "keystone", spec=more, explicit=frozenset({*WEB.environment, "DEBUG"}))
+    (action,) = diff(SITE, actual, memory, basis(SITE)).actions
+    assert action.differences == (Difference("environment.DEBUG", "(not set)", "1"),)
+    assert (action.verb, action.container, action.service, action.drift) == ("replace", "keystone", "keystone", True)
+
+
+# --- registrations -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_registered_is_its_service_s_affair() -> None:
+    actual, memory = converged(FULL)
+    gone = replace(actual, registrations=dict.fromkeys(actual.registrations))
+    made = [action for action in diff(FULL, gone, memory, basis(FULL)).actions if action.verb is Verb.REGISTER]
+    services = {registration.id: registration.service for registration in FULL.registrations}
+    assert made and {action.target: action.service for action in made} == services
+    unknown = replace(actual, registrations={})
+    held = diff(FULL, unknown, memory, basis(FULL)).held
+    assert {one.target for one in held if one.reason is Reason.Unknown} >= set(services)
