@@ -45,8 +45,14 @@ class Area:
 _WHOLE = ("tests/scenarios/test_properties.py", "tests/faults/test_schedules.py")
 # Of the reviews' tests those that run in one process: a changed copy does not load in a child.
 _PLANNED = ("felt", "leaving", "planning", "release_step", "rotation", "views")
-# What is planned of a host's settings, of files that are no text and of hosts that left is held beside what else there is of it.
-_BESIDE = ("host/test_settings", "host/test_openvswitch", "render/test_binary", "render/test_leaving")
+# What is planned after an upgrade, of a host's settings, of files that are no text and of hosts that left is held beside the rest of it.
+_BESIDE = (
+    "apply/test_upgrade_restart",
+    "host/test_settings",
+    "host/test_openvswitch",
+    "render/test_binary",
+    "render/test_leaving",
+)
 AREAS: Mapping[str, Area] = {
     "plan": Area(("reconciler/plan/*",), ("tests/plan", *(f"tests/{name}.py" for name in _BESIDE), *(f"tests/review/test_{name}.py" for name in _PLANNED), *_WHOLE)),
     "apply": Area(("reconciler/apply/*",), ("tests/apply", *_WHOLE)),

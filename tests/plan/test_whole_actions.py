@@ -5,13 +5,16 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.model import Action, Difference, Verb
-from reconciler.plan import diff
+from reconciler.model import Action, Difference, State, Validation, Verb
+from reconciler.plan import diff, preview
 from reconciler.reasons import Reason
+from reconciler.render import tokens
+from reconciler.system import files
 from tests.plan.test_diff import (
     DB,
     FILES,
     FULL,
+    LB,
     SITE,
     THEN,
     WEB,
@@ -164,3 +167,69 @@ def test_what_is_registered_is_its_service_s_affair() -> None:
     unknown = replace(actual, registrations={})
     held = diff(FULL, unknown, memory, basis(FULL)).held
     assert {one.target for one in held if one.reason is Reason.Unknown} >= set(services)
+
+
+# --- what is waited for ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_made_of_an_image_waits_for_it_and_what_stays_does_not() -> None:
+    actual, memory = converged(FULL, jobs={})
+    actual = replace(actual, images={})
+    web = replace(WEB, image="img/keystone:2", validation=Validation(("check",)))
+    head = replace(FULL, containers=(replace(DB, restart_policy="no"), web), revision="r2")
+    needs = {action.id: action.needs for action in diff(head, actual, memory, basis(head)).actions}
+    of_image = {one: {need for need in those if need.startswith("pull:img/")} for one, those in needs.items()}
+    assert of_image["run:keystone_db_sync"] >= {"pull:img/keystone:1"}
+    assert of_image["validate:keystone"] >= {"pull:img/keystone:2"}
+    assert of_image["replace:keystone"] >= {"pull:img/keystone:2"}
+    drifted = with_container(actual, "mariadb", spec=replace(DB, restart_policy="no"))
+    (update,) = (one for one in diff(FULL, drifted, memory, basis(FULL)).actions if one.target == "mariadb")
+    assert update.verb is Verb.UPDATE and "pull:img/mariadb:1" not in update.needs
+    actual, memory = converged()
+    actual = replace(without(actual, "haproxy"), images={})
+    pull, made = diff(SITE, actual, memory, basis(SITE)).actions
+    assert (pull.id, made.verb) == ("pull:img/haproxy:1", Verb.CREATE) and pull.id in made.needs
+
+
+def test_options_that_the_engine_changes_in_place_are_named() -> None:
+    head = replace(SITE, containers=(DB, replace(WEB, mem_limit=2**30, restart_policy="no"), LB), revision="r2")
+    (action,) = diff(head, *converged(), basis(head)).actions
+    assert (action.verb, action.cause) == (Verb.UPDATE, "restart_policy, mem_limit")
+    assert [difference.field for difference in action.differences] == ["restart_policy", "mem_limit"]
+
+
+def test_what_is_in_flight_is_left_to_it_and_said_once() -> None:
+    head = edited(SITE, "keystone/paste.ini", "[other]\n")
+    actual, memory = converged()
+    down = with_container(actual, "haproxy", state=State.EXITED)
+    flying = {"keystone": "waiting for keystone to become healthy"}
+    plan = diff(head, down, memory, basis(head, in_flight=flying))
+    assert [action.id for action in plan.actions] == ["start:haproxy"]
+    assert [(held.target, held.reason, held.message) for held in plan.held] == [
+        (target, Reason.InFlight, flying["keystone"]) for target in ("keystone/paste.ini", "keystone")
+    ]
+    denied = diff(head, down, memory, basis(head, in_flight=flying, denied={"keystone": "no", "haproxy": "no"}))
+    assert [(held.target, held.reason) for held in denied.held] == [("haproxy", Reason.PolicyDenied)]
+
+
+def test_a_file_of_a_commit_that_was_never_carried_out_whole_goes_after_what_reads_it() -> None:
+    actual, memory = converged()
+    path = "old/x.conf"
+    old = replace(actual.containers["haproxy"], id="old", spec=replace(LB, name="old", config_directory="old"))
+    lost = replace(
+        actual,
+        containers={**actual.containers, "old": old},
+        files={**actual.files, path: replace(actual.files[HAPROXY], content=b"x")},
+    )
+    written = {path: (files.digest(b"x"),)}
+    remove, delete = diff(SITE, lost, memory, basis(SITE, written=written)).actions
+    assert remove.id == "remove:old"
+    assert delete == Action(Verb.DELETE, path, "no longer part of the site", (remove.id,))
+    theirs = replace(lost, containers={**actual.containers, "old": replace(old, owned=False)})
+    assert diff(SITE, theirs, memory, basis(SITE, written=written)).empty, "somebody reads it still"
+
+
+def test_a_variable_that_a_commit_takes_away_is_seen_before_it_is_merged() -> None:
+    base = replace(SITE, containers=(DB, replace(WEB, environment={**WEB.environment, "DEBUG": "1"}), LB))
+    (action,) = preview(base, replace(SITE, revision="r2"), bind=tokens.bind).actions
+    assert (action.verb, action.cause) == (Verb.REPLACE, "environment.DEBUG differs")
