@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.model import Action, Difference, State, Validation, Verb
 from reconciler.plan import diff, preview
+from reconciler.plan.second_look import not_achievable
 from reconciler.reasons import Reason
 from reconciler.render import tokens
 from reconciler.system import files
@@ -233,3 +234,37 @@ def test_a_variable_that_a_commit_takes_away_is_seen_before_it_is_merged() -> No
     base = replace(SITE, containers=(DB, replace(WEB, environment={**WEB.environment, "DEBUG": "1"}), LB))
     (action,) = preview(base, replace(SITE, revision="r2"), bind=tokens.bind).actions
     assert (action.verb, action.cause) == (Verb.REPLACE, "environment.DEBUG differs")
+
+
+def test_a_job_waits_for_what_it_comes_after() -> None:
+    actual, memory = converged(FULL, jobs={})
+    head = replace(FULL, containers=(replace(DB, environment={"A": "b"}), WEB), revision="r2")
+    (run,) = (action for action in diff(head, actual, memory, basis(head)).actions if action.verb is Verb.RUN)
+    assert "replace:mariadb" in run.needs and "replace:keystone" not in run.needs
+
+
+def test_a_limit_that_somebody_changed_by_hand_is_drift() -> None:
+    actual, memory = converged()
+    (action,) = diff(
+        SITE, with_container(actual, "mariadb", spec=replace(DB, mem_limit=5)), memory, basis(SITE)
+    ).actions
+    assert (action.verb, action.cause, action.drift) == (Verb.UPDATE, "mem_limit", True)
+
+
+@pytest.mark.parametrize(("count", "goes"), [(5, True), (6, False)])
+def test_a_site_that_says_nothing_lets_five_containers_go_at_once(count: int, goes: bool) -> None:
+    more = tuple(replace(LB, name=f"lb{number}", config_directory="") for number in range(count))
+    before = replace(SITE, containers=(*SITE.containers, *more))
+    actual, memory = converged(before)
+    plan = diff(replace(SITE, revision="r2"), actual, memory, basis(SITE))
+    assert len(plan.actions) == (5 if goes else 0) and len(plan.held) == (0 if goes else 6)
+
+
+def test_what_the_engine_made_otherwise_is_told_field_by_field() -> None:
+    differs = [Difference(f"f{number}", f"{number}", "0") for number in range(1, 5)]
+    assert not_achievable("web", tuple(differs[:2])).message == (
+        "f1: asked for 1, it became 0; f2: asked for 2, it became 0; it is not tried again for this"
+    )
+    assert not_achievable("web", tuple(differs)).message.endswith(
+        "f3: asked for 3, it became 0 (and 1 more); it is not tried again for this"
+    )
