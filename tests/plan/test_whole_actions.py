@@ -15,6 +15,7 @@ from tests.plan.test_diff import (
     DB,
     FILES,
     FULL,
+    JOB,
     LB,
     SITE,
     THEN,
@@ -237,8 +238,10 @@ def test_a_variable_that_a_commit_takes_away_is_seen_before_it_is_merged() -> No
 
 
 def test_a_job_waits_for_what_it_comes_after() -> None:
+    """Whatever the container of its image waits for."""
+    job = replace(JOB, container=replace(JOB.container, depends_on=()))
     actual, memory = converged(FULL, jobs={})
-    head = replace(FULL, containers=(replace(DB, environment={"A": "b"}), WEB), revision="r2")
+    head = replace(FULL, containers=(replace(DB, environment={"A": "b"}), WEB), jobs=(job,), revision="r2")
     (run,) = (action for action in diff(head, actual, memory, basis(head)).actions if action.verb is Verb.RUN)
     assert "replace:mariadb" in run.needs and "replace:keystone" not in run.needs
 
