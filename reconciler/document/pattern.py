@@ -2,8 +2,9 @@
 
 RE2 matches in time linear in the text, whatever the expression. An expression is read by Python's own parser and written
 anew for RE2, so that it means what it means to `re`: Unicode classes, flags, `$` before a last line break, `\\Z`. Refused
-are look-around, back-references, possessive and atomic groups, which cannot be matched in linear time, and expressions
-that are too large. Two differences are left: `\\b` and `\\B` are refused on texts beyond ASCII, and an expression that prefers
+are look-around, back-references, possessive and atomic groups, which cannot be matched in linear time, expressions
+that are too large, and repeated alternatives of which one that may be empty is not the last (`(?:a?|b)*`), which RE2
+takes otherwise. Two differences are left: `\\b` and `\\B` are refused on texts beyond ASCII, and an expression that prefers
 an empty match (`a*?`) is not tried again for a longer one at the same place.
 
 RE2 is loaded with the first expression: a process that compiles none does not pay for it.
@@ -246,6 +247,20 @@ def _places(items: Any) -> int:
     return total
 
 
+def _prefers_nothing(items: Any) -> bool:
+    """Whether an alternative that may be empty comes before others: when it is, `re` repeats no more, and RE2 tries the others."""
+    for kind, value in items:
+        if kind is sre.BRANCH:
+            *others, _ = value[1]
+            if any(branch.getwidth()[0] == 0 for branch in others) or any(map(_prefers_nothing, value[1])):
+                return True
+        elif (kind is sre.SUBPATTERN and _prefers_nothing(value[3])) or (
+            kind in (sre.MAX_REPEAT, sre.MIN_REPEAT) and _prefers_nothing(value[2])
+        ):
+            return True
+    return False
+
+
 # --- writing an expression for RE2 ----------------------------------------------------------------------------------
 
 Ranges = Sequence[tuple[int, int]]  # code points, both ends included, ascending
@@ -316,6 +331,11 @@ class _Writer:
         least, most, items = value
         if least > MAX_REPEAT or (most is not sre.MAXREPEAT and most > MAX_REPEAT):
             raise PatternError(f"the regular expression {_shown(self._source)} repeats more than {MAX_REPEAT} times")
+        if most is sre.MAXREPEAT and items.getwidth()[0] == 0 and _prefers_nothing(items):
+            raise PatternError(
+                f"the regular expression {_shown(self._source)} repeats alternatives of which one that may be empty is not the last: "
+                "put it last, or leave it out"
+            )
         end = "" if most is sre.MAXREPEAT else str(most)
         count = {(0, ""): "*", (1, ""): "+", (0, "1"): "?"}.get((least, end), f"{{{least},{end}}}")
         return f"(?:{self._all(items, flags)}){count}"

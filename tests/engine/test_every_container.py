@@ -24,7 +24,7 @@ pytestmark = pytest.mark.engine
 
 # Keys of a container that the engine never hears of, or that name what another test looks at.
 STEERING = {
-    "enabled", "group", "image", "kolla", "config_directory", "depends_on", "files", "permissions", "reload", "drain", "handover", "rollback",
+    "enabled", "group", "cluster", "image", "kolla", "config_directory", "depends_on", "files", "permissions", "reload", "drain", "handover", "rollback",
     "stability", "start_timeout", "data_plane", "stateful", "log_files", "validate", "each", "extra_volumes", "image_name", "name",
     "rollout", "tag", "variables",
 }  # fmt: skip
