@@ -43,8 +43,9 @@ class Drains:
             return
         self._progress.at(container.name, f"waiting for {container.name} to be out of use")
         for other in filter(self._is_ours, drain.stop):
-            self._engine.stop(other)
+            # Noted before: what was stopped although nobody heard of it is started again, too.
             self._stopped[container.name] = (*self._stopped.get(container.name, ()), other)
+            self._try(name, partial(self._engine.stop, other))
         if drain.command:
             self._try(name, partial(self._carry_out, drain.command, name, drain.timeout))
         if drain.wait and self._progress.cut(container.name).wait(drain.wait):

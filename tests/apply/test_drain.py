@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from structlog.testing import capture_logs
 
+from reconciler import errors
 from reconciler.model import Container, Desired, Drain, File, Image, aside
 from reconciler.reasons import Reason
 from tests.apply.bed import Node, Told, Unhurried
@@ -108,6 +109,22 @@ def test_an_engine_that_refuses_the_drain_is_asked_to_stop_it(node: Node, place:
     node.faults.planned = {place: Fault.REFUSED}
     _, outcomes = node.converge(CHANGED)
     assert [outcome.result for outcome in outcomes] == ["done", "done"] and len(node.faults.happened) == 1
+
+
+def test_what_is_removed_while_it_was_to_be_stopped_is_no_obstacle(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by another action of the plan, where a release has it no more."""
+    stop = node.engine.stop
+
+    def gone(name: str, *more: int) -> None:
+        if name == "db_check":
+            node.engine.containers.pop(name)
+            raise errors.Transient(f"there is no container {name}", reason=Reason.ContainerMissing)
+        stop(name, *more)
+
+    monkeypatch.setattr(node.engine, "stop", gone)
+    _, outcomes = node.converge(CHANGED)
+    assert [outcome.result for outcome in outcomes if outcome.action.target == "db"] == ["done"]
+    assert "restart db" in node.faults.calls
 
 
 def test_what_says_that_it_is_well_is_started_later_when_it_cannot_be_now(node: Node) -> None:
