@@ -9,6 +9,7 @@ from typing import Literal
 
 from reconciler import errors
 from reconciler.model import Action, Outcome, Plan
+from reconciler.phrases import few
 from reconciler.reasons import Reason
 
 Perform = Callable[[Action], Outcome]
@@ -71,6 +72,7 @@ def walk(
 
     with ThreadPoolExecutor(max_workers=most, thread_name_prefix="apply") as pool:
         while waiting or running:
+            left = len(waiting)
             for action in list(waiting.values()):
                 if stop.is_set():
                     finish(_interrupted(waiting.pop(action.id)))
@@ -84,6 +86,13 @@ def walk(
                 for future in done:
                     del running[future]
                     finish(future.result())
+            elif len(waiting) == left:
+                for action in list(waiting.values()):
+                    missing = sorted(set(action.needs) - outcomes.keys())
+                    message = (
+                        f"it needs {few(missing)}, which nothing of this plan does: that is a defect of the program"
+                    )
+                    finish(Outcome(waiting.pop(action.id), "failed", Reason.InternalError, message))
     return tuple(outcomes.values())
 
 

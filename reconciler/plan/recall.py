@@ -35,10 +35,9 @@ def migrated(desired: Desired, memory: Memory) -> frozenset[str]:
 def staleness(running: Running, files: Sequence[File], wanted: str, name: str, actual: Actual, memory: Memory) -> Stale:
     """What a container still needs to take the files that are on the disk: an apply may have been interrupted in between.
 
-    `wanted` is the digest of its files, the part for restarts and the part for reloads with a dot between them; "" where it has none, or
-    where nobody can tell what they are to hold.
+    `wanted` is the digest of its files, the part for restarts and the part for reloads with a dot between them.
     """
-    if files and not wanted:
+    if not wanted:
         return ""
     applied = memory.applied.get(name)
     if applied and applied.files and (applied.id, applied.started_at) == (running.id, running.started_at):

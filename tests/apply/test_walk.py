@@ -115,6 +115,16 @@ def test_every_action_ends_and_none_before_its_needs(edges: list[list[int]], fai
         assert (outcome.result == "skipped") == any(need in bad for need in outcome.action.needs)
 
 
+def test_what_needs_something_that_is_not_in_the_plan_ends_as_a_defect() -> None:
+    """A daemon that waited for it would do nothing else ever again."""
+    wanted = Plan("h", "r", (action("a"), action("b", "a", "nowhere"), action("c", "b")))
+    found = walk(wanted, done, stop=threading.Event())
+    assert [(o.action.target, o.result, o.reason) for o in found] == [
+        ("a", "done", None), ("b", "failed", Reason.InternalError), ("c", "failed", Reason.InternalError),
+    ]  # fmt: skip
+    assert "needs start:nowhere, which nothing of this plan does" in found[1].message, found[1].message
+
+
 def test_what_is_said_of_what_was_not_done() -> None:
     def perform(a: Action) -> Outcome:
         if a.target == "late":

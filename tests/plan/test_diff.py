@@ -311,20 +311,6 @@ def test_a_restart_by_hand_takes_what_was_on_the_disk(written: timedelta, restar
     assert bool(lines(SITE, actual, memory, files_digest={"keystone": "y"})) is restarts
 
 
-def test_what_lost_its_last_file_is_restarted_without_it() -> None:
-    """Whatever its services say of a change of that file: there is none any more that could be read again."""
-    actual, memory = converged()
-    known = {**memory.applied, "haproxy": Applied("haproxy", actual.containers["haproxy"].started_at, "x.y")}
-    memory = replace(memory, applied=known)
-    gone = replace(SITE, files=FILES[:2], revision="r2")
-    assert [line.split()[:2] for line in lines(gone, actual, memory)] == [
-        ["delete", "haproxy/haproxy.cfg"], ["restart", "haproxy"]
-    ]  # fmt: skip
-    assert lines(SITE, actual, memory) == [], "nobody can tell what its files are to hold"
-    known["haproxy"] = replace(known["haproxy"], files="")
-    assert [line.split()[0] for line in lines(gone, actual, replace(memory, applied=known))] == ["delete"]
-
-
 def test_a_running_configuration_that_differs_is_restarted() -> None:
     actual, memory = converged()
     actual = replace(actual, stale={"keystone": "/etc/keystone/keystone.conf differs"})
