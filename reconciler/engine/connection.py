@@ -45,17 +45,22 @@ class _Client(docker.APIClient):
         pass
 
     def _retrieve_server_version(self) -> str:
-        return supported(self.version(api_version=False))
+        try:
+            told = self.version(api_version=False)
+        except requests.exceptions.JSONDecodeError:
+            told = None
+        return supported(told)
 
 
-def supported(told: Mapping[str, Any]) -> str:
+def supported(answer: Any) -> str:
     """The version of the API, from what an engine answers to /version. Raises errors.Terminal (EngineUnsupported).
 
     Podman answers most of Docker's API and does other things for it: health checks are timers of systemd, restarts after a boot a unit of
     their own, and options come back otherwise than they were given, which would be drift that is healed for ever.
     """
-    version = str(told.get("ApiVersion", ""))
-    parts = [part for part in told.get("Components") or () if isinstance(part, Mapping)]
+    told = answer if isinstance(answer, Mapping) else {}
+    version, parts = str(told.get("ApiVersion", "")), told.get("Components")
+    parts = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
     podman = next((part for part in parts if "podman" in str(part.get("Name", "")).lower()), None)
     if podman is not None:
         what = f"Podman {podman.get('Version')} answers there, which is no Docker Engine"

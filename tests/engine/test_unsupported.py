@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,15 +38,42 @@ def test_a_docker_engine_is_asked_in_its_own_version(version: str) -> None:
         ({"Version": "1.9", "ApiVersion": "1.9"}, "is too old"),
         ({}, "its API is ''"),
         ({"ApiVersion": 7, "Components": ["x", None]}, "its API is '7'"),
+        ({"ApiVersion": "1.40", "Components": 7}, "is too old"),
+        ([], "is no Docker Engine"),
+        (None, "is no Docker Engine"),
         ({"ApiVersion": "1.41\n2", "Components": None}, "is no Docker Engine"),
     ],
 )
-def test_anything_else_is_refused_with_what_to_do(told: dict[str, Any], says: str) -> None:
+def test_anything_else_is_refused_with_what_to_do(told: Any, says: str) -> None:
     with pytest.raises(errors.Terminal) as caught:
         supported(told)
     assert caught.value.reason is Reason.EngineUnsupported
     assert says in str(caught.value) and "install Docker Engine 20.10 or later" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class _Odd(socketserver.StreamRequestHandler):
+    """Answers everything with the text of its server."""
+
+    def handle(self) -> None:
+        while self.rfile.readline() not in (b"\r\n", b""):
+            pass
+        said: bytes = self.server.said  # type: ignore[attr-defined]
+        self.wfile.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said)
+        )
+
+
+@pytest.mark.parametrize("said", [b"[]", b"7", b"null", b"<html>", b""])
+def test_whoever_else_listens_there_is_refused(said: bytes, tmp_path: Path) -> None:
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), _Odd) as server:
+        server.said, server.daemon_threads = said, True  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        refused = pytest.raises(errors.Terminal, match="what answers there is no Docker Engine")
+        with contextlib.closing(Engine(f"unix://{tmp_path}/s", owner="", timeout=20)) as engine, refused as caught:
+            engine.exists("anything")
+        server.shutdown()
+    assert caught.value.reason is Reason.EngineUnsupported
 
 
 @pytest.fixture
