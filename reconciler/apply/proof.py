@@ -10,7 +10,7 @@ from reconciler.apply import blame
 from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Progress, Store
 from reconciler.apply.rollback import Rollback
 from reconciler.foreign import said
-from reconciler.model import START_TIMEOUT, Action, Applied, Container, Failure, Outcome
+from reconciler.model import Action, Applied, Container, Failure, Outcome
 from reconciler.reasons import Blame, Reason
 
 _AT_ONCE = 2.0  # seconds in which checks are made that answer
@@ -88,7 +88,7 @@ class Proof:
         name, began = container.name, time.monotonic()
         usual = self._usual(container)
         # It looks like a failure all that time: say that it need not be one.
-        slow = usual is None and container.start_timeout > START_TIMEOUT
+        slow = usual is None and container.may_start_slowly
         limit = f", for up to {container.start_timeout / 60:g} min" if slow else ""
         self._progress.at(name, f"waiting for {name} to become healthy{limit}")
         health = self._engine.wait_healthy(container, stop=self._progress.cut(name), usual=usual, patient=usual is None)

@@ -16,7 +16,7 @@ from reconciler.engine.evidence import Evidence
 from reconciler.engine.observe import execute
 from reconciler.engine.pressure import stalled
 from reconciler.foreign import said
-from reconciler.model import START_TIMEOUT, Container, Image, Running, State
+from reconciler.model import Container, Image, Running, State
 from reconciler.reasons import Reason
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
@@ -72,7 +72,7 @@ class Waiter:
     ) -> None:
         self._connection, self._container, self._name = connection, container, name
         self._stop = stop or Event()
-        self._patient = patient and container.start_timeout > START_TIMEOUT
+        self._patient = patient and container.may_start_slowly
         self._began = time.monotonic()
         self._evidence = Evidence(usual, self._began)
         self._next_probe = self._began

@@ -79,6 +79,11 @@ class Container(Options):
     stateful: bool = False  # holds data
     log_files: tuple[str, ...] = ()  # globs inside the container whose last lines explain a failure
 
+    @property
+    def may_start_slowly(self) -> bool:
+        """Whether its service allows a start more than the usual time, as for a member that first copies a database."""
+        return self.start_timeout > START_TIMEOUT
+
 
 @dataclass(frozen=True, slots=True)
 class File:

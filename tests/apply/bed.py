@@ -25,6 +25,7 @@ from reconciler.model import (
     Desired,
     FileState,
     HostSetting,
+    Image,
     Memory,
     Outcome,
     Plan,
@@ -403,3 +404,11 @@ def rooted(path: Path) -> Path:
     """A fresh folder for a node, which only root can write to."""
     files.make_dirs(path.parent, path.name, 0o700)
     return path
+
+
+def settled(place: Path, desired: Desired, *images: str) -> Node:
+    """A node that has converged to `desired`, of which nothing is noted yet. `images` are there: `i` and `new`, unless said otherwise."""
+    made = Node(place, World(images={name: Image(name) for name in images or ("i", "new")}))
+    made.converge(desired)
+    made.faults.calls.clear()
+    return made

@@ -27,7 +27,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.reasons import Reason
-from tests.apply.bed import START, Node, NoUnits
+from tests.apply.bed import START, Node, NoUnits, settled
 from tests.apply.fake import Fault
 from tests.scenarios.world import World
 
@@ -38,10 +38,7 @@ SPARE = aside("db")
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
-    made.converge(SITE)
-    made.faults.calls.clear()
-    return made
+    return settled(tmp_path, SITE)
 
 
 def act(node: Node, verb: Verb, target: str, desired: Desired = SITE, **how: Any) -> Outcome:

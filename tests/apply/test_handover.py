@@ -7,11 +7,10 @@ from threading import Event
 
 import pytest
 
-from reconciler.model import Container, Desired, Drain, File, Handover, Image, Reload, aside
+from reconciler.model import Container, Desired, Drain, File, Handover, Reload, aside
 from reconciler.reasons import Reason
-from tests.apply.bed import Node, Told, Unhurried
+from tests.apply.bed import Node, Told, Unhurried, settled
 from tests.apply.fake import Fault, Killed
-from tests.scenarios.world import World
 
 LB = Container(
     "lb", "i", service="lb", config_directory="lb", reload=Reload(command=("reload",)),
@@ -24,10 +23,7 @@ SPARE = aside("lb")
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
-    made.converge(BEFORE)
-    made.faults.calls.clear()
-    return made
+    return settled(tmp_path, BEFORE)
 
 
 def asked(node: Node) -> list[str]:

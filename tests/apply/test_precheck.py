@@ -9,10 +9,9 @@ import pytest
 
 from reconciler import errors
 from reconciler.apply import OneShot, precheck
-from reconciler.model import Action, Container, Desired, File, Image, Job, Mount, Outcome, Precheck, Verb
+from reconciler.model import Action, Container, Desired, File, Job, Mount, Outcome, Precheck, Verb
 from reconciler.reasons import Reason
-from tests.apply.bed import Node
-from tests.scenarios.world import World
+from tests.apply.bed import Node, settled
 
 # As oslo.upgradecheck 2.5 writes it.
 PASSED = """\
@@ -97,9 +96,7 @@ NEW = replace(
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path, World(images={"old": Image("old"), "new": Image("new")}))
-    made.converge(OLD)
-    made.faults.calls.clear()
+    made = settled(tmp_path, OLD, "old", "new")
     made.engine.granted.clear()
     return made
 

@@ -9,10 +9,9 @@ import pytest
 
 from reconciler import errors
 from reconciler.apply import Health
-from reconciler.model import Action, Container, Desired, Failure, File, Image, Outcome, Verb, aside
+from reconciler.model import Action, Container, Desired, Failure, File, Outcome, Verb, aside
 from reconciler.reasons import Blame, Reason
-from tests.apply.bed import Node, NoGate, Told
-from tests.scenarios.world import World
+from tests.apply.bed import Node, NoGate, Told, settled
 
 WEB = Container("web", "i", service="web", config_directory="web")
 BEFORE = Desired("site", "here", "r1", "/etc/kolla", (WEB,), files=(File("web/x.conf", "a", container="web"),))
@@ -42,10 +41,7 @@ class Gate(NoGate):
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
-    made.converge(BEFORE)
-    made.faults.calls.clear()
-    return made
+    return settled(tmp_path, BEFORE)
 
 
 def act(node: Node, verb: Verb, *healths: Health, desired: Desired = AFTER, **how: Any) -> Outcome:

@@ -23,7 +23,7 @@ from reconciler.model import (
     aside,
 )
 from reconciler.reasons import Blame, Reason
-from tests.apply.bed import Node, NoGate, Told
+from tests.apply.bed import Node, NoGate, Told, settled
 from tests.apply.fake import Fault
 from tests.scenarios.world import World
 
@@ -49,11 +49,9 @@ class Gate(NoGate):
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
-    made.converge(BEFORE)
+    made = settled(tmp_path, BEFORE)
     made.progress = Told()
     made.engine.granted.clear()
-    made.faults.calls.clear()
     return made
 
 

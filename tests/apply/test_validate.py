@@ -9,10 +9,9 @@ import pytest
 
 from reconciler import errors
 from reconciler.apply import OneShot, Validator
-from reconciler.model import Container, Desired, File, Image, Job, Validation
+from reconciler.model import Container, Desired, File, Job, Validation
 from reconciler.reasons import Reason
-from tests.apply.bed import Node
-from tests.scenarios.world import World
+from tests.apply.bed import Node, settled
 
 WEB = Container("web", "i", config_directory="web", validation=Validation(("check",), "#!/bin/sh\n", timeout=40))
 BEFORE = Desired("site", "here", "r1", "/etc/kolla", (WEB,), files=(File("web/x.conf", "good", container="web"),))
@@ -135,9 +134,7 @@ def test_only_one_that_was_too_slow_has_more_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    made = Node(tmp_path, World(images={"i": Image("i"), "new": Image("new")}))
-    made.converge(BEFORE)
-    made.faults.calls.clear()
+    made = settled(tmp_path, BEFORE)
     made.engine.jobs.clear()
     return made
 
