@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from reconciler.catalogue import standard
 from reconciler.catalogue.types import COMMON, Variable
-from reconciler.document.grammar import suggest
 from reconciler.document.keywords import is_expression, is_one_expression
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, origin
 from reconciler.errors import Problem
 

@@ -11,7 +11,8 @@ from reconciler.catalogue.references import check_references
 from reconciler.catalogue.types import COMMON, Catalogue, Origin, Service, Variable
 from reconciler.document import yaml
 from reconciler.document.content import check as check_text
-from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.grammar import Grammar, normalise
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.catalogue.types import COMMON, Catalogue, Service
-from reconciler.document.grammar import suggest
 from reconciler.document.keywords import is_expression
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Path, Place
 from reconciler.errors import Problem
 

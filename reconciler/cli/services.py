@@ -23,7 +23,7 @@ def services(name: str, docs: Path | None, json_: bool) -> None:
     NAME  a service; without it all of them are listed
     """
     from reconciler import data
-    from reconciler.document.grammar import suggest
+    from reconciler.document.words import suggest
     from reconciler.site import service_page
     from reconciler.site.effects import Effects
     from reconciler.source import prepare

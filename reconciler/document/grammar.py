@@ -5,7 +5,6 @@ for any value, and is checked again once it is evaluated; `x-literal: true` in a
 `x-expects` says in words what a pattern or format is about.
 """
 
-import difflib
 import ipaddress
 import itertools
 import math
@@ -15,12 +14,12 @@ from typing import Any, Final
 
 from jsonschema import FormatChecker, ValidationError
 
-from reconciler.document import budget, literals, pattern
+from reconciler.document import budget, pattern
 from reconciler.document.keywords import extras_of, is_expression, validator
 from reconciler.document.numbers import WrittenFloat, WrittenInteger, plain
+from reconciler.document.words import show, suggest
 from reconciler.document.yaml import Document, Path
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.secret import MASK
 
 _ARTICLES: Final = {
     "string": "a text",
@@ -43,67 +42,14 @@ _FORMATS: Final = {
 _BOOLEANS: Final = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
-_DIGITS: Final = re.compile(r"[0-9]+")
 _DURATION: Final = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>ms|s|m|h|d)?")
 _MAX_SECONDS: Final = 10 * 366 * 86400
 _MAX_FINDINGS: Final = 100  # of one check: nobody reads more of one file
-_MAX_WORD: Final = 80  # characters; a longer word is no slip of the pen
 _MAX_CHOICES: Final = 20  # of an enumeration, in a message
-_WORD_COST: Final = 20  # of the budget of comparisons, for looking at a word at all
-_MANY: Final = 300  # words of about the right length: among more, only those that begin or end alike are looked at
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
 _Finding = tuple[Path, bool, str, str]  # path below the checked value, whether its key is meant, message, hint
 formats: Final = FormatChecker(("date",))
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """ "did you mean 'x'?" for the nearest known word, or the empty text when none is near."""
-    near = nearest(word, known)
-    return f"did you mean {near!r}?" if near else ""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word most like `word`, or the empty text when none is near, or looking has become too much."""
-    words = list(known)
-    # Names share long prefixes (enable_…): a longer word must be nearer to be one that was meant.
-    cutoff = 0.65 if len(word) < 6 else 0.8
-    allowed = budget.current()
-    if len(word) > _MAX_WORD or not allowed.compare(_WORD_COST * len(words)):
-        return ""
-    folded = word.lower().replace("-", "_")
-    for other in words:
-        if other.lower().replace("-", "_") == folded:
-            return other
-    near = [other for other in words if 2 * min(len(word), len(other)) >= cutoff * (len(word) + len(other))]
-    if len(near) > _MANY:
-        near = [other for other in near if other[:2] == word[:2] or other[-2:] == word[-2:]]
-    if not allowed.compare(len(word) * sum(map(len, near))):
-        return ""
-    near = difflib.get_close_matches(word, near, 3, cutoff)
-    return next((other for other in near if not _siblings(word, other)), "")
-
-
-def _siblings(one: str, other: str) -> bool:
-    """Whether names differ in their numbers alone, as rack1 and rack2 do: neither is a slip of the pen for the other."""
-    numbers = [[int(number) for number in _DIGITS.findall(name)] for name in (one, other)]
-    return _DIGITS.sub("#", one) == _DIGITS.sub("#", other) and numbers[0] != numbers[1]
-
-
-def show(value: Any, limit: int = 60) -> str:
-    """A value as a message quotes it: short, in YAML's words, an address without its password."""
-    if value is None:
-        return "empty"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, str):  # the password goes before it is cut, when one can still see that it is one
-        value = literals.URL.sub(rf"\g<before>{MASK}@", value)[: limit + 1]
-    text = repr(value)
-    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def seconds(value: Any) -> float:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.catalogue import Catalogue
-from reconciler.document.grammar import Grammar, normalise, show, suggest
+from reconciler.document.grammar import Grammar, normalise
 from reconciler.document.literals import URL, looks_secret, truth
+from reconciler.document.words import show, suggest
 from reconciler.document.yaml import Document
 from reconciler.importer.known import understood
 from reconciler.importer.types import Assigned, Fate

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from reconciler.document.grammar import show
+from reconciler.document.words import show
 from reconciler.model import HostKind, HostSetting
 from reconciler.node.policy import HostPolicy, below, granted, path_problem, refusal
 

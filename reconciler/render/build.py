@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from reconciler.catalogue import Service
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import (

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.document.grammar import show
+from reconciler.document.words import show
 from reconciler.model import Check
 from reconciler.render import tokens
 from reconciler.render.fields import Fields

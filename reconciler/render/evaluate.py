@@ -14,9 +14,10 @@ from reconciler.catalogue import Service, Variable
 from reconciler.catalogue.load import PREFIX
 from reconciler.catalogue.types import COMMON
 from reconciler.document.content import text as text_of
-from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.grammar import Grammar, normalise
 from reconciler.document.keywords import is_expression
 from reconciler.document.sameness import Everybody
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens, values
 from reconciler.render.evaluate import World

@@ -6,7 +6,7 @@ from typing import Final, NoReturn, Protocol
 
 import jinja2
 
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render.faults import FilterError, Refused, UnheardError
 from reconciler.site import Site

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from reconciler.document.grammar import seconds, show, suggest
+from reconciler.document.grammar import seconds
 from reconciler.document.numbers import plain
+from reconciler.document.words import show, suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import tokens, values

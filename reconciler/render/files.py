@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from reconciler.catalogue.load import PREFIX
 from reconciler.catalogue.types import COMMON
 from reconciler.document.content import text as text_of
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.model import LEFTOVER_SUFFIX, File, OnChange, Validation

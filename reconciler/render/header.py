@@ -8,7 +8,7 @@ import ast
 import re
 from typing import Any, Final
 
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.render.faults import FilterError
 
 _BEGIN: Final = "#jinja2:"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.errors import Problem
 from reconciler.model import Check, File, Registrar, Registration
 from reconciler.registrations import kinds

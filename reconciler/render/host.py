@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from reconciler.document.grammar import show
+from reconciler.document.words import show
 from reconciler.model import HostKind, HostSetting
 from reconciler.render import tokens
 from reconciler.render.fields import Fields

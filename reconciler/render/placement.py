@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from reconciler.catalogue import Service
-from reconciler.document.grammar import show
 from reconciler.document.keywords import is_expression
+from reconciler.document.words import show
 from reconciler.errors import SiteInvalid
 from reconciler.render import repeat
 from reconciler.render.ansible import to_bool

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.catalogue import Service
-from reconciler.document.grammar import show
+from reconciler.document.words import show
 from reconciler.errors import SiteInvalid
 from reconciler.render import values
 from reconciler.render.view import World

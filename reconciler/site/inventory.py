@@ -10,7 +10,8 @@ from typing import Any, Final
 from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document import sealed
-from reconciler.document.grammar import Grammar, suggest
+from reconciler.document.grammar import Grammar
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.networks import FALLBACK, with_fallbacks

@@ -8,7 +8,8 @@ from typing import Any, Final
 from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document import yaml
-from reconciler.document.grammar import Grammar, defaults, suggest
+from reconciler.document.grammar import Grammar, defaults
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem
 

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from reconciler.catalogue import Catalogue, OverridePattern
 from reconciler.document import pattern
 from reconciler.document.content import check as check_text
-from reconciler.document.grammar import nearest
 from reconciler.document.literals import PRIVATE_KEY, literals
+from reconciler.document.words import nearest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known

@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.catalogue import Catalogue
 from reconciler.document import sealed, yaml
-from reconciler.document.grammar import suggest
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known

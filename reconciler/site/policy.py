@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from reconciler import data
 from reconciler.catalogue import Catalogue
-from reconciler.document.grammar import Grammar, defaults, suggest
+from reconciler.document.grammar import Grammar, defaults
 from reconciler.document.keywords import is_expression
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document
 from reconciler.errors import MAX_PROBLEMS, Problem, SiteInvalid
 from reconciler.model import Container

@@ -6,8 +6,9 @@ from typing import Any
 
 from reconciler.catalogue import Catalogue
 from reconciler.catalogue.load import VARIABLE
-from reconciler.document.grammar import Grammar, normalise, suggest
+from reconciler.document.grammar import Grammar, normalise
 from reconciler.document.keywords import is_expression
+from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known

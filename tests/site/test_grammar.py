@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.document.grammar import Grammar, defaults, nearest, normalise, seconds, show, suggest
+from reconciler.document.grammar import Grammar, defaults, normalise, seconds
 from reconciler.document.keywords import is_expression
+from reconciler.document.words import nearest, show, suggest
 from reconciler.document.yaml import Document
 
 
