@@ -1,6 +1,6 @@
 """`python -m tests.bench [--quick] [NAME…]`: measure all figures, or those named.
 
-`python -m tests.bench --docs RESULT.json` puts the figures of an earlier run into docs/performance.md.
+`python -m tests.bench --docs RESULT.json…` puts the figures of earlier runs into docs/performance.md; of a figure that several have, the last counts.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from rich.console import Console
 
-from tests.bench import cycles, polling, resident, sites, table, trials
+from tests.bench import cloud, cycles, polling, resident, sites, table, trials
 from tests.bench.measure import Context, Figure, Measured, Part
 from tests.support import engine
 from tests.support.paths import CHECKOUT
@@ -40,10 +40,11 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "validate": sites.VALIDATE,
     "render": sites.RENDER,
     "plan": sites.PLAN,
+    "cloud": _figure(cloud.cloud),
     "smoke": _figure(cycles.smoke),
 }
 _MARK: Final = "<!-- from here on by `python -m tests.bench --docs` -->\n\n"
-_NOT_BY_DEFAULT: Final = frozenset({"smoke"})
+_NOT_BY_DEFAULT: Final = frozenset({"cloud", "smoke"})
 
 
 def main(words: list[str]) -> int:
@@ -54,7 +55,9 @@ def main(words: list[str]) -> int:
         "--quick", action="store_true", help="few runs, smaller sizes: minutes instead of a quarter of an hour"
     )
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for the JSON")
-    parser.add_argument("--docs", type=Path, metavar="RESULT.json", help="put these figures into docs/performance.md")
+    parser.add_argument(
+        "--docs", type=Path, nargs="+", metavar="RESULT.json", help="put these figures into docs/performance.md"
+    )
     asked = parser.parse_args(words)
     if asked.docs:
         return _write_docs(asked.docs)
@@ -88,11 +91,13 @@ def main(words: list[str]) -> int:
     return 2 if failed else int(bool(missed))
 
 
-def _write_docs(result: Path) -> int:
+def _write_docs(results: Sequence[Path]) -> int:
     document = CHECKOUT / "docs" / "performance.md"
     head, _, _ = document.read_text().partition(_MARK)
     about = {name: figure.about for name, figure in FIGURES.items()}
-    document.write_text(f"{head}{_MARK}{table.markdown(json.loads(result.read_bytes()), about)}")
+    document.write_text(
+        f"{head}{_MARK}{table.markdown([json.loads(result.read_bytes()) for result in results], about)}"
+    )
     print(f"written to {document}")
     return 0
 

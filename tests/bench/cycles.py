@@ -31,10 +31,10 @@ def noop(context: Context) -> Iterator[Row]:
     with bed(context.folder, context.engine_url, count) as lab, floors.Engine(context.engine_url) as engine:
         runs = context.runs(40, 10)
         with warm(lab) as node:
-            watch, quiet = _noops(node, runs, poll=True), _noops(node, runs, poll=False)
+            watch, quiet = noops(node, runs, poll=True), noops(node, runs, poll=False)
             lists = repeat(runs, engine.look, scale=MS)
             asked = bare_poll(lab, runs)
-        cold = _noops(lab.node, max(runs // 4, 3), poll=True)
+        cold = noops(lab.node, max(runs // 4, 3), poll=True)
         close = repeat(max(runs // 4, 3), engine.look_closely, scale=MS)
     floor = tuple(a + b for a, b in zip(lists, asked, strict=True))
     yield Row(f"whole pass, {count} containers, {count * FILES} files", "ms", watch.get("total", scale=MS), 100, floor,
@@ -53,11 +53,12 @@ def noop(context: Context) -> Iterator[Row]:
 def smoke(context: Context) -> Iterator[Row]:
     """The same with three containers: shows that measuring works, not how fast anything is."""
     with bed(context.folder, context.engine_url, 3) as lab, warm(lab) as node:
-        watch = _noops(node, 3, poll=True)
+        watch = noops(node, 3, poll=True)
     yield Row("whole pass, 3 containers", "ms", watch.get("total", scale=MS), 150)
 
 
-def _noops(node: Node, runs: int, *, poll: bool) -> Stopwatch:
+def noops(node: Node, runs: int, *, poll: bool) -> Stopwatch:
+    """Passes that find nothing to do, and how long their parts take."""
     watch = Stopwatch()
     parts: dict[str, tuple[object, str]] = {
         "poll": (node.follower.poller, "poll"),

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -66,19 +66,25 @@ def show(name: str, about: str, found: Measured, console: Console) -> None:
     console.print()
 
 
-def markdown(content: Mapping[str, Any], about: Mapping[str, str]) -> str:
-    """The tables of docs/performance.md, out of what `save` wrote; `about` says what each figure is."""
-    machine = content["machine"]
+def markdown(contents: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> str:
+    """The tables of docs/performance.md, out of what `save` wrote; `about` says what each figure is. What a later one has
+    measured takes the place of an earlier one's, and says when."""
+    newest = {name: content for content in contents for name in (*content["figures"], *content.get("failed", {}))}
+    first = contents[0]
+    machine = first["machine"]
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_mib'] // 1024} GiB; Linux {machine['kernel']}, "
-        f"Python {machine['python']}, {machine['engine']}. Load before: {machine['load_before']:.1f}. {content['at'][:10]}, "
-        f"commit {content['commit'][:12]}.",
+        f"Python {machine['python']}, {machine['engine']}. Load before: {machine['load_before']:.1f}. {_when(first)}.",
     ]
-    for name, rows in content["figures"].items():
-        failed = content.get("failed", {}).get(name, {})
+    for name, content in newest.items():
         lines += ["", f"### {name}", "", about.get(name, ""), ""]
+        if content is not first:
+            lines += [
+                f"Measured on {_when(content)}, with a load of {content['machine']['load_before']:.1f} before.",
+                "",
+            ]
         lines += ["| what | median | min – max | budget | floor | floor is |", "|---|--:|--:|--:|--:|---|"]
-        for row in rows:
+        for row in content["figures"].get(name, ()):
             missed = row["budget"] is not None and row["median"] > row["budget"]
             cells = (
                 row["part"].replace("  ", "&nbsp;&nbsp;"),
@@ -89,8 +95,12 @@ def markdown(content: Mapping[str, Any], about: Mapping[str, str]) -> str:
                 "; ".join(text for text in (row["floor_is"], row["note"]) if text),
             )
             lines.append("| " + " | ".join(cells) + " |")
-        lines += [f"| {part}: **not measured** | | | | | |" for part in failed]
+        lines += [f"| {part}: **not measured** | | | | | |" for part in content.get("failed", {}).get(name, {})]
     return "\n".join(lines) + "\n"
+
+
+def _when(content: Mapping[str, Any]) -> str:
+    return f"{content['at'][:10]}, commit {content['commit'][:12]}"
 
 
 def save(found: Mapping[str, Measured], about: Mapping[str, Any], folder: Path, now: datetime) -> Path:

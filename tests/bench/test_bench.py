@@ -57,8 +57,14 @@ def test_what_fails_is_told_and_the_rest_is_measured(
     told = capsys.readouterr()
     assert "not measured: one (a), two (all)" in " ".join(told.out.split())
     assert "error: one (a): RuntimeError: the engine went away" in told.err
-    text = table.markdown(found, {name: figure.about for name, figure in figures.items()})
+    about = {name: figure.about for name, figure in figures.items()}
+    text = table.markdown([found], about)
     assert "| a: **not measured** | | | | | |" in text and "| another row | 9 s |  | ≤ 5 **missed** |  |  |" in text
+
+    later = {**found, "at": "2030-01-02T00:00:00", "figures": {"two": found["figures"]["three"]}, "failed": {}}
+    text = table.markdown([found, later], about)
+    assert text.count("### two\n") == 1 and text.count("Measured on 2030-01-02") == 1
+    assert "not measured" in text and "| all: **not measured**" not in text, "the later one has measured it"
 
 
 _MACHINE = {
