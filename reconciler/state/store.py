@@ -451,7 +451,8 @@ class StateDirectory(Folder):
             self._files.write("begun.json", to_json(now))
 
     def converged(self, desired: Desired, locked: Iterable[Locked] = (), also: Iterable[str] = ()) -> None:
-        """Remember a complete apply: what it made is from now on what drift is measured against.
+        """Remember a complete apply: what it made is from now on what drift is measured against. What was in quarantine was asked
+        for by commits before it, and is tried again when one asks for it anew.
 
         `locked` are the encrypted files that its secrets are in, `also` containers that are not wanted and are there all the same.
         """
@@ -470,6 +471,8 @@ class StateDirectory(Folder):
                     healed={k: v for k, v in m.healed.items() if k in names},
                     answered={},
                     prechecks={},
+                    quarantine={},
+                    failures={},
                 )
             )
             files.remove(self.path, "begun.json")

@@ -104,6 +104,20 @@ def test_a_configuration_that_does_not_work_comes_back(lab: Lab) -> None:
     assert lab.reconcile().converged and "fine again" in page()
 
 
+def test_a_configuration_that_was_taken_back_is_tried_again_when_it_comes_again(lab: Lab) -> None:
+    """After a commit that asked for another: what was at fault may have been mended meanwhile, and its author asks for it."""
+    fine, broken = 'web_text: "fine"', 'web_text: "broken"'
+    for _ in range(2):
+        lab.edit("globals.yml", fine, broken)
+        lab.push("a page that fails its check")
+        assert results(lab.reconcile())["restart:rt-web"].result == "rolled-back"
+        lab.edit("globals.yml", broken, fine)
+        lab.push("as it was")
+        report = lab.reconcile()
+        assert report.converged and not report.changed, "what worked runs already"
+    assert not lab.node.state.memory().quarantine and not lab.node.state.memory().failures
+
+
 def test_a_replacement_that_does_not_start_comes_back(lab: Lab) -> None:
     identity = lab.identities()["rt-web"][0]
     lab.edit("globals.yml", "node_config", "web_command: [nosuchprogram]\nnode_config")
