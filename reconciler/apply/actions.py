@@ -269,9 +269,15 @@ class Actions:
         """What the host refuses is not a failure, which would be tried again for ever: the look afterwards says what it is."""
         setting = self._settings[action.target]
         kept = self._basis.host_settings.get(setting.id)
-        # Noted first, with how it was before this program first came: what is set and then forgotten would never be put back.
-        self._store.host_set(setting, kept.before if kept else self._host.before(setting))
-        return Outcome(action, "done", message=self._host.put(setting))
+        before = kept.before if kept else self._host.before(setting)
+        earlier = tuple(one for one in (*kept.earlier, kept.setting) if one != setting)[-_EARLIER:] if kept else ()
+        # Noted first, with how it was before this program first came: what is set and then forgotten would never be put back. Until it is
+        # set it is what this program set it to before: that is to be put back as well.
+        self._store.host_set(setting, before, earlier)
+        refused = self._host.put(setting)
+        if earlier and not refused:
+            self._store.host_set(setting, before)
+        return Outcome(action, "done", message=refused)
 
     def _reset(self, action: Action) -> Outcome:
         """What the host does not let be put back is remembered for as long as it is still as this program made it."""
@@ -289,6 +295,7 @@ _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}
 
 
 _MOST_OF_A_LINE = 200  # characters of what a job says that begin a message
+_EARLIER = 8  # of one setting: what it was set to before changes that were cut short
 
 
 def _job_failed(name: str, code: int, output: str) -> str:

@@ -44,7 +44,8 @@ class Basis:
     set on its host.
     `written` maps a path to the digests of what this program wrote there: nothing else is deleted.
     `worked` are containers that are to be what they were when everything worked last, `proved` those that ever worked here, `shown` the ids of
-    those that run and were seen healthy, `before` says of those that still run with the image of then what they were.
+    those that run and were seen healthy, `before` says of those that still run with the image of then what they were, `limits` the same of
+    those of which the commit changes options in place.
     `as_made` is how containers are that are to be taken over as they are.
     `failures` is why what was tried before was taken back. `took` maps a container to the seconds that it took to become healthy.
     """
@@ -56,6 +57,7 @@ class Basis:
     proved: frozenset[str] = frozenset()
     shown: frozenset[str] = frozenset()
     before: Mapping[str, Container] = field(default_factory=dict)
+    limits: Mapping[str, Container] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
     took: Mapping[str, float] = field(default_factory=dict)
     observed: Mapping[str, str] = field(default_factory=dict)
@@ -142,7 +144,9 @@ class Store(Protocol):
     def interrupted(self, container: str, seconds: float) -> None: ...
     def registered(self, registration: Registration) -> None: ...
     def unregistered(self, registration_id: str) -> None: ...
-    def host_set(self, setting: HostSetting, before: Mapping[str, str]) -> None: ...
+    def host_set(
+        self, setting: HostSetting, before: Mapping[str, str], earlier: tuple[HostSetting, ...] = ()
+    ) -> None: ...
     def host_reset(self, setting_id: str) -> None: ...
     def migrating(self, release: str) -> None:
         """A schema, or data that an older program does not read, are about to become those of a release."""

@@ -63,7 +63,7 @@ class Swap:
         if container.name not in self._rollback.kept():
             return self._proof.failed(action, container, health)
         # An apply was interrupted before this container's new files were put to the test: this was the test.
-        return self._put_back(action, container, health, lambda: self._engine.restart(container.name, 5))
+        return self._put_back(action, container, health, lambda: self._again(container))
 
     def restart(self, action: Action, container: Container) -> Outcome:
         self._drains.out(container, container.name)
@@ -73,7 +73,7 @@ class Swap:
         if health.ok:
             self._drains.back(container)
             return self._proof.passed(action, container)
-        return self._put_back(action, container, health, lambda: self._engine.restart(container.name, 5))
+        return self._put_back(action, container, health, lambda: self._again(container))
 
     def reload(self, action: Action, container: Container) -> Outcome:
         reload = container.reload
@@ -82,7 +82,14 @@ class Swap:
         health = self._proof.attempt(lambda: self._do_reload(container), container)
         if health.ok:
             return self._proof.passed(action, container)
-        return self._put_back(action, container, health, lambda: self._engine.restart(container.name, 5))
+        return self._put_back(action, container, health, lambda: self._again(container))
+
+    def _again(self, container: Container) -> None:
+        """The same one, with the limits that it worked with: with others it may fail again. What the engine says no to the next plan has again."""
+        if before := self._basis.limits.get(container.name):
+            with contextlib.suppress(errors.ReconcilerError):
+                self._engine.update(before)
+        self._engine.restart(container.name, 5)
 
     def _do_reload(self, container: Container) -> None:
         assert container.reload is not None

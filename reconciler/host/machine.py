@@ -1,11 +1,13 @@
 """The settings of one host, each by its kind."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from reconciler import errors
+from reconciler.host import modules, names, sysctl
 from reconciler.host.modules import Modules
 from reconciler.host.names import Names
 from reconciler.host.openvswitch import Execute, Switch
@@ -17,6 +19,11 @@ from reconciler.model import HostKept, HostKind, HostSetting
 from reconciler.reasons import Reason
 
 Found = Mapping[str, Mapping[str, str]]
+_PATHS: Final[Mapping[HostKind, tuple[str, ...]]] = {
+    "sysctl": (sysctl.BOOT,),
+    "module": (modules.BOOT, modules.PARAMETERS),
+    "hosts": (names.PATH,),
+}
 
 
 class Machine:
@@ -24,7 +31,8 @@ class Machine:
     what containers are asked for."""
 
     def __init__(self, root: Path = Path("/"), execute: Execute | None = None) -> None:
-        place, self._switch = Place(root), Switch(execute or _nobody)
+        place = self._place = Place(root)
+        self._switch = Switch(execute or _nobody)
         self._kinds: Final[Mapping[HostKind, Kind]] = {
             "sysctl": Sysctl(place),
             "module": Modules(place),
@@ -57,6 +65,13 @@ class Machine:
                 unknown |= dict.fromkeys((setting.id for setting in those), str(error))
         return found, unknown
 
+    def tidy(self, settings: Iterable[HostSetting]) -> None:
+        """Remove what writes that were cut short left beside the files of these settings, where the host lets it. Only while nothing is set or
+        put back. Raises errors.ReconcilerError."""
+        for path in sorted({path for setting in settings for path in _PATHS.get(setting.kind, _own(setting))}):
+            with suppress(Refused):
+                self._place.sweep(path, 0.0)
+
     def before(self, setting: HostSetting) -> Mapping[str, str]:
         """What has to be remembered before `put`. Raises errors.ReconcilerError."""
         with _told(setting):
@@ -69,8 +84,10 @@ class Machine:
 
     def back(self, kept: HostKept) -> str:
         """Make it what it was; returns what the host refuses of it. Raises errors.ReconcilerError."""
+        kind = self._kinds[kept.setting.kind]
         with _told(kept.setting):
-            return self._asked(lambda: self._kinds[kept.setting.kind].back(kept))
+            found = kept.as_found(kind.observe(kept.setting)) if kept.earlier else kept.setting
+            return self._asked(lambda: kind.back(replace(kept, setting=found)))
 
     @staticmethod
     def _asked(do: Callable[[], None]) -> str:
@@ -79,6 +96,11 @@ class Machine:
         except Refused as refused:
             return f"the host refuses: {refused}"
         return ""
+
+
+def _own(setting: HostSetting) -> tuple[str, ...]:
+    """The file that a setting is, if it is one."""
+    return (setting.name,) if setting.kind == "file" else ()
 
 
 def _nobody(container: str, command: Sequence[str], seconds: float) -> tuple[int, str]:

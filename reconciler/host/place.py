@@ -105,10 +105,10 @@ class Place:
                 raise
             raise Refused(f"cannot change {path}: {error.strerror}") from None
 
-    def sweep(self, path: str) -> None:
-        """Remove what a write of `path` that was cut short left beside it; others may write there. Raises as `write`."""
+    def sweep(self, path: str, older: float = files.LEFTOVER_AGE) -> None:
+        """Remove what a write of `path` that was cut short left beside it, if it is `older` (seconds): others may write there. Raises as `write`."""
         with self._removing():
-            self._sweep(path)
+            self._sweep(path, older)
 
     def remove(self, path: str) -> None:
         """Remove a file, if there is one, and what a write of it that was cut short left. Raises as `write`."""
@@ -116,8 +116,8 @@ class Place:
             self._sweep(path)
             files.remove(self.root, path.lstrip("/"))
 
-    def _sweep(self, path: str) -> None:
-        files.sweep(self.root, os.path.dirname(path.lstrip("/")), older=files.LEFTOVER_AGE)  # noqa: PTH120 - a part of a path
+    def _sweep(self, path: str, older: float = files.LEFTOVER_AGE) -> None:
+        files.sweep(self.root, os.path.dirname(path.lstrip("/")), older=older)  # noqa: PTH120 - a part of a path
 
     @contextmanager
     def _removing(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ from reconciler.model.desired import (
     is_asked,
     shared_with,
 )
-from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool
+from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool, Worked
 from reconciler.model.names import ASIDE, LEFTOVER_SUFFIX, MAINTAINING, PRECHECKING, VALIDATING, aside
 from reconciler.model.plan import (
     FORMER,
@@ -104,6 +104,7 @@ __all__ = [
     "Validation",
     "Verb",
     "Volume",
+    "Worked",
     "aside",
     "is_asked",
     "shared_with",

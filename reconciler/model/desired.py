@@ -286,10 +286,19 @@ def is_asked(setting_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HostKept:
-    """What a node set on its host, and how it was before: the fields that were known; {} when nothing was there."""
+    """What a node set on its host, and how it was before: the fields that were known; {} when nothing was there. `earlier` is what it had
+    set there when a change was begun that is not known to have come to its end."""
 
     setting: HostSetting
     before: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[HostSetting, ...] = ()
+
+    def as_found(self, found: Mapping[str, str]) -> HostSetting:
+        """What this node made of it, with the fields that are still of `earlier` as they are found."""
+        old = {
+            name: found[name] for one in self.earlier for name, value in one.fields.items() if found.get(name) == value
+        }
+        return replace(self.setting, fields={name: old.get(name, value) for name, value in self.setting.fields.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from reconciler.model.desired import Desired, HostKept, Registration
+from reconciler.model.desired import Container, Desired, HostKept, Registration
 from reconciler.model.plan import Difference
 from reconciler.model.told import Told
 from reconciler.reasons import Blame, Reason
@@ -82,6 +82,14 @@ class OtherTool:
 
 
 @dataclass(frozen=True, slots=True)
+class Worked:
+    """What a container was asked to be when it was so and worked. `part` is the digest of everything that made it up."""
+
+    container: Container
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What the node remembers between cycles, as planning needs it."""
 
@@ -90,6 +98,8 @@ class Memory:
     quarantine: Mapping[str, str] = field(default_factory=dict)  # container → digest of the desired part that failed
     failures: Mapping[str, Failure] = field(default_factory=dict)  # container → why it is in quarantine
     last_good: Desired | None = None
+    # Container → what worked of commits that came after `last_good` and were not carried out whole: that is what it goes back to.
+    worked: Mapping[str, Worked] = field(default_factory=dict)
     registered: tuple[Registration, ...] = ()  # what this node registered, to see what is no longer wanted
     host_settings: Mapping[str, HostKept] = field(default_factory=dict)  # by id: what this node set on its host
     # `kind:target` as in Actual.unknown → what still differed right after the action that should have put it right.

@@ -1,6 +1,6 @@
 """Carrying a plan out on this node: what an apply needs is put together, and what it did is looked at once more."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from reconciler.node.admission import Admission
 from reconciler.node.flight import Flight, Flights, Landed
 from reconciler.node.observing import Observer, with_previous_files
 from reconciler.node.target import Target
+from reconciler.options.normal import normal
+from reconciler.options.requests import updated
 from reconciler.render import digest
 from reconciler.report import Report
 from reconciler.settings import Settings
@@ -158,6 +160,8 @@ class Executor:
         root = Path(target.desired.config_root)
         self._state.tidy()
         apply.tidy_one_shots(root)
+        kept_ones = (kept.setting for kept in memory.host_settings.values())
+        self._observer.machine.tidy((*target.desired.host_settings, *kept_ones))
         kept_files(self._state, target).tidy({container.name for container in target.desired.containers})
         wanted = with_previous_files(target.desired, memory, self._state.written(target.desired.config_root)).files
         for directory in {file.path.rpartition("/")[0] for file in wanted}:
@@ -174,16 +178,19 @@ def kept_files(state: StateDirectory, target: Target) -> Rollback:
 def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     failed = plan.quarantined(target.desired, memory, target.part_digest)
     good = memory.last_good
-    before = {c.name: digest.part_digest(good, c.name) for c in good.containers} if good else {}
+    parts = {c.name: digest.part_digest(good, c.name) for c in good.containers} if good else {}
+    parts |= {name: one.part for name, one in memory.worked.items()}
+    before = {
+        name: container
+        for name, container in plan.worked(memory).items()
+        if (running := actual.containers.get(name)) and running.spec.image == container.image
+    }
     return apply.Basis(
-        worked=frozenset(name for name, part in before.items() if part == target.part_digest.get(name)),
+        worked=frozenset(name for name, part in parts.items() if part == target.part_digest.get(name)),
         proved=frozenset(memory.applied),
         shown=frozenset(applied.id for applied in memory.applied.values()),
-        before={
-            c.name: c
-            for c in (good.containers if good else ())
-            if (running := actual.containers.get(c.name)) and running.spec.image == c.image
-        },
+        before=before,
+        limits=_limits(target.desired, actual, memory, before),
         failures=memory.failures,
         took=memory.took,
         in_force=plan.in_force(target.desired, memory, failed),
@@ -194,6 +201,14 @@ def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
         registered={registration.id: registration for registration in memory.registered},
         host_settings=memory.host_settings,
     )
+
+
+def _limits(desired: Desired, actual: Actual, memory: Memory, before: Mapping[str, Container]) -> dict[str, Container]:
+    """What containers were like whose options a commit changes in place; those that another tool made are what they are."""
+    asked = {container.name: container for container in desired.containers}
+    changed = {name: c for name, c in before.items() if name in asked and updated(normal(asked[name]), normal(c))}
+    made = {name: actual.containers[name] for name in changed if name in memory.as_made}
+    return changed | {name: one.spec for name, one in made.items() if one.id == memory.as_made[name].id}
 
 
 def files_touched(wanted: Plan, desired: Desired) -> frozenset[str]:

@@ -12,7 +12,7 @@ from reconciler import errors
 from reconciler.log import frames
 from reconciler.node.flight import Flight
 from reconciler.node.node import Node
-from reconciler.node.remembering import overcome, remember
+from reconciler.node.remembering import overcome, remember, remember_part
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.state import STATE_FAULTS
@@ -100,6 +100,8 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         report = replace(report, plan=told_plan, in_flight=observer.explained(target, node.flights.at_now()))
         if report.carried_out and not in_flight:  # what was in flight ended after `actual` was looked at
             remember(node.state, target, plan, actual, memory, partial(planner.is_with_all, target))
+        else:
+            remember_part(node.state, target, plan, memory, done.outcomes, in_flight)
         settled = (*(landed.checks or ()), *(done.checks or ()))
         report = replace(report, checks=observer.check(target, settled, node.flights.items(), deep=deep))
         if attend:

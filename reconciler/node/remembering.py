@@ -1,9 +1,9 @@
 """What is kept of a pass for the next ones: what was carried out, what came of it, what could not be achieved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
-from reconciler.model import Actual, Applied, JobResult, Memory, Plan
+from reconciler.model import ASIDE, Actual, Applied, JobResult, Memory, Outcome, Plan, Worked
 from reconciler.node import manifest
 from reconciler.node.target import Target
 from reconciler.plan import release_step, second_look
@@ -47,6 +47,31 @@ def remember(
             continue
         if not applied.files or applied.started_at != running.started_at:
             state.applied(name, Applied(running.id, running.started_at, wanted))
+
+
+def remember_part(
+    state: StateDirectory,
+    target: Target,
+    planned: Plan,
+    memory: Memory,
+    outcomes: Sequence[Outcome],
+    in_flight: Collection[str],
+) -> None:
+    """Of a revision that is not carried out whole, note the containers that are as it says and have proved themselves: that is what worked last.
+
+    `planned` is what was to be done, `outcomes` what came of it in this pass.
+    """
+    if memory.last_good is None or not (touched := state.touched):
+        return
+    done = {outcome.action.id for outcome in outcomes if outcome.result == "done"}
+    undone = {name for a in planned.actions if a.id not in done for name in (a.target, a.container)}
+    undone |= {held.target for held in planned.held if not held.reason.harmless}
+    undone = {name.removeprefix(ASIDE) for name in undone} | {*in_flight}
+    undone |= {file.container for file in target.desired.files if file.path in undone}
+    found = {
+        c.name: Worked(c, target.part_digest[c.name]) for c in target.desired.containers if c.name in touched - undone
+    }
+    state.worked({name: one for name, one in found.items() if memory.worked.get(name) != one})
 
 
 def _pinned(target: Target, actual: Actual) -> dict[str, datetime]:

@@ -6,7 +6,7 @@ from reconciler.plan.draft import Basis
 from reconciler.plan.in_flight import superseded
 from reconciler.plan.origins import program_change
 from reconciler.plan.preview import as_actual, preview
-from reconciler.plan.recall import in_force, migrated, quarantined
+from reconciler.plan.recall import in_force, migrated, quarantined, worked
 
 __all__ = [
     "Basis",
@@ -19,4 +19,5 @@ __all__ = [
     "quarantined",
     "superseded",
     "taken_as_made",
+    "worked",
 ]

@@ -19,7 +19,7 @@ from reconciler.model import (
 )
 from reconciler.phrases import few
 from reconciler.plan import adoptable, as_made
-from reconciler.plan.differences import is_mutable
+from reconciler.plan.differences import differences, is_mutable
 from reconciler.plan.draft import Draft
 from reconciler.plan.files import plan_files
 from reconciler.plan.validation import plan_validation
@@ -108,14 +108,34 @@ def _keep_what_worked(draft: Draft, container: Container, running: Running | Non
     if spare is not None:
         cause = "finish an interrupted rollback: it had been moved aside"
         draft.add(draft.action(Verb.RENAME, name, cause, good, needs))
-    elif not draft.was_applied(name):
+        return
+    if not draft.was_applied(name):
         return  # nothing of it ever worked here
-    elif running is None:
+    if running is None:
         _make(draft, good, None, needs, ())
-    elif name in draft.basis.kept:
+        return
+    _limit_as_before(draft, container, good, running, needs)
+    if name in draft.basis.kept:
         draft.add(draft.action(Verb.RESTART, name, "finish an interrupted rollback", good, needs))
     elif not _works(running):
         _revive(draft, good, running, needs, changed=False)
+
+
+def _limit_as_before(
+    draft: Draft, container: Container, good: Container, running: Running, needs: tuple[str, ...]
+) -> None:
+    """What was changed in the container that stayed goes back as well; what nobody asked for is drift. What stays as another tool made it has
+    its own."""
+    made = draft.memory.as_made.get(good.name)
+    if made and made.id == running.id:
+        return
+    found = tuple(d for d in draft.running_differences(good, running) if is_mutable(d))
+    by_hand = {d.field for d in differences(container, running, draft.actual.images.get(container.image))}
+    drift = all(d.field in by_hand for d in found)
+    if found:
+        names = ", ".join(d.field for d in found)
+        cause = f"drift: {names}" if drift else f"back to what worked: {names}"
+        draft.add(draft.action(Verb.UPDATE, good.name, cause, good, needs, found, drift=drift))
 
 
 def _given_up(name: str, failure: Failure | None) -> Held:

@@ -34,7 +34,7 @@ from reconciler.plan.differences import differences
 from reconciler.plan.in_flight import base, grounded
 from reconciler.plan.order import ordered
 from reconciler.plan.origins import by_program, name_of, parts, words_of
-from reconciler.plan.recall import Stale, in_force, quarantined, staleness
+from reconciler.plan.recall import Stale, in_force, quarantined, staleness, worked
 from reconciler.plan.second_look import not_achievable
 from reconciler.reasons import Reason
 
@@ -311,8 +311,7 @@ class Draft:
         return staleness(running, self.files.get(name, ()), wanted, name, self.actual, self.memory)
 
     def was_applied(self, name: str) -> bool:
-        good = self.memory.last_good
-        return bool(good and any(c.name == name for c in good.containers))
+        return name in worked(self.memory)
 
     def as_made(self, container: Container) -> AsMade | None:
         """How a container is that stays as another tool made it; None where it is to be as the site says."""

@@ -72,7 +72,7 @@ def plan_host_resets(draft: Draft) -> None:
 def _left(kept: HostKept, found: Mapping[str, str]) -> tuple[Difference, ...]:
     """What is still as this node made it and can be put back. What others have changed since is theirs, and so is a whole file
     whose content they have; what a container has of it goes with that."""
-    fields, before = kept.setting.fields, kept.before
+    fields, before = kept.as_found(found).fields, kept.before
     if kept.setting.inside or found.get("content") != fields.get("content"):
         return ()
     return tuple(
@@ -157,7 +157,7 @@ def _diff(draft: Draft, setting: HostSetting, found: Mapping[str, str]) -> str:
     if setting.kind != "file":
         return ""
     kept, there = draft.memory.host_settings.get(setting.id), found.get("content")
-    if there is not None and not (kept and kept.setting.fields["content"] == there):
+    if there is not None and not (kept and kept.as_found(found).fields["content"] == there):
         return ""
     return text_diff(there or "", setting.fields["content"], setting.name.lstrip("/"))
 

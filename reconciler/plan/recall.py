@@ -18,8 +18,14 @@ def quarantined(desired: Desired, memory: Memory, part_digest: Mapping[str, str]
 
 def in_force(desired: Desired, memory: Memory, failed: Collection[str]) -> dict[str, Container]:
     """The containers as this node keeps them: of those in `failed` the last that worked, if there was one."""
-    good = {c.name: c for c in memory.last_good.containers} if memory.last_good else {}
+    good = worked(memory)
     return {c.name: good.get(c.name, c) if c.name in failed else c for c in desired.containers}
+
+
+def worked(memory: Memory) -> dict[str, Container]:
+    """The containers as they worked last."""
+    good = {c.name: c for c in memory.last_good.containers} if memory.last_good else {}
+    return good | {name: one.container for name, one in memory.worked.items()}
 
 
 def migrated(desired: Desired, memory: Memory) -> frozenset[str]:

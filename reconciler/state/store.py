@@ -4,7 +4,7 @@
     written.json     every file that was written below a config root, with the digests of what was written
     anchor.json      last commit that was verified and accepted
     testing.json     present while a testing branch is tried: its commit
-    begun.json       present while a revision is carried out in part: the revision, and what it may have changed
+    begun.json       present while a revision is carried out in part: the revision, what it may have changed, and what of it works
     memory.json      what was applied, jobs run, quarantine, registrations made, settings of the host
     last-good.json   desired state of the last complete apply, and the ciphertexts of its secrets; holds no secret
     report.json      what the last cycle found and did
@@ -51,6 +51,7 @@ from reconciler.model import (
     Memory,
     OtherTool,
     Registration,
+    Worked,
 )
 from reconciler.reasons import Reason
 from reconciler.rollout.records import Mark, Permit
@@ -122,6 +123,7 @@ def _alone(data: dict[str, Any]) -> dict[str, Any]:
 class _Begun:
     revision: str
     touched: tuple[str, ...] = ()
+    worked: Mapping[str, Worked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +323,10 @@ class StateDirectory(Folder):
         """Everything planning needs to know. Raises errors.Terminal (StateCorrupt)."""
         with self._guard:
             carried = self.carried
-            return replace(self._memory, last_good=carried.desired if carried else None)
+            begun = self._begun
+            return replace(
+                self._memory, last_good=carried.desired if carried else None, worked=begun.worked if begun else {}
+            )
 
     @property
     def carried(self) -> Carried | None:
@@ -409,9 +414,9 @@ class StateDirectory(Folder):
     def unregistered(self, registration_id: str) -> None:
         self._change(lambda m: replace(m, registered=tuple(r for r in m.registered if r.id != registration_id)))
 
-    def host_set(self, setting: HostSetting, before: Mapping[str, str]) -> None:
-        """What is about to be set on the host, and how it was before this program first came."""
-        kept = HostKept(setting, before)
+    def host_set(self, setting: HostSetting, before: Mapping[str, str], earlier: tuple[HostSetting, ...] = ()) -> None:
+        """What is about to be set on the host, and how it was before this program first came; `earlier` as in `HostKept`."""
+        kept = HostKept(setting, before, earlier)
         self._change(lambda m: replace(m, host_settings={**m.host_settings, setting.id: kept}))
 
     def host_reset(self, setting_id: str) -> None:
@@ -435,19 +440,33 @@ class StateDirectory(Folder):
     @property
     def begun(self) -> str:
         """The revision that was begun and not carried out completely; "" when there is none."""
-        begun = self._files.read("begun.json", _Begun)
+        begun = self._begun
         return begun.revision if begun else ""
 
     @property
     def touched(self) -> frozenset[str]:
         """What was, or may have been, changed since the last complete apply: containers, files, registrations."""
-        begun = self._files.read("begun.json", _Begun)
+        begun = self._begun
         return frozenset(begun.touched) if begun else frozenset()
 
     def begin(self, revision: str, touches: Iterable[str]) -> None:
         """Remember that the node is between two desired states, until `converged`, and what is about to be changed."""
-        now = _Begun(revision, tuple(sorted(self.touched | frozenset(touches))))
-        if self._files.read("begun.json", _Begun) != now:
+        begun = self._begun
+        self._note_begun(
+            _Begun(revision, tuple(sorted(self.touched | frozenset(touches))), begun.worked if begun else {})
+        )
+
+    def worked(self, found: Mapping[str, Worked]) -> None:
+        """Remember what works of a revision that is not carried out whole: until `converged` that is what worked last."""
+        if found and (begun := self._begun):
+            self._note_begun(replace(begun, worked={**begun.worked, **found}))
+
+    @property
+    def _begun(self) -> _Begun | None:
+        return self._files.read("begun.json", _Begun)
+
+    def _note_begun(self, now: _Begun) -> None:
+        if self._begun != now:
             self._files.write("begun.json", to_json(now))
 
     def converged(self, desired: Desired, locked: Iterable[Locked] = (), also: Iterable[str] = ()) -> None:
@@ -520,4 +539,4 @@ class StateDirectory(Folder):
 
     def _change(self, change: Callable[[Memory], Memory]) -> None:
         with self._guard:
-            self._files.write("memory.json", to_json(replace(change(self._memory), last_good=None)))
+            self._files.write("memory.json", to_json(replace(change(self._memory), last_good=None, worked={})))

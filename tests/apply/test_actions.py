@@ -296,10 +296,25 @@ def test_how_the_host_was_is_noted_before_it_is_changed_and_once(
     other = replace(FORWARD, fields={"live": "2"})
     act(node, Verb.SET, FORWARD.id, replace(SITE, host_settings=(other,)))
     assert host.noted == [
-        {FORWARD.id: HostKept(FORWARD, {"live": "0"})}, {FORWARD.id: HostKept(other, {"live": "0"})}
+        {FORWARD.id: HostKept(FORWARD, {"live": "0"})}, {FORWARD.id: HostKept(other, {"live": "0"}, (FORWARD,))}
     ]  # fmt: skip
+    assert node.state.memory().host_settings == {FORWARD.id: HostKept(other, {"live": "0"})}, "it is that now"
     act(node, Verb.RESET, FORWARD.id)
     assert FORWARD.id in host.noted[-1] and not node.state.memory().host_settings
+
+
+def test_what_it_was_set_to_is_not_forgotten_before_it_is_set_to_something_else(node: Node, host: Host) -> None:
+    """A commit changes it and the host says no, then another one: what is there is what the first made of it."""
+    act(node, Verb.SET, FORWARD.id, WITH_SETTING)
+    host.refusal = "the host refuses: read-only"
+    for value in ("2", "3", "1"):
+        last = replace(FORWARD, fields={"live": value})
+        act(node, Verb.SET, FORWARD.id, replace(SITE, host_settings=(last,)))
+        kept = node.state.memory().host_settings[FORWARD.id]
+        assert kept.as_found({"live": "1"}) == FORWARD and kept.as_found({"live": "7"}) == last
+    host.refusal = ""
+    act(node, Verb.SET, FORWARD.id, replace(SITE, host_settings=(last,)))
+    assert node.state.memory().host_settings[FORWARD.id].earlier == ()
 
 
 def test_what_the_host_refuses_is_said_and_is_no_failure(node: Node, host: Host) -> None:

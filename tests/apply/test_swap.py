@@ -11,6 +11,7 @@ import pytest
 from reconciler.apply import Health, Slots
 from reconciler.model import (
     Action,
+    AsMade,
     Container,
     Desired,
     File,
@@ -301,6 +302,41 @@ def test_one_that_ended_with_new_files_is_put_to_the_test_by_its_start(node: Nod
     outcome = act(node, Verb.START, CHANGED, SICK, WELL)
     assert (outcome.result, node.engine.granted[-1]) == ("rolled-back", ("restart db", 5))
     assert (node.root / "db/x.conf").read_text() == "a" and not node.rollback.kept()
+
+
+@pytest.mark.parametrize("verb", [Verb.RESTART, Verb.RELOAD, Verb.START])
+def test_what_is_put_back_in_place_has_the_limits_that_it_worked_with(node: Node, verb: Verb) -> None:
+    """Before it is restarted: with others it might fail once more, and something else would be blamed for it."""
+    desired = replace(CHANGED, containers=(replace(DB, cpu_shares=512, reload=Reload("HUP")),))
+    node.rollback.keep("db", ["db/x.conf"])
+    node.engine.update(desired.containers[0])
+    node.faults.calls.clear()
+    assert act(node, verb, desired, SICK, WELL).result == "rolled-back"
+    assert node.faults.calls[-2:] == ["update db", "restart db"] and node.engine.containers["db"].spec.cpu_shares == 0
+
+
+def test_limits_that_the_engine_does_not_take_back_are_no_obstacle(node: Node) -> None:
+    desired = replace(CHANGED, containers=(replace(DB, cpu_shares=512),))
+    node.faults.calls.clear()
+    node.faults.planned = {2: Fault.REFUSED}
+    assert act(node, Verb.RESTART, desired, SICK, WELL).result == "rolled-back"
+    assert node.faults.calls == ["restart db", "update db", "restart db"]
+
+
+def test_limits_that_no_commit_changes_are_left_to_whoever_set_them(node: Node) -> None:
+    """Whether they are drift that is put right the site says."""
+    node.engine.update(replace(DB, cpu_shares=512))
+    assert act(node, Verb.RESTART, CHANGED, SICK, WELL).result == "rolled-back"
+    assert node.engine.containers["db"].spec.cpu_shares == 512
+
+
+def test_one_that_another_tool_made_has_its_own_limits(node: Node) -> None:
+    """They are other ones than a commit ever said."""
+    node.engine.update(replace(DB, cpu_shares=7))
+    node.state.as_made("db", AsMade(node.engine.containers["db"].id, "part"))
+    desired = replace(CHANGED, containers=(replace(DB, cpu_shares=512),))
+    assert act(node, Verb.RESTART, desired, SICK, WELL).result == "rolled-back"
+    assert node.faults.calls[-2:] == ["update db", "restart db"] and node.engine.containers["db"].spec.cpu_shares == 7
 
 
 def test_one_that_ended_while_what_it_replaced_is_there_still_goes_back_to_that(node: Node) -> None:

@@ -215,6 +215,9 @@ class Host:
     def observe(self, settings: Iterable[HostSetting]) -> Any:
         return self.machine.observe(settings)
 
+    def tidy(self, settings: Iterable[HostSetting]) -> None:
+        self.machine.tidy(settings)
+
     def before(self, setting: HostSetting) -> Mapping[str, str]:
         return self.machine.before(setting)
 

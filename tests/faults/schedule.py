@@ -7,7 +7,7 @@ at the end      no faults any more: it converges, and then there is nothing to d
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -17,7 +17,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from reconciler.host.sysctl import BOOT, path_of
-from reconciler.model import ASIDE, Container, Desired, File, FileState, State, Verb, aside
+from reconciler.model import ASIDE, Container, Desired, File, FileState, Running, State, Verb, aside
 from reconciler.plan.differences import differences
 from reconciler.reasons import Reason
 from reconciler.report import Report
@@ -171,13 +171,15 @@ class Violated(AssertionError):
 
 @dataclass
 class Judge:
-    """What holds, whatever fails. `still` maps containers that nothing asks to change to their id and start time."""
+    """What holds, whatever fails. `still` maps containers that nothing asks to change to their id and start time, `worked` each to what it was
+    and its files when it worked last; after kills there are several."""
 
     bench: Bench
     sites: list[Desired]
     still: dict[str, Any] = field(default_factory=dict)
     theirs: dict[str, bytes] = field(default_factory=dict)  # files that others put there
     changed: set[str] = field(default_factory=set)  # containers that somebody else did something to, and their files
+    worked: dict[str, list[tuple[Container, tuple[File, ...]]]] = field(default_factory=dict)
     suspended: bool = False
     anchor: int = 0
 
@@ -225,6 +227,7 @@ class Judge:
         self._hold(not (wrong := bench.lost()), f"acknowledged and lost: {wrong}")
         self._hold(not (leaks := bench.leaks()), f"the secret is in {leaks}")
         self._anchor()
+        self.note_worked(report)
         if report is not None:
             self.truth(report)
             self._turn(report)
@@ -364,33 +367,53 @@ class Judge:
 
     def given_up(self, report: Report) -> None:
         """What was taken back is what worked before: its options, its files, and that is what runs."""
-        node, quarantined = (
-            self.bench.node,
-            {h.target for h in (report.plan.held if report.plan else ()) if h.reason is Reason.Quarantined},
-        )
-        good = node.state.memory().last_good if node else None
+        quarantined = {h.target for h in (report.plan.held if report.plan else ()) if h.reason is Reason.Quarantined}
         fair = any(name.endswith(_FAIR) for name in self.bench.faults.happened)
         self._hold(fair or not quarantined, f"given up for nothing that it did: {quarantined}")
         for name in quarantined - self.changed:
-            container = next((c for c in good.containers if c.name == name), None) if good else None
             running = self.bench.engine.containers.get(name)
-            if good is None or container is None or running is None:
+            if running is None or name not in self.worked:
                 continue
-            found = differences(container, running, self.bench.engine.images.get(container.image))
-            self._hold(not found, f"{name} was taken back, and differs from what worked in {found}")
-            worked = {file.path for file in good.files} | self.theirs.keys()
-            tried = {file.path for site in self.sites for file in site.files if file.container == name}
-            there = [path for path in tried - worked if (self.bench.root / path).exists()]
-            self._hold(not there, f"{name} was taken back, and {there} is still there")
-            for file in good.files:
-                content = file.content.replace("<<secret:canary>>", CANARY).encode()
-                place = self.bench.root / file.path
-                same = file.container != name or (place.is_file() and place.read_bytes() == content)
-                self._hold(same, f"{name} was taken back, and {file.path} is not what it was")
-                self._hold(
-                    file.container != name or self._reads_another(file) is None,
-                    f"{name} was taken back, and runs with what was given up",
-                )
+            wrong = [self._unlike(running, *worked) for worked in self.worked[name]]
+            self._hold(not all(wrong), f"{name} was taken back, and {wrong}")
+
+    def _unlike(self, running: Running, container: Container, files: Sequence[File]) -> list[str]:
+        """How what runs is not as it was when it worked."""
+        found = differences(container, running, self.bench.engine.images.get(container.image))
+        wrong = [f"differs from what worked in {found}"] if found else []
+        kept = {file.path for file in files} | self.theirs.keys()
+        tried = {file.path for site in self.sites for file in site.files if file.container == container.name}
+        wrong += [f"{path} is still there" for path in tried - kept if (self.bench.root / path).exists()]
+        wrong += [f"{file.path} is not what it was" for file in files if not self._is_on_disk(file)]
+        return wrong or [
+            f"runs with what was given up of {f.path}" for f in files if self._reads_another(f) is not None
+        ]
+
+    def _is_on_disk(self, file: File) -> bool:
+        place = self.bench.root / file.path
+        return place.is_file() and place.read_bytes() == file.content.replace("<<secret:canary>>", CANARY).encode()
+
+    def note_worked(self, report: Report | None) -> None:
+        """Which containers are as the commit in force says, and have proved themselves. After a kill, or where an answer was lost, nobody may
+        have noticed yet."""
+        memory = self.bench.acknowledged.get("memory.json", {}).get("applied", {})
+        anchor = self.bench.acknowledged.get("anchor.json")
+        if anchor is None:
+            return
+        desired = self.bench.repository.desired(anchor["commit"])
+        open_ = {held.target for held in (report.plan.held if report and report.plan else ())}
+        open_ |= {path.name for path in (self.bench.settings.state_dir / "rollback").glob("*")}
+        unsure = {o.action.container for o in (report.outcomes if report else ()) if o.result != "done"}
+        for container in desired.containers:
+            name, running = container.name, self.bench.engine.containers.get(container.name)
+            proved = running is not None and memory.get(name, {}).get("id") == running.id
+            if running is None or running.state is not State.RUNNING or not proved or name in open_:
+                continue
+            own = tuple(file for file in desired.files if file.container == name)
+            if any(file.path in open_ for file in own) or self._unlike(running, container, own):
+                continue
+            before = self.worked.get(name, []) if report is None or name in unsure else []
+            self.worked[name] = [*before, (container, own)]
 
     def _hold(self, true: object, message: str) -> None:
         if not true:
@@ -450,9 +473,23 @@ def _play(schedule: Schedule, bench: Bench) -> None:
         f"a new process would do {again and again.plan}",
     )
     judge._hold(calm == {n: outside(r) for n, r in bench.engine.containers.items()}, "a new process touched something")
+    _free(bench, judge)
     left = [str(path) for path in bench.place.rglob("*") if is_leftover(path.name)]
     left += [str(path) for path in (bench.settings.state_dir / "rollback").glob("*")]
     judge._hold(not left, f"left over: {left}")
+
+
+def _free(bench: Bench, judge: Judge) -> None:
+    """What cannot prove itself as long as somebody else has its name, or that of its spare, has its previous files for as long. Once that one
+    is gone it does, and they go."""
+    kept = {path.name for path in (bench.settings.state_dir / "rollback").glob("*")}
+    names = {name for one in kept for name in (one, aside(one)) if name in bench.engine.containers}
+    theirs = {name for name in names if not bench.engine.containers[name].owned}
+    for name in theirs:
+        del bench.engine.containers[name]
+        judge.touched("removed", name)
+    if theirs:
+        quiet(bench, judge)
 
 
 def quiet(bench: Bench, judge: Judge) -> Report:

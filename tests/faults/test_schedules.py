@@ -3,12 +3,13 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 from unittest import mock
 
 import pytest
 from hypothesis import given
 
-from reconciler.model import Container, Desired, File, HostSetting
+from reconciler.model import Container, Desired, File, HostSetting, Registrar, Registration, Reload
 from tests.faults import table
 from tests.faults.node import Bench
 from tests.faults.points import NAMES, POINTS
@@ -126,6 +127,95 @@ def test_what_is_to_be_put_back_and_cannot_be_looked_at_is_not_done(fault: str, 
     """The commit that drops a setting, and a pass that cannot read how the host is: it has not converged."""
     cut = Step("pass", deep=deep, named=((fault, 1),))
     check(Schedule(_site(0, "db", setting="1"), (_site(1, "db"),), (Step("commit", site=1), cut)))
+
+
+# --- what searches of 28 November found --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["host.put.refused", "host.put.killed-before", "host.put.lost", "host.rename.eio", "host.rename.killed-after"])  # fmt: skip
+@pytest.mark.parametrize("values", [("1", "2"), ("2", "1")])
+def test_a_setting_whose_change_was_cut_short_is_put_back_when_nobody_asks_for_it_any_more(
+    fault: str, values: tuple[str, str]
+) -> None:
+    """What is there then is what a commit before made of it, and not somebody else's."""
+    before, after = (_site(number, "db", setting=value) for number, value in enumerate(values))
+    cut = Step("pass", deep=True, named=((fault, 1),))
+    steps = (Step("commit", site=1), cut, Step("commit", site=2), Step("pass", deep=True))
+    check(Schedule(before, (after, _site(2, "db")), steps))
+
+
+@pytest.mark.parametrize("fault", ["host.create.killed-after", "host.sync.killed-before", "host.rename.killed-before"])
+def test_what_a_cut_write_left_on_the_host_goes_where_nothing_is_written_any_more(fault: str) -> None:
+    """One of two lines was to go, and the next commit wants both as they still are."""
+    both = replace(_site(0, "db", setting="1"), host_settings=tuple(HostSetting("sysctl", name, {"live": "1", "boot": "1"}) for name in ("net.a", "net.b")))  # fmt: skip
+    cut = Step("pass", deep=True, named=((fault, 1),))
+    check(Schedule(both, (_site(1, "db"),), (Step("commit", site=1), cut, Step("commit"), Step("pass", deep=True))))
+
+
+def _limited(
+    number: int, shares: int, content: str, on_change: Literal["restart", "reload"], *, api: bool = False
+) -> Desired:
+    """`api`: whether the other container is to be made anew."""
+    db = Container("db", "image:1", service="one", config_directory="db", cpu_shares=shares, reload=Reload("HUP"))
+    other = Container("api", "image:1", service="one", config_directory="api", privileged=api)
+    file = File("db/x.conf", content, container="db", on_change=on_change)
+    return Desired("site", "here", f"r{number}", "/etc/kolla", containers=(db, other), files=(file,))
+
+
+_CUT = (
+    "engine.healthy.sick",
+    "kept.open.eio",
+    "engine.update.killed-after",
+    "engine.restart.killed-before",
+    "config.open.eio",
+    "engine.signal.lost",
+)
+
+
+@pytest.mark.parametrize("fault", _CUT)
+@pytest.mark.parametrize("on_change", ["restart", "reload"])
+def test_what_is_taken_back_has_the_limits_of_before_as_well(
+    fault: str, on_change: Literal["restart", "reload"]
+) -> None:
+    """They are changed in the container that stays, before its new files are put to the test or long before."""
+    steps = (
+        Step("commit", site=1),
+        Step("pass", deep=True, named=((fault, 1),)),
+        Step("pass", deep=True, named=(("engine.healthy.sick", 1),)),
+    )
+    check(Schedule(_limited(0, 0, "a", on_change), (_limited(1, 256, "b", on_change),), steps))
+
+
+@pytest.mark.parametrize("on_change", ["restart", "reload"])
+def test_what_is_taken_back_is_what_worked_last_and_not_when_all_was_carried_out(
+    on_change: Literal["restart", "reload"],
+) -> None:
+    """Another container of the first commit is given up, so that one is never carried out whole."""
+    sick = Step("pass", deep=True, named=(("engine.healthy.sick", 1),))
+    steps = (Step("commit", site=1), sick, Step("commit", site=2), sick)
+    heads = (_limited(1, 256, "a", on_change, api=True), _limited(2, 512, "b", on_change, api=True))
+    check(Schedule(_limited(0, 0, "a", on_change), heads, steps))
+
+
+@pytest.mark.parametrize("fault", ["engine.restart.killed-before", "config.rename.eio", "engine.healthy.killed-before"])
+def test_previous_files_are_kept_while_somebody_has_the_name_of_the_spare_and_go_after_that(fault: str) -> None:
+    base, head = _site(0, "db", "api"), _site(1, "db", "api")
+    head = replace(head, files=tuple(replace(file, content="b") for file in head.files))
+    steps = (
+        Step("commit", site=1),
+        Step("pass", deep=True, named=((fault, 1),)),
+        *(Step("hand", "foreign spare", name) for name in ("db", "api")),
+    )
+    check(Schedule(base, (head,), (*steps, Step("pass", deep=True))))
+
+
+def test_a_password_of_somebody_who_is_gone_cannot_be_changed() -> None:
+    """Whom this program withdrew nobody makes anew by that: it would be somebody else's."""
+    user = Registration("mariadb", "user", "k", {"value": "1"}, owner="here")
+    without = replace(_site(1, "db"), registrars=(Registrar("mariadb", {}, needs=("db",)),))
+    base = replace(without, revision="r0", registrations=(user,))
+    steps = (Step("commit", site=1), Step("pass", deep=True), Step("hand", "password changed"), Step("pass", deep=True))
+    check(Schedule(base, (without,), steps))
 
 
 def test_after_lost_state_what_is_ours_on_the_host_goes_all_the_same(tmp_path: Path) -> None:

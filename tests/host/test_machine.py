@@ -1,10 +1,12 @@
 """The host's back ends: on a tree that stands for a host, and in a network namespace of the test's own."""
 
+import errno
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -13,7 +15,7 @@ from reconciler.host import modules, names, place, sysctl
 from reconciler.host.machine import Machine
 from reconciler.host.place import Place
 from reconciler.host.protocol import Refused
-from reconciler.model import HostKept, HostSetting
+from reconciler.model import LEFTOVER_SUFFIX, HostKept, HostSetting
 from reconciler.system import run
 
 # For what is run in namespaces of its own: the service manager of the machine that the tests run on would do it outside of them.
@@ -70,6 +72,63 @@ def test_what_others_set_since_is_theirs(root: Path) -> None:
     (root / "proc/sys/net/ipv4/ip_forward").write_text("2\n")
     machine.back(before)
     assert seen(machine, FORWARD) == {"live": "2"}
+
+
+@pytest.mark.parametrize("done", [("boot", "live"), ("boot",), ()])
+def test_what_a_change_that_was_cut_short_left_of_what_was_set_before_is_put_back(
+    root: Path, done: tuple[str, ...]
+) -> None:
+    machine = Machine(root)
+    before = kept(machine, FORWARD)
+    machine.put(FORWARD)
+    changed = replace(FORWARD, fields={"live": "2", "boot": "2"})
+    machine.put(replace(FORWARD, fields={**FORWARD.fields, **dict.fromkeys(done, "2")}))
+    assert machine.back(replace(before, setting=changed, earlier=(FORWARD,))) == ""
+    assert seen(machine, FORWARD) == {"live": "0"}
+
+
+def test_of_a_change_that_was_cut_short_others_values_stay_as_well(root: Path) -> None:
+    machine = Machine(root)
+    before = kept(machine, FORWARD)
+    machine.put(FORWARD)
+    (root / "proc/sys/net/ipv4/ip_forward").write_text("7\n")
+    machine.back(replace(before, setting=replace(FORWARD, fields={"live": "2", "boot": "2"}), earlier=(FORWARD,)))
+    assert seen(machine, FORWARD) == {"live": "7"}
+
+
+def test_a_file_whose_change_was_cut_short_goes_and_what_somebody_wrote_stays(root: Path) -> None:
+    machine, path = Machine(root), root / "etc/x.rules"
+    one = HostSetting("file", "/etc/x.rules", {"content": "one\n", "mode": "0644"})
+    two = replace(one, fields={"content": "two\n", "mode": "0600"})
+    for text, gone in (("one\n", True), ("two\n", True), ("theirs\n", False)):
+        machine.put(one)
+        path.write_text(text)
+        assert bool(machine.back(HostKept(two, {}, (one,)))) is not gone and path.exists() is not gone
+
+
+def test_what_cut_writes_left_beside_our_files_is_swept(root: Path) -> None:
+    """And what the host does not let be swept away is no obstacle."""
+    machine = Machine(root)
+    settings = (
+        FORWARD,
+        MODULE,
+        HostSetting("hosts", "db", {"line": "10.0.0.1 db"}),
+        HostSetting("file", "/opt/x", {"content": "", "mode": "0644"}),
+    )
+    left = [
+        root / folder / f".{'0' * 16}{LEFTOVER_SUFFIX}"
+        for folder in ("etc/sysctl.d", "etc/modules-load.d", "etc/modprobe.d", "etc", "opt")
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    machine.tidy(settings[:1])
+    assert [path.exists() for path in left] == [False, True, True, True, True]
+    with mock.patch.object(os, "unlink", side_effect=OSError(errno.EROFS, "read-only")):
+        machine.tidy(settings)
+    assert left[1].exists()
+    machine.tidy(settings)
+    assert not any(path.exists() for path in left)
 
 
 def test_lines_of_others_in_our_file_stay(root: Path) -> None:

@@ -11,6 +11,7 @@ from reconciler.model import (
     Actual,
     Container,
     Desired,
+    Difference,
     HostKept,
     HostKind,
     HostSetting,
@@ -323,6 +324,21 @@ def test_what_is_no_longer_wanted_goes_back_to_what_it_was() -> None:
     kept = replace(later, policy={"prune": {"mode": "report"}})
     plan = diff(kept, Actual(THERE, {}, {}, host_settings=ON), memory, Basis({}))
     assert not plan.actions and [(h.target, h.reason) for h in plan.held] == [(FORWARD.id, Reason.PruneReported)]
+
+
+@pytest.mark.parametrize(
+    ("found", "left"), [({"live": "1", "boot": "1"}, "1"), ({"live": "1", "boot": "2"}, "1"), ({"live": "2", "boot": "2"}, "2"), ({"live": "7"}, None)]
+)  # fmt: skip
+def test_a_change_that_was_cut_short_is_put_back_whatever_is_there_of_it(
+    found: dict[str, str], left: str | None
+) -> None:
+    """What is somebody else's is neither, and asks for no difference that the host would have to come to."""
+    kept = HostKept(replace(FORWARD, fields={"live": "2", "boot": "2"}), {"live": "0"}, (FORWARD,))
+    actual = Actual(THERE, {}, {}, host_settings={FORWARD.id: found})
+    memory = Memory(host_settings={FORWARD.id: kept}, last_good=DESIRED)
+    (action,) = diff(replace(DESIRED, host_settings=()), actual, memory, Basis({})).actions
+    live = [d for d in action.differences if d.field == "live"]
+    assert action.verb is Verb.RESET and live == ([Difference("live", "0", left)] if left else [])
 
 
 @pytest.mark.parametrize("order", [(FORWARD, module("br_netfilter")), (module("br_netfilter"), FORWARD)])

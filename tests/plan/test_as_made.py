@@ -46,6 +46,15 @@ def after(desired: Desired, actual: Actual, memory: Memory, **more: Any) -> tupl
     return replace(actual, containers=ours), memory
 
 
+def test_what_is_given_up_leaves_it_as_the_other_tool_made_it() -> None:
+    head = edited(KOLLA, "keystone/paste.ini", "[broken]\n")
+    actual, memory = after(KOLLA, *found())
+    limited = {n: replace(r, spec=replace(r.spec, restart_policy="no")) for n, r in actual.containers.items()}
+    actual = replace(actual, containers=limited)
+    memory = replace(memory, quarantine={"keystone": basis(head).part_digest["keystone"]})
+    assert not [a for a in diff(head, actual, memory, basis(head)).actions if a.target == "keystone"]
+
+
 def held(plan: Plan) -> dict[str, list[str]]:
     return {h.target: [d.field for d in h.differences] for h in plan.held if h.reason is Reason.AsMade}
 

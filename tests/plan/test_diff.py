@@ -27,9 +27,10 @@ from reconciler.model import (
     State,
     Verb,
     Volume,
+    Worked,
     aside,
 )
-from reconciler.plan import Basis, as_actual, diff, preview
+from reconciler.plan import Basis, as_actual, diff, preview, recall
 from reconciler.plan.registrations import withdraws
 from reconciler.reasons import Reason
 from reconciler.render import tokens
@@ -444,6 +445,43 @@ def test_a_quarantined_configuration_waits_for_a_commit() -> None:
     assert [a.line for a in diff(head, down, memory, basis(head)).actions] == [
         "start      keystone  (it stopped with exit code 0)"
     ]
+
+
+def test_what_was_changed_in_a_container_that_stayed_goes_back_with_the_rest() -> None:
+    """The limits of a configuration that was given up, whether this program set them or somebody did since."""
+    head = edited(SITE, "keystone/paste.ini", "[broken]\n")
+    head = replace(
+        head, containers=tuple(replace(c, mem_limit=99) if c.name == "keystone" else c for c in head.containers)
+    )
+    actual, memory = converged(quarantine={"keystone": basis(head).part_digest["keystone"]})
+    limited = with_container(actual, "keystone", spec=replace(WEB, mem_limit=99))
+    plan = diff(head, limited, memory, basis(head))
+    assert [a.line for a in plan.actions] == ["update     keystone  (back to what worked: mem_limit)"]
+    by_hand = with_container(actual, "keystone", spec=replace(WEB, mem_limit=7))
+    (drift,) = diff(head, by_hand, memory, basis(head)).actions
+    assert drift.drift and drift.line == "update     keystone  (drift: mem_limit)"
+    assert diff(replace(head, policy={"drift": {"mode": "report"}}), by_hand, memory, basis(head)).empty
+    assert not plan.actions[0].drift
+    # In the container that stays; what it would have to be made anew for stays, too.
+    other = with_container(actual, "keystone", spec=replace(WEB, hostname="x"))
+    assert diff(head, other, memory, basis(head)).empty
+
+
+def test_what_worked_last_may_be_of_a_commit_that_was_never_carried_out_whole() -> None:
+    """Another container of it waits for a commit that mends it, for days."""
+    later = replace(WEB, image="img/keystone:2", mem_limit=50)
+    head = edited(SITE, "keystone/paste.ini", "[broken]\n")
+    head = replace(
+        head, containers=tuple(replace(later, mem_limit=99) if c.name == "keystone" else c for c in head.containers)
+    )
+    actual, memory = converged(quarantine={"keystone": basis(head).part_digest["keystone"]})
+    memory = replace(memory, worked={"keystone": Worked(later, "of r2")})
+    there = replace(actual, images={**actual.images, later.image: Image(later.image)})
+    runs = with_container(there, "keystone", spec=replace(later, mem_limit=99), image_id=later.image)
+    (update,) = diff(head, runs, memory, basis(head)).actions
+    assert [(d.field, d.desired, d.actual) for d in update.differences] == [("mem_limit", "50", "99")]
+    (made,) = diff(head, without(there, "keystone"), memory, basis(head)).actions
+    assert made.verb is Verb.CREATE and recall.in_force(head, memory, {"keystone"})["keystone"] == later
 
 
 def test_an_interrupted_replace_is_finished_or_undone() -> None:

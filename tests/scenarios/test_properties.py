@@ -162,7 +162,8 @@ def by_hand(world: World, what: str, name: str, head: Desired) -> None:
         case "unregistered":
             world.registrations = dict.fromkeys(world.registrations)
         case "password changed":
-            world.registrations = {key: {"value": "<differs>"} for key in world.registrations}
+            there = {key for key, found in world.registrations.items() if found is not None}
+            world.registrations = {**world.registrations, **{key: {"value": "<differs>"} for key in there}}
         case "kernel set":
             world.kernel["sysctl:net.a"]["live"] = "7"
         case "boot line lost":

@@ -217,11 +217,14 @@ class World:
                 setting = next(s for s in desired.host_settings if s.id == target)
                 earlier = self.memory.host_settings.get(target)
                 kept = HostKept(setting, earlier.before if earlier else {"live": self.kernel[target]["live"]})
-                return [lambda: self.keep_setting(kept), *self.setting_steps(target, setting.fields)]
+                was = tuple(s for s in (*earlier.earlier, earlier.setting) if s != setting) if earlier else ()
+                begun = replace(kept, earlier=was)
+                ended = [lambda: self.keep_setting(kept)] if was else []
+                return [lambda: self.keep_setting(begun), *self.setting_steps(target, setting.fields), *ended]
             case Verb.RESET:
                 gone = self.memory.host_settings[target]
                 before = dict(gone.before)
-                if self.kernel[target]["live"] != gone.setting.fields["live"]:
+                if self.kernel[target]["live"] != gone.as_found(self.kernel[target]).fields["live"]:
                     before["live"] = self.kernel[target]["live"]  # somebody else's by now
                 return [*self.setting_steps(target, before), lambda: self.forget_setting(target)]
         raise AssertionError(verb)
