@@ -1,6 +1,6 @@
 """What of a plan has to wait because something that runs here must not be stopped now. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.model import ASIDE, Action, Actual, Held, Order, Plan, State, Verb
@@ -55,7 +55,7 @@ def ahead(
         for action in plan.actions
         if action.id not in kept and action.verb is not Verb.PULL
     )
-    return replace(plan, actions=tuple(kept[a.id] for a in plan.actions if a.id in kept), held=(*plan.held, *held))
+    return replace(plan, actions=_left([kept[a.id] for a in plan.actions if a.id in kept]), held=(*plan.held, *held))
 
 
 def _gather(name: str, by_id: Mapping[str, Action], actual: Actual, found: dict[str, Action]) -> bool:
@@ -85,5 +85,14 @@ def withhold(plan: Plan, names: Collection[str], reason: Reason, message: str) -
         for action in plan.actions
         if action.id in gone
     )
-    rest = tuple(action for action in plan.actions if action.id not in gone)
-    return replace(plan, actions=rest, held=(*plan.held, *held))
+    rest = [action for action in plan.actions if action.id not in gone]
+    return replace(plan, actions=_left(rest), held=(*plan.held, *held))
+
+
+def _left(actions: Sequence[Action]) -> tuple[Action, ...]:
+    """What is left of a plan. What drifted is put right whatever it rests on: as that is now, where its change is held back."""
+    ids = {action.id for action in actions}
+    return tuple(
+        replace(action, needs=tuple(need for need in action.needs if need in ids)) if action.drift else action
+        for action in actions
+    )

@@ -485,10 +485,12 @@ def _free(bench: Bench, judge: Judge) -> None:
     kept = {path.name for path in (bench.settings.state_dir / "rollback").glob("*")}
     names = {name for one in kept for name in (one, aside(one)) if name in bench.engine.containers}
     theirs = {name for name in names if not bench.engine.containers[name].owned}
-    for name in theirs:
-        del bench.engine.containers[name]
-        judge.touched("removed", name)
     if theirs:
+        world = World(containers=bench.engine.containers, images=bench.engine.images)
+        for name in theirs:
+            del world.containers[name]
+            judge.touched("removed", name)
+        bench.engine.become(world)
         quiet(bench, judge)
 
 

@@ -218,6 +218,26 @@ def test_a_password_of_somebody_who_is_gone_cannot_be_changed() -> None:
     check(Schedule(base, (without,), steps))
 
 
+@pytest.mark.parametrize("happening", ["limited", "altered", "killed", "removed", "edited", "lost", "unregistered", "password changed"])  # fmt: skip
+@pytest.mark.parametrize("turn", [(), (Step("another host goes"),)])
+def test_what_drifts_while_a_host_waits_for_its_turn_is_put_right(happening: str, turn: tuple[Step, ...]) -> None:
+    """It rests on what is changed once the turn comes."""
+    db, api = (Container(name, "image:1", service="one", config_directory=name) for name in ("db", "api"))
+    base = replace(
+        _site(0, "api"), containers=(db, replace(api, depends_on=("db",))), registrars=(Registrar("mariadb", {}, needs=("db",)),),
+        registrations=(Registration("mariadb", "user", "k", {"value": "1"}, owner="here"),),
+    )  # fmt: skip
+    head = replace(base, revision="r1", containers=(replace(db, image="image:2"), base.containers[1]))
+    steps = (
+        Step("commit", site=1),
+        *turn,
+        Step("hand", happening, "api"),
+        Step("pass", deep=True),
+        Step("pass", deep=True),
+    )
+    check(Schedule(base, (head,), steps, fleet=True))
+
+
 def test_after_lost_state_what_is_ours_on_the_host_goes_all_the_same(tmp_path: Path) -> None:
     """Whether the lines are as they should be when the new memory first sees them, or have to be set."""
     for number, after in enumerate(("1", "2")):

@@ -1,5 +1,7 @@
 """What of a plan waits because something that runs must not be stopped now."""
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.model import Action, Actual, Container, Plan, Running, State, Verb
@@ -23,6 +25,17 @@ def test_what_concerns_them_and_what_needs_that_is_held() -> None:
     assert [(held.target, held.reason, held.message) for held in found.held] == [
         (target, Reason.WaitsForBudget, "two holds it") for target in ("db/my.cnf", "db", "db_sync", "api")
     ]
+
+
+def test_what_drifted_waits_for_nothing_that_is_held() -> None:
+    """But for what else drifted, and is put right before it."""
+    more = Action(Verb.WRITE, "cache/x.conf", "edited", container="cache", drift=True)
+    cache = replace(ACTIONS[-1], needs=("restart:db", more.id))
+    plan = Plan("h", "r", (*ACTIONS[:-1], more, cache))
+    actual = Actual({}, {}, {})
+    for found in (withhold(plan, {"db"}, Reason.WaitsForBudget, ""), ahead(plan, [], actual, Reason.WaitsForWave, "")):
+        needs = {action.id: action.needs for action in found.actions}
+        assert needs[cache.id] == (more.id,) and all(need in needs for ids in needs.values() for need in ids)
 
 
 @pytest.mark.parametrize(
