@@ -99,6 +99,10 @@ CASES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
         ),
         "vol": ("cinder-volume", "cinder-backup"),
     },
+    "letsencrypt": {
+        "lb-1": ("fluentd", "haproxy", "haproxy-ssh", "letsencrypt-lego", "letsencrypt-webserver"),
+        "lb-2": ("letsencrypt-lego",),
+    },
     "three_nodes": {
         "ctl-a": (
             "mariadb",
