@@ -81,7 +81,13 @@ def certificates(
 
     answer = in_child("tls", {"source": source(site)}, Tls)
     wanted = _wanted(answer)
+    if elsewhere := answer.values["letsencrypt_managed_certs"].replace(",", " and "):
+        output.line(
+            f"letsencrypt_lego gets the certificate of the {elsewhere} endpoints, so it is not signed here", err=json_
+        )
     if not wanted:
+        if elsewhere:
+            return
         output.line(
             "no TLS is switched on, so there is nothing to sign (kolla_enable_tls_internal, _external or _backend, or rabbitmq_enable_tls, in "
             "globals.yml)",
@@ -167,7 +173,7 @@ def _wanted(answer: Tls) -> list[_Wanted]:
     made = []
     for side in ("external", "internal"):
         names = tuple(dict.fromkeys(str(said[f"kolla_{side}_{part}"]) for part in ("fqdn", "vip_address")))
-        if said[f"kolla_enable_tls_{side}"]:
+        if said[f"kolla_enable_tls_{side}"] and side not in said["letsencrypt_managed_certs"]:
             made.append(_Wanted(f"the {side} endpoints", names, f"haproxy_{side}_certificate"))
     if said["kolla_enable_tls_backend"] or said["rabbitmq_enable_tls"]:
         inner = tuple(

@@ -293,7 +293,7 @@ def encrypted(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]
 
 _TLS = (
     "kolla_enable_tls_external", "kolla_enable_tls_internal", "kolla_enable_tls_backend", "rabbitmq_enable_tls",
-    "kolla_external_fqdn", "kolla_external_vip_address", "kolla_internal_fqdn", "kolla_internal_vip_address",
+    "kolla_external_fqdn", "kolla_external_vip_address", "kolla_internal_fqdn", "kolla_internal_vip_address", "letsencrypt_managed_certs",
 )  # fmt: skip
 
 

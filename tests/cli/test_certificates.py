@@ -147,3 +147,23 @@ def test_without_tls_there_is_nothing_to_sign(cli: Cli, site: Path) -> None:
     )
     found = cli("certificates", site)
     assert found.exit_code == 0 and "no TLS is switched on" in found.stdout and not (site / ".authority").exists()
+
+
+def test_what_lego_gets_is_not_signed(cli: Cli, site: Path, keys: dict[str, Path]) -> None:
+    words = ["--ssh-key-file", keys["operator"]]
+    said = (site / "globals.yml").read_text()
+    acme = "enable_letsencrypt: yes\nletsencrypt_internal_cert_server: https://ca.example/\n"
+    (site / "globals.yml").write_text(
+        said + acme + "kolla_external_vip_address: 10.0.0.8\nkolla_enable_tls_external: yes\n"
+    )
+    assert cli("secrets", "generate", site, "--service", "hello").exit_code == 0
+    found = cli("certificates", site, "--json", *words)
+    assert [row["for"] for row in json.loads(found.stdout)["certificates"]] == ["what is behind the load balancer"]
+    assert "letsencrypt_lego gets the certificate of the internal and external endpoints" in found.stderr
+
+    (site / "globals.yml").write_text(
+        said.replace("tls_backend", "tls_external").replace("external: yes", "external: no") + acme
+    )
+    before = contents(site)
+    found = cli("certificates", site, *words)
+    assert found.exit_code == 0 and "of the internal endpoints" in found.stdout and contents(site) == before
