@@ -67,6 +67,7 @@ CLOUD = (
 )
 METAL = ("ironic-api", "ironic-conductor")
 VIRT = ("nova-libvirt",)
+ACME = ("haproxy-ssh", "letsencrypt-lego", "letsencrypt-webserver")
 # What watches it, and stores that services coordinate by. Their programs are as Debian builds them (override.j2).
 WATCH = (
     "prometheus-server",
@@ -86,8 +87,8 @@ IMPOSSIBLE = {
     **dict.fromkeys(("prometheus-memcached-exporter", "prometheus-cadvisor"), _BINARY),
 }
 # What a release of Kolla's has no image of any more.
-GONE = {"2026.1": ("mariadb-clustercheck",)}
-SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD, "watch": WATCH, "metal": METAL, "virt": VIRT}
+GONE = {"2026.1": ("mariadb-clustercheck", "letsencrypt-webserver")}
+SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD, "watch": WATCH, "metal": METAL, "virt": VIRT, "acme": ACME}
 BUSYBOX = "reconciler-test/busybox:1"
 THREADS = 2
 BUILD_SECONDS = 75 * 60

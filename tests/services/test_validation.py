@@ -62,6 +62,9 @@ CLOUD = {
     "heat_api": ("volumes", "aio", "wsgi-heat-api.conf", _APACHE, "NoSuchDirective"),
     "heat_engine": ("volumes", "aio", "heat.conf", _OSLO, "[database] max_pool_size"),
     "horizon": ("volumes", "aio", "_9998-kolla-settings.py", "\nTIME_ZONE = = 1\n", "invalid syntax"),
+    "haproxy_ssh": ("letsencrypt", "lb-1", "sshd_config", "\nNoSuchOption yes\n", "NoSuchOption"),
+    "letsencrypt_lego": ("letsencrypt", "lb-1", "letsencrypt-lego-run.sh", "\nif true; then\n", "syntax error"),
+    "letsencrypt_webserver": ("letsencrypt", "lb-1", "letsencrypt-webserver.conf", _APACHE, "NoSuchDirective"),
     "ironic_api": ("volumes", "aio", "ironic.conf", _OSLO, "[database] max_pool_size"),
 }  # fmt: skip
 
@@ -215,7 +218,7 @@ def test_whatever_can_be_checked_is_checked() -> None:
 
 
 OSLO = sorted(
-    name for name, (_, _, file, _, _) in CLOUD.items() if file.endswith((".conf", ".ini")) and name not in ("cron", "keepalived", "heat_api")
+    name for name, (_, _, file, _, _) in CLOUD.items() if file.endswith((".conf", ".ini")) and name not in ("cron", "keepalived", "heat_api", "letsencrypt_webserver")
 )  # fmt: skip
 
 
