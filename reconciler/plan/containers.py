@@ -90,7 +90,8 @@ def _change(
     if spare is not None:
         needs = (*needs, *(action.id for action in draft.actions[count:]))
         cause = "left over from an interrupted replace"
-        draft.add(draft.action(Verb.REMOVE, spare.spec.name, cause, container, needs))
+        drift = _is_healed(draft, container)
+        draft.add(draft.action(Verb.REMOVE, spare.spec.name, cause, container, needs, drift=drift))
 
 
 def _keep_what_worked(draft: Draft, container: Container, running: Running | None, spare: Running | None) -> None:
@@ -209,7 +210,7 @@ def _unit(name: str) -> str:
 def _make(
     draft: Draft, container: Container, spare: Running | None, needs: tuple[str, ...], changed: Sequence[File]
 ) -> None:
-    drift = draft.unchanged(container, *draft.files.get(container.name, ())) and draft.was_applied(container.name)
+    drift = _is_healed(draft, container)
     if spare is not None:
         equal = not changed and not draft.running_differences(container, spare)
         if equal and not draft.staleness(container, spare):
@@ -218,13 +219,18 @@ def _make(
             return
         cause = "finish an interrupted replace"
         draft.pull(container)
-        # What was being healed is healed still: it waits for no wave, and stops what may run aside only within the budgets.
         draft.add(draft.action(Verb.REPLACE, container.name, cause, container, needs, drift=drift))
         return
     draft.pull(container)
     cause = "the container is gone" if drift else "new container"
     gone = (Difference("state", "running", "absent"),)
     draft.add(draft.action(Verb.CREATE, container.name, cause, container, needs, gone, drift=drift))
+
+
+def _is_healed(draft: Draft, container: Container) -> bool:
+    """Whether what was broken off, or is gone, was as it is to be: it is healed, and was healed. That waits for no wave, and stops something
+    only within the budgets."""
+    return draft.unchanged(container, *draft.files.get(container.name, ())) and draft.was_applied(container.name)
 
 
 def _replace(

@@ -458,6 +458,8 @@ def _play(schedule: Schedule, bench: Bench) -> None:
         _word(bench, judge, "resume")
     bench.faults.over()
     bench.web.etcd.hold(None)
+    if bench.fleet:  # a host that is not well takes no newer commit under the places that it holds
+        _let_go(bench, judge, NAMES)
     report = quiet(bench, judge)
     wrong = judge.differs(judge.head, report)
     judge._hold(not wrong, f"in the end {wrong}")
@@ -483,15 +485,21 @@ def _free(bench: Bench, judge: Judge) -> None:
     """What cannot prove itself as long as somebody else has its name, or that of its spare, has its previous files for as long. Once that one
     is gone it does, and they go."""
     kept = {path.name for path in (bench.settings.state_dir / "rollback").glob("*")}
-    names = {name for one in kept for name in (one, aside(one)) if name in bench.engine.containers}
-    theirs = {name for name in names if not bench.engine.containers[name].owned}
+    if _let_go(bench, judge, kept):
+        quiet(bench, judge)
+
+
+def _let_go(bench: Bench, judge: Judge, names: Collection[str]) -> bool:
+    """Somebody removes what is his under these names, and those of their spares. Returns whether there was anything."""
+    found = {name for one in names for name in (one, aside(one)) if name in bench.engine.containers}
+    theirs = {name for name in found if not bench.engine.containers[name].owned}
     if theirs:
         world = World(containers=bench.engine.containers, images=bench.engine.images)
         for name in theirs:
             del world.containers[name]
             judge.touched("removed", name)
         bench.engine.become(world)
-        quiet(bench, judge)
+    return bool(theirs)
 
 
 def quiet(bench: Bench, judge: Judge) -> Report:

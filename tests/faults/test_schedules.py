@@ -238,6 +238,30 @@ def test_what_drifts_while_a_host_waits_for_its_turn_is_put_right(happening: str
     check(Schedule(base, (head,), steps, fleet=True))
 
 
+@pytest.mark.parametrize("fault", ["engine.remove.killed-before", "engine.remove.refused", "engine.remove.half", "engine.identity.error", "engine.exists.hang"])  # fmt: skip
+def test_what_a_replace_that_healed_left_aside_goes_before_the_turn_of_a_commit(fault: str) -> None:
+    """It is the end of what was put right, though another host holds the place."""
+    base, head = _site(0, "db", "api"), _site(1, "db", "api")
+    head = replace(head, containers=(base.containers[0], replace(base.containers[1], image="image:2")))
+    cut = [Step("pass", deep=True, named=((fault, turn),)) for turn in (1, 2)]
+    heal = (Step("hand", "altered", "db"), cut[0], Step("pass"), Step("hand", "altered", "db"), cut[1], Step("pass"))
+    check(Schedule(base, (head,), (Step("another host goes"), Step("commit", site=1), *heal), fleet=True))
+
+
+def test_somebody_elses_container_that_a_host_of_a_fleet_waits_for() -> None:
+    """A host that is not well holds its place, and takes no newer commit under it."""
+    base, head = _site(0, "db"), _site(1, "db")
+    heads = (replace(head, containers=(replace(head.containers[0], cpu_shares=256),)), _site(2, "db", "api"))
+    steps = (
+        Step("commit", site=1),
+        Step("hand", "foreign spare", "db"),
+        Step("pass"),
+        Step("commit", site=2),
+        Step("pass"),
+    )
+    check(Schedule(base, heads, steps, fleet=True))
+
+
 def test_after_lost_state_what_is_ours_on_the_host_goes_all_the_same(tmp_path: Path) -> None:
     """Whether the lines are as they should be when the new memory first sees them, or have to be set."""
     for number, after in enumerate(("1", "2")):

@@ -502,6 +502,9 @@ def test_an_interrupted_replace_is_finished_or_undone() -> None:
     both = replace(actual, containers={**actual.containers, aside("keystone"): old})
     both = replace(both, containers={k: replace(v, spec=replace(v.spec, name=k)) for k, v in both.containers.items()})
     assert lines(SITE, both, memory) == [f"remove     {aside('keystone')}  (left over from an interrupted replace)"]
+    assert [action.drift for action in diff(SITE, both, memory, basis(SITE)).actions] == [True]
+    changed = diff(SITE, both, memory, basis(SITE, touched=frozenset({"keystone"})))
+    assert [action.drift for action in changed.actions] == [False]
 
 
 def test_a_hold_keeps_everything_back() -> None:
