@@ -6,11 +6,16 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from docker.models.containers import Container as Running
 
 from reconciler.errors import SiteInvalid
@@ -25,7 +30,7 @@ from tests.support.lab import wait_for
 SITE = golden.HERE / "letsencrypt/site"
 HOSTS = {"lb-1": "192.0.2.11", "lb-2": "192.0.2.12"}
 INTERNAL, EXTERNAL = "192.0.2.250", "203.0.113.250"  # the first host has both
-STAND_IN, OWN, ISSUED = "CN = stand-in", "the test's own authority", "Pebble Intermediate CA"
+STAND_IN, OWN, ISSUED = "stand-in", "the test's own authority", "Pebble Intermediate CA"
 MORE = """
 letsencrypt_external_fqdns: [cloud.example]
 letsencrypt_external_cert_server: https://127.0.0.1:14000/dir
@@ -97,6 +102,12 @@ def test_what_cannot_work_is_refused(more: str, said: str) -> None:
         render(site(more), "lb-1", "0" * 40)
 
 
+def test_kollas_script_takes_no_load_balancer_by_ipv6() -> None:
+    inventory = (SITE / "inventory.yml").read_bytes().replace(b"192.0.2.12", b"'2001:db8::12'")
+    with pytest.raises(SiteInvalid, match="IPv4 address alone, and lb-2 has another one"):
+        render(site(files={"inventory.yml": inventory}), "lb-1", "0" * 40)
+
+
 @pytest.mark.parametrize(
     ("more", "managed", "brought"),
     [
@@ -120,11 +131,61 @@ def test_what_lego_does_not_bring_the_site_does(more: str, managed: str | None, 
     assert {one.name for one in found.containers} >= {"haproxy_ssh", "letsencrypt_lego"} if managed else True
 
 
+def pem(issuer: str, age: timedelta, life: timedelta) -> bytes:
+    """A certificate of cloud.example, as old as that, for as long as that."""
+    key, start = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC) - age
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("cloud.example", issuer)]
+    made = x509.CertificateBuilder(names[1], names[0], key.public_key(), x509.random_serial_number())
+    signed = made.not_valid_before(start).not_valid_after(start + life).sign(key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM)
+
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "here", "said"),
+    [
+        (("an authority", DAY, 90 * DAY), True, ""),
+        (("an authority", 74 * DAY, 90 * DAY), True, ""),
+        (("an authority", 76 * DAY, 90 * DAY), True, "letsencrypt_lego does not renew it"),
+        (("an authority", 91 * DAY, 90 * DAY), False, "letsencrypt_lego does not renew it"),
+        (("an authority", 19 * HOUR, DAY), True, ""),
+        (("cloud.example", HOUR, DAY), True, "is a stand-in, which clients refuse"),
+        (("cloud.example", HOUR, DAY), False, ""),
+        (("cloud.example", 25 * HOUR, DAY), False, "is a stand-in, which clients refuse"),
+        (None, True, "cannot be read: restart haproxy"),
+    ],
+)
+def test_a_certificate_that_does_not_come_is_told(
+    tmp_path: Path, certificate: tuple[str, timedelta, timedelta] | None, here: bool, said: str
+) -> None:
+    (script,) = (
+        check.script
+        for check in render(site("letsencrypt_internal_cert_server: ''\n"), "lb-2", "0" * 40).checks
+        if check.name == "haproxy_certificates"
+    )
+    if certificate:
+        (tmp_path / "haproxy.pem").write_bytes(pem(*certificate))
+    (tmp_path / "ip").write_text(f"#!/bin/bash\necho {'local' if here else 'unicast'} $3\n")
+    (tmp_path / "ip").chmod(0o755)
+    found = subprocess.run(
+        ["bash", "-c", script.replace("/etc/haproxy/certificates", str(tmp_path))],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (found.returncode, said in found.stdout) == (1 if said else 0, True), found
+    assert not found.stderr and ("internal" not in found.stdout)
+
+
 @dataclass(slots=True)
 class Balancers:
     """Containers of both hosts, by host and name."""
 
     client: docker.DockerClient
+    release: kolla.Release
     folder: Path
     networks: Mapping[str, Running]
     values: Mapping[str, Any]
@@ -133,7 +194,7 @@ class Balancers:
     def start(self, host: str, *names: str, more: str = MORE) -> None:
         """The containers of the site with their files, as the engine would be asked for them; in the place of those that were there."""
         root = {"config/certificates/ca/root.crt": (self.folder / "ca.pem").read_bytes()}
-        found = render(site(more, root), host, "0" * 40)
+        found = render(site(f'{more}openstack_release: "{self.release.name}"\n', root), host, "0" * 40)
         for file in found.files:
             path = self.folder / host / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +209,7 @@ class Balancers:
                     source = f"{PREFIX}{host}-{os.getpid()}-{source}"
                 volumes.append(f"{source}:{mount.target}:{mount.mode}")
             self.running[host, wanted.name] = self.client.containers.run(
-                kolla.default_target().name(wanted.image.rpartition("/")[2].partition(":")[0]),
+                kolla.default_target(self.release).name(wanted.image.rpartition("/")[2].partition(":")[0]),
                 name=f"{PREFIX}{host}-{os.getpid()}-{wanted.name}", environment=dict(wanted.environment), volumes=volumes,
                 network_mode=f"container:{self.networks[host].id}", labels={LABEL: "1"}, detach=True,
             )  # fmt: skip
@@ -185,11 +246,18 @@ class Balancers:
                 volume.remove(force=True)
 
 
-@pytest.fixture
-def balancers(docker_client: docker.DockerClient, tmp_path: Path) -> Iterator[Balancers]:
-    absent = [image for image in build.ACME if not build.present(docker_client, kolla.default_target().name(image))]
+@pytest.fixture(params=kolla.RELEASES)
+def balancers(
+    request: pytest.FixtureRequest, docker_client: docker.DockerClient, tmp_path: Path
+) -> Iterator[Balancers]:
+    release = kolla.RELEASES[request.param]
+    wanted = {"haproxy", "httpd", *build.ACME} - {*build.GONE.get(release.name, ["httpd"])}
+    target = kolla.default_target(release)
+    absent = sorted(image for image in wanted if not build.present(docker_client, target.name(image)))
     if absent:
-        pytest.skip(f"{', '.join(absent)} are missing: `python -m tests.images.build --set acme`")
+        pytest.skip(
+            f"{', '.join(absent)} are missing: `python -m tests.images.build --release {release.name} {' '.join(absent)}`"
+        )
     packages.install(["pebble"])
     with contextlib.ExitStack() as undo:
         networks = {}
@@ -219,7 +287,7 @@ def balancers(docker_client: docker.DockerClient, tmp_path: Path) -> Iterator[Ba
                 (tmp_path / f"acme.{part}").read_text() for part in ("pem", "key")
             )
         values["letsencrypt_eab_hmac"] = make(PasswordSpec("letsencrypt_eab_hmac")).reveal()
-        found = Balancers(docker_client, tmp_path, networks, values)
+        found = Balancers(docker_client, release, tmp_path, networks, values)
         undo.callback(found.clean)
         _authority(found)
         yield found
@@ -316,7 +384,9 @@ def test_certificates_come_and_no_connection_ends(balancers: Balancers) -> None:
     second = found.everywhere()
     assert len(second) == 2 and len(second & first) == 1 and all(ISSUED in shown for shown in second)
 
-    # A restart keeps them; a host that lost them, or is new, gets them without another one being asked for.
+    # A reload and a restart keep them; a host that lost them, or is new, gets them without another one being asked for.
+    reload = found.sh("lb-1", "haproxy", "kolla_set_configs && /etc/haproxy/haproxy_reload.sh && sleep 3")
+    assert {found.shown("lb-1", address) for address in (INTERNAL, EXTERNAL)} == second, reload
     found.running["lb-1", "haproxy"].restart()
     found.sh("lb-2", "haproxy", "rm /etc/haproxy/certificates/*")
     found.running["lb-2", "haproxy"].restart()
