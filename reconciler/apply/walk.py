@@ -13,7 +13,7 @@ from reconciler.phrases import few
 from reconciler.reasons import Reason
 
 Perform = Callable[[Action], Outcome]
-_WAITING = 4  # actions under way for each that is at work: those beyond only wait until what they made is healthy
+_WAITING = 8  # actions under way for each that is at work: those beyond only wait until what they made is healthy
 
 
 class Slots:

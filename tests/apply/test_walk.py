@@ -197,9 +197,9 @@ def test_who_watches_hears_of_every_action_when_it_begins_and_when_it_ends() -> 
     assert [outcome.action.target for outcome in outcomes] == ["net", "db", "api"], "in the order of their end"
 
 
-def test_of_those_that_wait_there_are_four_for_each_place() -> None:
+def test_of_those_that_wait_there_are_eight_for_each_place() -> None:
     """What is beyond these would only wait until what it made is healthy."""
-    slots, together = Slots(2), threading.Barrier(8, timeout=60)
+    slots, together = Slots(2), threading.Barrier(16, timeout=60)
     inside, most, guard = 0, 0, threading.Lock()
 
     def perform(a: Action) -> Outcome:
@@ -208,11 +208,11 @@ def test_of_those_that_wait_there_are_four_for_each_place() -> None:
             with guard:
                 inside += 1
                 most = max(most, inside)
-            together.wait()  # passes only when eight are inside at once
+            together.wait()  # passes only when sixteen are inside at once
             with guard:
                 inside -= 1
             together.wait()
         return done(a)
 
-    outcomes = walk(plan(*(action(str(number)) for number in range(16))), perform, stop=threading.Event(), slots=slots)
-    assert set(results(outcomes).values()) == {"done"} and most == 8
+    outcomes = walk(plan(*(action(str(number)) for number in range(32))), perform, stop=threading.Event(), slots=slots)
+    assert set(results(outcomes).values()) == {"done"} and most == 16
