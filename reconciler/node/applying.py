@@ -178,15 +178,15 @@ def kept_files(state: StateDirectory, target: Target) -> Rollback:
 def _apply_basis(target: Target, actual: Actual, memory: Memory) -> apply.Basis:
     failed = plan.quarantined(target.desired, memory, target.part_digest)
     good = memory.last_good
-    parts = {c.name: digest.part_digest(good, c.name) for c in good.containers} if good else {}
-    parts |= {name: one.part for name, one in memory.worked.items()}
+    parts = {(c.name, digest.part_digest(good, c.name)) for c in good.containers} if good else set()
+    parts |= {(name, one.part) for name, one in memory.worked.items()}
     before = {
         name: container
         for name, container in plan.worked(memory).items()
         if (running := actual.containers.get(name)) and running.spec.image == container.image
     }
     return apply.Basis(
-        worked=frozenset(name for name, part in parts.items() if part == target.part_digest.get(name)),
+        worked=frozenset(name for name, part in parts if part == target.part_digest.get(name)),
         proved=frozenset(memory.applied),
         shown=frozenset(applied.id for applied in memory.applied.values()),
         before=before,

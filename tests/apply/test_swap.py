@@ -21,6 +21,7 @@ from reconciler.model import (
     Reload,
     State,
     Verb,
+    Worked,
     aside,
 )
 from reconciler.reasons import Blame, Reason
@@ -337,6 +338,20 @@ def test_one_that_another_tool_made_has_its_own_limits(node: Node) -> None:
     desired = replace(CHANGED, containers=(replace(DB, cpu_shares=512),))
     assert act(node, Verb.RESTART, desired, SICK, WELL).result == "rolled-back"
     assert node.faults.calls[-2:] == ["update db", "restart db"] and node.engine.containers["db"].spec.cpu_shares == 7
+
+
+@pytest.mark.parametrize("desired", [CHANGED, BEFORE])
+def test_what_worked_is_not_given_up_whether_all_of_its_commit_was_carried_out_or_not(
+    node: Node, desired: Desired
+) -> None:
+    """The last complete apply, and what a later commit made that another container kept from being one."""
+    target = node.target(CHANGED)
+    node.state.begin("r2", ["db"])
+    node.state.worked({"db": Worked(DB, target.part_digest["db"])})
+    assert act(node, Verb.RESTART, desired, SICK, WELL).result == "rolled-back"
+    assert not node.state.memory().quarantine
+    other = replace(CHANGED, files=(File("db/x.conf", "c", container="db"),))
+    assert act(node, Verb.RESTART, other, SICK, WELL).result == "rolled-back" and "db" in node.state.memory().quarantine
 
 
 def test_one_that_ended_while_what_it_replaced_is_there_still_goes_back_to_that(node: Node) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from reconciler.host.sysctl import BOOT, path_of
-from reconciler.model import ASIDE, Container, Desired, File, FileState, Running, State, Verb, aside
+from reconciler.model import ASIDE, Container, Desired, File, FileState, Image, Running, State, Verb, aside
 from reconciler.plan.differences import differences
 from reconciler.reasons import Reason
+from reconciler.render.digest import part_digest
 from reconciler.report import Report
 from reconciler.report.verdict import State as Word
 from reconciler.report.verdict import verdict
@@ -171,15 +172,15 @@ class Violated(AssertionError):
 
 @dataclass
 class Judge:
-    """What holds, whatever fails. `still` maps containers that nothing asks to change to their id and start time, `worked` each to what it was
-    and its files when it worked last; after kills there are several."""
+    """What holds, whatever fails. `still` maps containers that nothing asks to change to their id and start time, `worked` each to what it was,
+    its files and its image when it worked last; after kills there are several."""
 
     bench: Bench
     sites: list[Desired]
     still: dict[str, Any] = field(default_factory=dict)
     theirs: dict[str, bytes] = field(default_factory=dict)  # files that others put there
     changed: set[str] = field(default_factory=set)  # containers that somebody else did something to, and their files
-    worked: dict[str, list[tuple[Container, tuple[File, ...]]]] = field(default_factory=dict)
+    worked: dict[str, list[tuple[Container, tuple[File, ...], Image | None]]] = field(default_factory=dict)
     suspended: bool = False
     anchor: int = 0
 
@@ -377,9 +378,9 @@ class Judge:
             wrong = [self._unlike(running, *worked) for worked in self.worked[name]]
             self._hold(not all(wrong), f"{name} was taken back, and {wrong}")
 
-    def _unlike(self, running: Running, container: Container, files: Sequence[File]) -> list[str]:
-        """How what runs is not as it was when it worked."""
-        found = differences(container, running, self.bench.engine.images.get(container.image))
+    def _unlike(self, running: Running, container: Container, files: Sequence[File], image: Image | None) -> list[str]:
+        """How what runs is not as it was when it worked, with what its image was then."""
+        found = differences(container, running, image)
         wrong = [f"differs from what worked in {found}"] if found else []
         kept = {file.path for file in files} | self.theirs.keys()
         tried = {file.path for site in self.sites for file in site.files if file.container == container.name}
@@ -396,24 +397,29 @@ class Judge:
     def note_worked(self, report: Report | None) -> None:
         """Which containers are as the commit in force says, and have proved themselves. After a kill, or where an answer was lost, nobody may
         have noticed yet."""
-        memory = self.bench.acknowledged.get("memory.json", {}).get("applied", {})
+        memory = self.bench.acknowledged.get("memory.json", {})
+        applied, given_up = memory.get("applied", {}), memory.get("quarantine", {})
         anchor = self.bench.acknowledged.get("anchor.json")
         if anchor is None:
             return
         desired = self.bench.repository.desired(anchor["commit"])
         open_ = {held.target for held in (report.plan.held if report and report.plan else ())}
         open_ |= {path.name for path in (self.bench.settings.state_dir / "rollback").glob("*")}
+        open_ |= {o.action.container for o in (report.outcomes if report else ()) if o.result == "rolled-back"}
         unsure = {o.action.container for o in (report.outcomes if report else ()) if o.result != "done"}
         for container in desired.containers:
             name, running = container.name, self.bench.engine.containers.get(container.name)
-            proved = running is not None and memory.get(name, {}).get("id") == running.id
+            proved = running is not None and applied.get(name, {}).get("id") == running.id
             if running is None or running.state is not State.RUNNING or not proved or name in open_:
                 continue
+            if given_up.get(name) == part_digest(desired, name):
+                continue
             own = tuple(file for file in desired.files if file.container == name)
-            if any(file.path in open_ for file in own) or self._unlike(running, container, own):
+            image = self.bench.engine.images.get(container.image)
+            if any(file.path in open_ for file in own) or self._unlike(running, container, own, image):
                 continue
             before = self.worked.get(name, []) if report is None or name in unsure else []
-            self.worked[name] = [*before, (container, own)]
+            self.worked[name] = [*before, (container, own, image)]
 
     def _hold(self, true: object, message: str) -> None:
         if not true:
