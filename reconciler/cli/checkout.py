@@ -75,9 +75,9 @@ def _named(checkout: Checkout, revision: str) -> tuple[Mapping[str, str] | None,
 
 
 def _same(checkout: Checkout, commit: str, site: Path) -> bool:
-    from reconciler.git import tree
+    from reconciler.git import tree, worktree
 
     try:
-        return tree.read(checkout.top, commit, checkout.path) == tree.read_worktree(site)
+        return tree.read(checkout.top, commit, checkout.path) == worktree.read(site)
     except errors.ReconcilerError:
         return False

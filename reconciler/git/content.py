@@ -1,6 +1,6 @@
 """Where a site's files are read from: a commit of a repository, or a folder as it is.
 
-Only where: `tree.read_source` reads. For a child a source is {"repository": path, "commit": 40 hex digits, "path": folder
+Only where: `sources.read` reads. For a child a source is {"repository": path, "commit": 40 hex digits, "path": folder
 below its top}; with no commit the folder itself. Paths are absolute.
 """
 
@@ -32,7 +32,7 @@ class Source:
 
 
 def places(*sources: Given | None) -> tuple[str, ...]:
-    """What a process has to reach for `tree.read_source`. What is not there is left to that to complain about."""
+    """What a process has to reach for `sources.read`. What is not there is left to that to complain about."""
     found: list[str] = []
     for source in filter(None, sources):
         if not source["commit"]:

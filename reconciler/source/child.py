@@ -15,6 +15,7 @@ T = TypeVar("T")
 LIMITS: Final = run.Limits(seconds=900.0, cpu_seconds=6, memory=160 << 20, memory_per_byte=24, cpu_per_mib=1.0)
 SOURCES: Final = ("source", "head", "base")  # names that sources have in an argument
 MADE: Final = "made"  # and the place of what another program made
+_COMMITS: Final = ("reconciler.git.tree",)  # what reading a commit takes, and reading a folder does not
 
 
 def ask(
@@ -31,8 +32,16 @@ def ask(
     Raises what the function raises, errors.Terminal (LimitExceeded, WallMissing, ChildFailed …), errors.Transient (DeadlineExceeded).
     """
     made = argument.get(MADE)
-    read = (*content.places(*map(argument.get, SOURCES)), *([made] if made else []))
+    given = [source for source in map(argument.get, SOURCES) if source]
+    read = (*content.places(*given), *([made] if made else []))
+    modules = _COMMITS if any(source["commit"] for source in given) else ()
     found: T = run.python(
-        function, argument, limits=limits, answers=answers, wall=walls.Wall(read=read), progress=progress
+        function,
+        argument,
+        limits=limits,
+        answers=answers,
+        wall=walls.Wall(read=read),
+        modules=modules,
+        progress=progress,
     )
     return found

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from reconciler import __version__, data, errors
 from reconciler.errors import SiteInvalid
-from reconciler.git import tree
+from reconciler.git import sources
 from reconciler.model import Desired
 from reconciler.reasons import Reason
 from reconciler.render import World, environment, precompiled
@@ -75,7 +75,7 @@ def gather(argument: Mapping[str, Any]) -> dict[str, Content | SiteInvalid]:
     for name in SOURCES:
         if argument.get(name):
             try:
-                found[name] = tree.read_source(argument[name])
+                found[name] = sources.read(argument[name])
             except SiteInvalid as error:
                 found[name] = error
     return found

@@ -118,13 +118,15 @@ def python(
     limits: Limits,
     answers: type[T] | None = None,
     wall: walls.Wall | None = None,
+    modules: Sequence[str] = (),
     progress: Callable[[bytes], None] | None = None,
 ) -> Any:
     """Call `package.module:function` with one JSON-able argument in a walled child, and return its JSON-able result.
 
     The child reaches what `wall` names and nothing else (docs/security.md), and is sealed before the function sees what was
     read (`run_child` says how a module brings that along) unless `wall` says otherwise. `answers` is the type that the
-    result must have, as `codec.from_json` builds it. `progress` is called with what the function writes to the descriptor
+    result must have, as `codec.from_json` builds it. `modules` are loaded before the walls stand, beside what the function's own module
+    brings along: what this argument alone takes. `progress` is called with what the function writes to the descriptor
     that is the argument's `progress`.
 
     Errors of the hierarchy raised in the child are raised again here with their class, reason and problems. Raises
@@ -143,6 +145,7 @@ def python(
         "limits": asdict(limits),
         "wall": replace(wall or walls.Wall(), lowered=walls.lowered()).to_json(),
         "kept": [watch[1]] if watch else [],
+        "modules": list(modules),
     }
     text = f"{json.dumps(request)}\n{json.dumps(argument)}".encode()
     started = time.monotonic()

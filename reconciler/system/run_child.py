@@ -30,7 +30,7 @@ ERROR: Final = 70  # sysexits' EX_SOFTWARE: an error of our hierarchy is describ
 EXHAUSTED: Final = 71  # memory ran out
 _BESIDE: Final = 160 << 20  # bytes of address space that are not a process's own data: libraries, files it maps
 _COUNTED: Final = 4 << 20  # bytes of content for which there is more memory and time
-_READ: Final = 128 << 20  # bytes of memory for reading content itself; `tree.Budget` is below that
+_READ: Final = 128 << 20  # bytes of memory for reading content itself; `reading.Budget` is below that
 
 
 def describe(error: errors.ReconcilerError) -> dict[str, Any]:
@@ -95,6 +95,8 @@ def _called(request: Mapping[str, Any], wall: walls.Wall, words: frozenset[str])
     module_name, _, name = sys.argv[1].partition(":")
     module = import_module(module_name)
     function: Callable[..., Any] = getattr(module, name)
+    for more in request["modules"]:
+        import_module(more)
     if warm := getattr(module, "warm", None):
         warm(name)
     gc.freeze()  # what is loaded stays, and a short life makes little that is to be collected

@@ -25,7 +25,6 @@ _WORK = """
 import hashlib, json, sys
 from pathlib import Path
 from reconciler.source import prepare
-from reconciler.git import tree
 from reconciler.codec import to_json
 from reconciler.render import render
 from reconciler.errors import SiteInvalid
@@ -45,12 +44,12 @@ json.dump(result, sys.stdout)
 
 def sites():  # type: ignore[no-untyped-def]
     """The example, the sites whose renderings are kept, and one with every harmless habit, as (name, files)."""
-    from reconciler.git import tree
+    from reconciler.git import worktree
     from tests.review.sites import example
 
     yield "example", {path: text if isinstance(text, bytes) else text.encode() for path, text in example().items()}
     for folder in sorted((CHECKOUT / "tests/services").glob("*/site")):
-        yield folder.parent.name, tree.read_worktree(folder)
+        yield folder.parent.name, worktree.read(folder)
     yield "harmless", {path: text.encode() for path, text in files(HARMLESS).items()}
 
 

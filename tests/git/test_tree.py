@@ -12,8 +12,8 @@ import pygit2
 import pytest
 
 from reconciler import errors
-from reconciler.git import tree
-from reconciler.git.tree import Budget
+from reconciler.git import tree, worktree
+from reconciler.git.reading import Budget
 from reconciler.text import printable
 from tests.git import servers
 
@@ -81,7 +81,7 @@ def test_reading_at_the_same_time_as_a_checkout_gives_the_same_files(repo: Path,
     (work / ".gitignore").write_text("*")
     read = tree.read(repo, head)
     assert len(read) == 302
-    assert tree.read_worktree(work) == {**read, ".gitignore": b"*"}
+    assert worktree.read(work) == {**read, ".gitignore": b"*"}
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_budgets(repo: Path) -> None:
     work = repo.parent / "work"
     work.mkdir()
     servers.git(repo, "--work-tree", str(work), "checkout", "-q", "-f", head)
-    assert len(tree.read_worktree(work, exact)) == 3
+    assert len(worktree.read(work, exact)) == 3
     for less, message in (
         (Budget(files=4), "more than 4 files"),
         (Budget(bytes=11), "more than 11 bytes"),
@@ -222,7 +222,7 @@ def test_budgets(repo: Path) -> None:
         (Budget(name_bytes=0), "1 bytes; 0"),
     ):
         assert any(message in problem for problem in _refused(tree.read, repo, head, "", less).values())
-        assert any(message in problem for problem in _refused(tree.read_worktree, work, less).values())
+        assert any(message in problem for problem in _refused(worktree.read, work, less).values())
 
 
 def test_a_tree_bomb_ends_soon(repo: Path) -> None:
@@ -321,10 +321,10 @@ def test_a_directory_is_as_strict(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/latin\xe9")).write_text("x")
     (tmp_path / "tab\t").write_text("x")
-    problems = _refused(tree.read_worktree, tmp_path)
+    problems = _refused(worktree.read, tmp_path)
     assert sorted(problems) == ["latin\\xe9", "link", "loop", "pipe", "sub/.git", "tab\\t"]
-    _fails("SitePathMissing", tree.read_worktree, tmp_path / "absent")
-    _fails("SitePathMissing", tree.read_worktree, tmp_path / "ok")
+    _fails("SitePathMissing", worktree.read, tmp_path / "absent")
+    _fails("SitePathMissing", worktree.read, tmp_path / "ok")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody who may not read")
@@ -335,8 +335,8 @@ def test_an_unreadable_file_is_not_an_absent_one(tmp_path: Path) -> None:
         parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o055)
     code = (
         "import os, sys, pathlib; sys.path.insert(0, os.getcwd())\n"
-        "from reconciler import errors\nfrom reconciler.git import tree\nos.setuid(65534)\n"
-        f"try: tree.read_worktree(pathlib.Path({str(tmp_path)!r}))\n"
+        "from reconciler import errors\nfrom reconciler.git import worktree\nos.setuid(65534)\n"
+        f"try: worktree.read(pathlib.Path({str(tmp_path)!r}))\n"
         "except errors.SiteInvalid as error: print(error)\n"
     )
     import sys
@@ -352,7 +352,7 @@ def test_names_that_only_some_systems_tell_apart(repo: Path, tmp_path: Path) -> 
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
-    for problems in (_refused(tree.read, repo, head), _refused(tree.read_worktree, folder)):
+    for problems in (_refused(tree.read, repo, head), _refused(worktree.read, folder)):
         assert sorted(problems) == ["caf\u00e9", "config/a.conf"]
         assert "differ in case or accents only" in str(problems["config/a.conf"])
 

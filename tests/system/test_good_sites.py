@@ -69,6 +69,16 @@ def test_nothing_is_loaded_or_opened_late(tmp_path: Path, each: int) -> None:
     assert late == {}
 
 
+def test_a_folder_is_read_without_libgit2(tmp_path: Path) -> None:
+    """Loading it takes as long as a fortieth of rendering a host."""
+    folder = _written(tmp_path, {name: text.encode() for name, text in sites.small(2).items()})
+    for words in (["init", "-q", "-b", "main", "."], ["add", "-A"], ["commit", "-q", "-m", "site"]):
+        servers.git(tmp_path, *words)
+    commit = {**folder, "commit": servers.git(tmp_path, "rev-parse", "HEAD").strip()}
+    for argument, loaded in (({"source": folder}, False), ({"source": folder, "base": commit}, True)):
+        assert child.ask("tests.system.watched:libgit2", argument, bool) is loaded
+
+
 def test_a_repositorys_settings_are_in_no_child(tmp_path: Path) -> None:
     """A runner's checkout has the job's own token in its settings."""
     _written(tmp_path, {name: text.encode() for name, text in sites.small(2).items()})
@@ -97,6 +107,7 @@ def test_a_repository_is_read_wherever_it_keeps_its_objects(tmp_path: Path) -> N
             {"source": elsewhere},
             limits=child.LIMITS,
             wall=walls.Wall(read=(str(bare),)),
+            modules=["reconciler.git.tree"],
         )
     assert caught.value.reason == "RepositoryUnusable"
 

@@ -10,9 +10,15 @@ from reconciler.cli import children
 from reconciler.cli.children import gather, warm
 from reconciler.source import prepare_child
 
-__all__ = ["gather", "validate", "warm"]
+__all__ = ["gather", "libgit2", "validate", "warm"]
 
 _TOLD = ("import", "open", "os.listdir", "os.scandir", "ctypes.dlopen", "socket.connect", "subprocess.Popen", "os.fork")
+
+
+def libgit2(argument: Mapping[str, Any], gathered: Any) -> bool:
+    """Whether libgit2 is in this process, which has read its sources."""
+    assert gathered
+    return any(name.partition(".")[0] == "pygit2" for name in sys.modules)
 
 
 def validate(argument: Mapping[str, Any], gathered: Any) -> list[str]:
