@@ -110,7 +110,8 @@ class Catalogue:
 
     def passwords(self) -> dict[str, Mapping[str, Any]]:
         """What each password is: `{"keystone_database_password": {"kind": "random"}, …}`."""
-        return {password.name: password.definition for password in self.password_definitions()}
+        found = (item for service in self.services.values() for item in service.section("passwords").items())
+        return {name: said if isinstance(said, dict) else {} for name, said in found}
 
     def password_definitions(self) -> Iterator[Password]:
         """Every definition of a password. Several services may define the same one, in the same words."""

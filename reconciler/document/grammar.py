@@ -121,6 +121,31 @@ class Grammar:
             return False
 
 
+def resolved(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema with its own definitions in the places that name them by `$ref`, with no other keyword beside it: nothing is looked up for
+    each value that is checked. One that names itself holds itself."""
+    made: dict[str, dict[str, Any]] = {}
+
+    def named(reference: str) -> dict[str, Any]:
+        if reference not in made:
+            found: Any = schema
+            for step in reference.removeprefix("#/").split("/"):
+                found = found[step]
+            made[reference] = {}
+            made[reference].update(within(found))
+        return made[reference]
+
+    def within(part: Any) -> Any:
+        if isinstance(part, dict):
+            if part.keys() - _ANNOTATIONS == {"$ref"} and part["$ref"].startswith("#/"):
+                return named(part["$ref"])
+            return {key: within(value) for key, value in part.items()}
+        return [within(value) for value in part] if isinstance(part, list) else part
+
+    whole: dict[str, Any] = within(schema)
+    return whole
+
+
 def check(document: Document, schema: Mapping[str, Any], expressions: bool = False) -> list[Problem]:
     """Every breach of a schema in a document, with its place."""
     return Grammar(schema, expressions).check(document)

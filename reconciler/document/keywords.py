@@ -104,11 +104,21 @@ def _pattern_properties(validator: Any, value: Any, instance: Any, _: Any) -> It
 
 def _additional(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     extras = list(extras_of(instance, schema)) if isinstance(instance, dict) else []
-    if isinstance(value, dict):
+    if isinstance(value, dict) and extras:
+        below = validator.evolve(schema=value)  # once for all of them, where `descend` makes one for each
         for key in extras:
-            yield from validator.descend(instance[key], value, path=key)
+            for error in below.iter_errors(instance[key]):
+                error.path.appendleft(key)
+                yield error
     elif value is False and extras:
         yield ValidationError("has unknown keys")
+
+
+def _property_names(validator: Any, value: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, dict) and instance:
+        below = validator.evolve(schema=value)  # as above
+        for name in instance:
+            yield from below.iter_errors(name)
 
 
 def extras_of(instance: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
@@ -142,4 +152,5 @@ _OWN: Final = {
     "pattern": _pattern,
     "patternProperties": _pattern_properties,
     "additionalProperties": _additional,
+    "propertyNames": _property_names,
 }

@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler import data
 from reconciler.catalogue import Catalogue
 from reconciler.document import sealed
-from reconciler.document.grammar import Grammar
+from reconciler.document.grammar import Grammar, resolved
 from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
@@ -54,7 +54,7 @@ def load(
     if document is None:  # missing or unreadable, which is reported already
         document = Document("inventory.yml", {})
     else:
-        problems += Grammar(data.schema("inventory")).check(document)
+        problems += Grammar(resolved(data.schema("inventory"))).check(document)
     entries = _mapping(_mapping(document.data).get("hosts"))
     tree = _Groups(document, catalogue, with_file)
     problems += tree.problems

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from functools import cached_property
 
 from reconciler.catalogue import Catalogue, OverridePattern
 from reconciler.document import pattern
@@ -97,9 +98,10 @@ class _Matcher:
         self._regular: dict[str, tuple[_Shape, list[OverridePattern]]] = {}
         for wanted in patterns:
             for text in _expand(wanted):
-                if _PART.search(text):
-                    entry = self._regular.setdefault(text, (_Shape(text), []))
-                    entry[1].append(wanted)
+                if text in self._regular:
+                    self._regular[text][1].append(wanted)
+                elif _PART.search(text):
+                    self._regular[text] = (_Shape(text), [wanted])
                 else:
                     self._exact.setdefault(text, []).append(wanted)
 
@@ -135,26 +137,34 @@ def _expand(wanted: OverridePattern) -> list[str]:
 
 
 class _Shape:
-    """A pattern with wildcards, ready to be compared with paths in linear time."""
+    """A pattern with wildcards, compared with paths in linear time; only with those that begin and end as it does, which are few."""
 
     def __init__(self, text: str) -> None:
-        expression, end, self._named = r"\A", 0, False
-        self._pattern: pattern.Pattern | None
+        parts = [*_PART.finditer(text)]
+        self._begin, self._end = text[: parts[0].start()], text[parts[-1].end() :]
+        self._named = any(part[0] == "{host}" for part in parts)
+        self._text = text
+
+    @cached_property
+    def _pattern(self) -> pattern.Pattern | None:
+        text, expression, end, named = self._text, r"\A", 0, False
         for match in _PART.finditer(text):
             expression += pattern.escape(text[end : match.start()])
-            if match[0] == "{host}" and not self._named:
-                expression, self._named = expression + "([^/]+)", True
+            if match[0] == "{host}" and not named:
+                expression, named = expression + "([^/]+)", True
             else:
                 deep = match[0].startswith(("{{", "{%", "**"))
                 expression += ".+" if deep else "[^/]*"
             end = match.end()
         try:
-            self._pattern = pattern.compile(expression + pattern.escape(text[end:]) + r"\Z")
+            return pattern.compile(expression + pattern.escape(text[end:]) + r"\Z")
         except pattern.PatternError:  # of absurd length: no path is like that
-            self._pattern = None
+            return None
 
     def host(self, path: str) -> str | None:
         """The host that a path names, or the empty text when the pattern has none; None when the path does not fit."""
+        if not path.startswith(self._begin) or not path.endswith(self._end):
+            return None
         match = self._pattern.match(path) if self._pattern else None
         if match is None:
             return None

@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +28,27 @@ class Layered:
     value: Any
     place: Place
     layers: tuple[Layer, ...]  # outermost first; the last one wins
+
+
+class _Over(Mapping[str, Layered]):
+    """What a host has of its own over what all have: a ChainMap of two, asked tens of thousands of times for each host."""
+
+    __slots__ = ("_base", "_own")
+
+    def __init__(self, own: dict[str, Layered], base: dict[str, Layered]) -> None:
+        self._own, self._base = own, base
+
+    def __getitem__(self, name: str) -> Layered:
+        return self._own[name] if name in self._own else self._base[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in self._base
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._base, **self._own})
+
+    def __len__(self) -> int:
+        return len({**self._base, **self._own})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +148,7 @@ class Site:
     def layers(self, host: str) -> Mapping[str, Layered]:
         """Every variable that has a value on a host, with its layers. Raises KeyError for an unknown host."""
         found: dict[str, Layered] = {}
-        both = ChainMap(found, self._base)
+        both = _Over(found, self._base)
         for source in self._own(host):
             for name, layer in source.items():
                 below = both[name].layers if name in both else ()

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.document.grammar import Grammar, defaults, normalise, seconds
+from reconciler import data
+from reconciler.document.grammar import Grammar, defaults, normalise, resolved, seconds
 from reconciler.document.keywords import is_expression
 from reconciler.document.words import nearest, show, suggest
 from reconciler.document.yaml import Document
@@ -176,3 +177,30 @@ def test_a_pattern_ends_where_the_text_does() -> None:
 def test_of_very_many_problems_the_first_are_shown() -> None:
     found = Grammar({"type": "array", "items": {"type": "string"}}).check(Document("f.yml", list(range(500))))
     assert len(found) == 101 and "more problems than these 100" in found[-1].message
+
+
+_INVENTORIES = (
+    {"hosts": {"a": {"addresses": {"network": "10.0.0.1"}, "groups": ["one"], "facts": {"processor_vcpus": 4}}}},
+    {"hosts": {"a": {"addresses": {"network": "10.0.0"}, "grups": [], "interfaces": {"tunel": "", "api": ""}}}},
+    {"hosts": {"a b": None, "c": {"groups": ["x", "x", 1], "facts": {"vcpus": 0, "fqdn": 1}}}, "groups": {"-": {"hosts": "a"}}},
+    {"hosts": {}, "left": {"z": {"since": "yesterday", "groups": [], "addresses": {"network": 1}}}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", _INVENTORIES)
+def test_definitions_in_their_places_mean_the_same(content: Any) -> None:
+    schema, document = data.schema("inventory"), Document("inventory.yml", content)
+    found = Grammar(schema).check(document)
+    assert Grammar(resolved(schema)).check(document) == found
+    assert (found == []) is (content is _INVENTORIES[0])
+
+
+def test_a_definition_that_names_itself_or_has_more_beside_it() -> None:
+    tree = {
+        "type": "object",
+        "additionalProperties": {"$ref": "#/$defs/tree", "description": "A tree of nothing else."},
+    }
+    grammar = Grammar(resolved({"$ref": "#/$defs/tree", "$defs": {"tree": tree}}))
+    assert grammar.valid({"a": {"b": {}}}) and not grammar.valid({"a": {"b": {"c": 1}}})
+    both = Grammar(resolved({"$defs": {"word": {"type": "string"}}, "items": {"$ref": "#/$defs/word", "maxLength": 2}}))
+    assert both.valid(["ab"]) and not both.valid(["abc"]) and not both.valid([1])
