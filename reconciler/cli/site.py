@@ -1,7 +1,6 @@
 """`validate`, `explain`, `render`: questions about a site repository. No node and, but for render, no key needed."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -175,27 +174,27 @@ def render(
     What would be below the host's configuration directory, the same bytes on every machine.
     """
     from reconciler.render import bind_tree, render_tree, tokens
-    from reconciler.secrets import sops
     from reconciler.source import prepare
     from reconciler.system import files
 
     if out.is_dir() and any(out.iterdir()) and not force:
         raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason=Reason.OutputNotEmpty)
     answer = answer_of(site, host)
-    keys = sops.Keys(age_key_file, ssh_key_file) if secrets == "sops" else None
-    values: Mapping[str, Any] | None = prepare.unlock(answer.locked, answer.desired, keys) if keys else None
-    if values is not None:  # identifiers, which only the cloud knows, stand by their names
+    contents, opened = render_tree(answer.desired), secrets == "sops"
+    if opened:
+        from reconciler.secrets import sops
+
+        values = prepare.unlock(answer.locked, answer.desired, sops.Keys(age_key_file, ssh_key_file))
+        # Identifiers, which only the cloud knows, stand by their names.
         held = {name for file in answer.desired.files for name in tokens.identifiers(file.content)}
-        values = {**values, **tokens.identified({name: f"id:{name}" for name in held})}
-    contents = render_tree(answer.desired) if values is None else bind_tree(answer.desired, values)
+        contents = bind_tree(answer.desired, {**values, **tokens.identified({name: f"id:{name}" for name in held})})
     # What is written may hold secrets: nobody else gets to see it on the way either.
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in filter(None, dict.fromkeys(file.path.rpartition("/")[0] for file in answer.desired.files)):
+        files.make_dirs(out, folder, 0o700 if opened else 0o755, lasting=False)
     for file in answer.desired.files:
-        path, mode = file.path, file.mode
-        folder = path.rpartition("/")[0]
-        if folder:
-            files.make_dirs(out, folder, 0o700 if keys else 0o755, lasting=False)
-        files.write_under(out, path, contents[path], mode=mode & 0o600 if keys else mode, lasting=False)
+        mode = file.mode & 0o600 if opened else file.mode
+        files.write_under(out, file.path, contents[file.path], mode=mode, lasting=False)
     if json_:
         names = [file.path for file in answer.desired.files]
         output.as_json({"host": host, "config_root": answer.desired.config_root, "files": names})

@@ -6,9 +6,13 @@ diffs, its JSON and its hash can be shown to anybody, and the planner in CI need
 
 Everything here converts to and from plain JSON (`codec.py`), because desired state is made in a
 child process.
+
+What is there of a node (actual state, memory, plan) is imported when it is first asked for: who renders a site needs none of it.
 """
 
-from reconciler.model.actual import Actual, FileState, Image, Running, State, Volume
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from reconciler.model.desired import (
     START_TIMEOUT,
     Check,
@@ -32,23 +36,26 @@ from reconciler.model.desired import (
     is_asked,
     shared_with,
 )
-from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool, Worked
 from reconciler.model.names import ASIDE, LEFTOVER_SUFFIX, MAINTAINING, PRECHECKING, VALIDATING, aside
-from reconciler.model.plan import (
-    FORMER,
-    RUNNING_CONFIGURATION,
-    Action,
-    CheckResult,
-    Condition,
-    Difference,
-    Hazard,
-    Held,
-    InFlight,
-    Outcome,
-    Plan,
-    Verb,
-)
 from reconciler.options.values import Healthcheck, Mount, Ulimit
+
+if TYPE_CHECKING:
+    from reconciler.model.actual import Actual, FileState, Image, Running, State, Volume
+    from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool, Worked
+    from reconciler.model.plan import (
+        FORMER,
+        RUNNING_CONFIGURATION,
+        Action,
+        CheckResult,
+        Condition,
+        Difference,
+        Hazard,
+        Held,
+        InFlight,
+        Outcome,
+        Plan,
+        Verb,
+    )
 
 __all__ = [
     "ASIDE",
@@ -109,3 +116,41 @@ __all__ = [
     "is_asked",
     "shared_with",
 ]
+
+_HOMES = {
+    "Actual": "actual",
+    "FileState": "actual",
+    "Image": "actual",
+    "Running": "actual",
+    "State": "actual",
+    "Volume": "actual",
+    "Applied": "memory",
+    "Asked": "memory",
+    "AsMade": "memory",
+    "Failure": "memory",
+    "Interruption": "memory",
+    "JobResult": "memory",
+    "Memory": "memory",
+    "OtherTool": "memory",
+    "Worked": "memory",
+    "FORMER": "plan",
+    "RUNNING_CONFIGURATION": "plan",
+    "Action": "plan",
+    "CheckResult": "plan",
+    "Condition": "plan",
+    "Difference": "plan",
+    "Hazard": "plan",
+    "Held": "plan",
+    "InFlight": "plan",
+    "Outcome": "plan",
+    "Plan": "plan",
+    "Verb": "plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found

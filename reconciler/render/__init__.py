@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.model import Desired
 from reconciler.render import tokens
-from reconciler.render.formats import write
 from reconciler.render.tokens import bind, stand_in
 
 if TYPE_CHECKING:
     from reconciler.render.build import render
     from reconciler.render.evaluate import World
     from reconciler.render.explanation import Explanation, explain
+    from reconciler.render.formats import write
     from reconciler.render.sharing import Sharing
 
 __all__ = [
@@ -38,6 +38,7 @@ _HOMES = {
     "Sharing": "sharing",
     "Explanation": "explanation",
     "explain": "explanation",
+    "write": "formats",
 }
 
 
@@ -57,6 +58,8 @@ def render_tree(desired: Desired) -> dict[str, bytes]:
 def bind_tree(desired: Desired, secrets: Mapping[str, Any]) -> dict[str, bytes]:
     """The same with the secrets' values, quoted as each file's format asks for; bytes of a secret that is no text are the whole of a
     file. Raises as `write`."""
+    from reconciler.render.formats import write
+
     return {
         file.path: file.data if file.encoding else write(file, secrets).encode(errors=tokens.ESCAPED)
         for file in desired.files

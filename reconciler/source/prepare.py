@@ -18,13 +18,13 @@ from reconciler.model import Desired
 from reconciler.reasons import Reason
 from reconciler.rollout.policy import Rollout
 from reconciler.secret import Secret
-from reconciler.secrets import sops
 from reconciler.secrets.locked import Locked
 from reconciler.source import beforehand, child
 from reconciler.text import encodable
 
 if TYPE_CHECKING:
     from reconciler.catalogue import Catalogue
+    from reconciler.secrets import sops
     from reconciler.site import Site
 
 # Processor seconds on the machine that budgets are measured on (docs/performance.md), of which good sites take a fifth: to
@@ -54,7 +54,7 @@ class Answer:
     rollout: Rollout | None = None
 
 
-def prepare(repository: Path, commit: str, path: str, host: str, keys: sops.Keys) -> Prepared:
+def prepare(repository: Path, commit: str, path: str, host: str, keys: "sops.Keys") -> Prepared:
     """Read the site at `commit`, and make the desired state of `host`, in a sealed child.
 
     Raises errors.SiteInvalid with all problems, errors.Terminal (HostUnknown, LimitExceeded, WallMissing, Sops…),
@@ -63,7 +63,7 @@ def prepare(repository: Path, commit: str, path: str, host: str, keys: sops.Keys
     return prepare_source(content.Source(repository, commit, path).to_json(), commit, host, keys)
 
 
-def prepare_source(source: content.Given, revision: str, host: str, keys: sops.Keys) -> Prepared:
+def prepare_source(source: content.Given, revision: str, host: str, keys: "sops.Keys") -> Prepared:
     """As `prepare`, of any source (`git.content`); `revision` is how desired state calls it."""
     argument = {"source": source, "host": host, "revision": revision}
     answer = child.ask("reconciler.source.prepare_child:desired", argument, Answer)
@@ -74,8 +74,10 @@ def prepare_source(source: content.Given, revision: str, host: str, keys: sops.K
     )
 
 
-def unlock(locked: Iterable[Locked], desired: Desired, keys: sops.Keys) -> dict[str, Secret]:
+def unlock(locked: Iterable[Locked], desired: Desired, keys: "sops.Keys") -> dict[str, Secret]:
     """The values of the secrets that `desired` uses. Raises errors.Terminal (Sops…), errors.Transient (DeadlineExceeded)."""
+    from reconciler.secrets import sops
+
     values: dict[str, Secret] = {}
     for file in locked:
         try:
