@@ -102,10 +102,10 @@ class _Builder:
         self.folders: set[str] = set()  # and the folders they are in
         self.config_root = _CONFIG_ROOT
         self.release = self._variable("openstack_release", "")
-        self._check_releases()
 
     def desired(self, revision: str) -> Desired:
         """All of it, or SiteInvalid."""
+        self._check_releases()
         # The other revision of a plan may well have the same of this very host.
         made = self.world.whole(self.host, self._made, lambda: not self.problems)
         held = Held(self.world, self.host, made.files, made.registrations, made.registrars, self.problems)

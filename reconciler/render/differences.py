@@ -6,16 +6,25 @@ although nothing differs, and is never missing where something does.
 """
 
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from reconciler.document.sameness import same
 from reconciler.render import inventory_names
-from reconciler.site import Site
+from reconciler.site import Host, Site
 
 FILES: Final = ("files",)
 HOST_FILES: Final = ("files", "host")
-_MOST_KEPT: Final = 256
+_MOST_KEPT: Final = 4096  # pairs of hosts, several times the hosts of a large site; of each some thousand bits
 _NOTHING: Final = object()
+
+
+class _Looks(NamedTuple):
+    """What a host of a site has of its own, put together once: each host is compared with several."""
+
+    said: Mapping[str, Any]
+    names: Mapping[str, Any]
+    sealed: list[str]  # its password files
+    host: Host
 
 
 class Differences:
@@ -27,6 +36,7 @@ class Differences:
         self._hosts: dict[tuple[int, str, str], int] = {}
         self._revisions: dict[tuple[int, int], _Revisions] = {}
         self._members: dict[str, int] = {}  # host → the bits of the groups that it is in
+        self._looks: dict[tuple[int, str], _Looks] = {}
 
     def bit(self, name: Hashable) -> int:
         """The bit that a name has."""
@@ -47,8 +57,17 @@ class Differences:
             site = self.sites[number]
             self._members = self._members or self._memberships(site)
             members = self._members.get(one, 0) ^ self._members.get(other, 0)
-            found = self._hosts[key] = self._sum(_unlike(site, one, other)) | members
+            unlike = _unlike(site, self._of(number, one), self._of(number, other))
+            found = self._hosts[key] = self._sum(unlike) | members
         return found
+
+    def _of(self, number: int, host: str) -> _Looks:
+        key = (number, host)
+        if key not in self._looks:
+            site = self.sites[number]
+            names = inventory_names.names(site.hosts[host], {}, {})
+            self._looks[key] = _Looks(site.said(host), names, [*site.recipients(host)], site.hosts[host])
+        return self._looks[key]
 
     def _memberships(self, site: Site) -> dict[str, int]:
         found = dict.fromkeys(site.hosts, 0)
@@ -111,22 +130,21 @@ class _Revisions:
         yield from (FILES, HOST_FILES) if self._files else ()
 
 
-def _unlike(site: Site, one: str, other: str) -> Iterator[Hashable]:
+def _unlike(site: Site, one: _Looks, other: _Looks) -> Iterator[Hashable]:
     """What two hosts of a site see differently, but for the groups that they are in."""
-    said = [site.said(host) for host in (one, other)]
-    for name in {**said[0], **said[1]}:
+    for name in {**one.said, **other.said}:
         below = site.below(name, _NOTHING)
-        if not same(said[0].get(name, below), said[1].get(name, below)):
+        if not same(one.said.get(name, below), other.said.get(name, below)):
             yield name
-    if [*site.recipients(one)] != [*site.recipients(other)]:
-        secrets = [{name: (s.digest, s.size) for name, s in site.secrets(host).items()} for host in (one, other)]
+    hosts = one.host, other.host
+    if one.sealed != other.sealed:
+        secrets = [{name: (s.digest, s.size) for name, s in site.secrets(host.name).items()} for host in hosts]
         for name in _unequal(*secrets):
             yield from (name, name.partition(".")[0])
-    hosts = site.hosts[one], site.hosts[other]
-    yield from _unequal(*(inventory_names.names(host, {}, {}) for host in hosts))
+    yield from _unequal(one.names, other.names)
     for network in _unequal(hosts[0].addresses, hosts[1].addresses):
         yield from (("address", network), f"{network}_interface_address")
-    if any(name in path for path in site.overrides for name in (one, other)):
+    if any(host.name in path for path in site.overrides for host in hosts):
         yield HOST_FILES
 
 

@@ -565,7 +565,7 @@ def _compile(source: str, native: bool, options: header.Options) -> Compiled:
     environment = _with(options)
     made = _beforehand.get((source, native, options)) or translated(source, native, options)
     code = marshal.loads(made.code)  # noqa: S302  # of `translated`, here or when the program was installed
-    template = environment.template_class.from_code(environment, code, environment.make_globals(None))
+    template = environment.template_class.from_code(environment, code, {})  # `names` of `run` knows the functions
     return Compiled(source, template, made.expression, made.size, made.asked)
 
 

@@ -6,9 +6,8 @@ another type than its schema asks for is a problem at the place that set it; a c
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from reconciler.catalogue import Service, Variable
 from reconciler.catalogue.load import PREFIX
@@ -113,7 +112,7 @@ class World:
         self, host: str, service: Service, path: tuple[str, ...], raw: Any, names: Mapping[str, Any] | None = None
     ) -> Any:
         """A value of a service's service.yml, where it stands at `path`, as `host` sees it; `names` are seen besides. Raises SiteInvalid."""
-        source = Position(Place(service.document.name), service.document, path)
+        source = Position.within(service.document, path)
         own = {"service": service.name, **(names or {})}
         if path[0] == "containers":
             own.setdefault("container", path[1])
@@ -468,7 +467,7 @@ class Scope(Lazy):
 
     def _role_name(self, name: str) -> Any:
         service, path = self.roles[name], ("role_names", name)
-        source = Position(Place(service.document.name), service.document, path)
+        source = Position.within(service.document, path)
         found = evaluate(service.section("role_names")[name], Scope(self.variables, self.own), source)
         self.variables.pay().spend(1 + _size(found))
         if found is None:
@@ -541,13 +540,20 @@ class Scope(Lazy):
         return paths.find(wanted, files)
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+_NOWHERE: Final = Place("")
+
+
+class Position(NamedTuple):
     """Where a value that is evaluated was written: at a place, or at a path of a document."""
 
     place: Place
     document: Document | None = None
     path: Path = ()
+
+    @classmethod
+    def within(cls, document: Document, path: Path) -> "Position":
+        """At a path of a document. The place is looked for when somebody asks for it."""
+        return cls(_NOWHERE, document, path)
 
     def at(self, step: str | int) -> "Position":
         """Below it."""

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _LARGEST: Final = (1 << 63) - 1  # what the engine can be told
 _SIZE: Final = re.compile(r"(-?\d{1,18}(?:\.\d{1,18})?)([bkmgt]?)b?", re.IGNORECASE)
+_WORDS: Final = re.compile(r"[ !#-&(-\[\]-~]*")  # no quote and no backslash: what a shell splits at blanks alone
 _UNITS: Final = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -180,6 +181,8 @@ class Fields:
             return tuple(str(item) for item in value)
         text = self.text(key)
         self.scope.variables.pay().spend(len(text))  # shlex looks at every character
+        if _WORDS.fullmatch(text):
+            return tuple(text.split())
         try:
             return tuple(shlex.split(text))
         except ValueError as error:
@@ -247,7 +250,7 @@ class Fields:
 
     def _evaluated(self, raw: Any, path: Path, default: Any = None) -> Any:
         try:
-            return evaluate(raw, self.scope, Position(Place(self.document.name), self.document, path))
+            return evaluate(raw, self.scope, Position.within(self.document, path))
         except SiteInvalid as error:
             self.problems += error.problems
             return default

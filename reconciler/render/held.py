@@ -45,9 +45,7 @@ class Held:
         for name in sorted(used.keys() - known.keys()):
             # A pair is generated as a whole: both of its halves, known by dotted names, are one thing that is missing.
             whole = name.partition(".")[0]
-            missing.setdefault(
-                whole if whole in self.world.site.catalogue.passwords() and whole not in known else name, used[name]
-            )
+            missing.setdefault(whole if whole in self.world.passwords and whole not in known else name, used[name])
         for name, user in missing.items():
             hint = self._filled(name, known)
             self.problems.append(
@@ -94,7 +92,7 @@ class Held:
 
     def _filled(self, name: str, known: Iterable[str]) -> str:
         """How a secret gets its value; one that no service declares may be a slip of the pen for one of `known`."""
-        declared = self.world.site.catalogue.passwords().get(name)
+        declared = self.world.passwords.get(name)
         if declared is None and (near := suggest(name, known)):
             return near
         if declared is not None and declared.get("kind") != "blank":
@@ -155,7 +153,7 @@ class Held:
 
     def said(self, secrets: Mapping[str, str], what: str) -> Mapping[str, str]:
         """What their definitions say under `what`, of those that say it."""
-        defined = self.world.site.catalogue.passwords()
+        defined = self.world.passwords
         texts = {name: defined[name].get(what) for name in secrets if name in defined}
         return {name: " ".join(str(text).split()) for name, text in texts.items() if text}
 

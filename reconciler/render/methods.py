@@ -241,7 +241,7 @@ def _table(where: Any) -> Mapping[str, Callable[..., Any]]:
         return _TEXT
     if isinstance(where, list | tuple):
         return _LIST
-    return _MAPPING if isinstance(where, Mapping) else {}
+    return _MAPPING if isinstance(where, (dict, Mapping)) else {}  # most are plain ones, which is quicker to tell
 
 
 class StrictUndefined(jinja2.StrictUndefined):

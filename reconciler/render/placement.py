@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from reconciler.catalogue import Service
@@ -23,7 +24,7 @@ def listed(group: Any) -> list[str]:
 
 def union(groups: Mapping[str, Sequence[str]], names: Iterable[str]) -> list[str]:
     """The hosts of several groups, in the order of the groups, each once. Groups that do not exist have none."""
-    return list(dict.fromkeys(host for name in names for host in groups.get(name, ())))
+    return list(dict.fromkeys(chain.from_iterable(groups.get(name, ()) for name in names)))
 
 
 def enabled(world: World, host: str, service: Service) -> bool:
@@ -165,7 +166,15 @@ def _candidates(world: World, service: Service, container: str) -> tuple[bool, l
 
 def _groups(world: World, host: str, service: Service, one: repeat.Instance) -> list[str]:
     group = one.raw.get("group", "all") if isinstance(one.raw, dict) else "all"
-    return listed(world.evaluated(host, service, ("containers", one.key, "group"), group, _names(one)))
+    if not any(map(is_expression, listed(group))):
+        return listed(group)
+
+    def work() -> list[str]:
+        return listed(world.evaluated(host, service, path, group, _names(one)))
+
+    path = ("containers", one.key, "group")
+    # Every host is asked, and most see the same.
+    return work() if one.names else world.shared.unit(("groups", service.name, one.key), host, world.meter, work)
 
 
 def _names(one: repeat.Instance) -> dict[str, Any]:

@@ -14,7 +14,7 @@ What the work took (`meter`) is charged again, so that a host may take the same 
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from reconciler.document.sameness import same
 from reconciler.errors import SiteInvalid
@@ -30,17 +30,8 @@ ABSENT: Final = object()  # the answer for a name that is not there
 _MOST_KEPT: Final = 4  # results of one unit: those that other hosts see otherwise are as many as hosts
 
 
-class Question(NamedTuple):
-    """What was asked. `host` is None for the host that the unit is about."""
-
-    kind: str  # a key of `evaluate.World.answers`
-    host: str | None
-    name: Hashable
-
-    def about(self, host: str, seen_by: str) -> "Question":
-        """The same, asked about `host`'s unit and told to one about `seen_by`."""
-        asked = host if self.host is None else self.host
-        return Question(self.kind, None if asked == seen_by else asked, self.name)
+# What was asked: its kind (a word that `evaluate.World` answers to), of which host (None for the one that the unit is about), the name.
+Question = tuple[str, str | None, Hashable]
 
 
 @dataclass(eq=False, slots=True)
@@ -160,7 +151,7 @@ class Shared:
         """Remember what was asked for the unit that is worked on."""
         frame = self.frame
         if frame is not None:
-            frame.asked[Question(kind, None if host == frame.host else host, name)] = answer
+            frame.asked[kind, None if host == frame.host else host, name] = answer
 
     def look(self, host: str, *names: Hashable) -> None:
         """Remember that names of `host` were looked at."""
@@ -210,8 +201,12 @@ class Shared:
             self._read += kept.read
         outer = self.frame
         if inside and outer is not None:
-            for question, answer in kept.asked.items():
-                outer.asked[question.about(host, outer.host)] = answer
+            if host == outer.host:
+                outer.asked.update(kept.asked)
+            else:
+                for (kind, whose, name), answer in kept.asked.items():
+                    asked = whose or host
+                    outer.asked[kind, None if asked == outer.host else asked, name] = answer
         value: T = kept.value
         return value
 
@@ -260,9 +255,9 @@ class Shared:
         if self._number not in kept.homes and all(home.host != host for home in kept.homes.values()):
             return None  # in another world what it asked about itself may have been meant as one of several hosts
         with self.ledger.about(host) as reads, meter.record(host) as cost:
-            for question, answer in kept.asked.items():
+            for (kind, whose, name), answer in kept.asked.items():
                 try:  # what is known to hold, too: this host pays for it
-                    now = self._ask(question.kind, question.host or host, question.name)
+                    now = self._ask(kind, whose or host, name)
                 except (SiteInvalid, FilterError):
                     return None
                 if not same(now, answer):

@@ -46,6 +46,12 @@ class Group(tuple[Any, list[Any]]):
 
 Scalar = str | int | float | bool | None
 _SCALARS: Final = (str, int, float, type(None))
+_MAPPINGS: Final[tuple[type[Mapping[Any, Any]], ...]] = (
+    dict,
+    Lazy,
+)  # the plain ones first: asking the class of a Lazy takes longer
+_SEQUENCES: Final = (list, tuple, str)
+_VALUES: Final = (*_SCALARS, list, tuple, dict, Lazy)
 _KINDS: Final = (
     (bool, "a boolean"), (str, "a text"), (int, "a number"), (float, "a number"), (type(None), "none"),
     (list, "a list"), (tuple, "a list"), (Mapping, "a mapping"),
@@ -59,7 +65,7 @@ def kind(value: Any) -> str:
 
 def is_value(value: Any) -> bool:
     """Whether it is one of the values; what a list or mapping holds is not looked at."""
-    return isinstance(value, (*_SCALARS, list, tuple, dict, Lazy))
+    return isinstance(value, _VALUES)
 
 
 _PLAIN: Final = frozenset((str, int, float, bool, type(None)))
@@ -306,12 +312,12 @@ def item(where: Any, name: Any) -> Any:
             f"a part of a text that holds {tokens.words(tokens.names(where))} cannot be taken, because its value is not known here"
         )
     where = demand(where)
-    if isinstance(where, Mapping) and isinstance(name, _SCALARS):
+    if isinstance(where, _MAPPINGS) and isinstance(name, _SCALARS):
         try:
             return where[name]
         except KeyError:
             return MISSING
-    if isinstance(where, list | tuple | str):
+    if isinstance(where, _SEQUENCES):
         if isinstance(where, Group) and name in ("grouper", "list"):
             return where[name == "list"]
         if isinstance(name, str) and name.isascii() and name.isdigit():

@@ -1,6 +1,7 @@
 """Desired state out of small services: containers, files, jobs, registrations, frontends, and every problem at once."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_a_kolla_container_gets_what_kolla_ansible_gives_it() -> None:
         "config_files": [],
     }
     assert file(desired, "my-app/config.json").mode == 0o660
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "  run  --with  two ", "run --a='b c' \"d\"", r"run a\ b", "run a#b # c", "run $(x) & y; z | w > v", "run\ta\nb", "run \u00a0 a",
+    ],
+)  # fmt: skip
+def test_a_command_is_split_as_a_shell_splits_it(command: str) -> None:
+    body = f"containers:\n  app: {{image: x, kolla: false, command: {json.dumps(command)}}}\n"
+    assert container(rendered(body), "app").command == tuple(shlex.split(command))
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "a/../b", "a//b", "."])
