@@ -13,13 +13,17 @@ from typing import Any, Final, TypeVar, cast
 from reconciler.reasons import Reason, read
 
 T = TypeVar("T")
+_PLAIN: Final = frozenset((str, int, float, bool, types.NoneType))
 
 
 def to_json(value: Any) -> Any:
     """A dataclass (or container of such) as plain JSON values; fields at their default are left out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    kind = type(value)
+    if kind in _PLAIN:  # most of all that there is
+        return value
+    if dataclasses.is_dataclass(kind):
         result = {}
-        for item in dataclasses.fields(value):
+        for item in dataclasses.fields(kind):
             content = getattr(value, item.name)
             if not _is_default(item, content):
                 result[item.name] = to_json(content)

@@ -3,7 +3,6 @@
 import base64
 import functools
 import hashlib
-import importlib.resources
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -69,6 +68,8 @@ def catalogue_digest() -> str:
 @functools.cache
 def asset(package: str, name: str) -> str:
     """The text of a file that lies beside the code of a package: a style, a script, a template of a page."""
+    import importlib.resources
+
     return importlib.resources.files(package).joinpath(name).read_text(encoding="utf-8")
 
 
@@ -85,4 +86,6 @@ def _digest(text: str) -> str:
 def time_zones() -> frozenset[str]:
     """The names of the IANA time zone database, as the tzdata package that the program brings along has them: the same on
     every machine, whatever its system knows."""
+    import importlib.resources
+
     return frozenset(importlib.resources.files("tzdata").joinpath("zones").read_text().split())

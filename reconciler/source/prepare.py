@@ -19,7 +19,7 @@ from reconciler.reasons import Reason
 from reconciler.rollout.policy import Rollout
 from reconciler.secret import Secret
 from reconciler.secrets.locked import Locked
-from reconciler.source import beforehand, child
+from reconciler.source import child
 from reconciler.text import encodable
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def unlock(locked: Iterable[Locked], desired: Desired, keys: "sops.Keys") -> dic
 def shipped() -> "Catalogue":
     """The catalogue that ships with the program, read once per process, or beforehand."""
     from reconciler import catalogue
+    from reconciler.source import beforehand
 
     services = data.services()
     return beforehand.catalogue(services) or catalogue.load(
