@@ -87,7 +87,7 @@ def test_hostile_site_ends_with_a_clear_error(case: Path, results: dict[str, Fut
 
 def test_a_base_that_takes_too_long_is_not_the_branchs_fault(repository: sites.Repository) -> None:
     """And neither is the time of a branch put on its base: each has its own."""
-    lines = "{% for n in range(60000) %}{{ n % 149 }}\n{% endfor %}"
+    lines = "{% for n in range(60000) %}{{ n % 149 }} {{ n % 151 }} {{ n % 157 }}\n{% endfor %}"
     slow = {"services/web/templates/index.html.j2": lines}
     base, head = repository.commit({**sites.small(2), **slow}), repository.commit(sites.small(2))
     short = replace(LIMITS, host_seconds=0.1)
