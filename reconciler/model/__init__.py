@@ -41,7 +41,17 @@ from reconciler.options.values import Healthcheck, Mount, Ulimit
 
 if TYPE_CHECKING:
     from reconciler.model.actual import Actual, FileState, Image, Running, State, Volume
-    from reconciler.model.memory import Applied, Asked, AsMade, Failure, Interruption, JobResult, Memory, OtherTool, Worked
+    from reconciler.model.memory import (
+        Applied,
+        Asked,
+        AsMade,
+        Failure,
+        Interruption,
+        JobResult,
+        Memory,
+        OtherTool,
+        Worked,
+    )
     from reconciler.model.plan import (
         FORMER,
         RUNNING_CONFIGURATION,

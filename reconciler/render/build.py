@@ -3,10 +3,8 @@
 import dataclasses
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
 from reconciler.catalogue import Service
 from reconciler.document.words import suggest
@@ -28,7 +26,6 @@ from reconciler.model import (
     shared_with,
 )
 from reconciler.options import rules
-from reconciler.registrations import kinds
 from reconciler.render import (
     checks,
     circles,
@@ -36,25 +33,23 @@ from reconciler.render import (
     files,
     host,
     jobs,
-    logins,
     orders,
-    placement,
     prechecks,
-    register,
+    registering,
     repeat,
     tokens,
 )
 from reconciler.render.containers import CONFIG_FILES
-from reconciler.render.evaluate import Scope, World
+from reconciler.render.evaluate import World
 from reconciler.render.explanation import no_host
 from reconciler.render.fields import Fields
 from reconciler.render.held import Held
 from reconciler.render.meter import Exhausted, Run, Running
+from reconciler.render.seen import Parts, Seen
 from reconciler.site import Site, authorities
 from reconciler.site.layout import GLOBALS
 
 _CONFIG_ROOT: Final = "/etc/kolla"
-_REGION: Final = "RegionOne"
 
 
 def render(site: Site, host: str, revision: str, world: World | None = None) -> Desired:
@@ -78,30 +73,14 @@ def render(site: Site, host: str, revision: str, world: World | None = None) -> 
         raise SiteInvalid([error.problem]) from None
 
 
-@dataclass(slots=True)
-class _Parts:
-    """One service while its host is built."""
-
-    service: Service
-    containers: dict[str, Fields] = field(default_factory=dict)  # on this host
-    specs: dict[str, Container] = field(default_factory=dict)
-    jobs: list[Job] = field(default_factory=list)
-    implicit: set[str] = field(default_factory=set)  # jobs that say nothing of `before`
-    job_fields: dict[str, Fields] = field(default_factory=dict)  # of jobs on this host
-    named: dict[str, list[str]] = field(default_factory=dict)  # key of a repeated entry → those on this host
-
-
-class _Builder:
+class _Builder(Seen):
     def __init__(self, world: World, host: str) -> None:
-        self.world = world
-        self.site = world.site
-        self.host = host
-        self.problems: list[Problem] = []
+        super().__init__(world, host)
         self.files: list[File] = []
         self.taken: dict[str, File] = {}  # these by path
         self.folders: set[str] = set()  # and the folders they are in
         self.config_root = _CONFIG_ROOT
-        self.release = self._variable("openstack_release", "")
+        self.release = self.variable("openstack_release", "")
 
     def desired(self, revision: str) -> Desired:
         """All of it, or SiteInvalid."""
@@ -129,18 +108,18 @@ class _Builder:
     def _made(self) -> Desired:
         """What templates and the catalogue make of the host; the rest of it is left out."""
         self.config_root = self._config_root()
-        every = [_Parts(service) for service in self.site.catalogue.services.values() if self._enabled(service)]
+        every = [Parts(service) for service in self.site.catalogue.services.values() if self.enabled(service)]
         for parts in every:
             self._containers(parts)
         for parts in every:
             self._jobs(parts)
         made = self._ordered(every)
-        providers = self._providers(every)
-        registrations, registrars, elsewhere = self._registrations(every, providers)
-        on_host = self._host_settings(every)
+        providers = registering.providers(self, every)
+        registrations, registrars, elsewhere = registering.registrations(self, every, providers)
+        on_host = host.all_of(self, every)
         self._circles(made, every, registrations, registrars, on_host)
         Held(self.world, self.host, self.files, registrations, registrars, self.problems).check()
-        new_clients = {check.name: check for check in self._logins(every, providers)}
+        new_clients = {check.name: check for check in registering.logins_of(self, every, providers)}
         probes = sorted((*self._checks(every, providers), *new_clients.values()), key=lambda check: check.name)
         return Desired(
             site=self.site.name,
@@ -168,37 +147,6 @@ class _Builder:
 
     # --- services --------------------------------------------------------------------------------------------------
 
-    def _enabled(self, service: Service) -> bool:
-        try:
-            return placement.enabled(self.world, self.host, service)
-        except SiteInvalid as error:
-            self.problems += error.problems
-            return False
-
-    def _repeated(self, service: Service, section: str) -> Iterator[repeat.Instance]:
-        """What the entries of a section stand for; those that cannot be told are reported."""
-        for key, raw in service.section(section).items():
-            try:
-                yield from repeat.instances(self.world, self.host, service, (section, key), raw)
-            except SiteInvalid as error:
-                self.problems += error.problems
-
-    def _fields(self, service: Service, raw: Any, path: tuple[str, ...], **names: Any) -> Fields:
-        scope = Scope(self.world.variables(self.host), {"service": service.name, **names})
-        return Fields(raw, scope, service.document, path, self.problems)
-
-    def _variable(self, name: str, default: str) -> str:
-        variables = self.world.variables(self.host)
-        try:
-            found = str(variables[name]) if name in variables else default
-        except SiteInvalid as error:
-            self.problems += error.problems
-            return default
-        if tokens.names(found):
-            message = f"{name} holds a secret, and paths and keys are shown to everybody"
-            self.problems.append(variables.layered(name)[-1].place.problem(message, "give it another value"))
-        return found
-
     def _check_releases(self) -> None:
         """What the site sets and the release of this host does not have."""
         variables = self.world.variables(self.host)
@@ -211,7 +159,7 @@ class _Builder:
 
     def _config_root(self) -> str:
         """Where files go, in one spelling. Whether a host lets it be there is for that host to say."""
-        text = self._variable("node_config_directory", self._variable("node_config", _CONFIG_ROOT))
+        text = self.variable("node_config_directory", self.variable("node_config", _CONFIG_ROOT))
         if not text.startswith("/") or ".." in text.split("/") or not text.isprintable() or not text.strip("/"):
             variables = self.world.variables(self.host)
             name = "node_config_directory" if "node_config_directory" in variables else "node_config"
@@ -224,13 +172,13 @@ class _Builder:
 
     # --- containers ------------------------------------------------------------------------------------------------
 
-    def _containers(self, parts: _Parts) -> None:
+    def _containers(self, parts: Parts) -> None:
         service = parts.service
         here = self._here(service)
-        for one in self._repeated(service, "containers") if here else ():
+        for one in self.repeated(service, "containers") if here else ():
             name = one.name
             if (one.key, name) in here:
-                fields = self._fields(service, one.raw, ("containers", one.key), container=name, **one.names)
+                fields = self.fields(service, one.raw, ("containers", one.key), container=name, **one.names)
                 parts.containers[name] = fields
                 parts.named.setdefault(one.key, []).append(name)
                 spec, made = self._container(fields, name, service)
@@ -242,16 +190,16 @@ class _Builder:
 
         def work() -> list[tuple[str, str]]:
             found: list[tuple[str, str]] = []
-            for one in self._repeated(service, "containers"):
+            for one in self.repeated(service, "containers"):
                 name = one.name
-                fields = self._fields(service, one.raw, ("containers", one.key), container=name, **one.names)
+                fields = self.fields(service, one.raw, ("containers", one.key), container=name, **one.names)
                 if any(name == other for _, other in found) or (name != one.key and name in section.raw):
                     fields.problem(None, f"the container {name!r} is there twice", "give them names that differ")
-                if fields.flag("enabled", True) and self.host in self._members(fields):
+                if fields.flag("enabled", True) and self.host in self.members(fields):
                     found.append((one.key, name))
             return found
 
-        section = self._fields(service, service.section("containers"), ("containers",))
+        section = self.fields(service, service.section("containers"), ("containers",))
         return section.shared("here", (), work) if section.raw else []
 
     def _container(self, fields: Fields, name: str, service: Service) -> tuple[Container, tuple[File, ...]]:
@@ -269,13 +217,13 @@ class _Builder:
 
         return fields.shared("container", (name, self.config_root), work)
 
-    def _checks(self, every: list[_Parts], providers: Mapping[str, checks.Provider]) -> Iterator[Check]:
+    def _checks(self, every: list[Parts], providers: Mapping[str, checks.Provider]) -> Iterator[Check]:
         for parts in every:
             script = self._script(parts.service)
-            for one in self._repeated(parts.service, "checks"):
+            for one in self.repeated(parts.service, "checks"):
                 name = one.name
-                fields = self._fields(parts.service, one.raw, ("checks", one.key), **one.names)
-                if self.host not in self._members(fields):
+                fields = self.fields(parts.service, one.raw, ("checks", one.key), **one.names)
+                if self.host not in self.members(fields):
                     continue
                 if made := checks.check(fields, name, parts.service.name, script, providers):
                     yield made
@@ -284,62 +232,27 @@ class _Builder:
         """Renders the template that a part of a service names as its script."""
         return lambda part: files.script_of(part, self.site, service.name)
 
-    def _prechecks(self, every: list[_Parts]) -> Iterator[Precheck]:
+    def _prechecks(self, every: list[Parts]) -> Iterator[Precheck]:
         """Those of containers that are on this host."""
         for parts, name, target, fields in self._of_containers(every, "prechecks"):
             everywhere = "host" in fields or fields.text("once", "cluster") == "host"
-            if everywhere or self._first(parts.service, target) == self.host:
+            if everywhere or self.first(parts.service, target) == self.host:
                 yield prechecks.precheck(fields, name, parts.service.name, self._script(parts.service))
 
-    def _maintenance(self, every: list[_Parts]) -> Iterator[Maintenance]:
+    def _maintenance(self, every: list[Parts]) -> Iterator[Maintenance]:
         """Those of containers that are on this host."""
         for parts, name, _, fields in self._of_containers(every, "maintenance"):
             yield prechecks.maintenance(fields, name, parts.service.name, self._script(parts.service))
 
-    def _of_containers(self, every: list[_Parts], section: str) -> Iterator[tuple[_Parts, str, str, Fields]]:
+    def _of_containers(self, every: list[Parts], section: str) -> Iterator[tuple[Parts, str, str, Fields]]:
         """The entries of a section that are switched on and about a container on this host, or about the host itself: the service, the
         entry's name, the container, its fields."""
         for parts in every:
             for name, raw in parts.service.section(section).items():
                 target = str(raw.get("container", "")) if isinstance(raw, dict) else ""
-                fields = self._fields(parts.service, raw, (section, name), container=target)
+                fields = self.fields(parts.service, raw, (section, name), container=target)
                 if (target in parts.specs or "host" in fields) and fields.flag("enabled", True):
                     yield parts, name, target, fields
-
-    def _providers(self, every: list[_Parts]) -> dict[str, checks.Provider]:
-        """How a new client reaches each registrar, by its name."""
-        found: dict[str, checks.Provider] = {}
-        # The catalogue's first: what is there twice is said where the site can change it.
-        for parts in sorted(every, key=lambda parts: parts.service.origin != "catalogue"):
-            for name, raw in parts.service.section("provides").items():
-                part = self._fields(parts.service, raw, ("provides", name))
-                connection = logins.provider(part)
-                if connection is None:
-                    continue
-                if name in found:
-                    hint = f"call one of them {name}{kinds.NAMED}NAME, here and where it is meant"
-                    part.problem(None, f"{found[name][0]} provides {name} as well", hint)
-                found[name] = (parts.service.name, connection)
-        return found
-
-    def _logins(self, every: list[_Parts], providers: Mapping[str, checks.Provider]) -> Iterator[Check]:
-        """Of the services that have containers on this host."""
-        here = {parts.service.name for parts in every if parts.specs}
-        for name, (service, connection) in providers.items():
-            if service in here:
-                yield logins.administrator(name, service, connection)
-        for parts in every:
-            if parts.specs and parts.service.section("registrations"):
-                yield from logins.users(iter(self._registered(parts, providers)), providers)
-
-    def _members(self, fields: Fields) -> Iterable[str]:
-        """The hosts of its groups; all where it says none."""
-        names = fields.texts("group") if "group" in fields else ("all",)
-        for name in names:
-            self.world.member(self.host, name)
-            if name not in self.site.groups:
-                fields.problem("group", f"no group {name!r} in the inventory", suggest(name, self.site.groups))
-        return placement.union(self.site.groups, names)
 
     def _configured(
         self,
@@ -391,7 +304,7 @@ class _Builder:
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
-    def _jobs(self, parts: _Parts) -> None:
+    def _jobs(self, parts: Parts) -> None:
         service = parts.service
         before: dict[str, str] = {}  # key → the one for the host that left before
         for one in self._every_job(service):
@@ -400,10 +313,10 @@ class _Builder:
             if (
                 target in service.section("containers")
                 and raw.get("once") != "host"
-                and (of := self._cluster(service, target))
+                and (of := self.cluster(service, target))
             ):
                 name = f"{name}_{of}"  # there is one for each, and they are known by their names
-            fields = self._fields(service, raw, ("jobs", one.key), container=target, job=name, **one.names)
+            fields = self.fields(service, raw, ("jobs", one.key), container=target, job=name, **one.names)
             if name != one.key or one.names:
                 parts.named.setdefault(one.key, []).append(name)
             if target not in service.section("containers"):
@@ -423,7 +336,7 @@ class _Builder:
                 parts.job_fields[name] = fields
                 if "before" not in fields and "after" not in fields.below("rollout"):
                     parts.implicit.add(name)  # one that goes after others' containers is not what they wait for
-            elif "leaves" not in fields and not self._first(service, target):
+            elif "leaves" not in fields and not self.first(service, target):
                 if "cluster" not in service.section("containers")[target]:
                     self._nobody(fields, name, service, target)
                 elif parts.containers:
@@ -431,36 +344,19 @@ class _Builder:
 
     def _every_job(self, service: Service) -> Iterator[repeat.Instance]:
         """The jobs of a service; those by which the others forget who left once for each of them."""
-        for one in self._repeated(service, "jobs"):
+        for one in self.repeated(service, "jobs"):
             if not (isinstance(one.raw, dict) and "leaves" in one.raw):
                 yield one
                 continue
             target = str(one.raw.get("container", ""))
             raw = service.section("containers").get(target, {})
-            said = self._fields(service, one.raw, ("jobs", one.key), container=target).below("leaves")
+            said = self.fields(service, one.raw, ("jobs", one.key), container=target).below("leaves")
             if "group" not in said:
-                said = self._fields(service, raw, ("containers", target), container=target)
+                said = self.fields(service, raw, ("containers", target), container=target)
             groups = set(said.texts("group")) if "group" in said else {"all"}
             for left in self.site.left.values():
                 if left.groups & groups:
                     yield repeat.Instance(f"{one.key}_{left.host.name}", one.key, one.raw, {"item": left.item})
-
-    def _first(self, service: Service, container: str) -> str:
-        """The first host that has a container, in this host's cluster of it."""
-        try:
-            of = placement.cluster(self.world, self.host, service, container)
-            return placement.first(self.world, service, container, of)
-        except SiteInvalid as error:
-            self.problems += error.problems
-            return self.host
-
-    def _cluster(self, service: Service, container: str) -> str:
-        """Which of a container's clusters this host is in; "" where it has none."""
-        try:
-            return placement.cluster(self.world, self.host, service, container) or ""
-        except SiteInvalid as error:
-            self.problems += error.problems
-            return ""
 
     def _nobody(self, fields: Fields, name: str, service: Service, container: str) -> None:
         """Report a job that would run nowhere although its container is switched on, as this host sees it. What each host does before
@@ -468,26 +364,26 @@ class _Builder:
         if fields.text("once") == "host":
             return
         raw = service.section("containers")[container]
-        if self._fields(service, raw, ("containers", container), container=container).flag("enabled", True):
+        if self.fields(service, raw, ("containers", container), container=container).flag("enabled", True):
             message = f"the job {name} runs nowhere: no host has the container {container}"
             hint = f"give {container} a group with hosts, or switch the job off with `enabled`"
             fields.problem("container", message, hint)
 
-    def _alone(self, parts: _Parts, container: str) -> None:
+    def _alone(self, parts: Parts, container: str) -> None:
         """Report that this host, which has containers of a service, is in a cluster in which nobody does what is done once."""
         service = parts.service
         word = service.section("containers")[container]["cluster"]
         where = service.document.place(("containers", container, "cluster"))
-        named = f"the cluster {of!r}" if (of := self._cluster(service, container)) else "the cluster without a name"
+        named = f"the cluster {of!r}" if (of := self.cluster(service, container)) else "the cluster without a name"
         message = f"{self.host} has {', '.join(parts.containers)} in {named} of {container}, and no host of that has {container}"
         hint = f"{word} says which it is ({where}): give the host another, or {container} to a host of that one"
         self.problems.append(self.site.hosts[self.host].place.problem(message, hint))
 
-    def _job(self, parts: _Parts, fields: Fields, name: str, target: str) -> Job:
+    def _job(self, parts: Parts, fields: Fields, name: str, target: str) -> Job:
         service, below = parts.service, parts.containers[target]
         combined = jobs.combined(fields, below)
         spec = containers.container(combined, name, service.name)
-        runs_on = self.host if fields.text("once", "cluster") == "host" else self._first(service, target)
+        runs_on = self.host if fields.text("once", "cluster") == "host" else self.first(service, target)
         if fields.flag("inside"):
             spec = jobs.inside(fields, spec)
             return jobs.job(fields, name, spec, "", runs_on, service.name, self.site.secrets(self.host))
@@ -507,7 +403,7 @@ class _Builder:
         command = containers.config_command(combined) if spec.kolla else ""
         return jobs.job(fields, name, spec, command, runs_on, service.name, self.site.secrets(self.host))
 
-    def _orders(self, every: list[_Parts]) -> tuple[Order, ...]:
+    def _orders(self, every: list[Parts]) -> tuple[Order, ...]:
         """What containers and jobs of this host wait for on others, by name."""
         found = []
         for parts in every:
@@ -515,50 +411,14 @@ class _Builder:
             keys = {name: key for key, names in parts.named.items() for name in names if name != key}
             for name, fields in own.items():
                 service = parts.service if name in parts.containers else None
-                order = orders.order(self.world, self.host, fields, name, keys.get(name, ""), self._first, service)
+                order = orders.order(self.world, self.host, fields, name, keys.get(name, ""), self.first, service)
                 if order.after or order.upgrade_after or order.at_once or order.members or order.upgrade_restart:
                     found.append(order)
         return tuple(sorted(found, key=lambda order: order.name))
 
-    # --- the host itself -------------------------------------------------------------------------------------------
-
-    def _host_settings(self, every: list[_Parts]) -> tuple[HostSetting, ...]:
-        """What is set on this host, by id."""
-        found: list[tuple[Fields, HostSetting]] = []
-        present = {name for parts in every for name in parts.specs}
-        for parts in (one for one in every if one.service.section("host")):
-            section = self._fields(parts.service, parts.service.section("host"), ("host",))
-
-            def belongs(entry: Fields, parts: _Parts = parts) -> tuple[str, ...] | None:
-                return self._waiting(entry, parts)
-
-            def text(entry: Fields, parts: _Parts = parts) -> str:
-                return files.made_text(entry, self.site, parts.service.name)
-
-            about = host.Service(parts.service.name, present, belongs, text)
-            named = tuple((key, *names) for key, names in parts.named.items())
-            depends = (frozenset(present), tuple(parts.specs), tuple(job.name for job in parts.jobs), named)
-            asked = section.shared("host", depends, partial(_settings, section, about))
-            found += [(section, made) for made in asked]
-        return host.joined(found)
-
-    def _waiting(self, entry: Fields, parts: _Parts) -> tuple[str, ...] | None:
-        """The containers and jobs of this host that wait for what an entry of `host` asks for; None: it is not for this host."""
-        for name in entry.texts("containers"):
-            if name not in parts.service.section("containers"):
-                hint = suggest(name, parts.service.section("containers"))
-                entry.problem("containers", f"the service has no container {name!r}", hint)
-        everything = (*parts.specs, *(job.name for job in parts.jobs))
-        if "group" in entry and self.host not in self._members(entry):
-            return None
-        if "containers" in entry:
-            named = (one for key in entry.texts("containers") for one in parts.named.get(key, ()))
-            return tuple(named) or None
-        return everything if parts.specs or not parts.service.section("containers") else None
-
     # --- order -----------------------------------------------------------------------------------------------------
 
-    def _ordered(self, every: list[_Parts]) -> list[Container]:
+    def _ordered(self, every: list[Parts]) -> list[Container]:
         """The containers with what they wait for, and the jobs likewise; only what is on this host."""
         present = {name for parts in every for name in parts.specs}
         named = {key: names for parts in every for key, names in parts.named.items()}
@@ -571,7 +431,7 @@ class _Builder:
         by_service = {parts.service.name: tuple(parts.specs) for parts in every}
         result = []
         for parts in every:
-            section = self._fields(parts.service, parts.service.document.data, ())
+            section = self.fields(parts.service, parts.service.document.data, ())
             required = [name for service in section.texts("requires") for name in by_service.get(service, ())]
             for name, spec in parts.specs.items():
                 wanted = (*required, *spelt(parts.containers[name].texts("depends_on")))
@@ -595,7 +455,7 @@ class _Builder:
     def _circles(
         self,
         made: list[Container],
-        every: list[_Parts],
+        every: list[Parts],
         registrations: list[Registration],
         registrars: list[Registrar],
         on_host: Iterable[HostSetting],
@@ -615,106 +475,6 @@ class _Builder:
                     f"these wait for each other: {chain}", "see depends_on, requires, before, after, and id_of in files"
                 )
             )
-
-    # --- registrations ---------------------------------------------------------------------------------------------
-
-    def _registrations(
-        self, every: list[_Parts], providers: Collection[str]
-    ) -> tuple[list[Registration], list[Registrar], tuple[str, ...]]:
-        """What this host registers, where that goes, and what others register there (`Desired.registered_elsewhere`). The same thing may be
-        asked for by several services."""
-        present = {name for parts in every for name in parts.specs}
-        found: dict[str, Registration] = {}
-        # What all register is not that of a cluster, which the others do not see.
-        for parts in sorted(every, key=lambda parts: _in_clusters(parts.service)):
-            if parts.service.section("registrations"):
-                for item in self._registered(parts, providers):
-                    first = found.setdefault(item.id, item)
-                    if first.fields != item.fields:
-                        place = parts.service.document.place(("registrations", item.kind))
-                        message = f"{item.type} {item.key} is registered by {first.service} too, in different words"
-                        self.problems.append(place.problem(message, "make them the same"))
-                    waiting = tuple(dict.fromkeys((*first.before, *item.before)))
-                    if waiting != first.before:
-                        found[item.id] = dataclasses.replace(first, before=waiting)
-        made = [item for item in found.values() if item.owner == self.host]
-        asked = {registration.kind for registration in made}
-        registrars = []
-        for parts in every:
-            for name, raw in parts.service.section("provides").items():
-                if name in asked or parts.specs:
-                    registrar = register.registrar(self._fields(parts.service, raw, ("provides", name)), name, present)
-                    registrars += [registrar] if registrar else []
-        others = [item for item in found.values() if item.owner != self.host]
-        if registrars:
-            others += [*self._registered_by_others(every, providers), *self._registered_in_clusters(every, providers)]
-        reached = {registrar.kind for registrar in registrars}
-        return made, registrars, tuple(sorted({item.id for item in others if item.kind in reached}))
-
-    def _registered_by_others(self, every: list[_Parts], providers: Collection[str]) -> Iterator[Registration]:
-        """What services register that are switched off on this host only."""
-        here = {parts.service.name for parts in every}
-        for service in self.site.catalogue.services.values():
-            if service.name not in here and service.section("registrations") and (owner := self._owner(service)):
-                # What is wrong with it is reported where that host is rendered.
-                yield from _Builder(self.world, owner)._registered(_Parts(service), providers)
-
-    def _registered_in_clusters(self, every: list[_Parts], providers: Collection[str]) -> Iterator[Registration]:
-        """What the services of this host register in clusters that it is not in."""
-        for parts in every:
-            service = parts.service
-            section = self._fields(service, service.section("registrations"), ("registrations",))
-            names = {section.below(said).text("container") for said in section.raw} & {*service.section("containers")}
-            owners = {host for name in names for host in placement.clusters(self.world, service, name).values()}
-            for owner in sorted(owners - {self.host}):
-                found = _Builder(self.world, owner)._registered(_Parts(service), providers)
-                yield from (item for item in found if item.owner != self.host)
-
-    def _registered(self, parts: _Parts, providers: Collection[str]) -> list[Registration]:
-        service = parts.service
-        section = self._fields(service, service.section("registrations"), ("registrations",))
-        owners = {said: self._registers(service, section.below(said)) for said in section.raw}
-        waiting = (*parts.specs, *(job.name for job in parts.jobs))
-        region = self._variable("openstack_region_name", _REGION)
-        provided = service.section("provides")
-
-        def before(registrar: str) -> tuple[str, ...]:
-            kind = kinds.of(registrar)
-            return waiting if kind and kind.early and registrar not in provided else ()
-
-        made = section.shared(
-            "registrations",
-            (*sorted(providers), *sorted(owners.items()), region),
-            lambda: [*register.registrations(section, providers, service=service.name, owners=owners, region=region)],
-        )
-        return [dataclasses.replace(item, before=early) if (early := before(item.kind)) else item for item in made]
-
-    def _registers(self, service: Service, part: Fields) -> str:
-        """The host that converges one section of what a service registers: of the container's cluster that it names, or of all."""
-        name = part.text("container")
-        if name and name not in service.section("containers"):
-            part.problem(
-                "container", f"the service has no container {name!r}", suggest(name, service.section("containers"))
-            )
-            return ""
-        return self._first(service, name) if name else self._owner(service)
-
-    def _owner(self, service: Service) -> str:
-        """The host that converges a service's registrations; empty where nobody does."""
-        try:
-            return placement.owner(self.world, service)
-        except SiteInvalid as error:
-            self.problems += error.problems
-            return self.host
-
-
-def _in_clusters(service: Service) -> bool:
-    """Whether a service registers something for each cluster of a container."""
-    return any("container" in part for part in service.section("registrations").values() if isinstance(part, dict))
-
-
-def _settings(section: Fields, about: host.Service) -> list[HostSetting]:
-    return list(host.settings(section, about))
 
 
 def _written_name(file: Fields) -> str:

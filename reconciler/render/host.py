@@ -5,13 +5,15 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from reconciler.document.words import show
+from reconciler.document.words import show, suggest
 from reconciler.model import HostKind, HostSetting
-from reconciler.render import tokens
+from reconciler.render import files, tokens
 from reconciler.render.fields import Fields
 from reconciler.render.files import each
+from reconciler.render.seen import Parts, Seen
 
 # A dot separates; a slash stands for a dot within a part, as in sysctl.conf: net.ipv4.conf.eth0/100.rp_filter.
 _PART: Final = r"(?!\.|/{1,2}(?:\.|\Z))[A-Za-z0-9_/@:-]+"
@@ -77,6 +79,46 @@ def settings(section: Fields, service: Service) -> Iterator[HostSetting]:
             else:
                 waiting = tuple(name for name in before if name != inside)
                 yield HostSetting(kind, said.name, said.fields, service.name, waiting, said.devices, said.inside)
+
+
+def all_of(seen: Seen, every: list[Parts]) -> tuple[HostSetting, ...]:
+    """What is set on this host, by id."""
+    found: list[tuple[Fields, HostSetting]] = []
+    present = {name for parts in every for name in parts.specs}
+    for parts in (one for one in every if one.service.section("host")):
+        section = seen.fields(parts.service, parts.service.section("host"), ("host",))
+
+        def belongs(entry: Fields, parts: Parts = parts) -> tuple[str, ...] | None:
+            return _waiting(seen, entry, parts)
+
+        def text(entry: Fields, parts: Parts = parts) -> str:
+            return files.made_text(entry, seen.site, parts.service.name)
+
+        about = Service(parts.service.name, present, belongs, text)
+        named = tuple((key, *names) for key, names in parts.named.items())
+        depends = (frozenset(present), tuple(parts.specs), tuple(job.name for job in parts.jobs), named)
+        asked = section.shared("host", depends, partial(_listed, section, about))
+        found += [(section, made) for made in asked]
+    return joined(found)
+
+
+def _waiting(seen: Seen, entry: Fields, parts: Parts) -> tuple[str, ...] | None:
+    """The containers and jobs of this host that wait for what an entry of `host` asks for; None: it is not for this host."""
+    for name in entry.texts("containers"):
+        if name not in parts.service.section("containers"):
+            hint = suggest(name, parts.service.section("containers"))
+            entry.problem("containers", f"the service has no container {name!r}", hint)
+    everything = (*parts.specs, *(job.name for job in parts.jobs))
+    if "group" in entry and seen.host not in seen.members(entry):
+        return None
+    if "containers" in entry:
+        named = (one for key in entry.texts("containers") for one in parts.named.get(key, ()))
+        return tuple(named) or None
+    return everything if parts.specs or not parts.service.section("containers") else None
+
+
+def _listed(section: Fields, about: Service) -> list[HostSetting]:
+    return list(settings(section, about))
 
 
 def joined(found: Iterable[tuple[Fields, HostSetting]]) -> tuple[HostSetting, ...]:
