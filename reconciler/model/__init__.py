@@ -127,40 +127,12 @@ __all__ = [
     "shared_with",
 ]
 
-_HOMES = {
-    "Actual": "actual",
-    "FileState": "actual",
-    "Image": "actual",
-    "Running": "actual",
-    "State": "actual",
-    "Volume": "actual",
-    "Applied": "memory",
-    "Asked": "memory",
-    "AsMade": "memory",
-    "Failure": "memory",
-    "Interruption": "memory",
-    "JobResult": "memory",
-    "Memory": "memory",
-    "OtherTool": "memory",
-    "Worked": "memory",
-    "FORMER": "plan",
-    "RUNNING_CONFIGURATION": "plan",
-    "Action": "plan",
-    "CheckResult": "plan",
-    "Condition": "plan",
-    "Difference": "plan",
-    "Hazard": "plan",
-    "Held": "plan",
-    "InFlight": "plan",
-    "Outcome": "plan",
-    "Plan": "plan",
-    "Verb": "plan",
-}
+_LATER = ("plan", "memory", "actual")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
+    if name in __all__:
+        for home in _LATER:
+            if hasattr(module := import_module(f"{__name__}.{home}"), name):
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,7 +65,8 @@ def test_golden_sites_and_a_change_of_each(case: str, monkeypatch: pytest.Monkey
     files = golden.read(folder)
     changed = files["globals.yml"] + b"\nopenstack_service_workers: 3\nrabbitmq_user: somebody\n"
     sites = [golden.load(folder), golden.load(folder, {"globals.yml": changed})]
-    agree(sites, monkeypatch)
+    # Hosts of several cells ask by name for variables of the first of each.
+    agree(sites, monkeypatch, exactly=case != "cells")
 
 
 def test_what_is_alike_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
