@@ -82,8 +82,8 @@ def walk(
                 elif all(need in outcomes for need in action.needs) and len(running) < most:
                     running[pool.submit(_guarded, begun, places, stop, waiting.pop(action.id))] = action
             if running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                wait(running, return_when=FIRST_COMPLETED)
+                for future in [one for one in running if one.done()]:  # in the order in which they began
                     del running[future]
                     finish(future.result())
             elif len(waiting) == left:

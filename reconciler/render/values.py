@@ -46,10 +46,8 @@ class Group(tuple[Any, list[Any]]):
 
 Scalar = str | int | float | bool | None
 _SCALARS: Final = (str, int, float, type(None))
-_MAPPINGS: Final[tuple[type[Mapping[Any, Any]], ...]] = (
-    dict,
-    Lazy,
-)  # the plain ones first: asking the class of a Lazy takes longer
+# The plain ones first: asking the class of a Lazy takes longer.
+_MAPPINGS: Final[tuple[type[Mapping[Any, Any]], ...]] = (dict, Lazy)
 _SEQUENCES: Final = (list, tuple, str)
 _VALUES: Final = (*_SCALARS, list, tuple, dict, Lazy)
 _KINDS: Final = (

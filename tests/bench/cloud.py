@@ -11,12 +11,12 @@ from typing import Any, Final
 import docker
 from rich.console import Console
 
-from reconciler.engine import options
+from reconciler.model import Container
 from reconciler.node.cycle import reconcile
 from reconciler.report.cycle import Report
 from tests.bench import floors
 from tests.bench.bed import warm
-from tests.bench.cycles import MS, noops, remove
+from tests.bench.cycles import MS, bare_calls, noops
 from tests.bench.measure import Context, Row, Stopwatch, repeat
 from tests.bench.polling import bare_poll
 from tests.demo import bed as beds
@@ -33,24 +33,24 @@ _SHARES: Final[Mapping[str, str]] = {"validate": "the images' own checkers", "ru
 def cloud(context: Context) -> Iterator[Row]:
     """From an empty engine to what the first commit says, the same containers anew beside their data, and a pass with nothing to do."""
     with contextlib.closing(docker.APIClient(base_url=context.engine_url, timeout=120)) as client:
-        tidy(client)
+        _tidy(client)
         if found := beds.collisions(client, _PLOT.owner, _PLOT.containers, _PLOT.volumes):
             raise RuntimeError(f"the engine has these under the names of the cloud: {', '.join(found)}")
         os.environ[beds.MARK] = str(_PLOT.root)
         try:
-            yield from _cloud(context, client)
+            yield from _cloud(context)
         finally:
-            tidy(client)
+            _tidy(client)
             del os.environ[beds.MARK]
 
 
-def tidy(client: Any) -> None:
+def _tidy(client: Any) -> None:
     """Remove what an earlier run left."""
     beds.clean(_PLOT.root, client, _PLOT.owner)
     beds.unlink(_PLOT.links)
 
 
-def _cloud(context: Context, client: Any) -> Iterator[Row]:
+def _cloud(context: Context) -> Iterator[Row]:
     with beds.Bed(_PLOT, context.engine_url) as bed:
         quiet = Show()
         quiet.console = Console(file=io.StringIO(), soft_wrap=True)
@@ -61,7 +61,7 @@ def _cloud(context: Context, client: Any) -> Iterator[Row]:
         anew, others = Stopwatch(), []
         bare: list[float] = []
         for _ in range(context.runs(3, 1)):
-            bare.append(_bare(client, bed, target.containers))
+            bare.append(_bare(bed, target.containers))
             with anew.lap():
                 others += _converge(bed)[1]
         runs = context.runs(20, 5)
@@ -100,15 +100,10 @@ def _spent(reports: list[Report], verb: str) -> float:
     return sum(told.seconds for report in reports for told in report.outcomes if told.action.verb.value == verb)
 
 
-def _bare(client: Any, bed: beds.Bed, containers: Any) -> float:
-    """Seconds for creating and starting the same containers under other names; none of either is left."""
-    bodies = {f"{one.name}-bare": options.create(one, owner=_PLOT.owner) for one in containers}
-    remove(client, [one.name for one in containers])
+def _bare(bed: beds.Bed, containers: tuple[Container, ...]) -> float:
+    """As `bare_calls`; the switch makes its devices anew each time."""
     beds.unlink(_PLOT.links)
     try:
-        began = time.perf_counter()
-        floors.create_and_start(client, bodies, bed.node.settings.engine.parallel)
-        return time.perf_counter() - began
+        return bare_calls(bed, containers, bed.node.settings.engine.parallel)
     finally:
-        remove(client, list(bodies))
         beds.unlink(_PLOT.links)

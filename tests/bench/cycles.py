@@ -86,7 +86,7 @@ def _converge(context: Context, stability: float) -> Iterator[Row]:
                 report = reconcile(lab.node, trigger="start")
             assert report.converged, lines(report)
             target = lab.target()
-            floor.append(_bare_calls(lab, target.desired.containers, parallel) + stability)
+            floor.append(bare_calls(lab, target.desired.containers, parallel) + stability)
         ratios.append(watch.laps["total"][-1] / floor[-1])
         applied.append(watch.laps["apply"][-1] / floor[-1])
     window = f" and {stability:g} s of stability" if stability else ""
@@ -107,8 +107,8 @@ CONVERGE: Final = Figure(
 )
 
 
-def _bare_calls(lab: Lab, containers: tuple[Container, ...], parallel: int) -> float:
-    """Seconds for creating and starting the same containers under other names, without us."""
+def bare_calls(lab: Lab, containers: tuple[Container, ...], parallel: int) -> float:
+    """Seconds for creating and starting the same containers under other names, without us. None of either is there afterwards."""
     owner = f"{lab.name}-bare/{lab.host}"
     bodies = {f"{c.name}-bare": options.create(c, owner=owner) for c in containers}
     with contextlib.closing(docker.APIClient(base_url=lab.engine_url, timeout=120)) as client:

@@ -23,6 +23,7 @@ from tests.faults.tour import CALM, tour
 
 TOURS: Final = 60  # of failpoints near the bug first
 SCHEDULES: Final = 60  # after them, that nobody chose
+TURNS: Final = 7  # operations of a kind: a tour comes to the container whose files come and go at the seventh
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ BUGS: Final = (
     Bug("a replace that was interrupted begins anew", "reconciler.apply.swap:Swap.replace", "resumed = self._engine.exists(spare)", "resumed = False", near="engine.start"),
     Bug("the files of before are not put back", "reconciler.apply.swap:Swap._put_back", "self._rollback.restore(container.name)", "None", near="engine.healthy"),
     Bug("the files of before are not kept", "reconciler.apply.writing:Writing._keep", "self._rollback.keep(action.container, changing)", "pass", near="engine.healthy"),
-    Bug("files that are kept are kept anew", "reconciler.apply.rollback:Rollback._keep", "set(paths) - manifest.keys()", "set(paths)", near="kept"),
+    Bug("files that are kept are kept anew", "reconciler.apply.rollback:Rollback._keep", "set(paths) - manifest.keys()", "set(paths)", near="engine.healthy"),
     Bug("what was absent before is not removed when going back", "reconciler.apply.rollback:Rollback.restore", "if kept is None:", "if kept is None:\n            continue", near="engine.healthy"),
     Bug("a refused reload counts as done", "reconciler.apply.proof:Proof.attempt", "return Health(False, error.reason, str(error))", "return Health(True)", near="engine.signal"),
     Bug("no answer counts as done", "reconciler.apply.proof:Proof.attempt", "if error.reason in _NO_VERDICT:\n            raise", "if error.reason in _NO_VERDICT:\n            return Health(True)", near="engine.st"),
@@ -112,8 +113,8 @@ def found(bug: Bug) -> tuple[int, str]:
 
 
 def first(near: str) -> list[tuple[str, int]]:
-    """Tours: the failpoints of one port, at their first three operations, then those of all."""
-    own = [(name, turn) for turn in (1, 2, 3) for name in NAMES if name.startswith(near)]
+    """Tours: the failpoints of one port, at each operation of a tour in its turn, then those of all."""
+    own = [(name, turn) for turn in range(1, TURNS + 1) for name in NAMES if name.startswith(near)]
     mixed = sorted(NAMES, key=lambda name: (sum(map(ord, name)) * 7919) % 997)
     return [*own, *((name, 1) for name in mixed)][:TOURS]
 

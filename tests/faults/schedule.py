@@ -232,6 +232,8 @@ class Judge:
         if report is not None:
             self.truth(report)
             self._turn(report)
+            if report.plan is not None and report.plan.empty:  # and not on the way back
+                self.given_up(report)
 
     def _turn(self, report: Report) -> None:
         """Nothing that works is stopped for a change without a permit, which nobody has while another host has the one place."""
@@ -522,7 +524,6 @@ def quiet(bench: Bench, judge: Judge) -> Report:
         if report.plan and report.plan.empty and report.failure is None and not _open(report, bench):
             return report
         if number == 3 and bench.node:
-            judge.given_up(report)
             bench.node.state.release()
     raise Violated(f"it never ends: {did[-3:]} {_open(report, bench) if report else ''} after {bench.faults.happened}")
 

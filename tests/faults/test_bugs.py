@@ -13,15 +13,6 @@ def test_each_fits_into_the_program_as_it_is() -> None:
             pass
 
 
-_AT_ONCE = ("the old one still runs while the new one starts", "a suspension is not heard")
-
-
-@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.name in _AT_ONCE], ids=lambda bug: bug.name)
-def test_is_found_at_once(bug: Bug) -> None:
-    assert found(bug)[0]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_is_found(bug: Bug) -> None:
     assert found(bug)[0]

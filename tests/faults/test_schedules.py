@@ -13,7 +13,7 @@ from reconciler.model import Container, Desired, File, HostSetting, Registrar, R
 from tests.faults import table
 from tests.faults.node import Bench
 from tests.faults.points import NAMES, POINTS
-from tests.faults.schedule import TALLY, Judge, Schedule, Step, quiet, schedules
+from tests.faults.schedule import TALLY, Judge, Schedule, Step, play, quiet, schedules
 from tests.faults.search import check, search
 from tests.faults.tour import tour
 from tests.scenarios.test_properties import quick
@@ -39,6 +39,15 @@ def test_one_failpoint(name: str, turn: int) -> None:
     before = TALLY[name]
     check(tour(name, turn))  # the sixth file is the one that says what was accepted
     assert TALLY[name] == before + 1, "it is met"
+
+
+def test_a_schedule_is_the_same_each_time(tmp_path: Path) -> None:
+    """Otherwise what a seed found may never be found again."""
+    told = []
+    for number in range(4):
+        bench = play(tour("alert.send.error"), tmp_path / str(number))
+        told.append([(o.action.id, o.result) for report in bench.reports for o in report.outcomes])
+    assert told[0] and told == told[:1] * 4
 
 
 def test_there_are_enough_failpoints_and_each_is_one() -> None:
