@@ -244,6 +244,7 @@ class Reason(StrEnum):
     CapabilityRefused = "CapabilityRefused", Chapter.ENGINE, Again.NO, "the host does not know the capability", "another one", Blame.CONFIGURATION
     HostFailed = "HostFailed", Chapter.ENGINE, Again.YES, "the engine cannot start it for a reason of the host's (apparmor, cgroups, iptables, its runtime), or failed for a moment", "its message says what is missing", Blame.HOST
     UlimitRefused = "UlimitRefused", Chapter.ENGINE, Again.NO, "the limit is higher than the engine may set", "lower it, or raise the engine's", Blame.CONFIGURATION
+    MemoryInUse = "MemoryInUse", Chapter.ENGINE, Again.NO, "the container has more memory in use than the limit allows it", "a higher limit, or make it use less first", Blame.CONFIGURATION
     StartFailed = "StartFailed", Chapter.ENGINE, Again.NO, "the container cannot be started, in the engine's words", "its message", Blame.CONFIGURATION
     ExitedEarly = "ExitedEarly", Chapter.ENGINE, Again.NO, "it ended soon after its start", "its last words are in the message", Blame.CONFIGURATION
     RestartLoop = "RestartLoop", Chapter.ENGINE, Again.NO, "it starts and dies again and again; also between two starts, while it seems to run", "its last words", Blame.CONFIGURATION

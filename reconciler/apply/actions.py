@@ -82,7 +82,7 @@ class Actions:
         self._engine, self._registry, self._store, self._rollback = engine, registrations, store, rollback
         self._units, self._validator, self._gate, self._host = units, validator, gate, host
         self._fitness = fitness
-        tested = {action.container for action in plan.actions if action.verb in _PROVING}
+        self._tested = {action.container for action in plan.actions if action.verb in _PROVING}
         self._proof = Proof(
             basis,
             engine=engine,
@@ -104,7 +104,7 @@ class Actions:
             contents=contents,
             engine=engine,
             rollback=rollback,
-            tested=tested,
+            tested=self._tested,
             remember=self._proof.remember,
         )
         self._verbs: Mapping[Verb, Callable[[Action], Outcome]] = {
@@ -184,7 +184,10 @@ class Actions:
         return OneShot(container, own, self._contents, part_digest=digest, config_root=self._root)
 
     def _update(self, action: Action) -> Outcome:
-        self._engine.update(self._containers[action.target])
+        container = self._containers[action.target]
+        if action.target not in self._tested:
+            return self._swap.update(action, container)
+        self._engine.update(container)  # what else the plan does with it is the test
         return Outcome(action, "done")
 
     def _stop(self, action: Action) -> Outcome:
@@ -288,7 +291,7 @@ class Actions:
 
 
 # Verbs that put something new in the place of what works.
-_GATED = frozenset({Verb.REPLACE, Verb.RESTART, Verb.RELOAD})
+_GATED = frozenset({Verb.REPLACE, Verb.RESTART, Verb.RELOAD, Verb.UPDATE})
 
 # Verbs that change a container which is there already; ADOPT is what makes one ours, jobs see to theirs.
 _TOUCHING = (_PROVING - {Verb.CREATE}) | {Verb.UPDATE, Verb.STOP, Verb.REMOVE}

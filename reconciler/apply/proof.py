@@ -118,6 +118,10 @@ class Proof:
         """It works: from here on its present files and options are what worked."""
         self.remember(container)
         self._rollback.forget(container.name)
+        return self.stays(action, container)
+
+    def stays(self, action: Action, container: Container) -> Outcome:
+        """It works, and was not started anew: it has the files that it had."""
         self._gate.settled(container.name)
         if container.name not in self._basis.quarantined:
             self._store.recovered(container.name)

@@ -84,12 +84,30 @@ class Swap:
             return self._proof.passed(action, container)
         return self._put_back(action, container, health, lambda: self._again(container))
 
-    def _again(self, container: Container) -> None:
+    def update(self, action: Action, container: Container) -> Outcome:
+        """Other limits for the one that stays: it may not work within them. One that does not run now says nothing about them."""
+        if not self._engine.runs(container.name):
+            self._engine.update(container)
+            return Outcome(action, "done")
+        taken = False
+
+        def change() -> None:
+            nonlocal taken
+            self._engine.update(container)
+            taken = True
+
+        health = self._proof.attempt(change, container)
+        if health.ok:
+            return self._proof.stays(action, container)
+        return self._put_back(action, container, health, lambda: self._again(container, anew=taken))
+
+    def _again(self, container: Container, *, anew: bool = True) -> None:
         """The same one, with the limits that it worked with: with others it may fail again. What the engine says no to the next plan has again."""
         if before := self._basis.limits.get(container.name):
             with contextlib.suppress(errors.ReconcilerError):
                 self._engine.update(before)
-        self._engine.restart(container.name, 5)
+        if anew:
+            self._engine.restart(container.name, 5)
 
     def _do_reload(self, container: Container) -> None:
         assert container.reload is not None

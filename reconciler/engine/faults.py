@@ -87,6 +87,7 @@ _CONTAINER: Sequence[Rule] = (
         "ask for a capability that this host has",
     ),
     Rule("setting rlimit|invalid ulimit|ulimit", Reason.UlimitRefused, "lower the ulimit, or raise the engine's own"),
+    Rule("unable to set memory limit to", Reason.MemoryInUse, "raise the limit, or make it use less first"),
     Rule(
         "error gathering device information|no such device|not a device node|could not select device driver",
         Reason.DeviceMissing,

@@ -37,6 +37,10 @@ def test_what_nobody_knows_is_the_hosts() -> None:
         ("failed to create endpoint web on network bridge: iptables failed", "HostFailed"),
         ("write /var/lib/docker/tmp: no space left on device", "DiskFull"),
         ("error setting rlimit type 7: operation not permitted", "UlimitRefused"),
+        (
+            "runc did not terminate successfully: exit status 1: unable to set memory limit to 8388608 (current usage: 24510464)",
+            "MemoryInUse",
+        ),
         ("network backend not found", "HostFailed"),
         ("unknown or invalid runtime name: kata", "HostFailed"),
         # while it is stopped

@@ -324,6 +324,40 @@ def test_limits_that_the_engine_does_not_take_back_are_no_obstacle(node: Node) -
     assert node.faults.calls == ["restart db", "update db", "restart db"]
 
 
+LIMITED = replace(BEFORE, revision="r2", containers=(replace(DB, cpu_shares=2),))
+
+
+def test_limits_within_which_it_does_not_work_go_back(node: Node) -> None:
+    """It is started anew with those of before, and they are not tried again."""
+    outcome = act(node, Verb.UPDATE, LIMITED, SICK, WELL)
+    assert (outcome.result, outcome.reason) == ("rolled-back", Reason.Unhealthy)
+    assert node.faults.calls == ["update db", "update db", "restart db"]
+    assert node.engine.containers["db"].spec.cpu_shares == 0 and "db" in node.state.memory().quarantine
+
+
+def test_limits_within_which_it_works_start_nothing_anew(node: Node) -> None:
+    before = node.engine.containers["db"]
+    assert act(node, Verb.UPDATE, LIMITED, WELL).result == "done"
+    after = node.engine.containers["db"]
+    assert (after.id, after.started_at, after.spec.cpu_shares) == (before.id, before.started_at, 2)
+    assert node.faults.calls == ["update db"] and not node.state.memory().quarantine
+
+
+def test_limits_that_the_engine_refuses_are_not_tried_again_and_nothing_is_started_anew(node: Node) -> None:
+    before = node.engine.containers["db"]
+    node.faults.planned = {1: Fault.REFUSED}
+    outcome = act(node, Verb.UPDATE, LIMITED)
+    assert outcome.result == "rolled-back" and node.faults.calls == ["update db", "update db"]
+    assert node.engine.containers["db"] == before and "db" in node.state.memory().quarantine
+
+
+def test_of_one_that_does_not_run_the_limits_are_not_to_blame(node: Node) -> None:
+    node.engine.stop("db")
+    node.faults.calls.clear()
+    assert act(node, Verb.UPDATE, LIMITED, SICK).result == "done"
+    assert node.faults.calls == ["update db"] and not node.state.memory().quarantine
+
+
 def test_limits_that_no_commit_changes_are_left_to_whoever_set_them(node: Node) -> None:
     """Whether they are drift that is put right the site says."""
     node.engine.update(replace(DB, cpu_shares=512))

@@ -23,7 +23,7 @@ from tests.faults.tour import CALM, tour
 
 TOURS: Final = 60  # of failpoints near the bug first
 SCHEDULES: Final = 60  # after them, that nobody chose
-TURNS: Final = 7  # operations of a kind: a tour comes to the container whose files come and go at the seventh
+TURNS: Final = 8  # operations of a kind: a tour comes to the container whose files come and go at the eighth
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,9 @@ def tour(name: str, turn: int = 1) -> Schedule:
     back: tuple[Step, ...] = (Step("commit"), Step("restart"), later, Step("hand", "moved aside", "api"), later, later)
     trouble = () if name.startswith("engine.healthy") else (("engine.healthy.sick", 2),)
     second = Step("pass", deep=True, named=trouble) if name.startswith("kept") else later
-    if name.startswith("alert"):  # of what has been wrong for a while
-        second = Step("pass", deep=True, named=(("engine.healthy.sick", 1),))
-        back = (Step("wait"), Step("pass"), *back)
+    if name.startswith("alert"):  # of what is over when the next process looks, and of what has been wrong for a while
+        again = Step("pass", deep=True, named=(("engine.healthy.sick", 1),))
+        back = (Step("commit"), later, Step("commit", site=1), again, Step("wait"), Step("pass"), *back)
     steps = (Step("commit", site=1), Step("restart"), first, second, *back)
     return Schedule(_site(0), (_site(1),), steps, fleet=name.startswith("etcd"))
 

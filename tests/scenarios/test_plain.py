@@ -1,6 +1,7 @@
 """Situations that an operator meets, with a real engine, a real git server and a stateful forge."""
 
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -154,6 +155,30 @@ def test_a_container_that_cannot_start(lab: Lab, setting: str, reason: str, word
         assert took < 60, f"{took:.1f} s"
     lab.node.reporter.statuses.flush(10)
     assert lab.statuses(commit)[-1][0] == "failed"
+
+
+def test_memory_that_is_not_enough_for_what_runs_comes_back(lab: Lab) -> None:
+    """An update of the container that stays is put to the test like any other change."""
+    full = f"x=$(yes | head -c 24000000); httpd -f -p {ADDRESS}:{PORT} -h /www & wait"
+    limit = "web_dimensions: {{mem_limit: {0}m, memswap_limit: {0}m}}".format
+    lab.edit("globals.yml", "node_config", f'web_command: [sh, -c, "{full}"]\n{limit(96)}\nnode_config')
+    lab.push("keeps much in memory")
+    assert results(lab.reconcile())["replace:rt-web"].result == "done"
+    lab.edit("globals.yml", limit(96), limit(8))
+    lab.push("with less than that")
+    outcome = results(lab.reconcile())["update:rt-web"]
+    # The older cgroups say no, the newer ones end the process.
+    assert (outcome.result, outcome.reason in ("MemoryInUse", "ExitedEarly", "RestartLoop")) == ("rolled-back", True), (
+        outcome
+    )
+    client = docker.DockerClient(base_url=lab.engine_url)
+    try:
+        assert client.api.inspect_container("rt-web")["HostConfig"]["Memory"] == 96 << 20 and "fine" in page()
+    finally:
+        client.close()
+    before = lab.identities()
+    assert [h.reason for h in lab.reconcile().plan.held] == ["Quarantined"]  # type: ignore[union-attr]
+    assert lab.identities() == before
 
 
 def test_a_port_that_is_taken(lab: Lab) -> None:
@@ -344,7 +369,7 @@ def test_suspended_means_untouched_and_observed(lab: Lab) -> None:
 
 def test_a_failing_server_keeps_the_last_good_state(lab: Lab) -> None:
     lab.node.follower.poller.close()
-    (lab.root / "token").write_text("revoked")
+    (lab.root / "token").write_text(secrets.token_hex(16))
     client = docker.DockerClient(base_url=lab.engine_url)
     client.containers.get("rt-side").kill()
     client.close()
