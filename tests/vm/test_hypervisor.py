@@ -31,6 +31,7 @@ enable_mariadb: false
 enable_cron: false
 enable_openvswitch: false
 nova_compute_virt_type: qemu
+use_preconfigured_databases: true
 """
 # Without a disk: what it runs is its firmware, which writes to its serial line.
 _GUEST = """\
@@ -48,13 +49,12 @@ _GUEST = """\
 """
 
 
-def _files() -> dict[str, str]:
+def files() -> dict[str, str]:
     """A site whose compute has libvirt alone: what else a compute runs needs the cloud's control plane."""
     folder = CHECKOUT / "services/nova-cell"
     definition = yaml.safe_load((folder / "service.yml").read_text())
     for name, container in definition["containers"].items():
-        if name != "nova_libvirt":
-            container["enabled"] = False
+        container["enabled"] = name in ("nova_libvirt", "nova_conductor")  # which is on the other host
     found = {
         f"services/nova-cell/{path.relative_to(folder)}": path.read_text()
         for path in folder.rglob("*")
@@ -78,7 +78,7 @@ def compute(engine_url: str) -> Iterator[tuple[Site, Node]]:
     with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
         if not build.present(client, image):
             pytest.skip(f"needs the image {image} (`python -m tests.images.build --set virt`)")
-    with site("bookworm", engine_url, "hypervisor", [image], {"cmp1": _ADDRESS}, _files()) as found:
+    with site("bookworm", engine_url, "hypervisor", [image], {"cmp1": _ADDRESS}, files()) as found:
         yield found, found.nodes["cmp1"]
 
 

@@ -20,7 +20,7 @@ _ADDRESSES = {"lb1": "192.0.2.1", "lb2": "192.0.2.2"}
 _HOSTS = "".join(
     f"  {name}: {{addresses: {{network: {address}}}, groups: [network]}}\n" for name, address in _ADDRESSES.items()
 )
-_SITE = {
+SITE = {
     "reconciler.yml": "name: pair\n",
     "inventory.yml": f"hosts:\n{_HOSTS}",
     "globals.yml": f"""\
@@ -66,7 +66,7 @@ def two(engine_url: str, busybox_image: str) -> Iterator[Site]:
         absent = [name for name in names if not build.present(client, name)]
     if absent:
         pytest.skip(f"needs the images {', '.join(absent)} (`python -m tests.images.build --set extra --set cloud`)")
-    with site("bookworm", engine_url, "network", [busybox_image, *names], _ADDRESSES, _SITE) as found:
+    with site("bookworm", engine_url, "network", [busybox_image, *names], _ADDRESSES, SITE) as found:
         yield found
 
 
