@@ -5,7 +5,7 @@ wins; what matches none is told in the engine's own first line.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import requests
@@ -19,12 +19,13 @@ from reconciler.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`words` is a pattern searched for in the engine's text, `advice` what to do about it."""
+    """`words` is a pattern searched for in the engine's text, `advice` what to do about it; `says` what is said in the place of that text."""
 
     words: str
     reason: Reason
     advice: str
     transient: bool = False
+    says: Callable[[re.Match[str]], str] | None = None
 
 
 _ANY: Sequence[Rule] = (
@@ -87,7 +88,12 @@ _CONTAINER: Sequence[Rule] = (
         "ask for a capability that this host has",
     ),
     Rule("setting rlimit|invalid ulimit|ulimit", Reason.UlimitRefused, "lower the ulimit, or raise the engine's own"),
-    Rule("unable to set memory limit to", Reason.MemoryInUse, "raise the limit, or make it use less first"),
+    Rule(
+        r"unable to set memory limit to (\d+) \(current usage: (\d+)",
+        Reason.MemoryInUse,
+        "raise the limit, or make it use less first",
+        says=lambda match: f"it may have {int(match[1]) >> 20} MiB, and has {int(match[2]) >> 20} MiB in use",
+    ),
     Rule(
         "error gathering device information|no such device|not a device node|could not select device driver",
         Reason.DeviceMissing,
@@ -145,9 +151,9 @@ def explain(
     """The error for the engine's own words."""
     where = f"{doing} (registry {registry(image)})" if image else doing
     for rule in _PULL if image else _CONTAINER:
-        if re.search(rule.words, text, re.IGNORECASE if rule.words.islower() else 0):
+        if match := re.search(rule.words, text, re.IGNORECASE if rule.words.islower() else 0):
             kind = errors.Transient if rule.transient else errors.Terminal
-            return kind(f"{where}: {text} ({rule.advice})", reason=rule.reason)
+            return kind(f"{where}: {rule.says(match) if rule.says else text} ({rule.advice})", reason=rule.reason)
     kind = errors.Transient if transient and fallback != Reason.StartFailed else errors.Terminal
     return kind(f"{where}: {text}", reason=fallback)
 

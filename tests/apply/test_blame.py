@@ -53,6 +53,13 @@ def test_the_engines_words_tell_the_host_from_the_configuration(words: str, reas
     assert faults.explain(words, doing="start web", fallback=Reason.StartFailed).reason == reason
 
 
+def test_what_a_runtime_says_of_memory_is_told_in_words_for_people() -> None:
+    said = "Cannot update container 51f0: runc did not terminate successfully: exit status 1: unable to set memory limit to 25165824 (current usage: 247799808, peak usage: 260407296)"
+    assert str(faults.explain(said, doing="update web (mem_limit)")) == (
+        "update web (mem_limit): it may have 24 MiB, and has 236 MiB in use (raise the limit, or make it use less first)"
+    )
+
+
 def failure(reason: Reason, message: str = "", tries: int = 1) -> Failure:
     return Failure(reason, message, blame.of(reason), blame.again(tries, NOW), tries)
 

@@ -98,7 +98,7 @@ def out_of_memory(bed: Bed) -> None:
         bed.inside("memcached", "dd if=/dev/zero of=/dev/shm/filler bs=1M; sleep 1")
 
 
-@_mended("commits a memory limit in which Keystone cannot live", r"keystone.*(memory|137)")
+@_mended("commits a memory limit in which Keystone cannot live", r"keystone.*(mem_limit|memory|137)")
 def limit_too_low(bed: Bed) -> Iterator[None]:
     with _committed(bed, {"globals.yml": "keystone_dimensions: {mem_limit: 24m, memswap_limit: 24m}\n"}):
         yield
