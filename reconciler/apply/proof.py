@@ -11,11 +11,9 @@ from reconciler.apply.ports import Basis, Engine, Gate, Health, Healthy, Progres
 from reconciler.apply.rollback import Rollback
 from reconciler.foreign import said
 from reconciler.model import Action, Applied, Container, Failure, Outcome
-from reconciler.reasons import Blame, Reason
+from reconciler.reasons import NO_VERDICT, Blame, Reason
 
 _AT_ONCE = 2.0  # seconds in which checks are made that answer
-# Somebody removed the container meanwhile, nobody can tell what became of it, or nobody needs to know any more.
-_NO_VERDICT = frozenset({Reason.ContainerMissing, Reason.EngineTimeout, Reason.EngineUnreachable, Reason.Interrupted})
 
 _MOST_OF_A_LINE = 200  # characters of what a service says that begin a message
 # Failures of which only the service's own log can tell the cause.
@@ -70,7 +68,7 @@ class Proof:
         try:
             change()
         except errors.Transient as error:
-            if error.reason in _NO_VERDICT:
+            if error.reason in NO_VERDICT:
                 raise
             # What may go by itself is nothing that a commit asked for.
             reason = Reason.HostFailed if blame.of(error.reason) is Blame.CONFIGURATION else error.reason
@@ -92,7 +90,7 @@ class Proof:
         limit = f", for up to {container.start_timeout / 60:g} min" if slow else ""
         self._progress.at(name, f"waiting for {name} to become healthy{limit}")
         health = self._engine.wait_healthy(container, stop=self._progress.cut(name), usual=usual, patient=usual is None)
-        if health.reason in _NO_VERDICT:
+        if health.reason in NO_VERDICT:
             raise errors.Transient(f"{name} {health.message}", reason=health.reason)
         if health.took is not None:
             self._store.took(name, health.took)

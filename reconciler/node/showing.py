@@ -6,7 +6,7 @@ from typing import Final
 from reconciler.model import Desired, Outcome, Plan, Verb
 from reconciler.node.target import Target
 from reconciler.plan import withheld
-from reconciler.reasons import FLEET, Blame, Reason, Standing
+from reconciler.reasons import FLEET, NO_VERDICT, Blame, Reason, Standing
 from reconciler.report import Report
 
 # Of these a waiting node is as well as one that waits for nothing.
@@ -27,9 +27,12 @@ def pulls(plan: Plan) -> bool:
 
 
 def is_to_blame(outcome: Outcome) -> bool:
-    """Whether an outcome says that the commit failed here. A registry that does not answer is asked again, and nothing was stopped."""
-    blames = outcome.reason.blames if outcome.reason else None
-    return blames is not None and (outcome.action.verb is not Verb.PULL or blames is Blame.CONFIGURATION)
+    """Whether an outcome says that the commit failed here. A registry that does not answer is asked again, and nothing was stopped; nor does
+    it say so when a container or an engine went away meanwhile, which a later pass looks at."""
+    reason = outcome.reason
+    if reason is None or reason.blames is None or reason in NO_VERDICT:
+        return False
+    return outcome.action.verb is not Verb.PULL or reason.blames is Blame.CONFIGURATION
 
 
 def budgets(target: Target, containers: Collection[str]) -> frozenset[str]:

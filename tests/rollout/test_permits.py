@@ -61,11 +61,14 @@ def test_since_when_it_is_well(report: Report, expected: object) -> None:
         (Verb.PULL, Reason.RegistryUnreachable, False),
         (Verb.PULL, Reason.DiskFull, False),
         (Verb.RESTART, Reason.PortInUse, True),
-        (Verb.RESTART, Reason.Interrupted, True),
+        (Verb.RESTART, Reason.Interrupted, False),
+        (Verb.UPDATE, Reason.ContainerMissing, False),
+        (Verb.RESTART, Reason.EngineTimeout, False),
+        (Verb.REPLACE, Reason.HostFailed, True),
         (Verb.RESTART, None, False),
     ],
 )
-def test_a_registry_that_does_not_answer_halts_nothing(verb: Verb, reason: Reason | None, blamed: bool) -> None:
+def test_what_says_nothing_of_the_commit_halts_nothing(verb: Verb, reason: Reason | None, blamed: bool) -> None:
     assert is_to_blame(Outcome(Action(verb, "x", ""), "failed", reason)) is blamed
 
 
