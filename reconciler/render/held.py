@@ -15,6 +15,7 @@ from reconciler.render.faults import Refused
 from reconciler.render.meter import Exhausted
 from reconciler.site import passwords
 
+_NAMED: Final = 4  # secrets that are missing for the same reason, each with who needs it
 _MAX_BINARY: Final = 16 << 20  # bytes; what a child answers has 32 MiB, where they are base64
 
 
@@ -46,11 +47,15 @@ class Held:
             # A pair is generated as a whole: both of its halves, known by dotted names, are one thing that is missing.
             whole = name.partition(".")[0]
             missing.setdefault(whole if whole in self.world.passwords and whole not in known else name, used[name])
-        for name, user in missing.items():
-            hint = self._filled(name, known)
-            self.problems.append(
-                Problem("passwords.yml", 0, 0, f"the secret {name!r} is missing; {user} needs it", hint)
-            )
+        hints: dict[str, list[str]] = {}
+        for name in missing:
+            hints.setdefault(self._filled(name, known), []).append(name)
+        for hint, names in hints.items():
+            first, *others = (f"the secret {name!r} is missing; {missing[name]} needs it" for name in names)
+            if len(names) > _NAMED:
+                shown = ", ".join(names[:_NAMED])
+                first, others = f"{len(names)} secrets are missing: {shown} and {len(names) - _NAMED} more", []
+            self.problems.extend(Problem("passwords.yml", 0, 0, message, hint) for message in (first, *others))
         if used:
             self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}

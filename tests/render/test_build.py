@@ -390,6 +390,19 @@ def test_a_missing_secret_is_a_problem() -> None:
     assert "reconciler secrets generate" in only
 
 
+def test_many_that_are_missing_for_one_reason_are_said_at_once() -> None:
+    names = [f"app_{letter}_password" for letter in "abcdefg"]
+    body = SECRET.replace("passwords: {", "passwords: {" + "".join(f"{name}: {{kind: random}}, " for name in names))
+    uses = {"config/app/all.conf": " ".join(f"{{{{ {name} }}}}" for name in names)}
+    (only,) = problems(
+        body + "          - {name: all.conf, source: app/all.conf}\n", uses, secrets={"app_password": "abc"}
+    )
+    assert only == (
+        "passwords.yml:1:1: 7 secrets are missing: app_a_password, app_b_password, app_c_password, app_d_password and 3 more "
+        "(run `reconciler secrets generate`)"
+    )
+
+
 def test_a_missing_secret_is_the_only_problem_however_often_it_is_used() -> None:
     """Nobody knows how large it would be, so nothing is too large with it."""
     often = {f"config/app/{number}.conf": "{{ app_password }} " * 100 for number in range(20)}
