@@ -68,7 +68,7 @@ def _named(checkout: Checkout, revision: str) -> tuple[Mapping[str, str] | None,
 
     commit = tree.resolve(checkout.top, revision)
     try:
-        there = tree.has_folder(checkout.top, commit, checkout.path)
+        there = tree.folder(checkout.top, commit, checkout.path) is not None
     except errors.SiteInvalid:
         there = True  # the child says what is wrong with it
     return (checkout.source(commit), commit[:12]) if there else (None, f"{commit[:12]}, which has no such folder")

@@ -11,8 +11,9 @@ from reconciler.git.remote import matches
 from reconciler.reasons import Reason
 
 
-def merge_base(repository: Path, one: str, other: str) -> str | None:
-    """The best common ancestor of two commits (40 hex digits); None when their histories have nothing in common.
+def merge_bases(repository: Path, one: str, other: str) -> list[str]:
+    """The last commits that two commits (40 hex digits) have in common: none, one, or the first two of several. Of several, as two branches
+    have that were merged crosswise, none says alone what merging them changes.
 
     Raises errors.Terminal (RevisionUnknown) when either is not in the clone, GitObjectCorrupt when history is missing.
     """
@@ -22,10 +23,24 @@ def merge_base(repository: Path, one: str, other: str) -> str | None:
                 raise errors.Terminal(f"commit {oid} is not in {repository} (fetch it)", reason=Reason.RevisionUnknown)
             objects.read_object(repo, oid, "commit", limit=objects.MAX_COMMIT_BYTES)
         try:
-            found = repo.merge_base(one, other)
+            best = repo.merge_base(one, other)
+            if best is None:
+                return []
+            return [str(best), *(str(found) for found in (_beside(repo, best, one, other),) if found)]
         except (pygit2.GitError, KeyError, ValueError) as error:
             raise objects.corrupt(repo, other, f"has a history that cannot be read: {error}") from None
-    return str(found) if found else None
+
+
+def _beside(repo: pygit2.Repository, best: pygit2.Oid, one: str, other: str) -> pygit2.Oid | None:
+    """A commit that two commits have in common and a common ancestor of theirs has not."""
+    sides = []
+    for tip in (one, other):
+        # By time alone, as commits say it: what is hidden may come all the same, and nothing that is not.
+        walk = repo.walk(tip)
+        walk.hide(best)
+        sides.append({commit.id for commit in walk})
+    found = sides[0] & sides[1] - {best}
+    return next((oid for oid in sorted(found, key=str) if not repo.descendant_of(best, oid)), None)
 
 
 def forget(repository: Path, below: Sequence[str], keep: Sequence[str]) -> int:

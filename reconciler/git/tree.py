@@ -44,16 +44,15 @@ def _read(repo: pygit2.Repository, commit: str, path: str, budget: Budget) -> di
     return reading.result()
 
 
-def has_folder(repository: Path, commit: str, path: str) -> bool:
-    """Whether a commit has a directory `path`. Raises as `read`, but for SitePathMissing."""
+def folder(repository: Path, commit: str, path: str) -> str | None:
+    """The id of a commit's directory `path`, the same for the same content; None: it has none. Raises as `read`, but for SitePathMissing."""
     try:
         with objects.opened(repository) as repo:
-            _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
+            return _descend(repo, objects.read_commit(repo, commit).tree, _segments(path), commit)
     except errors.Terminal as error:
         if error.reason == Reason.SitePathMissing:
-            return False
+            return None
         raise
-    return True
 
 
 def _walk(repo: pygit2.Repository, tree: str, prefix: str, depth: int, reading: Reading) -> None:

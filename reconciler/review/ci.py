@@ -23,7 +23,7 @@ from reconciler.rollout.policy import Rollout
 from reconciler.source import child, prepare, shares
 from reconciler.system import run
 
-__all__ = ["WORK_TREE", "Limits", "Source", "hosts", "review", "told"]
+__all__ = ["WORK_TREE", "Limits", "Merge", "Source", "hosts", "review", "told"]
 
 MEMORY = 448 << 20  # bytes, this process and its children together, for a site of ordinary size
 _OWN_MEMORY = 56 << 20
@@ -59,6 +59,13 @@ class Limits:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """That a head is to be merged. `fork`: where it and what it is merged into have parted; None: there was no such site yet."""
+
+    fork: Source | None
+
+
 def review(
     base: Source | None,
     head: Source,
@@ -67,9 +74,11 @@ def review(
     hosts: Sequence[str] = (),
     progress: shares.Progress | None = None,
     made: Path | None = None,
+    merge: Merge | None = None,
 ) -> Review:
     """Plan all hosts (or `hosts`) of `head` from `base` (None: from nothing). `made` is where the base's desired state lies as another
-    version of this program made it.
+    version of this program made it. With `merge`, of what `base` will be once `head` is merged into it; where nobody can tell, the result
+    says so (`Review.both`) and has no plans.
 
     `progress` is called a few times a second with the number of hosts done, of all, and the seconds gone. What is wrong with
     the site is in the result; raises errors.Terminal (LimitExceeded when a child ran into its limits, RevisionUnknown, HostUnknown …) and
@@ -81,6 +90,8 @@ def review(
         "head": head.to_json(),
         "hosts": list(hosts),
         "made": str(made.resolve()) if made else None,
+        "merges": merge is not None,
+        "fork": merge.fork.to_json() if merge and merge.fork else None,
         "host_seconds": limits.host_seconds,
         "load_seconds": limits.load_seconds,
     }
@@ -119,6 +130,7 @@ class _Answer:
     warnings: tuple[Problem, ...]
     problems: tuple[Problem, ...]
     base_problems: tuple[Problem, ...]
+    both: tuple[str, ...]
 
 
 def told(
@@ -131,6 +143,7 @@ def told(
     progress: shares.Progress | None = None,
     also: Sequence[str] = (),
     made: Path | None = None,
+    merge: Merge | None = None,
 ) -> Review:
     """As `review`, for a reader: `label` is what to call the base, `site` the site where it does not say its own name, and
     what ended planning early is in the result. Raises what concerns nobody but the caller, but for the reasons `also`.
@@ -138,7 +151,7 @@ def told(
     program, catalogue = __version__, data.catalogue_digest()
     empty = Review(site=site, base=label, head=head.label, path=head.path, program=program, catalogue=catalogue)
     try:
-        found = review(base, head, limits=limits, progress=progress, made=made)
+        found = review(base, head, limits=limits, progress=progress, made=made, merge=merge)
         return replace(found, base=label, site=found.site or site, program=program, catalogue=catalogue)
     except errors.SiteInvalid as error:
         return replace(empty, problems=error.problems)
@@ -175,6 +188,7 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         warnings=_sorted(first.warnings),
         problems=_sorted(problem for answer in answers for problem in answer.problems),
         base_problems=_sorted(problem for answer in answers for problem in answer.base_problems),
+        both=first.both,
     )
 
 

@@ -16,7 +16,7 @@ from reconciler.plan import leaving, preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
-from reconciler.review import claims, gate, members
+from reconciler.review import claims, gate, members, merging
 from reconciler.review.claims import Claims
 from reconciler.review.grouping import Collector
 from reconciler.review.members import Members
@@ -31,13 +31,16 @@ from reconciler.text import json_text
 __all__ = ["gather", "hosts", "plan", "policy_changes", "rules", "site_name", "warm"]
 
 _MAX_PROBLEMS = 1000
+_MAX_BOTH = 1000  # files that both sides of a merge changed
 
 
 def plan(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
     """Load both sites, plan every n-th host. Problems of a site are part of the answer; see `_Child`."""
     child = _Child(argument)
     try:
-        content = site_child.files(gathered, "head")
+        content, child.both = _content(argument, gathered)
+        if child.both:
+            return child.answer()
         with Alarm(argument["load_seconds"], "reading the name of the site"):
             child.site = site_name(content) or ""
         child.head = site_child.load(content, argument["load_seconds"])
@@ -53,6 +56,17 @@ def plan(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, 
         child.made, child.base_problems = site_child.files(gathered, "made"), []
     child.plan_share()
     return child.answer()
+
+
+def _content(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> tuple[Mapping[str, bytes], tuple[str, ...]]:
+    """The files of the head, or what they come to on the base, and which of them nobody can tell of. Raises errors.SiteInvalid."""
+    content = site_child.files(gathered, "head")
+    if not argument.get("merges") or isinstance(gathered["base"], SiteInvalid):
+        return content, ()
+    if isinstance(gathered.get("fork"), SiteInvalid):
+        return content, (".",)
+    found, both = merging.merged(gathered.get("fork") or {}, content, gathered["base"])
+    return found, both[:_MAX_BOTH]
 
 
 def hosts(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> list[Any]:
@@ -111,6 +125,7 @@ class _Child:
         self.claims: list[Claims] = []
         self.members: list[Members] = []
         self.slow = False
+        self.both: tuple[str, ...] = ()
         self.made: Mapping[str, bytes] = {}  # the base as another program made it
 
     def plan_share(self) -> None:
@@ -217,6 +232,7 @@ class _Child:
             "warnings": to_json(head.warnings) if head else [],
             "problems": to_json(self.problems[:_MAX_PROBLEMS]),
             "base_problems": to_json(self.base_problems[:_MAX_PROBLEMS]),
+            "both": list(self.both),
         }
 
 

@@ -85,6 +85,7 @@ class Review:
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     base_problems: tuple[Problem, ...] = ()
+    both: tuple[str, ...] = ()  # files that the branch changed as well: nobody can tell what a merge makes of them
     program: str = ""  # the version of this program that planned, and
     catalogue: str = ""  # the digest of its catalogue
     failure: str = ""  # why planning ended early: a limit, most likely

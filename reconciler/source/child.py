@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 # Processor time ends what is made to be slow. A machine that gives little of it, or an emulated one, takes minutes for a good site.
 LIMITS: Final = run.Limits(seconds=900.0, cpu_seconds=6, memory=160 << 20, memory_per_byte=24, cpu_per_mib=1.0)
-SOURCES: Final = ("source", "head", "base")  # names that sources have in an argument
+SOURCES: Final = ("source", "head", "base", "fork")  # names that sources have in an argument
 MADE: Final = "made"  # and the place of what another program made
 _COMMITS: Final = ("reconciler.git.tree",)  # what reading a commit takes, and reading a folder does not
 
@@ -26,7 +26,7 @@ def ask(
     limits: run.Limits = LIMITS,
     progress: Callable[[bytes], None] | None = None,
 ) -> T:
-    """What `package.module:function` answers. It reads what `argument` has as `source`, `head`, `base` (`git.content`, or None) and
+    """What `package.module:function` answers. It reads what `argument` has as one of `SOURCES` (`git.content`, or None) and as
     `made` (a path, or None), and nothing else. `progress` as in `run.python`.
 
     Raises what the function raises, errors.Terminal (LimitExceeded, WallMissing, ChildFailed …), errors.Transient (DeadlineExceeded).

@@ -67,7 +67,7 @@ def compiled_beforehand() -> bool:
 
 
 def gather(argument: Mapping[str, Any]) -> dict[str, Content | SiteInvalid]:
-    """The files of the sources that an argument has as `source`, `head` and `base`, or what is wrong with their trees; and as `made`
+    """The files of the sources that an argument has, or what is wrong with their trees; and as `made`
     what another program made."""
     found: dict[str, Content | SiteInvalid] = {}
     if argument.get(MADE):

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.fleet.reviews.queue import Outcome
 from reconciler.model import Interruption
 from reconciler.review import gate
 from tests.fleet.desk import Desk, desk, greeting
 from tests.forge.gitlab_server import GitLab
 from tests.forge.gitlab_state import MergeRequest
 from tests.forge.standin import Fault
+from tests.git import servers
+from tests.review import sites
 
 CONTEXT = "reconciler/small/review"
 RULES = "name: small\nreview: {require: {data-plane: approval, deletion: {label: goes away}, policy: approval}}\n"
@@ -145,3 +148,100 @@ def test_a_status_that_cannot_be_posted_is_shown(office: Desk) -> None:
     office.watch.forward(hours=2)
     office.round()
     assert office.gitlab.count("POST", "/statuses/") > asked and one.notes
+
+
+def main(office: Desk) -> str:
+    return servers.git(office.repository, "rev-parse", "refs/heads/main")
+
+
+def test_a_branch_off_an_old_commit_is_judged_by_what_it_does_to_the_branch(office: Desk) -> None:
+    """Where it begins there is no store yet, so from there nothing is deleted: on the branch it is."""
+    office.push("main", {"groups/web.yml": "enable_store: false\n"})
+    old = main(office)
+    office.push("main", {"groups/web.yml": None})
+    office.push(
+        "old", {"hosts/web1.yml": "enable_store: false\n", "hosts/web2.yml": "enable_store: false\n"}, parents=[old]
+    )
+    one = office.ask("old")
+    office.round()
+    assert says(office, one)[0] == "failed" and "deletion" in says(office, one)[1]
+    assert "remove store" in office.note(one) and f"`{main(office)[:12]}`" in office.note(one)
+
+
+def test_an_approval_of_nothing_is_none_of_what_the_branch_has_since(office: Desk) -> None:
+    """What a head does to the branch as it was says little of what it does to the branch as it is, and nobody has to wait for that to be planned."""
+    office.write(per_hour=1)
+    off = {"groups/web.yml": "enable_store: false\n"}
+    office.push("main", off)
+    office.push(
+        "sly",
+        {"hosts/web1.yml": "enable_store: false\n", "hosts/web2.yml": "enable_store: false\n"},
+        parents=[main(office)],
+    )
+    one = office.ask("sly")
+    office.round()
+    assert says(office, one)[0] == "success"
+    office.push("main", {"groups/web.yml": None})
+    office.round()
+    assert says(office, one) == ("pending", "the branch has gone on since it was planned: it is planned again")
+    office.watch.forward(hours=2)
+    office.round()
+    assert says(office, one)[0] == "failed" and "deletion" in says(office, one)[1]
+
+
+def test_two_last_commits_in_common(office: Desk) -> None:
+    """A merge of both sides of a merge on the branch, with the tree of one of them: from that one it changes nothing, and once merged it
+    takes back what the other one brought."""
+    first = main(office)
+    office.push("theirs", {"globals.yml": sites.small()["globals.yml"] + "site_a: 1\n"}, parents=[first])
+    ours = office.push("main", {"hosts/web1.yml": "web_greeting: Ours\n"})
+    theirs = servers.git(office.repository, "rev-parse", "refs/heads/theirs")
+    office.push("main", {"globals.yml": sites.small()["globals.yml"] + "site_a: 1\n"}, parents=[ours, theirs])
+    made = []
+    for number, (kept, other) in enumerate(((ours, theirs), (theirs, ours))):
+        tree = servers.git(office.repository, "rev-parse", f"{kept}^{{tree}}")
+        servers.commit_tree(office.repository, tree, "sly", ref=f"refs/heads/sly{number}", parents=[kept, other])
+        made.append(office.ask(f"sly{number}"))
+    found = office.round()
+    for one in made:
+        assert found[one.iid].state == "failed" and says(office, one)[0] == "failed"
+        assert "last commits in common" in office.note(one) and "merge main into it" in office.note(one)
+    # Once that is done there is one, and everybody sees what it does.
+    office.push("sly1", {}, parents=[servers.git(office.repository, "rev-parse", "refs/heads/sly1"), main(office)])
+    assert office.round()[2].state == "valid" and "-Ours from web1" in office.note(made[1])
+
+
+def test_what_both_sides_changed_nobody_can_tell_of(office: Desk) -> None:
+    text = sites.small()["globals.yml"]
+    one = office.open("mine", {"globals.yml": "# first\n" + text})
+    assert office.round()[1].outcome == Outcome(one.sha, True, "no host changes · 2 hosts planned")
+    assert says(office, one)[0] == "success"
+    office.push("main", {"globals.yml": text + "# last\n"})
+    found = office.round()
+    assert found[1].state == "valid" and says(office, one)[0] == "failed" and "deletion" in says(office, one)[1]
+    assert "`main` has changed `globals.yml` as well since they parted" in office.note(one)
+    office.push("mine", {"globals.yml": "# first\n" + text + "# last\n"}, parents=[one.sha, main(office)])
+    office.round()
+    assert says(office, one)[0] == "success"
+
+
+@pytest.mark.parametrize("path", ["sites/north"])
+def test_a_branch_from_before_there_was_a_site(tmp_path: Path, gitlab: GitLab, path: str) -> None:
+    """From where it begins everything is new, so nothing is deleted; what concerns another folder plans nothing again."""
+    with desk(tmp_path, gitlab, path=path) as office:
+        office.push("main", {"reconciler.yml": RULES})
+        off = {"hosts/web1.yml": "enable_store: false\n"}
+        before = servers.commit_tree(
+            office.repository, servers.git(office.repository, "mktree"), "x", ref="refs/heads/x"
+        )
+        joined = servers.git(office.repository, "rev-parse", "main^{tree}")
+        servers.commit_tree(office.repository, joined, "joined", parents=[main(office), before])
+        office.push("sly", {**sites.small(2), "reconciler.yml": RULES, **off}, parents=[before])
+        one, two = office.ask("sly"), office.open("bye", greeting("Bye"), author="other")
+        office.round()
+        assert says(office, one)[0] == "failed" and "(deletion)" in says(office, one)[1]
+        planned = len(office.reviewer.store.memory.started)
+        office.project.approve(two, office.person("ana"))
+        servers.commit(office.repository, {"elsewhere/x": "1"}, "elsewhere")
+        office.round()
+        assert says(office, two)[0] == "success" and len(office.reviewer.store.memory.started) == planned

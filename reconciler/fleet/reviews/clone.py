@@ -31,12 +31,15 @@ _KEPT = "refs/reconciler/kept"
 class Seen:
     """What is to be known of a head before it is planned.
 
-    `base` is its merge base with the target, "" when they have no history in common; `has_site` whether the site's folder is
-    in the base. `signature` is the reason why hosts would not take this very commit, None when they would.
+    `base` is its merge base with the target, "" when they have no history in common, and `others` one more where there are several;
+    `has_site` whether the site's folder is in the base, `site` what it is in the target, "" where that has none. `signature` is the reason
+    why hosts would not take this very commit, None when they would.
     """
 
     base: str
+    others: str
     has_site: bool
+    site: str
     signature: Reason | None
 
 
@@ -74,12 +77,14 @@ class Clone:
 
     def look(self, target: str, head: str) -> Seen:
         """What is known of a head. Its history is read in a walled child; its signature is judged as a node would."""
-        base, has_site = self._child("look_child", target, list[Any], head=head)
-        return Seen(str(base), bool(has_site), self._signature(head))
+        base, others, has_site, site = self._child("look_child", target, tuple[str, str, bool, str], head=head)
+        return Seen(base, others, has_site, site, self._signature(head))
 
-    def bases(self, target: str, heads: Sequence[str]) -> dict[str, str]:
-        """Head → its merge base, for those that are in the clone and whole."""
-        found: dict[str, str] = self._child("bases_child", target, dict[str, str], heads=list(heads))
+    def bases(self, target: str, heads: Sequence[str]) -> tuple[str, dict[str, str]]:
+        """What the site's folder is in the target, and head → its merge base, for those that are in the clone and whole."""
+        found: tuple[str, dict[str, str]] = self._child(
+            "bases_child", target, tuple[str, dict[str, str]], heads=list(heads)
+        )
         return found
 
     def asked(self, name: str) -> tuple[str, Rules]:
@@ -121,24 +126,25 @@ class Clone:
 
 
 def look_child(argument: Mapping[str, Any]) -> list[Any]:
-    """`Clone.look` as JSON → [merge base, whether the site is in it]."""
-    repository, head = Path(argument["repository"]), argument["head"]
-    base = history.merge_base(repository, argument["target"], head) or ""
-    has_site = bool(base) and _has_site(repository, base, argument["path"])
-    return [base, has_site]
+    """`Clone.look` as JSON → [merge base, another one, whether the site is in it, what it is in the target]."""
+    repository, target, path = Path(argument["repository"]), argument["target"], argument["path"]
+    base, others, *_ = *history.merge_bases(repository, target, argument["head"]), "", ""
+    return [base, others, bool(base and _site(repository, base, path)), _site(repository, target, path)]
 
 
-def bases_child(argument: Mapping[str, Any]) -> dict[str, str]:
-    """`Clone.bases` as JSON → head → merge base."""
-    found = {}
+def bases_child(argument: Mapping[str, Any]) -> list[Any]:
+    """`Clone.bases` as JSON → [the site in the target, head → merge base; "" where there is none, or several]."""
+    repository, target, found = Path(argument["repository"]), argument["target"], {}
     for head in argument["heads"]:
         with suppress(errors.Terminal):
-            found[head] = history.merge_base(Path(argument["repository"]), argument["target"], head) or ""
-    return found
+            bases = history.merge_bases(repository, target, head)
+            found[head] = bases[0] if len(bases) == 1 else ""
+    return [_site(repository, target, argument["path"]), found]
 
 
-def _has_site(repository: Path, commit: str, path: str) -> bool:
+def _site(repository: Path, commit: str, path: str) -> str:
+    """What the site's folder is in a commit: the same for the same content; "" where it has none."""
     try:
-        return tree.has_folder(repository, commit, path)
+        return tree.folder(repository, commit, path) or ""
     except errors.SiteInvalid:
-        return True  # planning says what is wrong with it
+        return commit  # planning says what is wrong with it

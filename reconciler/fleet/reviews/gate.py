@@ -20,6 +20,7 @@ from reconciler.review.gate import Rules, Verdict
 log = structlog.get_logger()
 
 _PLANNED = "is being planned; who must have seen it is known then"
+_MOVED = "the branch has gone on since it was planned: it is planned again"
 _AGAIN = 3600.0  # seconds until a status that the forge did not take is tried again
 
 
@@ -34,8 +35,9 @@ class Gate:
         """Remember since when a head has been listed."""
         return known if known.arrived[0] == request.head else replace(known, arrived=(request.head, self._clock()))
 
-    def tell(self, request: OpenRequest, known: Reviewed, rules: Rules) -> Reviewed:
-        """Make the status at the head say what is so now. Nothing is asked or posted where nothing can have changed."""
+    def tell(self, request: OpenRequest, known: Reviewed, rules: Rules, target: str) -> Reviewed:
+        """Make the status at the head say what is so now. Nothing is asked or posted where nothing can have changed. `target`: where the
+        branch is that it is to be merged into."""
         outcome = known.outcome
         if outcome is None or outcome.head != request.head:
             if not rules.required:
@@ -45,6 +47,9 @@ class Gate:
             return self._post(request, known, rules, "failed", outcome.text)
         wanted = gate.demands(outcome.risks, rules)
         found = self._verdict(request, known, wanted, rules) if wanted else Verdict("success", "")
+        if found.state == "success" and rules.required and not (known.site and known.target == target):
+            # Who has seen it saw what it did to the branch as it was.
+            return self._post(request, known, rules, "pending", _MOVED)
         text = f"{found.text}: {outcome.text}" if found.text and found.state == "success" else found.text
         return self._post(request, known, rules, found.state, text or outcome.text, wanted=bool(wanted))
 

@@ -41,7 +41,8 @@ class Reviewed:
     """What is remembered of one open merge request; times in seconds since the epoch.
 
     `head`, `base`, `target` (the commit that the target branch was at) and `rules` are what the newest review was made of,
-    "" where there is none yet. `tried` is the head that the last `failures` tries were about; `reason` and `text` say what came
+    "" where there is none yet; `site` is what the site's folder was in that target, "" where it was planned from the merge base and so
+    whatever the target has. `tried` is the head that the last `failures` tries were about; `reason` and `text` say what came
     out, of the review or of the try. `arrived` is since when a head has been listed, and `missing` says who has not seen it yet.
     """
 
@@ -60,6 +61,7 @@ class Reviewed:
     told: Told | None = None
     arrived: tuple[str, float] = ("", 0.0)
     missing: str = ""
+    site: str = ""
 
 
 def is_due(request: OpenRequest, known: Reviewed | None, target: str, rules: str, now: float) -> bool:

@@ -24,7 +24,7 @@ from reconciler.git.remote import Remote
 from reconciler.log import frames
 from reconciler.model import Interruption
 from reconciler.reasons import Reason
-from reconciler.review import Review, ci
+from reconciler.review import Review, ci, escape
 from reconciler.review import gate as rules_of
 from reconciler.review.gate import Rules
 from reconciler.settings import Settings
@@ -44,6 +44,7 @@ _ITS_OWN = (
 )
 _AGAIN = (Reason.GitTimeout, Reason.ChildFailed, Reason.DeadlineExceeded)
 _PREPARED = 20  # notes kept in memory while the forge takes none
+_NAMED = 5  # files that both sides changed
 _SPARE = 400  # characters of a note that its marker may have
 
 
@@ -77,6 +78,7 @@ class _Prepared:
     head: str
     base: str
     target: str
+    site: str  # what the site was in the target, where that counts
     rules: str
     found: Review
     text: str
@@ -113,6 +115,7 @@ class Reviewer:
         self._random = random or Random()  # noqa: S311 - spreads requests, hides nothing
         self._prepared: dict[int, _Prepared] = {}
         self._underway: tuple[int, Reviewed] | None = None
+        self._target = ""  # where the target branch was when it was last looked at
 
     def round(self) -> Overview:
         """Review what is due, as much of it as may be done at once. What one merge request makes go wrong is in the result;
@@ -122,7 +125,7 @@ class Reviewer:
         requests = [one for one in listed[: self.own.most] if self.own.forks or one.branch]
         forks = len(listed[: self.own.most]) - len(requests)
         self._forget_others(requests)
-        target = self._settle(requests, target)
+        target = self._target = self._settle(requests, target)
         more = len(listed) > self.own.most
         asked = self._asked(target) if requests else Rules()
         self._show(requests, more, forks)
@@ -164,7 +167,8 @@ class Reviewer:
         self.clone.tidy(requests)
 
     def _settle(self, requests: Sequence[OpenRequest], target: str) -> str:
-        """When the target branch moved: where the merge base stays the same, so does the plan. Returns where it is now."""
+        """When the target branch moved: where the merge base stays the same, and the site in the branch where that counts, so does the plan.
+        Returns where it is now."""
         known = self.store.memory.requests
         same = [
             one
@@ -175,12 +179,12 @@ class Reviewer:
             return target
         target, _ = self.clone.fetch()
         try:
-            bases = self.clone.bases(target, [one.head for one in same])
+            site, bases = self.clone.bases(target, [one.head for one in same])
         except errors.ReconcilerError as error:  # a history that is made to be slow: each is looked at in its turn
             log.warning("review.unsettled", reason=error.reason, message=str(error))
             return target
         for one in same:
-            if bases.get(one.head) == known[one.iid].base:
+            if bases.get(one.head) == known[one.iid].base and known[one.iid].site in ("", site):
                 known[one.iid] = replace(known[one.iid], target=target)
         self.store.save()
         return target
@@ -247,22 +251,46 @@ class Reviewer:
             return kept
         try:
             target, head = self.clone.fetch(request)
+            self._target = target
             seen = self.clone.look(target, head)
         except errors.ReconcilerError as error:
             if error.reason not in _ITS_OWN:
                 raise
             found = self._empty(request.head, f"{error} [{error.reason}]", error.reason)
             return self._prepared_of(request, "", request.head, found, None, failures, asked)
-        same = (head, seen.base, made_by)
-        if seen.base and not known.failures and same == (known.head, known.base, known.rules):
+        same = (head, seen.base, made_by, seen.site if asked.required else "")
+        if seen.base and not known.failures and same == (known.head, known.base, known.rules, known.site):
             self.store.memory.requests[request.iid] = replace(known, target=target)
             return None
-        return self._prepared_of(request, target, head, self._planned(seen, head), seen, failures, asked)
+        return self._prepared_of(request, target, head, self._planned(seen, target, head, asked), seen, failures, asked)
 
-    def _planned(self, seen: Seen, head: str) -> Review:
+    def _planned(self, seen: Seen, target: str, head: str, asked: Rules) -> Review:
+        branch = self.settings.git.branch
         if not seen.base:
-            branch = self.settings.git.branch
             return self._empty(head, f"it has no commit in common with {branch} (base it on {branch})")
+        if seen.others:
+            names = f"{seen.base[:12]}, {seen.others[:12]}"
+            return self._empty(
+                head,
+                f"it and {branch} have several last commits in common ({names} …), and from none of them can be told what a merge changes "
+                f"(merge {branch} into it)",
+            )
+        if not asked.required or target == seen.base:
+            return self._from_base(seen, head)
+        # What it does from where it begins is not what it does to a branch that has gone on.
+        fork = self.clone.source(seen.base) if seen.has_site else None
+        found = ci.told(
+            self.clone.source(target),
+            self.clone.source(head),
+            target[:12],
+            site=self._name(),
+            limits=self.limits,
+            also=_ITS_OWN,
+            merge=ci.Merge(fork),
+        )
+        return replace(self._from_base(seen, head), both=found.both) if found.both else found
+
+    def _from_base(self, seen: Seen, head: str) -> Review:
         label = seen.base[:12] if seen.has_site else f"{seen.base[:12]}, which has no such folder"
         base = self.clone.source(seen.base) if seen.has_site else None
         # Where the base has no such folder either, it is not this branch that lacks it: the settings may be wrong.
@@ -288,17 +316,31 @@ class Reviewer:
     ) -> _Prepared:
         base = seen.base if seen else ""
         unsure = found.reason in _AGAIN and failures < _TRIES
-        command = f"reconciler diff {base[:12] if seen and seen.has_site else 'nothing'} {head[:12]}"
+        branch = self.settings.git.branch
+        merges = bool(found.base) and found.base == target[:12] != base[:12]
+        fetched = f"git fetch origin {request.ref}"
+        if merges:
+            fetched = f"git fetch origin {branch} {request.ref} && git checkout {target[:12]} && git merge {head[:12]}"
+        start = base[:12] if seen and seen.has_site else "nothing"
+        command = f"reconciler diff {target[:12]} HEAD" if merges else f"reconciler diff {start} {head[:12]}"
         site = f" --site {self.settings.git.path}" if self.settings.git.path else ""
+        remarks = _remarks(seen, unsure)
+        if merges:
+            remarks.append(
+                f"{escape.code(branch)} has gone on since {escape.code(base[:12])}: this is what merging it changes there."
+            )
+        if found.both:
+            remarks.append(_both(found.both, branch))
         frame = review.Frame(
             by="`reconciler reporter`",
-            elsewhere=f"`git fetch origin {request.ref} && {command}{site}` in a clone",
-            remarks=(*_remarks(seen, unsure), *rules_of.remarks(rules_of.demands(rules_of.kinds(found), asked), asked)),
+            elsewhere=f"`{fetched} && {command}{site}` in a clone",
+            remarks=(*remarks, *rules_of.remarks(rules_of.demands(rules_of.kinds(found), asked), asked)),
         )
         found = replace(found, measured=self._interruptions())
         limit = min(review.LIMIT, self.forge.note_limit - _SPARE)
         text = review.note(found, limit=limit, frame=frame)
-        return _Prepared(head, base, target, self._made_by(asked), found, text, unsure)
+        counted = seen.site if seen and asked.required else ""
+        return _Prepared(head, base, target, counted, self._made_by(asked), found, text, unsure)
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
@@ -317,7 +359,7 @@ class Reviewer:
         before = self.gate.arrived(request, known.get(request.iid, Reviewed()))
         known[request.iid] = before
         try:
-            known[request.iid] = self.gate.tell(request, before, asked)
+            known[request.iid] = self.gate.tell(request, before, asked, self._target)
         except errors.ReconcilerError as error:
             log.warning("review.status", merge_request=request.iid, reason=error.reason, message=str(error))
 
@@ -327,7 +369,9 @@ class Reviewer:
         text = found.failure or review.headline(found)
         known = Reviewed(ready.head, ready.base, ready.target, ready.rules, state, text, found.reason, now)
         outcome = Outcome(ready.head, found.valid, _said(found), rules_of.kinds(found))
-        known = replace(known, outcome=outcome, told=before.told, arrived=before.arrived, missing=before.missing)
+        known = replace(
+            known, outcome=outcome, told=before.told, arrived=before.arrived, missing=before.missing, site=ready.site
+        )
         if ready.unsure:
             known = replace(known, tried=request.head, failures=failures, retry_at=now + self._pause(failures))
         self.store.memory.requests[request.iid] = known
@@ -384,6 +428,15 @@ def _remarks(seen: Seen | None, unsure: bool) -> list[str]:
     if unsure:
         found.append(f"It is tried again by itself, {_TRIES} times at most.")
     return found
+
+
+def _both(names: Sequence[str], branch: str) -> str:
+    shown = ", ".join(escape.code(name) for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (
+        f"⚠️ {escape.code(branch)} has changed {shown}{more} as well since they parted, and what a merge makes of that nobody can tell: this is "
+        f"planned from where it begins, and every risk counts. Merge {escape.code(branch)} into it, and it is planned as it will be."
+    )
 
 
 def _program() -> str:
