@@ -109,7 +109,12 @@ class Grammar:
             yield where, f"{message} ({hint})" if hint else message
 
     def _findings(self, value: Any) -> Iterator[_Finding]:
+        wrong: set[Path] = set()  # of the wrong type: what else it breaks says nothing more
         for error in self._validator.iter_errors(value):
+            if error.validator == "type":
+                wrong.add(tuple(error.absolute_path))
+            elif error.validator in ("enum", "const") and tuple(error.absolute_path) in wrong:
+                continue
             yield from _explain(error)
 
     def valid(self, value: Any) -> bool:

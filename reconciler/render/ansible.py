@@ -12,7 +12,7 @@ import jinja2
 from reconciler.document import pattern
 from reconciler.render import filters, merge, meter, tokens, values
 from reconciler.render.conditions import compiled, is_defined, spend_work
-from reconciler.render.faults import FilterError, Refused
+from reconciler.render.faults import FilterError, Refused, Said
 from reconciler.render.operations import FILTERS, Anything, Flag, Items, MaybeWhole, Name, Pairs, Text, Value, Whole
 
 # --- data as text, and back --------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def _mandatory(value: Anything, msg: Anything = "") -> Any:
     if isinstance(value, jinja2.Undefined):
         is_defined(value)
         if isinstance(msg, str) and msg:
-            raise FilterError(msg[:300])
+            raise Said(msg[:300])
         str(value)
     return value
 

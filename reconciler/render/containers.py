@@ -224,7 +224,10 @@ def dimensions(fields: Fields) -> dict[str, Any]:
 
 
 def _image(fields: Fields) -> str:
+    before = len(fields.problems)
     image = fields.text("image").strip()
+    if len(fields.problems) > before:
+        return image  # what it is made of is at fault, and said
     if not image or any(character.isspace() for character in image):
         fields.problem("image", f"{image!r} is not an image")
     return image

@@ -6,10 +6,12 @@ from typing import Final, NoReturn, Protocol
 
 import jinja2
 
+from reconciler.catalogue.load import PREFIX
 from reconciler.document.words import suggest
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render.faults import FilterError, Refused, UnheardError
 from reconciler.site import Site
+from reconciler.site.layout import GLOBALS
 
 _UNDEFINED: Final = re.compile(r"'(\w+)' is undefined")
 
@@ -38,6 +40,9 @@ def refuse(error: Exception, scope: Names, file: str, first_line: int, column: i
         match = _UNDEFINED.fullmatch(message)
         if match:
             message, hint = _not_defined(match[1], scope)
+            if file.startswith(f"{PREFIX['catalogue']}/") and _is_required(match[1], scope):
+                user = f"{file}:{first_line + line - 1}"
+                raise SiteInvalid([Problem(GLOBALS, 0, 0, message, f"set it here; {user} needs it")]) from None
     elif isinstance(error, jinja2.TemplateSyntaxError):
         message = f"not valid Jinja2: {error.message}"
     elif isinstance(error, RecursionError):
@@ -46,6 +51,12 @@ def refuse(error: Exception, scope: Names, file: str, first_line: int, column: i
         message = f"{message.rstrip('.')} ({type(error).__name__})"
     problem = Problem(file, first_line + line - 1, column if line == 1 else 1, message[:500], hint)
     raise SiteInvalid([problem]) from None
+
+
+def _is_required(name: str, scope: Names) -> bool:
+    """Whether the site has to set a variable, and did not: that is said once, where it belongs, whoever asks for it first."""
+    variables = scope.variables
+    return name in variables.declared() and name not in variables.site().catalogue.passwords()
 
 
 def _not_defined(name: str, scope: Names) -> tuple[str, str]:

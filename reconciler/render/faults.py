@@ -9,6 +9,10 @@ class FilterError(Exception):
     """An operation cannot do anything with what it was given."""
 
 
+class Said(FilterError):
+    """What a template itself says of a value that it cannot do without: whole, whoever asked."""
+
+
 class UnheardError(FilterError):
     """A text asks whether something is defined that nothing defines anywhere: most likely it is misspelt, or was renamed."""
 

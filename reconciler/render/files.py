@@ -65,9 +65,12 @@ class Made:
 def make(entries: Iterable[Fields], owner: Owner) -> Made:
     """Every file of `entries`. Problems go to each entry's list, so that all of them are found."""
     made, known = Made(), list[str]()  # paths in order: what is in a folder follows its name
+    start: int | None = None
     for entry in map(_with_vars, each(entries)):
-        if not entry.flag("enabled", True):
-            continue
+        before = len(entry.problems)
+        start = before if start is None else start
+        if not entry.flag("enabled", True) or len(entry.problems) > before:
+            continue  # nobody knows of the latter whether it would be there
         name = entry.text("name")
         if not is_below(name):
             entry.problem("name", f"{name!r} is not a path below the container's config directory")
@@ -79,7 +82,9 @@ def make(entries: Iterable[Fields], owner: Owner) -> Made:
         try:
             folder = f"{owner.directory}/{name}/"
             after = bisect_left(known, folder)
-            one = _shared(entry, name, owner, after < len(known) and known[after].startswith(folder))
+            # What could not be made above may be what a folder was to have.
+            above = before > start or (after < len(known) and known[after].startswith(folder))
+            one = _shared(entry, name, owner, above)
             made.add(one)
             for file in one.files:
                 insort(known, file.path)
@@ -167,10 +172,24 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made, above: bool) -> No
     filled = above and "destination" in entry
     optional = entry.flag("optional", wildcard)
     if not texts and not filled and not optional and not _named(entry):
-        where = " or ".join(f"config/{path}" for path in (*given, *patterns)) or "what goes into it"
-        entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
+        _missing(entry, name, [f"config/{path}" for path in (*given, *patterns)])
         return
     _add(entry, name, texts, owner, made, how, optional)
+
+
+def _missing(entry: Fields, name: str, places: list[str]) -> None:
+    """Report a file that nothing makes. Of the catalogue's the site can only write it: the most general of its places is named, once for
+    all that would read it there."""
+    if not places or not entry.document.name.startswith(f"{PREFIX['catalogue']}/"):
+        where = " or ".join(places) or "what goes into it"
+        entry.problem("name", f"{name} has neither a template nor an override", f"write {where}, or set optional: true")
+        return
+    general = min(reversed(places), key=lambda place: place.count("/"))
+    others = [place for place in places if place != general]
+    own = general.startswith("config/certificates/")
+    hint = f"write it{', or let `reconciler certificates` make it' if own else ''}: {entry.place('name')} needs it"
+    problem = Problem(general, 0, 0, "is missing", f"{hint}{', there or as ' if others else ''}{' or '.join(others)}")
+    entry.problems.append(problem)
 
 
 def _named(entry: Fields) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 import jinja2
 
 from reconciler.render import meter, tokens, values
-from reconciler.render.faults import FilterError, Refused
+from reconciler.render.faults import FilterError, Refused, Said
 
 Converter = Callable[[Any], Any]
 
@@ -127,6 +127,8 @@ class Operation:
             by_name[name] = self._converted(converter, value)
         try:
             result = self._function(*taken, **by_name)
+        except Said:
+            raise
         except (FilterError, Refused) as error:
             if str(error).startswith("the "):
                 raise

@@ -836,7 +836,11 @@ def test_every_problem_is_told_at_once() -> None:
     [
         ("command: [a]\n        files: [{name: ../x, content: a}]", "not a path below"),
         ("command: a\n        files: [{name: x, content: a}, {name: x, content: b}]", "is also made for my_app"),
-        ("command: a\n        files: [{name: x, overrides: [x.conf]}]", "neither a template nor an override"),
+        (
+            "command: a\n        files: [{name: x, overrides: [x.conf]}]",
+            "config/x.conf:1:1: is missing (write it: catalogue/",
+        ),
+        ("command: a\n        files: [{name: x}]", "neither a template nor an override"),
         ("command: ''", "has no command"),
         ("command: [bash, -c, 'a; b']", "'a; b' cannot be one word of a command (Kolla's start program splits"),
         ("command: a\n        files: [{name: x, content: a, merge: none, overrides: [x]}]", "reads no overrides"),
@@ -907,6 +911,12 @@ def test_a_folder_of_files_above_it_is_delivered_as_one() -> None:
 def test_a_folder_of_no_files_is_an_error() -> None:
     with pytest.raises(SiteInvalid, match="ceph has neither a template nor an override"):
         rendered(FOLDER.replace('"ceph/{{', '"other/{{'), {"config/app/one.conf": "1", "config/app/two.conf": "2"})
+
+
+def test_a_folder_whose_files_could_not_be_made_is_not_blamed_for_it() -> None:
+    assert {text.partition(" (")[0] for text in problems(FOLDER)} == {
+        "config/app/one.conf:1:1: is missing", "config/app/two.conf:1:1: is missing"
+    }  # fmt: skip
 
 
 def test_a_folder_that_is_made_is_no_permission_of_one_that_is_there() -> None:

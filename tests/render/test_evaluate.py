@@ -134,6 +134,18 @@ def test_a_test_for_definedness_does_not_hide_errors(whole: site.Site) -> None:
         render_text("{{ nosuch is none }}", scope, "t")
 
 
+def test_a_variable_without_value_that_the_catalogue_asks_for_is_said_once_where_it_is_set(whole: site.Site) -> None:
+    found = set()
+    for name in ("a", "b"):
+        with pytest.raises(SiteInvalid) as caught:
+            render_text("a\n{{ must }}", Scope(World(whole).variables("ctl1")), f"catalogue/{name}.j2")
+        found |= set(caught.value.problems)
+    (only,) = found
+    assert str(only) == (
+        "globals.yml:1:1: the variable 'must' has no default and no value (set it here; catalogue/a.j2:2 needs it)"
+    )
+
+
 def test_a_variable_without_value(whole: site.Site) -> None:
     with pytest.raises(SiteInvalid) as caught:
         render_text("a\n{{ must }}", Scope(World(whole).variables("ctl1")), "t.j2")

@@ -61,8 +61,12 @@ def test_a_service_without_a_certificate_is_refused_with_the_places_where_one_ma
     with pytest.raises(SiteInvalid) as error:
         desired(without)
     text = "\n".join(map(str, error.value.problems))
-    assert "mariadb-cert.pem has neither a template nor an override" in text
+    assert (
+        "config/certificates/backend-cert.pem:1:1: is missing (write it, or let `reconciler certificates` make it"
+        in text
+    )
     assert "config/certificates/aio/mariadb-cert.pem or config/certificates/aio-cert.pem" in text
+    assert len(error.value.problems) == 1, "for all services at once"
     assert "keystone-cert.pem" not in text.replace("certificates/keystone-cert.pem", "")
 
 

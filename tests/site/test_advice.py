@@ -121,8 +121,50 @@ ROWS = {
     ),
     "a password that nothing generates": Row(
         {"globals.yml": GLOBALS + "kolla_enable_tls_external: true\n"},
-        (f"{BLANK!r} has no value on this host", f"write `{BLANK}: …` with `sops edit passwords.yml`"),
+        ("let `reconciler certificates` make one", f"write `{BLANK}: …` with `sops edit passwords.yml`"),
         {"passwords.yml": sealed.text({**GENERATED, BLANK: "pem"})},
+    ),
+    "a variable that has to be set": Row(
+        {"globals.yml": GLOBALS.replace("kolla_internal_vip_address: 192.0.2.250\n", "")},
+        ("globals.yml: the variable 'kolla_internal_vip_address' has no default and no value", "set it here"),
+        {"globals.yml": GLOBALS},
+    ),
+    "a value in a type that only its spelling is of": Row(
+        {"globals.yml": GLOBALS + "openstack_release: 2025.1\n"},
+        ("must be a text", 'quote it: "2025.1"'),
+        {"globals.yml": GLOBALS + 'openstack_release: "2025.1"\n'},
+    ),
+    "an image that is made of what is not known": Row(
+        {"globals.yml": GLOBALS + "docker_registry: '{{ site_registry }}'\n"},
+        ("globals.yml: the variable 'site_registry' is not defined",),
+        {"globals.yml": GLOBALS + "docker_registry: '{{ site_registry }}'\nsite_registry: registry.example.org\n"},
+    ),
+    "a switch of files that is made of what is not known": Row(
+        {"globals.yml": GLOBALS + "enable_cinder: '{{ site_volumes }}'\n"},
+        ("globals.yml: the variable 'site_volumes' is not defined",),
+        {"globals.yml": GLOBALS + "enable_cinder: '{{ site_volumes }}'\nsite_volumes: false\n"},
+    ),
+    "what a template cannot do without": Row(
+        {"globals.yml": GLOBALS + "enable_letsencrypt: true\nkolla_internal_fqdn: cloud.example.org\n"
+                                  "letsencrypt_email: operators@example.org\n"},
+        (": enable_letsencrypt asks for no certificate", "say letsencrypt_internal_cert_server"),
+        {"globals.yml": GLOBALS + "enable_letsencrypt: true\nkolla_internal_fqdn: cloud.example.org\n"
+                                  "letsencrypt_email: operators@example.org\n"
+                                  "letsencrypt_internal_cert_server: https://acme.example.org/directory\n"},
+    ),
+    "a file that the site's own service wants": Row(
+        {"services/own/service.yml": "description: Own\ngroups: {own: [control]}\ncontainers:\n  own:\n    group: own\n"
+                                     "    image: r/own:1\n    command: run\n    files: [{name: x, overrides: [x.conf]}]\n"},
+        ("services/own/service.yml: x has neither a template nor an override", "write config/x.conf, or set optional: true"),
+        {"config/x.conf": "x\n"},
+    ),
+    "a file that the catalogue wants": Row(
+        {
+            "globals.yml": GLOBALS + "rabbitmq_enable_tls: true\n",
+            "config/certificates/backend-key.pem": sealed.whole("backend"),
+        },
+        ("config/certificates/backend-cert.pem: is missing", "write it, or let `reconciler certificates` make it"),
+        {"config/certificates/backend-cert.pem": ROOT},
     ),
     "a password that is generated": Row(
         {"passwords.yml": sealed.text({k: v for k, v in GENERATED.items() if k != "rabbitmq_cluster_cookie"})},
