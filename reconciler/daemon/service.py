@@ -116,6 +116,8 @@ class Daemon:
     # --- one pass ----------------------------------------------------------------------------------------------------
 
     def _pass(self, trigger: triggers.Trigger) -> None:
+        if trigger.kind == "landed" and not self.node.flights.any_ended:
+            return  # the pass that began it has told of it
         now = time.monotonic()
         patient = trigger.kind in ("interval", "retry", "webhook")
         poll = trigger.polls and (self._git.is_due() or not patient)

@@ -11,8 +11,8 @@ from typing import Final, Literal
 from reconciler.system.pacing import Bucket
 
 Kind = Literal["stop", "hangup", "start", "retry", "webhook", "interval", "landed", "file", "event"]
-# The first of these that is among the wishes gives the pass its name.
-_RANK: Final[tuple[Kind, ...]] = ("stop", "hangup", "start", "retry", "webhook", "interval", "landed", "file", "event")
+# The first of these that is among the wishes gives the pass its name. What has landed comes last: it may have been collected already.
+_RANK: Final[tuple[Kind, ...]] = ("stop", "hangup", "start", "retry", "webhook", "interval", "file", "event", "landed")
 _POLLS: Final = frozenset({"hangup", "start", "retry", "webhook", "interval"})
 _NOISY: Final = frozenset({"file", "event"})
 

@@ -13,6 +13,7 @@ from reconciler.log import frames
 from reconciler.node.flight import Flight
 from reconciler.node.node import Node
 from reconciler.node.remembering import overcome, remember, remember_part
+from reconciler.plan import without
 from reconciler.reasons import Reason
 from reconciler.report import Report
 from reconciler.state import STATE_FAULTS
@@ -90,7 +91,8 @@ def _converge(node: Node, report: Report, deep: bool | None, attend: Attend | No
         explained = {**report.explained, **node.explain(plan)}
         report = replace(report, plan=plan, deep=deep, explained=explained, happened=node.happened(plan))
         report = replace(report, happened=(*report.happened, *node.permits.take_news(report.started_at)))
-        flight = node.begin(aim, plan, actual, memory, report, apart=attend is not None)
+        now = without(plan, (outcome.action.id for outcome in report.failed))  # what has just failed waits for its turn
+        flight = node.begin(aim, now, actual, memory, report, apart=attend is not None)
         if flight and attend:
             attend(flight)
         report, done = node.collect(aim, report)

@@ -244,6 +244,11 @@ class Flights:
         return len(self.flying) >= MOST
 
     @property
+    def any_ended(self) -> bool:
+        """Whether something has ended that no pass has collected yet."""
+        return any(flight.ended.is_set() for flight in self.flying)
+
+    @property
     def slots(self) -> int | None:
         """How many actions of a flight that begins now may be at work at a time; None: as many as the settings say."""
         return _ASIDE_SLOTS if self.flying else None

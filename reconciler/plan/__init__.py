@@ -3,7 +3,7 @@
 from reconciler.plan.as_made import taken as taken_as_made
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
-from reconciler.plan.in_flight import superseded
+from reconciler.plan.in_flight import superseded, without
 from reconciler.plan.origins import program_change
 from reconciler.plan.preview import as_actual, preview
 from reconciler.plan.recall import in_force, migrated, quarantined, worked
@@ -19,5 +19,6 @@ __all__ = [
     "quarantined",
     "superseded",
     "taken_as_made",
+    "without",
     "worked",
 ]

@@ -5,8 +5,9 @@ right meanwhile, whatever rests on what: a service that is down comes back soone
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from reconciler.model import ASIDE, Action, Held, Verb
+from reconciler.model import ASIDE, Action, Held, Plan, Verb
 from reconciler.reasons import Reason
 
 # Verbs that are of no use before what they need is there, drift or not.
@@ -24,6 +25,15 @@ def grounded(actions: Sequence[Action], in_flight: Mapping[str, str]) -> tuple[l
     why |= {check: why[one] for check, one in needless(actions, why).items()}
     held = [Held(action.target, Reason.InFlight, why[action.id]) for action in actions if action.id in why]
     return [action for action in actions if action.id not in why], held
+
+
+def without(plan: Plan, ids: Iterable[str]) -> Plan:
+    """The plan without these actions, and without what needs one of them."""
+    gone = set(ids)
+    while more := {action.id for action in plan.actions if action.id not in gone and gone & set(action.needs)}:
+        gone |= more
+    gone |= needless(plan.actions, gone).keys()
+    return replace(plan, actions=tuple(action for action in plan.actions if action.id not in gone))
 
 
 def needless(actions: Sequence[Action], held: Collection[str]) -> dict[str, str]:

@@ -1,11 +1,15 @@
 """The daemon as a process, with a real engine, a real repository and real signals."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 
 import docker
 import pytest
@@ -222,6 +226,42 @@ def test_a_failed_cycle_does_not_end_it(node: TestNode) -> None:
         count = len(daemon.events("cycle.finished"))
         daemon.hangup()
         daemon.wait("cycle.finished", count + 1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.5], ids=["while the pass waits", "in flight"])
+def test_what_failed_waits_for_its_turn(node: TestNode, seconds: float) -> None:
+    """The end of an apply leads to a pass, and that begins nothing of it anew: the pauses between two tries would count for nothing."""
+    name = node.name("web")
+    node.push_site(name)
+    over = Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as registry, node.daemon() as daemon:
+        hanging_up = Thread(target=_hang_up, args=(registry, seconds, over))
+        hanging_up.start()
+        try:
+            daemon.settled()
+            time.sleep(1.0)  # what the start led to is over
+            node.push(service(name, f"127.0.0.1:{registry.getsockname()[1]}/nosuch:1"))
+            daemon.hangup()
+            daemon.wait("cycle.backoff")
+            time.sleep(2 * seconds + 2.0)
+            count = len(daemon.events("action.failed"))
+            assert count == 1, f"{count} tries, though the next one is due in an hour"
+            assert node.report()["conditions"][0]["reason"] == "RegistryUnreachable"
+            daemon.hangup()  # the operator's word is a turn
+            daemon.wait("action.failed", 2)
+        finally:
+            over.set()
+            hanging_up.join()
+
+
+def _hang_up(registry: socket.socket, seconds: float, over: Event) -> None:
+    """A registry that ends each connection after some seconds."""
+    registry.settimeout(0.2)
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            connection, _ = registry.accept()
+            over.wait(seconds)
+            connection.close()
 
 
 def test_one_daemon_per_node(node: TestNode) -> None:

@@ -71,6 +71,17 @@ def test_a_hangup_does_not_wait_for_a_burst(monkeypatch: pytest.MonkeyPatch) -> 
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.parametrize(("beside", "kind"), [(None, "landed"), ("event", "event"), ("file", "file"), ("interval", "interval")])
+def test_what_landed_gives_a_pass_its_name_only_alone(beside: triggers.Kind | None, kind: triggers.Kind) -> None:
+    """A pass for it alone is left out when it was collected before: nothing else that was wished for may be lost with it."""
+    wishes = triggers.Triggers()
+    wishes.put("landed")
+    if beside:
+        wishes.put(beside)
+    found = wishes.next(1)
+    assert found is not None and found.kind == kind
+
+
 def test_what_happens_all_the_time_is_followed_ever_more_slowly_and_never_lost() -> None:
     now = [0.0]
     wishes = triggers.Triggers(clock=lambda: now[0])

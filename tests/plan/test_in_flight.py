@@ -1,7 +1,7 @@
 """What is in flight is left to whoever is at it; drift elsewhere is not kept waiting."""
 
-from reconciler.model import Action, Verb
-from reconciler.plan.in_flight import grounded, superseded
+from reconciler.model import Action, Plan, Verb
+from reconciler.plan.in_flight import grounded, superseded, without
 
 
 def action(verb: Verb, target: str, *needs: str, container: str = "", drift: bool = False) -> Action:
@@ -77,3 +77,19 @@ def test_a_configuration_is_not_checked_in_every_pass_while_nothing_of_it_can_be
     assert kept == [] and held["glance"] == "needs keystone, which is in flight: waiting for keystone to become healthy"
     free = action(Verb.WRITE, "glance/other.conf", "validate:glance", container="glance")
     assert split(*waiting, free, flying=FLYING)[0] == ["validate:glance", "write:glance/other.conf"]
+
+
+def test_a_plan_without_what_just_failed_has_nothing_that_needs_it() -> None:
+    given = (
+        action(Verb.PULL, "glance:2"),
+        action(Verb.VALIDATE, "glance", "pull:glance:2"),
+        action(Verb.VALIDATE, "cron"),
+        action(Verb.REPLACE, "glance", "pull:glance:2", "validate:cron"),
+        action(Verb.RESTART, "horizon", "replace:glance", drift=True),
+        action(Verb.RESTART, "cron"),
+    )
+    plan = Plan("ctl1", "abc", given)
+    assert without(plan, ()) == plan and without(plan, ["pull:gone"]) == plan
+    # A check of which nothing can be put to use is not made either.
+    assert [one.id for one in without(plan, ["pull:glance:2"]).actions] == ["restart:cron"]
+    assert [one.id for one in without(plan, ["restart:cron"]).actions] == [one.id for one in given[:5]]
