@@ -119,7 +119,7 @@ class Reason(StrEnum):
     Converged = "Converged", Chapter.STATE, Again.NOTHING, "everything is as the revision says", "nothing", Standing.WELL
     UpToDate = "UpToDate", Chapter.STATE, Again.NOTHING, "the newest commit is in force", "nothing", Standing.WELL
     InStep = "InStep", Chapter.STATE, Again.NOTHING, "no unhealed drift", "nothing", Standing.WELL
-    NotStalled = "NotStalled", Chapter.STATE, Again.NOTHING, "nothing waits for a commit or for you", "nothing", Standing.WELL
+    NotStalled = "NotStalled", Chapter.STATE, Again.NOTHING, "nothing that is in force waits for a commit or for you", "nothing", Standing.WELL
     Active = "Active", Chapter.STATE, Again.NOTHING, "not suspended", "nothing", Standing.WELL
     PrecheckPending = "PrecheckPending", Chapter.STATE, Again.YES, "an upgrade of OpenStack waits for the checks before it, which this pass makes", "nothing: the next pass goes on", Standing.WAITING
     Suspended = "Suspended", Chapter.STATE, Again.YES, "an operator suspended this node", "`reconciler resume`", Standing.WAITING

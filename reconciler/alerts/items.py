@@ -47,6 +47,7 @@ class Alert:
     revision: str = ""
     cause: str = ""
     patience: float = 0.0  # seconds it has to last before anybody is told
+    since: datetime | None = None  # when it began, where that was before it became an alert
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
             "the repository cannot be read",
             text,
             "high",
+            since=conditions["SourceReady"].since,
         )
     if report.gave_way:
         waits = [held.target for held in report.plan.held if held.reason is Reason.OtherTool] if report.plan else []
@@ -157,14 +159,16 @@ def _node(report: Report, now: datetime, rules: Rules) -> Iterator[Alert]:
         text = (
             f"{report.suspended}\nNothing is changed or healed since {suspended.since.astimezone():%Y-%m-%d %H:%M %Z}."
         )
-        yield _alert(report, "suspended", SUSPENSION, Reason.Suspended, "still suspended", text, "low")
+        title = "still suspended"
+        yield _alert(report, "suspended", SUSPENSION, Reason.Suspended, title, text, "low", since=suspended.since)
     yield from _fleet(report, rules)
     stalled = conditions.get("Stalled")
     found = verdict(report)
     alone = {OTHER_TOOL, *map(_item, report.failed), *(held.target for held in report.quarantined)}
     told = (found.cause is not None and found.cause.root.item in alone) or found.state is State.NOTHING
     if stalled and not told and _lasts(stalled, True, now, rules.failing_after):
-        yield _alert(report, "stalled", NODE, stalled.reason, "the node does not converge", stalled.message, "high")
+        title, text = "the node does not converge", stalled.message
+        yield _alert(report, "stalled", NODE, stalled.reason, title, text, "high", since=stalled.since)
 
 
 def _fleet(report: Report, rules: Rules) -> Iterator[Alert]:
@@ -205,6 +209,7 @@ def _alert(
     *,
     target: str = "",
     patience: float = 0.0,
+    since: datetime | None = None,
 ) -> Alert:
     explained, cause = report.explained, verdict(report).cause
     if cause and item in {symptom.item for symptom in cause.because}:
@@ -221,6 +226,7 @@ def _alert(
         revision=report.revision,
         cause=explained.get(target) or explained.get(item, ""),
         patience=patience,
+        since=since,
     )
 
 

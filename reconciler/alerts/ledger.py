@@ -93,7 +93,7 @@ def observe(
 def _seen(entry: Entry | None, alert: Alert, now: datetime, identity: str, deep: bool) -> Entry:
     if entry is None or (entry.gone and any(told.status == "resolved" for told in entry.told.values())):
         told = entry.told if entry else {}
-        return Entry(alert, fingerprint(identity, alert.item), now, None, deep, told)
+        return Entry(alert, fingerprint(identity, alert.item), alert.since or now, None, deep, told)
     # Who did it is known to the process that heard it; a restart must not forget it.
     alert = replace(alert, cause=alert.cause or entry.alert.cause, site=alert.site or entry.alert.site)
     return replace(entry, alert=alert, gone=None, deep_only=entry.deep_only and deep)

@@ -21,6 +21,7 @@ from reconciler.node import host, listeners
 from reconciler.reasons import Reason
 from reconciler.secrets import sops
 from reconciler.settings import Settings
+from reconciler.source.follow import described
 from reconciler.state import StateDirectory
 from reconciler.system import files, walls
 
@@ -129,7 +130,8 @@ def _git(settings: Settings) -> Iterator[Check]:
     try:
         found = git.poll(remote)
     except errors.ReconcilerError as error:
-        yield Check("git", "fail", str(error), f"the node keeps to its last good revision meanwhile [{error.reason}]")
+        reason, message = described(error, remote, StateDirectory(settings.state_dir).anchor)
+        yield Check("git", "fail", message, f"the node keeps to its last good revision meanwhile [{reason}]")
         return
     took = time.monotonic() - started
     yield Check("git", "ok", f"{settings.git.branch} is at {found[remote.ref][:12]} ({took * 1000:.0f} ms)")
@@ -182,6 +184,14 @@ def _keys(settings: Settings) -> Iterator[Check]:
             "warn",
             "no key is set, so no passwords can be decrypted",
             'set secrets.ssh_key_file = "/etc/ssh/ssh_host_ed25519_key" in the settings, and add its public key to .sops.yaml',
+        )
+        return
+    if missing := sops.unreadable(keys):
+        yield Check(
+            "sops key",
+            "fail",
+            missing,
+            "put it back, or correct [secrets] in the settings: no password can be decrypted",
         )
         return
     ours = [sealed.bare(text) for text in sops.identities(keys)]

@@ -12,6 +12,7 @@ from reconciler.plan.redact import file_diff
 from reconciler.reasons import Reason
 
 _CONFIG_FILES = "/var/lib/kolla/config_files"  # where Kolla's images find the folder
+_KINDS = {"directory": "a folder", "symlink": "a link", "other": "something special"}
 
 
 def plan_files(
@@ -58,9 +59,9 @@ def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]
     if state is None or state.kind != "file":
         found = "absent" if state is None else state.kind
         drift = known and draft.unchanged(file)
-        cause = (
-            f"drift: the file is {found}" if drift else "new file" if state is None else f"a {found} is in its place"
-        )
+        cause = "new file" if state is None else f"{_KINDS[state.kind]} is in its place"
+        if drift:
+            cause = f"drift: {cause if state else 'the file is absent'}"
         difference = Difference("content", "present", found)
         return _write(draft, file, container, needs, cause, difference, drift, None)
     if state.content != wanted:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from reconciler.model import Condition, Held
+from reconciler.model import Condition
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
 from reconciler.report.verdict import about, doing, verdict
@@ -49,7 +49,10 @@ def conditions(report: Report, previous: Sequence[Condition], now: datetime) -> 
 
 def _drifted(report: Report) -> tuple[bool, Reason, str]:
     """First match wins. What could not be looked at is not in step."""
-    if drift := report.drift:
+    if drift := [
+        *((o.action.target, o.message) for o in report.unhealed),
+        *((h.target, h.message) for h in report.drift),
+    ]:
         return True, Reason.Drift, _first_of(drift)
     if report.plan is None and report.revision:
         return (
@@ -57,11 +60,12 @@ def _drifted(report: Report) -> tuple[bool, Reason, str]:
             Reason.Unknown,
             f"nothing could be looked at: {report.failure[1] if report.failure else 'no plan'}",
         )
-    if unknown := report.unknown:
+    if unknown := [(held.target, held.message) for held in report.unknown]:
         return False, Reason.Unknown, _first_of(unknown)
     return False, Reason.InStep, "no unhealed drift"
 
 
-def _first_of(held: Sequence[Held]) -> str:
-    more = f" and {len(held) - 1} more" if len(held) > 1 else ""
-    return f"{about(held[0].target, held[0].message)}{more}"
+def _first_of(found: Sequence[tuple[str, str]]) -> str:
+    """The first of some targets, with what is said of it."""
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{about(*found[0])}{more}"

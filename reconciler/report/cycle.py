@@ -101,6 +101,12 @@ class Report:
         return tuple(held for held in self.plan.held if held.drift) if self.plan else ()
 
     @property
+    def unhealed(self) -> tuple[Outcome, ...]:
+        """Drift that was to be healed and could not be."""
+        done = {outcome.action.id for outcome in self.outcomes if outcome.result == "done"}
+        return tuple(o for o in self.outcomes if o.action.drift and o.action.id not in done)
+
+    @property
     def unknown(self) -> tuple[Held, ...]:
         """What could not be looked at."""
         return tuple(held for held in self.plan.held if held.reason == Reason.Unknown) if self.plan else ()

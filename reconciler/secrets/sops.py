@@ -319,6 +319,14 @@ def identities(keys: Keys) -> list[str]:
     return found
 
 
+def unreadable(keys: Keys) -> str:
+    """Which of the key files cannot be read, in words; "" when all can."""
+    for path in (keys.age_key_file, keys.ssh_key_file):
+        if path and not os.access(path, os.R_OK):
+            return f"{path} {'cannot be read' if path.exists() else 'does not exist'}"
+    return ""
+
+
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
@@ -361,10 +369,11 @@ def _why(stderr: str) -> str:
 
 
 def _require_usable(document: _Document, name: str, keys: Keys) -> None:
-    for path in (keys.age_key_file, keys.ssh_key_file):
-        if path and not os.access(path, os.R_OK):
-            state = "cannot be read" if path.exists() else "does not exist"
-            raise _no_key(document, name, keys, f"{path} {state}")
+    if missing := unreadable(keys):
+        message = (
+            f"{name}: no key opens it: {missing} (put it back, or correct `[secrets]` in the settings). Encrypted for: "
+        )
+        raise errors.Terminal(message + (", ".join(document.recipients) or "no age recipient"), reason=Reason.SopsNoKey)
 
 
 def _run(

@@ -86,7 +86,7 @@ class Follower:
             self._try(wanted)
             self._heads = heads
         except errors.ReconcilerError as error:
-            reason, message = self._described(error)
+            reason, message = described(error, self.remote, self.state.anchor)
             log.warning("source.failed", reason=reason, message=message)
             return RepositoryStatus(False, head, reason, message, getattr(error, "retry_after", None))
         except Exception as unforeseen:  # what is in force is kept up, whatever a commit or a server brings about
@@ -95,17 +95,6 @@ class Follower:
             return RepositoryStatus(False, head, found.reason, str(found))
         tried = self.state.trial or self._trial_refusal
         return RepositoryStatus(True, wanted if tried and not self._refusal else head)
-
-    def _described(self, error: errors.ReconcilerError) -> tuple[Reason, str]:
-        """Reason and message; a branch that was there once was deleted."""
-        anchor, branch = self.state.anchor, self.settings.git.branch
-        if error.reason not in (Reason.GitEmptyRepository, Reason.GitBranchMissing) or anchor is None:
-            return error.reason, str(error)
-        at = anchor.commit
-        return Reason.GitBranchMissing, (
-            f"{public(self.remote.url)}: the branch {branch}, which was at {at[:12]}, is there no more: it was deleted or renamed. "
-            f"Push it again (git push origin {at[:12]}:refs/heads/{branch}), or correct git.branch in the settings"
-        )
 
     def accept(self, revision: str, reason: str) -> Anchor:
         """Make `revision` the anchor on an operator's word; see `Node.accept`."""
@@ -243,3 +232,14 @@ def _refusal(commit: str, error: errors.Terminal, branch: str = "") -> Refusal:
     problems = tuple(str(problem) for problem in getattr(error, "problems", ()))
     log.error("revision.refused", revision=commit, reason=error.reason, message=str(error), problems=problems)
     return Refusal(commit, error.reason, str(error), problems, branch)
+
+
+def described(error: errors.ReconcilerError, remote: git.Remote, anchor: Anchor | None) -> tuple[Reason, str]:
+    """Reason and message of what asking for the branch met; a branch that was there once was deleted."""
+    if error.reason not in (Reason.GitEmptyRepository, Reason.GitBranchMissing) or anchor is None:
+        return error.reason, str(error)
+    at = anchor.commit
+    return Reason.GitBranchMissing, (
+        f"{public(remote.url)}: the branch {remote.branch}, which was at {at[:12]}, is there no more: it was deleted or renamed. "
+        f"Push it again (git push origin {at[:12]}:refs/heads/{remote.branch}), or correct git.branch in the settings"
+    )

@@ -366,4 +366,6 @@ def _answer(root: Path, relative: str, *, reading: bool = False, absent_ok: bool
             message = f"no space left to write {path} (make room on its file system)"
             raise errors.Transient(message, reason=Reason.DiskFull) from None
         verb, reason = ("read", Reason.FileReadFailed) if reading else ("change", Reason.FileWriteFailed)
-        raise errors.Transient(f"cannot {verb} {path}: {error.strerror}", reason=reason) from None
+        # Root may do anything but change what carries this attribute.
+        hint = f" (immutable? `lsattr -d {path}`, `chattr -i`)" if error.errno == errno.EPERM and not reading else ""
+        raise errors.Transient(f"cannot {verb} {path}: {error.strerror}{hint}", reason=reason) from None

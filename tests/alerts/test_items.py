@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.alerts import Alert, Rules, alerts_of
+from reconciler.alerts import Alert, Rules, alerts_of, ledger
 from reconciler.alerts.items import NODE, REVISION, SOURCE, SUSPENSION, coverage
 from reconciler.model import InFlight, Verb
 from reconciler.reasons import Reason
@@ -168,3 +168,19 @@ def test_what_is_in_flight_is_neither_well_nor_ill() -> None:
     assert not any(found.covers(item, deep_only=False) for item in ("keystone", "horizon", NODE))
     assert found.covers("memcached", deep_only=False)
     assert alerts_of(report(waits), START) == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"source": AWAY}, {"suspended": "disk swap"}, {"failure": (Reason.EngineUnreachable, "down")}],
+    ids=["source", "suspended", "stalled"],
+)
+def test_an_alert_begins_when_that_began_of_which_it_tells(changes: dict[str, Any]) -> None:
+    """Not when it had lasted long enough: whoever looks for the cause looks around that time."""
+    days, book = 3 * 24 * 60, ledger.Ledger()
+    lasting = later(report(**changes), days, **changes)
+    now = START + days * MINUTE
+    for seen in (lasting, later(lasting, days + 1, **changes)):
+        book = ledger.observe(book, alerts_of(seen, now), coverage(seen), now, identity="here", deep=True)
+    (entry,) = book.entries.values()
+    assert entry.since == START < now

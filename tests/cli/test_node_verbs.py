@@ -137,6 +137,9 @@ def test_doctor_knows_whether_the_key_fits(node: TestNode) -> None:  # noqa: F81
     assert f"run `reconciler secrets recipients add '{own}'` in the site" in found.stdout
     node.settings_file.write_text(node.settings_file.read_text().replace(f'"{key}"', f'"{other}"'))
     assert "it opens passwords.yml" in node.run("doctor", "--only", "sops key").stdout
+    other.unlink()
+    found = node.run("doctor", "--only", "sops key", check=False)
+    assert found.returncode == 1 and f"{other} does not exist" in found.stdout and "ok " not in found.stdout
 
 
 def test_install(node: TestNode, docker_client: docker.DockerClient) -> None:  # noqa: F811

@@ -29,6 +29,8 @@ def test_a_branch_that_was_deleted_is_pushed_again(node: TestNode) -> None:
     assert "GitBranchMissing" in said and f"which was at {good[:12]}" in said and "first commit" not in said
     advice = f"git push origin {good[:12]}:refs/heads/main"
     assert advice in said
+    found = node.run("doctor", "--only", "git", check=False).stdout
+    assert "[GitBranchMissing]" in found and advice in found.replace("\n", " "), "both say the same"
     servers.git(node.repository, "push", str(node.repository), f"{good}:refs/heads/main")
     assert "GitBranchMissing" not in node.run("reconcile").stdout
 

@@ -71,7 +71,9 @@ def test_a_hangup_does_not_wait_for_a_burst(monkeypatch: pytest.MonkeyPatch) -> 
     assert time.monotonic() - started < 30
 
 
-@pytest.mark.parametrize(("beside", "kind"), [(None, "landed"), ("event", "event"), ("file", "file"), ("interval", "interval")])
+@pytest.mark.parametrize(
+    ("beside", "kind"), [(None, "landed"), ("event", "event"), ("file", "file"), ("interval", "interval")]
+)
 def test_what_landed_gives_a_pass_its_name_only_alone(beside: triggers.Kind | None, kind: triggers.Kind) -> None:
     """A pass for it alone is left out when it was collected before: nothing else that was wished for may be lost with it."""
     wishes = triggers.Triggers()

@@ -175,7 +175,7 @@ def test_a_link_in_place_of_a_file_is_replaced() -> None:
     actual, memory = converged()
     state = FileState(None, 0o777, 0, 0, THEN, kind="symlink")
     actual = replace(actual, files={**actual.files, "haproxy/haproxy.cfg": state})
-    assert lines(SITE, actual, memory)[0] == "write      haproxy/haproxy.cfg  (drift: the file is symlink)"
+    assert lines(SITE, actual, memory)[0] == "write      haproxy/haproxy.cfg  (drift: a link is in its place)"
 
 
 def test_a_foreign_file_in_our_directory_is_named_and_stays() -> None:

@@ -225,3 +225,15 @@ def test_what_is_refused_at_the_head_is_named_for_what_it_is() -> None:
     view = judge.view(MEMBER, answer, None, "b" * 40, NOW, 300.0)
     assert (view.state, view.reason) == ("failed", Reason.SiteInvalid)
     assert verdict(found).ready
+
+
+@pytest.mark.parametrize("result", ["failed", "rolled-back", "unknown", "skipped"])
+def test_drift_that_could_not_be_healed_is_drift(result: Any) -> None:
+    """As its metric and `reconciler drift` say. A change that failed is none."""
+    found = outcome(result, Reason.FileWriteFailed)
+    healing = replace(found, action=replace(found.action, drift=True))
+    drifted = condition(finished(report(outcomes=(healing,))), "Drifted")
+    assert (drifted.status, drifted.reason, drifted.message) == (True, Reason.Drift, "app: it ends")
+    again = replace(healing, result="done")  # in flight after what failed was collected
+    for outcomes in ((found,), (healing, again), (replace(healing, result="done"),)):
+        assert not condition(finished(report(outcomes=outcomes)), "Drifted").status, outcomes

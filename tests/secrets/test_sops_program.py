@@ -130,7 +130,9 @@ def test_key_files_that_cannot_be_used(encrypted: bytes, make_ssh_key: Callable[
         return message
 
     assert "no key file is set" in refused(sops.Keys())
-    assert "does not exist" in refused(sops.Keys(ssh_key_file=tmp_path / "none"))
+    gone = refused(sops.Keys(ssh_key_file=tmp_path / "none"))
+    assert f"no key opens it: {tmp_path}/none does not exist (put it back" in gone
+    assert "recipients add" not in gone, "what is encrypted is not at fault"
     assert "ecdsa" in refused(make_ssh_key("ecdsa").keys)
     locked = make_ssh_key("ed25519", "long passphrase")
     theirs = sops.encrypt({"a": "b"}, [locked.recipient])
