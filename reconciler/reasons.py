@@ -166,7 +166,7 @@ class Reason(StrEnum):
     GitServerError = "GitServerError", Chapter.REPOSITORY, Again.YES, "the server answers 5xx, or ends while it sends commits", "see the server's own log, and run `git fsck` there"
     GitRateLimited = "GitRateLimited", Chapter.REPOSITORY, Again.YES, "too many requests", "poll less often (`daemon.interval`), or raise the server's limit"
     GitProtocolError = "GitProtocolError", Chapter.REPOSITORY, Again.YES, "what answers is no git server", "check that the URL is a git repository's and that no proxy or login page answers in its place"
-    GitCertificateInvalid = "GitCertificateInvalid", Chapter.REPOSITORY, Again.NO, "the server's certificate is not trusted", "give the CA that signed it as `git.ca_file`, or renew the server's certificate"
+    GitCertificateInvalid = "GitCertificateInvalid", Chapter.REPOSITORY, Again.NO, "the server's certificate is not trusted", "give the CA that signed it as `git.ca_file`, or renew the server's certificate; expired or not valid yet: is this host's clock right (`reconciler doctor --only clock`)"
     GitHostKeyUnknown = "GitHostKeyUnknown", Chapter.REPOSITORY, Again.NO, "the SSH host key is not in `known_hosts`", "get the server's key over a channel you trust and add it to known_hosts (ssh-keyscan prints it)"
     GitHostKeyChanged = "GitHostKeyChanged", Chapter.REPOSITORY, Again.NO, "the SSH host key is another one than before", "if the server was really reinstalled, replace its line in known_hosts; else somebody is in between"
     GitAuthFailed = "GitAuthFailed", Chapter.REPOSITORY, Again.NO, "token or key wrong, expired or revoked", "the token or key is wrong, expired or revoked: put a valid one in its file"

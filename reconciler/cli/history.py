@@ -180,7 +180,7 @@ def _headline(entry: dict[str, Any]) -> str:
     what = " ".join(filter(None, (entry["revision"][:12], entry.get("subject", ""))))
     when = f"{datetime.fromisoformat(entry['at']).astimezone():%Y-%m-%d %H:%M:%S}"
     quiet = entry.get("failure") or entry.get("refused") or entry.get("happened")
-    nothing = "nothing done" if quiet else "accepted, nothing to change here"
+    nothing = "nothing done" if quiet else f"accepted, {entry.get('waits') or 'nothing to change here'}"
     return f"{when}  {what or 'no revision'}: {counts or nothing} in {entry['seconds']} s ({entry['trigger']})"
 
 

@@ -10,7 +10,7 @@ from reconciler.model import Outcome
 from reconciler.phrases import count
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Refusal, Report
-from reconciler.report.verdict import State, Verdict, about, doing, verdict
+from reconciler.report.verdict import State, Verdict, about, doing, first_line, verdict
 from reconciler.text import one_line
 
 DRIFT: Final = "drift: "  # begins the description of a status that is failed for drift alone
@@ -185,7 +185,16 @@ def history_entry(report: Report, *, new: bool = False) -> dict[str, Any] | None
         "cause": _cause_of_failures(report),
         "explained": dict(report.explained),
         "happened": [dict(found) for found in report.happened],
+        "waits": _waits(report),
     }
+
+
+def _waits(report: Report) -> str:
+    """What of the revision is held back, and why, in one line; "" when nothing is."""
+    held = [h for h in report.plan.held if not h.drift and not h.reason.harmless] if report.plan else []
+    if not held:
+        return ""
+    return f"{count(len(held), 'change')} held back ({held[0].reason}: {about(held[0].target, first_line(held[0].message))})"
 
 
 def _cause_of_failures(report: Report) -> str:

@@ -87,6 +87,19 @@ def test_doctor_waits_for_the_git_server_as_long_as_the_daemon_does(node: TestNo
     assert check.verdict == "fail" and "within 0.01 s" in check.message and "GitTimeout" in check.advice
 
 
+@pytest.mark.parametrize("days", [0, 1, -1, 400])
+def test_a_wrong_clock_is_told_by_a_server_whose_certificate_it_makes_invalid(
+    node: TestNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + days * 86_400)
+    with servers.http_server(tmp_path) as server:  # whose certificate nobody believes
+        text = node.settings_file.read_text()
+        node.settings_file.write_text(re.sub(r'(?m)^url = "file:.*$', f'url = "{server.url("site.git")}"', text))
+        (check,) = doctor.examine(settings.load(node.settings_file), only=frozenset({"clock"}))
+    assert check.verdict == ("fail" if days else "ok") and "from the git server's" in check.message, check
+
+
 @pytest.mark.parametrize(
     ("action", "deep"),
     [

@@ -78,6 +78,21 @@ def test_an_accepted_commit_that_changes_nothing_is_one_line(node: TestNode) -> 
     assert "done in" in node.run("history").stdout.splitlines()[0]
 
 
+def test_an_accepted_commit_that_is_held_back_is_not_said_to_change_nothing(node: TestNode) -> None:
+    name = node.name("web")
+    node.push_site(name)
+    node.run("reconcile")
+    node.run("suspend", "--reason", "new disks")
+    node.push(service(name, node.image, text="bye"), "another word")
+    node.run("reconcile")
+    said = node.run("history").stdout.splitlines()[0]
+    assert f"another word: accepted, 2 changes held back (Suspended: {name}/greeting: new disks)" in said, said
+    node.push({"README.md": "for people\n"}, "a word for people")
+    node.run("resume")
+    node.run("reconcile")
+    assert "done in" in node.run("history").stdout.splitlines()[0]
+
+
 def test_only_news_is_logged(node: TestNode) -> None:
     node.push_site(node.name("web"))
     with node.daemon() as daemon:
