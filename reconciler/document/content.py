@@ -12,6 +12,7 @@ from reconciler.errors import Problem, SiteInvalid
 
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _LFS_SIZE: Final = 1024  # bytes; no pointer is larger
+_VAULT: Final = b"$ANSIBLE_VAULT;"
 _PAGE: Final = re.compile(r"\s*(?:<\?xml[^>]{0,200}\?>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _PAGES: Final = (".html", ".htm", ".xhtml", ".html.j2")  # files that may be web pages
 # White space without width, and what reorders a line; others that cannot be seen are letters' parts in some languages.
@@ -27,6 +28,9 @@ def text(content: bytes, name: str, *, exact: bool = False) -> str:
             "take its path out of .gitattributes, then `git add --renormalize` it, so that Git itself has the content"
         )
         raise _refused(name, 1, 1, "is a pointer of Git LFS, not the file: nodes fetch no LFS objects", hint)
+    if content.startswith(_VAULT):
+        hint = "`ansible-vault decrypt` it, then encrypt it with sops; `reconciler import kolla-ansible` does that for a whole configuration"
+        raise _refused(name, 1, 1, "is encrypted with ansible-vault, which no node opens", hint)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _refused(name, 1, 1, "is UTF-16 text", "save the file in UTF-8")
     try:

@@ -80,6 +80,14 @@ def read(document: Document) -> Sealed:
     data, name = document.data, document.name
     metadata = data.get(METADATA) if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(metadata, dict):
+        if isinstance(data, dict) and any(
+            isinstance(value, str) and _CIPHERTEXT.fullmatch(value) for _, value in _leaves(data)
+        ):
+            # Encrypting it once more would make secrets of the ciphertexts.
+            hint = "restore it from the last good revision: without it nobody can open the file any more"
+            return Sealed(
+                (), (), (Flaw(document.place().problem("has lost what sops wrote under `sops`", hint), _FAILED),)
+            )
         hint = f"run `sops encrypt --in-place {name}`; if it was ever pushed like this, replace every password in it"
         return Sealed((), (), (Flaw(document.place().problem("is not encrypted", hint), _NOT_ENCRYPTED),))
     flaws = list(_metadata(document, metadata))

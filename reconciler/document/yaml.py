@@ -16,6 +16,7 @@ import yaml
 
 from reconciler.document.content import text as text_of
 from reconciler.document.numbers import written
+from reconciler.document.yaml_advice import advice
 from reconciler.document.yaml_events import TooDeep, events
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.text import encodable, printable
@@ -178,7 +179,7 @@ class _Reader:
         except TooDeep as error:
             self.report(error.problem_mark.line, error.problem_mark.column, error.problem)
         except yaml.MarkedYAMLError as error:
-            self.syntax(error)
+            self.syntax(error, text.split("\n"))
         except yaml.reader.ReaderError as error:
             self.character(text.encode()[: error.position].decode(errors="replace"), error.character)
         except yaml.YAMLError as error:
@@ -190,14 +191,15 @@ class _Reader:
     def report(self, line: int, column: int, message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.name, line + 1, column + 1, message, hint))
 
-    def syntax(self, error: yaml.MarkedYAMLError) -> None:
+    def syntax(self, error: yaml.MarkedYAMLError, lines: list[str]) -> None:
         mark = error.problem_mark or error.context_mark
+        if (
+            error.context == "while scanning a simple key"
+        ):  # found where the next line begins, and meant is the one before
+            mark = error.context_mark
         message = ": ".join(part for part in (error.context, error.problem) if part) or "syntax error"
-        hint = "indent with spaces" if "cannot start any token" in message and "token" in message else ""
-        if "mapping values are not allowed" in message:
-            hint = "quote a text that holds ': '"
         line, column = (mark.line, mark.column) if mark else (-1, -1)
-        self.report(line, column, f"not valid YAML: {message}", hint)
+        self.report(line, column, f"not valid YAML: {message}", advice(error, lines) if mark else "")
 
     def character(self, before: str, code: int | str) -> None:
         """Report a character that YAML does not allow, after the text `before`."""

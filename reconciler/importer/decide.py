@@ -12,7 +12,8 @@ from reconciler.document.yaml import Document
 from reconciler.importer.known import understood
 from reconciler.importer.types import Assigned, Fate
 from reconciler.secret import Secret
-from reconciler.site.variables import KOLLA_SERVICES, OWN_PREFIX
+from reconciler.site.later import KOLLA_SERVICES
+from reconciler.site.variables import OWN_PREFIX
 
 # Words at the beginning of a variable's name that belong to a service of another name.
 _OF: Final[Mapping[str, str]] = {

@@ -12,7 +12,7 @@ from reconciler.errors import Problem
 from reconciler.secret import Secret
 from reconciler.site import overrides
 from reconciler.site.inventory import Known
-from reconciler.site.variables import KOLLA_SERVICES
+from reconciler.site.later import KOLLA_SERVICES
 from reconciler.text import decoded
 
 _SETTING: Final = re.compile(

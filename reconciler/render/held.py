@@ -54,7 +54,9 @@ class Held:
             first, *others = (f"the secret {name!r} is missing; {missing[name]} needs it" for name in names)
             if len(names) > _NAMED:
                 shown = ", ".join(names[:_NAMED])
-                first, others = f"{len(names)} secrets are missing: {shown} and {len(names) - _NAMED} more", []
+                # Other hosts lack others for the same reason: the hint alone tells them apart, so that one of them is shown.
+                first, others = "many secrets are missing", []
+                hint = f"{hint}; {self.host} needs {len(names)} of them: {shown} and {len(names) - _NAMED} more"
             self.problems.extend(Problem("passwords.yml", 0, 0, message, hint) for message in (first, *others))
         if used:
             self._require_opened()

@@ -14,6 +14,7 @@ from reconciler.document.grammar import Grammar, resolved
 from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
+from reconciler.site.later import KOLLA_SERVICES
 from reconciler.site.networks import FALLBACK, with_fallbacks
 from reconciler.site.types import Host, Left
 
@@ -258,6 +259,7 @@ class _Groups:
         self._entries = _mapping(content.get("hosts"))
         self._declared = _mapping(content.get("groups"))
         self.problems: list[Problem] = []
+        self._later = KOLLA_SERVICES - catalogue.services.keys()
         shipped = catalogue.groups()
         self._catalogue = dict.fromkeys(itertools.chain(shipped, *shipped.values()))
         self.members: dict[str, dict[str, None]] = {}
@@ -304,7 +306,10 @@ class _Groups:
                 if child not in self.children:
                     place = self._document.place((*path, "children", index))
                     self.problems.append(place.problem(f"unknown group {child!r}", suggest(child, self._known())))
-            near = suggest(name, self._catalogue) if name not in used else ""
+            away = (
+                name.partition("-")[0] in self._later
+            )  # as kolla-ansible's inventories have it, and misspelt for nothing
+            near = suggest(name, self._catalogue) if name not in used and not away else ""
             if near:
                 place = self._document.place(path, key=True)
                 self.problems.append(place.warning(f"no service and no group uses the group {name!r}", near))

@@ -11,6 +11,11 @@ from reconciler.errors import Problem
 GLOBALS: Final = "globals.yml"
 _FILES: Final = ("inventory.yml", GLOBALS, "passwords.yml", "reconciler.yml", "kolla_build.yml")
 _FOLDERS: Final = ("passwords", "groups", "hosts", "config", "services")
+_ANSIBLE: Final = {  # what kolla-ansible's users have beside an inventory
+    "group_vars": "variables of a group are in groups/<name>.yml, those of all hosts in globals.yml",
+    "host_vars": "variables of a host are in hosts/<name>.yml",
+    "globals.d": "variables of all hosts are in globals.yml alone",
+}
 _OTHERS: Final = frozenset(("docs", "renovate.json", "LICENSE", "CODEOWNERS", "Makefile", "ci", "scripts"))
 
 
@@ -48,7 +53,7 @@ def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
             strange.add(top)
             known = [f"{folder}/" for folder in _FOLDERS] if slash else list(_FILES)
             name = f"{top}/" if slash else top
-            hint = suggest(name, known) or f"a site has {', '.join(known)}"
+            hint = _ANSIBLE.get(top, "") or suggest(name, known) or f"a site has {', '.join(known)}"
             problems.append(Place(name).problem("is read by nothing", hint))
     if "inventory.yml" not in files:
         problems.append(Place("inventory.yml").problem("is missing", "a site needs an inventory with its hosts"))

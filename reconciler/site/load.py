@@ -85,7 +85,8 @@ def _documents(files: Mapping[str, bytes], problems: list[Problem]) -> dict[str,
         try:
             document = yaml.load(content, path)
         except SiteInvalid as error:
-            problems += error.problems
+            found = _ini(content) if path == "inventory.yml" else None
+            problems += [found] if found else error.problems
         else:
             values += document.values
             if values > MAX_VALUES:
@@ -94,3 +95,14 @@ def _documents(files: Mapping[str, bytes], problems: list[Problem]) -> dict[str,
                 raise TooManyError
             result[path] = Document(path, {}) if document.data is None else document
     return result
+
+
+def _ini(content: bytes) -> Problem | None:
+    """An inventory of Ansible's, which begins with `[group]`: None when this is something else."""
+    for number, line in enumerate(map(bytes.strip, content.splitlines()), 1):
+        if line and not line.startswith((b"#", b";")):
+            if not (line.startswith(b"[") and line.endswith(b"]")):
+                return None
+            hint = "`reconciler import kolla-ansible` makes a site of it"
+            return Problem("inventory.yml", number, 1, "is an inventory of Ansible's as ini, and not YAML", hint)
+    return None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
+from reconciler.site.later import KOLLA_SERVICES, not_yet
 from reconciler.site.types import SecretName
 
 
@@ -45,7 +46,9 @@ def load(
     for path, document in documents.items():
         if is_password_file(path):
             _check_owner(path, document, known, problems)
-            result.secrets[path], result.recipients[path] = _read(document, names, overrides, problems)
+            result.secrets[path], result.recipients[path] = _read(
+                document, names, catalogue.services.keys(), overrides, problems
+            )
     return result
 
 
@@ -95,7 +98,11 @@ def _check_owner(path: str, document: Document, known: Known, problems: list[Pro
 
 
 def _read(
-    document: Document, names: Mapping[str, Any], overrides: Mapping[str, bytes], problems: list[Problem]
+    document: Document,
+    names: Mapping[str, Any],
+    services: Set[str],
+    overrides: Mapping[str, bytes],
+    problems: list[Problem],
 ) -> tuple[dict[str, SecretName], tuple[str, ...]]:
     content = document.data
     if not isinstance(content, dict):
@@ -110,7 +117,10 @@ def _read(
         if name == sealed.METADATA:
             continue
         if name not in names and not any(name.encode() in content for content in overrides.values()):
+            service = name.partition("_")[0]
             advice = suggest(name, names) or "remove it, or declare it under passwords: of a service"
+            if service in KOLLA_SERVICES - services:
+                advice = not_yet(service)
             problems.append(document.place((name,), key=True).warning(f"no service uses the password {name!r}", advice))
         for path, leaf in _leaves((name,), value):
             _add(result, document, path, leaf)

@@ -12,67 +12,11 @@ from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
+from reconciler.site.later import KOLLA_SERVICES, not_yet
 from reconciler.site.layout import GLOBALS
 from reconciler.site.types import Host, Layer, Layered
 
 OWN_PREFIX = "site_"
-
-# What Kolla has a switch `enable_…` for, by the first word; those that the catalogue has are told apart when it is asked.
-KOLLA_SERVICES = frozenset(
-    (
-        *(
-            "aodh",
-            "barbican",
-            "bifrost",
-            "blazar",
-            "ceilometer",
-            "cinder",
-            "cloudkitty",
-            "collectd",
-            "cyborg",
-            "designate",
-        ),
-        *(
-            "etcd",
-            "fluentd",
-            "gnocchi",
-            "grafana",
-            "hacluster",
-            "heat",
-            "horizon",
-            "influxdb",
-            "ironic",
-            "iscsid",
-            "kuryr",
-        ),
-        *(
-            "letsencrypt",
-            "magnum",
-            "manila",
-            "masakari",
-            "mistral",
-            "multipathd",
-            "neutron",
-            "nova",
-            "octavia",
-            "opensearch",
-        ),
-        *(
-            "openvswitch",
-            "ovn",
-            "ovs",
-            "placement",
-            "prometheus",
-            "proxysql",
-            "redis",
-            "sahara",
-            "senlin",
-            "skyline",
-            "swift",
-        ),
-        *("tacker", "telegraf", "trove", "valkey", "venus", "vitrage", "watcher", "zun"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +129,7 @@ class _Reader:
         """What to do about a variable that does not exist."""
         service = name.removeprefix("enable_").partition("_")[0]
         if service in KOLLA_SERVICES - self._services:
-            return f"{service} is not in the catalogue yet: remove it, or bring it as a service of your own below services/"
+            return not_yet(service)
         near = suggest(name, self._variables)
         if near or not name.startswith("enable_"):
             return near or f"a variable of your own is called {OWN_PREFIX}…"

@@ -398,8 +398,8 @@ def test_many_that_are_missing_for_one_reason_are_said_at_once() -> None:
         body + "          - {name: all.conf, source: app/all.conf}\n", uses, secrets={"app_password": "abc"}
     )
     assert only == (
-        "passwords.yml:1:1: 7 secrets are missing: app_a_password, app_b_password, app_c_password, app_d_password and 3 more "
-        "(run `reconciler secrets generate`)"
+        "passwords.yml:1:1: many secrets are missing (run `reconciler secrets generate`; ctl1 needs 7 of them: "
+        "app_a_password, app_b_password, app_c_password, app_d_password and 3 more)"
     )
 
 

@@ -171,6 +171,16 @@ ROWS = {
         ("'rabbitmq_cluster_cookie' is missing", "run `reconciler secrets generate`"),
         {"passwords.yml": BASE["passwords.yml"]},
     ),
+    "passwords that are generated, of two hosts that need others": Row(
+        {"passwords.yml": sealed.text({"keystone_admin_password": "a"})},
+        ("passwords.yml: many secrets are missing", "run `reconciler secrets generate`", "of them: "),
+        {"passwords.yml": BASE["passwords.yml"]},
+    ),
+    "a password of a service of Kolla's that is not here yet": Row(
+        {"passwords.yml": sealed.text({**GENERATED, "aodh_database_password": "a"})},
+        ("no service uses the password 'aodh_database_password'", "aodh is not in the catalogue yet: remove it"),
+        {"passwords.yml": BASE["passwords.yml"]},
+    ),
     "a key pair that is generated": Row(
         {"passwords.yml": sealed.text({k: v for k, v in GENERATED.items() if k != "keystone_ssh_key"})},
         ("'keystone_ssh_key' is missing", "run `reconciler secrets generate`"),
@@ -188,6 +198,31 @@ ROWS = {
     ),
     "a character that cannot be seen": Row(
         {"config/keystone.conf": "\u200b[token]\n"}, ("U+200B", "remove it"), {"config/keystone.conf": "[token]\n"}
+    ),
+    "what ansible-vault encrypted": Row(
+        {"config/keystone.conf": "$ANSIBLE_VAULT;1.1;AES256\n6233\n"},
+        ("is encrypted with ansible-vault", "`ansible-vault decrypt` it"),
+        {"config/keystone.conf": "[token]\n"},
+    ),
+    "passwords without what sops wrote": Row(
+        {"passwords.yml": BASE["passwords.yml"].partition("\nsops:")[0] + "\n"},
+        ("passwords.yml: has lost what sops wrote under `sops`", "restore it from the last good revision"),
+        {"passwords.yml": BASE["passwords.yml"]},
+    ),
+    "a registry with its scheme": Row(
+        {"globals.yml": GLOBALS + "docker_registry: https://registry.example.org\n"},
+        ("globals.yml: must be a registry such as", "without https:// before it"),
+        {"globals.yml": GLOBALS + "docker_registry: registry.example.org\n"},
+    ),
+    "a registry with a slash": Row(
+        {"globals.yml": GLOBALS + "docker_registry: registry.example.org:5000/\n"},
+        ("globals.yml: must be a registry such as", "without / at its end"),
+        {"globals.yml": GLOBALS + "docker_registry: registry.example.org:5000/mirror\n"},
+    ),
+    "no namespace": Row(
+        {"globals.yml": GLOBALS + "docker_namespace: ''\n"},
+        ("globals.yml: must be a namespace such as openstack.kolla",),
+        {"globals.yml": GLOBALS + "docker_namespace: openstack.kolla/2025\n"},
     ),
     "a web page": Row(
         {"config/keystone.conf": "<html></html>\n"},
@@ -234,6 +269,15 @@ def said(*changes: Files) -> list[str]:
 
 def test_the_base_has_nothing_to_say() -> None:
     assert said() == []
+
+
+def test_a_group_of_a_service_that_is_not_here_yet_is_no_slip_of_the_pen() -> None:
+    groups = "groups: {%s: {children: [control]}}\n"
+    assert (
+        "did you mean 'nova-conductor'?"
+        in said({"inventory.yml": BASE["inventory.yml"] + groups % "nova-conducter"})[0]
+    )
+    assert said({"inventory.yml": BASE["inventory.yml"] + groups % "trove-conductor"}) == []
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)

@@ -96,7 +96,8 @@ def test_byte_order_mark_is_taken() -> None:
         (b"a: !vault x\n", ["f.yml:1:4: the tag !vault is not allowed (quote a text that begins with !)"]),
         (b"a: {{ b }}\n", ["f.yml:1:5: a list or mapping cannot be a key (quote an expression: \"{{ … }}\")"]),
         (b"a: \x07\n", ["f.yml:1:4: the character U+0007 is not allowed in YAML (remove it)"]),
-        (b"a:\n  - b\n - c\n", ["f.yml:3:2: not valid YAML: while parsing a block mapping: did not find expected key"]),
+        (b"a:\n  - b\n - c\n", ["f.yml:3:2: not valid YAML: while parsing a block mapping: did not find expected key"
+            " (begin it in the column of the lines that it belongs to)"]),
         (b"a: .nan\n", ["f.yml:1:4: .nan is not a number that can be used (quote it if it is text)"]),
         (b"a: 1e999\n", ["f.yml:1:4: 1e999 is not a number that can be used (quote it if it is text)"]),
         (b"a: " + b"9" * 5000, ["f.yml:1:4: a number of so many digits is not allowed (quote it if it is text)"]),
@@ -121,6 +122,31 @@ def test_byte_order_mark_is_taken() -> None:
 )  # fmt: skip
 def test_refusals(content: bytes, expected: list[str]) -> None:
     assert problems(content) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "hint"),
+    [
+        (b"a: 1\nb:true\n", "2:1", "write `name: value`, with a space behind the colon"),
+        (b"a: 1\nb:true\nc: 2\n", "2:1", "write `name: value`, with a space behind the colon"),
+        (b"a:\n b: 1\n  c: 2\n", "3:4", "begin it in the column of the lines that it belongs to, or end the line above it with ':'"),
+        (b"hosts\n  a: 1\n", "2:4", "begin it in the column of the lines that it belongs to, or end the line above it with ':'"),
+        (b"- a\nb: 1\n", "2:1", "begin it in the column of the lines that it belongs to"),
+        (b"a: x: y\n", "1:5", "quote a text that holds ': '"),
+        (b'a: "{{ lookup("env") }}"\n', "1:16", "a text in quotes ends before this: use the other quotes inside it"),
+        (b"a: - b\n", "1:4", "begin a list on a line of its own"),
+        (b"a: {b: 1\nc: 2\n", "2:2", "close what line 1 opens with {"),
+        (b"x: 1\na: 'b\nc: 1\n", "4:1", "close the quote of line 2"),
+        (b"a: @b\n", "1:4", "quote a text that begins with @"),
+        (b"a:\n\t- b\n", "2:1", "indent with spaces"),
+        (b"a: *\n", "1:5", ""),
+    ],
+)  # fmt: skip
+def test_errors_of_syntax_say_what_to_change(content: bytes, place: str, hint: str) -> None:
+    with pytest.raises(SiteInvalid) as caught:
+        yaml.load(content, "f.yml")
+    (only,) = caught.value.problems
+    assert (f"{only.line}:{only.column}", only.hint) == (place, hint)
 
 
 def test_bombs_are_refused_quickly() -> None:
@@ -153,7 +179,7 @@ TOO_DEEP = ["f.yml:1:60: is nested deeper than 60 levels"]
         (b"[" * 1_000_000, TOO_DEEP),
         (b"[" * 50 + b"@", [
             "f.yml:1:51: not valid YAML: while scanning for the next token: found character that cannot start any token "
-            "(indent with spaces)"
+            "(quote a text that begins with @)"
         ]),
         (b"[\n" * 2_000, ["f.yml:60:1: is nested deeper than 60 levels"]),
         (b"- " * 2_000, ["f.yml:1:119: is nested deeper than 60 levels"]),
