@@ -46,21 +46,28 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
     settings = load_settings()
     state = _state(settings)
     report, daemon, suspension = state.report, presence.find(settings.state_dir), state.suspension
+    former = None if daemon else presence.last(settings.state_dir)
     pid, lost = daemon.pid if daemon else None, _lost(settings, state, daemon)
     conditions = {c["type"]: c for c in (report or {}).get("conditions", ())}
     if json_:
         shown = to_json(suspension) if suspension else None
         output.as_json(
-            {"daemon": pid, "suspended": shown, "state": lost or "ok", "passes": _passes(daemon), "report": report}
+            {
+                "daemon": pid,
+                "suspended": shown,
+                "state": lost or "ok",
+                "passes": _passes(daemon or former),
+                "report": report,
+            }
         )
     else:
-        _show(settings, report, conditions, daemon)
+        _show(settings, report, conditions, daemon, former)
         if lost:
             output.line(lost, "fail")
         if suspension:
             by = f" by {suspension.by}" if suspension.by else ""
             output.line(f"suspended{by} since {_local(suspension.since)}: {suspension.reason}", "warn")
-    ready = bool(conditions.get("Ready", {}).get("status")) and not lost and not _hangs(daemon)
+    ready = bool(conditions.get("Ready", {}).get("status")) and not lost and not (_hangs(daemon) or _killed(former))
     return 2 if detailed_exitcode and not ready else 0
 
 
@@ -170,6 +177,11 @@ def _hangs(daemon: "Daemon | None") -> float:
     return passed if passed > _COUNTS else 0.0
 
 
+def _killed(former: "Daemon | None") -> bool:
+    """Whether the daemon ended in the middle of a pass; nobody knows what that had done, nor what followed."""
+    return former is not None and former.began is not None and former.ended is None
+
+
 def _passes(daemon: "Daemon | None") -> dict[str, Any] | None:
     if daemon is None:
         return None
@@ -180,7 +192,11 @@ def _passes(daemon: "Daemon | None") -> dict[str, Any] | None:
 
 
 def _show(
-    settings: "Settings", report: dict[str, Any] | None, conditions: dict[str, dict[str, Any]], daemon: "Daemon | None"
+    settings: "Settings",
+    report: dict[str, Any] | None,
+    conditions: dict[str, dict[str, Any]],
+    daemon: "Daemon | None",
+    former: "Daemon | None",
 ) -> None:
     pid, hangs = daemon.pid if daemon else None, _hangs(daemon)
     output.line(f"host      {settings.host}  ({settings.git.url}, {settings.git.branch})")
@@ -194,13 +210,19 @@ def _show(
     passed = (datetime.now(UTC) - began).total_seconds()
     # A pass that finds nothing new writes nothing, so this is not the time of the last pass.
     output.line(f"news      {output.ago(passed)} ago, {report['seconds']:.1f} s, because of: {report['trigger']}")
-    if daemon and daemon.ended:
-        output.line(f"looked    {output.ago((datetime.now(UTC) - daemon.ended).total_seconds())} ago")
+    looked = daemon or former
+    if looked and looked.ended:
+        output.line(
+            f"looked    {output.ago((datetime.now(UTC) - looked.ended).total_seconds())} ago", "" if pid else "warn"
+        )
+    elif former and former.began:
+        output.line(f"looked    until it was killed, in the pass that began at {_local(former.began)}", "warn")
     elif daemon and daemon.began:
         output.line(
             f"looking   since {_local(daemon.began)} ({output.ago(hangs)})" if hangs else "looking   now", "warn"
         )
-    if hangs:
+    stale = bool(hangs) or _killed(former)
+    if stale:
         output.line("what follows is from before: whether it still holds is unknown", "warn")
     if mode := ("report: nothing is changed" if settings.mode == "report" else ""):
         output.line(f"mode      {mode}", "warn")
@@ -209,7 +231,7 @@ def _show(
     if fleet := report.get("fleet"):
         _show_fleet(fleet)
     output.line()
-    rows = [[name, _is(name, c, hangs), _for(c["since"]), c["reason"], c["message"]] for name, c in conditions.items()]
+    rows = [[name, _is(name, c, stale), _for(c["since"]), c["reason"], c["message"]] for name, c in conditions.items()]
     for found in report.get("in_flight", ()):
         output.line(f"in flight {found['text']} ({_for(found['since'])})", "warn")
     output.table(["CONDITION", "IS", "FOR", "REASON", "MESSAGE"], rows)
@@ -231,8 +253,8 @@ def _show_fleet(fleet: dict[str, Any]) -> None:
         output.line(f"holds     {', '.join(holds)}{lent}", "warn" if lent else "")
 
 
-def _is(name: str, condition: dict[str, Any], hangs: float) -> str:
-    if (name in ("Ready", "Drifted") and hangs) or (name == "Drifted" and condition["reason"] == Reason.Unknown):
+def _is(name: str, condition: dict[str, Any], stale: bool) -> str:
+    if (name in ("Ready", "Drifted") and stale) or (name == "Drifted" and condition["reason"] == Reason.Unknown):
         return "unknown"
     return "yes" if condition["status"] else "no"
 

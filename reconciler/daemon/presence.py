@@ -104,12 +104,24 @@ def find(state_dir: Path) -> Daemon | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            words = os.pread(handle, _MOST, 0).split()
-            with contextlib.suppress(ValueError):
-                pid, device, inode, began, ended = (float(word) for word in words)
-                return Daemon(int(pid), (int(device), int(inode)), _moment(began), _moment(ended))
+            if found := _read(handle):
+                return found
         finally:
             os.close(handle)
+    return None
+
+
+def last(state_dir: Path) -> Daemon | None:
+    """The daemon that had that state last, whether it runs or not. One whose pass has not ended, and that does not run, was killed."""
+    with contextlib.suppress(OSError), (state_dir / _NAME).open("rb") as file:
+        return _read(file.fileno())
+    return None
+
+
+def _read(handle: int) -> Daemon | None:
+    with contextlib.suppress(ValueError):
+        pid, device, inode, began, ended = (float(word) for word in os.pread(handle, _MOST, 0).split())
+        return Daemon(int(pid), (int(device), int(inode)), _moment(began), _moment(ended))
     return None
 
 

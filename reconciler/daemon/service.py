@@ -298,7 +298,8 @@ class Daemon:
             return
         if self.node.flights.did(event.name.removeprefix(ASIDE), event.time):
             return
-        self.happenings.heard(event)
+        if not self.node.flights.may_have(event.name.removeprefix(ASIDE), event.time):
+            self.happenings.heard(event)
         if event.action in WAKING or event.action == "health_status: unhealthy":
             log.debug("engine.event", container=event.name, action=event.action)
             self._triggers.put("event")

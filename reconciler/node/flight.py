@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Event, Lock, Thread
 
 import structlog
@@ -27,6 +27,7 @@ log = structlog.get_logger()
 MOST = 4  # flights at a time
 _ASIDE_SLOTS = 2  # actions at work in a flight that begins beside another one
 _FRESH = 5.0  # seconds after its last action for which the engine may still tell of what we did to a container
+_LATE = 600.0  # seconds for which it may still do what it was asked for and did not answer
 _DOING: Mapping[Verb, str] = {
     Verb.PULL: "pulling {}",
     Verb.VALIDATE: "its own checker reads the new configuration of {}",
@@ -84,6 +85,7 @@ class Flight:
         self._at: dict[str, _At] = {}  # by action
         self._cuts: dict[str, Event] = {}  # by container
         self._over: dict[str, datetime] = {}  # container → when its last action ended
+        self._unanswered: dict[str, datetime] = {}  # container → when the engine left an action on it without an answer
         self._registered: set[str] = (
             set()
         )  # registrations that were converged: nobody looks at them before all has ended
@@ -120,6 +122,8 @@ class Flight:
             self._at.pop(outcome.action.id, None)
             for name in self._names(action):
                 self._over[name] = datetime.now(UTC)
+                if outcome.reason in (Reason.EngineTimeout, Reason.EngineUnreachable):
+                    self._unanswered[name] = self._over[name]
             if action.verb in (Verb.REGISTER, Verb.UNREGISTER):
                 self._registered.add(action.target)
 
@@ -209,6 +213,18 @@ class Flight:
             over = self._over.get(container)
         return over is not None and self.began <= moment <= over
 
+    def may_have(self, container: str, moment: datetime) -> bool:
+        """Whether the engine may have done it for us at a moment, though it did not answer when it was asked to."""
+        with self._guard:
+            since = self._unanswered.get(container)
+        return since is not None and since <= moment <= since + timedelta(seconds=_LATE)
+
+    @property
+    def lingers(self) -> float:
+        """Seconds after its end for which the engine may tell of it."""
+        with self._guard:
+            return _LATE if self._unanswered else _FRESH
+
 
 @dataclass(slots=True)
 class Flights:
@@ -267,7 +283,8 @@ class Flights:
         ended = tuple(flight for flight in self.flying if flight.ended.is_set())
         self.flying = tuple(flight for flight in self.flying if flight not in ended)
         now = time.monotonic()
-        self._last = (*(old for old in self._last if now - old[1] < _FRESH), *((flight, now) for flight in ended))
+        kept = ((flight, at) for flight, at in self._last if now - at < flight.lingers)
+        self._last = (*kept, *((flight, now) for flight in ended))
         for flight in ended:
             self._held.pop(id(flight), contextlib.ExitStack()).close()
         return ended
@@ -275,6 +292,10 @@ class Flights:
     def did(self, container: str, moment: datetime) -> bool:
         """Whether it may be us who did something to a container at a moment. May be called from any thread."""
         return any(flight.did(container, moment) for flight in (*self.flying, *(old for old, _ in self._last)))
+
+    def may_have(self, container: str, moment: datetime) -> bool:
+        """Whether the engine may have done something to a container for us, though it did not answer. May be called from any thread."""
+        return any(flight.may_have(container, moment) for flight, _ in self._last)
 
     def overdue(self, seconds: float) -> bool:
         """Whether one has been under way for longer than any should."""

@@ -105,6 +105,27 @@ def test_a_pass_that_hangs_takes_the_word_of_the_one_before(
         daemon.close()
 
 
+def test_a_daemon_that_was_killed_takes_the_word_of_its_last_pass(config: Path, tmp_path: Path) -> None:
+    """In the middle of one; after it, that stands, with how old it is."""
+    StateDirectory(tmp_path / "state").save_report(to_json(reports.report()))
+    daemon = presence.Presence(tmp_path / "state")
+    with daemon.working():
+        kept = (tmp_path / "state/daemon.lock").read_bytes()
+    daemon.close()
+    code, said = run(config, "status", "--detailed-exitcode")
+    assert code == 0 and "does not run" in said and "looked    0 s ago" in said and "Ready        yes" in said
+    (tmp_path / "state/daemon.lock").write_bytes(kept)  # as a kill leaves it
+    code, said = run(config, "status", "--detailed-exitcode")
+    assert code == 2 and "looked    until it was killed" in said and "whether it still holds is unknown" in said
+    assert "Ready        unknown" in said and "Drifted      unknown" in said
+    found = json.loads(run(config, "status", "--json")[1])
+    assert found["daemon"] is None and found["passes"]["began"] and found["passes"]["ended"] is None
+    for odd in (b"", b"1 2\n", b"x" * 200):
+        (tmp_path / "state/daemon.lock").write_bytes(odd)
+        code, said = run(config, "status", "--detailed-exitcode")
+        assert code == 0 and "looked" not in said and "Ready        yes" in said, odd
+
+
 def test_metrics_say_that_a_pass_is_under_way() -> None:
     metrics = Metrics()
     name = "reconciler_pass_started_timestamp_seconds"
