@@ -138,9 +138,14 @@ def _key(value: Any) -> str:
 
 
 def _reserved(document: Document, section: str, names: Iterable[str]) -> list[Problem]:
-    """The commit status of a host, and of a group of hosts, is called like it: reconciler/<site>/<name>."""
+    """The commit status of a host, and of a group of hosts, is called like it: reconciler/<site>/<name>, in which case tells nothing apart on
+    some forges."""
     message = f"{REVIEW!r} is what the commit status of reviews is called"
-    return [document.place((section, name), key=True).problem(message, "rename it") for name in names if name == REVIEW]
+    return [
+        document.place((section, name), key=True).problem(message, "rename it")
+        for name in names
+        if name.lower() == REVIEW
+    ]
 
 
 def _alike(document: Document, section: str, names: Iterable[str]) -> list[Problem]:
