@@ -131,6 +131,8 @@ class _Answer:
     problems: tuple[Problem, ...]
     base_problems: tuple[Problem, ...]
     both: tuple[str, ...]
+    readers: Mapping[str, str]
+    rekeyed: tuple[str, ...]
 
 
 def told(
@@ -189,6 +191,8 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         problems=_sorted(problem for answer in answers for problem in answer.problems),
         base_problems=_sorted(problem for answer in answers for problem in answer.base_problems),
         both=first.both,
+        readers=first.readers,
+        rekeyed=first.rekeyed,
     )
 
 

@@ -16,7 +16,7 @@ from reconciler.plan import leaving, preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
-from reconciler.review import claims, gate, members, merging
+from reconciler.review import claims, gate, members, merging, readers
 from reconciler.review.claims import Claims
 from reconciler.review.grouping import Collector
 from reconciler.review.members import Members
@@ -49,7 +49,9 @@ def plan(argument: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, 
         return child.answer()
     if argument["base"]:
         try:
-            child.base = site_child.load(site_child.files(gathered, "base"), argument["load_seconds"], pinned=False)
+            before = site_child.files(gathered, "base")
+            child.base = site_child.load(before, argument["load_seconds"], pinned=False)
+            child.readers = readers.given((before, child.base), (content, child.head))
         except SiteInvalid as error:
             child.base_problems += error.problems
     if argument.get("made"):
@@ -126,6 +128,7 @@ class _Child:
         self.members: list[Members] = []
         self.slow = False
         self.both: tuple[str, ...] = ()
+        self.readers: dict[str, str] = {}
         self.made: Mapping[str, bytes] = {}  # the base as another program made it
 
     def plan_share(self) -> None:
@@ -228,11 +231,15 @@ class _Child:
             "members": to_json(members.merged([*self.members, _unsaid(base, head)])),
             "acknowledged": [[base, sorted(names), host] for base, names, host in self.acknowledged],
             "acknowledge": [_entry(entry, head, base) for entry in head.policy["acknowledge"]] if head else [],
-            "policy": [to_json(d) for d in policy_changes(base.policy, head.policy)] if base and head else [],
+            "policy": [to_json(d) for d in (*policy_changes(base.policy, head.policy), *readers.believed(base, head))]
+            if base and head
+            else [],
             "warnings": to_json(head.warnings) if head else [],
             "problems": to_json(self.problems[:_MAX_PROBLEMS]),
             "base_problems": to_json(self.base_problems[:_MAX_PROBLEMS]),
             "both": list(self.both),
+            "readers": self.readers,
+            "rekeyed": readers.rekeyed(base, head) if base and head else [],
         }
 
 

@@ -71,7 +71,7 @@ def unreadable(site: str, problem: str) -> Rules:
 
 def kinds(review: Review) -> tuple[str, ...]:
     """The risks of a review; all of them where there was nothing to compare with, or nobody can tell what a merge makes of both sides."""
-    return KINDS if review.base_problems or review.both else tuple(risk.kind for risk in risks(review))
+    return KINDS if review.base_problems or review.both else tuple(dict.fromkeys(risk.kind for risk in risks(review)))
 
 
 def demands(kinds: Iterable[str], of: Rules) -> dict[Rule, tuple[str, ...]]:

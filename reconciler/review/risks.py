@@ -64,6 +64,8 @@ def risks(review: Review) -> list[Risk]:
         found.append(Risk(kind, title, why, items, grave))
     rotated = tuple(Item(name, hosts) for name, hosts in sorted(review.rotated.items()))
     found.append(Risk("secret", "Rotated secrets", "what uses them changes at the same moment", rotated))
+    opened = tuple(Item(file, (), who) for file, who in review.readers.items())
+    found.append(Risk("secret", "Who can read secrets", "see whose keys these are", opened))
     found += [_inventory(review), *_policy(review), _leftovers(review), _held(review), _images(every)]
     return [risk for risk in found if risk.items]
 
@@ -216,6 +218,9 @@ def _inventory(review: Review) -> Risk:
         items.append(Item("are not said to be gone for good, so nobody forgets them", tuple(unsaid), why))
     if review.joined:
         items.append(Item("join the inventory", review.joined))
+    if review.rekeyed:
+        why = "whoever holds that key speaks for them, and can be let in to their secrets"
+        items.append(Item("have another report_key", review.rekeyed, why))
     for name, (before, after) in review.members.clusters.items():
         same, detail = members.words(before, after)
         items.append(Item(f"{name}: {same}", (), detail))
@@ -226,7 +231,7 @@ def _inventory(review: Review) -> Risk:
         "Hosts",
         "the inventory changes",
         tuple(items),
-        bool(review.left or review.members.steps),
+        bool(review.left or review.members.steps or review.rekeyed),
         lines,
         meant,
     )

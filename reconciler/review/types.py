@@ -85,6 +85,8 @@ class Review:
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     base_problems: tuple[Problem, ...] = ()
+    readers: Mapping[str, str] = field(default_factory=dict)  # encrypted file → who can read it from now on
+    rekeyed: tuple[str, ...] = ()  # hosts with another report_key
     both: tuple[str, ...] = ()  # files that the branch changed as well: nobody can tell what a merge makes of them
     program: str = ""  # the version of this program that planned, and
     catalogue: str = ""  # the digest of its catalogue

@@ -226,6 +226,11 @@ class Site:
         """The password files that a host has to open, those that hold nothing left out, each with its recipients."""
         return {name: self._recipients[name] for name in self.password_files(host) if self._recipients.get(name)}
 
+    @property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """Every encrypted file, of passwords or as `config/…`, with its recipients."""
+        return self._recipients
+
     def password_files(self, host: str) -> tuple[str, ...]:
         """The password files that a host reads where they exist, later ones over earlier ones."""
         groups = self.hosts[host].groups

@@ -30,7 +30,7 @@ ERROR: Final = 70  # sysexits' EX_SOFTWARE: an error of our hierarchy is describ
 EXHAUSTED: Final = 71  # memory ran out
 _BESIDE: Final = 160 << 20  # bytes of address space that are not a process's own data: libraries, files it maps
 _COUNTED: Final = 4 << 20  # bytes of content for which there is more memory and time
-_READ: Final = 128 << 20  # bytes of memory for reading content itself; `reading.Budget` is below that
+_READ: Final = 192 << 20  # bytes of memory for reading content itself: of three sources `reading.Budget`
 
 
 def describe(error: errors.ReconcilerError) -> dict[str, Any]:
