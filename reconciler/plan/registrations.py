@@ -125,9 +125,11 @@ def _unregister(draft: Draft, asked: set[str]) -> None:
     # Where hosts do not talk, this one's own containers alone can be told.
     kept = sorted(draft.failed)
     for registration in unwanted:
+        if registration.kind not in available:
+            continue  # this host registers nothing there any more, so it knows nothing of what others do
         if _type(registration).holds_data:
             draft.held.append(Held(registration.id, Reason.HoldsData, "no longer wanted; it holds data, so it stays"))
-        elif registration.kind not in available or not draft.actual.deep:
+        elif not draft.actual.deep:
             continue
         elif draft.basis.is_everywhere is False:
             draft.held.append(Held(registration.id, Reason.StillNeeded, _LEFT))

@@ -598,6 +598,14 @@ def test_what_another_host_registers_by_now_is_not_withdrawn() -> None:
     assert not [one for one in shown.actions if one.verb == "unregister"]
 
 
+def test_who_registers_nothing_any_more_says_nothing_of_what_others_do() -> None:
+    """It does not know what they ask for: every database of a controller that is none any more was "no longer wanted"."""
+    actual, memory = converged(FULL)
+    head = replace(FULL, registrations=(), registrars=(), revision="r2")
+    plan = diff(head, actual, memory, basis(head))
+    assert not plan.held and not [one for one in plan.actions if one.verb == "unregister"]
+
+
 def test_what_is_no_longer_registered_goes_after_whoever_uses_it_has_changed() -> None:
     """The owner's own containers among them: where a rollout has no other hosts, or cannot tell."""
     actual, memory = converged(FULL)

@@ -46,6 +46,15 @@ def test_every_host_has_what_is_of_its_own_cell() -> None:
     assert said["ctl"] == said["cmp"] and len(said["ctl"]) == 1 and "@192.0.2.11:5672//" in next(iter(said["ctl"]))
 
 
+@pytest.mark.parametrize("example", ["compute", "ovn"])
+def test_a_compute_registers_nothing_and_holds_no_password_of_the_databases_administrator(example: str) -> None:
+    """The first compute would have to be there before a controller converges, and whoever is root there would have every database."""
+    compute = golden.desired(example, "cmp")
+    assert any(container.name == "nova_compute" for container in compute.containers)
+    assert compute.registrations == () and "database_password" not in compute.secrets
+    assert "mariadb:database:nova" in {item.id for item in golden.desired(example, "ctl").registrations}
+
+
 def test_a_conductor_may_be_kept_from_the_database_of_all_and_its_jobs_are_not() -> None:
     files = {file.path: file.content for file in hosts()["west-1"].files}
     assert "[api_database]" not in files["nova-conductor/nova.conf"]
