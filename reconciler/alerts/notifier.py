@@ -6,9 +6,10 @@ the fingerprint says that it is the same. While a thread works it holds a lock, 
 daemon.
 """
 
+import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,6 +103,7 @@ class Notifier:
         self._pauses: dict[str, _Pause] = {name: _Pause() for name in settings.targets}
         self._statistics = Statistics()
         self._unsaved: Ledger | None = None
+        self._failed = False
         self._next: datetime | None = None
 
     def take(self, report: Report) -> None:
@@ -137,7 +139,7 @@ class Notifier:
 
     def _seconds(self) -> float | None:
         """Until somebody is to be told something; None when nothing is known to come."""
-        if self._observed:
+        if self._observed and not self._failed:
             return 0.0
         return (self._next - self._clock()).total_seconds() if self._next else None
 
@@ -146,6 +148,7 @@ class Notifier:
     def _work(self) -> None:
         try:
             self._step()
+            self._failed = False
         except Exception as error:  # the thread must outlive whatever a disk or a child does
             reason, text = Reason.InternalError, type(error).__name__
             if isinstance(error, errors.ReconcilerError):
@@ -154,12 +157,13 @@ class Notifier:
             with self._changed:
                 s = self._statistics
                 self._statistics = replace(s, failed=s.failed + 1, last_reason=reason)
+                self._failed = True  # what was observed may be waiting still
                 self._next = self._clock() + timedelta(seconds=_FIRST_PAUSE)
 
     def _step(self) -> None:
         """Take in what was observed, then tell each target what it should hear, and see when to come back."""
         try:
-            with self._lock.acquire(timeout=self._limits.seconds):
+            with self._alone():
                 before = self._load()
                 book = before
                 with self._changed:
@@ -182,6 +186,18 @@ class Notifier:
             self._next = self._moment(book, now)
             waiting = {d.item for name in self._settings.targets for d in ledger.due(book, name, now, self._pace)}
             self._statistics = replace(self._statistics, waiting=len(waiting))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes of this node out. On a disk that takes no lock none of them can remember anything either."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._lock.acquire(timeout=self._limits.seconds))
+            except Timeout:
+                raise
+            except OSError:
+                pass
+            yield
 
     def _moment(self, book: Ledger, now: datetime) -> datetime | None:
         moments = []

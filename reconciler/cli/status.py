@@ -61,9 +61,7 @@ def status(json_: bool, detailed_exitcode: bool) -> int:
             }
         )
     else:
-        _show(settings, report, conditions, daemon, former)
-        if lost:
-            output.line(lost, "fail")
+        _show(settings, report, conditions, daemon, former, lost)
         if suspension:
             by = f" by {suspension.by}" if suspension.by else ""
             output.line(f"suspended{by} since {_local(suspension.since)}: {suspension.reason}", "warn")
@@ -197,10 +195,13 @@ def _show(
     conditions: dict[str, dict[str, Any]],
     daemon: "Daemon | None",
     former: "Daemon | None",
+    lost: str,
 ) -> None:
     pid, hangs = daemon.pid if daemon else None, _hangs(daemon)
     output.line(f"host      {settings.host}  ({settings.git.url}, {settings.git.branch})")
     output.line(f"daemon    {f'runs, process {pid}' if pid else 'does not run'}", "" if pid else "warn")
+    if lost:
+        output.line(f"state     {lost}", "fail")
     if report is None:
         output.line("no cycle was finished yet (run `reconciler reconcile`, or see `reconciler doctor`)", "warn")
         return
@@ -221,7 +222,8 @@ def _show(
         output.line(
             f"looking   since {_local(daemon.began)} ({output.ago(hangs)})" if hangs else "looking   now", "warn"
         )
-    stale = bool(hangs) or _killed(former)
+    # A state that cannot be written to keeps the report of the last pass that could.
+    stale = bool(hangs or lost) or _killed(former)
     if stale:
         output.line("what follows is from before: whether it still holds is unknown", "warn")
     if mode := ("report: nothing is changed" if settings.mode == "report" else ""):

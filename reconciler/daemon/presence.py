@@ -5,6 +5,7 @@ directory, where it stays when the state directory is removed under the daemon.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -21,6 +22,7 @@ from reconciler.reasons import Reason
 RUNTIME = Path("/run/reconciler")
 _NAME = "daemon.lock"
 _MOST = 128  # bytes
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,10 @@ class Presence:
         device, inode = self._directory
         line = f"{os.getpid()} {device} {inode} {began:.3f} {ended:.3f}".ljust(_MOST - 1) + "\n"
         for handle in self._handles:
-            os.pwrite(handle, line.encode(), 0)
+            with contextlib.suppress(
+                OSError
+            ):  # a disk that takes nothing any more: each pass says so, and has to come to that
+                os.pwrite(handle, line.encode(), 0)
 
     def close(self) -> None:
         """Give the place free."""
@@ -95,19 +100,22 @@ class Presence:
 
 
 def find(state_dir: Path) -> Daemon | None:
-    """The daemon of that state, None when none runs."""
-    for path in _places(state_dir):
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if found := _read(handle):
-                return found
-        finally:
-            os.close(handle)
+    """The daemon of that state, None when none runs. Of its two places the one counts that it could write to last."""
+    found = [daemon for path in _places(state_dir) if (daemon := _holder(path))]
+    return max(found, key=lambda daemon: daemon.ended or daemon.began or _NEVER, default=None)
+
+
+def _holder(path: Path) -> Daemon | None:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(handle)
+    finally:
+        os.close(handle)
     return None
 
 
@@ -148,7 +156,7 @@ def _places(state_dir: Path, *, make: bool = False) -> Iterator[Path]:
 def _lock(path: Path) -> int:
     """Raises BlockingIOError when another process has it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        handle = _open(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -158,6 +166,17 @@ def _lock(path: Path) -> int:
         if (kept.st_dev, kept.st_ino) == _identity(path):
             return handle
         os.close(handle)  # whoever had it took it away in between
+
+
+def _open(path: Path) -> int:
+    """A lock can be had on a file that can only be read: a daemon whose state is on such a disk lives to say so."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | flags)
 
 
 def _moment(seconds: float) -> datetime | None:

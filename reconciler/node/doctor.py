@@ -23,12 +23,13 @@ from reconciler.reasons import Reason
 from reconciler.secrets import sops
 from reconciler.settings import Settings
 from reconciler.source.follow import described
-from reconciler.state import StateDirectory
+from reconciler.state import Hold, StateDirectory
 from reconciler.system import files, walls
 
 Verdict = Literal["ok", "warn", "fail"]
 
 _CLOCK_WARN, _CLOCK_FAIL = 5.0, 120.0  # seconds; certificates and Keystone's tokens do not bear more
+_ROOM = "make room on its file system (where the engine keeps its images there as well, `docker image prune` removes those that nothing uses)"
 _FREE_WARN, _FREE_FAIL = 5 << 30, 1 << 30  # bytes
 _INODES_WARN = 0.05  # share that is free
 _START_ENGINE = "start it (systemctl start docker), or correct engine.url in the settings"
@@ -259,6 +260,17 @@ def _permissions(settings: Settings) -> Iterator[Check]:
         yield Check("permissions", "ok", "keys, tokens and state are readable by their owner only")
 
 
+def _state(settings: Settings) -> Iterator[Check]:
+    state = StateDirectory(settings.state_dir)
+    hold = Hold(state, settings.policy.config_roots)
+    if not state.path.exists() and hold.witness is None:
+        yield Check("state", "ok", "none yet: the first pass makes it")
+        return
+    hold.require()
+    accepted = f"it accepted {state.anchor.commit[:12]} last" if state.anchor else "no revision was accepted yet"
+    yield Check("state", "ok", f"{state.path} is this node's, and can be written to; {accepted}")
+
+
 def _disk(settings: Settings) -> Iterator[Check]:
     for path, what in ((settings.state_dir, "state"), (Path(settings.policy.config_roots[0]), "configuration")):
         yield _space("disk", _existing(path), what)
@@ -269,7 +281,7 @@ def _space(name: str, path: Path, what: str) -> Check:
     inodes = os.statvfs(path)
     text = f"{free / (1 << 30):.1f} GiB free for {what} ({path})"
     if free < _FREE_FAIL:
-        return Check(name, "fail", text, "make room: `docker image prune` removes images nothing uses")
+        return Check(name, "fail", text, _ROOM)
     if free < _FREE_WARN:
         return Check(name, "warn", text, "make room before the next image change")
     if inodes.f_files and inodes.f_favail / inodes.f_files < _INODES_WARN:
@@ -394,6 +406,7 @@ _CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "clock": _clock,
     "sops key": _keys,
     "permissions": _permissions,
+    "state": _state,
     "disk": _disk,
     "addresses": _addresses,
     "ports": _ports,

@@ -1,6 +1,7 @@
 """How a pass ends: the report gets its conditions and goes to the state, the history, the forge, the alerts and the log."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from reconciler import alerts, errors, report
 from reconciler.codec import Lost, from_json
 from reconciler.forge import ForgeSettings, Status, StatusReporter, connect
 from reconciler.model import Condition
+from reconciler.reasons import Reason
 from reconciler.report import Report, RepositoryStatus
 from reconciler.settings import Settings
 from reconciler.state import STATE_FAULTS, Hold, StateDirectory
@@ -74,6 +76,9 @@ class Reporter:
             bare = replace(
                 bare, site=last.site, revision=last.revision, subject=last.subject, containers=last.containers
             )
+        elif kept := self._readable(error.reason):
+            told = {name: kept[name] for name in ("site", "revision", "subject", "containers") if name in kept}
+            bare = replace(bare, **told)
         return replace(bare, failure=(error.reason, str(error)))
 
     def say(self, text: report.StatusText, site: str = "") -> None:
@@ -104,8 +109,16 @@ class Reporter:
 
     def _previous(self, finished: Report) -> Mapping[str, Any]:
         """The report before, as JSON."""
-        kept = self._state.report if self._keeps(finished) else None
-        return kept or (report.as_json(self._last) if self._last else {})
+        if self._keeps(finished):
+            return self._state.report or (report.as_json(self._last) if self._last else {})
+        return report.as_json(self._last) if self._last else self._readable(finished.failure and finished.failure[0])
+
+    def _readable(self, fault: Reason | None) -> Mapping[str, Any]:
+        """The report of a process before, where the state is this node's and only takes nothing any more."""
+        if fault is Reason.StateReadOnly:
+            with suppress(errors.ReconcilerError):
+                return self._state.report or {}
+        return {}
 
     def _note_witness(self) -> None:
         if self._settings.mode == "report":

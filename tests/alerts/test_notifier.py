@@ -1,14 +1,19 @@
 """Alerts as their targets get them: over HTTP and SMTP, from real child processes, with a clock that the test moves."""
 
+import errno
 import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from reconciler import errors
 from reconciler.alerts import Notifier
+from reconciler.reasons import Reason
 from reconciler.settings import AlertTarget
+from reconciler.system import files
 from tests.alerts import receivers
 from tests.alerts.conftest import PROJECT, Clock
 from tests.alerts.reports import held, outcome, report
@@ -272,3 +277,38 @@ def test_two_processes_of_one_node_tell_once(
     assert one.flush(30) and other.flush(30)
     other.close(0)
     assert len(webhook.alerts) == 1
+
+
+def test_a_disk_that_takes_nothing_silences_nobody(
+    gitlab: GitLab, gitlab_target: AlertTarget, notifier: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the lock can be had on a file system that became read-only."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    monkeypatch.setattr(files, "write_atomic", _no_room)
+    one = notifier(gitlab_target)
+    assert told(one, DRIFT)
+    assert [alert.status for alert in shown(gitlab)] == ["triggered"]
+
+
+def _no_room(*_: object, **__: object) -> None:
+    raise errors.Transient("it is read-only", reason=Reason.FileWriteFailed)
+
+
+def test_what_fails_all_the_time_is_tried_after_a_pause(
+    gitlab: GitLab, gitlab_target: AlertTarget, notifier: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, tries = notifier(gitlab_target), []
+
+    def step() -> None:
+        tries.append(1)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(one, "_step", step)
+    for _ in range(3):
+        one.take(DRIFT)
+        time.sleep(0.3)
+    assert len(tries) == 1, "what could not be taken in is no reason to begin again at once"

@@ -119,6 +119,24 @@ def test_doctor(node: TestNode) -> None:  # noqa: F811
     assert "no check is called" in node.run("doctor", "--only", "nonsense", check=False).stderr
 
 
+def test_doctor_knows_whether_the_state_is_this_nodes(node: TestNode) -> None:  # noqa: F811
+    def found() -> tuple[int, str]:
+        done = node.run("doctor", "--only", "state", check=False)
+        return done.returncode, done.stdout
+
+    assert found()[0] == 0 and "none yet" in found()[1] and not node.state_dir.exists()
+    node.push_site(node.name("web"))
+    node.run("reconcile")
+    assert found()[0] == 0 and f"it accepted {node.anchor()[:12]} last" in found()[1]
+    anchor = (node.state_dir / "anchor.json").read_bytes()
+    (node.state_dir / "anchor.json").unlink()
+    assert found()[0] == 1 and "[StateLost]" in found()[1] and "anchor accept" in found()[1].replace("\n", " ")
+    (node.state_dir / "anchor.json").write_bytes(anchor)
+    assert found()[0] == 0
+    node.state_dir.rename(node.folder / "away")
+    assert found()[0] == 1 and "[StateLost]" in found()[1]
+
+
 def test_doctor_knows_whether_the_key_fits(node: TestNode) -> None:  # noqa: F811
     key, other = node.folder / "key", node.folder / "other"
     for path in (key, other):

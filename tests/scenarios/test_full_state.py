@@ -9,7 +9,7 @@ import docker
 import pytest
 
 from tests.incidents.bed import command, filled
-from tests.support.lab import Lab
+from tests.support.lab import Lab, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a file system")]
 
@@ -39,7 +39,9 @@ def test_nothing_is_changed_until_there_is_room(small: Lab, docker_client: docke
             assert report.failure is not None and report.failure[0] == "StateReadOnly", report
             ready = next(condition for condition in report.conditions if condition.type == "Ready")
             assert not ready.status and "no space is left" in ready.message and "make room" in ready.message
-        assert "StateReadOnly" in small.run("status", check=False).stdout
+        shown = small.run("status", "--detailed-exitcode", check=False)
+        # The last report that found room says that it is ready.
+        assert shown.returncode == 2 and "StateReadOnly" in shown.stdout and "Ready        unknown" in shown.stdout
         assert docker_client.containers.get("rt-side").status == "exited"
     report = small.reconcile()
     assert report.converged and report.revision == small.head
@@ -63,3 +65,27 @@ def test_a_commit_that_does_not_fit_is_no_damaged_clone(small: Lab) -> None:
     report = small.reconcile()
     assert report.source.ok and (small.state / "repository").stat().st_ino == identity
     assert not list(small.state.glob("repository.new-*")) and Path(large).exists()
+
+
+def test_a_daemon_on_a_disk_that_became_read_only_says_so(small: Lab, docker_client: docker.DockerClient) -> None:
+    """It starts, looks, changes nothing, and goes on when the disk takes something again."""
+    small.close_node()
+    docker_client.containers.get("rt-side").kill()
+    with small.daemon():  # the files that a daemon makes at its first start
+        wait_for("it is healed", lambda: docker_client.containers.get("rt-side").status == "running")
+    command("mount", "-o", "remount,ro", str(small.state))
+    docker_client.containers.get("rt-side").kill()
+    commit = small.head
+    with small.daemon() as process:
+        wait_for("the commit status says so", lambda: _last(small, commit) == "failed", 30)
+        assert process.poll() is None and "cannot be written to" in small.statuses(commit)[-1][1]
+        assert docker_client.containers.get("rt-side").status == "exited"
+        assert "cycle.crashed" not in small.log()
+        shown = small.run("status").stdout
+        assert "[StateReadOnly]" in shown and "Ready        unknown" in shown and f"process {process.pid}" in shown
+        command("mount", "-o", "remount,rw", str(small.state))
+        wait_for("it goes on", lambda: docker_client.containers.get("rt-side").status == "running", 60)
+
+
+def _last(lab: Lab, commit: str) -> str:
+    return ([state for state, _ in lab.statuses(commit)] or [""])[-1]
