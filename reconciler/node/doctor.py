@@ -132,7 +132,9 @@ def _git(settings: Settings) -> Iterator[Check]:
     try:
         found = git.poll(remote)
     except errors.ReconcilerError as error:
-        reason, message = described(error, remote, StateDirectory(settings.state_dir).anchor)
+        # Settings that were just changed may name a branch that never was; without any branch, what was accepted was deleted.
+        anchor = StateDirectory(settings.state_dir).anchor if error.reason is Reason.GitEmptyRepository else None
+        reason, message = described(error, remote, anchor)
         yield Check("git", "fail", message, f"the node keeps to its last good revision meanwhile [{reason}]")
         return
     took = time.monotonic() - started
