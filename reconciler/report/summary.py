@@ -219,7 +219,7 @@ def is_repetition(entry: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
 
 def _what(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a history line says, without times, numbers and the services' own last words."""
-    said = [(a["line"], a["result"], a["reason"], _gist(a["message"])) for a in entry.get("actions", ())]
+    said = [(a["line"].partition("  (")[0], a["result"], a["reason"], _said(a)) for a in entry.get("actions", ())]
     refused, failure = entry.get("refused") or {}, entry.get("failure") or ("", "")
     return (
         entry.get("revision"),
@@ -227,6 +227,11 @@ def _what(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         (failure[0], _gist(failure[1])),
         sorted(said),
     )
+
+
+def _said(action: Mapping[str, Any]) -> str:
+    """Of a container between two starts its last words, and whether they are there, tell only when it was looked at. So does the cause."""
+    return "" if action["reason"] == Reason.RestartLoop else _gist(action["message"])
 
 
 def _gist(message: str) -> str:

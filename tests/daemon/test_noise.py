@@ -50,6 +50,27 @@ def test_a_failure_that_repeats_itself_is_one_entry(tmp_path: Path) -> None:
     assert [entry.get("again", 0) for entry in state.history.newest()] == [0, 0, 0, 0, 0, 39]
 
 
+def test_a_restart_loop_is_one_entry_whenever_it_is_looked_at(tmp_path: Path) -> None:
+    """Each of its starts and ends leads to a pass, which sees it between two starts or not."""
+    state = StateDirectory(tmp_path)
+    seen = [
+        ("it is restarting", "web: cannot go on (ended with exit code 3 and was started again 3 times)\ncannot go on"),
+        ("it has not proved itself yet", "web: ended and was started again 4 times"),
+    ]
+
+    def looked(cause: str, message: str, target: str = "web") -> None:
+        outcome = Outcome(Action(Verb.START, target, cause), "failed", Reason.RestartLoop, message)
+        entry = reporting.history_entry(reports.report(outcomes=(outcome,)))
+        assert entry
+        state.history.record(entry, reporting.is_repetition)
+
+    for cause, message in seen * 10:
+        looked(cause, message)
+    assert [entry.get("again", 0) for entry in state.history.newest()] == [19]
+    looked(*seen[0], target="db")
+    assert [entry.get("again", 0) for entry in state.history.newest()] == [0, 19], "another container is news"
+
+
 def test_a_text_is_not_said_to_be_about_what_it_begins_with() -> None:
     assert about("mariadb", "mariadb: its health check fails") == "mariadb: its health check fails"
     assert about("mariadb", "mariadb cannot be judged") == "mariadb cannot be judged"
