@@ -144,6 +144,16 @@ ROWS = {
         ("globals.yml: the variable 'site_volumes' is not defined",),
         {"globals.yml": GLOBALS + "enable_cinder: '{{ site_volumes }}'\nsite_volumes: false\n"},
     ),
+    "the address of the services is a controller's own": Row(
+        {"globals.yml": GLOBALS.replace("192.0.2.250", "192.0.2.11").replace("enable_keepalived: false", "enable_keepalived: true")},
+        ("192.0.2.11, is that of aio itself", "give kolla_internal_vip_address (kolla_external_vip_address) a free one"),
+        {"globals.yml": GLOBALS.replace("enable_keepalived: false", "enable_keepalived: true")},
+    ),
+    "the same without load balancers": Row(
+        {"globals.yml": GLOBALS.replace("192.0.2.250", "192.0.2.11").replace("enable_keepalived: false", "enable_keepalived: true")},
+        ("or say enable_haproxy: no where services need no load balancer",),
+        {"globals.yml": GLOBALS.replace("192.0.2.250", "192.0.2.11").replace("enable_keepalived: false", "enable_haproxy: no")},
+    ),
     "what a template cannot do without": Row(
         {"globals.yml": GLOBALS + "enable_letsencrypt: true\nkolla_internal_fqdn: cloud.example.org\n"
                                   "letsencrypt_email: operators@example.org\n"},
