@@ -116,7 +116,7 @@ def init(
         )
     told = _told_keys(recipients, machines, key)
     everybody = (*recipients.values(), *((key.recipient,) if key else ()))
-    files = scaffold.make(scaffold.Answers(site, machines, vip, interface, everybody, told))
+    files = scaffold.make(scaffold.Answers(site, machines, vip, interface, everybody, told, recipients))
     with output.progress("making the site"):
         made = _build(target, files, key)
     committed = _commit(target) if commit else ""

@@ -244,7 +244,7 @@ def _recipient(who: str, answer: Encrypted) -> tuple[str, str]:
         if not key:
             raise errors.Terminal(
                 f"inventory.yml declares no report_key for {text}, so its key is not known (add its /etc/ssh/ssh_host_ed25519_key.pub "
-                "as report_key there)",
+                f"as report_key there, or say the key or its file in the place of {text}: `reconciler secrets recipients list` has them)",
                 reason=Reason.ReportKeyMissing,
             )
         return key, text
@@ -258,7 +258,7 @@ def _recipient(who: str, answer: Encrypted) -> tuple[str, str]:
         hosts = ", ".join(sorted(answer.hosts)[:8])
         raise errors.Terminal(
             f"{who[:80]!r} is neither a host of the inventory ({hosts}) nor a key (age1…, an ssh-ed25519 or ssh-rsa public key, or a file "
-            "with one)",
+            "with one; of a host that is not there any more say the key: `reconciler secrets recipients list` has it)",
             reason=Reason.SopsNoRecipients,
         )
     key = sealed.bare(text)

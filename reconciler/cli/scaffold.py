@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 from typing import Final
@@ -52,6 +52,7 @@ class Answers:
     interface: str
     recipients: tuple[str, ...]
     keys: str
+    host_keys: Mapping[str, str] = field(default_factory=dict)  # host → its public ssh key, of those that were given
 
 
 def parse_name(text: str) -> str:
@@ -160,6 +161,10 @@ def _inventory(answers: Answers) -> str:
         lines.append(f"      network: {_scalar(host.address)}{more if index == 0 else ''}")
         lines += ["    interfaces:", f"      network: {_scalar(answers.interface)}"]
         lines.append(f"    groups: [{', '.join(map(_scalar, host.groups))}]")
+        if (key := answers.host_keys.get(host.name, "")).startswith(
+            "ssh-ed25519 "
+        ):  # by which others know the host and its reports
+            lines.append(f"    report_key: {key}")
         if index == 0:
             lines += [
                 "    # What kolla-ansible would ask the host is said here:",

@@ -148,6 +148,8 @@ def test_a_host_is_let_in_and_shut_out(cli: Cli, site: Path, key: Path, tmp_path
 
     for who, reason in (("web2", "ReportKeyMissing"), ("web9", "SopsNoRecipients"), (str(key), "SopsNoRecipients")):
         assert f"[{reason}]" in cli("secrets", "recipients", "add", who, site, *words).stderr
+    unknown = cli("secrets", "recipients", "remove", "web9", site, *words).stderr
+    assert "of a host that is not there any more say the key: `reconciler secrets recipients list` has it" in unknown
     assert cli("secrets", "recipients", "add", "web1", site, *words).exit_code == 0
     assert cli("validate", site).exit_code == 0
     listed = json.loads(cli("secrets", "recipients", "list", site, "--json").stdout)

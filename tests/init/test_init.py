@@ -182,6 +182,12 @@ def test_hosts_open_the_passwords_with_their_own_keys(cli: Cli, tmp_path: Path, 
     assert sops.recipients(content) == [" ".join(public.read_text().split()[:2])]
     assert sops.decrypt(content, name="passwords.yml", keys=sops.Keys(ssh_key_file=host_key))
     assert "ctl1: opens the passwords with its own ssh host key" in done.stdout
+    inventory = yaml.safe_load((site / "inventory.yml").read_text())["hosts"]
+    assert inventory["ctl1"]["report_key"] == sops.recipients(content)[0] and "report_key" not in inventory["cmp1"]
+    listed = cli("secrets", "recipients", "list", site).stdout
+    assert listed.splitlines()[1].split()[0] == "ctl1", (
+        "a host is known by its key, so that it can be taken out by its name"
+    )
     assert (
         "cmp1: run `reconciler secrets recipients add KEY` with the host's /etc/ssh/ssh_host_ed25519_key.pub"
         in done.stdout
