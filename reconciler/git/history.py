@@ -1,5 +1,6 @@
 """How commits of a clone hang together, and which of its refs stay."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from reconciler.git import objects
 from reconciler.git.remote import matches
 from reconciler.reasons import Reason
 
+_MOST = 20_000  # commits that one side has and the other has not
+
 
 def merge_bases(repository: Path, one: str, other: str) -> list[str]:
     """The last commits that two commits (40 hex digits) have in common: none, one, or the first two of several. Of several, as two branches
     have that were merged crosswise, none says alone what merging them changes.
 
-    Raises errors.Terminal (RevisionUnknown) when either is not in the clone, GitObjectCorrupt when history is missing.
+    Raises errors.Terminal (RevisionUnknown) when either is not in the clone, GitObjectCorrupt when history is missing, LimitExceeded.
     """
     with objects.opened(repository) as repo:
         for oid in (one, other):
@@ -38,7 +41,12 @@ def _beside(repo: pygit2.Repository, best: pygit2.Oid, one: str, other: str) -> 
         # By time alone, as commits say it: what is hidden may come all the same, and nothing that is not.
         walk = repo.walk(tip)
         walk.hide(best)
-        sides.append({commit.id for commit in walk})
+        sides.append({commit.id for commit in itertools.islice(walk, _MOST + 1)})
+        if len(sides[-1]) > _MOST:
+            raise errors.Terminal(
+                f"more than {_MOST} commits lie between {best} and {tip}: too many to be looked through (begin it anew from the target branch)",
+                reason=Reason.LimitExceeded,
+            )
     found = sides[0] & sides[1] - {best}
     return next((oid for oid in sorted(found, key=str) if not repo.descendant_of(best, oid)), None)
 

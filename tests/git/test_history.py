@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import errors
 from reconciler.git import history, tree
+from reconciler.reasons import Reason
 from tests.git import servers
 
 
@@ -65,6 +67,19 @@ def test_times_that_are_wrong_make_no_second_one(made: History, at: int) -> None
     made.make("main", "fork", at=4_000_000_000 - at)
     made.make("branch", "fork", "start", at=at)
     assert made.common("main", "branch") == {"fork"}
+
+
+def test_a_history_without_end(made: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long it is the branch says: it is that branch's matter, however many others are looked at with it."""
+    monkeypatch.setattr(history, "_MOST", 3)
+    made.make("start")
+    made.make("main", "start")
+    for number, parent in enumerate(["start", "branch0", "branch1", "branch2"]):
+        made.make(f"branch{number}", parent)
+    assert made.common("main", "branch2") == {"start"}
+    with pytest.raises(errors.Terminal, match="more than 3 commits") as caught:
+        made.common("main", "branch3")
+    assert caught.value.reason == Reason.LimitExceeded
 
 
 def test_a_folder_is_the_same_for_the_same_content(tmp_path: Path) -> None:
