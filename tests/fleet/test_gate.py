@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.fleet.reviews.queue import Outcome
+from reconciler import errors
+from reconciler.fleet.reviews.queue import Outcome, Told
 from reconciler.model import Interruption
+from reconciler.reasons import Reason
 from reconciler.review import gate
 from tests.fleet.desk import Desk, desk, greeting
 from tests.forge.gitlab_server import GitLab
@@ -245,3 +247,38 @@ def test_a_branch_from_before_there_was_a_site(tmp_path: Path, gitlab: GitLab, p
         servers.commit(office.repository, {"elsewhere/x": "1"}, "elsewhere")
         office.round()
         assert says(office, two)[0] == "success" and len(office.reviewer.store.memory.started) == planned
+
+
+def test_a_success_is_taken_back_with_the_request(office: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked again later, when the branch is another, would be merged with it before anybody looked. What was merged keeps it."""
+
+    def shown(commit: str) -> str:
+        (row,) = [row for row in office.project.rows if row.sha == commit and not row.retried]
+        return row.status
+
+    def busy(_: Told) -> None:
+        raise errors.Transient("the forge is busy", reason=Reason.ForgeBusy)
+
+    names = ("closed", "pushed", "merged", "again")
+    made = {
+        name: office.open(name, {"globals.yml": sites.small()["globals.yml"] + f"site_{name}: 1\n"}) for name in names
+    }
+    office.round()
+    heads = {name: one.sha for name, one in made.items()}
+    assert {shown(head) for head in heads.values()} == {"success"}
+    made["closed"].state = "closed"
+    office.push("pushed", greeting("Bye"))
+    office.project.merge(made["merged"].iid)
+    monkeypatch.setattr(office.reviewer.gate, "withdraw", busy)
+    office.round()
+    assert shown(heads["closed"]) == "success" and shown(heads["again"]) != "canceled"
+    office.restart()
+    office.round()
+    assert {name: shown(head) for name, head in heads.items() if name != "again"} == {
+        "closed": "canceled", "pushed": "canceled", "merged": "success"
+    }  # fmt: skip
+    made["closed"].state = "opened"
+    office.write(per_hour=1)
+    office.restart()
+    office.round()
+    assert shown(heads["closed"]) == "pending"

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 _PLANNED = "is being planned; who must have seen it is known then"
 _MOVED = "the branch has gone on since it was planned: it is planned again"
+_LEFT = "nobody asks to merge this head any more: what it would do now is not known"
 _AGAIN = 3600.0  # seconds until a status that the forge did not take is tried again
 
 
@@ -53,6 +54,15 @@ class Gate:
         text = f"{found.text}: {outcome.text}" if found.text and found.state == "success" else found.text
         return self._post(request, known, rules, found.state, text or outcome.text, wanted=bool(wanted))
 
+    def withdraw(self, told: Told) -> bool:
+        """Take back a success at a head that nobody asks to merge: asked again later, it would be merged before anybody looked. Whether that is
+        settled."""
+        try:
+            self._forge.post_status(Status(told.head, told.context, "canceled", _LEFT, self._url or None), told.ref)
+        except errors.Terminal as error:
+            log.warning("review.status", head=told.head, reason=error.reason, message=str(error))
+        return True
+
     def _verdict(
         self, request: OpenRequest, known: Reviewed, wanted: dict[gate.Rule, tuple[str, ...]], rules: Rules
     ) -> Verdict:
@@ -72,13 +82,13 @@ class Gate:
         self, request: OpenRequest, known: Reviewed, rules: Rules, state: State, text: str, *, wanted: bool = False
     ) -> Reviewed:
         """`wanted`: somebody must have seen it. A token that may post no status is no reason to write no note."""
-        told = Told(request.head, rules.context, state, text)
+        # A branch of the project names its own pipeline; a fork's branch may be called like one of the project's.
+        ref = request.branch or request.ref
+        told = Told(request.head, rules.context, state, text, ref)
         # On some forges whoever may write can post over a status of ours: where somebody may want to, it is looked at again.
         tempting = wanted and state == "failed"
         if (known.told == told and not tempting) or self._clock() - self._refused.get(told, 0.0) < _AGAIN:
             return known
-        # A branch of the project names its own pipeline; a fork's branch may be called like one of the project's.
-        ref = request.branch or request.ref
         status = Status(request.head, rules.context, state, text, self._url or None)
         try:
             shown = self._forge.find_status(request.head, rules.context, ref)

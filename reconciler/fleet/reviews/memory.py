@@ -10,7 +10,7 @@ import structlog
 
 from reconciler import errors
 from reconciler.codec import UNREADABLE, Lost, from_json, to_json
-from reconciler.fleet.reviews.queue import HOUR, Reviewed
+from reconciler.fleet.reviews.queue import HOUR, Reviewed, Told
 from reconciler.review.gate import Rules
 from reconciler.system import files
 
@@ -20,11 +20,12 @@ log = structlog.get_logger()
 @dataclass(slots=True)
 class Memory:
     """`requests`: number of a merge request → what is known of it. `started`: when whose reviews began in the last hour.
-    `rules`: a commit of the target branch, and what it asks for."""
+    `rules`: a commit of the target branch, and what it asks for. `left`: successes at heads that nobody asks to merge any more."""
 
     requests: dict[int, Reviewed] = field(default_factory=dict)
     rules: tuple[str, Rules] = ("", Rules())
     started: list[tuple[float, str]] = field(default_factory=list)
+    left: list[Told] = field(default_factory=list)
 
     def spent(self, now: float) -> Counter[str]:
         """Author → reviews that began in the last hour."""
@@ -47,6 +48,7 @@ class Store:
             "requests": {str(iid): to_json(found) for iid, found in self.memory.requests.items()},
             "started": self.memory.started,
             "rules": to_json(self.memory.rules),
+            "left": to_json(self.memory.left),
         }
         data = json.dumps(content, separators=(",", ":")).encode()
         if data != self._written:
@@ -59,7 +61,8 @@ class Store:
             requests = {int(iid): from_json(Reviewed, row, Lost()) for iid, row in rows["requests"].items()}
             started = [(float(at), str(author)) for at, author in rows["started"]]
             target, asked = rows.get("rules", ("", {}))
-            return Memory(requests, (str(target), from_json(Rules, asked)), started)
+            left = [from_json(Told, row, Lost()) for row in rows.get("left", ())]
+            return Memory(requests, (str(target), from_json(Rules, asked)), started, left)
         except FileNotFoundError:
             return Memory()
         except (errors.ReconcilerError, *UNREADABLE) as error:

@@ -28,12 +28,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The status that was posted last: at which commit, under which name, and its state and text."""
+    """The status that was posted last: at which commit, under which name, its state and text, and in the name of which branch."""
 
     head: str
     context: str
     state: str
     text: str
+    ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)

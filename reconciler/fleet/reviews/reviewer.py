@@ -129,6 +129,7 @@ class Reviewer:
         more = len(listed) > self.own.most
         asked = self._asked(target) if requests else Rules()
         self._show(requests, more, forks)
+        self._withdraw(requests)
         for request in requests:
             self._tell_status(request, asked)
         for request in self._chosen(requests, target, asked):
@@ -159,12 +160,38 @@ class Reviewer:
         known, numbers = self.store.memory.requests, {one.iid for one in requests}
         gone = [iid for iid in known if iid not in numbers]
         for iid in gone:
+            self._leave(known[iid])
             del known[iid]
             self._prepared.pop(iid, None)
         if gone:
             log.info("review.closed", merge_requests=gone)
             self.store.save()
         self.clone.tidy(requests)
+
+    def _leave(self, known: Reviewed) -> None:
+        """Note a success at a head that is not asked to be merged any more, where somebody may wait for one."""
+        told = known.told
+        if told and told.state == "success" and self.store.memory.rules[1].required:
+            self.store.memory.left.append(told)
+
+    def _withdraw(self, requests: Sequence[OpenRequest]) -> None:
+        """Take back the successes that were left, but for heads that were merged, and those that somebody asks to merge again."""
+        memory, open_ = self.store.memory, {one.head for one in requests}
+        due = [told for told in memory.left if told.head not in open_]
+        if not due:
+            return
+        try:
+            target, _ = self.clone.fetch()
+            merged = {
+                head for head, base in self.clone.bases(target, [told.head for told in due])[1].items() if head == base
+            }
+            for told in due:
+                if told.head not in merged:
+                    self.gate.withdraw(told)
+                memory.left.remove(told)
+        except errors.ReconcilerError as error:  # in the next round
+            log.warning("review.left", reason=error.reason, message=str(error))
+        self.store.save()
 
     def _settle(self, requests: Sequence[OpenRequest], target: str) -> str:
         """When the target branch moved: where the merge base stays the same, and the site in the branch where that counts, so does the plan.
@@ -356,7 +383,11 @@ class Reviewer:
     def _tell_status(self, request: OpenRequest, asked: Rules) -> None:
         """What goes wrong with one status is tried again in the next round."""
         known = self.store.memory.requests
-        before = self.gate.arrived(request, known.get(request.iid, Reviewed()))
+        found = known.get(request.iid, Reviewed())
+        if found.told and found.told.head != request.head:
+            self._leave(found)
+            found = replace(found, told=None)
+        before = self.gate.arrived(request, found)
         known[request.iid] = before
         try:
             known[request.iid] = self.gate.tell(request, before, asked, self._target)
