@@ -16,9 +16,9 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
-# Characters that are drawn as nothing though `str.isprintable` lets them pass: fillers, joiners, variation selectors.
+# Characters that are drawn as nothing though `str.isprintable` lets them pass: fillers, blanks, joiners, variation selectors.
 _INVISIBLE: Final = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 _SPACES: Final = "Zs"  # a no-break space is drawn as what it is
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")

@@ -89,7 +89,7 @@ _CONTAINER: Sequence[Rule] = (
     ),
     Rule("setting rlimit|invalid ulimit|ulimit", Reason.UlimitRefused, "lower the ulimit, or raise the engine's own"),
     Rule(
-        r"unable to set memory limit to (\d+) \(current usage: (\d+)",
+        r"unable to set memory limit to ([0-9]{1,19}) \(current usage: ([0-9]{1,19})\b",
         Reason.MemoryInUse,
         "raise the limit, or make it use less first",
         says=lambda match: f"it may have {int(match[1]) >> 20} MiB, and has {int(match[2]) >> 20} MiB in use",

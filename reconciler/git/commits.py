@@ -3,7 +3,10 @@
 Reason raised, as errors.Terminal: CommitMalformed.
 """
 
+import codecs
+import contextlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +17,10 @@ from reconciler.text import printable
 
 _IDENTITY = re.compile(rb"[^\0\n<>]*<[^\0\n<>]*> \d{1,12} [+-]\d{4}\Z")
 _HEADER = re.compile(rb"[a-zA-Z][a-zA-Z0-9:-]*\Z")
+# What Python calls encodings, and no commit is written in: spellings of names and of programs. The first takes a minute for what is long.
+_NO_CHARACTERS = frozenset(
+    ("punycode", "idna", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape")
+)
 _NAME, _SUBJECT, _BODY = 200, 1000, 100_000  # characters of a commit's texts
 
 
@@ -84,6 +91,8 @@ def info(raw: RawCommit) -> CommitInfo:
             reason=Reason.CommitMalformed,
         ) from None
     encoding = (raw.values("encoding") or [b"utf-8"])[0].decode("ascii", "replace")
+    with contextlib.suppress(LookupError, ValueError):
+        encoding = "utf-8" if codecs.lookup(encoding).name in _NO_CHARACTERS else encoding
 
     def text(data: bytes, limit: int, keep_newlines: bool = False) -> str:
         try:
@@ -106,19 +115,18 @@ def _parse_headers(data: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
         if not data.endswith(b"\n"):
             raise ValueError("its headers do not end")
         head = data[:-1]
-    headers: list[tuple[str, bytes]] = []
+    headers: list[tuple[str, list[bytes]]] = []
     for line in head.split(b"\n"):
         if line.startswith(b" "):
             if not headers:
                 raise ValueError("its first line continues nothing")
-            name, value = headers[-1]
-            headers[-1] = (name, value + b"\n" + line[1:])
+            headers[-1][1].append(line[1:])
             continue
         word, space, value = line.partition(b" ")
         if not space or not _HEADER.match(word) or b"\0" in value:
             raise ValueError(f"header line {line[:40]!r} is not `name value`")
-        headers.append((word.decode(), value))
-    return headers, message
+        headers.append((word.decode(), [value]))
+    return [(name, b"\n".join(lines)) for name, lines in headers], message
 
 
 def _check_headers(headers: Sequence[tuple[str, bytes]]) -> None:
@@ -127,10 +135,11 @@ def _check_headers(headers: Sequence[tuple[str, bytes]]) -> None:
     expected = ["tree", *["parent"] * parents, "author", "committer"]
     if names[: len(expected)] != expected:
         raise ValueError("its headers do not begin with tree, parent, author, committer, in this order and once each")
-    rest = [name for name in names[len(expected) :] if name != "mergetag"]
-    twice = sorted({name for name in rest if rest.count(name) > 1 or name in expected})
+    rest = Counter(name for name in names[len(expected) :] if name != "mergetag")
+    once = frozenset(expected)
+    twice = sorted(name for name, times in rest.items() if times > 1 or name in once)
     if twice:
-        raise ValueError(f"header {twice[0]!r} occurs more than once")
+        raise ValueError(f"header {twice[0][:40]!r} occurs more than once")
     for name, value in headers[: len(expected)]:
         if name in ("tree", "parent") and not re.fullmatch(rb"[0-9a-f]{40}", value):
             raise ValueError(f"header {name!r} is not an object id")

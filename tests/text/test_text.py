@@ -41,6 +41,7 @@ def raw(text: str, allowed: str = "") -> list[str]:
         ("\u2028\u2029\x85", r"\u2028\u2029\x85"),
         ("tag\U000e0041", r"tag\U000e0041"),
         ("filler\u3164", r"filler\u3164"),
+        ("blank\u2800", r"blank\u2800"),
         ("private\ue000 \uffff", r"private\ue000 \uffff"),
         (r"C:\new", r"C:\new"),
         ("", ""),
