@@ -94,6 +94,8 @@ class Bounded(HTTPAdapter):
                     response.raw.release_conn()
         finally:
             _exchange.deadline = None
+        # Of all that a header may name some are read in a time that grows with the square of what is read.
+        response.encoding = "utf-8"
         response._content = body
         response._content_consumed = True  # type: ignore[attr-defined]
         return response
