@@ -15,13 +15,13 @@ from typing import Any, Final
 import requests
 import structlog
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
 from reconciler import errors
 from reconciler.etcd.client import CONNECT, session
 from reconciler.foreign import line
 from reconciler.settings import Fleet
+from reconciler.system.sessions import Adapter
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ _BREATH: Final = 0.1
 _jitter = random.random
 
 
-class _Lasting(HTTPAdapter):
+class _Lasting(Adapter):
     """Connections whose other end is asked now and then whether it is there."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

@@ -16,14 +16,13 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from reconciler import errors
 from reconciler.git import refnames
 from reconciler.git.failures import failure, http_status
 from reconciler.reasons import Reason
-from reconciler.system.sessions import Session
+from reconciler.system.sessions import Adapter, Session
 
 MAX_ANSWER_BYTES = 4 << 20
 _SERVICE = "/git-upload-pack"
@@ -234,7 +233,7 @@ class Client:
         return failure(Reason.GitUnreachable, self.url, words)
 
 
-class _GuardedAdapter(HTTPAdapter):
+class _GuardedAdapter(Adapter):
     def __init__(self, guard: Guard) -> None:
         self._watch = guard.watch
         super().__init__(pool_connections=1, pool_maxsize=1)

@@ -1,14 +1,22 @@
 """The three reasons for which a registration fails."""
 
+import re
+
 from reconciler.errors import ReconcilerError, Terminal, Transient
 from reconciler.foreign import line
 from reconciler.model import Registration
 from reconciler.reasons import Reason
 
-UNTRUSTED = (
-    "its certificate is not trusted (the site's own authorities are those in config/certificates/ca; the address that is asked has to be one that "
-    "the certificate is for)"
-)
+_SAID = re.compile(r"certificate verify failed: ([^()]{1,200}) \(_ssl")
+
+
+def untrusted(text: str) -> str:
+    """What to say where TLS does not believe the other side. `text`: the error, with why not."""
+    why = f": {line(found[1])}" if (found := _SAID.search(text)) else ""
+    return (
+        f"its certificate is not trusted{why} (the site's own authorities are those in config/certificates/ca; the address that is asked has "
+        "to be one that the certificate is for)"
+    )
 
 
 def unreachable(target: str, why: str, retry_after: float | None = None) -> Transient:

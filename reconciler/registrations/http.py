@@ -5,7 +5,7 @@ from typing import Any
 import requests
 
 from reconciler.errors import ReconcilerError
-from reconciler.registrations.failures import UNTRUSTED, refused, unreachable
+from reconciler.registrations.failures import refused, unreachable, untrusted
 from reconciler.registrations.protocol import CONNECT_SECONDS, READ_SECONDS, Connection
 from reconciler.system.answers import Bounded
 from reconciler.system.sessions import Session
@@ -39,7 +39,7 @@ def failure(target: str, error: Exception) -> ReconcilerError:
     """The error of the hierarchy for a request that got no answer. Says nothing of the request's content."""
     text = repr(error)
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
-        return refused(target, UNTRUSTED)
+        return refused(target, untrusted(text))
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return refused(target, f"the CA file cannot be read: {error}")
     for words, meaning in _MEANINGS:

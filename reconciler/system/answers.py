@@ -15,10 +15,9 @@ from typing import Any, Final
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from reconciler.system.sessions import trusting
+from reconciler.system.sessions import Adapter
 
 MOST: Final = 32 << 20  # bytes
 LONGEST_WAIT: Final = 86_400.0  # seconds
@@ -42,7 +41,7 @@ class TooLarge(requests.RequestException):
     """The body is larger than was allowed."""
 
 
-class Bounded(HTTPAdapter):
+class Bounded(Adapter):
     """An adapter for `Session.mount`; its answers come with their whole body, whether or not `stream` was asked for.
 
     `seconds` are for the exchange, `connect` of them for the connection (None: all); a caller's `timeout`, when it is one number,
@@ -61,12 +60,9 @@ class Bounded(HTTPAdapter):
         authorities: str = "",
     ) -> None:
         self._seconds, self._connect, self._most, self._cut = seconds, connect or seconds, most, cut
-        self._authorities = authorities
-        super().__init__()
+        super().__init__(authorities=authorities)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if self._authorities:
-            kwargs["ssl_context"] = trusting(self._authorities)
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 

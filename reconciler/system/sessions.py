@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
 PROXY = "RECONCILER_PROXY"
@@ -31,6 +32,7 @@ class Session(requests.Session):
         self.trust_env = False
         self.verify = verify
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.mount("https://", Adapter())
         if outside and (proxy := os.environ.get(PROXY)):
             self.proxies = {"http": proxy, "https": proxy}
 
@@ -44,9 +46,29 @@ class Session(requests.Session):
             return None
 
 
+class Adapter(HTTPAdapter):
+    """What every session is to be mounted with, as it is or as a base: a certificate counts here, or does not, with every version of Python.
+    `authorities` (PEM) are believed beside the usual ones."""
+
+    def __init__(self, *, authorities: str = "", **how: Any) -> None:
+        self._authorities = authorities
+        super().__init__(**how)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=trusting(self._authorities), **kwargs)
+
+    def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:
+        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        if not verify and "ssl_context" in conn.conn_kw:
+            conn.conn_kw["ssl_context"].check_hostname = False  # asked for, it would ask for a certificate
+
+
 def trusting(authorities: str, context: ssl.SSLContext | None = None) -> ssl.SSLContext:
     """A context, or this one, that believes these certificates (PEM) too. One that cannot be read is believed by nobody."""
     context = context or create_urllib3_context()
+    # Python 3.13 asks more of a certificate by default than older ones and than git do: `openssl req -x509` makes authorities without a
+    # key usage, and they would be nobody's on one host and everybody's on the next.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     for piece in authorities.split(_END)[:-1]:
         with suppress(ssl.SSLError, ValueError):
             context.load_verify_locations(cadata=f"{piece}{_END}\n")

@@ -15,6 +15,7 @@ from reconciler import errors
 from reconciler.model import Check
 from reconciler.node import probe
 from reconciler.registrations import http as registrar
+from reconciler.registrations.failures import untrusted
 from reconciler.registrations.protocol import Connection
 from reconciler.registrations.registry import Registry
 from tests.render.sites import rendered
@@ -28,7 +29,7 @@ GARBAGE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two authorities, of which the first has signed the server's certificate."""
     found = tmp_path_factory.mktemp("authorities")
-    certificates.authority(found / "own", "server")
+    certificates.authority(found / "own", "server", says_its_use=False)
     certificates.authority(found / "other", "server")
     return found
 
@@ -83,6 +84,13 @@ def test_a_check_believes_them_too(folder: Path, url: str) -> None:
     assert "certificate is not accepted" in made("") and "certificate is not accepted" in made(
         (folder / "other/ca.pem").read_text()
     )
+
+
+def test_why_it_is_not_believed_is_said(url: str) -> None:
+    assert ask(url).startswith(
+        "it refuses: its certificate is not trusted: unable to get local issuer certificate (the "
+    )
+    assert untrusted("certificate verify failed").startswith("its certificate is not trusted (the ")
 
 
 def test_they_are_what_lies_in_the_folder_of_the_sites_authorities(folder: Path) -> None:

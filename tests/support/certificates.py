@@ -11,15 +11,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def authority(folder: Path, *names: str, address: str = "127.0.0.1") -> None:
-    """ca.pem, and for each name NAME.pem and NAME.key for an address, below `folder`."""
+def authority(folder: Path, *names: str, address: str = "127.0.0.1", says_its_use: bool = True) -> None:
+    """ca.pem, and for each name NAME.pem and NAME.key for an address, below `folder`. `says_its_use` False: as `openssl req -x509` makes one."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the test's own authority")])
     known = x509.SubjectKeyIdentifier.from_public_key(
         key.public_key()
     )  # two authorities of one name are told apart by it
-    root = _builder(issuer, issuer, key.public_key()).add_extension(x509.BasicConstraints(True, 0), True)
+    root = _builder(issuer, issuer, key.public_key()).add_extension(x509.BasicConstraints(True, None), True)
+    if says_its_use:
+        signs = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        root = root.add_extension(signs, True)
     _write(folder / "ca.pem", root.add_extension(known, False).sign(key, hashes.SHA256()))
     for name in names:
         own = ec.generate_private_key(ec.SECP256R1())

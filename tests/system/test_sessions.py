@@ -1,22 +1,27 @@
 """HTTP sessions: nothing of the environment leaves the machine, and no other host is asked than the one that was meant."""
 
 import ast
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from reconciler import errors
 from reconciler.engine.connection import Connection as EngineConnection
+from reconciler.etcd.watch import _Lasting
+from reconciler.git.lsrefs import Guard, _GuardedAdapter
 from reconciler.model import Check
 from reconciler.node import probe
 from reconciler.registrations import http as registrar_http
 from reconciler.registrations.protocol import Connection
 from reconciler.registrations.registry import Registry
-from reconciler.system.sessions import PROXY, Session
+from reconciler.system.answers import Bounded
+from reconciler.system.sessions import PROXY, Session, trusting
 
 SOURCES = sorted(Path("reconciler").rglob("*.py"))
 
@@ -137,3 +142,13 @@ def test_every_session_is_made_in_one_place(path: Path) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
             assert not names & {"urllib.request", "httpx", "aiohttp"}, f"{path}:{node.lineno}"
+
+
+def test_a_certificate_counts_with_every_version_of_python() -> None:
+    """Newer ones ask more of an authority than git and older ones do. A context that asks for it says no more so either."""
+    strict = ssl.create_default_context()
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    adapters: tuple[Any, ...] = (Session().get_adapter("https://x"), Bounded(1.0), _Lasting(), _GuardedAdapter(Guard()))
+    contexts = [trusting("", strict), *(one.poolmanager.connection_pool_kw["ssl_context"] for one in adapters)]
+    assert [context.verify_flags & ssl.VERIFY_X509_STRICT for context in contexts] == [0] * 5
+    assert {context.verify_mode for context in contexts} == {ssl.CERT_REQUIRED}

@@ -19,7 +19,7 @@ from pymysql.constants import CR, ER
 from reconciler.errors import ReconcilerError
 from reconciler.foreign import said
 from reconciler.model import FORMER, Registration
-from reconciler.registrations.failures import UNTRUSTED, denied, holds_data, not_yet, refused, unknown_type, unreachable
+from reconciler.registrations.failures import denied, holds_data, not_yet, refused, unknown_type, unreachable, untrusted
 from reconciler.registrations.keys import name as name_of
 from reconciler.registrations.mariadb import grants, keys
 from reconciler.registrations.protocol import CONNECT_SECONDS, DIFFERS, READ_SECONDS, Connection, Observed
@@ -375,7 +375,7 @@ class MariaDB:
         if code is None or code == 0 or code in _CLIENT_ERRORS:
             self.close()
             if "CERTIFICATE_VERIFY_FAILED" in text:
-                return refused(self.target, UNTRUSTED)
+                return refused(self.target, untrusted(text))
             return unreachable(self.target, text)
         if code in _DENIED:
             return denied(self.target, self._connection.user, text)
