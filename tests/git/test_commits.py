@@ -31,7 +31,9 @@ def headers() -> bytes:
 def test_what_is_slow(data: bytes) -> None:
     began = time.process_time()
     found = commits.info(commits.parse("c" * 40, data))
-    assert time.process_time() - began < 1.0 and len(found.subject) <= 1000
+    assert (
+        time.process_time() - began < 5.0 and len(found.subject) <= 1000
+    )  # what grows with the square takes half a minute
 
 
 def test_lines_of_one_header_stay_as_they_are() -> None:

@@ -160,7 +160,7 @@ TAMPERED = [
     ("SopsMacMismatch", lambda c: re.sub(rb"(?m)^pin: .*$", b'pin: ""', c)),
     ("SopsNotEncrypted", lambda c: b"new_password: in the clear\n" + c),
     ("SopsNotEncrypted", lambda c: re.sub(rb"(?m)^pin: .*$", b"pin: 99999", c)),
-    ("SopsNotEncrypted", lambda c: re.sub(rb"(?ms)^sops:.*", b"", c)),
+    ("SopsFailed", lambda c: re.sub(rb"(?ms)^sops:.*", b"", c)),
     ("SopsNotEncrypted", lambda c: b"database_password: in the clear\n"),
     ("SopsNotEncrypted", lambda c: b"- a\n"),
     ("SopsNotEncrypted", lambda c: b""),

@@ -87,7 +87,11 @@ def test_each_cell_is_known_once_and_as_its_settings_say_now(
     docker_client: docker.DockerClient, is_shared: bool
 ) -> None:
     west = NEAR if is_shared else WEST
-    jobs = scripts("nova_cell_name: west\nnova_novncproxy_port: 6090\nnova_serialproxy_port: 6093\n" + GROUPS) if is_shared else scripts()
+    jobs = (
+        scripts("nova_cell_name: west\nnova_novncproxy_port: 6090\nnova_serialproxy_port: 6093\n" + GROUPS)
+        if is_shared
+        else scripts()
+    )
     assert all(("{username" in job) is is_shared for job in jobs[1:]) and not any("secret" in job for job in jobs)
     with containers.idle(docker_client, "nova-api") as running:
 
