@@ -161,9 +161,9 @@ def without(path: str) -> dict[str, bytes]:
         ("metadata_folder: sso", "metadata_folder: /etc/kolla/config/sso", "must be a folder below config/keystone/federation/ of the site"),
         ("metadata_folder: sso", "metadata_folder: sso/../x", "must be a folder below config/keystone/federation/ of the site"),
         ("metadata_folder: sso", "metadata_folder: '{{ node_custom_config }}/sso'", "overrides are in config/ of the site"),
-        ("metadata_folder: sso", "metadata_folder: none", "write config/keystone/federation/none/*.client"),
+        ("metadata_folder: sso", "metadata_folder: none", "config/keystone/federation/none/*.client:1:1: is missing (write it"),
         ("certificate_file: sso/key-1.pem", "certificate_file: /etc/x.pem", "must be a file below config/keystone/federation/ of the site"),
-        ("file: staff.json", "file: other.json", "write config/keystone/federation/other.json"),
+        ("file: staff.json", "file: other.json", "config/keystone/federation/other.json:1:1: is missing (write it"),
         ("file: staff.json", "file: ../staff.json", "must be a file below config/keystone/federation/ of the site"),
         ("    metadata_folder: sso\n", "", "must be a provider that says its metadata_folder"),
         ("public_name: Other", "shown: Other", "unknown key 'shown'"),
@@ -176,7 +176,7 @@ def test_what_cannot_be_is_refused_with_what_to_do(old: str, new: str, said: str
 
 def test_each_file_that_a_provider_needs_is_asked_for() -> None:
     for end in ("provider", "client"):
-        assert f"write config/keystone/federation/sso/*.{end}" in refused(files=without(f"sso/{ISSUER}.{end}"))
+        assert f"config/keystone/federation/sso/*.{end}:1:1: is missing (write it" in refused(files=without(f"sso/{ISSUER}.{end}"))
     desired(files=without(f"sso/{ISSUER}.conf"))
     assert "is not JSON" in refused(files={**FILES, f"{BELOW}sso/{ISSUER}.client": b"{'client_id': 1}"})
     problems = refused(files={**FILES, f"{BELOW}staff.json": b'{"rules": []}'})
