@@ -176,7 +176,9 @@ def test_what_cannot_be_is_refused_with_what_to_do(old: str, new: str, said: str
 
 def test_each_file_that_a_provider_needs_is_asked_for() -> None:
     for end in ("provider", "client"):
-        assert f"config/keystone/federation/sso/*.{end}:1:1: is missing (write it" in refused(files=without(f"sso/{ISSUER}.{end}"))
+        assert f"config/keystone/federation/sso/*.{end}:1:1: is missing (write it" in refused(
+            files=without(f"sso/{ISSUER}.{end}")
+        )
     desired(files=without(f"sso/{ISSUER}.conf"))
     assert "is not JSON" in refused(files={**FILES, f"{BELOW}sso/{ISSUER}.client": b"{'client_id': 1}"})
     problems = refused(files={**FILES, f"{BELOW}staff.json": b'{"rules": []}'})
