@@ -65,7 +65,8 @@ class Node:
         for name, content in files.items():
             self.machine.put(f"/srv/work/{name}", content)
         git = "git -C /srv/work -c user.name=operator -c user.email=operator@example.org"
-        self.run(f"{git} add -A && {git} commit -qm '{message}' && {git} push -q /srv/site.git HEAD:main")
+        # A power cut must not take what git has not put on the disk: it is the operator's, and nobody's to heal.
+        self.run(f"{git} add -A && {git} commit -qm '{message}' && {git} push -q /srv/site.git HEAD:main && sync")
         return self.head()
 
     def head(self) -> str:
