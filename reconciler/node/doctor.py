@@ -17,6 +17,7 @@ from reconciler.document import sealed
 from reconciler.engine import Engine
 from reconciler.git import remote as git
 from reconciler.git import tree
+from reconciler.git.failures import public
 from reconciler.model import Desired
 from reconciler.node import host, listeners
 from reconciler.reasons import Reason
@@ -152,7 +153,8 @@ def _git(settings: Settings) -> Iterator[Check]:
 
 
 def _clock(settings: Settings) -> Iterator[Check]:
-    url = settings.git.url
+    # Whoever is asked what time it is needs no password, and may be somebody else.
+    url = public(settings.git.url)
     if not url.startswith(("http://", "https://")):
         yield Check("clock", "ok", "not compared: the repository is not reached by http(s)")
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import requests
 
 from reconciler import errors, settings
 from reconciler.cli.plan import _when
@@ -98,6 +99,22 @@ def test_a_wrong_clock_is_told_by_a_server_whose_certificate_it_makes_invalid(
         node.settings_file.write_text(re.sub(r'(?m)^url = "file:.*$', f'url = "{server.url("site.git")}"', text))
         (check,) = doctor.examine(settings.load(node.settings_file), only=frozenset({"clock"}))
     assert check.verdict == ("fail" if days else "ok") and "from the git server's" in check.message, check
+
+
+def test_whoever_is_asked_for_the_time_gets_no_password(node: TestNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in the address is refused where commits are asked for, and sent to nobody on the way."""
+    seen: list[requests.PreparedRequest] = []
+
+    def send(_: requests.Session, request: requests.PreparedRequest, **more: object) -> requests.Response:
+        seen.append(request)
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    text = node.settings_file.read_text()
+    node.settings_file.write_text(re.sub(r'(?m)^url = "file:.*$', 'url = "https://u:word@git.example/x.git"', text))
+    (check,) = doctor.examine(settings.load(node.settings_file), only=frozenset({"clock"}))
+    assert check.verdict == "warn" and [one.url for one in seen] == ["https://git.example/x.git"] * 2
+    assert not any("Authorization" in one.headers for one in seen)
 
 
 @pytest.mark.parametrize(
