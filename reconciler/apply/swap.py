@@ -88,6 +88,7 @@ class Swap:
         """Other limits for the one that stays: it may not work within them. One that does not run now says nothing about them."""
         if not self._engine.runs(container.name):
             self._engine.update(container)
+            self._gate.settled(container.name)  # what answered without it
             return Outcome(action, "done")
         taken = False
 

@@ -352,10 +352,12 @@ def test_limits_that_the_engine_refuses_are_not_tried_again_and_nothing_is_start
 
 
 def test_of_one_that_does_not_run_the_limits_are_not_to_blame(node: Node) -> None:
+    node.gate = gate = Gate()
     node.engine.stop("db")
     node.faults.calls.clear()
     assert act(node, Verb.UPDATE, LIMITED, SICK).result == "done"
     assert node.faults.calls == ["update db"] and not node.state.memory().quarantine
+    assert gate.done == ["db"], "what answered before is nothing that it has to prove"
 
 
 def test_limits_that_no_commit_changes_are_left_to_whoever_set_them(node: Node) -> None:
