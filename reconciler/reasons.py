@@ -312,11 +312,11 @@ class Reason(StrEnum):
     # fmt: on
 
 
-# What other hosts are waited for with.
 # Of a change these say nothing: somebody removed the container meanwhile, nobody can tell what became of it, or nobody needs to know any more.
 NO_VERDICT: Final = frozenset(
     {Reason.ContainerMissing, Reason.EngineTimeout, Reason.EngineUnreachable, Reason.Interrupted}
 )
+# What other hosts are waited for with.
 FLEET: Final = frozenset(one for one in Reason if one.chapter is Chapter.FLEET)
 _KNOWN: Final = {str(one): one for one in Reason}
 

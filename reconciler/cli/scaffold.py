@@ -161,9 +161,8 @@ def _inventory(answers: Answers) -> str:
         lines.append(f"      network: {_scalar(host.address)}{more if index == 0 else ''}")
         lines += ["    interfaces:", f"      network: {_scalar(answers.interface)}"]
         lines.append(f"    groups: [{', '.join(map(_scalar, host.groups))}]")
-        if (key := answers.host_keys.get(host.name, "")).startswith(
-            "ssh-ed25519 "
-        ):  # by which others know the host and its reports
+        # By which others know the host and its reports.
+        if (key := answers.host_keys.get(host.name, "")).startswith("ssh-ed25519 "):
             lines.append(f"    report_key: {key}")
         if index == 0:
             lines += [

@@ -85,9 +85,8 @@ class Presence:
         device, inode = self._directory
         line = f"{os.getpid()} {device} {inode} {began:.3f} {ended:.3f}".ljust(_MOST - 1) + "\n"
         for handle in self._handles:
-            with contextlib.suppress(
-                OSError
-            ):  # a disk that takes nothing any more: each pass says so, and has to come to that
+            # On a disk that takes nothing any more each pass says so, and has to come to that.
+            with contextlib.suppress(OSError):
                 os.pwrite(handle, line.encode(), 0)
 
     def close(self) -> None:

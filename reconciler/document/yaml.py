@@ -193,9 +193,8 @@ class _Reader:
 
     def syntax(self, error: yaml.MarkedYAMLError, lines: list[str]) -> None:
         mark = error.problem_mark or error.context_mark
-        if (
-            error.context == "while scanning a simple key"
-        ):  # found where the next line begins, and meant is the one before
+        # Found where the next line begins, and meant is the one before.
+        if error.context == "while scanning a simple key":
             mark = error.context_mark
         message = ": ".join(part for part in (error.context, error.problem) if part) or "syntax error"
         line, column = (mark.line, mark.column) if mark else (-1, -1)

@@ -29,11 +29,17 @@ def grounded(actions: Sequence[Action], in_flight: Mapping[str, str]) -> tuple[l
 
 def without(plan: Plan, ids: Iterable[str]) -> Plan:
     """The plan without these actions, and without what needs one of them."""
-    gone = set(ids)
-    while more := {action.id for action in plan.actions if action.id not in gone and gone & set(action.needs)}:
-        gone |= more
+    gone = resting(plan.actions, ids)
     gone |= needless(plan.actions, gone).keys()
     return replace(plan, actions=tuple(action for action in plan.actions if action.id not in gone))
+
+
+def resting(actions: Collection[Action], on: Iterable[str]) -> set[str]:
+    """The ids `on`, and those of the actions that need one of them, however far."""
+    found = set(on)
+    while more := {action.id for action in actions if action.id not in found and found & set(action.needs)}:
+        found |= more
+    return found
 
 
 def needless(actions: Sequence[Action], held: Collection[str]) -> dict[str, str]:

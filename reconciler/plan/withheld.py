@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.model import ASIDE, Action, Actual, Held, Order, Plan, State, Verb
-from reconciler.plan.in_flight import needless
+from reconciler.plan.in_flight import needless, resting
 from reconciler.reasons import Reason
 
 _STOPS = frozenset({Verb.REPLACE, Verb.RESTART, Verb.STOP, Verb.REMOVE})
@@ -77,8 +77,7 @@ def withhold(plan: Plan, names: Collection[str], reason: Reason, message: str) -
     have the name of a job, concerns none."""
     concerned = (action for action in plan.actions if action.verb is not Verb.PRECHECK)
     gone = {action.id for action in concerned if action.container in names or action.target in names}
-    while more := {a.id for a in plan.actions if a.id not in gone and not a.drift and gone & set(a.needs)}:
-        gone |= more
+    gone = resting([action for action in plan.actions if not action.drift], gone)
     gone |= needless(plan.actions, gone).keys()
     held = tuple(
         Held(action.target, reason, message, action.differences, action.drift)

@@ -14,7 +14,7 @@ from reconciler.document.grammar import Grammar, resolved
 from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Place
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.site.later import KOLLA_SERVICES
+from reconciler.site.later import later
 from reconciler.site.networks import FALLBACK, with_fallbacks
 from reconciler.site.types import Host, Left
 
@@ -264,7 +264,7 @@ class _Groups:
         self._entries = _mapping(content.get("hosts"))
         self._declared = _mapping(content.get("groups"))
         self.problems: list[Problem] = []
-        self._later = KOLLA_SERVICES - catalogue.services.keys()
+        self._later = later(catalogue.services)
         shipped = catalogue.groups()
         self._catalogue = dict.fromkeys(itertools.chain(shipped, *shipped.values()))
         self.members: dict[str, dict[str, None]] = {}
@@ -311,9 +311,8 @@ class _Groups:
                 if child not in self.children:
                     place = self._document.place((*path, "children", index))
                     self.problems.append(place.problem(f"unknown group {child!r}", suggest(child, self._known())))
-            away = (
-                name.partition("-")[0] in self._later
-            )  # as kolla-ansible's inventories have it, and misspelt for nothing
+            # As kolla-ansible's inventories have it, and misspelt for nothing.
+            away = name.partition("-")[0] in self._later
             near = suggest(name, self._catalogue) if name not in used and not away else ""
             if near:
                 place = self._document.place(path, key=True)

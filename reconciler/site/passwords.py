@@ -13,7 +13,7 @@ from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.site.inventory import Known
-from reconciler.site.later import KOLLA_SERVICES, not_yet
+from reconciler.site.later import not_yet
 from reconciler.site.types import SecretName
 
 
@@ -117,10 +117,8 @@ def _read(
         if name == sealed.METADATA:
             continue
         if name not in names and not any(name.encode() in content for content in overrides.values()):
-            service = name.partition("_")[0]
-            advice = suggest(name, names) or "remove it, or declare it under passwords: of a service"
-            if service in KOLLA_SERVICES - services:
-                advice = not_yet(service)
+            away = not_yet(name.partition("_")[0], services)
+            advice = away or suggest(name, names) or "remove it, or declare it under passwords: of a service"
             problems.append(document.place((name,), key=True).warning(f"no service uses the password {name!r}", advice))
         for path, leaf in _leaves((name,), value):
             _add(result, document, path, leaf)

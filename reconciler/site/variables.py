@@ -12,7 +12,7 @@ from reconciler.document.words import suggest
 from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem
 from reconciler.site.inventory import Known
-from reconciler.site.later import KOLLA_SERVICES, not_yet
+from reconciler.site.later import not_yet
 from reconciler.site.layout import GLOBALS
 from reconciler.site.types import Host, Layer, Layered
 
@@ -128,8 +128,8 @@ class _Reader:
     def _hint(self, name: str) -> str:
         """What to do about a variable that does not exist."""
         service = name.removeprefix("enable_").partition("_")[0]
-        if service in KOLLA_SERVICES - self._services:
-            return not_yet(service)
+        if away := not_yet(service, self._services):
+            return away
         near = suggest(name, self._variables)
         if near or not name.startswith("enable_"):
             return near or f"a variable of your own is called {OWN_PREFIX}…"

@@ -54,14 +54,12 @@ class Gate:
         text = f"{found.text}: {outcome.text}" if found.text and found.state == "success" else found.text
         return self._post(request, known, rules, found.state, text or outcome.text, wanted=bool(wanted))
 
-    def withdraw(self, told: Told) -> bool:
-        """Take back a success at a head that nobody asks to merge: asked again later, it would be merged before anybody looked. Whether that is
-        settled."""
+    def withdraw(self, told: Told) -> None:
+        """Take back a success at a head that nobody asks to merge: asked again later, it would be merged before anybody looked."""
         try:
             self._forge.post_status(Status(told.head, told.context, "canceled", _LEFT, self._url or None), told.ref)
         except errors.Terminal as error:
             log.warning("review.status", head=told.head, reason=error.reason, message=str(error))
-        return True
 
     def _verdict(
         self, request: OpenRequest, known: Reviewed, wanted: dict[gate.Rule, tuple[str, ...]], rules: Rules
