@@ -68,6 +68,7 @@ CLOUD = (
 METAL = ("ironic-api", "ironic-conductor")
 VIRT = ("nova-libvirt",)
 ACME = ("haproxy-ssh", "letsencrypt-lego", "letsencrypt-webserver")
+OVN = ("ovn-nb-db-server", "ovn-sb-db-server", "ovn-northd", "ovn-controller")
 # What watches it, and stores that services coordinate by. Their programs are as Debian builds them (override.j2).
 WATCH = (
     "prometheus-server",
@@ -88,7 +89,31 @@ IMPOSSIBLE = {
 }
 # What a release of Kolla's has no image of any more.
 GONE = {"2026.1": ("mariadb-clustercheck", "letsencrypt-webserver")}
-SETS = {"core": WANTED, "extra": EXTRA, "cloud": CLOUD, "watch": WATCH, "metal": METAL, "virt": VIRT, "acme": ACME}
+SETS = {
+    "core": WANTED,
+    "extra": EXTRA,
+    "cloud": CLOUD,
+    "watch": WATCH,
+    "metal": METAL,
+    "virt": VIRT,
+    "acme": ACME,
+    "ovn": OVN,
+}
+# What `make test-all` wants of a release: of the first one all there is, of the next one what an upgrade goes to.
+ALL = {
+    kolla.FIRST.name: (*dict.fromkeys(image for images in SETS.values() for image in images), "kolla-toolbox"),
+    kolla.NEXT.name: (
+        *WANTED,
+        *ACME,
+        "etcd",
+        "glance-api",
+        "httpd",
+        "placement-api",
+        "nova-api",
+        "nova-conductor",
+        "nova-scheduler",
+    ),
+}
 BUSYBOX = "reconciler-test/busybox:1"
 THREADS = 2
 BUILD_SECONDS = 75 * 60
@@ -284,11 +309,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("images", nargs="*", help=f"default: {' '.join(WANTED)}")
     parser.add_argument("--release", choices=kolla.RELEASES, default=kolla.FIRST.name)
     parser.add_argument("--extra", action="store_true", help=f"also {' '.join(EXTRA)}")
-    parser.add_argument("--set", choices=SETS, action="append", default=[], help="several add up")
+    parser.add_argument("--set", choices=(*SETS, "all"), action="append", default=[], help="several add up")
     parser.add_argument("--without", metavar="IMAGE", action="append", default=[], help="leave this one out")
     options = parser.parse_args(arguments)
     release = kolla.RELEASES[options.release]
-    asked = options.images or [image for name in options.set or ["core"] for image in SETS[name]]
+    sets = {**SETS, "all": ALL[release.name]}
+    asked = options.images or [image for name in options.set or ["core"] for image in sets[name]]
     without = {*options.without, *GONE.get(release.name, ())}
     wanted = [i for i in dict.fromkeys([*asked, *(EXTRA if options.extra else ())]) if i not in without]
     started = time.monotonic()

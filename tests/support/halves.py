@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-_WAITING = (
+WAITING = (
     "tests/scenarios",
     "tests/daemon",
     "tests/fleet",
@@ -22,20 +22,19 @@ _WAITING = (
     "tests/bench",
     "tests/test_engine_support.py",
 )
+COMPUTING = ("tests", *(f"--ignore={path}" for path in WAITING))
 
 
 def main(arguments: list[str]) -> int:
     """Run both halves; returns the exit code."""
 
-    def command(half: str, selection: list[str]) -> list[str]:
+    def command(half: str, selection: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "pytest", *selection, *(word.replace("{half}", half) for word in arguments)]
 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as told:
-        waiting = subprocess.Popen(command("waiting", list(_WAITING)), stdout=told, stderr=subprocess.STDOUT)
+        waiting = subprocess.Popen(command("waiting", WAITING), stdout=told, stderr=subprocess.STDOUT)
         try:
-            computing = subprocess.run(
-                command("computing", ["tests", *(f"--ignore={path}" for path in _WAITING)]), check=False
-            )
+            computing = subprocess.run(command("computing", COMPUTING), check=False)
             print("\nthe tests of whole control planes are still running beside; what they print follows", flush=True)
             waiting.wait()
         finally:

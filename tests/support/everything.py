@@ -1,0 +1,209 @@
+"""All tests, those of many minutes too, in pieces of which some run side by side, because most of them mostly wait.
+
+    python -m tests.support.everything [PYTEST_ARGS…]
+
+A piece is a file with slow tests, or half of the default run. What a piece prints is in build/test-all/, and on the terminal if it failed.
+A test that was skipped is told with its reason: a run is complete only without. The exit code is 1 when a piece failed.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import docker
+
+from tests.support import engine, halves
+
+_LOGS = Path("build/test-all")
+_HOURS_OF_A_PIECE = 2
+# Of these folders one piece runs at a time: it is several machines by itself.
+_LARGE = ("tests/vm", "tests/clusters", "tests/scenarios")
+# What begins first, because it is long or because others of its folder wait for it: beginnings of names.
+_FIRST = (
+    "vm",
+    "clusters",
+    "default-computing",
+    "faults",
+    "default-waiting",
+    "scenarios",
+    "migration",
+    "packaging",
+    "fuzz",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One run of pytest: its name, what it is told to run, and the folder of which no other piece may run meanwhile."""
+
+    name: str
+    selection: tuple[str, ...]
+    alone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a piece ended: pytest's exit code, its counts, why tests were skipped, and the seconds it took."""
+
+    piece: Piece
+    code: int
+    counts: dict[str, int]
+    skipped: tuple[str, ...]
+    seconds: float
+
+    def __str__(self) -> str:
+        how = "passed" if self.code == 0 else "FAILED"
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items() if count)
+        return f"{how}  {self.seconds:6,.0f} s  {self.piece.name}: {counts or f'ended with {self.code}'}"
+
+
+def pieces() -> list[Piece]:
+    """What there is to run, in the order in which it begins."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "slow", "tests"], capture_output=True, text=True
+    )
+    if listed.returncode:
+        raise SystemExit(listed.stdout + listed.stderr)
+    files = dict.fromkeys(line.partition("::")[0] for line in listed.stdout.splitlines() if "::" in line)
+    found = [
+        Piece("default-computing", halves.COMPUTING),
+        Piece("default-waiting", halves.WAITING, "tests/scenarios"),
+        *(
+            Piece(
+                file.removeprefix("tests/").removesuffix(".py").replace("/", "-"),
+                ("-m", "slow", file),
+                next((folder for folder in _LARGE if file.startswith(f"{folder}/")), ""),
+            )
+            for file in files
+        ),
+    ]
+
+    def place(piece: Piece) -> int:
+        return next((place for place, name in enumerate(_FIRST) if piece.name.startswith(name)), len(_FIRST))
+
+    return sorted(found, key=place)
+
+
+class Run:
+    """Pieces that wait, run and have ended."""
+
+    def __init__(self, waiting: list[Piece], arguments: list[str]) -> None:
+        self.waiting = waiting
+        self.arguments = arguments
+        self.running: dict[Piece, subprocess.Popen[bytes]] = {}
+        self.ended: list[Ended] = []
+        self.stopped = False
+        self.changed = threading.Condition()
+
+    def work(self) -> None:
+        """Take one piece after the other until none is left; what several threads do."""
+        while piece := self._next():
+            log, counts = _LOGS / f"{piece.name}.log", _LOGS / f"{piece.name}.xml"
+            command = [sys.executable, "-m", "pytest", *piece.selection, f"--junitxml={counts}", *self.arguments]
+            began = time.monotonic()
+            with log.open("wb") as told, self.changed:
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT)
+                self.running[piece] = process
+            try:
+                code = process.wait(_HOURS_OF_A_PIECE * 3600)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                code = process.wait() or 1
+            ended = Ended(piece, code, *_counted(counts), time.monotonic() - began)
+            with self.changed:
+                del self.running[piece]
+                self.ended.append(ended)
+                self.changed.notify_all()
+                if code:
+                    print(log.read_text(errors="replace"))
+                print(f"{time.strftime('%H:%M:%S')}  {ended}  ({len(self.waiting)} wait)", flush=True)
+
+    def _next(self) -> Piece | None:
+        with self.changed:
+            while self.waiting and not self.stopped:
+                taken = {piece.alone for piece in self.running} - {""}
+                for piece in self.waiting:
+                    if piece.alone not in taken:
+                        self.waiting.remove(piece)
+                        return piece
+                self.changed.wait()
+            return None
+
+    def stop(self) -> None:
+        """End what runs, as an interrupt of the terminal does."""
+        with self.changed:
+            self.stopped = True
+            for process in self.running.values():
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGINT)
+            self.changed.notify_all()
+
+
+def _counted(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Passed, failed and skipped tests of a piece, and why some were skipped."""
+    try:
+        suite = next(ElementTree.parse(path).iter("testsuite"))
+    except (OSError, ElementTree.ParseError, StopIteration):
+        return {}, ()
+    number = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+    failed = number["failures"] + number["errors"]
+    why = tuple(sorted({item.get("message", "") for item in suite.iter("skipped")}))
+    passed = number["tests"] - failed - number["skipped"]
+    return {"passed": passed, "failed": failed, "skipped": number["skipped"]}, why
+
+
+def _things() -> set[str]:
+    """Containers and volumes of the engine."""
+    found = engine.find()
+    if found is None:
+        return set()
+    with contextlib.closing(docker.DockerClient(base_url=found.url)) as client:
+        containers = {f"container {item['Names'][0]}" for item in client.api.containers(all=True)}
+        return containers | {f"volume {item['Name']}" for item in client.api.volumes()["Volumes"] or []}
+
+
+def main(arguments: list[str]) -> int:
+    """Run every piece; returns the exit code."""
+    _LOGS.mkdir(parents=True, exist_ok=True)
+    for path in _LOGS.iterdir():
+        path.unlink()
+    began, before = time.monotonic(), _things()
+    run = Run(pieces(), arguments)
+    total = len(run.waiting)
+    workers = [threading.Thread(target=run.work) for _ in range((os.cpu_count() or 1) + 1)]
+    print(f"{total} pieces, {len(workers)} at a time; what each prints is in {_LOGS}/", flush=True)
+    for worker in workers:
+        worker.start()
+    try:
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:
+        run.stop()
+        for worker in workers:
+            worker.join()
+    left = sorted(_things() - before)
+    counts = {name: sum(item.counts.get(name, 0) for item in run.ended) for name in ("passed", "failed", "skipped")}
+    bad = [item for item in run.ended if item.code]
+    for item in run.ended:
+        for why in item.skipped:
+            print(f"skipped in {item.piece.name}: {why}")
+    for thing in left:
+        print(f"tests left in the engine: {thing}")
+    print(*bad, sep="\n")
+    print(
+        f"{len(run.ended)} of {total} pieces, {len(bad)} failed: "
+        + ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        + f", in {(time.monotonic() - began) / 60:.0f} minutes"
+    )
+    return int(bool(bad or left or len(run.ended) != total))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
