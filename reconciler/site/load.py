@@ -1,6 +1,7 @@
 """The files of a site → Site, or every problem of every file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -9,7 +10,7 @@ from reconciler.catalogue.load import combine, read
 from reconciler.document import budget, yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, Problems, SiteInvalid, TooManyError
-from reconciler.site import authorities, inventory, kolla_build, overrides, passwords, policy, variables
+from reconciler.site import authorities, inventory, kolla_build, nowhere, overrides, passwords, policy, variables
 from reconciler.site.layout import sort_files
 from reconciler.site.types import Site
 
@@ -57,7 +58,6 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
         policy=rules,
         catalogue=catalogue,
         passwords={name: secret for part in secrets.secrets.values() for name, secret in part.items()},
-        warnings=tuple(sorted(problems)),
         sealed=sealed,
         left=left,
         _base=layers.base,
@@ -69,7 +69,7 @@ def _load(files: Mapping[str, bytes], catalogue: Catalogue, name: str, problems:
     problems += policy.check_labels(documents.get("reconciler.yml"), made)
     if any(problem.severity == "error" for problem in problems):
         raise SiteInvalid(problems)
-    return made
+    return replace(made, warnings=tuple(sorted((*problems, *nowhere.warnings(made)))))
 
 
 def _catalogue(files: Mapping[str, bytes], shipped: Catalogue, problems: list[Problem]) -> Catalogue:
