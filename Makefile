@@ -108,10 +108,10 @@ test: images ## The default test run, with a real engine and genuine images
 	@$(BIN)/python -m tests.support.halves $(PYTEST_ARGS)
 
 .PHONY: test-all
-test-all: needs ## All tests, those of many minutes too, with all images that they want
+test-all: needs ## All tests, those of many minutes too, with all images that they want; goes on where it was broken off (WITHOUT=vm: another time)
 	@$(BIN)/python -m tests.support.engine ensure --as all
 	@trap '$(BIN)/python -m tests.support.engine stop --as all' EXIT; $(BIN)/python -m tests.images.build --set all && \
-		$(BIN)/python -m tests.images.build --release 2026.1 --set all && $(BIN)/python -m tests.support.everything $(PYTEST_ARGS)
+		$(BIN)/python -m tests.images.build --release 2026.1 --set all && $(BIN)/python -m tests.support.everything $(addprefix --without ,$(WITHOUT)) $(PYTEST_ARGS)
 
 .PHONY: test-vm
 test-vm: needs ## Tests in a virtual machine: systemd, kernel modules, power cuts (no KVM needed; slow without)

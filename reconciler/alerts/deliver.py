@@ -91,11 +91,14 @@ def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
             if 200 <= answer.status_code < 300:
                 return
             failure = _refusal(host, answer.status_code, answer.headers.get("Retry-After", ""))
-    except requests.exceptions.SSLError:
-        failure = _unreachable(f"{host}: its certificate is not trusted (is ca_file the authority of this server?)")
+    except requests.exceptions.SSLError as error:
+        why = errors.root_cause(error)
+        failure = _unreachable(f"{host}: TLS failed: {why} (is ca_file the authority of this server?)")
     except requests.exceptions.Timeout:
         failure = _unreachable(f"{host} does not answer within {_SECONDS:g} s")
-    except requests.RequestException as error:
+    except requests.exceptions.ConnectionError as error:
+        failure = _unreachable(f"{host} cannot be reached: {errors.root_cause(error)}")
+    except requests.RequestException as error:  # what these say may hold the address, whose path may be a secret
         failure = _unreachable(f"{host} cannot be reached ({type(error).__name__})")
     except OSError as error:
         failure = _misconfigured(f"CA file {ca_file} cannot be used: {error.strerror or 'not found'}")

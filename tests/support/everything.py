@@ -1,19 +1,23 @@
 """All tests, those of many minutes too, in pieces of which some run side by side, because most of them mostly wait.
 
-    python -m tests.support.everything [PYTEST_ARGS…]
+    python -m tests.support.everything [--without NAME] [PYTEST_ARGS…]
 
 A piece is a file with slow tests, or half of the default run. What a piece prints is in build/test-all/, and on the terminal if it failed.
-A test that was skipped is told with its reason: a run is complete only without. The exit code is 1 when a piece failed.
+A run that was broken off goes on where it was as long as the checkout is the same commit: what passed is not run again. `--without vm` leaves
+out the pieces whose names begin so, for another time. A test that was skipped is told with its reason. The exit code is 0 when every piece
+has passed.
 """
 
+import argparse
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,6 +26,7 @@ import docker
 from tests.support import engine, halves
 
 _LOGS = Path("build/test-all")
+_ENDED = _LOGS / "ended.json"
 _HOURS_OF_A_PIECE = 2
 # Of these folders one piece runs at a time: it is several machines by itself.
 _LARGE = ("tests/vm", "tests/clusters", "tests/scenarios")
@@ -52,7 +57,7 @@ class Piece:
 class Ended:
     """How a piece ended: pytest's exit code, its counts, why tests were skipped, and the seconds it took."""
 
-    piece: Piece
+    name: str
     code: int
     counts: dict[str, int]
     skipped: tuple[str, ...]
@@ -61,7 +66,7 @@ class Ended:
     def __str__(self) -> str:
         how = "passed" if self.code == 0 else "FAILED"
         counts = ", ".join(f"{count} {name}" for name, count in self.counts.items() if count)
-        return f"{how}  {self.seconds:6,.0f} s  {self.piece.name}: {counts or f'ended with {self.code}'}"
+        return f"{how}  {self.seconds:6,.0f} s  {self.name}: {counts or f'ended with {self.code}'}"
 
 
 def pieces() -> list[Piece]:
@@ -94,11 +99,11 @@ def pieces() -> list[Piece]:
 class Run:
     """Pieces that wait, run and have ended."""
 
-    def __init__(self, waiting: list[Piece], arguments: list[str]) -> None:
+    def __init__(self, waiting: list[Piece], arguments: list[str], before: list[Ended]) -> None:
         self.waiting = waiting
         self.arguments = arguments
-        self.running: dict[Piece, subprocess.Popen[bytes]] = {}
-        self.ended: list[Ended] = []
+        self.running: dict[Piece, subprocess.Popen[bytes] | None] = {}
+        self.ended = before
         self.stopped = False
         self.changed = threading.Condition()
 
@@ -111,15 +116,18 @@ class Run:
             with log.open("wb") as told, self.changed:
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT)
                 self.running[piece] = process
+                if self.stopped:
+                    process.send_signal(signal.SIGINT)
             try:
                 code = process.wait(_HOURS_OF_A_PIECE * 3600)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
                 code = process.wait() or 1
-            ended = Ended(piece, code, *_counted(counts), time.monotonic() - began)
+            ended = Ended(piece.name, code, *_counted(counts), time.monotonic() - began)
             with self.changed:
                 del self.running[piece]
                 self.ended.append(ended)
+                _note(self.ended)
                 self.changed.notify_all()
                 if code:
                     print(log.read_text(errors="replace"))
@@ -132,6 +140,7 @@ class Run:
                 for piece in self.waiting:
                     if piece.alone not in taken:
                         self.waiting.remove(piece)
+                        self.running[piece] = None  # from here on nobody else takes one that goes on alone
                         return piece
                 self.changed.wait()
             return None
@@ -140,7 +149,7 @@ class Run:
         """End what runs, as an interrupt of the terminal does."""
         with self.changed:
             self.stopped = True
-            for process in self.running.values():
+            for process in filter(None, self.running.values()):
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGINT)
             self.changed.notify_all()
@@ -169,16 +178,46 @@ def _things() -> set[str]:
         return containers | {f"volume {item['Name']}" for item in client.api.volumes()["Volumes"] or []}
 
 
+def _commit() -> str:
+    """The commit that the checkout is, "" where something in it is not committed."""
+    state = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return "" if state.returncode or state.stdout else head.stdout.strip()
+
+
+def _note(ended: list[Ended]) -> None:
+    """Keep what has ended, for a run that goes on."""
+    known = {"commit": _commit(), "ended": [asdict(item) for item in ended]}
+    _ENDED.write_text(json.dumps(known, indent=1) + "\n")
+
+
+def _passed() -> list[Ended]:
+    """What passed of this commit in a run that was broken off."""
+    try:
+        known = json.loads(_ENDED.read_text())
+    except FileNotFoundError:
+        return []
+    if not known["commit"] or known["commit"] != _commit():
+        return []
+    return [Ended(**{**item, "skipped": tuple(item["skipped"])}) for item in known["ended"] if item["code"] == 0]
+
+
 def main(arguments: list[str]) -> int:
     """Run every piece; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.everything")
+    parser.add_argument("--without", metavar="NAME", action="append", default=[], help="leave out pieces that begin so")
+    given, others = parser.parse_known_args(arguments)
     _LOGS.mkdir(parents=True, exist_ok=True)
-    for path in _LOGS.iterdir():
-        path.unlink()
-    began, before = time.monotonic(), _things()
-    run = Run(pieces(), arguments)
-    total = len(run.waiting)
+    began, before, passed = time.monotonic(), _things(), _passed()
+    all_of_it, done = pieces(), {item.name for item in passed}
+    left_out = [piece for piece in all_of_it if piece.name.startswith(tuple(given.without)) and piece.name not in done]
+    run = Run([piece for piece in all_of_it if piece.name not in done and piece not in left_out], others, passed)
     workers = [threading.Thread(target=run.work) for _ in range((os.cpu_count() or 1) + 1)]
-    print(f"{total} pieces, {len(workers)} at a time; what each prints is in {_LOGS}/", flush=True)
+    print(
+        f"{len(all_of_it)} pieces, {len(done)} of which passed before, {len(left_out)} left out, "
+        f"{len(workers)} at a time; what each prints is in {_LOGS}/",
+        flush=True,
+    )
     for worker in workers:
         worker.start()
     try:
@@ -193,16 +232,17 @@ def main(arguments: list[str]) -> int:
     bad = [item for item in run.ended if item.code]
     for item in run.ended:
         for why in item.skipped:
-            print(f"skipped in {item.piece.name}: {why}")
+            print(f"skipped in {item.name}: {why}")
     for thing in left:
         print(f"tests left in the engine: {thing}")
     print(*bad, sep="\n")
     print(
-        f"{len(run.ended)} of {total} pieces, {len(bad)} failed: "
+        f"{len(run.ended)} of {len(all_of_it)} pieces, {len(bad)} failed: "
         + ", ".join(f"{count:,} {name}" for name, count in counts.items())
         + f", in {(time.monotonic() - began) / 60:.0f} minutes"
+        + (f" after {len(done)} pieces that had passed before" if done else "")
     )
-    return int(bool(bad or left or len(run.ended) != total))
+    return int(bool(bad or left or len(run.ended) != len(all_of_it)))
 
 
 if __name__ == "__main__":

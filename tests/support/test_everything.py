@@ -1,0 +1,68 @@
+"""`make test-all`: several pieces at a time, one of a folder of machines; what passed is not run again, what failed is."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.support import everything
+from tests.support.everything import Ended, Piece, Run
+
+_PASSES = "import pathlib, time\ndef test_it():\n    with open({log!r}, 'a') as log: log.write('{name} begins\\n')\n    time.sleep(0.3)\n    with open({log!r}, 'a') as log: log.write('{name} ends\\n')\n"
+_OTHERS = "import pytest\ndef test_red():\n    assert 0\ndef test_away():\n    pytest.skip('no card here')\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(everything, "_LOGS", tmp_path)
+    monkeypatch.setattr(everything, "_ENDED", tmp_path / "ended.json")
+    monkeypatch.setattr(everything, "_commit", lambda: "abc")
+    return tmp_path
+
+
+def _run(pieces: list[Piece], before: list[Ended]) -> Run:
+    run = Run(pieces, ["-p", "no:cacheprovider", "--noconftest"], before)
+    workers = [threading.Thread(target=run.work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return run
+
+
+def test_pieces_of_a_folder_run_one_after_the_other_and_what_failed_runs_again(folder: Path) -> None:
+    log = folder / "log.txt"
+    pieces = []
+    for name in ("one", "two", "three"):
+        (folder / f"test_{name}.py").write_text(_PASSES.format(log=str(log), name=name))
+        pieces.append(Piece(name, (str(folder / f"test_{name}.py"),), "machines"))
+    (folder / "test_red.py").write_text(_OTHERS)
+    red = Piece("red", (str(folder / "test_red.py"),))
+
+    first = _run([*pieces, red], [])
+    ended = {item.name: item for item in first.ended}
+    assert ended.keys() == {"one", "two", "three", "red"}
+    assert [item.code for item in ended.values()].count(0) == 3 and ended["red"].code == 1
+    assert ended["red"].counts == {"passed": 0, "failed": 1, "skipped": 1} and "no card here" in ended["red"].skipped[0]
+    words = log.read_text().split()
+    assert words[0::4] == words[2::4] and words[1::4] == ["begins"] * 3, "no two at a time"
+
+    passed = everything._passed()
+    assert {item.name for item in passed} == {"one", "two", "three"}
+
+
+def test_nobody_takes_a_piece_beside_one_that_was_just_taken(folder: Path) -> None:
+    run = Run([Piece("one", (), "machines"), Piece("two", (), "machines"), Piece("three", ())], [], [])
+    taken = [run._next(), run._next()]
+    assert [piece.name for piece in taken if piece] == ["one", "three"]
+    assert [piece.name for piece in run.waiting] == ["two"]
+
+
+def test_what_passed_of_another_commit_counts_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything._note([Ended("one", 0, {"passed": 3}, ("why",), 2.0)])
+    assert everything._passed() == [Ended("one", 0, {"passed": 3}, ("why",), 2.0)]
+    monkeypatch.setattr(everything, "_commit", lambda: "another")
+    assert everything._passed() == []
+    monkeypatch.setattr(everything, "_commit", lambda: "")
+    everything._note([Ended("one", 0, {"passed": 3}, (), 2.0)])
+    assert everything._passed() == [], "not of what is not committed"
