@@ -13,7 +13,7 @@ from reconciler.apply.ports import Basis, Engine, Gate, Healthy, Progress
 from reconciler.apply.proof import Proof, failure
 from reconciler.apply.rollback import Rollback
 from reconciler.apply.walk import Slots
-from reconciler.model import Action, Container, Outcome, aside
+from reconciler.model import Action, Container, Outcome, Verb, aside
 from reconciler.reasons import Blame, Reason
 
 
@@ -187,7 +187,8 @@ class Swap:
         health = self._proof.explained(container, health)
         failed = failure(action, container, health)
         migrated = container.service in self._basis.migrated
-        if container.rollback == "never" or migrated:
+        stays = container.rollback == "never" or migrated
+        if stays and action.verb is not Verb.UPDATE:  # limits hold no data: they go back, and its files stay as they are
             why = "a schema was migrated" if migrated else "its service says rollback: never"
             return Outcome(action, "failed", failed.reason, f"{failed.message}\nnot rolled back: {why}")
         if container.name not in self._basis.proved:
@@ -199,7 +200,8 @@ class Swap:
         # worked before is not at fault and is tried again.
         if container.name not in self._basis.worked:
             self._proof.give_up(container, health, blame.of(health.reason))
-        self._rollback.restore(container.name)
+        if not stays:
+            self._rollback.restore(container.name)
         self._gate.settled(container.name)
         try:
             back()
@@ -207,7 +209,8 @@ class Swap:
             return Outcome(
                 action, "failed", failed.reason, f"{failed.message}\nputting the old one back failed: {error}"
             )
-        self._rollback.forget(container.name)
+        if not stays:
+            self._rollback.forget(container.name)
         cut = self._progress.cut(container.name)
         after = self._engine.wait_healthy(container, stop=cut) if self._engine.exists(container.name) else None
         if after and not after.ok and after.reason != Reason.Interrupted:

@@ -335,6 +335,17 @@ def test_limits_within_which_it_does_not_work_go_back(node: Node) -> None:
     assert node.engine.containers["db"].spec.cpu_shares == 0 and "db" in node.state.memory().quarantine
 
 
+def test_limits_of_one_that_is_never_rolled_back_go_back_and_its_files_do_not(node: Node) -> None:
+    """There is data that a former program or file may not fit; of limits it knows nothing."""
+    node.rollback.keep("db", ["db/x.conf"])
+    (node.root / "db/x.conf").write_text("b")
+    desired = replace(BEFORE, revision="r2", containers=(replace(DB, cpu_shares=2, rollback="never"),))
+    outcome = act(node, Verb.UPDATE, desired, SICK, WELL)
+    assert (outcome.result, node.faults.calls) == ("rolled-back", ["update db", "update db", "restart db"])
+    assert node.engine.containers["db"].spec.cpu_shares == 0 and "db" in node.state.memory().quarantine
+    assert (node.root / "db/x.conf").read_text() == "b" and node.rollback.kept()
+
+
 def test_limits_within_which_it_works_start_nothing_anew(node: Node) -> None:
     before = node.engine.containers["db"]
     assert act(node, Verb.UPDATE, LIMITED, WELL).result == "done"
