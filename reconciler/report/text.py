@@ -28,8 +28,7 @@ def plan_text(plan: Plan, *, diffs: bool = True, indent: str = "  ") -> str:
         lines += _action(action, diffs, indent)
     if plan.held:
         lines.append(f"{indent}held back:")
-        for held in plan.held:
-            lines += _held(held, diffs, indent * 2)
+        lines += _held(plan.held, diffs, indent * 2)
     if plan.leftovers:
         volumes = printable(", ".join(plan.leftovers))
         lines.append(f"{indent}volumes that nothing uses any more (never removed): {volumes}")
@@ -120,10 +119,18 @@ def _action(action: Action, diffs: bool, indent: str) -> list[str]:
     return lines
 
 
-def _held(held: Held, diffs: bool, indent: str) -> list[str]:
-    lines = [indent + printable(f"{held.target}  {held.reason}: {held.message}")]
-    if diffs:
-        lines += [f"{indent}    {difference(found)}" for found in held.differences]
+def _held(held: Sequence[Held], diffs: bool, indent: str) -> list[str]:
+    """A line each; what is held back for the same reason in the same words is one."""
+    alike: dict[tuple[str, ...], list[Held]] = {}
+    for number, item in enumerate(held):
+        by_itself = (str(number),) if diffs and item.differences else ()
+        alike.setdefault((item.reason, item.message, *by_itself), []).append(item)
+    lines = []
+    for items in alike.values():
+        targets = ", ".join(item.target for item in items)
+        lines.append(indent + printable(f"{targets}  {items[0].reason}: {items[0].message}"))
+        if diffs:
+            lines += [f"{indent}    {difference(found)}" for item in items for found in item.differences]
     return lines
 
 
