@@ -10,9 +10,10 @@ from typing import Any, Final
 import jinja2
 
 from reconciler.document import pattern
-from reconciler.render import filters, merge, meter, tokens, values
+from reconciler.render import merge, meter, tokens, values
 from reconciler.render.conditions import compiled, is_defined, spend_work
 from reconciler.render.faults import FilterError, Refused, Said
+from reconciler.render.lists import add, unique
 from reconciler.render.operations import FILTERS, Anything, Flag, Items, MaybeWhole, Name, Pairs, Text, Value, Whole
 
 # --- data as text, and back --------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ def _combined(
         if recursive and isinstance(current, Mapping) and isinstance(value, Mapping):
             result[name] = _combined(current, value, recursive, lists, depth + 1)
         elif lists != "replace" and isinstance(current, list) and isinstance(value, list):
-            result[name] = filters.add(current, value) if lists == "append" else filters.add(value, current)
+            result[name] = add(current, value) if lists == "append" else add(value, current)
         else:
             result[name] = value
     return result
@@ -225,7 +226,7 @@ def _combined(
 
 @FILTERS.add("union")
 def _union(value: Items, other: Items) -> list[Any]:
-    return filters.unique([*value, *other])
+    return unique([*value, *other])
 
 
 @FILTERS.add("intersect")

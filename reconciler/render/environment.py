@@ -3,17 +3,13 @@
 Jinja parses and compiles; what a compiled template *does* goes through the tables of this package, and nothing else: filters and
 tests (`operations`), methods, attributes and functions (`methods`), operators, comparisons, literals and printing (here). Only the
 statements and expressions in _NODES are compiled. Everything is paid for (`meter`), text that stands in the template too.
-Compiled templates are kept for the life of the process by their source.
+What becomes of a text is `compiling`'s.
 """
 
-import marshal
 import math
-import sys
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Iterator
+from typing import Any, Final
 
 import jinja2
 from jinja2 import nodes
@@ -27,6 +23,7 @@ from reconciler.errors import SiteInvalid
 from reconciler.render import (  # noqa: F401  # these fill the tables
     addresses,
     ansible,
+    filters,
     formatting,
     header,
     identifiers,
@@ -36,16 +33,15 @@ from reconciler.render import (  # noqa: F401  # these fill the tables
     tokens,
     values,
 )
-from reconciler.render.faults import FilterError, Refused, UnheardError
-from reconciler.render.filters import add
+from reconciler.render.faults import FilterError, Refused
 from reconciler.render.methods import StrictUndefined
 from reconciler.render.operations import FILTERS, TESTS, Table
+from reconciler.render.operators import COMPARISONS, OPERATORS
 
 MAX_TOKENS: Final = 10_000  # of one source
 _MAX_TAGS: Final = 5_000  # of one source, counted before it is read
 _MAX_NESTING: Final = 30  # of brackets
 _MAX_DEPTH: Final = 150  # of the syntax tree
-_RECURSION: Final = 4_000  # frames: more than all the bounds here and in `meter` and `values` together can need
 
 _NODES: Final = (
     # statements
@@ -57,6 +53,8 @@ _NODES: Final = (
     nodes.Operand, nodes.BinExpr, nodes.UnaryExpr,
 )  # fmt: skip
 _LOADING: Final = (nodes.Extends, nodes.Import, nodes.FromImport, nodes.Block)
+_ASKING: Final = frozenset(("defined", "undefined", "default", "d"))
+_IMPLIED: Final = frozenset(("loop", "caller", "varargs", "kwargs", "omit"))
 
 
 class LaterError(StrictUndefined):
@@ -223,7 +221,7 @@ class Environment(ImmutableSandboxedEnvironment):
         return methods.call(obj, args, kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        return _OPERATORS[operator](values.demand(left), values.demand(right))
+        return OPERATORS[operator](values.demand(left), values.demand(right))
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
         if not isinstance(values.demand(arg), int | float):
@@ -254,7 +252,7 @@ class Environment(ImmutableSandboxedEnvironment):
     def compare(self, operators: tuple[str, ...], left: Any, *others: Any) -> bool:
         """`left < other <= another`: each with its neighbour."""
         for operator, right in zip(operators, others, strict=True):
-            if not _COMPARISONS[operator](left, right):
+            if not COMPARISONS[operator](left, right):
                 return False
             left = right
         return True
@@ -401,223 +399,3 @@ def _finalize(context: Context, value: Any) -> str:
     if not values.is_value(value):
         raise FilterError(f"{values.kind(value)} cannot be printed: call it, or name one of its attributes")
     return values.text_of(value)
-
-
-# --- operators -----------------------------------------------------------------------------------------------------
-
-
-def _numbers(operator: str, left: Any, right: Any) -> None:
-    meter.spend(1, 32)
-    if not isinstance(left, int | float) or not isinstance(right, int | float):
-        raise FilterError(f"{operator} takes numbers, not {values.kind(left)} and {values.kind(right)}")
-
-
-def _calculated(operator: str, left: Any, right: Any) -> Any:
-    try:
-        if operator == "-":
-            return values.bounded(left - right)
-        if operator == "/":
-            return left / right
-        if operator == "//":
-            return left // right
-        if operator == "%":
-            return left % right
-        result = left**right
-    except OverflowError:
-        raise FilterError(f"{operator}: the result is too large") from None
-    except ZeroDivisionError as error:
-        raise FilterError(f"{operator}: {error}") from None
-    if not isinstance(result, int | float):
-        raise FilterError("**: the result is not a real number")
-    return values.bounded(result)
-
-
-def _times(left: Any, right: Any) -> Any:
-    for sequence, count in ((left, right), (right, left)):
-        if isinstance(sequence, str) and isinstance(count, int):
-            values.bound(len(sequence) * max(count, 0))
-            return values.limited(str.__mul__(sequence, count))
-        if isinstance(sequence, list | tuple) and isinstance(count, int):
-            values.listed(len(sequence) * max(count, 0))
-            return sequence * count
-    _numbers("*", left, right)
-    if isinstance(left, int) and isinstance(right, int):
-        values.bound(left.bit_length() + right.bit_length(), values.MAX_BITS + 1, "bits")
-    return values.bounded(left * right)
-
-
-def _power(left: Any, right: Any) -> Any:
-    _numbers("**", left, right)
-    if isinstance(left, int) and isinstance(right, int):
-        values.bound(left.bit_length() * abs(right), values.MAX_BITS, "bits")
-    return _calculated("**", left, right)
-
-
-def _remainder(left: Any, right: Any) -> Any:
-    if isinstance(left, str):
-        return formatting.percent(left, right)
-    _numbers("%", left, right)
-    return _calculated("%", left, right)
-
-
-def _plain_operator(operator: str) -> Any:
-    def calculate(left: Any, right: Any) -> Any:
-        _numbers(operator, left, right)
-        return _calculated(operator, left, right)
-
-    return calculate
-
-
-_OPERATORS: Final[Mapping[str, Any]] = {
-    "+": add,
-    "*": _times,
-    "**": _power,
-    "%": _remainder,
-    **{operator: _plain_operator(operator) for operator in ("-", "/", "//")},
-}
-
-
-def _ordered(left: Any, right: Any) -> bool:
-    for value in (left, right):
-        if tokens.is_held(value):
-            raise Refused(f"the order of {tokens.words(tokens.names(value))} is not known here")
-    return values.less(left, right)
-
-
-_COMPARISONS: Final[Mapping[str, Any]] = {
-    "eq": values.equal,
-    "ne": lambda left, right: not values.equal(left, right),
-    "lt": _ordered,
-    "gt": lambda left, right: _ordered(right, left),
-    "lteq": lambda left, right: values.equal(left, right) or _ordered(left, right),
-    "gteq": lambda left, right: values.equal(left, right) or _ordered(right, left),
-    "in": lambda left, right: values.contains(right, left),
-    "notin": lambda left, right: not values.contains(right, left),
-}
-
-
-# --- compiled texts ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A compiled text. `expression`: it is one whole `{{ … }}`, whose value keeps its type. `size`: its words and signs."""
-
-    source: str
-    template: jinja2.Template
-    expression: bool
-    size: int
-    asked: tuple[tuple[str, int], ...] = ()  # names of which it asks whether they are defined, each with its line
-
-    def run(self, names: Mapping[str, Any], payer: meter.Meter) -> Any:
-        """The text, or the value of the expression. `names` answers every name.
-
-        Raises what evaluating raises: jinja2.TemplateError and its like, SiteInvalid of a variable, meter.Exhausted.
-        """
-        payer.source(self.source, self.size)
-        for name, line in self.asked:
-            payer.spend(1)
-            if name not in names and (hint := cast(lookups.Sources, names).unheard(name)) is not None:
-                raise UnheardError(name, line, hint)
-        context = self.template.new_context(names, shared=True)  # type: ignore[arg-type]  # any mapping will do
-        with meter.Running(meter.Run(payer, names)):
-            if self.expression:
-                for _ in self.template.root_render_func(context):
-                    pass
-                return values.plain(context.vars["result"])
-            size = 0
-            pieces = []
-            for piece in self.template.root_render_func(context):
-                size += len(piece)
-                values.bound(size)
-                pieces.append(piece)
-            return values.limited("".join(pieces))
-
-
-def is_template(text: str) -> bool:
-    """Whether `text` holds anything for Jinja to do."""
-    return "{{" in text or "{%" in text or "{#" in text
-
-
-def compiled(source: str, native: bool, options: header.Options = ()) -> Compiled:
-    """`source` compiled with Jinja's `options`, kept by its text. With `native`, one whole expression keeps the type of its value.
-
-    Raises jinja2.TemplateSyntaxError (with `lineno`).
-    """
-    made = _compiled(source, native, options)
-    if isinstance(made, jinja2.TemplateSyntaxError):
-        raise made.with_traceback(None)
-    return made
-
-
-@lru_cache(maxsize=8192)
-def _compiled(source: str, native: bool, options: header.Options) -> Compiled | jinja2.TemplateSyntaxError:
-    try:
-        return _compile(source, native, options)
-    except jinja2.TemplateSyntaxError as error:
-        return error
-    except (RecursionError, MemoryError, SyntaxError, ValueError) as error:  # of Python, which compiles what Jinja made
-        what = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply or too large"
-        return jinja2.TemplateSyntaxError(what, 1)
-
-
-def _compile(source: str, native: bool, options: header.Options) -> Compiled:
-    environment = _with(options)
-    made = _beforehand.get((source, native, options)) or translated(source, native, options)
-    code = marshal.loads(made.code)  # noqa: S302  # of `translated`, here or when the program was installed
-    template = environment.template_class.from_code(environment, code, {})  # `names` of `run` knows the functions
-    return Compiled(source, template, made.expression, made.size, made.asked)
-
-
-def _with(options: header.Options) -> "Environment":
-    return shared().overlay(**dict(options)) if options else shared()
-
-
-class Translated(NamedTuple):
-    """What becomes of a text before it belongs to an environment: marshalled byte code, and what `Compiled` says of it."""
-
-    code: bytes
-    expression: bool
-    size: int
-    asked: tuple[tuple[str, int], ...]
-
-
-Key = tuple[str, bool, header.Options]  # what `compiled` is asked for
-
-# A text is found by all of it, so that no other one ever gets its code.
-_beforehand: dict[Key, Translated] = {}
-
-
-def take(beforehand: Mapping[Key, Translated]) -> None:
-    """From now on, use what this very compiler made of texts beforehand. It is run, so it must come from where the program comes from."""
-    _beforehand.clear()
-    _beforehand.update(beforehand)
-    _compiled.cache_clear()
-
-
-def translated(source: str, native: bool, options: header.Options) -> Translated:
-    """A text as `compiled` needs it, translated now. Raises jinja2.TemplateSyntaxError, and what Python's compiler raises."""
-    environment = _with(options)
-    whole = native and source.lstrip().startswith("{{") and source.rstrip().endswith("}}")
-    found = environment.survey(source.strip() if whole else source)
-    body = found.tree.body
-    output = body[0] if whole and len(body) == 1 else None
-    expression = output.nodes[0] if isinstance(output, nodes.Output) and len(output.nodes) == 1 else None
-    if expression is None or isinstance(expression, nodes.TemplateData):
-        tree = environment.survey(source).tree if whole else found.tree
-        return Translated(marshal.dumps(environment.compile(tree)), False, found.size, found.asked)
-    made: dict[str, Any] = {"lineno": expression.lineno, "environment": environment}
-    assigned = nodes.Assign(nodes.Name("result", "store", **made), expression, **made)
-    tree = nodes.Template([assigned], lineno=1, environment=environment)
-    return Translated(marshal.dumps(environment.compile(tree)), True, found.size, found.asked)
-
-
-_ASKING: Final = frozenset(("defined", "undefined", "default", "d"))
-_IMPLIED: Final = frozenset(("loop", "caller", "varargs", "kwargs", "omit"))
-
-
-@lru_cache(maxsize=1)
-def shared() -> Environment:
-    """The one environment of the process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), _RECURSION))
-    return Environment()

@@ -21,7 +21,7 @@ from reconciler.document.yaml import Document, Path, Place
 from reconciler.errors import Problem, SiteInvalid
 from reconciler.render import (
     collect,
-    environment,
+    compiling,
     failures,
     header,
     inventory_names,
@@ -575,7 +575,7 @@ def evaluate(value: Any, scope: Scope, source: Position) -> Any:
             name = _ONE_NAME.fullmatch(value)
             if name and name[1] in scope.variables:  # most expressions: nothing to compile
                 return values.plain(scope[name[1]])
-            return environment.compiled(value, True).run(scope, scope.variables.pay())
+            return compiling.compiled(value, True).run(scope, scope.variables.pay())
         except SiteInvalid:
             raise
         except Exhausted as error:
@@ -598,10 +598,10 @@ def render_text(text: str, scope: Scope, name: str, first_line: int = 1) -> str:
         payer = scope.variables.pay()
         options, body = header.split(text)
         first_line += body is not text
-        if not options and not environment.is_template(body):
+        if not options and not compiling.is_template(body):
             payer.spend(1, len(body))
             return body
-        return values.whole(str(environment.compiled(body, False, options).run(scope, payer)))
+        return values.whole(str(compiling.compiled(body, False, options).run(scope, payer)))
     except SiteInvalid as error:
         raise failures.used_by(error, name) from None
     except Exhausted as error:

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 
 from reconciler.catalogue import Catalogue
-from reconciler.render import environment, header
-from reconciler.render.environment import Key, Translated
+from reconciler.render import compiling, header
+from reconciler.render.compiling import Key, Translated
 from reconciler.render.faults import FilterError
 
 
@@ -20,7 +20,7 @@ def make(catalogue: Catalogue) -> bytes:
     found: dict[Key, tuple[Any, ...]] = {}
     for key in _keys(catalogue):
         try:
-            found[key] = tuple(environment.translated(*key))
+            found[key] = tuple(compiling.translated(*key))
         except jinja2.TemplateSyntaxError:  # told where it is used, with its place
             continue
     return marshal.dumps(found)
@@ -32,7 +32,7 @@ def read(content: bytes) -> dict[Key, Translated]:
 
 
 def _keys(catalogue: Catalogue) -> Iterator[Key]:
-    """What rendering asks `environment.compiled` for."""
+    """What rendering asks `compiling.compiled` for."""
     for service in catalogue.services.values():
         yield from _values(service.document.data)
         for template in service.templates.values():
@@ -40,7 +40,7 @@ def _keys(catalogue: Catalogue) -> Iterator[Key]:
                 options, body = header.split(template)
             except FilterError:
                 continue
-            if options or environment.is_template(body):
+            if options or compiling.is_template(body):
                 yield body, False, options
     for variable in catalogue.variables.values():
         yield from _values(variable.default)
@@ -49,7 +49,7 @@ def _keys(catalogue: Catalogue) -> Iterator[Key]:
 def _values(value: Any, native: bool = True) -> Iterator[Key]:
     """Every expression in a value. What a file holds is always text."""
     if isinstance(value, str):
-        if environment.is_template(value):
+        if compiling.is_template(value):
             yield value, native, ()
     elif isinstance(value, dict):
         for name, item in value.items():

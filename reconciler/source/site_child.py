@@ -16,7 +16,7 @@ from reconciler.errors import SiteInvalid
 from reconciler.git import sources
 from reconciler.model import Desired
 from reconciler.reasons import Reason
-from reconciler.render import World, environment, precompiled
+from reconciler.render import World, compiling, precompiled
 from reconciler.render import render as render_host
 from reconciler.site import Site, pin
 from reconciler.source import beforehand, made, prepare
@@ -62,7 +62,7 @@ def warm(_: str) -> None:
 def compiled_beforehand() -> bool:
     """Use from now on what of the catalogue was compiled at installation. Whether there is anything."""
     content = beforehand.kept(beforehand.TEXTS)
-    environment.take(precompiled.read(content) if content is not None else {})
+    compiling.take(precompiled.read(content) if content is not None else {})
     return content is not None
 
 

@@ -14,7 +14,7 @@ from reconciler.catalogue import Catalogue
 from reconciler.catalogue import load as load_catalogue
 from reconciler.codec import to_json
 from reconciler.document import yaml
-from reconciler.render import World, environment, precompiled, render
+from reconciler.render import World, compiling, precompiled, render
 from reconciler.render.failures import line_of
 from reconciler.render.meter import Meter
 from reconciler.source import beforehand, precompile, prepare, site_child
@@ -25,25 +25,25 @@ from tests.site.generate import make_cloud
 @pytest.fixture(autouse=True)
 def nothing_beforehand() -> Iterator[None]:
     yield
-    environment.take({})
+    compiling.take({})
 
 
 def test_a_whole_cloud_is_the_same_and_only_its_own_texts_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     site = prepare.load({**make_cloud(8), "passwords.yml": golden.passwords(prepare.shipped())})
     world = World(site)
-    environment.take({})
+    compiling.take({})
     plain = to_json(render(site, "ctl01", "x", world)), world.meter.steps, world.meter.size
     made = precompiled.read(precompiled.make(prepare.shipped()))
     assert made
-    environment.take(made)
+    compiling.take(made)
     compiled: list[str] = []
 
-    def noted(source: str, native: bool, options: tuple[tuple[str, object], ...]) -> environment.Translated:
+    def noted(source: str, native: bool, options: tuple[tuple[str, object], ...]) -> compiling.Translated:
         compiled.append(source)
         return translated(source, native, options)
 
-    translated = environment.translated
-    monkeypatch.setattr(environment, "translated", noted)
+    translated = compiling.translated
+    monkeypatch.setattr(compiling, "translated", noted)
     world = World(site)
     assert (to_json(render(site, "ctl01", "x", world)), world.meter.steps, world.meter.size) == plain
     render(site, "cmp0001", "x", World(site))
@@ -111,16 +111,16 @@ def test_every_module_that_decides_counts(monkeypatch: pytest.MonkeyPatch) -> No
     whole = beforehand.digest
     monkeypatch.setattr(beforehand, "digest", lambda content: [read.extend(content), whole(content)][1])
     beforehand.program.__wrapped__()
-    for module in (environment, precompiled, catalogue, yaml, errors, jinja2.compiler):
+    for module in (compiling, precompiled, catalogue, yaml, errors, jinja2.compiler):
         assert module.__file__ in read
 
 
 def test_a_text_that_was_changed_since_is_compiled_anew() -> None:
     made = precompiled.read(precompiled.make(_catalogue("{{ 1 }} before")))
     assert made and ("{{ 1 }} before", False, ()) in made
-    environment.take(made)
-    assert environment.compiled("{{ 2 }} after", False).run({}, Meter()) == "2 after"
-    assert environment.compiled("{{ 1 }} before", False).run({}, Meter()) == "1 before"
+    compiling.take(made)
+    assert compiling.compiled("{{ 2 }} after", False).run({}, Meter()) == "2 after"
+    assert compiling.compiled("{{ 1 }} before", False).run({}, Meter()) == "1 before"
 
 
 def test_an_error_has_the_line_that_it_has_without() -> None:
@@ -128,9 +128,9 @@ def test_an_error_has_the_line_that_it_has_without() -> None:
     for used in (False, True):
         made = precompiled.read(precompiled.make(_catalogue(_TEXT))) or {}
         assert (_TEXT, False, ()) in made
-        environment.take(made if used else {})
+        compiling.take(made if used else {})
         with pytest.raises(Exception) as caught:
-            environment.compiled(_TEXT, False).run({}, Meter())
+            compiling.compiled(_TEXT, False).run({}, Meter())
         lines.append((line_of(caught.value), str(caught.value)))
     assert lines[0] == lines[1] and lines[0][0] == 3
 

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.errors import SiteInvalid
 from reconciler.render import methods, operations, tokens
-from reconciler.render.environment import compiled, shared
+from reconciler.render.compiling import compiled, shared
 from reconciler.render.evaluate import Position, Scope, World, evaluate, render_text
 from reconciler.render.meter import Exhausted
 from tests.render.sites import make_site

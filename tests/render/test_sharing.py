@@ -12,14 +12,14 @@ from reconciler.catalogue import Catalogue
 from reconciler.document.sameness import same
 from reconciler.errors import SiteInvalid
 from reconciler.model import Desired
-from reconciler.render import Sharing, World, environment, render
+from reconciler.render import Sharing, World, compiling, render
 from reconciler.render.evaluate import Variables
 from reconciler.render.sharing import Shared
 from tests.render.sites import VARIABLES
 from tests.services import golden
 from tests.support import sealed
 
-environment.shared()  # sets the recursion limit, which Hypothesis watches
+compiling.shared()  # sets the recursion limit, which Hypothesis watches
 
 Outcome = tuple[Desired | None, int, int]
 
