@@ -96,3 +96,31 @@ def test_half_a_key_is_no_name_of_one() -> None:
     file = File(PATH, "<<secret:key>>\n", secrets=("key",))
     shown = file_diff(file, b"new\n", b"-----BEGIN\nYWJjZGVm=\nab: cdef\n", None)
     assert "YWJjZGVm" not in shown and "ab:" not in shown
+
+
+def test_a_token_that_somebody_typed_is_no_line_of_ours() -> None:
+    """The line of the site that has the same words stands for a secret."""
+    file = File(PATH, "a = 1\npassword = <<secret:db>>\n", secrets=("db",))
+    shown = file_diff(file, b"a = 1\npassword = hunter2\n", b"a = 2\npassword = <<secret:db>>\n", file)
+    assert shown.splitlines()[3:] == [
+        f"-a = {HIDDEN}",
+        f"-password = {HIDDEN}",
+        "+a = 1",
+        "+password = <<secret:db>>",
+    ]
+
+
+def test_a_secret_of_several_lines_hides_what_comes_after_it() -> None:
+    """Which line stands for which is not known then; what is the same in every version is shown by itself."""
+    file = File(PATH, "<<secret:key>>\nb = 1 <<secret:x>>\nc = 3\n", secrets=("key", "x"))
+    shown = file_diff(file, b"one\ntwo\nb = 1 y\nc = 3\n", b"one\ntwo\nb = 1 y\nc = 3\n", None)
+    assert [line for line in shown.splitlines() if line[0] == "-"][1:] == [f"-{HIDDEN}", f"-{HIDDEN}", f"-b = {HIDDEN}"]
+    assert " c = 3" in shown.splitlines()
+
+
+def test_only_the_size_is_told_of_what_is_no_text() -> None:
+    file = File(PATH, "a\n", secrets=("s",))
+    assert "4 bytes" in file_diff(file, b"a\n", b"\xff\xfe\x00\x01", None)
+    plain = File(PATH, "a\n")
+    hidden, told = (file_diff(plain, b"a\n", b"\xff\xfe\x00\x01", None, plain=known) for known in (False, True))
+    assert HIDDEN in hidden and HIDDEN not in told and hidden != told
