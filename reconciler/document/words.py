@@ -11,6 +11,8 @@ from reconciler.secret import MASK
 _DIGITS: Final = re.compile(r"[0-9]+")
 _MAX_WORD: Final = 80  # characters; a longer word is no slip of the pen
 _WORD_COST: Final = 20  # of the budget of comparisons, for looking at a word at all
+_SHORT: Final = 4  # characters; of a word like that one letter is much, and it may stand for a longer one
+_FEW: Final = 12  # words among which somebody would write one in short
 _MANY: Final = 300  # words of about the right length: among more, only those that begin or end alike are looked at
 
 
@@ -48,6 +50,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     for other in words:
         if other.lower().replace("-", "_") == folded:
             return other
+    if len(folded) <= _SHORT and len(words) <= _FEW:
+        meant = [other for other in words if len(other) > _SHORT and _stands_for(folded, other.lower())]
+        if len(meant) == 1:
+            return meant[0]
     near = [other for other in words if 2 * min(len(word), len(other)) >= cutoff * (len(word) + len(other))]
     if len(near) > _MANY:
         near = [other for other in near if other[:2] == word[:2] or other[-2:] == word[-2:]]
@@ -55,6 +61,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return ""
     near = difflib.get_close_matches(word, near, 3, cutoff)
     return next((other for other in near if not _siblings(word, other)), "")
+
+
+def _stands_for(short: str, word: str) -> bool:
+    """Whether it is the first letter of the word and some of the others, in their order: ovs is openvswitch, and no slip for ovn."""
+    rest = iter(word)
+    return short[:1] == word[:1] and all(letter in rest for letter in short)
 
 
 def _siblings(one: str, other: str) -> bool:

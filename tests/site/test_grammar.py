@@ -89,6 +89,11 @@ def test_no_durations(value: Any) -> None:
         ("rack2", ["rack1", "rack3"], ""),
         ("rack01", ["rack1", "rack2"], "rack1"),
         ("rak1", ["rack1", "rack2"], "rack1"),
+        ("ovs", ["openvswitch", "ovn"], "openvswitch"),
+        ("ovm", ["openvswitch", "ovn"], "ovn"),
+        ("apl", ["apply", "plan"], "apply"),
+        ("rp", ["report", "repair"], ""),
+        ("", ["report", "ovn"], ""),
         ("anything", [], ""),
     ],
 )
