@@ -55,7 +55,7 @@ class Site:
         assert old in before, before
         return self.commit({name: before.replace(old, new)}, message)
 
-    def converge(self, commit: str, *names: str, seconds: float = 1200.0) -> None:
+    def converge(self, commit: str, *names: str, seconds: float = 3600.0) -> None:
         """Tell the nodes (all, or some) to look, and wait until the commit is in force there."""
         chosen = [self.nodes[name] for name in names or self.nodes]
         for node in chosen:

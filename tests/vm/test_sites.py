@@ -9,9 +9,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.vm import node, test_hypervisor, test_network
+from tests.vm import node, test_hypervisor, test_network, test_neutron_agent
 
-_SITES = {"node": node.SITE, "hypervisor": test_hypervisor.files(), "network": test_network.SITE}
+_SITES = {
+    "node": node.SITE,
+    "hypervisor": test_hypervisor.files(),
+    "network": test_network.SITE,
+    "neutron_agent": test_neutron_agent.files(),
+}
 
 
 @pytest.mark.parametrize("files", _SITES.values(), ids=_SITES)
