@@ -128,9 +128,14 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.drops = False
         self.dropped = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        """Nobody is taken any more. One who still waited in accept() would take, after a signal, who comes to the next socket of that number."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._thread.join(30)
+        assert not self._thread.is_alive()
         self._listening.close()
 
     def _serve(self) -> None:
@@ -142,7 +147,7 @@ class Proxy:
             threading.Thread(target=self._pass, args=(client,), daemon=True).start()
 
     def _pass(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._target) as server:
+        with client, contextlib.suppress(ConnectionError), socket.create_connection(self._target) as server:
             while request := self._request(client):
                 server.sendall(request)
                 answer = self._request(server)
