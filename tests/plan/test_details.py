@@ -358,3 +358,13 @@ def test_the_unit_that_adopting_disables_is_a_field() -> None:
         a for a in diff(SITE, actual, replace(memory, applied={}), basis(SITE)).actions if a.verb is Verb.ADOPT
     )
     assert adopt.disables == "kolla-keystone-container.service" and adopt.disables in adopt.cause
+
+
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    actual, memory = converged()
+    unknown = {**actual.unknown, "file:keystone/keystone.conf": "Input/output error"}
+    files = {path: state for path, state in actual.files.items() if path != "keystone/keystone.conf"}
+    held = diff(SITE, replace(actual, files=files, unknown=unknown), memory, basis(SITE)).held
+    assert [(one.target, one.message) for one in held if one.reason is Reason.Unknown] == [
+        ("keystone/keystone.conf", "cannot be read: Input/output error")
+    ]
