@@ -283,3 +283,10 @@ def test_no_command_is_left_to_a_shell(case: str, host: str) -> None:
         if file.path.endswith("/config.json"):
             command = json.loads(file.content)["command"]
             assert shlex.split(command) == command.split(), f"{file.path}: {command}"
+
+
+def test_a_port_is_one_that_a_program_can_listen_on() -> None:
+    numbers = {name: one.schema for name, one in shipped().variables.items() if one.schema.get("type") == "integer"}
+    ports = {name: schema for name, schema in numbers.items() if "port" in name.split("_")}
+    assert len(ports) > 100
+    assert [n for n, schema in ports.items() if (schema.get("minimum"), schema.get("maximum")) != (1, 65535)] == []
