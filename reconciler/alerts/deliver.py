@@ -66,6 +66,7 @@ def _sent(send: Callable[[Mapping[str, Any], Any], None], argument: Mapping[str,
 
 def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
     import requests
+    from urllib3.exceptions import MaxRetryError
 
     from reconciler.system.answers import Bounded
     from reconciler.system.sessions import Session
@@ -96,10 +97,12 @@ def _http(target: Mapping[str, Any], message: Mapping[str, Any]) -> None:
         failure = _unreachable(f"{host}: TLS failed: {why} (is ca_file the authority of this server?)")
     except requests.exceptions.Timeout:
         failure = _unreachable(f"{host} does not answer within {_SECONDS:g} s")
-    except requests.exceptions.ConnectionError as error:
-        failure = _unreachable(f"{host} cannot be reached: {errors.root_cause(error)}")
-    except requests.RequestException as error:  # what these say may hold the address, whose path may be a secret
-        failure = _unreachable(f"{host} cannot be reached ({type(error).__name__})")
+    except requests.RequestException as error:
+        # Of a connection that was never made the system says why. Anything else may hold the address, whose path may be a secret: an error of
+        # `requests` names it, and a server may answer with what it was asked.
+        made = not isinstance(next(iter(error.args), None), MaxRetryError)
+        why = f" ({type(error).__name__})" if made else f": {errors.root_cause(error)}"
+        failure = _unreachable(f"{host} cannot be reached{why}")
     except OSError as error:
         failure = _misconfigured(f"CA file {ca_file} cannot be used: {error.strerror or 'not found'}")
     raise failure
