@@ -188,9 +188,8 @@ class Swap:
         failed = failure(action, container, health)
         migrated = container.service in self._basis.migrated
         stays = container.rollback == "never" or migrated
-        if (
-            stays and action.verb is not Verb.UPDATE
-        ):  # limits hold no data: they go back, and its files stay as they are
+        # Limits hold no data: they go back, and its files stay as they are.
+        if stays and action.verb is not Verb.UPDATE:
             why = "a schema was migrated" if migrated else "its service says rollback: never"
             return Outcome(action, "failed", failed.reason, f"{failed.message}\nnot rolled back: {why}")
         if container.name not in self._basis.proved:

@@ -14,9 +14,8 @@ from reconciler.render import header, lookups, meter, values
 from reconciler.render.environment import Environment
 from reconciler.render.faults import UnheardError
 
-_RECURSION: Final = (
-    4_000  # frames: more than all the bounds here, in `environment`, `meter` and `values` together can need
-)
+# Frames: more than all the bounds here, in `environment`, `meter` and `values` together can need.
+_RECURSION: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)

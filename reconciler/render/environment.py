@@ -1,7 +1,7 @@
 """The Jinja environment that every template and every expression of a site runs in.
 
 Jinja parses and compiles; what a compiled template *does* goes through the tables of this package, and nothing else: filters and
-tests (`operations`), methods, attributes and functions (`methods`), operators, comparisons, literals and printing (here). Only the
+tests (`operations`), methods, attributes and functions (`methods`), operators and comparisons (`operators`), literals and printing (here). Only the
 statements and expressions in _NODES are compiled. Everything is paid for (`meter`), text that stands in the template too.
 What becomes of a text is `compiling`'s.
 """
