@@ -162,17 +162,9 @@ class _Thing:
 
 
 def _things(client: docker.DockerClient) -> set[_Thing]:
-    def marked(name: str, labels: dict[str, str] | None) -> bool:
-        return name.startswith(PREFIX) or LABEL in (labels or {})
-
-    found = {
-        _Thing(f"container {name}", marked(name, container["Labels"]))
-        for container in client.api.containers(all=True)
-        for name in [container["Names"][0].lstrip("/")]
-    }
-    return found | {
-        _Thing(f"volume {volume['Name']}", marked(volume["Name"], volume["Labels"]))
-        for volume in client.api.volumes()["Volumes"] or []
+    return {
+        _Thing(f"{kind} {name}", name.startswith(PREFIX) or LABEL in labels)
+        for kind, name, labels in engine.things(client)
     }
 
 

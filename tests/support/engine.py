@@ -294,6 +294,14 @@ def tail(file: Path, lines: int = 15) -> str:
     return "\n".join(line[:300] for line in file.read_text(errors="replace").splitlines()[-lines:])
 
 
+def things(client: docker.DockerClient) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """All containers and volumes of an engine: what each is, its name and its labels."""
+    for container in client.api.containers(all=True):
+        yield "container", container["Names"][0].lstrip("/"), container["Labels"] or {}
+    for volume in client.api.volumes()["Volumes"] or []:
+        yield "volume", volume["Name"], volume["Labels"] or {}
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:

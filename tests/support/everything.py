@@ -99,8 +99,9 @@ def pieces() -> list[Piece]:
 class Run:
     """Pieces that wait, run and have ended."""
 
-    def __init__(self, waiting: list[Piece], arguments: list[str], before: list[Ended]) -> None:
+    def __init__(self, waiting: list[Piece], arguments: list[str], before: list[Ended], commit: str) -> None:
         self.waiting = waiting
+        self.commit = commit
         self.arguments = arguments
         self.running: dict[Piece, subprocess.Popen[bytes] | None] = {}
         self.ended = before
@@ -127,7 +128,7 @@ class Run:
             with self.changed:
                 del self.running[piece]
                 self.ended.append(ended)
-                _note(self.ended)
+                _note(self.ended, self.commit)
                 self.changed.notify_all()
                 if code:
                     print(log.read_text(errors="replace"))
@@ -174,8 +175,7 @@ def _things() -> set[str]:
     if found is None:
         return set()
     with contextlib.closing(docker.DockerClient(base_url=found.url)) as client:
-        containers = {f"container {item['Names'][0]}" for item in client.api.containers(all=True)}
-        return containers | {f"volume {item['Name']}" for item in client.api.volumes()["Volumes"] or []}
+        return {f"{kind} {name}" for kind, name, _ in engine.things(client)}
 
 
 def _commit() -> str:
@@ -185,19 +185,19 @@ def _commit() -> str:
     return "" if state.returncode or state.stdout else head.stdout.strip()
 
 
-def _note(ended: list[Ended]) -> None:
-    """Keep what has ended, for a run that goes on."""
-    known = {"commit": _commit(), "ended": [asdict(item) for item in ended]}
+def _note(ended: list[Ended], commit: str) -> None:
+    """Keep what has ended of a run that began at a commit, for one that goes on; of a checkout that changed meanwhile nothing counts."""
+    known = {"commit": commit if commit == _commit() else "", "ended": [asdict(item) for item in ended]}
     _ENDED.write_text(json.dumps(known, indent=1) + "\n")
 
 
-def _passed() -> list[Ended]:
-    """What passed of this commit in a run that was broken off."""
+def _passed(commit: str) -> list[Ended]:
+    """What passed of a commit in a run that was broken off."""
     try:
         known = json.loads(_ENDED.read_text())
     except FileNotFoundError:
         return []
-    if not known["commit"] or known["commit"] != _commit():
+    if not commit or known["commit"] != commit:
         return []
     return [Ended(**{**item, "skipped": tuple(item["skipped"])}) for item in known["ended"] if item["code"] == 0]
 
@@ -208,10 +208,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--without", metavar="NAME", action="append", default=[], help="leave out pieces that begin so")
     given, others = parser.parse_known_args(arguments)
     _LOGS.mkdir(parents=True, exist_ok=True)
-    began, before, passed = time.monotonic(), _things(), _passed()
+    began, before, commit = time.monotonic(), _things(), _commit()
+    passed = _passed(commit)
     all_of_it, done = pieces(), {item.name for item in passed}
     left_out = [piece for piece in all_of_it if piece.name.startswith(tuple(given.without)) and piece.name not in done]
-    run = Run([piece for piece in all_of_it if piece.name not in done and piece not in left_out], others, passed)
+    run = Run(
+        [piece for piece in all_of_it if piece.name not in done and piece not in left_out], others, passed, commit
+    )
     workers = [threading.Thread(target=run.work) for _ in range((os.cpu_count() or 1) + 1)]
     print(
         f"{len(all_of_it)} pieces, {len(done)} of which passed before, {len(left_out)} left out, "

@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _run(pieces: list[Piece], before: list[Ended]) -> Run:
-    run = Run(pieces, ["-p", "no:cacheprovider", "--noconftest"], before)
+    run = Run(pieces, ["-p", "no:cacheprovider", "--noconftest"], before, "abc")
     workers = [threading.Thread(target=run.work) for _ in range(3)]
     for worker in workers:
         worker.start()
@@ -47,22 +47,24 @@ def test_pieces_of_a_folder_run_one_after_the_other_and_what_failed_runs_again(f
     words = log.read_text().split()
     assert words[0::4] == words[2::4] and words[1::4] == ["begins"] * 3, "no two at a time"
 
-    passed = everything._passed()
+    passed = everything._passed(everything._commit())
     assert {item.name for item in passed} == {"one", "two", "three"}
 
 
 def test_nobody_takes_a_piece_beside_one_that_was_just_taken(folder: Path) -> None:
-    run = Run([Piece("one", (), "machines"), Piece("two", (), "machines"), Piece("three", ())], [], [])
+    run = Run([Piece("one", (), "machines"), Piece("two", (), "machines"), Piece("three", ())], [], [], "abc")
     taken = [run._next(), run._next()]
     assert [piece.name for piece in taken if piece] == ["one", "three"]
     assert [piece.name for piece in run.waiting] == ["two"]
 
 
 def test_what_passed_of_another_commit_counts_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything._note([Ended("one", 0, {"passed": 3}, ("why",), 2.0)])
-    assert everything._passed() == [Ended("one", 0, {"passed": 3}, ("why",), 2.0)]
+    everything._note([Ended("one", 0, {"passed": 3}, ("why",), 2.0)], "abc")
+    assert everything._passed(everything._commit()) == [Ended("one", 0, {"passed": 3}, ("why",), 2.0)]
     monkeypatch.setattr(everything, "_commit", lambda: "another")
-    assert everything._passed() == []
+    assert everything._passed(everything._commit()) == []
+    everything._note([Ended("one", 0, {"passed": 3}, (), 2.0)], "abc")
+    assert everything._passed("abc") == [], "the checkout was changed meanwhile"
     monkeypatch.setattr(everything, "_commit", lambda: "")
-    everything._note([Ended("one", 0, {"passed": 3}, (), 2.0)])
-    assert everything._passed() == [], "not of what is not committed"
+    everything._note([Ended("one", 0, {"passed": 3}, (), 2.0)], "")
+    assert everything._passed(everything._commit()) == [], "not of what is not committed"
