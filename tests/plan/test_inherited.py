@@ -1,6 +1,7 @@
 """In what a container differs from the site, where the image has a word in it, and in what words that is said."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,18 +10,20 @@ from reconciler.options.values import NO_HEALTHCHECK, Healthcheck
 from reconciler.plan.differences import differences
 
 CHECK = Healthcheck(("CMD", "true"), start_period=5.0)
-IMAGE = Image(
-    id="sha256:" + "a" * 64,
-    environment={"PATH": "/bin", "FROM_IMAGE": "1"},
-    labels={"maker": "them"},
-    command=("serve",),
-    entrypoint=("init",),
-    user="web",
-    working_dir="/srv",
-    stop_signal="SIGQUIT",
-    healthcheck=CHECK,
-)
+# What an image says, and a container that says nothing of its own has.
+SAID: dict[str, Any] = {
+    "environment": {"PATH": "/bin", "FROM_IMAGE": "1"},
+    "labels": {"maker": "them"},
+    "command": ("serve",),
+    "entrypoint": ("init",),
+    "user": "web",
+    "working_dir": "/srv",
+    "stop_signal": "SIGQUIT",
+    "healthcheck": CHECK,
+}
+IMAGE = Image(id="sha256:" + "a" * 64, **SAID)
 WEB = Container(name="web", image="web:1", service="web")
+AS_THE_IMAGE = replace(WEB, **SAID)
 
 
 def runs(spec: Container, image_id: str = IMAGE.id, explicit: frozenset[str] = frozenset()) -> Running:
@@ -29,20 +32,6 @@ def runs(spec: Container, image_id: str = IMAGE.id, explicit: frozenset[str] = f
 
 def told(desired: Container, running: Running, image: Image | None = IMAGE) -> list[tuple[str, str, str]]:
     return [(found.field, found.actual, found.desired) for found in differences(desired, running, image)]
-
-
-# What the engine shows of a container that says nothing of its own.
-AS_THE_IMAGE = replace(
-    WEB,
-    command=("serve",),
-    entrypoint=("init",),
-    user="web",
-    working_dir="/srv",
-    stop_signal="SIGQUIT",
-    healthcheck=CHECK,
-    labels={"maker": "them"},
-    environment={"PATH": "/bin", "FROM_IMAGE": "1"},
-)
 
 
 def test_what_the_image_says_need_not_be_said() -> None:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import docker
+import pytest
+
 from tests.git import servers
+from tests.images import build, kolla
 from tests.support import wheel
 from tests.vm.kept import loaded
 from tests.vm.machine import CARDS, Machine
@@ -62,6 +66,17 @@ class Site:
             node.run(f"{_FETCH} && systemctl reload reconciler")
         for node in chosen:
             node.machine.wait(f"{commit} is in force", lambda node=node: node.converged(commit), seconds)
+
+
+def genuine(engine_url: str, images: Sequence[str], *sets: str) -> list[str]:
+    """The full names of genuine images; skips the test where the engine has not all. `sets`: those of `tests.images.build` that bring them."""
+    names = [kolla.default_target().name(image) for image in images]
+    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
+        absent = [name for name in names if not build.present(client, name)]
+    if absent:
+        how = " ".join(["python -m tests.images.build", *(f"--set {name}" for name in sets)])
+        pytest.skip(f"needs the images {', '.join(absent)} (`{how}`)")
+    return names
 
 
 @contextlib.contextmanager

@@ -1,17 +1,14 @@
 """nova_libvirt on a real node: the genuine image, and a machine that it defines and runs, in emulation within emulation."""
 
-import contextlib
 import json
 from collections.abc import Iterator
 
-import docker
 import pytest
 import yaml
 
-from tests.images import build, kolla
 from tests.support.paths import CHECKOUT
 from tests.vm.node import Node
-from tests.vm.site import Site, site
+from tests.vm.site import Site, genuine, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm, pytest.mark.images]
 
@@ -74,11 +71,8 @@ def files() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def compute(engine_url: str) -> Iterator[tuple[Site, Node]]:
-    image = kolla.default_target().name("nova-libvirt")
-    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
-        if not build.present(client, image):
-            pytest.skip(f"needs the image {image} (`python -m tests.images.build --set virt`)")
-    with site("bookworm", engine_url, "hypervisor", [image], {"cmp1": _ADDRESS}, files()) as found:
+    names = genuine(engine_url, ["nova-libvirt"], "virt")
+    with site("bookworm", engine_url, "hypervisor", names, {"cmp1": _ADDRESS}, files()) as found:
         yield found, found.nodes["cmp1"]
 
 

@@ -1,17 +1,14 @@
 """What needs a network between hosts and the kernel's own: keepalived's VRRP, and Open vSwitch with its kernel module."""
 
-import contextlib
 import json
 from collections.abc import Iterator
 from functools import partial
 
-import docker
 import pytest
 
-from tests.images import build, kolla
 from tests.images.build import BUSYBOX
 from tests.vm.node import Node
-from tests.vm.site import Site, site
+from tests.vm.site import Site, genuine, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm, pytest.mark.images]
 
@@ -61,11 +58,7 @@ _IMAGES = ("haproxy", "keepalived", "openvswitch-db-server", "openvswitch-vswitc
 
 @pytest.fixture(scope="module")
 def two(engine_url: str, busybox_image: str) -> Iterator[Site]:
-    names = [kolla.default_target().name(image) for image in _IMAGES]
-    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
-        absent = [name for name in names if not build.present(client, name)]
-    if absent:
-        pytest.skip(f"needs the images {', '.join(absent)} (`python -m tests.images.build --set extra --set cloud`)")
+    names = genuine(engine_url, _IMAGES, "extra", "cloud")
     with site("bookworm", engine_url, "network", [busybox_image, *names], _ADDRESSES, SITE) as found:
         yield found
 

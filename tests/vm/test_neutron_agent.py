@@ -1,7 +1,6 @@
 """Neutron's Open vSwitch agent on a real node: it comes by a commit, and plugs ports into the kernel's datapath. Its server is a genuine one
 beside the site, with the files that the site has for another host, a database in a file and nobody to ask for tokens."""
 
-import contextlib
 import json
 import re
 import time
@@ -10,16 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 import yaml
 
-from tests.images import build, kolla
+from tests.images import kolla
 from tests.services import lets_in, neutron_api
 from tests.support.paths import CHECKOUT
 from tests.vm.node import Node
 from tests.vm.program import PROGRAM
-from tests.vm.site import Site, site
+from tests.vm.site import Site, genuine, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.vm, pytest.mark.images]
 
@@ -172,11 +170,7 @@ class Compute:
 
 @pytest.fixture(scope="module")
 def compute(engine_url: str) -> Iterator[Compute]:
-    names = [kolla.default_target().name(image) for image in _IMAGES]
-    with contextlib.closing(docker.DockerClient(base_url=engine_url)) as client:
-        absent = [name for name in names if not build.present(client, name)]
-    if absent:
-        pytest.skip(f"needs the images {', '.join(absent)} (`python -m tests.images.build --set core --set cloud`)")
+    names = genuine(engine_url, _IMAGES, "core", "cloud")
     with site(
         "bookworm", engine_url, "neutron", names, {HOST: _ADDRESS}, {**files(), "globals.yml": _WITHOUT}
     ) as found:
@@ -228,7 +222,7 @@ def test_it_plugs_ports_that_reach_each_other_through_the_kernel(compute: Comput
         node.run(_PLUG, name=name, id=plugged.id[:11], port=plugged.id, mac=plugged.mac, address=address)
     node.run(_OUTSIDE)
     node.machine.wait("the ports are active", lambda: _statuses(compute) == {"ACTIVE"}, 900)
-    tags = {compute.switch(f"ovs-vsctl get Port qvo{port.id[:11]} tag").strip() for port in compute.ports}
+    tags = set(_tags(compute))
     assert len(tags) == 1 and 0 < int(tags.pop()) < 4095, "one network, and not the tag of dead ports"
 
     one, other = compute.ports
