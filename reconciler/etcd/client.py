@@ -217,7 +217,7 @@ def _fault(error: Exception) -> str:
         return str(error)
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    return line(errors.root_cause(error))
+    return errors.root_cause(error)
 
 
 def _unavailable(message: str) -> UnavailableError:

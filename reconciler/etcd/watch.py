@@ -19,7 +19,6 @@ from urllib3.connection import HTTPConnection
 
 from reconciler import errors
 from reconciler.etcd.client import CONNECT, session
-from reconciler.foreign import line
 from reconciler.settings import Fleet
 from reconciler.system.sessions import Adapter
 
@@ -91,7 +90,7 @@ class Watch:
                 if self._follow(url):
                     pause = _PAUSES[0]
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                log.debug("etcd.watch", url=url, message=line(errors.root_cause(error)))
+                log.debug("etcd.watch", url=url, message=errors.root_cause(error))
             finally:
                 self._stands = False
             self._endpoints.append(self._endpoints.pop(0))

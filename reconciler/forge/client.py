@@ -236,7 +236,7 @@ class Client:
             failure = self._too_large(MAX_ANSWER)
         except requests.exceptions.SSLError as error:
             failure = _Untrusted(
-                f"{self._host}: TLS failed: {self._cause(error)} (is ca_file the authority of this server?)",
+                f"{self._host}: TLS failed: {errors.root_cause(error)} (is ca_file the authority of this server?)",
                 reason=Reason.ForgeUnreachable,
             )
         except requests.exceptions.ReadTimeout:
@@ -246,7 +246,7 @@ class Client:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             failure = errors.Transient(
-                f"{self._host} cannot be reached: {self._cause(error)}", reason=Reason.ForgeUnreachable
+                f"{self._host} cannot be reached: {errors.root_cause(error)}", reason=Reason.ForgeUnreachable
             )
         except OSError as error:
             failure = misconfigured(f"CA file {self._settings.ca_file} cannot be used: {error.strerror or 'not found'}")
@@ -254,10 +254,6 @@ class Client:
 
     def _too_large(self, most: int) -> errors.Terminal:
         return errors.Terminal(f"{self._host} answers with more than {most >> 20} MiB", reason=Reason.ForgeRejected)
-
-    def _cause(self, error: Exception) -> str:
-        """What lies at the bottom: a server's own words may be in it."""
-        return line(errors.root_cause(error))
 
     def _parsed(self, method: str, path: str, response: requests.Response) -> Answer:
         try:

@@ -27,7 +27,8 @@ from tests.support import engine, halves
 
 _LOGS = Path("build/test-all")
 _ENDED = _LOGS / "ended.json"
-_HOURS_OF_A_PIECE = 2
+_LONGEST = 2 * 3600.0  # seconds that a piece may take
+_LAST_WORDS = 120.0  # and to put away what it made, once it is told to end
 # Of these folders one piece runs at a time: it is several machines by itself.
 _LARGE = ("tests/vm", "tests/clusters", "tests/scenarios")
 # What begins first, because it is long or because others of its folder wait for it: beginnings of names.
@@ -103,7 +104,7 @@ class Run:
         self.waiting = waiting
         self.commit = commit
         self.arguments = arguments
-        self.running: dict[Piece, subprocess.Popen[bytes] | None] = {}
+        self.running: set[Piece] = set()
         self.ended = before
         self.stopped = False
         self.changed = threading.Condition()
@@ -114,25 +115,37 @@ class Run:
             log, counts = _LOGS / f"{piece.name}.log", _LOGS / f"{piece.name}.xml"
             command = [sys.executable, "-m", "pytest", *piece.selection, f"--junitxml={counts}", *self.arguments]
             began = time.monotonic()
-            with log.open("wb") as told, self.changed:
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT)
-                self.running[piece] = process
-                if self.stopped:
-                    process.send_signal(signal.SIGINT)
-            try:
-                code = process.wait(_HOURS_OF_A_PIECE * 3600)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGINT)
-                code = process.wait() or 1
+            with log.open("wb") as told:
+                # In a group of its own: an interrupt of the terminal would reach it twice, and cut short what it puts away.
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT, process_group=0
+                )
+            code = self._wait(process)
             ended = Ended(piece.name, code, *_counted(counts), time.monotonic() - began)
             with self.changed:
-                del self.running[piece]
+                self.running.remove(piece)
                 self.ended.append(ended)
                 _note(self.ended, self.commit)
                 self.changed.notify_all()
                 if code:
                     print(log.read_text(errors="replace"))
                 print(f"{time.strftime('%H:%M:%S')}  {ended}  ({len(self.waiting)} wait)", flush=True)
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+        """Its exit code; what is told to end, by an interrupt or because it takes too long, and does not, is killed."""
+        latest = time.monotonic() + _LONGEST
+        while True:
+            try:
+                return process.wait(1)
+            except subprocess.TimeoutExpired:
+                if not self.stopped and time.monotonic() < latest:
+                    continue
+            process.send_signal(signal.SIGINT)
+            try:
+                return process.wait(_LAST_WORDS) or 1
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return process.wait()
 
     def _next(self) -> Piece | None:
         with self.changed:
@@ -141,18 +154,15 @@ class Run:
                 for piece in self.waiting:
                     if piece.alone not in taken:
                         self.waiting.remove(piece)
-                        self.running[piece] = None  # from here on nobody else takes one that goes on alone
+                        self.running.add(piece)  # from here on nobody else takes one that goes on alone
                         return piece
                 self.changed.wait()
             return None
 
     def stop(self) -> None:
-        """End what runs, as an interrupt of the terminal does."""
+        """End what runs, as an interrupt of the terminal does, and begin nothing."""
         with self.changed:
             self.stopped = True
-            for process in filter(None, self.running.values()):
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
             self.changed.notify_all()
 
 

@@ -1,5 +1,6 @@
 """`make test-all`: several pieces at a time, one of a folder of machines; what passed is not run again, what failed is."""
 
+import signal
 import threading
 from pathlib import Path
 
@@ -7,9 +8,27 @@ import pytest
 
 from tests.support import everything
 from tests.support.everything import Ended, Piece, Run
+from tests.support.lab import wait_for
 
 _PASSES = "import pathlib, time\ndef test_it():\n    with open({log!r}, 'a') as log: log.write('{name} begins\\n')\n    time.sleep(0.3)\n    with open({log!r}, 'a') as log: log.write('{name} ends\\n')\n"
 _OTHERS = "import pytest\ndef test_red():\n    assert 0\ndef test_away():\n    pytest.skip('no card here')\n"
+_ARGUMENTS = ["-p", "no:cacheprovider", "--noconftest"]
+_POLITE = """
+import pathlib, time
+def test_it():
+    try:
+        pathlib.Path({folder!r}, "polite runs").touch()
+        time.sleep(60)
+    finally:
+        pathlib.Path({folder!r}, "put away").touch()
+"""
+_DEAF = """
+import pathlib, signal, time
+def test_it():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pathlib.Path({folder!r}, "deaf runs").touch()
+    time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -21,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _run(pieces: list[Piece], before: list[Ended]) -> Run:
-    run = Run(pieces, ["-p", "no:cacheprovider", "--noconftest"], before, "abc")
+    run = Run(pieces, _ARGUMENTS, before, "abc")
     workers = [threading.Thread(target=run.work) for _ in range(3)]
     for worker in workers:
         worker.start()
@@ -56,6 +75,25 @@ def test_nobody_takes_a_piece_beside_one_that_was_just_taken(folder: Path) -> No
     taken = [run._next(), run._next()]
     assert [piece.name for piece in taken if piece] == ["one", "three"]
     assert [piece.name for piece in run.waiting] == ["two"]
+
+
+def test_an_interrupt_lets_a_piece_put_away_what_it_made_and_one_that_does_not_end_is_killed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everything, "_LAST_WORDS", 20.0)
+    (folder / "test_polite.py").write_text(_POLITE.format(folder=str(folder)))
+    (folder / "test_deaf.py").write_text(_DEAF.format(folder=str(folder)))
+    pieces = [Piece(name, (str(folder / f"test_{name}.py"),)) for name in ("polite", "deaf", "later")]
+    run = Run(pieces, _ARGUMENTS, [], "abc")
+    workers = [threading.Thread(target=run.work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    wait_for("both pieces", lambda: (folder / "polite runs").exists() and (folder / "deaf runs").exists())
+    run.stop()
+    for worker in workers:
+        worker.join()
+    assert {item.name: item.code for item in run.ended} == {"polite": 2, "deaf": -signal.SIGKILL}
+    assert (folder / "put away").exists() and [piece.name for piece in run.waiting] == ["later"]
 
 
 def test_what_passed_of_another_commit_counts_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
