@@ -243,9 +243,7 @@ class Actions:
         return Outcome(action, "done") if code == 0 else Outcome(action, "failed", Reason.JobFailed, message)
 
     def _inside(self, job: Job) -> tuple[int, str]:
-        """Run in a container that runs; where there is none yet nothing is to be done."""
-        if not self._engine.exists(job.inside):
-            return 0, ""
+        """Run in a container that runs: what cannot be asked is not done."""
         if not self._engine.runs(job.inside):
             return 1, f"{job.inside} does not run"
         return self._engine.execute(job.inside, job.container.command or (), job.timeout)
@@ -254,6 +252,11 @@ class Actions:
         registration: Registration = self._registrations[action.target]
         # Noted first: what is made and then forgotten would never be withdrawn, and withdrawing what is not there is nothing.
         self._store.registered(registration)
+        # So is that what filled it has to do so again: made and not filled, it would be taken for whole.
+        if action.unmakes and (action.is_absent or not self._registry.is_there(registration)):
+            message = f"the {registration.type} {registration.key} was made anew"
+            for job in (self._jobs[name] for name in action.unmakes):
+                self._store.job_done(job.name, JobResult(job.inputs, False, datetime.now(UTC), message, lost=True))
         if action.ends_former:
             self._registry.end_former(registration)
         else:

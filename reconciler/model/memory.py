@@ -19,6 +19,7 @@ class JobResult(Told):
     finished_at: datetime
     message: str = ""
     claim: str = ""  # the nonce with which it was claimed for the cluster
+    lost: bool = False  # it did not fail: what it had done is gone, `message` says with what
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ class Action:
     disables: str = ""  # the systemd unit of another tool that starts the container as well
     origin: str = ""  # another program that asks for this change: "reconciler 0.3.1 → 0.3.2"; "": a commit does
     claim: str = ""  # of a job that the cluster runs once: the nonce of its record among the hosts
+    unmakes: tuple[str, ...] = ()  # jobs that filled it once: where it is made anew they are to run again
 
     def __post_init__(self) -> None:
         clean(self, "cause")
@@ -90,6 +91,11 @@ class Action:
     @property
     def id(self) -> str:
         return f"{self.verb}:{self.target}"
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether what it makes was looked for and is not there."""
+        return any(one.field == "state" for one in self.differences)
 
     @property
     def ends_former(self) -> bool:

@@ -78,7 +78,7 @@ class ClusterJobs:
         """Say what became of this host's jobs, once a commit, and learn which of them other hosts have run."""
         mine = {job.name: job for job in _mine(target)}
         results = {name: found for name, job in mine.items() if (found := self._result(job))}
-        news = {name: one for name, one in results.items() if (own.commit, name, one) not in self._told}
+        news = {name: one for name, one in results.items() if one.lost or (own.commit, name, one) not in self._told}
         open_ = [name for name in mine if name not in results or not results[name].done]
         if not news and not open_:
             return
@@ -86,6 +86,8 @@ class ClusterJobs:
         own = replace(own, view=view)
         for name in open_:
             record = known[name].record
+            if name in results and results[name].lost:
+                continue  # the record is of what was there before
             if record and record.state == "done" and (mine[name].creates or record.inputs == mine[name].inputs):
                 self._note_done(mine[name], f"{record.host} has run it")
                 news.pop(name, None)
@@ -205,7 +207,7 @@ class ClusterJobs:
         """What became of a job here; None: it was not run with these inputs."""
         last, carried = self._state.memory().jobs.get(job.name), self._state.carried
         if last and last.inputs == job.inputs:
-            return Result(last.succeeded, last.claim, "" if last.succeeded else last.message)
+            return Result(last.succeeded, last.claim, "" if last.succeeded else last.message, last.lost)
         # What the tool before had run, or what was there already, is not remembered as a run.
         was = any(_same(one, job) for one in carried.desired.jobs) if carried else False
         return Result(True) if was else None

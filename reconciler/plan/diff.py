@@ -7,7 +7,7 @@ from reconciler.model import Actual, Desired, Memory, Plan
 from reconciler.plan.containers import plan_container
 from reconciler.plan.draft import Basis, Draft
 from reconciler.plan.host import plan_host, plan_host_resets
-from reconciler.plan.jobs import plan_job, unready
+from reconciler.plan.jobs import plan_again, plan_job, unready
 from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.origins import program_change
 from reconciler.plan.prechecks import plan_prechecks
@@ -27,6 +27,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
     for job in desired.jobs:
         plan_job(draft, job)
     plan_registrations(draft)
+    plan_again(draft)
     plan_removals(draft)
     plan_strays(draft)
     plan_host_resets(draft)

@@ -22,6 +22,7 @@ from reconciler.model import (
     Hazard,
     Held,
     HostSetting,
+    Job,
     Memory,
     Registration,
     Running,
@@ -36,6 +37,7 @@ from reconciler.plan.order import ordered
 from reconciler.plan.origins import by_program, name_of, parts, words_of
 from reconciler.plan.recall import Stale, in_force, quarantined, staleness, worked
 from reconciler.plan.second_look import not_achievable
+from reconciler.plan.successors import one_after_the_other
 from reconciler.reasons import Reason
 
 # Verbs that change something that works. As part of a change they wait until every image of the plan is there, so that
@@ -133,6 +135,8 @@ class Draft:
         self.failed = quarantined(desired, memory, basis.part_digest)
         self.in_force = in_force(desired, memory, self.failed)
         self._as_made: dict[str, AsMade | None] = {}
+        # What is done inside a container goes before what changes that; where it is yet to be made it goes after.
+        self.later = {job.name for job in desired.jobs if job.inside and job.inside not in actual.containers}
 
     def add(self, action: Action) -> bool:
         """Take an action into the plan, or hold it back by policy. Returns whether it was taken."""
@@ -237,13 +241,17 @@ class Draft:
         """Ids of every action that must come before the container's: they may or may not be in the plan."""
         verbs = (Verb.RENAME, Verb.CREATE, Verb.REPLACE, Verb.UPDATE, Verb.RESTART, Verb.RELOAD, Verb.START)
         before = [f"{verb}:{name}" for name in (*container.depends_on, *shared_with(container)) for verb in verbs]
-        before += [f"{Verb.RUN}:{job.name}" for job in self.desired.jobs if container.name in job.before]
+        before += [f"{Verb.RUN}:{job.name}" for job in self._before(container)]
         # Across hosts the fleet holds it; what runs here in the same plan goes in this order, too.
         order = self._orders.get(container.name)
         before += [f"{verb}:{name}" for name in (order.after if order else ()) for verb in (*verbs, Verb.RUN)]
         before += [f"{Verb.REGISTER}:{r.id}" for r in self.desired.registrations if container.name in r.before]
         before += [f"{Verb.SET}:{s.id}" for s in self.desired.host_settings if container.name in s.before]
         return tuple(before)
+
+    def _before(self, container: Container) -> list[Job]:
+        """The jobs that a container waits for."""
+        return [job for job in self.desired.jobs if container.name in job.before and job.name not in self.later]
 
     def directory_before(self, name: str) -> str:
         """The folder that a container had in the last complete apply; "" when it had none. One without files names none."""
@@ -393,6 +401,9 @@ class Draft:
             replace(action, needs=(*action.needs, *waits(action)))
             for action in sorted(self.actions, key=lambda action: action.verb is not Verb.PULL)
         ]
+        wanted = {container.name: container for container in self.desired.containers}
+        leaving = {name: running.spec for name, running in self.actual.containers.items() if name not in wanted}
+        whole = one_after_the_other(whole, wanted, leaving)
         if self.basis.in_flight:
             whole, held = grounded(whole, self.basis.in_flight)
             self.held = [*(h for h in self.held if base(h.target) not in self.basis.in_flight), *held]

@@ -59,6 +59,11 @@ def wanted(desired: Desired) -> set[str]:
     return {*(registration.id for registration in desired.registrations), *desired.registered_elsewhere}
 
 
+def holds_data(registration: Registration) -> bool:
+    """Whether what others put into it is lost with it."""
+    return _type(registration).holds_data
+
+
 def _type(registration: Registration) -> Type:
     """What another program registered and this one does not know may hold data."""
     kind = kinds.of(registration.kind)

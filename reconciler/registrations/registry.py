@@ -237,6 +237,16 @@ class Registry:
 
         self._persist(registration.kind, change)
 
+    def is_there(self, registration: Registration) -> bool:
+        """Whether it exists, as it is to be or otherwise. Raises as `converge` does."""
+        wanted, found = self._bound(registration), list[bool]()
+
+        def ask(backend: Backend) -> None:
+            found.append(backend.observe([wanted])[registration.id] is not None)
+
+        self._persist(registration.kind, ask)
+        return found[-1]
+
     def end_former(self, registration: Registration) -> None:
         """Let a user in with nothing but the password that it is to have. Raises as `converge` does."""
         wanted = self._bound(registration)

@@ -46,11 +46,13 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a host knows of a job that it owns: that it is done for `inputs`, or failed as the run with that nonce."""
+    """What a host knows of a job that it owns: that it is done for `inputs`, or failed as the run with that nonce; `lost`: what it had done
+    is gone."""
 
     done: bool
     nonce: str = ""
     message: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def told(own: Self, results: Iterable[tuple[Once, Result]], known: Mapping[str, 
         said = JobRecord(job.inputs, own.host, "done", result.nonce, own.installation, own.commit)
         if not result.done:
             said = replace(said, state="failed", message=result.message)
-            if record is None or record.state != "running" or record.nonce != result.nonce:
+            lost = result.lost and record is not None and record.state == "done"
+            if not lost and (record is None or record.state != "running" or record.nonce != result.nonce):
                 continue  # told already, or of a claim that counts no more
         if record is not None and record.state == "running" and not ours:
             continue

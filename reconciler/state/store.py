@@ -483,6 +483,7 @@ class StateDirectory(Folder):
                     m,
                     revision=desired.revision,
                     applied={k: v for k, v in m.applied.items() if k in names},
+                    jobs={k: v for k, v in m.jobs.items() if k in {job.name for job in desired.jobs}},
                     interruptions={k: v for k, v in m.interruptions.items() if k in names},
                     took={k: v for k, v in m.took.items() if k in names},
                     taken={k: v for k, v in m.taken.items() if k in names},

@@ -234,6 +234,9 @@ class FakeRegistrars:
     faults: Faults
     content: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
+    def is_there(self, registration: Registration) -> bool:
+        return self.content.get(registration.id) is not None
+
     def end_former(self, registration: Registration) -> None:
         """Nothing: here a user has one password."""
 

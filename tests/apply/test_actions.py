@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,8 @@ from reconciler.model import (
     HostKept,
     HostSetting,
     Image,
+    Job,
+    JobResult,
     Outcome,
     Registration,
     Running,
@@ -211,6 +213,10 @@ class Registrars:
     def converge(self, registration: Registration, *, overlap: bool = False) -> None:
         self._ask("converge", registration, overlap)
 
+    def is_there(self, registration: Registration) -> bool:
+        self._ask("is there", registration)
+        return registration.id in self.content
+
     def end_former(self, registration: Registration) -> None:
         self._ask("end former", registration)
 
@@ -235,6 +241,34 @@ def test_what_is_registered_is_noted_first_and_forgotten_last(node: Node, regist
     registrars.refuses = True
     assert act(node, Verb.UNREGISTER, USER.id).reason is Reason.RegistrarUnreachable
     assert node.state.memory().registered == (USER,)
+
+
+def test_jobs_that_filled_it_are_to_run_again_before_it_is_made_anew(node: Node, registrars: Registrars) -> None:
+    """Killed in between, it would be taken for whole."""
+    sync = Job("sync", Container("sync", "i"), "i1", owner="here")
+    site = replace(WITH_USER, jobs=(sync,))
+    ran = JobResult("i1", True, datetime.now(UTC))
+    gone = Difference("state", "present", "absent")
+
+    def kept() -> JobResult:
+        return node.state.memory().jobs["sync"]
+
+    node.state.job_done("sync", ran)
+    registrars.content[USER.id] = {}
+    assert act(node, Verb.REGISTER, USER.id, site, unmakes=("sync",)).result == "done"
+    assert kept() == ran and [asked[0] for asked in registrars.asked] == ["is there", "converge"]
+
+    registrars.asked.clear()
+    registrars.content.clear()
+    assert act(node, Verb.REGISTER, USER.id, site, unmakes=("sync",)).result == "done"
+    assert kept().lost and not kept().succeeded and kept().message == f"the {USER.type} {USER.key} was made anew"
+    assert [asked[0] for asked in registrars.asked] == ["is there", "converge"]
+
+    registrars.asked.clear()
+    node.state.job_done("sync", ran)
+    registrars.refuses = True
+    outcome = act(node, Verb.REGISTER, USER.id, site, unmakes=("sync",), differences=(gone,))
+    assert outcome.result == "failed" and kept().lost and [asked[0] for asked in registrars.asked] == ["converge"]
 
 
 def test_a_password_that_drifted_ends_at_once_and_another_one_is_good_for_a_while(

@@ -194,6 +194,24 @@ def test_what_failed_is_told_and_may_be_tried_again(nodes: tuple[Node, Node, Nod
     assert "ctl1 runs sync" in second.admit(OTHERS).held[0].message, "the old claim's result counts no more"
 
 
+def test_what_filled_a_database_that_is_made_anew_is_run_anew(nodes: tuple[Node, Node, Node]) -> None:
+    owner, *_ = nodes
+    (only,) = (action for action in RUNS.actions if action.target == "sync")
+    planned = replace(RUNS, actions=(replace(only, needs=()),))
+    for round_ in range(2):  # also when it happens again
+        (run,) = owner.admit(planned).actions
+        owner.ran("sync", claim=run.claim)
+        assert owner.store.jobs(["sync"])[1]["sync"].record == JobRecord(
+            "new", "ctl1", "done", run.claim, "installation of ctl1", NEW
+        )
+        # The pass that makes the database anew: what others have read is that it is done.
+        owner.state.job_done("sync", JobResult("new", False, datetime.now(UTC), "the database is made anew", lost=True))
+        owner.jobs.settle(owner.store, owner.own, owner.target())
+        record = owner.store.jobs(["sync"])[1]["sync"].record
+        assert record is not None and record.state == "failed", round_
+        assert owner.jobs.unsettled(owner.target()) == ("make", "sync")
+
+
 def test_silence_is_not_empty(nodes: tuple[Node, Node, Node]) -> None:
     """What a host said goes with its presence."""
     first, second, third = nodes

@@ -199,6 +199,11 @@ class Registrars:
 
         self.faults.call("registrar.converge", lambda: self.content.update({registration.id: fields}), half)
 
+    def is_there(self, registration: Registration) -> bool:
+        if self.faults.hit("registrar.look"):
+            raise errors.Transient("it does not answer", reason=Reason.RegistrarUnreachable)
+        return self.content.get(registration.id) is not None
+
     def withdraw(self, registration: Registration) -> None:
         self.faults.call("registrar.withdraw", lambda: self.content.update({registration.id: None}))
 

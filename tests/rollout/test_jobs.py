@@ -133,6 +133,18 @@ def test_a_result_counts_only_for_the_claim_that_it_was_run_with() -> None:
     assert both and both.puts.keys() == {job_key("make")}
 
 
+def test_what_is_lost_with_what_it_was_done_to_is_said_to_have_failed_and_is_claimed_anew() -> None:
+    lost = [(SYNC, Result(False, "", "the database keystone was made anew", lost=True))]
+    for known in (DONE, replace(DONE, host="ctl9", commit=OLD)):
+        said = jobs.told(OWNER, lost, {"sync": Known(known, 3)})
+        assert said and said.compares[job_key("sync")] == 3
+        record = said.puts[job_key("sync")]
+        assert (record.state, record.host, record.message) == ("failed", "ctl1", "the database keystone was made anew")
+        assert writes(jobs.run(OWNER, SYNC, Known(record, 4), "mine")).puts[job_key("sync")] == CLAIM
+    for other in (None, CLAIM, replace(CLAIM, state="failed")):
+        assert jobs.told(OWNER, lost, {"sync": Known(other, 3)}) is None
+
+
 def test_what_was_run_without_a_record_is_said_once_for_each_commit() -> None:
     before = [(SYNC, Result(True))]
     first = jobs.told(OWNER, before, {"sync": Known()})

@@ -85,8 +85,9 @@ def sites(draw: Draw, revision: str) -> Desired:
         migration=draw(st.booleans()),
     )
     kinds = draw(st.sets(st.sampled_from([("database", "k"), ("user", "k"), ("grant", "k on k"), ("user", "l")])))
+    filled = draw(st.sampled_from([(), ("sync",)]))
     registrations = tuple(
-        Registration("mariadb", kind, key, {"value": draw(st.sampled_from("12"))}, owner="here")
+        Registration("mariadb", kind, key, {"value": draw(st.sampled_from("12"))}, owner="here", before=filled)
         for kind, key in sorted(kinds)
     )
     asked = draw(st.dictionaries(st.sampled_from(["net.a", "net.b"]), st.sampled_from("12"), max_size=2))

@@ -114,7 +114,8 @@ class World:
             return
         names = {container.name for container in desired.containers}
         kept = {name: applied for name, applied in self.memory.applied.items() if name in names}
-        self.memory = replace(self.memory, revision=desired.revision, last_good=desired, applied=kept)
+        jobs = {job.name: self.memory.jobs[job.name] for job in desired.jobs if job.name in self.memory.jobs}
+        self.memory = replace(self.memory, revision=desired.revision, last_good=desired, applied=kept, jobs=jobs)
         self.written = dict(manifest.after_converging(self.written, done, self.basis(desired).contents, actual))
         changed = {action.container for action in done.actions}
         for name, digest in digests(desired).items():
@@ -206,6 +207,7 @@ class World:
                 registration = next(r for r in desired.registrations if r.id == target)
                 return [
                     lambda: self.note(registered=(*self.without(target), registration)),
+                    lambda: self.lose(action, desired),
                     lambda: self.registrations.update({target: registration.fields}),
                 ]
             case Verb.UNREGISTER:
@@ -228,6 +230,13 @@ class World:
                     before["live"] = self.kernel[target]["live"]  # somebody else's by now
                 return [*self.setting_steps(target, before), lambda: self.forget_setting(target)]
         raise AssertionError(verb)
+
+    def lose(self, action: Action, desired: Desired) -> None:
+        """Note of the jobs that filled what is made anew that they have to run again."""
+        if self.registrations.get(action.target) is None:
+            inputs = {job.name: job.inputs for job in desired.jobs if job.name in action.unmakes}
+            lost = {name: JobResult(digest, False, self.time(), lost=True) for name, digest in inputs.items()}
+            self.note(jobs={**self.memory.jobs, **lost})
 
     def setting_steps(self, target: str, fields: Mapping[str, str]) -> list[Any]:
         """What counts at boot first, then what counts now."""

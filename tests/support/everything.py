@@ -231,6 +231,9 @@ def main(arguments: list[str]) -> int:
         f"{len(workers)} at a time; what each prints is in {_LOGS}/",
         flush=True,
     )
+    # A shell's background job is deaf to interrupts, and so would be its pieces; who ends it so gets the same as at a terminal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for worker in workers:
         worker.start()
     try:
