@@ -267,7 +267,7 @@ def _write(
     keys: "sops.Keys",
 ) -> None:
     """Everything encrypted first, then each file at once; the secrets last. `readers`: of the key of a new authority."""
-    from reconciler.secrets import in_place, sops
+    from reconciler.secrets import creation_rules, in_place, sops
 
     files: list[tuple[str, bytes]] = []
     if readers:
@@ -281,29 +281,29 @@ def _write(
             files.append((_BACKEND, made[one.what].certificate.encode()))
     path, replacements = site / FILE, []
     if values and path.exists():
-        before = path.read_bytes()
+        before, indent = path.read_bytes(), creation_rules.find(site).indent
         with in_place.copy(path, before) as copy:
             for name, value in values.items():
-                sops.set_value(copy, name, value, keys=keys, name=FILE)
+                sops.set_value(copy, name, value, keys=keys, name=FILE, indent=indent)
             replacements.append(in_place.Replacement(path, before, copy.read_bytes()))
     elif values:
-        files.append((FILE, sops.encrypt(values, None, path=path, program=keys.program)))
+        files.append((FILE, sops.encrypt(values, None, site=site, name=FILE, program=keys.program)))
     _put(site, files)
     in_place.replace(replacements)
 
 
 def _readers(site: Path, name: str) -> Sequence[str]:
-    """For whom a file of the site is encrypted: as .sops.yaml says, else as passwords.yml is. Raises errors.Terminal (SopsNoRecipients)."""
+    """For whom a file of the site is encrypted: as its own .sops.yaml says, else as passwords.yml is. Raises errors.Terminal (SopsNoRecipients)."""
     from reconciler.secrets import creation_rules, sops
 
-    rules = creation_rules.find((site / name).absolute())
-    index = creation_rules.governing(rules, rules.relative)
+    rules = creation_rules.find(site)
+    index = creation_rules.governing(rules, name)
     if index is not None:
         return rules.rules[index][1]
     if (site / FILE).exists():
         return sops.recipients((site / FILE).read_bytes(), name=FILE)
     raise errors.Terminal(
-        f"no rule of a .sops.yaml says for whom to encrypt {name}, and there is no {FILE} (write one, or make {FILE} first: "
+        f"no rule of the site's .sops.yaml says for whom to encrypt {name}, and there is no {FILE} (write one, or make {FILE} first: "
         f"`reconciler secrets generate {site}`)",
         reason=Reason.SopsNoRecipients,
     )

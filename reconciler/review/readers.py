@@ -9,8 +9,8 @@ from reconciler.errors import SiteInvalid
 from reconciler.model import Difference
 from reconciler.phrases import count
 from reconciler.site import Site, authorities
+from reconciler.site.layout import RULES
 
-RULES: Final = ".sops.yaml"
 _SHOWN: Final = 24  # characters of a recipient
 
 

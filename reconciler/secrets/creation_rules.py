@@ -1,6 +1,6 @@
 """For whom a new file of passwords is encrypted: the creation rules of a .sops.yaml, read strictly before sops sees any.
 
-A branch may have written that file. So only age recipients are taken from it; a rule that names a key service, which sops would
+Only the one at the top of a site counts, for all of its files: a review shows who is let in by it, and looks nowhere else. A branch may have written that file. So only age recipients are taken from it; a rule that names a key service, which sops would
 send the data key to, or that leaves values in the clear, is refused by name. What sops is given is written anew from what was read.
 """
 
@@ -22,11 +22,10 @@ _INDENT: Final = range(1, 10)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`rules` are pairs of a pattern of paths (Go's RE2, None: any) and age recipients; `relative` is how they see the file;
-    `indent` is of the YAML that is written, None: as sops likes it."""
+    """`rules` are pairs of a pattern of paths below the site (Go's RE2, None: any) and age recipients; `indent` is of the YAML that is
+    written, None: as sops likes it."""
 
     rules: tuple[tuple[str | None, tuple[str, ...]], ...] = ()
-    relative: str = ""
     indent: int | None = None
 
     def text(self) -> str:
@@ -45,30 +44,25 @@ class Rules:
 NONE: Final = Rules()
 
 
-def find(path: Path) -> Rules:
-    """The rules for `path` from the .sops.yaml beside it, or above it up to the top of its repository; NONE without one.
+def find(site: Path) -> Rules:
+    """The rules of a site's own .sops.yaml; NONE without one. What lies below or above counts for nothing.
 
     Raises errors.Terminal: SopsRemoteKey, SopsFailed, with file and line.
     """
-    path = path.absolute()
-    found = locate(path.parent)
-    return read(found[1], str(found[0]), path.relative_to(found[0].parent).as_posix()) if found else NONE
+    content = text_of(site)
+    return NONE if content is None else read(content, str(site.absolute() / NAME))
 
 
-def locate(folder: Path) -> tuple[Path, bytes] | None:
-    """The .sops.yaml that counts in a folder, with its content: there, or above it up to the top of its repository."""
-    folder = folder.absolute()
-    for place in (folder, *folder.parents):
-        try:
-            return place / NAME, files.read_nofollow(place, NAME)[0]
-        except FileNotFoundError:
-            if (place / ".git").exists():
-                break
-    return None
+def text_of(site: Path) -> bytes | None:
+    """What a site's own .sops.yaml says; None without one."""
+    try:
+        return files.read_nofollow(site.absolute(), NAME)[0]
+    except FileNotFoundError:
+        return None
 
 
 def governing(rules: Rules, relative: str) -> int | None:
-    """Which rule a file is encrypted by, as sops chooses: the first that fits its path below the folder of the .sops.yaml.
+    """Which rule a file is encrypted by, as sops chooses: the first that fits its path below the site.
 
     Raises errors.Terminal (SopsFailed) for a pattern that cannot be matched.
     """
@@ -133,7 +127,7 @@ def _refused(name: str, index: int, why: str) -> errors.Terminal:
     return errors.Terminal(message, reason=Reason.SopsFailed)
 
 
-def read(content: bytes, name: str, relative: str = "") -> Rules:
+def read(content: bytes, name: str) -> Rules:
     """The rules in the text of a .sops.yaml, which messages call `name`. Raises as `find`."""
     try:
         document = yaml.load(content, name)
@@ -145,7 +139,7 @@ def read(content: bytes, name: str, relative: str = "") -> Rules:
     if not isinstance(rules, list):
         raise reader.wrong(("creation_rules",), "must be a list of rules")
     made = tuple(reader.rule(("creation_rules", index), rule) for index, rule in enumerate(rules))
-    return Rules(made, relative, reader.indent(data.get("stores")))
+    return Rules(made, reader.indent(data.get("stores")))
 
 
 class _Reader:

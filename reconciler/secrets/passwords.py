@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from reconciler import errors
 from reconciler.reasons import Reason
 from reconciler.secret import conceal
-from reconciler.secrets import in_place, sops
+from reconciler.secrets import creation_rules, in_place, sops
 from reconciler.system import files
 
 Kind = Literal["random", "uuid", "ssh_key", "fernet", "hmac", "bcrypt_salt", "blank"]
@@ -71,8 +71,7 @@ def generate(
 ) -> list[str]:
     """Fill what `path` lacks or has empty; returns the names that were filled, in the order wanted.
 
-    A file that does not exist is made, encrypted for `recipients` or, when None, as the .sops.yaml beside or above it
-    says; a present file keeps its recipients. Everything else in it keeps its ciphertext. Nothing to fill needs no
+    A file that does not exist is made, encrypted for `recipients` or, when None, as the .sops.yaml beside it says; a present file keeps its recipients. Everything else in it keeps its ciphertext. Nothing to fill needs no
     key. `on_progress(done, total)` is called per value. Raises as sops.decrypt and files.write_atomic, and
     errors.Terminal (SecretIncomplete: half a key pair; SopsFailed), errors.Transient (FileBusy, FileChanged); the file
     is then as it was.
@@ -163,7 +162,7 @@ def _create(
         values[spec.name] = value
         if on_progress:
             on_progress(len(values), len(specs))
-    content = sops.encrypt(values, recipients, path=path, program=keys.program)
+    content = sops.encrypt(values, recipients, site=path.parent, name=path.name, program=keys.program)
     if path.exists():
         raise in_place.changed(path)
     files.write_atomic(path, content, mode=_NEW_MODE)
@@ -177,9 +176,10 @@ def _change(
     if not specs:
         return []
     sops.decrypt(content, name=path.name, keys=keys)  # what cannot be read fails here, before any RSA key is made
+    indent = creation_rules.find(path.parent).indent
     with in_place.copy(path, content) as copy:
         for done, (spec, value) in enumerate(zip(specs, _make_all(specs), strict=True), start=1):
-            sops.set_value(copy, spec.name, value, keys=keys, name=path.name)
+            sops.set_value(copy, spec.name, value, keys=keys, name=path.name, indent=indent)
             if on_progress:
                 on_progress(done, len(specs))
         after = copy.read_bytes()

@@ -159,6 +159,7 @@ def _changed(
     made: list[Replacement] = []
     readable: dict[str, tuple[str, ...]] = {}
     fresh: dict[tuple[str, str], Any] = {}
+    indent = creation_rules.find(root).indent
     with ExitStack() as stack:
         for file, to in wanted.items():
             before = _read(root, file)
@@ -170,10 +171,10 @@ def _changed(
                 _require_somebody(file, to, lost, keys)
                 readable[file.name] = _secrets(file, before)
             copy = stack.enter_context(in_place.copy(root / file.name, before))
-            _encrypt(file, copy, present, to, lost, keys)
+            _encrypt(file, copy, present, to, lost, keys, indent)
             for spec in rotate if lost and not file.whole else ():
                 if spec.name in readable[file.name]:
-                    _rotate(file, copy, spec, before, keys, fresh)
+                    _rotate(file, copy, spec, before, keys, indent, fresh)
             made.append(Replacement(root / file.name, before, copy.read_bytes()))
         in_place.replace([*made, *edited])
     rotated = {name for name, _ in fresh}
@@ -187,16 +188,22 @@ def _changed(
 
 
 def _encrypt(
-    file: File, copy: Path, present: Sequence[str], to: Sequence[str], lost: Sequence[str], keys: sops.Keys
+    file: File,
+    copy: Path,
+    present: Sequence[str],
+    to: Sequence[str],
+    lost: Sequence[str],
+    keys: sops.Keys,
+    indent: int | None,
 ) -> None:
     """Change the recipients of a copy, and see that nothing else came of it."""
     before = copy.read_bytes()
     if len(to) + len(lost) > len(present):
-        sops.set_recipients(copy, [*lost, *to], keys=keys, name=file.name, whole=file.whole)
+        sops.set_recipients(copy, [*lost, *to], keys=keys, name=file.name, whole=file.whole, indent=indent)
         if sops.ciphertexts(before, name=file.name) != sops.ciphertexts(copy.read_bytes(), name=file.name):
             raise _unexpected(file)
     for one in lost:
-        sops.renew(copy, one, keys=keys, name=file.name, whole=file.whole)
+        sops.renew(copy, one, keys=keys, name=file.name, whole=file.whole, indent=indent)
     after = copy.read_bytes()
     names = [list(sops.ciphertexts(content, name=file.name)) for content in (before, after)]
     comments = [len(_COMMENT.findall(content)) for content in (before, after)]
@@ -209,7 +216,13 @@ def _encrypt(
 
 
 def _rotate(
-    file: File, copy: Path, spec: PasswordSpec, before: bytes, keys: sops.Keys, fresh: dict[tuple[str, str], Any]
+    file: File,
+    copy: Path,
+    spec: PasswordSpec,
+    before: bytes,
+    keys: sops.Keys,
+    indent: int | None,
+    fresh: dict[tuple[str, str], Any],
 ) -> None:
     value = sops.decrypt(before, name=file.name, keys=keys).get(spec.name)
     if value is None:
@@ -217,28 +230,26 @@ def _rotate(
     known = (spec.name, repr(reveal(value)))
     if known not in fresh:
         fresh[known] = passwords.make(spec)
-    sops.set_value(copy, spec.name, fresh[known], keys=keys, name=file.name)
+    sops.set_value(copy, spec.name, fresh[known], keys=keys, name=file.name, indent=indent)
 
 
 def _edited(root: Path, chosen: set[int], who: str, note: str | None) -> list[Replacement]:
-    located = creation_rules.locate(root)
-    if located is None or not chosen:
+    before = creation_rules.text_of(root)
+    if before is None or not chosen:
         return []
-    path, before = located
+    path = root / creation_rules.NAME
     after = creation_rules.edited(before, str(path), sorted(chosen), who, note)
     return [Replacement(path, before, after)] if after != before else []
 
 
 def _rules(root: Path) -> tuple[Rules, Callable[[str], int | None]]:
-    """The rules that count at the site's top, and which of them a path below it is encrypted by."""
-    found = creation_rules.find(root / "passwords.yml")
-    prefix = found.relative.removesuffix("passwords.yml")
-    return found, lambda name: creation_rules.governing(found, f"{prefix}{name}")
+    """The site's rules, and which of them a path below it is encrypted by."""
+    found = creation_rules.find(root)
+    return found, lambda name: creation_rules.governing(found, name)
 
 
 def _locked(root: Path, found: Sequence[File]) -> AbstractContextManager[None]:
-    located = creation_rules.locate(root)
-    folders = {(root / file.name).parent for file in found} | ({located[0].parent} if located else set())
+    folders = {root, *((root / file.name).parent for file in found)}
     return in_place.locked(*(folder.absolute() for folder in folders))
 
 

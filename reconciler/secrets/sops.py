@@ -159,25 +159,25 @@ def encrypt(
     data: Mapping[str, Any],
     to: Sequence[str] | None,
     *,
-    path: Path | None = None,
+    site: Path | None = None,
+    name: str = "passwords.yml",
     program: Path | None = None,
     seconds: float = 60.0,
 ) -> bytes:
     """An encrypted YAML file with `data` (plain or Secret leaves) for the recipients `to`.
 
-    With `to` None the creation rule that fits `path` is used, from the .sops.yaml in its directory or above, up to the top of
-    the repository. Raises errors.Terminal: SopsNoRecipients, SopsRemoteKey (the rules name a key service), SopsFailed.
+    `name` is its path below its site. With `to` None the creation rule that fits it is used, from the .sops.yaml at the top of `site`.
+    Raises errors.Terminal: SopsNoRecipients, SopsRemoteKey (the rules name a key service), SopsFailed.
     """
     program = find_program(program)
-    if not to and path is None:
+    if not to and site is None:
         raise errors.Terminal("nobody to encrypt for: name at least one age recipient", reason=Reason.SopsNoRecipients)
-    name = path.name if path else "passwords.yml"
-    found = creation_rules.find(path) if path else creation_rules.NONE
+    found = creation_rules.find(site) if site else creation_rules.NONE
     if not to and not found.rules:
         raise _no_rule(name)
     with _config(found) as config:
         command: list[str | Path] = [program, "--config", config, "encrypt", "--input-type", "json"]
-        command += ["--output-type", "yaml", "--filename-override", config.parent / (found.relative or name)]
+        command += ["--output-type", "yaml", "--filename-override", config.parent / name]
         command += ["--age", ",".join(_clean_recipient(recipient) for recipient in to)] if to else []
         text = json.dumps(reveal(data)).encode()
         done = _run(command, text, Keys(), cwd=Path("/"), seconds=seconds, config=config)
@@ -210,19 +210,20 @@ def encrypt_whole(content: Secret, to: Sequence[str], *, name: str, seconds: flo
     return done.stdout
 
 
-def set_value(path: Path, key: str, value: Any, *, keys: Keys, name: str, seconds: float = 30.0) -> None:
+def set_value(
+    path: Path, key: str, value: Any, *, keys: Keys, name: str, indent: int | None = None, seconds: float = 30.0
+) -> None:
     """Set the top-level `key` of the encrypted file `path`, in place and not crash-safe: meant for a copy of the file.
 
-    The other values keep their ciphertext. The value goes over stdin. `name` is how messages call the file. Raises as
-    `decrypt`.
+    The other values keep their ciphertext. The value goes over stdin. `name` is how messages call the file, `indent` that of its site's
+    creation rules. Raises as `decrypt`.
     """
     if not _NAME.fullmatch(key):
         raise errors.Terminal(
             f"{key!r} cannot be the name of a password (letters, digits, _)", reason=Reason.SopsFailed
         )
     _require_usable(_document(path.read_bytes(), name), name, keys)
-    # Its rules count for nothing here, but the indentation that they ask for does.
-    with _config(creation_rules.find(path)) as config:
+    with _config(creation_rules.Rules(indent=indent)) as config:
         command: list[str | Path] = [find_program(keys.program), "--config", config, "set", "--input-type", "yaml"]
         command += ["--output-type", "yaml", "--value-stdin", path.absolute(), f'["{key}"]']
         text = json.dumps(reveal(value)).encode()
@@ -231,21 +232,32 @@ def set_value(path: Path, key: str, value: Any, *, keys: Keys, name: str, second
         raise _failure(done, _document(path.read_bytes(), name), name, keys)
 
 
-def set_recipients(path: Path, to: Sequence[str], *, keys: Keys, name: str, whole: bool, seconds: float = 60.0) -> None:
+def set_recipients(
+    path: Path,
+    to: Sequence[str],
+    *,
+    keys: Keys,
+    name: str,
+    whole: bool,
+    indent: int | None = None,
+    seconds: float = 60.0,
+) -> None:
     """Encrypt the data key of the file `path` for `to` and nobody else, in place and not crash-safe: meant for a copy of the file.
 
     Every value keeps its ciphertext; who was among the recipients before may have kept the data key (`renew`). Raises as `decrypt`.
     """
-    rules = creation_rules.Rules(((None, tuple(map(_clean_recipient, to))),), "", creation_rules.find(path).indent)
+    rules = creation_rules.Rules(((None, tuple(map(_clean_recipient, to))),), indent)
     _change_keys(path, ["updatekeys", "--yes"], keys, name, whole, rules, seconds)
 
 
-def renew(path: Path, without: str, *, keys: Keys, name: str, whole: bool, seconds: float = 60.0) -> None:
+def renew(
+    path: Path, without: str, *, keys: Keys, name: str, whole: bool, indent: int | None = None, seconds: float = 60.0
+) -> None:
     """Give the file `path` a new data key, which is not for `without`, in place and not crash-safe: meant for a copy of the file.
 
     Every value stays and has a new ciphertext. Raises as `decrypt`.
     """
-    rules = creation_rules.Rules((), "", creation_rules.find(path).indent)
+    rules = creation_rules.Rules((), indent)
     _change_keys(
         path, ["rotate", "--in-place", "--rm-age", _clean_recipient(without)], keys, name, whole, rules, seconds
     )
@@ -421,7 +433,8 @@ def _clean_recipient(text: str) -> str:
 
 def _no_rule(name: str) -> errors.Terminal:
     return errors.Terminal(
-        f"no rule says for whom to encrypt {name} (write a .sops.yaml with creation_rules beside it, or name the recipients)",
+        f"no rule says for whom to encrypt {name} (write a .sops.yaml with creation_rules at the top of the site, beside inventory.yml, or name the recipients; one in another folder "
+        "counts for nothing)",
         reason=Reason.SopsNoRecipients,
     )
 

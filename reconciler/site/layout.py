@@ -16,6 +16,8 @@ _ANSIBLE: Final = {  # what kolla-ansible's users have beside an inventory
     "host_vars": "variables of a host are in hosts/<name>.yml",
     "globals.d": "variables of all hosts are in globals.yml alone",
 }
+RULES: Final = ".sops.yaml"  # of sops: for whom new files are encrypted
+_RULES_TOO: Final = frozenset((RULES, ".sops.yml"))  # however they are written
 _OTHERS: Final = frozenset(("docs", "renovate.json", "LICENSE", "CODEOWNERS", "Makefile", "ci", "scripts"))
 
 
@@ -29,14 +31,17 @@ class Layout:
 
 
 def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
-    """Tell the files apart. Unknown ones become problems; hidden ones, Markdown and docs/ are nobody's business."""
+    """Tell the files apart. Unknown ones become problems; hidden ones, Markdown and docs/ are nobody's business, but for rules of sops."""
     documents: list[str] = []
     strange: set[str] = set()
     overrides: dict[str, bytes] = {}
     services: dict[str, bytes] = {}
     for path in sorted(files):
         top, slash, rest = path.partition("/")
-        hidden = path.rpartition("/")[2].startswith(".")
+        name = path.rpartition("/")[2]
+        hidden = name.startswith(".")
+        if name.casefold() in _RULES_TOO and path != RULES:
+            problems.append(_rules_elsewhere(path))
         if top == "config" and slash:
             if not hidden:
                 overrides[rest] = files[path]
@@ -58,6 +63,12 @@ def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
     if "inventory.yml" not in files:
         problems.append(Place("inventory.yml").problem("is missing", "a site needs an inventory with its hosts"))
     return Layout(tuple(documents), overrides, services)
+
+
+def _rules_elsewhere(path: str) -> Problem:
+    """sops takes the nearest rules, so one of these would let others in to what is encrypted below it."""
+    what = f"has rules for sops; for whom a site's files are encrypted is said by {RULES} at its top, and nowhere else"
+    return Place(path).problem(what, f"put its rules into {RULES} beside inventory.yml, and remove it")
 
 
 def _ignored(top: str, folder: bool) -> bool:

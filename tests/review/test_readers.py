@@ -64,3 +64,20 @@ def test_whom_nodes_believe(tmp_path: Path) -> None:
     (risk,) = risks(found)
     assert risk.kind == "policy" and {item.text for item in risk.items} == {"config/certificates/ca", "name"}
     assert "(none) → 1 certificate " in {item.text: item.detail for item in risk.items}["config/certificates/ca"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config/certificates/.sops.yaml", "passwords/.sops.yaml", "services/x/.sops.yaml", "docs/.sops.yaml", ".hidden/.sops.yaml",
+     "config/.SOPS.YAML", "config/.sops.yml", ".sops.yml", ".Sops.yaml"],
+)  # fmt: skip
+def test_rules_of_sops_are_at_the_top_or_nowhere(tmp_path: Path, name: str) -> None:
+    """sops takes the nearest ones: a key that is made below them would be for whom they name, and no review would have said so."""
+    files = {key: content for key, content in site().items() if key.casefold() != name.casefold()}
+    repository = sites.Repository(tmp_path / "repository")
+    base, head = repository.commit(files), repository.commit({**files, name: rules(THEM)})
+    found = ci.review(ci.Source(repository.root, base), ci.Source(repository.root, head))
+    (problem,) = [one for one in found.problems if one.file == name]
+    assert (
+        not found.valid and "at its top, and nowhere else" in problem.message and "beside inventory.yml" in problem.hint
+    )

@@ -108,7 +108,7 @@ def test_a_host_gets_what_it_reads_and_no_more(site: Path, age_key: Key, other_s
     assert done.files == ("passwords.yml",)
     found = _cleared(site, other_ssh_key)
     assert found["passwords.yml"] and not found["hosts/ctl1.passwords.yml"] and not found["config/haproxy/tls.key"]
-    rules = creation_rules.find(site / "passwords.yml").rules
+    rules = creation_rules.find(site).rules
     assert [other_ssh_key.recipient in to for _, to in rules] == [False, True, False]
 
 
@@ -131,7 +131,7 @@ def test_taken_out_with_new_data_keys(site: Path, ssh_key: Key, age_key: Key) ->
         assert not [name for name in old if old[name] and old[name] == new[name]], "its old data key opens nothing"
     text = (site / ".sops.yaml").read_text()
     assert ssh_key.recipient not in text and "# the operator" in text and "# everybody's" in text
-    assert [to for _, to in creation_rules.find(site / "passwords.yml").rules] == [(age_key.recipient,)] * 3
+    assert [to for _, to in creation_rules.find(site).rules] == [(age_key.recipient,)] * 3
     with pytest.raises(errors.Terminal, match="is no recipient of any file or rule") as caught:
         recipients.remove(site, ssh_key.recipient, ALL, keys=age_key.keys)
     assert caught.value.reason == "SopsNoRecipients"

@@ -266,11 +266,11 @@ def test_creation_rules(tmp_path: Path, ssh_key: Key, other_ssh_key: Key) -> Non
     )
     (tmp_path / ".sops.yaml").write_text(rules)
     (tmp_path / "passwords").mkdir()
-    made = sops.encrypt({"a": "b"}, None, path=tmp_path / "passwords/ctl.yml")
+    made = sops.encrypt({"a": "b"}, None, site=tmp_path, name="passwords/ctl.yml")
     assert sops.recipients(made) == [ssh_key.recipient]
-    made = sops.encrypt({"a": "b"}, None, path=tmp_path / "passwords.yml")
+    made = sops.encrypt({"a": "b"}, None, site=tmp_path)
     assert sops.recipients(made) == [other_ssh_key.recipient]
-    assert _reason(lambda: sops.encrypt({"a": "b"}, None, path=tmp_path / "other.yml"))[0] == "SopsNoRecipients"
+    assert _reason(lambda: sops.encrypt({"a": "b"}, None, site=tmp_path, name="other.yml"))[0] == "SopsNoRecipients"
     assert _reason(lambda: sops.encrypt({"a": "b"}, []))[0] == "SopsNoRecipients"
     assert _reason(lambda: sops.encrypt({"a": "b"}, ["--help"]))[0] == "SopsNoRecipients"
     assert _reason(lambda: sops.encrypt({"a": "b"}, ["age1nonsense"]))[0] == "SopsNoRecipients"

@@ -177,21 +177,20 @@ def test_a_branch_does_not_choose_to_whom_the_data_key_is_sent(
     assert _started(spy) == [] and vault.visits == 0 and not (tmp_path / "passwords.yml").exists()
 
 
-def test_rules_above_the_repository_are_not_ours(tmp_path: Path, age_key: Key, ssh_key: Key) -> None:
+def test_rules_are_the_site_s_own(tmp_path: Path, age_key: Key, ssh_key: Key) -> None:
+    """Those above and below it no review looks at, whichever is nearer to the file."""
     rule = "creation_rules: [{{age: '{}'}}]\nstores: {{yaml: {{indent: 2}}}}\n"
-    (tmp_path / ".sops.yaml").write_text(rule.format(age_key.recipient))
     site = tmp_path / "repository/site"
-    site.mkdir(parents=True)
-    made = sops.encrypt({"a": {"b": "c"}}, None, path=site / "passwords.yml")
-    assert sops.recipients(made) == [age_key.recipient] and b"\n  b: ENC" in made
+    (site / "passwords").mkdir(parents=True)
     (tmp_path / "repository/.git").mkdir()
-    with pytest.raises(errors.Terminal, match=r"write a \.sops\.yaml"):
-        sops.encrypt({"a": "b"}, None, path=site / "passwords.yml")
-    (tmp_path / "repository/.sops.yaml").write_text(
-        f"creation_rules:\n  - {{path_regex: ^passwords, age: '{age_key.recipient}'}}\n"
-        f"  - path_regex: ^site/pass\n    key_groups:\n      - age: ['{ssh_key.recipient} me@example.org']\n"
-    )
-    assert sops.recipients(sops.encrypt({"a": "b"}, None, path=site / "passwords.yml")) == [ssh_key.recipient]
+    for folder in (tmp_path, tmp_path / "repository", site / "passwords"):
+        (folder / ".sops.yaml").write_text(rule.format(ssh_key.recipient))
+    with pytest.raises(errors.Terminal, match=r"write a \.sops\.yaml .* at the top of the site"):
+        sops.encrypt({"a": "b"}, None, site=site)
+    (site / ".sops.yaml").write_text(rule.format(age_key.recipient))
+    for name in ("passwords.yml", "passwords/ctl.yml"):
+        made = sops.encrypt({"a": {"b": "c"}}, None, site=site, name=name)
+        assert sops.recipients(made) == [age_key.recipient] and b"\n  b: ENC" in made
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a network namespace")
