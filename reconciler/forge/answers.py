@@ -53,3 +53,8 @@ def time_of(row: object, key: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def seconds(at: datetime | None) -> float:
+    """The same in seconds since the epoch; 0.0 when there is none."""
+    return at.timestamp() if at else 0.0

@@ -67,13 +67,15 @@ class SignOff:
     """One person's word on a merge request: an approval, or with `label` that label, which is there now.
 
     `part` says what the person has to do with the merge request ("is the author"), "" where nothing is known; `flaw` why the word
-    counts for nobody ("was given before the last push"), "" when it does.
+    counts for nobody ("was given before the last push"), "" when it does. `at` is when it was given, in seconds since the epoch; 0.0: the
+    forge does not say.
     """
 
     user: str
     label: str = ""
     part: str = ""
     flaw: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

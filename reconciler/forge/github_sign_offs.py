@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.forge.answers import number_of, part_of, rows_of, text_of, time_of
+from reconciler.forge.answers import number_of, part_of, rows_of, seconds, text_of, time_of
 from reconciler.forge.api import OpenRequest, SignOff, moved
 from reconciler.forge.client import Client
 from reconciler.forge.gitlab_sign_offs import STALE, UNDATED
@@ -63,14 +63,15 @@ def read(
     people = _People(client, places, request, events, mine)
     for row in reviews:
         part, flaw = people.about(part_of(row, "user"))
-        yield SignOff(text_of(row.get("user"), "login"), "", part, flaw or _review_flaw(row, request.head))
+        given = seconds(time_of(row, "submitted_at"))
+        yield SignOff(text_of(row.get("user"), "login"), "", part, flaw or _review_flaw(row, request.head), given)
     opened = time_of(pull, "created_at")
     came = max(filter(None, (events.pushed_at, opened)), default=None)
     pushed_at = came if places.timeline else datetime.fromtimestamp(seen, UTC)
     for label in set_ones:
         user, at = events.labels.get(label, ({}, None))
         part, flaw = people.about(user)
-        yield SignOff(text_of(user, "login"), label, part, flaw or _label_flaw(at, pushed_at))
+        yield SignOff(text_of(user, "login"), label, part, flaw or _label_flaw(at, pushed_at), seconds(at))
 
 
 class _People:

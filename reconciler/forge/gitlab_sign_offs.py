@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from reconciler.forge.answers import number_of, part_of, rows_of, text_of, time_of
+from reconciler.forge.answers import number_of, part_of, rows_of, seconds, text_of, time_of
 from reconciler.forge.api import OpenRequest, SignOff, moved
 from reconciler.forge.client import MAX_ANSWER, NOTES_A_PAGE, Client
 
@@ -53,7 +53,7 @@ def read(
         name = text_of(word.user, "username")
         at = word.at or (None if word.label else history.approved_at.get(name))
         part, flaw = _person(client, word.user, request, history, mine)
-        yield SignOff(name, word.label, part, flaw or _time_flaw(at, history.pushed_at))
+        yield SignOff(name, word.label, part, flaw or _time_flaw(at, history.pushed_at), seconds(at))
 
 
 def _approvals(client: Client, path: str) -> Iterator[_Word]:

@@ -84,13 +84,30 @@ def demands(kinds: Iterable[str], of: Rules) -> dict[Rule, tuple[str, ...]]:
     return found
 
 
-def verdict(wanted: Mapping[Rule, Sequence[str]], given: Iterable["SignOff"], of: Rules) -> Verdict:
-    """What is there, or what is missing and why what was given does not count."""
+def since(before: Mapping[str, float] | None, kinds: Iterable[str], now: float) -> dict[str, float]:
+    """Since when the plan of a head has each of its risks: 0.0 for those of the first plan, which `before` is None for.
+
+    What merging a head does is another matter once the branch has gone on, and whoever approved it saw the plan of before.
+    """
+    return {kind: 0.0 if before is None else before.get(kind, now) for kind in kinds}
+
+
+def verdict(
+    wanted: Mapping[Rule, Sequence[str]],
+    given: Iterable["SignOff"],
+    of: Rules,
+    since: Mapping[str, float] | None = None,
+) -> Verdict:
+    """What is there, or what is missing and why what was given does not count. `since`: a word counts for no risk that the plan
+    got only after it was given."""
     given = tuple(given)
     missing, why, seen = [], [], []
     for rule, kinds in wanted.items():
         offers = [one for one in given if one.label == rule.label]
-        flaws = {one.user: one.flaw or ("" if rule.anybody else one.part) for one in offers}
+        flaws = {
+            one.user: one.flaw or ("" if rule.anybody else one.part) or _late(one.at, kinds, since or {})
+            for one in offers
+        }
         if good := [user for user, flaw in flaws.items() if not flaw]:
             seen.append(f"{'approved' if not rule.label else f'label {rule.label!r} set'} by {good[0]}")
         else:
@@ -100,6 +117,11 @@ def verdict(wanted: Mapping[Rule, Sequence[str]], given: Iterable["SignOff"], of
         return Verdict("success", "; ".join(dict.fromkeys(seen)))
     problem = [f"the target branch's rules cannot be read: {of.problem}"] if of.problem else []
     return Verdict("failed", "; ".join([f"needs {' and '.join(missing)}", *dict.fromkeys(why), *problem]))
+
+
+def _late(at: float, kinds: Sequence[str], since: Mapping[str, float]) -> str:
+    new = [kind for kind in kinds if since.get(kind, 0.0) > at]
+    return f"given before the plan had {', '.join(new)}: look at it, and give it again" if new else ""
 
 
 def remarks(wanted: Mapping[Rule, Sequence[str]], of: Rules) -> list[str]:

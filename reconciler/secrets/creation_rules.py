@@ -1,7 +1,8 @@
 """For whom a new file of passwords is encrypted: the creation rules of a .sops.yaml, read strictly before sops sees any.
 
-Only the one at the top of a site counts, for all of its files: a review shows who is let in by it, and looks nowhere else. A branch may have written that file. So only age recipients are taken from it; a rule that names a key service, which sops would
-send the data key to, or that leaves values in the clear, is refused by name. What sops is given is written anew from what was read.
+Only the one at the top of a site counts, for all of its files: a review shows who is let in by it, and looks nowhere else. A branch
+may have written that file. So only age recipients are taken from it; a rule that names a key service, which sops would send the data
+key to, or that leaves values in the clear, is refused by name. What sops is given is written anew from what was read.
 """
 
 import json

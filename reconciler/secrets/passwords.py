@@ -71,7 +71,8 @@ def generate(
 ) -> list[str]:
     """Fill what `path` lacks or has empty; returns the names that were filled, in the order wanted.
 
-    A file that does not exist is made, encrypted for `recipients` or, when None, as the .sops.yaml beside it says; a present file keeps its recipients. Everything else in it keeps its ciphertext. Nothing to fill needs no
+    A file that does not exist is made, encrypted for `recipients` or, when None, as the .sops.yaml beside it says; a present file
+    keeps its recipients. Everything else in it keeps its ciphertext. Nothing to fill needs no
     key. `on_progress(done, total)` is called per value. Raises as sops.decrypt and files.write_atomic, and
     errors.Terminal (SecretIncomplete: half a key pair; SopsFailed), errors.Transient (FileBusy, FileChanged); the file
     is then as it was.

@@ -433,8 +433,8 @@ def _clean_recipient(text: str) -> str:
 
 def _no_rule(name: str) -> errors.Terminal:
     return errors.Terminal(
-        f"no rule says for whom to encrypt {name} (write a .sops.yaml with creation_rules at the top of the site, beside inventory.yml, or name the recipients; one in another folder "
-        "counts for nothing)",
+        f"no rule says for whom to encrypt {name} (write a .sops.yaml with creation_rules at the top of the site, beside inventory.yml, "
+        "or name the recipients; one in another folder counts for nothing)",
         reason=Reason.SopsNoRecipients,
     )
 

@@ -55,7 +55,9 @@ def test_signed_once_and_kept_while_valid(cli: Cli, site: Path, keys: dict[str, 
     rules = (site / ".sops.yaml").read_bytes()
     (site / ".sops.yaml").unlink()
     refused = cli("certificates", site, "--recipient", public(keys["operator"]), *words)
-    assert "[SopsNoRecipients]" in refused.stderr and "no rule of the site's .sops.yaml" in refused.stderr, refused.output
+    assert "[SopsNoRecipients]" in refused.stderr and "no rule of the site's .sops.yaml" in refused.stderr, (
+        refused.output
+    )
     assert not (site / "config").exists() and not (site / ".authority").exists()
     (site / ".sops.yaml").write_bytes(rules)
     assert cli("secrets", "generate", site, "--service", "hello").exit_code == 0

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,13 +217,40 @@ def test_two_last_commits_in_common(office: Desk) -> None:
 def test_what_both_sides_changed_nobody_can_tell_of(office: Desk) -> None:
     text = sites.small()["globals.yml"]
     one = office.open("mine", {"globals.yml": "# first\n" + text})
-    assert office.round()[1].outcome == Outcome(one.sha, True, "no host changes · 2 hosts planned")
+    assert office.round()[1].outcome == Outcome(one.sha, True, "no host changes · 2 hosts planned", since={})
     assert says(office, one)[0] == "success"
     office.push("main", {"globals.yml": text + "# last\n"})
     found = office.round()
     assert found[1].state == "valid" and says(office, one)[0] == "failed" and "deletion" in says(office, one)[1]
     assert "`main` has changed `globals.yml` as well since they parted" in office.note(one)
     office.push("mine", {"globals.yml": "# first\n" + text + "# last\n"}, parents=[one.sha, main(office)])
+    office.round()
+    assert says(office, one)[0] == "success"
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["", "as an older reporter noted it"])
+def test_an_approval_is_for_the_risks_that_it_saw(office: Desk, older: bool) -> None:
+    """The branch goes on, and the same head does more there than what was approved."""
+    ana = office.person("ana")
+    one = office.open("bye", greeting("Bye"))
+    office.project.approve(one, ana)  # before it was planned: for what its first plan shows
+    office.round()
+    assert says(office, one)[0] == "success"
+    if older:
+        memory = office.reviewer.store.memory.requests
+        memory[1] = replace(memory[1], outcome=replace(memory[1].outcome, since=None))  # type: ignore[type-var]
+    time.sleep(0.002)
+    office.push("main", greeting("Hello again"))
+    for _ in range(2):
+        office.round()
+        state, text = says(office, one)
+        assert state == "failed" and "ana's does not count: given before the plan had policy: look at it" in text
+        office.restart()
+    office.project.label(one, ana, "goes away")
+    office.round()
+    assert says(office, one)[0] == "failed"
+    office.project.unapprove(one, ana)
+    office.project.approve(one, ana)
     office.round()
     assert says(office, one)[0] == "success"
 

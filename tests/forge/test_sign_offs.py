@@ -125,7 +125,7 @@ def test_an_author_that_is_not_told(room: Room) -> None:
     room.project.approve(room.it, room.person("ana", 51))
     nobody = replace(room.forge.request(1), author="")
     (found,) = room.forge.sign_offs(nobody, approvals=True, labels=(), seen=SEEN)
-    assert found.flaw == "the forge does not say who the author is"
+    assert found.flaw == "the forge does not say who the author is" and abs(found.at - time.time()) < 60
 
 
 @pytest.mark.parametrize("what", ["approvals", "versions", "notes", "users"])
@@ -219,6 +219,18 @@ def test_reviews(pull: Pull) -> None:
         "bea": "made a commit of it",
         "reconciler": "given by the reviewer itself",
     }
+
+
+def test_when_it_was_said(pull: Pull) -> None:
+    """A word is for the plan that was there then. What is not dated is older than every plan."""
+    at = pull.opened + timedelta(minutes=5)
+    pull.review("ana", submitted_at=at.isoformat())
+    pull.review("bea")
+    found = pull.forge.sign_offs(pull.forge.request(1), approvals=True, labels=(), seen=0.0)
+    assert {one.user: one.at for one in found} == {"ana": at.timestamp(), "bea": 0.0}
+    pull.label("ana", "seen", 3)
+    (label,) = pull.forge.sign_offs(pull.forge.request(1), approvals=False, labels=("seen",), seen=0.0)
+    assert label.at == (pull.opened + timedelta(minutes=3)).timestamp()
 
 
 def test_reviews_of_those_who_may_not(pull: Pull) -> None:

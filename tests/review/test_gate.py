@@ -53,6 +53,27 @@ def test_what_is_missing_is_said_with_why() -> None:
     assert (verdict.state, verdict.text) == ("success", "approved by bea; label 'announced' set by bea")
 
 
+def test_a_word_is_for_the_risks_that_were_there() -> None:
+    found = rules("review: {require: {deletion: approval, job: approval, image: {label: seen, by: anybody}}}")
+    wanted = gate.demands(("deletion", "job", "image"), found)
+    first = gate.since(None, ("job",), 100.0)
+    both = gate.since(first, ("deletion", "job", "image"), 200.0)
+    assert (first, both) == ({"job": 0.0}, {"deletion": 200.0, "job": 0.0, "image": 200.0})
+    given = (SignOff("ana", at=150.0), SignOff("op", "seen", at=150.0))
+    verdict = gate.verdict(wanted, given, found, both)
+    assert verdict.text == (
+        "needs an approval by somebody else than the author (deletion, job) and the label 'seen' (image); "
+        "ana's does not count: given before the plan had deletion: look at it, and give it again; "
+        "op's does not count: given before the plan had image: look at it, and give it again"
+    )
+    assert gate.verdict(gate.demands(("job",), found), given, found, both).state == "success"
+    again = (SignOff("ana", at=250.0), SignOff("op", "seen", at=250.0), SignOff("bea", at=150.0))
+    assert gate.verdict(wanted, again, found, both).state == "success"
+    assert gate.verdict(wanted, (SignOff("ana"), SignOff("op", "seen", at=250.0)), found, both).state == "failed"
+    # What goes and comes back is new.
+    assert gate.since(gate.since(both, ("job",), 300.0), ("deletion", "job"), 400.0) == {"deletion": 400.0, "job": 0.0}
+
+
 def test_a_label_that_the_author_may_set() -> None:
     found = rules("review: {require: {image: {label: seen, by: anybody}}}")
     wanted = gate.demands(("image",), found)

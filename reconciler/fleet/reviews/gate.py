@@ -74,7 +74,7 @@ class Gate:
                 "failed",
                 f"who has seen it cannot be read, so nobody counts [{error.reason}]: the reporter's log says why",
             )
-        return gate.verdict(wanted, given, rules)
+        return gate.verdict(wanted, given, rules, known.outcome.since if known.outcome else None)
 
     def _post(
         self, request: OpenRequest, known: Reviewed, rules: Rules, state: State, text: str, *, wanted: bool = False

@@ -18,12 +18,18 @@ HOUR = 3600.0
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What the newest whole review of `head` came to: whether it is valid, in one line that holds nothing of the branch, and
-    which kinds of risk it has."""
+    which kinds of risk it has. `since` is when the plan got each kind (`gate.since`); None: no review of it was valid so far."""
 
     head: str
     valid: bool
     text: str
     risks: tuple[str, ...] = ()
+    since: Mapping[str, float] | None = None
+
+    @property
+    def had(self) -> Mapping[str, float] | None:
+        """As `since`, also of what was noted without it."""
+        return dict.fromkeys(self.risks, 0.0) if self.since is None and self.valid else self.since
 
 
 @dataclass(frozen=True, slots=True)

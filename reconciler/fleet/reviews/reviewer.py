@@ -399,7 +399,10 @@ class Reviewer:
         state: State = "valid" if found.valid else "failed" if found.failure else "invalid"
         text = found.failure or review.headline(found)
         known = Reviewed(ready.head, ready.base, ready.target, ready.rules, state, text, found.reason, now)
-        outcome = Outcome(ready.head, found.valid, _said(found), rules_of.kinds(found))
+        kinds = rules_of.kinds(found)
+        had = before.outcome.had if before.outcome and before.outcome.head == ready.head else None
+        since = rules_of.since(had, kinds, now) if found.valid else had
+        outcome = Outcome(ready.head, found.valid, _said(found), kinds, since)
         known = replace(
             known, outcome=outcome, told=before.told, arrived=before.arrived, missing=before.missing, site=ready.site
         )
