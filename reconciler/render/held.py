@@ -13,7 +13,7 @@ from reconciler.render import register, tokens
 from reconciler.render.evaluate import World
 from reconciler.render.faults import Refused
 from reconciler.render.meter import Exhausted
-from reconciler.site import passwords
+from reconciler.site import SecretName, passwords
 
 _NAMED: Final = 4  # secrets that are missing for the same reason, each with who needs it
 _MAX_BINARY: Final = 16 << 20  # bytes; what a child answers has 32 MiB, where they are base64
@@ -43,6 +43,7 @@ class Held:
         used = self._used()
         known = self.world.site.secrets(self.host)
         missing: dict[str, str] = {}
+        self._empty(used, known)
         for name in sorted(used.keys() - known.keys()):
             # A pair is generated as a whole: both of its halves, known by dotted names, are one thing that is missing.
             whole = name.partition(".")[0]
@@ -61,6 +62,13 @@ class Held:
         if used:
             self._require_opened()
         return {name: known[name].digest for name in sorted(used) if name in known}
+
+    def _empty(self, used: Mapping[str, str], known: Mapping[str, SecretName]) -> None:
+        """Report secrets that have a name and no value: whoever is let in with an empty password is anybody."""
+        for name in sorted(used.keys() & known.keys()):
+            if not known[name].size:
+                message, hint = f"the secret {name!r} is empty; {used[name]} needs it", self._filled(name, known)
+                self.problems.append(known[name].place.problem(message, hint))
 
     def _used(self) -> dict[str, str]:
         """Every secret in use → who uses it."""

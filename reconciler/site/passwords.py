@@ -133,10 +133,11 @@ def _add(result: dict[str, SecretName], document: Document, path: Path, value: A
 
 
 def _size(value: Any) -> int:
-    """The bytes of a value: AES-GCM gives a ciphertext of the same length."""
+    """The bytes of a value: AES-GCM gives a ciphertext of the same length. What is empty is not encrypted, and stands for no value."""
+    if value is None:
+        return 0
     if isinstance(value, str) and value.startswith("ENC["):
-        data = value.partition("data:")[2].partition(",")[0]
-        return len(data) * 3 // 4 if data else len(value)
+        return len(value.partition("data:")[2].partition(",")[0]) * 3 // 4
     return len(str(value).encode(errors="surrogatepass"))
 
 

@@ -390,6 +390,17 @@ def test_a_missing_secret_is_a_problem() -> None:
     assert "reconciler secrets generate" in only
 
 
+@pytest.mark.parametrize("value", ["", None])
+def test_a_secret_without_a_value_is_a_problem(value: str | None) -> None:
+    """sops leaves both as they are: whoever has the file sees it, with no key."""
+    (only,) = problems(SECRET, secrets={"other": "abc", "app_password": value})
+    line = sealed.text({"other": "abc", "app_password": value}).splitlines()
+    number = next(n for n, text in enumerate(line, 1) if text.startswith("app_password:"))
+    assert only.startswith(f"passwords.yml:{number}:")
+    assert "the secret 'app_password' is empty; catalogue/app/service.yml needs it" in only
+    assert "reconciler secrets generate" in only
+
+
 def test_many_that_are_missing_for_one_reason_are_said_at_once() -> None:
     names = [f"app_{letter}_password" for letter in "abcdefg"]
     body = SECRET.replace("passwords: {", "passwords: {" + "".join(f"{name}: {{kind: random}}, " for name in names))
