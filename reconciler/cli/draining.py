@@ -88,7 +88,8 @@ def _out(node: "Node", reason: str) -> None:
         actual = node.observer.observe(target, node.observer.memory(target), deep=False)
         rollout = target.prepared.rollout
         assert rollout is not None
-        stopped = maintenance.out(node.engine, maintenance.stood_in_for(target.desired, rollout), actual, output.line)
+        goes = maintenance.stood_in_for(target.desired, rollout)
+        stopped = maintenance.out(node.engine, goes, actual, node.state.put_down, output.line)
         rest = maintenance.running(actual, stopped)
     presence.wake(node.state.path)
     if rest:

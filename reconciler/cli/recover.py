@@ -74,6 +74,7 @@ def look(out: Path | None, json_: bool) -> None:
     with _here() as here:
         if not galera.serving(here.engine, here.container):
             _suspend(here.node)
+            here.node.state.put_down(here.container.name)
         with output.progress("looking at the data"):
             found = galera.look(here.engine, here.container, here.host)
         told = _tell(here, found)

@@ -127,4 +127,6 @@ class Memory:
     upgraded: bool = False  # this host went to another release, and others may be of the one before
     # Container → when its process was started, that chose what it says to others while there were some of the release before.
     pinned: Mapping[str, datetime] = field(default_factory=dict)
+    # Containers that this program stopped for an operator: starting them again is no healing that policy may forbid.
+    put_down: frozenset[str] = frozenset()
     schema_release: str = ""  # the newest release of OpenStack of which a schema migration was begun here; "": none was

@@ -42,8 +42,9 @@ def stood_in_for(desired: Desired, rollout: Rollout) -> list[Container]:
     return [found[name] for name in reversed(list(graph.static_order()))]
 
 
-def out(engine: Engine, containers: Iterable[Container], actual: Actual, say: Say) -> list[str]:
-    """Take them out of use, each as its service says, and stop it; returns those that ran. Raises errors.ReconcilerError of the engine."""
+def out(engine: Engine, containers: Iterable[Container], actual: Actual, note: Say, say: Say) -> list[str]:
+    """Take them out of use, each as its service says, and stop it; returns those that ran. `note` keeps the name of one that is about to
+    be stopped. Raises errors.ReconcilerError of the engine."""
     owned = frozenset(one.id for one in actual.containers.values() if one.owned)
     drains, stopped = Drains(engine, _Told(say), owned, before={}, wanted=()), []
     for one in containers:
@@ -51,6 +52,7 @@ def out(engine: Engine, containers: Iterable[Container], actual: Actual, say: Sa
         if running is None or not running.owned or running.state is not State.RUNNING:
             continue
         drains.out(one, one.name)
+        note(one.name)
         engine.stop(one.name)
         say(f"{one.name} is stopped")
         stopped.append(one.name)

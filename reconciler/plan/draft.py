@@ -229,6 +229,8 @@ class Draft:
         self.held.append(Held(action.target, reason, message, action.differences, action.drift))
 
     def drift_mode(self, action: Action) -> str:
+        if action.verb is Verb.START and action.target in self.memory.put_down:
+            return "heal"  # nobody else stopped it
         drift = self.desired.policy.get("drift", {})
         fields = drift.get("fields", {})
         by_field = {fields.get(d.field, fields.get(d.field.partition(".")[0])) for d in action.differences}

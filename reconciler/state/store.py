@@ -334,7 +334,11 @@ class StateDirectory(Folder):
         return self._files.read(LAST_GOOD, Carried, _alone)
 
     def applied(self, container: str, applied: Applied) -> None:
-        self._change(lambda m: replace(m, applied={**m.applied, container: applied}))
+        self._change(lambda m: replace(m, applied={**m.applied, container: applied}, put_down=m.put_down - {container}))
+
+    def put_down(self, container: str) -> None:
+        """That this program is about to stop a container for an operator, until it has proved itself again."""
+        self._change(lambda m: replace(m, put_down=m.put_down | {container}))
 
     def took(self, container: str, seconds: float) -> None:
         """How long a container took to become healthy. A long time is forgotten little by little: one start may be quick by chance."""
@@ -487,6 +491,7 @@ class StateDirectory(Folder):
                     interruptions={k: v for k, v in m.interruptions.items() if k in names},
                     took={k: v for k, v in m.took.items() if k in names},
                     taken={k: v for k, v in m.taken.items() if k in names},
+                    put_down=m.put_down & names,
                     as_made={k: v for k, v in m.as_made.items() if k in names},
                     healed={k: v for k, v in m.healed.items() if k in names},
                     answered={},

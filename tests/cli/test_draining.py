@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,10 +17,12 @@ import pytest
 from reconciler import errors
 from reconciler.cli import draining, fleet
 from reconciler.daemon import presence
+from reconciler.model import Actual, Applied, Container, Running, State
 from reconciler.node import maintenance
 from reconciler.reasons import Reason
 from reconciler.render import render
 from reconciler.source import prepare_child
+from reconciler.state import StateDirectory
 from tests.services import golden
 from tests.support.lab import HOST, PATIENCE, Lab
 
@@ -63,6 +67,23 @@ def test_a_drain_that_is_refused_gives_back_the_budgets_that_it_took_and_no_othe
     with pytest.raises(errors.Terminal, match="no: a disk"):
         draining._elsewhere(cast(Any, node), cast(Any, None), "a disk", lent=lent)
     assert done == ["resumed", "woken", *([] if lent else ["given back"])]
+
+
+def test_what_is_stopped_is_noted_first_until_it_has_proved_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, what is down would be taken for somebody else's doing, which a site need not want healed."""
+    state, done = StateDirectory(tmp_path / "state"), list[str]()
+    state.create()
+    monkeypatch.setattr(maintenance, "Drains", lambda *_, **__: SimpleNamespace(out=lambda one, name: None))
+    engine = SimpleNamespace(stop=lambda name: done.append(f"{name}: {sorted(state.memory().put_down)}"))
+    web, db = Container("web", "i"), Container("db", "i")
+    run = Running(web, "1", "i", State.RUNNING, datetime.now(UTC), owned=True, explicit=frozenset())
+    actual = Actual({"web": run, "db": replace(run, spec=db, state=State.EXITED)}, {}, {})
+    stopped = maintenance.out(cast(Any, engine), [web, db], actual, state.put_down, done.append)
+    assert stopped == ["web"] and done == ["web: ['web']", "web is stopped"]
+    state.applied("web", Applied("1", datetime.now(UTC), ""))
+    assert state.memory().put_down == frozenset()
 
 
 SERVICE = """\

@@ -259,6 +259,19 @@ def test_a_killed_container_is_started() -> None:
     assert lines(SITE, actual, memory) == ["start      keystone  (it stopped with exit code 137)"]
 
 
+@pytest.mark.parametrize("policy", [{"mode": "report"}, {"mode": "ignore"}, {"services": {"keystone": "report"}}])
+def test_what_this_program_stopped_it_starts_whatever_is_healed(policy: dict[str, object]) -> None:
+    site = replace(SITE, policy={"drift": policy})
+    actual, memory = converged(site)
+    stopped = with_container(actual, "keystone", state=State.EXITED, exit_code=0)
+    assert lines(site, stopped, memory) == []
+    assert lines(site, stopped, replace(memory, put_down=frozenset({"keystone"}))) == [
+        "start      keystone  (it stopped with exit code 0)"
+    ]
+    other = with_container(actual, "keystone", spec=replace(WEB, user="root"))
+    assert lines(site, other, replace(memory, put_down=frozenset({"keystone"}))) == [], "that somebody else did"
+
+
 def test_a_removed_container_is_made_again() -> None:
     actual, memory = converged()
     assert lines(SITE, without(actual, "keystone"), memory) == ["create     keystone  (the container is gone)"]
