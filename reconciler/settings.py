@@ -1,6 +1,7 @@
 """What a node knows on its own, outside Git: settings in TOML, checked against schemas/settings.schema.json."""
 
 import contextlib
+import hashlib
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -217,6 +218,9 @@ class Settings:
     root: Path = Path("/")
     fleet: Fleet = Fleet()
     log: Log = Log()
+    digest: str = field(
+        default="", compare=False
+    )  # of the file's text: which settings a daemon has that read them some time ago
 
     def kept_apart(self) -> tuple[Path, ...]:
         """What no container may see and no commit may write to: the state, the keys and tokens, the engine's socket."""
@@ -280,7 +284,8 @@ def parse(text: str, path: Path, *, in_child: bool = False) -> Settings:
         run.python("reconciler.settings:check", [raw, str(path)], limits=run.Limits(seconds=300.0))
     else:
         check((raw, str(path)))
-    settings = Settings(**{name: _convert(name, value) for name, value in raw.items()})
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    settings = Settings(**{name: _convert(name, value) for name, value in raw.items()}, digest=digest)
     keys = settings.secrets
     if keys.age_key_file is None and keys.ssh_key_file is None and SSH_HOST_KEY.exists():
         return replace(settings, secrets=replace(keys, ssh_key_file=SSH_HOST_KEY))

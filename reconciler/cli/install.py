@@ -91,7 +91,8 @@ def install(
         raise click.UsageError("--adopt shows and asks, on the host itself: it goes with neither --json nor --root")
     text = settings_text(_chosen(options))
     path = root / installed.SETTINGS
-    _require_same(path, text, force)
+    say: Callable[..., None] = (lambda *_: None) if json_ else output.line
+    _require_same(path, text, force, say)
     loaded = settings_of_node.parse(text, path)
     # What a pass logs, the lines below say.
     log.configure(dataclasses.replace(loaded.log, level="error"))
@@ -116,7 +117,7 @@ def install(
         if not adopt:
             output.line("\nwhat the first pass will do (nothing was changed yet):")
             show(dataclasses.replace(report, conditions=()))
-    _start(root, path, start=start, say=(lambda *_: None) if json_ else output.line)
+    _start(root, path, start=start, anew=any(written.values()), say=say)
     return 0 if report.plan is not None and well else 1
 
 
@@ -153,14 +154,22 @@ def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _require_same(path: Path, text: str, force: bool) -> None:
-    if force or not path.exists():
+def _require_same(path: Path, text: str, force: bool, say: Callable[..., None]) -> None:
+    if not path.exists():
         return
     before = path.read_text(encoding="utf-8")
     if before == text:
         return
+    if force:
+        kept = path.with_name(f"{path.name}.before")
+        _write(kept, before, 0o600)
+        say(f"{path} differs and is overwritten; what it was is in {kept}", "warn")
     changes = difflib.unified_diff(before.splitlines(), text.splitlines(), str(path), "these options", lineterm="", n=1)
-    output.diff("\n".join(f"    {line}" for line in changes))
+    shown = "\n".join(f"    {line}" for line in changes)
+    if force:
+        say(shown)
+        return
+    output.diff(shown)
     raise errors.Terminal(
         f"{path} is there and differs (edit it, or overwrite it with --force)", reason=Reason.SettingsDiffer
     )
@@ -246,7 +255,8 @@ def _first_cycle(loaded: "Settings") -> "Report":
         node.close()
 
 
-def _start(root: Path, path: Path, *, start: bool, say: Callable[..., None]) -> None:
+def _start(root: Path, path: Path, *, start: bool, anew: bool, say: Callable[..., None]) -> None:
+    """`anew`: what a daemon reads when it starts was changed."""
     from reconciler.system import run
 
     by_hand = f"{_program()} --config {path} run"
@@ -261,7 +271,10 @@ def _start(root: Path, path: Path, *, start: bool, say: Callable[..., None]) -> 
     if not start:
         say("\nto start it: systemctl enable --now reconciler")
         return
+    runs = run.program(["systemctl", "is-active", "--quiet", "reconciler"], seconds=60).code == 0
     done = run.program(["systemctl", "enable", "--now", "reconciler"], seconds=120)
+    if done.code == 0 and anew and runs:
+        done = run.program(["systemctl", "restart", "reconciler"], seconds=120)
     if done.code != 0:
         raise errors.Terminal(
             f"the service did not start: {done.message} (see journalctl -u reconciler)", reason=Reason.ServiceFailed

@@ -228,6 +228,8 @@ def _show(
         output.line("what follows is from before: whether it still holds is unknown", "warn")
     if mode := ("report: nothing is changed" if settings.mode == "report" else ""):
         output.line(f"mode      {mode}", "warn")
+    if daemon and daemon.settings not in ("", settings.digest):
+        output.line("settings  changed since the daemon was started: `systemctl restart reconciler`", "warn")
     if gave_way := report.get("gave_way"):
         output.line(f"gave way  {gave_way}", "fail")
     if fleet := report.get("fleet"):

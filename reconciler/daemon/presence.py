@@ -28,12 +28,14 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """A daemon that runs. `directory` is the device and inode of the state directory that it began with; `began` and `ended` are
-    those of passes: the last pass is under way when it began after it ended."""
+    those of passes: the last pass is under way when it began after it ended. `settings`: the digest of those that it was started with; "": not
+    known."""
 
     pid: int
     directory: tuple[int, int]
     began: datetime | None = None
     ended: datetime | None = None
+    settings: str = ""
 
     def has(self, state_dir: Path) -> bool:
         """Whether its state directory is the one that is at `state_dir` now."""
@@ -43,8 +45,8 @@ class Daemon:
 class Presence:
     """Held by the daemon as long as it lives. Raises errors.Terminal (AlreadyRunning)."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._state_dir, self._directory = state_dir, _identity(state_dir)
+    def __init__(self, state_dir: Path, settings: str = "") -> None:
+        self._state_dir, self._directory, self._settings = state_dir, _identity(state_dir), settings
         self._handles: list[int] = []
         self._places: list[Path] = []
         try:
@@ -83,7 +85,7 @@ class Presence:
     def _tell(self, began: float, ended: float) -> None:
         # Padded: what is there is written over in one step, without a moment in which it is empty.
         device, inode = self._directory
-        line = f"{os.getpid()} {device} {inode} {began:.3f} {ended:.3f}".ljust(_MOST - 1) + "\n"
+        line = f"{os.getpid()} {device} {inode} {began:.3f} {ended:.3f} {self._settings}".ljust(_MOST - 1) + "\n"
         for handle in self._handles:
             # On a disk that takes nothing any more each pass says so, and has to come to that.
             with contextlib.suppress(OSError):
@@ -127,8 +129,9 @@ def last(state_dir: Path) -> Daemon | None:
 
 def _read(handle: int) -> Daemon | None:
     with contextlib.suppress(ValueError):
-        pid, device, inode, began, ended = (float(word) for word in os.pread(handle, _MOST, 0).split())
-        return Daemon(int(pid), (int(device), int(inode)), _moment(began), _moment(ended))
+        words = os.pread(handle, _MOST, 0).decode(errors="replace").split()
+        pid, device, inode, began, ended = (float(word) for word in words[:5])
+        return Daemon(int(pid), (int(device), int(inode)), _moment(began), _moment(ended), "".join(words[5:6]))
     return None
 
 

@@ -78,7 +78,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
-        presence = self._presence = Presence(self.node.state.path)
+        presence = self._presence = Presence(self.node.state.path, self.settings.digest)
         try:
             loop.on_signals(self._triggers, self.node.stop)
             port = self._serve()

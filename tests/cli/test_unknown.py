@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from reconciler import settings
 from reconciler.cli import status as status_verb
 from reconciler.cli.main import program
 from reconciler.codec import to_json
@@ -101,6 +102,19 @@ def test_a_pass_that_hangs_takes_the_word_of_the_one_before(
         code, said = run(config, "status", "--detailed-exitcode")
         assert code == 0 and "Ready        yes" in said and "looked    0 s ago" in said
         assert json.loads(run(config, "status", "--json")[1])["passes"]["ended"]
+    finally:
+        daemon.close()
+
+
+def test_a_daemon_that_has_other_settings_says_what_puts_them_into_force(config: Path, tmp_path: Path) -> None:
+    StateDirectory(tmp_path / "state").save_report(to_json(reports.report()))
+    daemon = presence.Presence(tmp_path / "state", settings.load(config).digest)
+    try:
+        assert "settings" not in run(config, "status")[1]
+        config.write_text(f"{config.read_text()}# another\n")
+        assert (
+            "settings  changed since the daemon was started: `systemctl restart reconciler`" in run(config, "status")[1]
+        )
     finally:
         daemon.close()
 
