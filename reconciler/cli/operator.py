@@ -65,7 +65,7 @@ def resume(json_: bool) -> None:
     state = _state()
     before, other = state.suspension, other_tool.gives_way(state.memory().other_tool)
     state.resume()
-    state.other_tool(None)
+    state.other_tool(lambda before: None)
     told = _wake(state)
     if json_:
         output.as_json({"was_suspended": before is not None, "had_given_way": other})

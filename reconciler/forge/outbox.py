@@ -10,13 +10,14 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import structlog
+from filelock import FileLock
 
 from reconciler import errors
 from reconciler.forge.api import Poster, State, Status
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 _COMMITS_KEPT = 3  # per context; enough for a branch that is tried and left again
 _CONTEXTS_KEPT = 5000
 _FULL_KEPT = 50
+_LOCK_WAIT = 10.0  # seconds: who has the lock writes one file
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 5.0, 900.0  # seconds
 _REFUSED_PAUSE = 1800.0  # seconds; each refused post can leave an empty pipeline behind, so ask rarely
 _DURATION = re.compile(r"\b\d+(?:[.,]\d+)?\s?(?:ms|s|sec|seconds?|min|minutes?|h|hours?)\b")
@@ -69,17 +71,39 @@ class _Entry:
 
 
 class _Memory:
-    """What was posted, in a JSON file. A file that cannot be read is an empty memory, which makes us ask the forge."""
+    """What was posted, in a JSON file that another process of this node may write as well. A file that cannot be read is an empty
+    memory, which makes us ask the forge."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._lock = path, FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)
+        self._read: tuple[int, int, int, int] | None = None  # which file it was that was read or written last
         self.full: list[str] = []
         self._entries: dict[str, list[_Entry]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what another process has posted since. Without a file what this one remembers stays."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            content = json.loads(path.read_bytes())
-            entries = {str(c): [_Entry(**row) for row in rows] for c, rows in content["contexts"].items()}
-            self.full = [str(commit) for commit in content["full"]]
-            self._entries = entries
+            found = self._identity()
+            if found != self._read:
+                content = json.loads(self._path.read_bytes())
+                entries = {str(c): [_Entry(**row) for row in rows] for c, rows in content["contexts"].items()}
+                self.full = [str(commit) for commit in content["full"]]
+                self._entries, self._read = entries, found
+
+    def _identity(self) -> tuple[int, int, int, int]:
+        """Which file it is: it is only ever replaced whole. Raises OSError."""
+        found = self._path.stat()
+        return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes out, and begin with what they wrote. Where no lock can be had only something is posted twice."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                stack.enter_context(self._lock.acquire(timeout=_LOCK_WAIT))
+            self.refresh()
+            yield
 
     def knows(self, context: str) -> bool:
         """True when anything was ever posted for `context`: then what is not here was not posted."""
@@ -91,17 +115,19 @@ class _Memory:
 
     def put(self, context: str, entry: _Entry) -> None:
         """Remember `entry` as the newest of its context. Raises as files.write_atomic."""
-        others = [e for e in self._entries.get(context, []) if (e.commit, e.ref) != (entry.commit, entry.ref)]
-        self._entries.pop(context, None)
-        self._entries[context] = [entry, *others][:_COMMITS_KEPT]
-        for forgotten in list(self._entries)[:-_CONTEXTS_KEPT]:
-            del self._entries[forgotten]
-        self._save()
+        with self._alone():
+            others = [e for e in self._entries.get(context, []) if (e.commit, e.ref) != (entry.commit, entry.ref)]
+            self._entries.pop(context, None)
+            self._entries[context] = [entry, *others][:_COMMITS_KEPT]
+            for forgotten in list(self._entries)[:-_CONTEXTS_KEPT]:
+                del self._entries[forgotten]
+            self._save()
 
     def mark_full(self, commit: str) -> None:
         """Remember that `commit` takes no more statuses. Raises as files.write_atomic."""
-        self.full = [commit, *(c for c in self.full if c != commit)][:_FULL_KEPT]
-        self._save()
+        with self._alone():
+            self.full = [commit, *(c for c in self.full if c != commit)][:_FULL_KEPT]
+            self._save()
 
     def _save(self) -> None:
         rows: dict[str, list[dict[str, Any]]] = {
@@ -110,6 +136,8 @@ class _Memory:
         }
         content = json.dumps({"contexts": rows, "full": self.full})
         files.write_atomic(self._path, content.encode(), mode=0o600)
+        with contextlib.suppress(OSError):
+            self._read = self._identity()
 
 
 @dataclass(slots=True)
@@ -236,6 +264,7 @@ class StatusReporter:
     def _report(self, item: _Item) -> bool:
         """Post `item` if it is news. True when it was posted. Raises what the forge raises."""
         status = item.status
+        self._memory.refresh()
         if status.commit in self._memory.full:
             return False
         known = self._memory.find(status.context, status.commit, item.ref)

@@ -6,7 +6,7 @@ what has to be done (`planning.py`), doing it (`applying.py`), what is kept of i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event
@@ -109,6 +109,8 @@ class Node:
             self._source, self._commit = None, None
             self.aims.forget()
             self.observer.forget()
+        elif (owner := self.state.owner) is not None:
+            self._own(owner)  # an operator may have claimed another's since
 
     def _validate(self, commit: str) -> None:
         self.aims.require_usable(self.aims.of(commit))
@@ -142,17 +144,25 @@ class Node:
     def _end_flights(self) -> None:
         """The program ends: what is in flight ends at a safe point, and what became of it is told."""
         self.flights.end()
-        revision, _ = self.in_force if self.flights.flying else ("", "")
-        for flight in self.flights.collect():
-            try:
-                if flight.revision != revision:
-                    landing.record(flight, self.state)
-                    continue
-                landed, seconds = flight.landed, (datetime.now(UTC) - flight.began).total_seconds()
-                told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=seconds)
-                self.reporter.conclude(told)
-            except errors.ReconcilerError as error:
-                log.error("cycle.failed", reason=error.reason, message=str(error))
+        if not self.flights.flying:
+            return
+        revision, _ = self.in_force
+        with ExitStack() as stack:
+            with suppress(errors.ReconcilerError):  # whoever writes to the state then is told
+                stack.enter_context(self.state.cycle())  # what flew kept other cycles out: so does telling of it
+            for flight in self.flights.collect():
+                self._tell_end(flight, revision)
+
+    def _tell_end(self, flight: Flight, revision: str) -> None:
+        try:
+            if flight.revision != revision:
+                landing.record(flight, self.state)
+                return
+            landed, seconds = flight.landed, (datetime.now(UTC) - flight.began).total_seconds()
+            told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=seconds)
+            self.reporter.conclude(told)
+        except errors.ReconcilerError as error:
+            log.error("cycle.failed", reason=error.reason, message=str(error))
 
     # --- source: poll, fetch, trust, validate, anchor ------------------------------------------------------------
 
@@ -210,7 +220,8 @@ class Node:
         if memory.taken:
             with suppress(OSError):
                 holding = host.observe_units() & memory.taken.keys() & memory.applied.keys()
-                self.state.other_tool(other_tool.seen(memory.other_tool, holding, self._now()))
+                now = self._now()
+                self.state.other_tool(lambda before: other_tool.seen(before, holding, now))
 
     def aim(self) -> Aim | None:
         """What this node is to be now; None while no revision is accepted. Raises errors.ReconcilerError."""
@@ -241,7 +252,8 @@ class Node:
         revision, testing = self.in_force
         if not wanted.empty and aim.target.desired.revision == revision and not self.flights.flying:
             self.reporter.say(pending(revision, len(wanted.actions), testing), aim.target.desired.site)
-        self.state.healed(recurring.noted(memory.healed, recurring.interrupted(wanted, actual), self._now()))
+        now, interrupted = self._now(), recurring.interrupted(wanted, actual)
+        self.state.healed(lambda healed: recurring.noted(healed, interrupted, now))
         admission = self.planner.admission(aim.target, actual)
         return self.executor.begin(aim.target, wanted, actual, memory, admission, told, apart=apart)
 

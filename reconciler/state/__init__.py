@@ -1,7 +1,8 @@
 """What the node must remember between cycles, crash-safe."""
 
 from reconciler.state.hold import OURS, STATE_FAULTS, Hold, Witness
-from reconciler.state.store import LAST_GOOD, Anchor, Carried, Owner, StateDirectory, Suspension, Trial
+from reconciler.state.records import Anchor, Carried, Owner, Suspension, Trial
+from reconciler.state.store import LAST_GOOD, StateDirectory
 
 __all__ = [
     "LAST_GOOD",

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 from reconciler.system import files
@@ -13,10 +13,10 @@ KEPT = 2_000  # lines
 
 
 class History:
-    """The history in `folder`. `guard` keeps other threads out while it is written, `require` raises when it may not be."""
+    """The history in `folder`. `alone` keeps others out while it is written, and raises when it may not be."""
 
-    def __init__(self, folder: Path, guard: RLock, require: Callable[[], None]) -> None:
-        self._folder, self._guard, self._require = folder, guard, require
+    def __init__(self, folder: Path, alone: Callable[[], AbstractContextManager[None]]) -> None:
+        self._folder, self._alone = folder, alone
 
     def record(
         self,
@@ -25,8 +25,7 @@ class History:
     ) -> None:
         """Append one line; now and then the oldest go. What only repeats the newest line is counted there, with the
         time of the last one, instead: `again`, `last`."""
-        with self._guard:
-            self._require()
+        with self._alone():
             lines = self._lines()
             before = json.loads(lines[-1]) if lines else None
             if before is not None and is_repetition(entry, before):

@@ -17,7 +17,8 @@ from pathlib import Path
 from reconciler import errors
 from reconciler.codec import UNREADABLE, Lost, from_json, to_json
 from reconciler.reasons import Reason
-from reconciler.state.store import Anchor, Owner, StateDirectory
+from reconciler.state.records import Anchor, Owner
+from reconciler.state.store import StateDirectory
 from reconciler.system import files
 
 OURS = ".reconciler-"  # begins the name of everything at the top of a config root that no commit may touch

@@ -18,6 +18,7 @@
     rollback/        previous files of containers that have not proved themselves yet
     repository/      the bare clone, site.git, and what is made beside it: all that a child which fetches may write
     lock             held during a cycle
+    writing.lock     held while what a file holds is read and what is made of that is written: operators' verbs do that beside cycles
 
 A file that cannot be read is an error, never the same as no file. Each says which version wrote it, in which form: what an older
 program does not know of a newer one's file it leaves out and names (`lost`), and what it would misunderstand it refuses.
@@ -26,14 +27,11 @@ program does not know of a newer one's file it leaves out and names (`lost`), an
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
-from threading import RLock
 from typing import Any
-
-from filelock import FileLock
 
 from reconciler import errors, releases
 from reconciler.codec import to_json
@@ -59,84 +57,18 @@ from reconciler.secrets.locked import Locked
 from reconciler.state.documents import Documents
 from reconciler.state.folder import Folder
 from reconciler.state.history import History
+from reconciler.state.records import Anchor, Begun, Carried, Owner, Suspension, Trial, Written, carried_before
 from reconciler.system import files
 
 LAST_GOOD = "last-good.json"
-_OWNER_WAIT = 60.0  # seconds: who has that lock writes one small file
 _INTERRUPTIONS = 5  # of one container: the last few say what the next one will be like
 _DIGESTS_KEPT = 8  # of one file: what worked last, and what was tried since
 
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """The last commit that was verified and accepted. `reason` is set when an operator chose it."""
-
-    commit: str
-    accepted_at: datetime
-    signer: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose containers are ours: those with `key` on their label, which was drawn by lot when the state directory was made.
-
-    `also` are labels that count as ours as well: what an earlier version of this program put there, and what an operator
-    claimed. `path` is the state directory that it was made for.
-    """
-
-    key: str
-    path: str
-    also: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A commit of a testing branch that this host tries instead of the anchor, which stays as it is."""
-
-    branch: str
-    commit: str
-    accepted_at: datetime
-    signer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    roots: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)  # config root → path → digests
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """What was last carried out here: desired state, and the ciphertexts of the secrets it uses. It holds no secret, and needs
-    neither the commit nor the catalogue that it was made of to be kept up."""
-
-    desired: Desired
-    locked: tuple[Locked, ...] = ()
-
-
-def _alone(data: dict[str, Any]) -> dict[str, Any]:
-    """As versions wrote it that did not keep the ciphertexts."""
-    return data if "desired" in data else {"desired": data}
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    revision: str
-    touched: tuple[str, ...] = ()
-    worked: Mapping[str, Worked] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """An operator's wish that nothing be changed."""
-
-    reason: str
-    since: datetime
-    by: str = ""
+Healed = Mapping[str, tuple[datetime, ...]]  # container → when it was interrupted of late because it drifted
 
 
 class StateDirectory(Folder):
-    """The node's memory. Safe to use from several threads; `cycle` keeps other processes out."""
+    """The node's memory. Safe to use from several threads and processes; `cycle` keeps other cycles out. What only reads takes no lock."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -144,10 +76,9 @@ class StateDirectory(Folder):
         self.rollback = path / "rollback"
         self.posted = path / "posted.json"
         self.links = path / "links.json"
-        self._guard = RLock()
         self.after: datetime | None = None  # when an anchor was accepted that this directory has lost
         self._files = Documents(path, self._guard, self.require_same)
-        self.history = History(path, self._guard, self.require_same)
+        self.history = History(path, self.alone)
 
     @property
     def lost(self) -> Mapping[str, str]:
@@ -185,8 +116,11 @@ class StateDirectory(Folder):
         would take each other's containers for their own.
         """
         here = str(self.path.resolve())
-        with self.locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
-            found = self._files.read("owner.json", Owner)
+        found = self.owner
+        if found is not None and found.path == here and key in ("", found.key, *found.also):
+            return found
+        with self.alone():
+            found = self.owner
             if found is None:
                 found = Owner(key or secrets.token_hex(16), here, self._labels_before())
             elif key and key not in (found.key, *found.also):
@@ -195,14 +129,14 @@ class StateDirectory(Folder):
                 self._require_moved(found)
                 found = replace(found, path=here)
             else:
-                return found
+                return found  # another process was faster
             self._files.write("owner.json", to_json(found))
             return found
 
     def claim(self, label: str) -> Owner:
         """Take over what carries `label`, another key, on this engine. Raises as `identify`."""
-        owner = self.identify()
-        with self.locked(FileLock(self.path / "owner.lock", mode=0o600), _OWNER_WAIT):
+        with self.alone():
+            owner = self.identify()
             if label != owner.key and label not in owner.also:
                 owner = replace(owner, also=(*owner.also, label))
                 self._files.write("owner.json", to_json(owner))
@@ -230,16 +164,16 @@ class StateDirectory(Folder):
 
     def written(self, root: str) -> Mapping[str, tuple[str, ...]] | None:
         """What was written below a config root: path → digests of the contents. None: nothing was ever noted, anywhere."""
-        noted = self._files.read("written.json", _Written)
+        noted = self._files.read("written.json", Written)
         return None if noted is None else noted.roots.get(root, {})
 
     def note_written(self, root: str, digests: Mapping[str, Iterable[str]]) -> None:
         """Note everything that was written below a config root, or is about to be: path → digests, oldest first."""
-        with self._guard:
-            noted = self._files.read("written.json", _Written)
+        with self.alone():
+            noted = self._files.read("written.json", Written)
             now = {path: tuple(dict.fromkeys(found))[-_DIGESTS_KEPT:] for path, found in digests.items()}
             if noted is None or noted.roots.get(root) != now:
-                self._files.write("written.json", to_json(_Written({**(noted.roots if noted else {}), root: now})))
+                self._files.write("written.json", to_json(Written({**(noted.roots if noted else {}), root: now})))
 
     def tidy(self) -> None:
         """Remove what killed writes left. Other processes may be writing, so only what is older than any write."""
@@ -331,7 +265,7 @@ class StateDirectory(Folder):
     @property
     def carried(self) -> Carried | None:
         """The last complete apply; None when there was none. Raises errors.Terminal (StateCorrupt)."""
-        return self._files.read(LAST_GOOD, Carried, _alone)
+        return self._files.read(LAST_GOOD, Carried, carried_before)
 
     def applied(self, container: str, applied: Applied) -> None:
         self._change(lambda m: replace(m, applied={**m.applied, container: applied}, put_down=m.put_down - {container}))
@@ -398,10 +332,11 @@ class StateDirectory(Folder):
             return {name: Interruption(median(last), len(last)) for name, last in found if last}
         return {}
 
-    def healed(self, times: Mapping[str, tuple[datetime, ...]]) -> None:
-        """When containers that worked were interrupted of late because they drifted."""
-        if times:
-            self._change(lambda m: replace(m, healed={**m.healed, **times}))
+    def healed(self, noted: Callable[[Healed], Healed]) -> None:
+        """When containers that worked were interrupted of late because they drifted: `noted` makes it of what is remembered now, which
+        an operator may have ended since a pass looked."""
+        if noted({}):
+            self._change(lambda m: replace(m, healed={**m.healed, **noted(m.healed)}))
 
     def unachieved(self, found: Mapping[str, tuple[Difference, ...]]) -> None:
         """What still differed right after the action that should have put it right, by `kind:target`; () forgets one."""
@@ -436,10 +371,9 @@ class StateDirectory(Folder):
     def plain(self, *, now: Iterable[str] = (), no_more: Iterable[str] = ()) -> None:
         """These files hold nothing that this node wrote with a secret, and those may do so from now on."""
         added, gone = frozenset(now), frozenset(no_more)
-        with self._guard:
-            before = self._memory.plain
-            if (before - gone) | added != before:
-                self._change(lambda m: replace(m, plain=(m.plain - gone) | added))
+        before = self._memory.plain
+        if (before - gone) | added != before:
+            self._change(lambda m: replace(m, plain=(m.plain - gone) | added))
 
     @property
     def begun(self) -> str:
@@ -457,7 +391,7 @@ class StateDirectory(Folder):
         """Remember that the node is between two desired states, until `converged`, and what is about to be changed."""
         begun = self._begun
         self._note_begun(
-            _Begun(revision, tuple(sorted(self.touched | frozenset(touches))), begun.worked if begun else {})
+            Begun(revision, tuple(sorted(self.touched | frozenset(touches))), begun.worked if begun else {})
         )
 
     def worked(self, found: Mapping[str, Worked]) -> None:
@@ -466,10 +400,10 @@ class StateDirectory(Folder):
             self._note_begun(replace(begun, worked={**begun.worked, **found}))
 
     @property
-    def _begun(self) -> _Begun | None:
-        return self._files.read("begun.json", _Begun)
+    def _begun(self) -> Begun | None:
+        return self._files.read("begun.json", Begun)
 
-    def _note_begun(self, now: _Begun) -> None:
+    def _note_begun(self, now: Begun) -> None:
         if self._begun != now:
             self._files.write("begun.json", to_json(now))
 
@@ -479,7 +413,7 @@ class StateDirectory(Folder):
 
         `locked` are the encrypted files that its secrets are in, `also` containers that are not wanted and are there all the same.
         """
-        with self._guard:
+        with self.alone():
             names = {container.name for container in desired.containers} | set(also)
             self._files.write(LAST_GOOD, to_json(Carried(desired, tuple(locked))))
             self._change(
@@ -533,10 +467,12 @@ class StateDirectory(Folder):
         """What a check before an upgrade found."""
         self._change(lambda m: replace(m, prechecks={**m.prechecks, name: asked}))
 
-    def other_tool(self, seen: OtherTool | None) -> None:
-        """What is known of another tool being at work on what is ours; None forgets it."""
-        if self._memory.other_tool != seen:
-            self._change(lambda m: replace(m, other_tool=seen))
+    def other_tool(self, seen: Callable[[OtherTool | None], OtherTool | None]) -> None:
+        """What is known of another tool being at work on what is ours: `seen` makes it of what is remembered now, as in `healed`; None
+        forgets it."""
+        before = self._memory.other_tool
+        if seen(before) != before:
+            self._change(lambda m: replace(m, other_tool=seen(m.other_tool)))
 
     @property
     def _memory(self) -> Memory:
@@ -544,5 +480,5 @@ class StateDirectory(Folder):
         return self._files.read("memory.json", Memory) or Memory()
 
     def _change(self, change: Callable[[Memory], Memory]) -> None:
-        with self._guard:
+        with self.alone():
             self._files.write("memory.json", to_json(replace(change(self._memory), last_good=None, worked={})))

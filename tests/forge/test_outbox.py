@@ -123,6 +123,33 @@ def test_restart_with_memory_asks_nobody(gitlab: GitLab, connect_to: Connect, st
     assert len(gitlab.seen) == before
 
 
+def test_a_second_process_hides_nothing_and_loses_nothing(gitlab: GitLab, connect_to: Connect, store: Path) -> None:
+    """As the daemon and `reconciler reconcile`: each began with what the file held then."""
+    other = "reconciler/site/node2"
+    with reporter(connect_to(gitlab), store) as one, reporter(connect_to(gitlab), store) as two:
+        for it, status in (
+            (one, success("38 containers")),
+            (two, success("keystone: health check failed", state="failed")),
+            (two, success("3 containers", context=other)),
+            (one, success("38 containers")),
+            (two, success("38 containers")),
+        ):
+            it.submit(status, "main")
+            assert it.flush(5)
+        assert (one.statistics.posted, two.statistics.posted, two.statistics.skipped) == (2, 2, 1)
+        store.unlink()
+        one.submit(success("38 containers"), "main")
+        assert one.flush(5) and one.statistics.skipped == 1, "what a process knows it needs no file for"
+        one.submit(success("39 containers"), "main")
+        assert one.flush(5)
+    before = len(gitlab.seen)
+    with reporter(connect_to(gitlab), store) as it:
+        it.submit(success("39 containers"), "main")
+        it.submit(success("3 containers", context=other), "main")
+        assert it.flush(5) and it.statistics.skipped == 2
+    assert len(gitlab.seen) == before
+
+
 @pytest.mark.parametrize("memory", [None, b"", b"{", b"[]", b'{"contexts": {"a": [{"x": 1}]}, "full": []}', b"\xff"])
 @pytest.mark.parametrize("text", ["38 containers, 0 changed in 9.9 s", "drift: " + "keystone " * 60])
 def test_restart_without_memory_posts_nothing(
@@ -302,7 +329,7 @@ def test_the_file_holds_no_secret_and_stays_small(gitlab: GitLab, connect_to: Co
     content = json.loads(store.read_text())
     assert len(content["contexts"][CONTEXT]) == 3
     assert token not in store.read_text()
-    assert [p.name for p in store.parent.iterdir() if "posted" in p.name] == ["posted.json"]
+    assert {p.name for p in store.parent.iterdir() if "posted" in p.name} == {"posted.json", "posted.lock"}
 
 
 def test_material() -> None:
