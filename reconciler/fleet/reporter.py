@@ -18,7 +18,7 @@ from reconciler.fleet.inventory import Fleet, Member
 from reconciler.fleet.judge import Aggregate, Answer, View
 from reconciler.fleet.memory import Store
 from reconciler.forge import Deployments, ForgeSettings, Status, Statuses, StatusReporter, connect
-from reconciler.git import tree
+from reconciler.git import clone
 from reconciler.log import frames
 from reconciler.model import Interruption
 from reconciler.reasons import Reason
@@ -83,6 +83,7 @@ class Reporter:
         self._clock = clock
         self._fleets: dict[str, Fleet] = {}
         self._signers: str | None = None
+        self._named = ("", "")  # a commit and its subject
         # Host → digest of what it answered last, and what that is: the same bytes are the same statement as long as the key is.
         self._verified: dict[str, tuple[bytes, str, signed.Statement]] = {}
         self._unknown: dict[str, datetime] = {}  # host → since when, as of this process
@@ -202,9 +203,11 @@ class Reporter:
 
     def _subject(self, head: str) -> str:
         try:
-            return tree.commit_info(self.state.repository, head).subject
+            if self._named[0] != head:
+                self._named = head, clone.info(self.state.repository, head).subject
         except errors.ReconcilerError:  # a head that could not be fetched
             return ""
+        return self._named[1]
 
     # --- telling -----------------------------------------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ class Ahead:
             return
         self._asked = (head, now + _AGAIN)
         try:
-            commit, _ = self._follower.bring(branch)
+            commit = self._follower.bring_head(branch)
             if not clone.is_ancestor(self._state.repository, commit, report.revision):
                 self._begin(Answer(self._settings.host, commit, branch), lambda answer: None, apart=True)
         except errors.Transient as error:

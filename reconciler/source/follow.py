@@ -122,6 +122,15 @@ class Follower:
         self._verified(commit)
         return commit, revision if ref in found else ""
 
+    def bring_head(self, branch: str) -> str:
+        """The head of a branch, fetched and signed as the settings ask. Raises as `bring`, and errors.Transient where it has none any more."""
+        ref = f"refs/heads/{branch}"
+        commit = git.fetch(self.remote, self.state.repository, [*self._refs, ref]).get(ref)
+        if commit is None:
+            raise errors.Transient(f"the branch {branch} was deleted a moment ago", reason=Reason.RevisionUnknown)
+        self._verified(commit)
+        return commit
+
     def _validate(self, commit: str) -> None:
         """Make everything of a commit that this host needs. Raises errors.ReconcilerError, whatever the commit holds."""
         try:

@@ -78,3 +78,32 @@ def test_the_daemon_loads_nothing_that_only_children_need() -> None:
     program = f"import sys, reconciler.daemon.service; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("branch", ["main", "gone"])
+def test_a_branch_that_nobody_merged_is_fetched_without_libgit2_in_the_process(
+    repository: tuple[Path, str, str], tmp_path: Path, branch: str
+) -> None:
+    """What a stranger wrote is parsed by sealed children alone, also where the settings ask about a branch beforehand."""
+    repo, _, second = repository
+    (tmp_path / "x.toml").write_text(
+        f'host = "h"\nstate_dir = "{tmp_path}/state"\n[git]\nurl = "file://{repo}"\n[trust]\nsignatures = "none"\n'
+    )
+    program = f"""
+import sys
+from pathlib import Path
+from reconciler import errors, settings
+from reconciler.node.node import Node
+node = Node(settings.load(Path({str(tmp_path / "x.toml")!r})), forge=False)
+node.state.create()
+try:
+    print(node.follower.bring_head({branch!r}))
+except errors.Transient as error:
+    print(error)
+print("pygit2" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, loaded = done.stdout.splitlines()[-2:]
+    assert (first == second) if branch == "main" else ("gone was deleted" in first), done.stdout
+    assert loaded == "False"
