@@ -8,6 +8,14 @@ from reconciler.document.words import show
 from reconciler.model import HostKind, HostSetting
 from reconciler.node.policy import HostPolicy, below, granted, path_problem, refusal
 
+# Beginnings of kernel settings that run a program, or without which what runs here gets at the kernel, at other processes or at root's files
+# more easily: no beginning of a name grants them. Linux, Documentation/admin-guide/sysctl/.
+GUARDS: Final = (
+    "vm.legacy_va_layout", "vm.memfd_noexec", "vm.mmap_min_addr", "vm.mmap_rnd_", "vm.unprivileged_userfaultfd", "net.core.bpf_jit_",
+    "fs.protected_", "fs.suid_dumpable", "fs.binfmt_misc.", "kernel.apparmor_", "kernel.core_", "kernel.dmesg_restrict", "kernel.hotplug",
+    "kernel.io_uring_", "kernel.kexec_load_", "kernel.kptr_restrict", "kernel.modprobe", "kernel.modules_disabled", "kernel.perf_event_paranoid",
+    "kernel.poweroff_cmd", "kernel.randomize_va_space", "kernel.sysrq", "kernel.unprivileged_", "kernel.usermodehelper.", "kernel.yama.",
+)  # fmt: skip
 _UDEV: Final = "/etc/udev/rules.d"
 # Escapes in values udev reads otherwise from release to release.
 _PAIR: Final = re.compile(
@@ -32,10 +40,15 @@ def denied(setting: HostSetting, policy: HostPolicy) -> list[str]:
 
 def _sysctl(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
     name = setting.name
-    if not granted(name, policy.host_sysctls) and not name.startswith(
-        tuple(p for p in policy.host_sysctls if p.endswith("."))
-    ):
+    if granted(name, policy.host_sysctls):
+        return
+    if not name.startswith(tuple(prefix for prefix in policy.host_sysctls if prefix.endswith("."))):
         yield refusal(f"the host's sysctl {name}", "host_sysctls")
+    elif name.startswith(GUARDS):
+        yield (
+            f"the host's sysctl {name} guards the kernel, and is not allowed on this host (policy.host_sysctls in its settings would have to name "
+            "it itself)"
+        )
 
 
 def _module(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:

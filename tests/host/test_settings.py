@@ -171,6 +171,17 @@ def test_what_would_hand_over_the_host_is_refused_with_the_name_of_its_setting(n
     assert not host_rules.denied(sysctl(name, "1"), policy.HostPolicy(host_sysctls=(name,)))
 
 
+@pytest.mark.parametrize(
+    "name", ["vm.mmap_min_addr", "vm.mmap_rnd_bits", "net.core.bpf_jit_harden", "kernel.modprobe", "kernel.yama.ptrace_scope"]
+)  # fmt: skip
+def test_what_guards_the_kernel_no_beginning_of_a_name_grants(name: str) -> None:
+    wide = policy.HostPolicy(host_sysctls=("net.", "vm.", "kernel."))
+    (said,) = host_rules.denied(sysctl(name, "0"), wide)
+    assert "would have to name it itself" in said
+    for named in (name, "*"):
+        assert not host_rules.denied(sysctl(name, "0"), policy.HostPolicy(host_sysctls=("vm.", named)))
+
+
 def test_a_host_of_kolla_grants_what_the_catalogue_asks() -> None:
     kinds: dict[str, HostKind] = {
         "sysctl": "sysctl", "modules": "module", "hosts": "hosts", "files": "file", "bridges": "bridge", "ports": "port", "open_vswitch": "ovs",
