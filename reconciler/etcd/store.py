@@ -44,6 +44,7 @@ LEASE: Final = 600  # seconds after which a silent host counts as absent
 _RENEW: Final = 390.0  # seconds after which the lease is kept alive again
 _LOOKERS: Final = 10  # of all hosts, how many look in one pass who is missing
 _JOBS: Final = Range(job_key(""), below=True)
+_PERMITS: Final = Range(permit_key(""), below=True, names=True)
 _BY_NAME: Final = 16  # hosts that are asked for one by one; of more, all are read
 
 
@@ -120,6 +121,7 @@ class Store:
         wanted += [Range(f"budget/{name}/", below=True) for name in names]
         wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in waves]
         wanted += self._about(others, commit, rollout)
+        wanted += [_PERMITS] if looks else []
         found, records = self._read_with_jobs(wanted, awaited)
         roll, permit, excused, proof = found[:4]
         places, counts = found[4 : 4 + len(names)], found[4 + len(names) : 4 + len(names) + len(waves)]
@@ -137,11 +139,14 @@ class Store:
             counts[rolled.opened].count if is_ours and rolled else 0,
             present=_last(name for name in rest if name.startswith("present/")),
             proved_hosts=_last(name for name in rest if name.startswith("proof/")),
+            holders=_last(name for name in rest if name.startswith("permit/")) if looks else None,
             jobs=records,
             excuses={_last_of(key.name): said(key) for key in excused.keys},
         )
         view = self._with_release(view, host, held)
-        return self._with_missing(view, rollout, view.roll.opened) if is_ours and view.roll and looks else view
+        if not (is_ours and view.roll and looks):
+            return view
+        return self._with_gone(self._with_missing(view, rollout, view.roll.opened), rollout)
 
     @staticmethod
     def _covers(permit: Permit | None, commit: str, budgets: Iterable[str]) -> bool:
@@ -220,6 +225,15 @@ class Store:
         )
         missing = frozenset(hosts) - _last(key.name for key in proved.keys)
         return replace(view, missing=missing, present=view.present | _last(key.name for key in present.keys))
+
+    def _with_gone(self, view: View, rollout: Rollout) -> View:
+        """What hosts hold that the inventory no longer has, of a few of them."""
+        gone = sorted((view.holders or frozenset()) - rollout.hosts)[:_BY_NAME]
+        if not gone:
+            return view
+        found = zip(gone, self._read([Range(permit_key(host)) for host in gone]), strict=True)
+        permits = {host: (decode(Permit, key), key.revision) for host, one in found for key in one.keys}
+        return replace(view, gone=permits)
 
     def left(self, commit: str, hosts: Collection[str]) -> frozenset[str]:
         """Of these hosts, those that have not proved all of a commit and that are waited for."""

@@ -15,6 +15,8 @@ Keys, below `/reconciler/<site>/`, none with a lease but `present/`:
     present/<host>                  a host that was heard of lately
 
 A claim compares the revision of `roll`, so it holds against a newer commit, a halt and an opened wave at once.
+
+A place is its host's as long as that host's permit names it: whoever writes one of the two writes both, in one transaction.
 """
 
 import re
@@ -190,6 +192,9 @@ class View:
     present: frozenset[str] = frozenset()
     # Of those this host has to wait for by name (those before it in an ordered wave, the others of an address): who is proved.
     proved_hosts: frozenset[str] = frozenset()
+    holders: frozenset[str] | None = None  # every host that has a permit; None: nobody looked
+    # The permits of hosts that the inventory no longer has, with their revisions.
+    gone: Mapping[str, tuple[Permit, int]] = field(default_factory=dict)
     partial: bool = False  # only what concerns this host was read, because it could claim nothing now; then `taken` is
     taken: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # budget → how many places are taken, one holder
     jobs: Mapping[str, JobRecord] = field(default_factory=dict)  # of those that were asked for

@@ -1,4 +1,4 @@
-"""What any host does for all of them: the next wave is opened, a silent holder is noticed, what a removed host held is given back. Pure.
+"""What any host does for all of them: the next wave is opened, what is nobody's any more is given back, a silent holder is noticed. Pure.
 
 It counts only from a host whose accepted commit is the one being rolled: another's Git may have other waves, other hosts, other sizes.
 """
@@ -16,7 +16,8 @@ Seen = Mapping[
 
 def chore(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction | None:
     """The first of these things that has to be done; None: none has."""
-    return opening(view, rollout) or overdue(view, seen, now, rollout) or void(view, rollout)
+    # What is nobody's comes before its silence: a commit that takes a host out is not halted by that host.
+    return opening(view, rollout) or void(view) or overdue(view, seen, now, rollout)
 
 
 def opening(view: View, rollout: Rollout) -> Transaction | None:
@@ -75,10 +76,14 @@ def held(view: View) -> Iterator[tuple[str, Place]]:
             yield place_key(budget, number), place
 
 
-def void(view: View, rollout: Rollout) -> Transaction | None:
-    """Give back a place of a host that the inventory no longer has."""
+def void(view: View) -> Transaction | None:
+    """Give back all that a host holds which the inventory no longer has, or a place whose host has no permit."""
+    for host, (permit, revision) in view.gone.items():
+        # The permit names all of its places, also of budgets that were not read here. Whoever changes one of them changes the permit.
+        everything = (permit_key(host), *permit.places, presence_key(host))
+        return Transaction({ROLL: view.roll_revision, permit_key(host): revision}, deletes=everything)
     for key, place in held(view):
-        if place.host not in rollout.hosts:
-            gone = (key, permit_key(place.host), presence_key(place.host))
-            return Transaction({ROLL: view.roll_revision, key: place.revision}, deletes=gone)
+        if view.holders is not None and place.host not in view.holders:
+            unclaimed = {key: place.revision, permit_key(place.host): 0}
+            return Transaction({ROLL: view.roll_revision, **unclaimed}, deletes=(key,))
     return None

@@ -12,7 +12,7 @@ from reconciler.data import schema
 from reconciler.etcd import Client, Store, UnavailableError, snapshot
 from reconciler.etcd.client import Range
 from reconciler.reasons import Reason
-from reconciler.rollout import decide
+from reconciler.rollout import decide, together
 from reconciler.rollout.decide import Kin, Own, Write
 from reconciler.rollout.policy import WAVE, Budget, Rollout, Wave
 from reconciler.rollout.records import (
@@ -55,7 +55,7 @@ def claim(store: Store, host: str = "ctl1") -> Transaction:
 
 
 def test_what_is_written_is_read(store: Store) -> None:
-    assert view(store) == View(places={WAVE: {}, "galera": {}})
+    assert view(store) == View(places={WAVE: {}, "galera": {}}, holders=frozenset())
     assert store.try_(Transaction({ROLL: 0}, {ROLL: Roll(NEW, 0, ("cmp9",), Halt("cmp9", "no", "then"))}))
     assert view(store).roll == Roll(NEW, 0, ("cmp9",), Halt("cmp9", "no", "then"))
     assert not store.try_(Transaction({ROLL: 0}, {ROLL: Roll(OLD)})), "somebody was first"
@@ -92,6 +92,30 @@ def test_who_claims_nothing_reads_its_own_keys_and_now_and_then_looks_for_all(st
     assert store.view("ctl2", NEW, SITE, (), ()).partial, "its wave is not open"
     store.chance = lambda: 0.0
     assert not store.view("ctl1", NEW, SITE, (), (), changes=False).partial
+
+
+def test_what_is_nobodys_is_given_back_by_whoever_looks(store: Store) -> None:
+    """A host that left held places of budgets that nobody reads here; and a place of one that is there lost its permit."""
+    left = Permit(OLD, (place_key("grafana", 0), place_key("galera", 0)), "there", lent="leaves")
+    held = {key: {"host": "ctl9", "lent": True} for key in left.places}
+    lost = {place_key(WAVE, 0): {"host": "ctl2"}}
+    store.try_(Transaction({}, {ROLL: Roll(NEW), permit_key("ctl9"): left, **held, **lost}))
+    store.chance = lambda: 3.0
+    found = store.view("ctl1", NEW, SITE, {"galera"}, (), heals=True)
+    assert found.holders is None and not found.gone and together.void(found) is None, "a few of many look"
+    store.chance = lambda: 0.0
+    found = store.view("ctl1", OLD, SITE, (), ())
+    assert found.holders == frozenset({"ctl9"}) and not found.gone, "by another commit it may be there"
+    found = store.view("ctl1", NEW, SITE, (), ())
+    assert found.gone.keys() == {"ctl9"} and found.gone["ctl9"][0] == left
+    wanted = together.void(found)
+    # Whatever the host does meanwhile is seen.
+    store.try_(Transaction({}, {permit_key("ctl9"): left}))
+    assert wanted and not store.try_(wanted)
+    for _ in range(2):
+        wanted = together.void(store.view("ctl1", NEW, SITE, (), ()))
+        assert wanted and store.try_(wanted)
+    assert store.everything().keys() == {ROLL} and together.void(store.view("ctl1", NEW, SITE, (), ())) is None
 
 
 def test_many_are_read_at_once() -> None:

@@ -1,6 +1,7 @@
 """A fleet under every fault at once: budgets hold at every instant, a halt stops everything, and every quiet end is all proved or halted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -33,13 +34,28 @@ def rollout(at_once: int, rack: int, tolerate: int, max_absent: int) -> Rollout:
     return Rollout(waves, sizes, deadline=100.0, tolerate=tolerate, max_absent=max_absent)
 
 
+def without(whole: Rollout, name: str) -> Rollout:
+    """The same site once a host has left it."""
+
+    def rest(hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host for host in hosts if host != name)
+
+    return replace(
+        whole,
+        waves=tuple(replace(wave, hosts=rest(wave.hosts)) for wave in whole.waves),
+        budgets={key: replace(one, members=rest(one.members)) for key, one in whole.budgets.items()},
+    )
+
+
 class Machine(RuleBasedStateMachine):
     @initialize(
         at_once=st.integers(1, 3), rack=st.integers(1, 2), tolerate=st.integers(0, 1), max_absent=st.integers(0, 1)
     )
     def begin(self, at_once: int, rack: int, tolerate: int, max_absent: int) -> None:
-        self.fleet = Fleet(rollout(at_once, rack, tolerate, max_absent), CONTROLLERS[::-1])
+        self.whole = rollout(at_once, rack, tolerate, max_absent)
+        self.fleet = Fleet(self.whole, CONTROLLERS[::-1])
         self.lent: set[str] = set()
+        self.gone = ""
         self.fleet.push()
         self.quiet_end()
 
@@ -104,7 +120,7 @@ class Machine(RuleBasedStateMachine):
     @rule(name=names)
     def power(self, name: str) -> None:
         host = self.fleet.hosts[name]
-        host.up = not host.up
+        host.up = not host.up and name != self.gone
         host.kill()
         if not host.up:
             self.fleet.store.keys.pop(presence_key(name), None)
@@ -126,7 +142,7 @@ class Machine(RuleBasedStateMachine):
         wanted = fleet.budgets(host)
         own = Own(name, host.accepted, "operator", budgets=wanted, ready={b: b not in fleet.not_ready for b in wanted})
         step = decide.lend(own, fleet.store.view(name, fleet.rollout, wanted), fleet.rollout, "a new disk")
-        if wanted and isinstance(step, Write) and fleet.store.try_(step.transaction):
+        if wanted and name != self.gone and isinstance(step, Write) and fleet.store.try_(step.transaction):
             host.stopped |= wanted
             host.baking = 1_000
             self.lent.add(name)
@@ -134,12 +150,35 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def give_back(self) -> None:
         for name in self.lent:
-            permit, _ = self.fleet.store.keys.pop(permit_key(name))
+            permit, _ = self.fleet.store.keys.pop(permit_key(name))  # of one that is gone for good nothing is left
             for place in permit.places:
                 self.fleet.store.keys.pop(place)
             self.fleet.hosts[name].baking = 0
             self.fleet.hosts[name].stopped = frozenset()
         self.lent = set()
+
+    @precondition(lambda self: not self.gone)
+    @rule(name=st.sampled_from(RACKS[1]), drained=st.booleans(), touches=budgets)
+    def leaves(self, name: str, drained: bool, touches: set[str]) -> None:
+        """A host is taken out of the inventory, after a drain or as it died."""
+        fleet, host = self.fleet, self.fleet.hosts[name]
+        if drained and host.accepted == fleet.commits[-1]:
+            self.lend(name)
+        self.lent.discard(name)
+        self.gone, host.up, host.stopped = name, True, frozenset()
+        self.power(name)
+        fleet.push(touches=touches, rollout=without(self.whole, name))
+
+    @precondition(lambda self: self.gone)
+    @rule(touches=budgets)
+    def comes_back(self, touches: set[str]) -> None:
+        """With an empty disk."""
+        self.fleet.hosts[self.gone] = Host(self.gone, installation=f"of {len(self.fleet.commits)}")
+        held, _ = self.fleet.store.keys.get(permit_key(self.gone), (None, 0))
+        if held is not None and held.lent:  # nobody has taken up that it was gone: an operator gives it back
+            self.lent.add(self.gone)
+        self.gone = ""
+        self.fleet.push(touches=touches, rollout=self.whole)
 
     @rule(seconds=st.sampled_from((10.0, 60.0, 120.0)))
     def time_passes(self, seconds: float) -> None:
@@ -171,6 +210,11 @@ class Machine(RuleBasedStateMachine):
                 assert self.fleet.taken(name) <= budget.at_most, name
 
     @invariant()
+    def a_place_has_its_permit(self) -> None:
+        if hasattr(self, "fleet"):
+            assert not self.fleet.unpaired()
+
+    @invariant()
     def a_job_runs_once(self) -> None:
         if hasattr(self, "fleet"):
             assert len(self.fleet.ran) == len(set(self.fleet.ran)), "twice with the same inputs"
@@ -197,7 +241,7 @@ class Machine(RuleBasedStateMachine):
         fleet.store.down, fleet.not_ready = False, set()
         self.give_back()
         for host in fleet.hosts.values():
-            host.up = True
+            host.up = host.name != self.gone
         self.until_still()
         if fleet.taken(WAVE):
             fleet.now += 2 * fleet.rollout.deadline  # whoever waits for each other is seen
@@ -205,8 +249,8 @@ class Machine(RuleBasedStateMachine):
             fleet.now += 2 * fleet.rollout.deadline
             self.until_still()
         assert fleet.roll and fleet.roll.commit == fleet.commits[-1]
-        stuck = set(NAMES) - fleet.proved()
-        broken = {name for name in NAMES if fleet.hosts[name].broken}
+        stuck = fleet.rollout.hosts - fleet.proved()
+        broken = {name for name in fleet.rollout.hosts if fleet.hosts[name].broken}
         if fleet.roll.halt is None:
             # What is tolerated keeps its budgets, and whoever needs those waits for the next commit.
             kept = {name for name in fleet.rollout.budgets if broken & set(fleet.stopped(name))}
@@ -214,7 +258,8 @@ class Machine(RuleBasedStateMachine):
             assert all(name in broken or kept & fleet.budgets(fleet.hosts[name]) for name in stuck), stuck
             assert not fleet.taken(WAVE)
             assert not any(fleet.taken(name) for name in fleet.rollout.budgets if name not in kept)
-            assert not any(host.sick for host in fleet.hosts.values() if not kept & fleet.budgets(host))
+            present = [fleet.hosts[name] for name in fleet.rollout.hosts]
+            assert not any(host.sick for host in present if not kept & fleet.budgets(host))
         else:
             assert broken or "has held" in fleet.roll.halt.why, "halted, and nobody failed"
 

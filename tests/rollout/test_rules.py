@@ -373,23 +373,37 @@ def test_a_wave_opens_when_the_one_before_is_complete() -> None:
 
 
 def test_what_a_removed_host_held_is_given_back() -> None:
-    view = replace(WAITING, places={"galera": {0: Place("ctl9", 5)}})
-    found = together.void(view, SITE)
+    """All of it at once: whoever does it needs none of these budgets itself, and the next may not look before the host is there again."""
+    permit = Permit(OLD, (place_key("grafana", 0), place_key("galera", 0)), "there", lent="leaves")
+    found = together.void(replace(WAITING, holders=frozenset({"ctl1", "ctl9"}), gone={"ctl9": (permit, 5)}))
     assert found == Transaction(
-        {ROLL: 7, place_key("galera", 0): 5},
-        deletes=(place_key("galera", 0), permit_key("ctl9"), presence_key("ctl9")),
+        {ROLL: 7, permit_key("ctl9"): 5}, deletes=(permit_key("ctl9"), *permit.places, presence_key("ctl9"))
     )
-    assert together.void(HOLDING, SITE) is None
+    assert together.void(HOLDING) is None
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_a_place_whose_host_has_no_permit_is_nobodys(lent: bool) -> None:
+    view = replace(WAITING, places={"galera": {0: Place("ctl2", 5, lent)}})
+    assert together.void(view) is None, "nobody looked who has one"
+    assert together.void(replace(view, holders=frozenset({"ctl2"}))) is None
+    found = together.void(replace(view, holders=frozenset({"ctl1"})))
+    # It holds against a claim of that host meanwhile, which writes both.
+    unclaimed = {place_key("galera", 0): 5, permit_key("ctl2"): 0}
+    assert found == Transaction({ROLL: 7, **unclaimed}, deletes=(place_key("galera", 0),))
 
 
 def test_chores_come_one_after_the_other() -> None:
-    gone = {"galera": {0: Place("ctl9", 5)}}
-    ready = replace(WAITING, proved=2, missing=frozenset(), places=gone)
+    silent = {"galera": {0: Place("ctl9", 5)}}
+    permit = Permit(OLD, (place_key("galera", 0),), "there")
+    ready = replace(WAITING, proved=2, missing=frozenset(), places=silent, gone={"ctl9": (permit, 4)})
     seen = together.note(ready, {}, 0.0)
+    waiting = replace(ready, proved=1, missing=None)
     for view, now, done in (
         (ready, 500.0, lambda t: t.puts[ROLL].opened == 2),
-        (replace(ready, proved=1, missing=None), 500.0, lambda t: t.puts[ROLL].halt),
-        (replace(ready, proved=1, missing=None), 50.0, lambda t: permit_key("ctl9") in t.deletes),
+        # A commit that takes a host out is not halted by what that host held.
+        (waiting, 500.0, lambda t: permit_key("ctl9") in t.deletes),
+        (replace(waiting, gone={}), 500.0, lambda t: t.puts[ROLL].halt),
     ):
         found = together.chore(view, seen, now, SITE)
         assert found and done(found)

@@ -65,7 +65,9 @@ class Store:
         roll, roll_revision = self.keys.get(ROLL, (None, 0))
         permit, permit_revision = self.keys.get(permit_key(host), (None, 0))
         found = View(roll, roll_revision, permit, permit_revision, present=frozenset(self.names("present/")))
-        found = replace(found, places={budget: self._places(budget) for budget in budgets})
+        holders = frozenset(self.names(permit_key("")))
+        gone = {other: self.keys[permit_key(other)] for other in holders - rollout.hosts}
+        found = replace(found, places={budget: self._places(budget) for budget in budgets}, holders=holders, gone=gone)
         if roll is None:
             return found
         own_wave = rollout.wave_of(host)
@@ -91,7 +93,8 @@ class Host:
     """One host of a modelled fleet. `running`: the commit it converged to; `begun`: one that it is changing to.
 
     What a killed process forgets is set back in `kill`; what is on its disk (`accepted`, `running`, `begun`, `remembered`) stays.
-    `stopped`: budgets whose member it has stopped and not seen well since. `baking`: passes until it is proved to stay well.
+    `stopped`: budgets whose member it has stopped and not seen well since. `baking`: passes until it is proved to stay well. `deaf`: it
+    fetches no newer commit, or refuses it.
     """
 
     name: str
@@ -102,6 +105,8 @@ class Host:
     sick: str = ""  # the budget whose member has to be restarted to be well
     baking: int = 0
     up: bool = True
+    deaf: bool = False
+    installation: str = "first"
     stopped: frozenset[str] = frozenset()
     remembered: Permit | None = None
     seen: together.Seen = field(default_factory=dict)
@@ -112,13 +117,19 @@ class Host:
         self.seen = {}
         self.baking = min(self.baking, 1)
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it is at nothing, and what it did has proved itself."""
+        return not (self.broken or self.sick or self.begun or self.baking)
+
 
 class Fleet:
-    """Commits are numbers in order; `bad` ones become healthy nowhere. `touches`: of each, the budgets whose members it stops; None: it
+    """Commits are numbers in order; `bad` ones become healthy nowhere. `rollouts`: each one's waves and hosts. `touches`: of each, the budgets whose members it stops; None: it
     changes nothing anywhere. Those in `with_job` ask the first of `syncs` for a job that the others of them wait for."""
 
     def __init__(self, rollout: Rollout, syncs: tuple[str, ...] = ()) -> None:
-        self.rollout, self.syncs = rollout, syncs
+        self.rollout, self.syncs = rollout, syncs  # of the newest commit
+        self.rollouts: dict[str, Rollout] = {}
         self.with_job: set[str] = set()
         self.ran: list[str] = []  # the inputs of every run of the job
         self.store = Store()
@@ -131,9 +142,17 @@ class Fleet:
         self.started: list[tuple[str, str]] = []  # (commit, host), when a host begins a change
         self.healed: list[str] = []
 
-    def push(self, *, bad: bool = False, touches: Iterable[str] | None = (), job: bool = False) -> str:
+    def push(
+        self,
+        *,
+        bad: bool = False,
+        touches: Iterable[str] | None = (),
+        job: bool = False,
+        rollout: Rollout | None = None,
+    ) -> str:
         commit = f"{len(self.commits):040x}"
         self.commits.append(commit)
+        self.rollout = self.rollouts[commit] = rollout or self.rollout
         if job and touches is not None:
             self.with_job.add(commit)
         self.touches[commit] = None if touches is None else frozenset(touches)
@@ -148,7 +167,13 @@ class Fleet:
         return Kin.ANCESTOR if rolled is None or order.index(rolled) < order.index(accepted) else Kin.NEWER
 
     def budgets(self, host: Host) -> frozenset[str]:
-        return frozenset(name for name, budget in self.rollout.budgets.items() if host.name in budget.members)
+        rollout = self.rollouts.get(host.accepted, self.rollout)
+        return frozenset(name for name, budget in rollout.budgets.items() if host.name in budget.members)
+
+    def touched(self, host: Host) -> frozenset[str]:
+        """The budgets of the members that its plan stops."""
+        touched = frozenset[str]().union(*self.between(host)) & self.budgets(host)
+        return touched | host.stopped if host.begun else touched
 
     def between(self, host: Host) -> list[frozenset[str]]:
         """What the commits between what runs and what is accepted stop; a commit that changes nothing is left out."""
@@ -160,26 +185,23 @@ class Fleet:
 
     def own(self, host: Host) -> Own:
         """What a host knows of itself when it asks about its commit."""
-        touched = frozenset[str]().union(*self.between(host)) & self.budgets(host)
+        touched = self.touched(host)
         changes = bool(self.between(host)) or bool(host.begun)
-        if host.begun:
-            touched |= host.stopped
         failed = host.broken and host.begun == host.accepted
         asked = touched | (host.remembered.budgets - {WAVE} if host.remembered else frozenset())
-        well = not (host.broken or host.sick or host.begun or host.baking)
         job = self.job(host.accepted)
         is_due = job is not None and host.name in self.syncs and job != self.job(host.running)
         return Own(
             host.name,
             host.accepted,
-            f"installation of {host.name}",
+            host.installation,
             changes=changes,
             budgets=touched if host.running else frozenset(),
             ready={name: name not in self.not_ready for name in asked},
             begun=host.begun,
             failed="it did not become healthy" if failed else "",
-            baked=well,
-            settled=well and not asked & self.not_ready,
+            baked=host.is_well,
+            settled=host.is_well and not asked & self.not_ready,
             held=host.remembered,
             is_new=not host.running,
             awaits=(job,) if job and is_due and host.name != job.owner else (),
@@ -200,7 +222,7 @@ class Fleet:
         for _ in range(3):
             record, revision = self.store.keys.get(job_key(JOB), (None, 0))
             roll, roll_revision = self.store.keys.get(ROLL, (None, 0))
-            own = Self(host.name, host.accepted, f"installation of {host.name}", View(roll, roll_revision))
+            own = Self(host.name, host.accepted, host.installation, View(roll, roll_revision))
             if host.synced == job.inputs:
                 told = jobs.told(own, [(job, Result(True, host.nonce))], {JOB: Known(record, revision)})
                 return told is None or self.store.try_(told)
@@ -227,25 +249,29 @@ class Fleet:
 
     def look(self, host: Host) -> tuple[decide.Step, View | None, Own]:
         """Fetch, read and decide: about the commit, and where that waits or changes nothing, about what is sick."""
-        host.accepted = self.commits[-1]
+        if not host.deaf or not host.accepted:
+            host.accepted = self.commits[-1]
+        rollout = self.rollouts[host.accepted]
         host.baking = max(0, host.baking - 1)
-        if not (host.baking or host.broken or host.sick or host.begun):
+        if host.is_well:
             host.stopped = frozenset()
         view: View | None
         try:
             self.store.put(presence_key(host.name), {})
-            view = self.store.view(host.name, self.rollout, {WAVE, *self.budgets(host)})
+            # As a node: what its plan stops and what it holds, of which it may have no member by now.
+            held = host.remembered.budgets if host.remembered else frozenset()
+            view = self.store.view(host.name, rollout, {WAVE, *self.touched(host), *held} | {host.sick} - {""})
             host.remembered = view.permit
         except ConnectionError:
             view = None
         own = self.own(host)
         rolled = view.roll.commit if view and view.roll else None
-        step = decide.step(own, view, self.kin(rolled, host.accepted), self.rollout)
+        step = decide.step(own, view, self.kin(rolled, host.accepted), rollout)
         may_heal = host.sick and not host.begun and not (isinstance(step, Go) and own.changes)
         if may_heal and not isinstance(step, Write):
             own = replace(own, changes=False, budgets=frozenset({host.sick}), settled=False)
             own = replace(own, ready={name: name not in self.not_ready for name in own.budgets})
-            step = decide.heal(own, view, self.rollout)
+            step = decide.heal(own, view, rollout)
         return step, view, own
 
     def do(
@@ -272,7 +298,7 @@ class Fleet:
     def for_all(self, host: Host, view: View) -> None:
         host.seen = together.note(view, host.seen, self.now)
         if view.roll and view.roll.commit == host.accepted:
-            wanted = together.chore(view, host.seen, self.now, self.rollout)
+            wanted = together.chore(view, host.seen, self.now, self.rollouts[host.accepted])
             if wanted:
                 self.store.try_(wanted)
 
@@ -304,6 +330,17 @@ class Fleet:
     def stopped(self, budget: str) -> list[str]:
         """Hosts that have stopped their member and not seen it well since."""
         return [host.name for host in self.hosts.values() if budget in host.stopped]
+
+    def unpaired(self) -> set[str]:
+        """Places that their host's permit does not name, and permits that name a place which is not that host's."""
+        named = {
+            (place, key.removeprefix("permit/"))
+            for key, (permit, _) in self.store.keys.items()
+            if key.startswith("permit/")
+            for place in permit.places
+        }
+        held = {(key, value["host"]) for key, (value, _) in self.store.keys.items() if key.startswith("budget/")}
+        return {f"{place} of {host}" for place, host in named ^ held}
 
     def taken(self, budget: str) -> int:
         """Places of a budget that are taken in the store."""
