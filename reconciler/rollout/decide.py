@@ -88,11 +88,7 @@ def step(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
     if roll is None or kin is Kin.ANCESTOR:
         return _begin(own, view)
     if kin is Kin.NEWER:
-        # What was begun is gone on with until the newer commit is here.
-        goes_on = view.permit is not None and view.permit.commit == own.commit and own.begun == own.commit
-        if goes_on or own.is_new or not own.changes:
-            return Go()
-        return Wait(Reason.WaitsForWave, f"{roll.commit[:12]} is being rolled out, which is not accepted here yet")
+        return _behind(own, view, roll)
     wave = rollout.wave_of(own.host)
     if wave is None:
         return Wait(Reason.WaitsForWave, "the inventory does not know this host")
@@ -153,9 +149,24 @@ def _apart(own: Own, view: View | None, kin: Kin, rollout: Rollout) -> Step:
         said = {"by": own.host, "why": "it tries its testing branch"}
         excuse = Transaction({ROLL: view.roll_revision}, {excuse_key(own.commit, own.host): said})
         return Write(excuse, "tries its testing branch")
-    if view and view.permit and own.settled and not view.permit.lent:
+    if view and view.permit and own.settled and not view.permit.lent and not _another(own, view.permit):
         return Write(_give_back(own, view, view.permit), "settled")
     return heal(own, view, rollout)
+
+
+def _behind(own: Own, view: View, roll: Roll) -> Step:
+    """A host that has not accepted the commit being rolled, and perhaps never will: it begins nothing, goes on with what was begun, and
+    keeps no place that it needs no more."""
+    permit = view.permit
+    if permit and not permit.lent and not _another(own, permit):
+        # As in `_holding`, but that there is nothing to prove.
+        if own.settled if permit.heals or not own.changes else own.baked and not own.begun:
+            return Write(_give_back(own, view, permit), "a newer commit is rolled out")
+        if permit.commit == own.commit and own.begun == own.commit:
+            return Go()
+    if own.is_new or not own.changes:
+        return Go()
+    return Wait(Reason.WaitsForWave, f"{roll.commit[:12]} is being rolled out, which is not accepted here yet")
 
 
 def _holding(own: Own, view: View, roll: Roll, permit: Permit, rollout: Rollout) -> Step:

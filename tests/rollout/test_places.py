@@ -108,6 +108,32 @@ def test_what_a_removed_host_claims_meanwhile_is_given_back_with_the_rest(fleet:
     assert fleet.proved() == {"ctl1", "ctl2"} and not claims(fleet)
 
 
+@pytest.mark.parametrize("heals", [False, True], ids=["its commit", "what drifted"])
+def test_a_well_host_that_gets_no_newer_commit_halts_nobody(fleet: Fleet, *, heals: bool) -> None:
+    """It has finished and waits for the bake time when a newer commit begins elsewhere, which it refuses."""
+    host = fleet.hosts["ctl1"]
+    if heals:
+        host.deaf, host.sick = True, "mariadb"
+        fleet.push(touches=("mariadb",))
+        fleet.pass_(fleet.hosts["ctl2"])
+        fleet.pass_(host)
+        fleet.pass_(host)
+    else:
+        fleet.push(touches=("mariadb",))
+        for _ in range(3):
+            fleet.pass_(host)
+        assert host.running == fleet.commits[-1]
+        host.deaf = True
+        fleet.push(touches=("mariadb",))
+    fleet.pass_(fleet.hosts["ctl2"])
+    assert "permit/ctl1" in claims(fleet) and host.baking
+    for _ in range(20):
+        passes(fleet, *CONTROLLERS)
+        fleet.now += DEADLINE / 2
+    assert fleet.roll and fleet.roll.halt is None
+    assert fleet.proved() == {"ctl2", "ctl3"} and not claims(fleet)
+
+
 def test_whoever_is_silent_under_the_commit_itself_halts_it(fleet: Fleet) -> None:
     fleet.push(touches=("mariadb",))
     for _ in range(3):

@@ -157,6 +157,11 @@ class Machine(RuleBasedStateMachine):
             self.fleet.hosts[name].stopped = frozenset()
         self.lent = set()
 
+    @rule(name=names)
+    def goes_deaf(self, name: str) -> None:
+        """It gets no newer commit, or refuses it."""
+        self.fleet.hosts[name].deaf = True
+
     @precondition(lambda self: not self.gone)
     @rule(name=st.sampled_from(RACKS[1]), drained=st.booleans(), touches=budgets)
     def leaves(self, name: str, drained: bool, touches: set[str]) -> None:
@@ -243,6 +248,7 @@ class Machine(RuleBasedStateMachine):
         for host in fleet.hosts.values():
             host.up = host.name != self.gone
         self.until_still()
+        self.nobody_waits_for_the_deaf()
         if fleet.taken(WAVE):
             fleet.now += 2 * fleet.rollout.deadline  # whoever waits for each other is seen
             self.until_still()
@@ -262,6 +268,18 @@ class Machine(RuleBasedStateMachine):
             assert not any(host.sick for host in present if not kept & fleet.budgets(host))
         else:
             assert broken or "has held" in fleet.roll.halt.why, "halted, and nobody failed"
+
+    def nobody_waits_for_the_deaf(self) -> None:
+        """Whoever gets no newer commit and is well holds no place, and halts nobody."""
+        fleet = self.fleet
+        deaf = [host for host in fleet.hosts.values() if host.deaf]
+        if deaf:
+            holding = {name for name in fleet.hosts if permit_key(name) in fleet.store.keys}
+            behind = {host.name for host in deaf if host.is_well and host.accepted != fleet.commits[-1]}
+            assert not holding & behind, holding & behind
+            for host in deaf:
+                host.deaf = False
+            self.until_still()
 
     def teardown(self) -> None:
         if hasattr(self, "fleet"):

@@ -104,6 +104,35 @@ def test_nobody_goes_back_to_an_older_commit() -> None:
     assert step(replace(CHANGE, changes=False), replace(WAITING, roll=Roll(OLD)), Kin.NEWER) == Go()
 
 
+def test_who_gets_no_newer_commit_gives_back_what_it_needs_no_more() -> None:
+    """It may have refused that commit, or fetch nothing: its places would halt the commit that it knows nothing of."""
+    behind = replace(HOLDING, roll=Roll(OLD))
+    well = replace(CHANGE, changes=False, baked=True, settled=True)
+    heals = replace(behind, permit=replace(PERMIT, heals=True))
+    not_begun = replace(CHANGE, baked=True)
+    for own, view in (
+        (well, behind),
+        (replace(well, begun=NEW), behind),  # what goes after other hosts is left
+        (well, heals),
+        (replace(well, changes=True), heals),
+        (not_begun, behind),
+    ):
+        found = writes(step(own, view, Kin.NEWER))
+        assert set(found.deletes) == {permit_key("ctl1"), *PERMIT.places}
+        assert found.compares == {permit_key("ctl1"): 9} and not found.puts, "a proof is of what is rolled out"
+    lent = replace(behind, permit=replace(PERMIT, lent="new disk"))
+    for own, view in (
+        (replace(well, settled=False), behind),
+        (replace(well, settled=False), heals),
+        (replace(not_begun, begun=NEW), behind),
+        (well, lent),
+        (replace(well, installation="elsewhere"), behind),
+    ):
+        assert step(own, view, Kin.NEWER) == Go(), "what is unproven here, or another's, is kept"
+    waits(step(CHANGE, behind, Kin.NEWER), Reason.WaitsForWave)  # unless something was healed under them
+    waits(step(replace(not_begun, begun=OLD), behind, Kin.NEWER), Reason.WaitsForWave)
+
+
 # --- 5: one transaction, which compares everything ------------------------------------------------------------------
 
 
@@ -523,5 +552,7 @@ def test_a_host_that_tries_its_testing_branch_is_excused_and_keeps_to_the_budget
     assert claimed(step(own, excused)).heals
     waits(step(own, replace(excused, places={"galera": {0: Place("ctl2")}})), Reason.WaitsForBudget)
     heals = replace(HOLDING, permit=replace(PERMIT, heals=True), excuses={"ctl1": Said()})
-    assert not writes(step(replace(own, settled=True), heals)).puts
+    settled = replace(own, settled=True)
+    assert not writes(step(settled, heals)).puts
+    waits(step(replace(settled, installation="elsewhere"), heals), Reason.WaitsForBudget)
     waits(step(own, None), Reason.EtcdUnavailable)
