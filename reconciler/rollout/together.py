@@ -9,9 +9,9 @@ from dataclasses import replace
 from reconciler.rollout.policy import Rollout
 from reconciler.rollout.records import ROLL, Halt, Place, Transaction, View, permit_key, place_key, presence_key
 
-Seen = Mapping[
-    str, tuple[int, float]
-]  # place → its revision, and since when it has been seen with it, in seconds of a monotonic clock
+# Place → its revision, the commit for which its holder may go on ("": none, while a halt lasts), and since when both have been so, in seconds of
+# a monotonic clock.
+Seen = Mapping[str, tuple[int, str, float]]
 
 
 def chore(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction | None:
@@ -45,14 +45,14 @@ def _complete(view: View, rollout: Rollout, opened: int) -> bool:
 
 
 def overdue(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction | None:
-    """Halt when a place was held for the deadline without a change."""
+    """Halt when a place was held for the deadline without a change, while nothing kept its holder from going on."""
     if view.roll is None or view.roll.halt:
         return None
     for key, place in held(view):
         if place.lent or place.host in view.roll.failed:
             continue  # an operator's, or known to have failed: what is tolerated, or resumed, is not halted again
-        revision, since = seen.get(key, (0, now))
-        if revision == place.revision and now - since >= rollout.deadline:
+        revision, commit, since = seen.get(key, (0, "", now))
+        if (revision, commit) == (place.revision, view.roll.commit) and now - since >= rollout.deadline:
             halt = Halt(
                 place.host, f"it has held {key} for more than {rollout.deadline:g} s and has not become healthy"
             )
@@ -62,11 +62,11 @@ def overdue(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction
 
 
 def note(view: View, before: Seen, now: float) -> Seen:
-    """What `overdue` needs to know: since when each place has been as it is."""
-    return {
-        key: before[key] if key in before and before[key][0] == place.revision else (place.revision, now)
-        for key, place in held(view)
-    }
+    """What `overdue` needs to know: since when each place has been as it is. The time of an earlier commit, or of a halt, is held against
+    nobody: who failed an earlier one keeps its places, and has the deadline for the commit that mends it."""
+    commit = view.roll.commit if view.roll and not view.roll.halt else ""
+    found = {key: (place.revision, commit, now) for key, place in held(view)}
+    return {key: before[key] if key in before and before[key][:2] == one[:2] else one for key, one in found.items()}
 
 
 def held(view: View) -> Iterator[tuple[str, Place]]:

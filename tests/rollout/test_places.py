@@ -5,7 +5,7 @@ import pytest
 from reconciler.rollout import decide, together
 from reconciler.rollout.decide import Own, Write
 from reconciler.rollout.policy import WAVE, Budget, Rollout, Wave
-from reconciler.rollout.records import place_key
+from reconciler.rollout.records import ROLL, Halt, Roll, place_key
 from tests.rollout.world import Fleet, Host
 
 CONTROLLERS = ("ctl1", "ctl2", "ctl3")
@@ -132,6 +132,37 @@ def test_a_well_host_that_gets_no_newer_commit_halts_nobody(fleet: Fleet, *, hea
         fleet.now += DEADLINE / 2
     assert fleet.roll and fleet.roll.halt is None
     assert fleet.proved() == {"ctl2", "ctl3"} and not claims(fleet)
+
+
+def test_the_commit_that_mends_a_failed_one_is_not_halted_for_how_long_that_took(fleet: Fleet) -> None:
+    """Whoever failed keeps its places all the time, and others see them unchanged."""
+    fleet.push(bad=True, touches=("mariadb",))
+    passes(fleet, *CONTROLLERS)
+    assert fleet.roll and fleet.roll.halt and fleet.roll.failed == ("ctl2",)
+    fleet.now += 2 * DEADLINE
+    passes(fleet, "ctl1", "ctl3")
+    fleet.push(touches=("mariadb",))
+    passes(fleet, "ctl3", "ctl1")  # before the host that failed has heard of it
+    assert fleet.roll.halt is None
+    passes(fleet, *CONTROLLERS)
+    assert fleet.proved() == set(CONTROLLERS) and not claims(fleet)
+
+
+def test_a_halt_that_lasts_is_held_against_nobody_once_it_is_over(fleet: Fleet) -> None:
+    """As above, where an operator halts the mending commit for long."""
+    fleet.push(bad=True, touches=("mariadb",))
+    passes(fleet, *CONTROLLERS)
+    commit = fleet.push(touches=("mariadb",))
+    fleet.store.put(ROLL, Roll(commit, halt=Halt("ada", "the network is being moved")))
+    passes(fleet, *CONTROLLERS)
+    assert "permit/ctl2" in claims(fleet)
+    fleet.now += 2 * DEADLINE
+    passes(fleet, "ctl1", "ctl3")
+    fleet.store.put(ROLL, Roll(commit, resumed="ada"))
+    passes(fleet, "ctl3", "ctl1")
+    assert fleet.roll and fleet.roll.halt is None
+    passes(fleet, *CONTROLLERS)
+    assert fleet.proved() == set(CONTROLLERS) and not claims(fleet)
 
 
 def test_whoever_is_silent_under_the_commit_itself_halts_it(fleet: Fleet) -> None:

@@ -56,6 +56,7 @@ class Machine(RuleBasedStateMachine):
         self.fleet = Fleet(self.whole, CONTROLLERS[::-1])
         self.lent: set[str] = set()
         self.gone = ""
+        self.rolled, self.since = "", 0.0  # the commit being rolled, and since when it may go on
         self.fleet.push()
         self.quiet_end()
 
@@ -101,10 +102,15 @@ class Machine(RuleBasedStateMachine):
         self.passes(some)
 
     def watched(self, name: str, act: Callable[[Host], object]) -> None:
-        """Whoever claims anew does so while nothing is halted, within the wave's places and after those before it."""
+        """Whoever claims anew does so while nothing is halted, within the wave's places and after those before it. Nobody is silent for
+        longer than the commit is being rolled."""
         fleet, key = self.fleet, permit_key(name)
         before, roll = set(fleet.store.keys), fleet.roll  # after its claim it may halt for another's silence
         act(fleet.hosts[name])
+        if fleet.roll and fleet.roll.commit != self.rolled:
+            self.rolled, self.since = fleet.roll.commit, fleet.now
+        if fleet.roll and fleet.roll.halt and "has held" in fleet.roll.halt.why and roll and not roll.halt:
+            assert fleet.now - self.since >= fleet.rollout.deadline, "the time of an earlier commit counts"
         claimed = fleet.store.keys.get(key)
         if key in before or claimed is None or claimed[0].heals:
             return

@@ -324,10 +324,17 @@ def test_a_silent_holder_is_noticed_by_anybodys_own_clock() -> None:
     # It got on: the clock begins anew. What was never seen before is not overdue either.
     moved = replace(HOLDING, places={WAVE: {0: Place("ctl1", 10)}, "galera": {0: Place("ctl1", 10)}})
     assert together.overdue(moved, seen, 1100.0, SITE) is None
-    assert together.note(moved, seen, 1100.0)[place_key(WAVE, 0)] == (10, 1100.0)
+    assert together.note(moved, seen, 1100.0)[place_key(WAVE, 0)] == (10, NEW, 1100.0)
     assert together.note(HOLDING, seen, 1050.0) == seen
     assert together.overdue(HOLDING, {}, 1e9, SITE) is None
     assert together.overdue(replace(HOLDING, roll=HALTED), seen, 1100.0, SITE) is None
+    # Only the time counts in which it could go on: not that of the commit before, and not that of a halt.
+    for before in (Roll(OLD, 1, ("ctl1",), HALTED.halt), Roll(OLD), HALTED):
+        earlier = together.note(replace(HOLDING, roll=before), {}, 1000.0)
+        again = together.note(HOLDING, earlier, 1100.0)
+        assert together.overdue(HOLDING, earlier, 1100.0, SITE) is None
+        assert together.overdue(HOLDING, again, 1199.0, SITE) is None
+        assert together.overdue(HOLDING, together.note(HOLDING, again, 1150.0), 1200.0, SITE)
     known = replace(HOLDING, roll=Roll(NEW, 1, ("ctl1",)))
     assert together.overdue(known, seen, 1100.0, SITE) is None, "it is known to have failed: tolerated, or resumed"
     assert found.puts[ROLL].failed == ("ctl1",)
