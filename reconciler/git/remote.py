@@ -12,7 +12,7 @@ even in a fresh clone), LimitExceeded.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -132,13 +132,19 @@ class Poller:
 
 
 def fetch(
-    remote: Remote, repository: Path, refs: Sequence[str] | None = None, *, fresh: bool = False
+    remote: Remote,
+    repository: Path,
+    refs: Sequence[str] | None = None,
+    *,
+    fresh: bool = False,
+    keep: Iterable[str] | None = None,
 ) -> dict[str, str]:
     """Bring the asked refs (as for `poll`) with their history into the bare clone at `repository`; returns name → commit id.
 
     The clone is made when there is none; a half-done or damaged one, or any with `fresh`, is replaced by a new one that was
     complete before it took the place. Branches are overwritten: judging a rewritten one is trust.advance's work, and the
-    commits they were at before stay in the clone. Raises the errors of the module.
+    commits they were at before stay in the clone; with `keep` only these do, so that a server which shows another history each time fills
+    no disk. Raises the errors of the module.
     """
     asked = _asked(remote, refs)
     url = remote.url
@@ -147,7 +153,8 @@ def fetch(
         with Poller(remote) as poller:
             poller.poll(asked)
             url = poller.url
-    argument = {"refs": asked, "repository": str(repository.absolute()), "fresh": fresh}
+    kept = None if keep is None else sorted({oid for oid in keep if oid})
+    argument = {"refs": asked, "repository": str(repository.absolute()), "fresh": fresh, "keep": kept}
     answer = _in_child("fetch", replace(remote, url=url), argument)
     return {str(name): str(oid) for name, oid in answer.items()}
 

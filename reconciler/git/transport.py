@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from reconciler.git.remote import Remote, from_json, host_and_port, matches, mis
 from reconciler.reasons import Reason
 
 _MAX_PACK_BYTES = 1 << 30
+_MOST_BYTES = 1 << 30  # of a clone in which something was let go; above, it is copied without that
 _MAX_PACKS = 50
 _CHECKED_OBJECTS = 20_000
 _KEPT = "refs/reconciler/kept/"
@@ -44,8 +45,8 @@ def heads(argument: dict[str, Any]) -> dict[str, str]:
 
 
 def fetch(argument: dict[str, Any]) -> dict[str, str]:
-    """Fetch into the clone, or into a new one that then takes its place. Argument: also `repository`, `fresh`."""
-    remote, refs = from_json(argument["remote"]), argument["refs"]
+    """Fetch into the clone, or into a new one that then takes its place. Argument: also `repository`, `fresh`, `keep`."""
+    remote, refs, keep = from_json(argument["remote"]), argument["refs"], argument["keep"]
     _settings(remote, argument["home"])
     clone = Path(argument["repository"])
     clone.parent.mkdir(parents=True, exist_ok=True)
@@ -55,8 +56,11 @@ def fetch(argument: dict[str, Any]) -> dict[str, str]:
             if clone.exists() and not argument["fresh"]:
                 # What is wrong with the clone itself shows as an unreadable object or in words we have no reason for.
                 with contextlib.suppress(_Damaged):
-                    return _into(clone, remote, refs, suspect=True)
-            return _replace(clone, remote, refs)
+                    found, dropped = _into(clone, remote, refs, keep, suspect=True)
+                    if dropped and _size(clone) > _MOST_BYTES:
+                        _rebuild(clone, remote)
+                    return found
+            return _replace(clone, remote, refs, keep)
     except filelock.Timeout:
         raise failure(Reason.GitTimeout, remote.url, f"another fetch holds {clone}.lock") from None
     except (pygit2.GitError, OSError) as error:
@@ -198,8 +202,11 @@ def _asked_heads(connection: Any, remote: Remote, refs: Sequence[str]) -> dict[s
 # --- the clone ------------------------------------------------------------------------------------------------------
 
 
-def _into(clone: Path, remote: Remote, refs: Sequence[str], *, suspect: bool) -> dict[str, str]:
-    """Fetch into an existing bare repository. `suspect`: what may be its own fault is raised as _Damaged."""
+def _into(
+    clone: Path, remote: Remote, refs: Sequence[str], keep: Collection[str] | None, *, suspect: bool
+) -> tuple[dict[str, str], bool]:
+    """Fetch into an existing bare repository: where the refs are now, and whether a commit was let go. `suspect`: what may be its own fault is
+    raised as _Damaged."""
     try:
         with objects.opened(clone) as repo:
             _fetch_heads(repo, remote, refs)
@@ -207,7 +214,7 @@ def _into(clone: Path, remote: Remote, refs: Sequence[str], *, suspect: bool) ->
             fetched = {name: str(repo.references[name].peel(pygit2.Commit).id) for name in names}
             for oid in fetched.values():
                 _check(repo, oid)
-            _forget(repo, list(fetched.values()))
+            dropped = _forget(repo, list(fetched.values()), keep)
             if suspect:
                 _compact(repo, clone)
     except errors.ReconcilerError as error:
@@ -223,7 +230,7 @@ def _into(clone: Path, remote: Remote, refs: Sequence[str], *, suspect: bool) ->
         if suspect:
             raise _Damaged from None
         raise libgit2(remote.url, str(error)) from None
-    return fetched
+    return fetched, dropped
 
 
 def _fetch_heads(repo: pygit2.Repository, remote: Remote, refs: Sequence[str]) -> None:
@@ -246,12 +253,24 @@ def _keep(repo: pygit2.Repository, oid: str, successor: str | None) -> None:
         repo.references.create(f"{_KEPT}{oid}", oid, force=True)
 
 
-def _forget(repo: pygit2.Repository, tips: Sequence[str]) -> None:
-    """Drop what `_keep` kept and the branches contain after all."""
+def _forget(repo: pygit2.Repository, tips: Sequence[str], keep: Collection[str] | None) -> bool:
+    """Drop what `_keep` kept and the branches contain after all, and with `keep` all but these. Returns whether something was let go."""
+
+    def contained(oid: str) -> bool:
+        return any(oid == tip or repo.descendant_of(tip, oid) for tip in tips)
+
+    for oid in keep or ():
+        if oid in repo and not contained(oid):
+            repo.references.create(f"{_KEPT}{oid}", oid, force=True)
+    dropped = False
     for name in [name for name in repo.references if name.startswith(_KEPT)]:
-        oid = name.removeprefix(_KEPT)
-        if any(oid == tip or repo.descendant_of(tip, oid) for tip in tips):
+        oid = str(repo.references[name].target)
+        if contained(oid):
             repo.references.delete(name)
+        elif keep is not None and name.removeprefix(_KEPT) not in keep:
+            repo.references.delete(name)
+            dropped = True
+    return dropped
 
 
 def _check(repo: pygit2.Repository, oid: str) -> None:
@@ -282,21 +301,41 @@ def _check(repo: pygit2.Repository, oid: str) -> None:
                     objects.read_object(repo, entry.oid, kind)
 
 
-def _replace(clone: Path, remote: Remote, refs: Sequence[str]) -> dict[str, str]:
+def _size(clone: Path) -> int:
+    return sum(file.lstat().st_size for file in clone.rglob("*"))
+
+
+def _rebuild(clone: Path, remote: Remote) -> None:
+    """Put a copy in its place that has only what its refs reach: what a server showed once is gone with its refs."""
+    fresh = Path(tempfile.mkdtemp(prefix=f"{clone.name}.new-", dir=clone.parent))
+    try:
+        repo = _empty(fresh, remote)
+        repo.remotes.create_anonymous(str(clone)).fetch(["+refs/*:refs/*"])
+        del repo
+        _swap(fresh, clone)
+    finally:
+        _sweep(clone)
+
+
+def _swap(fresh: Path, clone: Path) -> None:
+    if clone.exists() or clone.is_symlink():
+        clone.rename(tempfile.mkdtemp(prefix=f"{clone.name}.old-", dir=clone.parent) + "/clone")
+    fresh.rename(clone)
+
+
+def _replace(clone: Path, remote: Remote, refs: Sequence[str], keep: Collection[str] | None) -> dict[str, str]:
     """Make a clone beside the place, and put it there when it is complete."""
     fresh = Path(tempfile.mkdtemp(prefix=f"{clone.name}.new-", dir=clone.parent))
     try:
         repo = _empty(fresh, remote)
-        fetched = _into(fresh, remote, refs, suspect=False)
+        fetched, _ = _into(fresh, remote, refs, keep, suspect=False)
         if clone.is_dir():
             # As far as it can still be read: the accepted commit may be nowhere else after a rewrite.
             with contextlib.suppress(pygit2.GitError, KeyError, ValueError, OSError):
                 specs = [f"+{_KEPT}*:{_KEPT}*", f"+{remote.ref}:{_KEPT}replaced"]
                 repo.remotes.create_anonymous(str(clone)).fetch(specs)
         del repo
-        if clone.exists() or clone.is_symlink():
-            clone.rename(tempfile.mkdtemp(prefix=f"{clone.name}.old-", dir=clone.parent) + "/clone")
-        fresh.rename(clone)
+        _swap(fresh, clone)
     finally:
         _sweep(clone)
     return fetched
@@ -307,6 +346,8 @@ def _sweep(clone: Path) -> None:
     for left in clone.parent.glob(f"{clone.name}.old-*/clone"):
         if not clone.exists():
             left.rename(clone)
+    for left in clone.glob("objects/pack/pack_git2_*"):  # libgit2's, of a fetch that was killed
+        left.unlink(missing_ok=True)
     for kind in ("new", "old"):
         for left in clone.parent.glob(f"{clone.name}.{kind}-*"):
             shutil.rmtree(left, ignore_errors=True)

@@ -4,7 +4,7 @@ The branch moves the anchor, and only forward. A testing branch (`testing/<host>
 contains the anchor this host tries it, and the anchor stays where the node goes back to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -100,7 +100,7 @@ class Follower:
         """Make `revision` the anchor on an operator's word; see `Node.accept`."""
         from reconciler.git import tree  # an operator's program may load libgit2; the daemon does without
 
-        git.fetch(self.remote, self.state.repository, self._refs)
+        self._fetch()
         commit = tree.resolve(self.state.repository, revision)
         self._validate(commit)
         accepted = self.state.move_anchor(Anchor(commit, datetime.now(UTC), reason=reason))
@@ -117,7 +117,7 @@ class Follower:
 
         ref = f"refs/heads/{revision}"
         more = [ref] if refnames.is_valid(ref) else []
-        found = git.fetch(self.remote, self.state.repository, [*self._refs, *more])
+        found = self._fetch(more)
         commit = found.get(ref) or tree.resolve(self.state.repository, revision)
         self._verified(commit)
         return commit, revision if ref in found else ""
@@ -125,11 +125,22 @@ class Follower:
     def bring_head(self, branch: str) -> str:
         """The head of a branch, fetched and signed as the settings ask. Raises as `bring`, and errors.Transient where it has none any more."""
         ref = f"refs/heads/{branch}"
-        commit = git.fetch(self.remote, self.state.repository, [*self._refs, ref]).get(ref)
+        commit = self._fetch([ref]).get(ref)
         if commit is None:
             raise errors.Transient(f"the branch {branch} was deleted a moment ago", reason=Reason.RevisionUnknown)
         self._verified(commit)
         return commit
+
+    def _fetch(self, more: Sequence[str] = (), *, fresh: bool = False) -> dict[str, str]:
+        """The branches' heads, and of what they were at before only what this host goes by."""
+        trial, anchor, carried = self.state.trial, self.state.anchor, self.state.carried
+        keep = (
+            anchor.commit if anchor else "",
+            trial.commit if trial else "",
+            carried.desired.revision if carried else "",
+            self.state.begun,
+        )
+        return git.fetch(self.remote, self.state.repository, [*self._refs, *more], fresh=fresh, keep=keep)
 
     def _validate(self, commit: str) -> None:
         """Make everything of a commit that this host needs. Raises errors.ReconcilerError, whatever the commit holds."""
@@ -151,7 +162,7 @@ class Follower:
             return
         if self._refusal and self._refusal.commit == head and not self._refusal.reason.tried_again:
             return
-        git.fetch(self.remote, self.state.repository, self._refs)
+        self._fetch()
         self._mended(lambda: self._consider(head, anchor))
 
     def _mended(self, step: Callable[[], None]) -> None:
@@ -162,7 +173,7 @@ class Follower:
             if error.reason not in _DAMAGED:
                 raise
             log.warning("clone.damaged", message=str(error))
-            git.fetch(self.remote, self.state.repository, self._refs, fresh=True)
+            self._fetch(fresh=True)
             step()
 
     def _consider(self, head: str, anchor: Anchor | None) -> None:
@@ -199,7 +210,7 @@ class Follower:
         if (head, anchor.commit) == self._judged and not again:
             return
         if trial is None or trial.commit != head:
-            git.fetch(self.remote, self.state.repository, self._refs)
+            self._fetch()
         self._mended(lambda: self._consider_trial(head, anchor, trial))
         self._judged = (head, anchor.commit)
 

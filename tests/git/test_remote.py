@@ -380,7 +380,7 @@ def test_a_fetch_that_drips_ends_at_its_deadline(site: Site, fresh_proxy: FaultP
 
 
 def _argument(where: Remote, clone: Path) -> dict[str, object]:
-    return {"refs": [where.ref], "repository": str(clone), "fresh": False}
+    return {"refs": [where.ref], "repository": str(clone), "fresh": False, "keep": None}
 
 
 def test_a_rewritten_branch_is_fetched_and_refused_by_the_anchor(tmp_path: Path) -> None:
@@ -398,6 +398,36 @@ def test_a_rewritten_branch_is_fetched_and_refused_by_the_anchor(tmp_path: Path)
     assert tree.read(clone, second) == {"a": b"2"}  # still there to be enforced
     remote.fetch(where, clone, fresh=True)
     assert tree.read(clone, second) == {"a": b"2"}  # in a new clone too
+
+
+def test_a_server_that_shows_another_history_each_time_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything of it is verified. What the node goes by stays, and so do those that the branch moved on from."""
+    most = 1 << 20
+    monkeypatch.setattr(transport, "_MOST_BYTES", most)
+    repo, where, clone = _local(tmp_path)
+    (tmp_path / "home").mkdir()
+    argument = {**_argument(where, clone), "remote": remote.to_json(where), "home": str(tmp_path / "home")}
+    older = servers.commit(repo, {"a": "0"}, "one")
+    first = servers.commit(repo, {"a": "1"}, "two")
+    transport.fetch({**argument, "keep": [first]})
+    sizes = []
+    for number in range(12):
+        if number % 2:  # one that goes on from what the node goes by
+            servers.git(repo, "update-ref", "refs/heads/main", first)
+            last = servers.commit(repo, {"a": secrets.token_bytes(200_000)}, "another")
+        else:
+            last = servers.force_push(repo, {"a": secrets.token_bytes(200_000)}, "another")
+        assert transport.fetch({**argument, "keep": [first]}) == {"refs/heads/main": last}
+        sizes.append(sum(path.lstat().st_size for path in clone.rglob("*")))
+        for known in (older, first, last):
+            assert tree.read(clone, known)
+    assert max(sizes) < most + 500_000, sizes
+    assert {path.name for path in clone.parent.iterdir()} == {"clone", "clone.lock"}
+    (clone / "objects/pack/pack_git2_abcdef").touch()
+    transport.fetch({**argument, "keep": None})
+    assert not list(clone.glob("objects/pack/pack_git2_*"))
 
 
 def _truncate_pack(clone: Path) -> None:
