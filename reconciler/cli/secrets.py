@@ -92,6 +92,7 @@ def rotate(
     A user whose server knows one password for it (RabbitMQ's) gets another name in globals.yml as well: both are let in until the last
     host has carried out the commit, and then the former user goes.
     """
+    from reconciler.document.words import suggest
     from reconciler.plan import rotation
     from reconciler.secrets import passwords, sops
     from reconciler.site.layout import GLOBALS
@@ -99,7 +100,9 @@ def rotate(
     rows = password_rows(site)
     spec = next((spec for spec in specs(rows) if spec.name == name), None)
     if spec is None:
-        raise errors.Terminal(f"no service uses a password {name!r}", reason=Reason.SecretUnknown)
+        near = suggest(name, [spec.name for spec in specs(rows)])
+        hint = f" ({near})" if near else ""
+        raise errors.Terminal(f"no service uses a password {name!r}{hint}", reason=Reason.SecretUnknown)
     variable = next((row["user"] for row in rows if row["name"] == name and row.get("user")), "")
     user = None if same_user or not variable else _another_user(site, variable)
     passwords.rotate(site / FILE, name, spec, keys=sops.Keys(age_key_file, ssh_key_file))

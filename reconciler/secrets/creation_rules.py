@@ -6,6 +6,7 @@ key to, or that leaves values in the clear, is refused by name. What sops is giv
 """
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from reconciler.system import files
 
 NAME: Final = ".sops.yaml"
 _RULE: Final = ("path_regex", "age")
+_PLUGIN: Final = re.compile(r"age1[a-z0-9-]+1[a-z0-9]{20,}", re.IGNORECASE)  # age1yubikey1…
 _INDENT: Final = range(1, 10)
 
 
@@ -194,9 +196,11 @@ class _Reader:
                 continue
             if not sealed.is_recipient(item):
                 message = f"{item[:80]!r} is no age recipient (age1…, or an ssh-ed25519 or ssh-rsa public key)"
-                raise self.wrong(
-                    path, message, "a plugin's is not used: sops would start a program for it", Reason.SopsRemoteKey
-                )
+                if _PLUGIN.match(item):
+                    hint = "a plugin's is not used: sops would start a program for it"
+                    raise self.wrong(path, message, hint, Reason.SopsRemoteKey)
+                hint = "your own: `age-keygen -y FILE`; a host's: /etc/ssh/ssh_host_ed25519_key.pub there"
+                raise self.wrong(path, message, hint)
             found.append(sealed.bare(item))
         return found
 

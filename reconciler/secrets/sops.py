@@ -332,10 +332,15 @@ def identities(keys: Keys) -> list[str]:
 
 
 def unreadable(keys: Keys) -> str:
-    """Which of the key files cannot be read, in words; "" when all can."""
+    """Which of the key files cannot be read or is the wrong half of a pair, in words; "" when all are good."""
     for path in (keys.age_key_file, keys.ssh_key_file):
         if path and not os.access(path, os.R_OK):
             return f"{path} {'cannot be read' if path.exists() else 'does not exist'}"
+        if path and path.is_file():
+            with path.open("rb") as file:
+                begins = file.read(12)
+            if begins.startswith((b"ssh-ed25519 ", b"ssh-rsa ", b"age1")):
+                return f"{path} is the public key, which opens nothing: the private one does"
     return ""
 
 
@@ -383,7 +388,8 @@ def _why(stderr: str) -> str:
 def _require_usable(document: _Document, name: str, keys: Keys) -> None:
     if missing := unreadable(keys):
         message = (
-            f"{name}: no key opens it: {missing} (put it back, or correct `[secrets]` in the settings). Encrypted for: "
+            f"{name}: no key opens it: {missing} (put it back, or name another one: a node's is in `[secrets]` of its settings, elsewhere "
+            "--age-key-file or --ssh-key-file). Encrypted for: "
         )
         raise errors.Terminal(message + (", ".join(document.recipients) or "no age recipient"), reason=Reason.SopsNoKey)
 

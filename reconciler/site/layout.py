@@ -16,6 +16,9 @@ _ANSIBLE: Final = {  # what kolla-ansible's users have beside an inventory
     "host_vars": "variables of a host are in hosts/<name>.yml",
     "globals.d": "variables of all hosts are in globals.yml alone",
 }
+_INVENTORY: Final = (
+    "a site needs an inventory with its hosts; of what kolla-ansible is given `reconciler import` makes a site"
+)
 RULES: Final = ".sops.yaml"  # of sops: for whom new files are encrypted
 _RULES_TOO: Final = frozenset((RULES, ".sops.yml"))  # however they are written
 _OTHERS: Final = frozenset(("docs", "renovate.json", "LICENSE", "CODEOWNERS", "Makefile", "ci", "scripts"))
@@ -61,7 +64,7 @@ def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
             hint = _ANSIBLE.get(top, "") or suggest(name, known) or f"a site has {', '.join(known)}"
             problems.append(Place(name).problem("is read by nothing", hint))
     if "inventory.yml" not in files:
-        problems.append(Place("inventory.yml").problem("is missing", "a site needs an inventory with its hosts"))
+        problems.append(Place("inventory.yml").problem("is missing", _INVENTORY))
     return Layout(tuple(documents), overrides, services)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from reconciler import errors, secret
-from reconciler.secrets import sops
+from reconciler.secrets import creation_rules, sops
 from reconciler.system import run
 from tests.secrets.conftest import Key
 from tests.support import sealed
@@ -308,3 +308,30 @@ def test_importing_sops_is_cheap() -> None:
     """A planner without keys imports this module: cryptography stays out until a message needs it."""
     code = "import sys, reconciler.secrets.sops; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_public_half_of_a_key_is_told_as_such(tmp_path: Path) -> None:
+    for number, text in enumerate(("ssh-ed25519 AAAA", "ssh-rsa AAAA", "age1qqqq")):
+        path = tmp_path / f"{number}.pub"
+        path.write_text(f"{text} ctl1\n")
+        for keys in (sops.Keys(path, None), sops.Keys(None, path)):
+            assert sops.unreadable(keys) == f"{path} is the public key, which opens nothing: the private one does"
+    private = tmp_path / "key"
+    private.write_text("AGE-SECRET-KEY-1QQQ\n")
+    assert sops.unreadable(sops.Keys(private, None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("recipient", "reason"),
+    [
+        ("ssh-ed25519 REPLACE-WITH-THE-HOST-KEY-OF-CTL1", "SopsFailed"),
+        ("age1replace-with-the-recipient-of-an-operator", "SopsFailed"),
+        ("age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t", "SopsRemoteKey"),
+    ],
+)
+def test_a_recipient_to_be_filled_in_is_no_attack(recipient: str, reason: str) -> None:
+    rules = f"creation_rules:\n  - path_regex: passwords.yml\n    age: {recipient}\n"
+    with pytest.raises(errors.Terminal) as caught:
+        creation_rules.read(rules.encode(), ".sops.yaml")
+    assert caught.value.reason == reason, caught.value
+    assert ("ssh_host_ed25519_key.pub" in str(caught.value)) is (reason == "SopsFailed")
