@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler import errors
-from reconciler.cli import checkout, output, problems, token
+from reconciler.cli import checkout, output, problems, token, written
 from reconciler.cli.options import json_option
 from reconciler.phrases import count
 from reconciler.reasons import Reason
@@ -86,13 +86,15 @@ def review(
     asks = ci_gate.asked(found, before)
     text = views.note(found, frame=views.Frame(remarks=asks.remarks))
     if html:
-        _write(html, views.page(found))
+        written.write(html, views.page(found))
     if json_:
-        _write(json_, json_text(views.as_json(found), indent=1))
+        written.write(json_, json_text(views.as_json(found), indent=1))
     if junit:
-        _write(junit, problems.junit([*found.problems, *_failure(found)]))
+        written.write(junit, problems.junit([*found.problems, *_failure(found)]))
     if codequality:
-        _write(codequality, problems.code_quality([*found.problems, *_failure(found), *found.warnings], found.path))
+        written.write(
+            codequality, problems.code_quality([*found.problems, *_failure(found), *found.warnings], found.path)
+        )
     settings = None if dry_run else _forge(held)
     if settings is None:
         output.document(text, nl=False)
@@ -130,7 +132,7 @@ def summary(site: Path | None, junit: Path | None, json_: bool) -> int:
     name, hosts = planning.hosts(replace(source, commit=commit))
     found = ci_summary.collect(settings, commit, name, hosts)
     if junit:
-        _write(junit, ci_summary.junit(found))
+        written.write(junit, ci_summary.junit(found))
     if json_:
         output.as_json(ci_summary.as_json(found))
     else:
@@ -294,14 +296,6 @@ def _post(settings: "ForgeSettings", marker: str, text: str) -> None:
 
     connect(settings).upsert_note(int(os.environ["CI_MERGE_REQUEST_IID"]), marker, text)
     click.echo("the note on the merge request is up to date", err=True)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise errors.Terminal(f"cannot write {file}: {error.strerror}", reason=Reason.FileUnwritable) from None
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli import output
+from reconciler.cli import output, written
 
 
 @click.command()
@@ -23,14 +23,12 @@ def facts(into: Path | None, name: str | None) -> None:
     named as the inventory names the host. Nothing is changed on the host, and nothing is asked of the engine.
     """
     from reconciler.node.facts import gather
-    from reconciler.system import files
 
     found = gather()
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     if into is None:
         click.echo(text, nl=False)
         return
-    into.mkdir(parents=True, exist_ok=True)
     path = into / (name or found["ansible_hostname"])
-    files.write_atomic(path, text.encode(), mode=0o644)
+    written.write(path, text)
     output.line(f"wrote {path}", "ok")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler import errors
-from reconciler.cli import output
+from reconciler.cli import output, written
 from reconciler.cli.options import json_option, site_argument
 from reconciler.cli.secrets import put
 from reconciler.cli.site import in_child, source
@@ -77,12 +77,16 @@ def build(site: Path, program: str, engine: str | None, work: Path, words: tuple
 
 
 def _build(found: Build, program: str, engine: str | None, work: Path, words: Sequence[str]) -> None:
+    written.require_unlinked(work / "logs")
     folder = work.resolve()
     (folder / "logs").mkdir(parents=True, exist_ok=True)
+    for entry in (folder / "logs").iterdir():
+        if entry.is_symlink():  # the program would write its log where it leads
+            entry.unlink()
     override, conf = folder / "template-override.j2", folder / "kolla-build.conf"
-    override.write_text(found.override)
+    written.write(override, found.override)
     own = f"[DEFAULT]\ntemplate_override = {override}\nlogs_dir = {folder / 'logs'}\n"
-    conf.write_text(found.conf.replace("[DEFAULT]\n", own, 1))
+    written.write(conf, found.conf.replace("[DEFAULT]\n", own, 1))
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     if engine:
         environment["DOCKER_HOST"] = engine
@@ -92,7 +96,7 @@ def _build(found: Build, program: str, engine: str | None, work: Path, words: Se
         env={**environment, "PATH": os.environ.get("PATH", run.SAFE_PATH)},
         seconds=_HOURS * 3600,
     )
-    (folder / "logs" / "kolla-build.log").write_bytes(done.stdout + done.stderr)
+    written.write(folder / "logs" / "kolla-build.log", done.stdout + done.stderr)
     if done.code:
         raise errors.Terminal(
             f"{program} ended with {done.code}: {done.message or 'it says nothing'} (each image has a log in {folder / 'logs'})",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler import errors
-from reconciler.cli import import_addresses, output, problems
+from reconciler.cli import import_addresses, output, problems, written
 from reconciler.cli.aside import aside, settle
 from reconciler.cli.options import json_option, key_options
 from reconciler.cli.site import Validated, in_child, source
@@ -127,6 +127,7 @@ def kolla_ansible(
     options = convert.Options(
         name or _name(out), recipients, import_addresses.parse(addresses, read), now=datetime.now(UTC)
     )
+    written.require_unlinked(out)
     target = out.resolve()
     there = target.is_dir() and any(path.name != ".git" for path in target.iterdir())
     if check and not there:
@@ -149,7 +150,7 @@ def kolla_ansible(
                 result, left = _tried(read, shipped, options, made, _Encrypted(recipients))
                 settle(made, target)
     if page:
-        page.write_text(report.page(result, options.name))
+        written.write(page, report.page(result, options.name))
     if there:
         return _tell_compared(out, compared, json_)
     _tell(out, result, left, everything, json_)

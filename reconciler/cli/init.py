@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from reconciler import errors
-from reconciler.cli import checkout, output, problems
+from reconciler.cli import checkout, output, problems, written
 from reconciler.cli.aside import aside, settle
 from reconciler.cli.options import json_option
 from reconciler.cli.site import Validated, in_child, source
@@ -96,6 +96,7 @@ def init(
     """
     from reconciler.cli import scaffold
 
+    written.require_unlinked(directory)
     target = directory.resolve()
     _require_empty(target)
     site = ask("Name of the site", name, as_name(target.name), yes, scaffold.parse_name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from reconciler import errors
-from reconciler.cli import checkout, output
+from reconciler.cli import checkout, output, written
 from reconciler.cli.options import config_option, json_option, load_settings, site_argument
 from reconciler.cli.site import answer_of, in_children, source
 from reconciler.model import Desired, Difference, Plan
@@ -117,12 +117,8 @@ def desired(site: Path, hosts: tuple[str, ...], out: Path, revision: str, json_:
 
     with output.progress("rendering"):
         found = desired_of(site, hosts, revision)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for one in found:
-            (out / f"{one.host}.json").write_bytes(made.encode(one))
-    except OSError as error:
-        raise errors.Terminal(f"cannot write below {out}: {error.strerror}", reason=Reason.FileUnwritable) from None
+    for one in found:
+        written.write(out / f"{one.host}.json", made.encode(one))
     by = {"program": found[0].program, "catalogue": found[0].catalogue} if found else {}
     if json_:
         output.as_json({"hosts": [one.host for one in found], "revision": revision, **by})

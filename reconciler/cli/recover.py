@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler import errors
-from reconciler.cli import output
+from reconciler.cli import output, written
 from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.reasons import Reason
 from reconciler.text import printable
@@ -80,7 +80,7 @@ def look(out: Path | None, json_: bool) -> None:
         told = _tell(here, found)
     text = json.dumps(asdict(found))
     if out:
-        out.write_text(text + "\n")
+        written.write(out, text + "\n")
     if json_:
         output.document(text)
         return

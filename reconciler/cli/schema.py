@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli import output
+from reconciler.cli import output, written
 from reconciler.cli.options import json_option
 
 # Schema → the files it is for, as `yaml-language-server` is told.
@@ -37,11 +37,10 @@ def schema(out: Path | None, docs: Path | None, json_: bool) -> None:
     catalogue = prepare.shipped()
     schemas = composed_schemas(catalogue)
     if out:
-        out.mkdir(parents=True, exist_ok=True)
         for name, content in schemas.items():
-            (out / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            written.write(out / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if docs:
-        docs.write_text(reference_markdown(catalogue), encoding="utf-8")
+        written.write(docs, reference_markdown(catalogue))
     if json_ or not (out or docs):
         output.as_json(schemas)
         return

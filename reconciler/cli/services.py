@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli import output
+from reconciler.cli import output, written
 from reconciler.cli.options import json_option
 
 
@@ -39,9 +39,8 @@ def services(name: str, docs: Path | None, json_: bool) -> None:
         if docs or one == name
     }
     if docs:
-        docs.mkdir(parents=True, exist_ok=True)
         for one, text in {**pages, "README": service_page.index_markdown(catalogue)}.items():
-            (docs / f"{one}.md").write_text(text, encoding="utf-8")
+            written.write(docs / f"{one}.md", text)
         output.line(f"{len(pages)} pages written to {docs}")
         return
     if name and name not in catalogue.services:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from reconciler import errors
-from reconciler.cli import checkout, output, problems
+from reconciler.cli import checkout, output, problems, written
 from reconciler.cli.options import json_option, key_options, site_argument
 from reconciler.git.content import Source
 from reconciler.reasons import Reason
@@ -177,6 +177,7 @@ def render(
     from reconciler.source import prepare
     from reconciler.system import files
 
+    written.require_unlinked(out)
     if out.is_dir() and any(out.iterdir()) and not force:
         raise errors.Terminal(f"{out} is not empty (give another folder, or --force)", reason=Reason.OutputNotEmpty)
     answer = answer_of(site, host)

@@ -123,6 +123,24 @@ def test_problems_fail_the_job_and_are_in_every_report(
     assert "no host changes" in note
 
 
+def test_a_branch_that_has_links_where_reports_go_has_nothing_written_through_them(
+    repository: sites.Repository, variables: dict[str, str], reconciler: Job, tmp_path: Path
+) -> None:
+    """The job writes them whatever the branch is, and one with links is not valid."""
+    (tmp_path / "victim").write_text("#!/bin/sh\n")
+    names = ("html", "json", "junit", "codequality")
+    for name in names:
+        (repository.root / name).symlink_to(tmp_path / "victim")
+    env = {**variables, "CI_COMMIT_SHA": repository.commit()}
+    words = [f"--{name}={name}" for name in names]
+    done = reconciler("ci", "review", "--dry-run", *words, cwd=repository.root, env=env)
+    assert done.returncode == 1 and "symbolic links are not followed" in done.stderr
+    assert (tmp_path / "victim").read_text() == "#!/bin/sh\n"
+    for name in names:
+        assert not (repository.root / name).is_symlink() and (repository.root / name).stat().st_size > 2
+    assert json.loads((repository.root / "json").read_text())["valid"] is False
+
+
 def test_reports_of_a_valid_branch(
     gitlab: GitLab, repository: sites.Repository, variables: dict[str, str], reconciler: Job, tmp_path: Path
 ) -> None:
