@@ -217,8 +217,8 @@ class Daemon:
         if self.settings.daemon.textfile:
             try:
                 self.metrics.write(self.settings.daemon.textfile)
-            except OSError as error:
-                log.warning("metrics.failed", path=str(self.settings.daemon.textfile), message=error.strerror)
+            except errors.ReconcilerError as error:
+                log.warning("metrics.failed", path=str(self.settings.daemon.textfile), message=str(error))
         ready = next((c for c in report.conditions if c.type == "Ready"), None)
         verdict = (ready.message or ready.reason) if ready else ""
         doing = text.summary(report.plan) if report.plan and not report.plan.empty else ""

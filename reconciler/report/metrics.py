@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, expo
 from reconciler.model import Verb
 from reconciler.reasons import Reason
 from reconciler.report.cycle import Report
+from reconciler.system import files
 from reconciler.text import printable
 
 _BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -221,8 +222,11 @@ class Metrics:
         return encode(self.registry), content_type
 
     def write(self, path: Path) -> None:
-        """Write them for node_exporter's textfile collector, whole or not at all. Raises OSError."""
-        prometheus_client.write_to_textfile(str(path), self.registry)
+        """Write them for node_exporter's textfile collector, whole or not at all, and readable for it. Raises errors.ReconcilerError."""
+        files.sweep(path.parent, older=files.LEFTOVER_AGE)
+        files.write_under(
+            path.parent, path.name, prometheus_client.generate_latest(self.registry), mode=0o644, lasting=False
+        )
 
 
 def _kind(verb: Verb) -> str:

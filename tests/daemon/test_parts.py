@@ -314,6 +314,26 @@ def _report(**fields: Any) -> Report:
     return Report(**values)  # type: ignore[arg-type]
 
 
+def test_metrics_for_node_exporter_go_through_no_link(tmp_path: Path) -> None:
+    """It may be a container, which can write to the folder."""
+    victim, file = tmp_path / "victim", tmp_path / "folder/reconciler.prom"
+    victim.write_text("the host's")
+    file.parent.mkdir()
+    for name in (f"reconciler.prom.{os.getpid()}.{threading.get_ident()}", "reconciler.prom"):
+        (file.parent / name).symlink_to(victim)
+    with pytest.raises(errors.Terminal) as caught:
+        Metrics().write(file)
+    assert caught.value.reason == "FileUnsafe"
+    file.unlink()
+    before = os.umask(0o077)  # the unit's
+    try:
+        Metrics().write(file)
+    finally:
+        os.umask(before)
+    assert "reconciler_condition" in file.read_text() and file.stat().st_mode & 0o777 == 0o644
+    assert victim.read_text() == "the host's"
+
+
 def test_metrics_of_a_cycle() -> None:
     metrics = Metrics()
     start = Action(Verb.START, "keystone", "it stopped", service="keystone", drift=True)
