@@ -1,21 +1,19 @@
 """Runs one command in the image of a container with its new configuration: a one-shot container with the new files.
 
-Its files lie in a folder below the config root, which only root can enter, for as long as it runs; what a kill leaves there the
-next run removes.
+Its files lie in a folder below the config root, which only root can enter and no container may be given, for as long as it runs; what a
+kill leaves there the next run removes. They are written below the config root, as all files are: the folder itself is never a root.
 """
 
 import re
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from reconciler.apply.ports import Engine
-from reconciler.model import Container, File, Job, Mount
+from reconciler.model import ONE_SHOTS, Container, File, Job, Mount
 from reconciler.system import files
 
-FOLDER: Final = ".reconciler-validate"  # below the config root
 SCRIPT: Final = "reconciler-check"  # the file beside the configuration that a script becomes
 NO_PROGRAM: Final = frozenset({126, 127})  # the shell's: the command cannot be run, or is not there
 _TELLING: Final = re.compile(
@@ -57,32 +55,34 @@ class OneShot:
         """The exit code and the last lines of `command`, with the files, `script` beside them, and nothing else but `mounts`; `timeout` in
         seconds, `verbatim` as `Job` has it. Raises errors of the engine and of the disk."""
         files.require_unexchangeable(self.config_root)
-        place = self.config_root / FOLDER / name
-        shutil.rmtree(place, ignore_errors=True)
+        place = f"{ONE_SHOTS}/{name}"
+        files.remove_tree(self.config_root, place)
         try:
             self._lay_out(place, script)
             spec = self._spec(name, place, command, network, mounts, user or self.container.user)
             job = Job(name=name, container=spec, inputs=self.part_digest, timeout=timeout, verbatim=verbatim)
             return engine.run_once(job)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            files.remove_tree(self.config_root, place)
 
-    def _lay_out(self, place: Path, script: str) -> None:
-        files.make_dirs(self.config_root, f"{FOLDER}/{place.name}", 0o700)
+    def _lay_out(self, place: str, script: str) -> None:
+        """`place` is relative to the config root."""
+        root = self.config_root
+        files.make_dirs(root, place, 0o700)
         for file in self.files:
             if directory := file.path.rpartition("/")[0]:
-                files.make_dirs(place, directory, 0o755)
+                files.make_dirs(root, f"{place}/{directory}", 0o755)
             content = self.contents[file.path]
-            files.write_under(place, file.path, content, mode=file.mode, uid=file.owner, gid=file.group)
+            files.write_under(root, f"{place}/{file.path}", content, mode=file.mode, uid=file.owner, gid=file.group)
         if script:
-            directory = self.container.config_directory
-            files.make_dirs(place, directory, 0o755)
-            files.write_under(place, f"{directory}/{SCRIPT}", script.encode(), mode=0o755)
+            directory = f"{place}/{self.container.config_directory}"
+            files.make_dirs(root, directory, 0o755)
+            files.write_under(root, f"{directory}/{SCRIPT}", script.encode(), mode=0o755)
 
     def _spec(
         self,
         name: str,
-        place: Path,
+        place: str,
         command: tuple[str, ...],
         network: str,
         mounts: tuple[Mount, ...],
@@ -90,7 +90,7 @@ class OneShot:
     ) -> Container:
         container, root = self.container, f"{self.config_root}/"
         own = tuple(
-            Mount(f"{place}/{mount.source.removeprefix(root)}", mount.target, "ro")
+            Mount(f"{root}{place}/{mount.source.removeprefix(root)}", mount.target, "ro")
             for mount in container.mounts
             if mount.source.startswith(root)
         )
@@ -113,7 +113,7 @@ class OneShot:
 
 def tidy_one_shots(config_root: Path) -> None:
     """Remove what a kill left."""
-    shutil.rmtree(config_root / FOLDER, ignore_errors=True)
+    files.remove_tree(config_root, ONE_SHOTS)
 
 
 def telling(output: str) -> str:

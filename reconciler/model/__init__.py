@@ -36,7 +36,17 @@ from reconciler.model.desired import (
     is_asked,
     shared_with,
 )
-from reconciler.model.names import ASIDE, LEFTOVER_SUFFIX, MAINTAINING, PRECHECKING, VALIDATING, aside
+from reconciler.model.names import (
+    ASIDE,
+    LEFTOVER_SUFFIX,
+    MAINTAINING,
+    ONE_SHOTS,
+    OURS,
+    PRECHECKING,
+    VALIDATING,
+    aside,
+    is_ours,
+)
 from reconciler.options.values import Healthcheck, Mount, Ulimit
 
 if TYPE_CHECKING:
@@ -72,6 +82,8 @@ __all__ = [
     "FORMER",
     "LEFTOVER_SUFFIX",
     "MAINTAINING",
+    "ONE_SHOTS",
+    "OURS",
     "PRECHECKING",
     "RUNNING_CONFIGURATION",
     "START_TIMEOUT",
@@ -124,6 +136,7 @@ __all__ = [
     "Worked",
     "aside",
     "is_asked",
+    "is_ours",
     "shared_with",
 ]
 

@@ -103,7 +103,7 @@ class _Look:
 
     def _resolved(self, asked: Container, real: Mapping[str, str]) -> list[str]:
         """The same rules for the same container with its real paths; the host's own paths count as resolved as well."""
-        if all(policy.canonical(path) == policy.canonical(source) for source, path in real.items()):
+        if self._keeps_as_written and all(map(_alike, real.items())):
             return []
         rules, context = self._as_resolved
         volumes = {
@@ -118,13 +118,19 @@ class _Look:
         )
         context = replace(context, volumes={**context.volumes, **volumes})
         found = policy.check(moved, rules, context=context, paths_only=True)
-        links = [f"{source} leads to {path}" for source, path in real.items() if source != path]
-        return [f"{reason} ({', '.join(links)})" for reason in found]
+        links = ", ".join(f"{source} leads to {path}" for source, path in real.items() if source != path)
+        return [f"{reason} ({links})" if links else reason for reason in found]
 
     def _way(self, real: str) -> Path:
         """As far as a path is judged by its owners: below the config root the folders are the services' own."""
         root = self._resolve(self._context.config_root)
         return Path(root, "*") if policy.below(real, root) else Path(real)
+
+    @cached_property
+    def _keeps_as_written(self) -> bool:
+        """Whether nothing that is kept apart lies behind a link."""
+        kept = (*self._rules.forbidden, *self._rules.config_roots, self._context.config_root)
+        return all(_alike((path, self._resolve(path))) for path in kept)
 
     @cached_property
     def _as_resolved(self) -> tuple[HostPolicy, Context]:
@@ -136,6 +142,7 @@ class _Look:
             read_only=self._both(rules.read_only),
             devices=self._both(rules.devices),
             forbidden=self._both(rules.forbidden),
+            config_roots=self._both(rules.config_roots),
         )
         writable = {self._resolve(path): name for path, name in context.writable.items()}
         root = self._resolve(context.config_root)
@@ -151,6 +158,11 @@ class _Look:
         if path not in self._real:
             self._real[path] = os.path.realpath(path)
         return self._real[path]
+
+
+def _alike(pair: tuple[str, str]) -> bool:
+    """Whether a path as it is written and as it is resolved are the same."""
+    return policy.canonical(pair[0]) == policy.canonical(pair[1])
 
 
 def _identity(path: str) -> tuple[str, int, int] | None:

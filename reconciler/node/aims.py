@@ -12,7 +12,7 @@ import structlog
 
 from reconciler import __version__, data, errors, gates, plan
 from reconciler.gates import Hold
-from reconciler.model import Action, Check, Desired, Held
+from reconciler.model import OURS, Action, Check, Desired, Held, is_ours
 from reconciler.node import policy as host_rules
 from reconciler.node.target import Target, make_target
 from reconciler.plan import leaving, release_step, rotation
@@ -24,7 +24,7 @@ from reconciler.secret import Secret
 from reconciler.secrets import sops
 from reconciler.settings import Settings
 from reconciler.source.prepare import Prepared, prepare, unlock
-from reconciler.state import LAST_GOOD, OURS, Carried, StateDirectory
+from reconciler.state import LAST_GOOD, Carried, StateDirectory
 from reconciler.system import files
 
 log = structlog.get_logger()
@@ -301,10 +301,13 @@ class Aims:
     def _make(self, commit: str) -> Target:
         own = self._settings
         prepared = prepare(self._state.repository, commit, own.git.path, own.host, self._keys)
-        self.require_root(prepared.desired.config_root)
-        if ours := next((f.path for f in prepared.desired.files if f.path.startswith(OURS)), ""):
+        root = prepared.desired.config_root
+        self.require_root(root)
+        tops = (root, *own.policy.config_roots)
+        paths = (f.path for f in prepared.desired.files)
+        if ours := next((path for path in paths if any(is_ours(f"{root}/{path}", top) for top in tops)), ""):
             raise errors.Terminal(
-                f"the site wants the file {ours!r}: names at the top of the config root that begin with {OURS} are this program's own",
+                f"the site wants the file {ours!r}: names at the top of a config root that begin with {OURS} are this program's own",
                 reason=Reason.PolicyDenied,
             )
         return make_target(prepared)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from reconciler.document.words import show
-from reconciler.model import HostKind, HostSetting
+from reconciler.model import HostKind, HostSetting, is_ours
 from reconciler.node.policy import HostPolicy, below, granted, path_problem, refusal
 
 # Beginnings of kernel settings that run a program, or without which what runs here gets at the kernel, at other processes or at root's files
@@ -66,11 +66,23 @@ def _file(setting: HostSetting, policy: HostPolicy) -> Iterator[str]:
         yield f"the file {setting.name!r} of the host {problem}"
     elif setting.name in OWN or not any(below(setting.name, allowed) for allowed in policy.host_files):
         yield refusal(f"the file {setting.name} of the host", "host_files")
+    elif apart := _kept_apart(setting.name, policy):
+        yield f"the file {setting.name} of the host is not allowed on this host: it lies in {apart}, which is kept apart"
     elif setting.name not in policy.host_files and (does := _rule_does(setting)):
         yield (
             f"the rule of udev {setting.name} {does}, and is not allowed on this host (policy.host_files in its settings would have to name "
             "the very file)"
         )
+
+
+def _kept_apart(path: str, policy: HostPolicy) -> str:
+    """The folder kept apart that a file lies in, unless an entry of `host_files` names that one or a part of it; "" when there is none. What is
+    this program's own in a config root no entry gives."""
+    granted_by = [allowed for allowed in policy.host_files if below(path, allowed)]
+    for apart in (*policy.forbidden, *policy.config_roots):
+        if below(path, apart) and not any(below(allowed, apart) for allowed in granted_by):
+            return apart
+    return next((root for root in policy.config_roots if is_ours(path, root)), "")
 
 
 def _rule_does(setting: HostSetting) -> str:

@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from reconciler.model import Container, Desired, Mount, Volume
+from reconciler.model import (
+    MAINTAINING,
+    ONE_SHOTS,
+    OURS,
+    PRECHECKING,
+    VALIDATING,
+    Container,
+    Desired,
+    Mount,
+    Volume,
+    is_ours,
+)
 from reconciler.options.normal import normal
 from reconciler.options.spelling import capabilities, device
 
@@ -25,7 +36,8 @@ class HostPolicy:
     Paths are absolute; one stands for itself and for all below it. What `forbidden` names may be bound neither by itself
     nor through a folder above or below it, "/" only by itself. `exact` are single paths that may be bound all the same,
     `read_only` single paths that may be bound when the container cannot write there. "*" in a list allows any.
-    `registries` are prefixes of image names.
+    `registries` are prefixes of image names. `config_roots` are the folders that this program writes in as root, and trusts: no container
+    may change what lies directly in one, or put another in its place.
     """
 
     privileged: bool = True
@@ -69,6 +81,7 @@ class HostPolicy:
         "/etc/udev/rules.d",
         "/usr/local/lib/kolla",
     )  # with what is below them
+    config_roots: tuple[str, ...] = ("/etc/kolla",)
     # The engine's socket and data, our own state and keys, the host's configuration. Exporters that want /, /proc or
     # /sys need the host's consent: an `exact` entry in its settings.
     forbidden: tuple[str, ...] = (
@@ -92,7 +105,7 @@ STRICT: Final = HostPolicy(
 class Context:
     """What judging one container needs to know besides it.
 
-    `config_root`: what lies below it came with the same commit and may always be bound. `containers` are the site's own on
+    `config_root`: what lies below it came with the same commit and may be bound, but for this program's own names. `containers` are the site's own on
     this host, whose namespaces others of the site may share, `others` containers that somebody else made. `volumes` are the engine's,
     by name, as far as they are known. `writable` maps a path to the container that can write there and has no power over the host
     otherwise.
@@ -143,16 +156,24 @@ def context_of(desired: Desired, volumes: Mapping[str, Volume] | None = None, ot
 def root_denied(root: str, allowed: Iterable[str], kept_apart: Iterable[str]) -> str:
     """Why files may not be written below `root`, a folder that a commit chose; "" when they may.
 
-    It has to be one of `allowed`, or below one, component by component, and neither hold nor lie in one of `kept_apart`.
+    It has to be one of `allowed`, or directly in one, and neither hold nor lie in one of `kept_apart`. What lies deeper has a folder on
+    the way that a container may have been given, which could put a link in its place while files are written.
     """
     problem = path_problem(root)
     if problem:
         return f"the site wants its files below {root!r}, which {problem}"
-    allowed = tuple(allowed)
-    if not any(below(root, path.rstrip("/") or "/") for path in allowed):
+    allowed = tuple(path.rstrip("/") or "/" for path in allowed)
+    if not any(below(root, path) for path in allowed):
         return (
             f"the site wants its files below {root}, and this host allows {', '.join(allowed)} (policy.config_roots in its "
             "settings)"
+        )
+    if any(is_ours(root, path) for path in allowed):
+        return f"the site wants its files below {root}, and names there that begin with {OURS} are this program's own"
+    if root not in allowed and posixpath.dirname(root) not in allowed:
+        return (
+            f"the site wants its files below {root}, which lies deeper than directly in {', '.join(allowed)}: containers may have "
+            "folders on the way (name it in policy.config_roots in this host's settings)"
         )
     for path in kept_apart:
         if below(root, path) or below(path, root):
@@ -276,22 +297,34 @@ def _mounts(asked: Container, policy: HostPolicy, context: Context) -> Iterator[
         if modes & _HOSTWARD and not policy.propagation:
             yield refusal(f"mount {mount.source} with {', '.join(sorted(modes & _HOSTWARD))}", "propagation")
         if mount.source.startswith("/"):
-            yield from _bind(mount.source, "ro" in modes, policy, context)
+            yield from _bind(mount.source, asked.name if "ro" in modes else None, policy, context)
         else:
             yield from _volume(mount, policy, context)
 
 
-def _bind(source: str, read_only: bool, policy: HostPolicy, context: Context) -> Iterator[str]:
-    path = canonical(source)
+def _bind(source: str, reader: str | None, policy: HostPolicy, context: Context) -> Iterator[str]:
+    """`reader`: the container that can only read there; None: it can write."""
+    path, read_only = canonical(source), reader is not None
+    roots = (context.config_root, *map(canonical, policy.config_roots))
+    # A one-shot container reads the files that were laid out for it; no container of a commit may have such a name.
+    one_shot = reader is not None and reader.startswith((VALIDATING, PRECHECKING, MAINTAINING))
+    laid_out = one_shot and path.startswith(f"{context.config_root}/{ONE_SHOTS}/{reader}/")
+    if any(is_ours(path, root) for root in roots) and not laid_out:
+        yield (
+            f"bind {source} is not allowed on this host: names at the top of a config root that begin with {OURS} are this program's own"
+        )
+        return
     if not policy.shared_paths:
         for folder, name in context.writable.items():
             if path != folder and below(path, folder):
                 yield f"bind {source} is not allowed on this host: {name} can write to {folder}, and so exchange it"
-    if below(path, context.config_root) and path != context.config_root:
+    # Whoever can write where a config root lies, or directly in one, can put a link in the place of what is written there as root.
+    held = () if read_only else tuple(root for root in roots if below(root, path))
+    if below(path, context.config_root) and path != context.config_root and not held:
         return
     if path in map(canonical, policy.exact) or (read_only and path in map(canonical, policy.read_only)):
         return
-    hit = next((bad for bad in (*policy.forbidden, context.config_root) if _exposes(path, canonical(bad))), None)
+    hit = next((bad for bad in (*policy.forbidden, *held, context.config_root) if _exposes(path, canonical(bad))), None)
     if hit is not None:
         yield f"bind {source} is not allowed on this host: it exposes {hit}"
     elif ANY not in policy.binds and not any(below(path, canonical(allowed)) for allowed in policy.binds):
@@ -313,7 +346,7 @@ def _volume(mount: Mount, policy: HostPolicy, context: Context) -> Iterator[str]
     elif where := found.options.get("device", ""):
         if where.startswith("/") and not where.startswith("//"):
             asked = Container("", "", devices=(where,)) if below(canonical(where), "/dev") else None
-            yield from _devices(asked, policy, context) if asked else _bind(where, False, policy, context)
+            yield from _devices(asked, policy, context) if asked else _bind(where, None, policy, context)
         elif ANY not in policy.volumes:
             yield refusal(f"volume {name}, which is {where} elsewhere,", "volumes")
     elif not found.owned and ANY not in policy.volumes:

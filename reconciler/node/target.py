@@ -106,7 +106,7 @@ def host_policy(settings: Settings) -> policy.HostPolicy:
     else:
         base = policy.KOLLA
     apart = dict.fromkeys((*base.forbidden, *(str(path) for path in settings.kept_apart())))
-    return replace(base, **given, forbidden=tuple(apart))
+    return replace(base, **given, forbidden=tuple(apart), config_roots=own.config_roots)
 
 
 _GRANTS = tuple(

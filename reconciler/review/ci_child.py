@@ -11,7 +11,7 @@ from reconciler.codec import to_json
 from reconciler.document import yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import Desired, Difference
+from reconciler.model import OURS, Desired, Difference, is_ours
 from reconciler.plan import leaving, preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
@@ -244,16 +244,19 @@ class _Child:
 
 
 def _strays(desired: Desired) -> list[Problem]:
-    """Files that a node would refuse to write, because they are not below its config root."""
+    """Files that a node would refuse to write, because they are not below its config root or are this program's own there."""
+    root = desired.config_root
     return [
         Problem(
             file.sources[0] if file.sources else file.path,
             0,
             0,
-            f"the file {file.path!r} is not below {desired.config_root}",
+            f"the file {file.path!r} is this program's own in {root}"
+            if is_ours(f"{root}/{file.path}", root)
+            else f"the file {file.path!r} is not below {root}",
         )
         for file in desired.files
-        if file.path.startswith("/") or {"", ".", ".."} & set(file.path.split("/"))
+        if file.path.startswith(("/", OURS)) or {"", ".", ".."} & set(file.path.split("/"))
     ]
 
 

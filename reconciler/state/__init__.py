@@ -1,12 +1,11 @@
 """What the node must remember between cycles, crash-safe."""
 
-from reconciler.state.hold import OURS, STATE_FAULTS, Hold, Witness
+from reconciler.state.hold import STATE_FAULTS, Hold, Witness
 from reconciler.state.records import Anchor, Carried, Owner, Suspension, Trial
 from reconciler.state.store import LAST_GOOD, StateDirectory
 
 __all__ = [
     "LAST_GOOD",
-    "OURS",
     "STATE_FAULTS",
     "Anchor",
     "Carried",

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from reconciler import errors
 from reconciler.codec import UNREADABLE, Lost, from_json, to_json
+from reconciler.model import OURS
 from reconciler.reasons import Reason
 from reconciler.state.records import Anchor, Owner
 from reconciler.state.store import StateDirectory
 from reconciler.system import files
 
-OURS = ".reconciler-"  # begins the name of everything at the top of a config root that no commit may touch
 STATE_FAULTS = frozenset(
     {Reason.StateLost, Reason.StateReadOnly, Reason.StateCopied, Reason.StateCorrupt}
 )  # reasons why it cannot be relied upon

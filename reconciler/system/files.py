@@ -3,7 +3,8 @@
 A write is a new file in the same directory with its final owner and mode before any content, synced, renamed over the
 old one, and the directory synced: after a power cut there is the old file or the new one. Below `root` every directory
 is opened relative to its parent without following links, so nobody who may write into a service's directory can
-point us elsewhere. The root itself is the caller's choice and may be a link.
+point us elsewhere. The root itself is the caller's choice and may be a link: so it is a folder whose way nobody but root can change,
+never one that was made below another root.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Container, Iterator
@@ -174,6 +176,15 @@ def remove_dir(root: Path, relative: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def remove_tree(root: Path, relative: str) -> None:
+    """Remove root/relative with all that is in it; links are removed, not followed. What cannot be removed stays."""
+    with contextlib.suppress(OSError), _parent(root, relative) as (directory, name):
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            shutil.rmtree(name, ignore_errors=True, dir_fd=directory)
+        else:
+            os.unlink(name, dir_fd=directory)
 
 
 def names(root: Path, relative: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """A command with a new configuration: what its container gets of the one that it speaks for, what lies on the disk while it runs, and what is
 left of it."""
 
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from reconciler.apply.one_shot import telling
 from reconciler.model import Container, File, Job, Mount
 from reconciler.options.values import Ulimit
 from reconciler.reasons import Reason
+from reconciler.system import files
 
 NAME = "reconciler-validate-web"
 USER = 42401
@@ -72,9 +74,9 @@ def web(root: Path) -> Container:
 
 
 def one_shot(root: Path, **changes: Any) -> OneShot:
-    files = (File("web/web.conf", "", mode=0o640, owner=USER), File("web/sub/more.conf", "", mode=0o600, group=USER))
+    wanted = (File("web/web.conf", "", mode=0o640, owner=USER), File("web/sub/more.conf", "", mode=0o600, group=USER))
     contents = {"web/web.conf": b"listen 80\n", "web/sub/more.conf": b"more\n", "other/other.conf": b"not of this one"}
-    return OneShot(replace(web(root), **changes), files, contents, "digest", root)
+    return OneShot(replace(web(root), **changes), wanted, contents, "digest", root)
 
 
 def run(wanted: OneShot, engine: Engine, **how: Any) -> tuple[int, str]:
@@ -183,6 +185,49 @@ def test_what_a_kill_left_is_nothing_that_the_next_one_sees(root: Path) -> None:
     tidy_one_shots(root)
     assert list(root.iterdir()) == []
     tidy_one_shots(root)
+
+
+def test_nothing_is_written_or_removed_where_a_link_in_the_place_of_its_folder_leads(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder for all of them, its own, or one in it, exchanged at any moment."""
+    outside = tmp_path / "host/web"
+    outside.mkdir(parents=True)
+    (outside / "theirs").write_text("the host's")
+    own = root / ".reconciler-validate" / NAME
+    made = {name: getattr(files, name) for name in ("make_dirs", "write_under", "remove_tree")}
+    turn = 0
+
+    def exchange(path: Path, name: str, when: int) -> Callable[..., None]:
+        def step(*words: Any, **more: Any) -> None:
+            nonlocal turn
+            turn += 1
+            if turn == when and path.exists():
+                path.rename(tmp_path / f"was-{path.name}-{when}")
+                path.symlink_to(outside if path.name == "web" else outside.parent)
+            made[name](*words, **more)
+
+        return step
+
+    met = 0
+    for path in (root / ".reconciler-validate", own, own / "web"):
+        for when in range(1, 9):
+            turn = 0
+            for name in made:
+                monkeypatch.setattr(files, name, exchange(path, name, when))
+            engine = Engine(root)
+            try:
+                run(one_shot(root), engine, script="true")
+                assert turn <= when or not path.is_symlink(), "all was written before"
+            except errors.Terminal as error:
+                met += 1
+                assert error.reason == "FileUnsafe" and not engine.jobs
+            monkeypatch.undo()
+            assert [entry.name for entry in tmp_path.joinpath("host").rglob("*")] == ["web", "theirs"]
+            tidy_one_shots(root)
+            assert not list(root.iterdir()) and (outside / "theirs").exists()
+            shutil.rmtree(tmp_path / f"was-{path.name}-{when}", ignore_errors=True)
+    assert met >= 10
 
 
 def test_what_tells_most_comes_without_the_rest(root: Path) -> None:

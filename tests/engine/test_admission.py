@@ -81,12 +81,36 @@ def test_what_is_kept_apart_is_so_under_its_real_name(place: Path) -> None:
     """The engine's data, or our state, behind a link of the host's owner."""
     (place / "state").symlink_to(place / "allowed/real")
     rules = judge(place, forbidden=(f"{place}/state",))
-    assert refused(rules, bind(place / "allowed/real")) == "" and refused(rules, bind(place / "state"))
+    for path in (place / "allowed/real", place / "state", place / "allowed"):
+        assert refused(rules, bind(path)), path
     (place / "allowed/alias").symlink_to("real")
     assert refused(rules, bind(place / "allowed/alias"))
     site = Desired("s", "h", "r", f"{place}/kolla", (bind(place / "allowed/real"),))
     data = Admission.of(site, judge(place).rules, {}, data_root=f"{place}/allowed/real")
     assert data.denied(site).keys() == {"c"}
+
+
+def test_what_is_this_programs_own_in_a_config_root_is_so_under_every_name(place: Path) -> None:
+    """A link of a container's to it, a root that is a link of the host's owner, another root than the site's."""
+    folder = place / "kolla/.reconciler-validate"
+    folder.mkdir()
+    own = "are this program's own"
+    for name in ("kolla/web/link", "allowed/link"):
+        (place / name).symlink_to(folder)
+        for mode in ("rw", "ro"):
+            assert own in refused(judge(place), bind(place / name, mode))
+    (place / "allowed/up").symlink_to("..")
+    assert own in refused(judge(place), bind(place / "allowed/up/kolla/.reconciler-validate"))
+    (place / "named").symlink_to(place / "allowed")
+    rules = judge(place, config_roots=(f"{place}/named",))
+    assert own in refused(rules, bind(place / "allowed/.reconciler-0123456789ab"))
+    assert refused(rules, bind(place / "allowed")) and not refused(rules, bind(place / "allowed", "ro"))
+    assert not refused(rules, bind(place / "allowed/real"))
+    linked = replace(rules, context=Context(f"{place}/named"))
+    assert own in refused(linked, bind(place / "allowed/.reconciler-validate/x", "ro"))
+    name = "reconciler-validate-web"
+    laid_out = bind(place / "named/.reconciler-validate" / name / "web", "ro")
+    assert refused(linked, laid_out) and not refused(linked, replace(laid_out, name=name))
 
 
 def test_a_device_is_what_it_leads_to(place: Path) -> None:

@@ -2,18 +2,21 @@
 
 import re
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from reconciler import errors, settings
-from reconciler.model import Container, Desired, HostKind, Job, Mount, Ulimit, Volume
-from reconciler.node import host_rules, policy
+from reconciler.model import Container, Desired, File, HostKind, HostSetting, Job, Mount, Ulimit, Volume
+from reconciler.node import aims, host_rules, policy
 from reconciler.node.admission import Admission
 from reconciler.node.policy import KOLLA, STRICT, HostPolicy, check, root_denied
 from reconciler.node.target import host_policy
 from reconciler.options.table import TABLE
+from reconciler.source.prepare import Prepared
+from reconciler.state import StateDirectory
 from tests.support.paths import CHECKOUT
 
 DEFAULT = HostPolicy()
@@ -93,6 +96,7 @@ def test_every_option_is_granted_by_a_setting_or_harmless_for_a_reason() -> None
     named = {setting for row in TABLE.values() for setting in row.granted_by}
     assert named == {field.name for field in fields(HostPolicy)} - {
         "forbidden",
+        "config_roots",
         "host_sysctls",
         "host_modules",
         "host_names",
@@ -188,6 +192,120 @@ def test_a_volume_is_what_its_driver_makes_of_it(volume: Volume, strict: bool) -
         assert len(check(asked, KOLLA, context=disguised)) == 1
 
 
+# --- this program's own in the config roots ---------------------------------------------------------------------------
+
+OPEN = replace(
+    KOLLA, binds=("*",), exact=("/etc/kolla/.reconciler-validate",), read_only=("/etc/kolla/.reconciler-validate",),
+    config_roots=("/etc/kolla", "/srv/kolla"),
+)  # fmt: skip
+OWN = "are this program's own"
+
+
+@pytest.mark.parametrize("rules", [KOLLA, STRICT, OPEN], ids=["kolla", "strict", "open"])
+@pytest.mark.parametrize("mode", ["rw", "ro"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/etc/kolla/.reconciler-validate", "/etc/kolla/.reconciler-validate/", "/etc/kolla/.reconciler-validate/reconciler-validate-web/web",
+        "/etc/kolla/.reconciler-0123456789ab", "/etc/kolla/.reconciler-", "/etc/kolla/web/../.reconciler-validate",
+        "//etc//kolla/./.reconciler-validate",
+    ],
+)  # fmt: skip
+def test_nothing_of_a_commit_binds_what_is_this_programs_own_below_the_config_root(
+    rules: HostPolicy, mode: str, source: str
+) -> None:
+    """What the files of one-shot containers are laid out in, and what says which commit was accepted last."""
+    asked = replace(bind(source, mode), network_mode="none")
+    (why,) = check(asked, rules)
+    assert OWN in why
+    assert OWN in check(replace(asked, name="reconciler-validate-web", mounts=(Mount(source, "/x"),)), rules)[0]
+    device = "/" + source.lstrip("/")  # two slashes begin the name of a share
+    disguised = policy.Context(volumes={"v": Volume(options={"type": "none", "o": "bind", "device": device})})
+    (why,) = check(replace(asked, mounts=(Mount("v", "/x", mode),)), rules, context=disguised)
+    assert OWN in why
+
+
+def test_what_only_looks_like_this_programs_own() -> None:
+    for source in ("/etc/kolla/.reconciler", "/etc/kolla/web/.reconciler-x", "/etc/kolla/x.reconciler-validate"):
+        assert check(replace(bind(source), network_mode="none"), STRICT) == []
+
+
+def test_a_one_shot_container_reads_what_was_laid_out_for_it() -> None:
+    name, other = "reconciler-validate-web", "/etc/kolla/.reconciler-validate/reconciler-validate-webb/web"
+    own = Container(
+        name, "i", network_mode="none", mounts=(Mount(f"/etc/kolla/.reconciler-validate/{name}/web/", "/x", "ro"),)
+    )
+    assert check(own, STRICT) == []
+    for source, mode in (
+        (own.mounts[0].source, "rw"),
+        (other, "ro"),
+        (f"/etc/kolla/.reconciler-validate/{name}", "ro"),
+    ):
+        assert OWN in check(replace(own, mounts=(Mount(source, "/x", mode),)), STRICT)[0]
+    web = replace(own, name="web", mounts=(Mount("/etc/kolla/.reconciler-validate/web/web", "/x", "ro"),))
+    assert OWN in check(web, STRICT)[0]
+
+
+def test_no_container_can_change_what_lies_directly_in_a_config_root() -> None:
+    """Also in one that the site does not use: what was accepted last is said in each."""
+    for source in ("/", "/srv", "/srv/kolla", "/etc", "/etc/kolla"):
+        assert len(check(bind(source), OPEN)) == 1, source
+        assert check(bind(source), replace(OPEN, exact=(source,))) == [], "the host's owner said so"
+    assert OWN in check(bind("/srv/kolla/.reconciler-0123456789ab"), OPEN)[0]
+    for source in ("/srv/kolla/web", "/srv/other", "/srv/kollax"):
+        assert check(bind(source), OPEN) == []
+    assert check(bind("/srv", "ro"), OPEN) == [], "who only reads changes nothing"
+    # A root within a root.
+    within = policy.Context("/srv")
+    assert check(bind("/srv/kolla"), OPEN, context=within) and not check(bind("/srv/kolla/web"), OPEN, context=within)
+    assert OWN in check(bind("/srv/kolla/.reconciler-validate"), OPEN, context=within)[0]
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "fine"),
+    [
+        ("a", ".reconciler-validate/x", False), ("a", ".reconciler-0123456789ab", False), ("a/sub", ".reconciler-x", False),
+        ("", "b/.reconciler-validate/x", False), ("a", "web/.reconciler-x", True), ("a", ".reconciler", True), ("", "b/web/x", True),
+    ],
+)  # fmt: skip
+def test_no_commit_brings_a_file_that_is_this_programs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, path: str, fine: bool
+) -> None:
+    """Of any config root of the host: one may lie in another."""
+    top = tmp_path / "roots"
+    roots = (str(top), str(top / "a"), str(top / "b"))
+    own = settings.Settings(
+        settings.Git("file:///nowhere"), state_dir=tmp_path / "state", policy=settings.Policy(config_roots=roots)
+    )
+    desired = Desired("s", "h", "r", str(top / root), (), files=(File(path, "x"),))
+    monkeypatch.setattr(aims, "prepare", lambda *_: Prepared(desired, {}))
+    found = aims.Aims(own, StateDirectory(tmp_path / "state"), lambda: datetime.now(UTC))
+    if fine:
+        assert found._make("r").desired == desired
+        return
+    with pytest.raises(errors.Terminal) as caught:
+        found._make("r")
+    assert caught.value.reason == "PolicyDenied" and OWN in str(caught.value)
+
+
+def test_a_file_of_the_host_lies_in_nothing_that_is_kept_apart() -> None:
+    """But where the host's owner named the very folder."""
+
+    def denied(name: str, *allowed: str) -> str:
+        rules = replace(KOLLA, host_files=allowed, config_roots=("/etc/kolla",))
+        setting = HostSetting("file", name, {"content": "x", "mode": "0644"})
+        return "; ".join(host_rules.denied(setting, rules))
+
+    for name in ("/var/lib/reconciler/anchor.json", "/var/lib/docker/x"):
+        assert "kept apart" in denied(name, "/var/lib")
+    assert "kept apart" in denied("/etc/kolla/web/web.conf", "/etc")
+    assert not denied("/etc/kolla/web/web.conf", "/etc/kolla/web") and not denied("/etc/other/x", "/etc")
+    assert "kept apart" in denied(
+        "/etc/kolla/.reconciler-0123456789ab", "/etc/kolla", "/etc/kolla/.reconciler-0123456789ab"
+    )
+    assert not denied("/var/lib/other/x", "/var/lib")
+
+
 # --- the settings --------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +343,9 @@ def test_what_is_kept_apart_follows_from_the_settings() -> None:
         Path("reconciler.toml"),
     )
     rules = host_policy(found)
+    assert host_policy(replace(found, policy=settings.Policy(config_roots=("/srv/kolla",)))).config_roots == (
+        "/srv/kolla",
+    )
     for path in ("/srv", "/srv/state/x", "/opt/keys", "/opt/keys/git", "/run/other", "/mnt/keys/age"):
         assert len(check(bind(path), rules)) == 1, path
     assert not check(bind("/srv/other"), rules)
@@ -247,6 +368,8 @@ def test_settings_that_cannot_be_meant(text: str) -> None:
         "/etc/kolla/..", "/etc/kolla/../kolla-other", "/etc/kolla/../../root", "/etc/kolla/.", "/etc/kolla/", "/etc//kolla",
         "//etc/kolla", "/", "", "etc/kolla", "/etc/kollax", "/etc/Kolla", "/etc", "/etc/kolla\n", "/etc/kolla\0/x",
         "/etc/k\u200bolla", "/etc\uff0fkolla", "/var/lib/reconciler", "/var/lib/reconciler/x", "/var/lib", "/srv/ko\u0308lla",
+        "/etc/kolla/.reconciler-validate", "/etc/kolla/.reconciler-validate/web", "/var/lib/.reconciler-0123456789ab", "/etc/kolla/a/b",
+        "/etc/kolla/a/..b", "/var/lib/a/b/c",
     ],
 )  # fmt: skip
 def test_roots_that_no_commit_may_choose(root: str) -> None:
@@ -255,8 +378,19 @@ def test_roots_that_no_commit_may_choose(root: str) -> None:
 
 
 def test_roots_that_a_commit_may_choose() -> None:
-    for root in ("/etc/kolla", "/etc/kolla/a", "/etc/kolla/a/..b", "/srv/k\u00f6lla/x", "/var/lib/kolla"):
+    for root in (
+        "/etc/kolla",
+        "/etc/kolla/a",
+        "/etc/kolla/..b",
+        "/etc/kolla/.reconciler",
+        "/srv/k\u00f6lla/x",
+        "/var/lib/kolla",
+    ):
         assert not root_denied(root, ("/etc/kolla", "/var/lib", "/srv/k\u00f6lla/"), ("/var/lib/reconciler",)), root
+    assert not root_denied("/etc/kolla/a/b", ("/etc/kolla", "/etc/kolla/a"), ()), (
+        "the host's owner named the folder on the way"
+    )
+    assert not root_denied("/srv", ("/",), ()) and root_denied("/srv/kolla", ("/",), ())
 
 
 def test_every_grant_is_explained() -> None:
