@@ -48,7 +48,7 @@ _BUSY_SECONDS = 1.0
 _PATIENCE = 2.0  # seconds that a pass waits for what it began; what takes longer goes on in flight
 _QUICK = 0.3  # seconds that it waits for it whatever else happens: most of what is healed is done by then
 _NOTICE = timedelta(seconds=1)  # in which a change of a file is told
-_IDLE_SECONDS = 3600.0  # without a watchdog nothing needs the main loop to come round
+_IDLE_SECONDS = 3600.0  # without a watchdog, and alone, nothing needs the main loop to come round
 
 
 class Daemon:
@@ -103,7 +103,7 @@ class Daemon:
             if not self.node.flights.overdue(self._cycle_seconds):
                 self._notify.alive()
             self.metrics.queued.labels("trigger").set(self._triggers.waiting)
-            trigger = self._triggers.next(self._notify.period or _IDLE_SECONDS)
+            trigger = self._triggers.next(min(self._notify.period or _IDLE_SECONDS, self.node.permits.stay_present()))
             if trigger is None or trigger.kind == "stop":
                 continue
             loop.survive("cycle", partial(self._pass, trigger), failed=self._no_report, notify=self._notify)

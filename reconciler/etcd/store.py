@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from reconciler.codec import UNREADABLE, from_json, to_json
 from reconciler.etcd.client import Client, Found, Key, Range, UnavailableError
 from reconciler.foreign import line
@@ -39,9 +41,12 @@ from reconciler.rollout.records import (
     release_key,
 )
 
+log = structlog.get_logger()
+
 T = TypeVar("T")
 LEASE: Final = 600  # seconds after which a silent host counts as absent
-_RENEW: Final = 390.0  # seconds after which the lease is kept alive again
+_RENEW: Final = 390.0  # seconds after which the lease is kept alive again; the rest is for a long pass, or no answer
+_SILENT: Final = 60.0  # seconds for which an etcd that did not answer between two passes is left alone
 _LOOKERS: Final = 10  # of all hosts, how many look in one pass who is missing
 _JOBS: Final = Range(job_key(""), below=True)
 _PERMITS: Final = Range(permit_key(""), below=True, names=True)
@@ -52,6 +57,9 @@ _BY_NAME: Final = 16  # hosts that are asked for one by one; of more, all are re
 class _Presence:
     lease: int = 0
     renewed: float = 0.0
+    seen: bool = False  # whether its key was read since
+    taken: bool = False  # whether it was gone by then, or under the lease of another process
+    silent_until: float = 0.0  # etcd did not answer between two passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,7 @@ class Store:
         wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in waves]
         wanted += self._about(others, commit, rollout)
         wanted += [_PERMITS] if looks else []
-        found, records = self._read_with_jobs(wanted, awaited)
+        found, records = self._read_for(host, wanted, awaited)
         roll, permit, excused, proof = found[:4]
         places, counts = found[4 : 4 + len(names)], found[4 + len(names) : 4 + len(names) + len(waves)]
         rest = [key.name for one in found[4 + len(names) + len(waves) :] for key in one.keys]
@@ -163,7 +171,7 @@ class Store:
         wanted += [Range(f"budget/{name}/", below=True, first=True) for name in claims]
         if claims:
             wanted += [Range(proof_key(commit, wave, ""), below=True, count=True) for wave in range(len(rollout.waves))]
-        found, records = self._read_with_jobs(wanted, awaited)
+        found, records = self._read_for(host, wanted, awaited)
         roll, permit, proof, *rest = found
         rolled = _roll(roll, commit, rollout)
         view = View(
@@ -294,16 +302,37 @@ class Store:
         told = json.dumps({"has": has}).encode()
         self.client.transact({}, {self._prefix + fact_key(job, host): (told, self.lease)}, [])
 
-    def be_present(self, host: str, now: float) -> None:
-        """Say that `host` is alive; `now` in seconds of a monotonic clock. Once in a while is enough."""
+    def be_present(self, host: str, now: float) -> float:
+        """Say that `host` is alive; `now` in seconds of a monotonic clock. Once in a while is enough: returns in how many seconds it has to
+        be said again."""
         own = self._presence
-        if own.lease and now - own.renewed < _RENEW:
-            return
+        if own.lease and not own.taken and now - own.renewed < _RENEW:
+            return own.renewed + _RENEW - now
         self._still = None  # now and then everybody looks, whatever is heard
-        if not (own.lease and self.client.keep_alive(own.lease)):
+        if own.lease and not own.seen:
+            self._note_presence(*self.client.read([Range(self._prefix + presence_key(host), names=True)]))
+        # Under a new lease what is said of this host's facts is said anew as well: another process may have said that, too.
+        if own.taken or not (own.lease and self.client.keep_alive(own.lease)):
             own.lease = self.client.grant(LEASE)
             self.client.transact({}, {self._prefix + presence_key(host): (b"{}", own.lease)}, [])
-        own.renewed = now
+        own.renewed, own.seen, own.taken = now, False, False
+        return _RENEW
+
+    def stay_present(self, host: str, now: float) -> float:
+        """The same between passes; returns in how many seconds it is to be asked again. Raises nothing: the next pass says it."""
+        own = self._presence
+        try:
+            return own.silent_until - now if now < own.silent_until else self.be_present(host, now)
+        except UnavailableError as error:
+            log.warning("fleet.unavailable", message=str(error))
+            own.silent_until = now + _SILENT
+            return _SILENT
+
+    def _note_presence(self, found: Found) -> None:
+        """A pass that was made by hand says it under a lease that nobody keeps alive, and with that it would go; a host that the inventory
+        did not have for a while was forgotten by the others."""
+        own = self._presence
+        own.seen, own.taken = True, all(key.lease != own.lease for key in found.keys)
 
     def key(self, name: str) -> str:
         """A key of the site as etcd has it."""
@@ -314,12 +343,14 @@ class Store:
         (found,) = self._read([Range("", below=True)])
         return {key.name: key for key in found.keys}
 
-    def _read_with_jobs(self, wanted: list[Range], names: Collection[str]) -> tuple[list[Found], dict[str, JobRecord]]:
-        """The same, and the records of jobs as of the same moment. There are a few dozen at most, so all are read."""
-        if not names:
-            return self._read(wanted), {}
-        *found, records = self._read([*wanted, _JOBS])
-        return found, _records(names, records)
+    def _read_for(
+        self, host: str, wanted: list[Range], jobs: Collection[str]
+    ) -> tuple[list[Found], dict[str, JobRecord]]:
+        """What is wanted, and the records of jobs as of the same moment: there are a few dozen at most, so all are read. Looks also
+        whether the presence of `host` is as it said it."""
+        present, *found = self._read([Range(presence_key(host), names=True), *wanted, *([_JOBS] if jobs else ())])
+        self._note_presence(present)
+        return (found[:-1], _records(jobs, found[-1])) if jobs else (found, {})
 
     def _require_same(self) -> None:
         """Raises UnavailableError: the store has gone back, or is another one, and no operator has accepted that. It may

@@ -5,6 +5,7 @@ hold. A node without endpoints in its settings asks nobody and is held by nobody
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -90,6 +91,10 @@ class Permits:
 
             watch = self._watch = listen(self._settings.fleet, self._store.key(ROLL), told)
             self._store.epoch = lambda: watch.epoch
+
+    def stay_present(self) -> float:
+        """For the main loop, between passes: they may be an hour apart. See `Store.stay_present`."""
+        return self._store.stay_present(self._settings.host, self.clock()) if self._store else math.inf
 
     # --- what a pass asks ------------------------------------------------------------------------------------------
 

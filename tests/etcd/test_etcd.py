@@ -145,11 +145,13 @@ def test_as_many_waves_as_a_site_may_have_are_read_at_once(store: Store) -> None
 
 
 def test_presence_ends_with_its_lease_and_begins_anew(store: Store) -> None:
-    store.be_present("ctl1", 0.0)
+    assert store.be_present("ctl1", 0.0) == 390.0
     asked = store.client.requests
-    store.be_present("ctl1", 100.0)
+    assert store.be_present("ctl1", 100.0) == 290.0
     assert store.client.requests == asked, "once in a while is enough"
-    store.be_present("ctl1", 400.0)
+    store.view("ctl1", OLD, SITE, set(), ())
+    asked = store.client.requests
+    assert store.be_present("ctl1", 400.0) == 390.0
     assert store.client.requests == asked + 1
     key = store.everything()[presence_key("ctl1")]
     store.client._ask("/v3/lease/revoke", {"ID": str(key.lease)}, bool)

@@ -134,6 +134,7 @@ class Etcd:
     revision: int = 1
     keys: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     leases: set[str] = field(default_factory=set)
+    under: dict[str, str] = field(default_factory=dict)  # key → its lease
 
     def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """What a member of version 3 answers."""
@@ -172,6 +173,7 @@ class Etcd:
     def _do(self, one: Mapping[str, Any]) -> dict[str, Any]:
         if put := one.get("requestPut"):
             self.keys[_text(put["key"])] = base64.b64decode(put["value"]), self.revision
+            self.under[_text(put["key"])] = put.get("lease", "0")
             return {"response_put": {}}
         if delete := one.get("requestDeleteRange"):
             for key in self._range(delete):
@@ -190,7 +192,8 @@ class Etcd:
     def _kv(self, name: str, *, with_value: bool) -> dict[str, str]:
         value, revision = self.keys[name]
         shown = {"value": base64.b64encode(value).decode()} if with_value else {}
-        return {"key": base64.b64encode(name.encode()).decode(), "mod_revision": str(revision), **shown}
+        lease = self.under.get(name, "0")
+        return {"key": base64.b64encode(name.encode()).decode(), "mod_revision": str(revision), "lease": lease, **shown}
 
 
 def _text(coded: str) -> str:
