@@ -14,6 +14,7 @@ from reconciler.text import cut
 Kind = Literal["failing", "drift", "other-tool", "refused", "source", "stalled", "suspended", "etcd", "rollout"]
 Severity = Literal["critical", "high", "medium", "low", "info"]  # GitLab's words
 
+LEAP = timedelta(minutes=5)  # more than a clock is ever corrected by while it is watched
 _DIFFERENCES = 8  # shown of each item
 _VALUE = 200  # characters of a value
 # Items that are no container, file or registration. None of those can hold a blank.
@@ -191,7 +192,10 @@ def _fleet(report: Report, rules: Rules) -> Iterator[Alert]:
 
 
 def _lasts(condition: Condition | None, status: bool, now: datetime, seconds: float) -> bool:
-    return condition is not None and condition.status == status and now - condition.since >= timedelta(seconds=seconds)
+    if condition is None or condition.status != status:
+        return False
+    lasted = now - condition.since
+    return lasted >= timedelta(seconds=seconds) or lasted < -LEAP  # a clock that was set back makes nobody silent
 
 
 def _item(outcome: Outcome) -> str:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from reconciler.alerts.items import Alert, Coverage
+from reconciler.alerts.items import LEAP, Alert, Coverage
 
 Status = Literal["firing", "resolved"]
 _RANK = {"critical": 0, "high": 1, "medium": 2, "low": 3, "info": 4}
 _HOUR = timedelta(hours=1)
-_LEAP = timedelta(minutes=5)  # more than a clock is ever corrected by while it is watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ def _when(entry: Entry, target: str, now: datetime, pace: Pace) -> datetime:
 
 def _after(moment: datetime, seconds: float, now: datetime) -> datetime:
     """`seconds` after `moment`; a clock that was set back must not make us silent until it has caught up."""
-    return now if moment > now + _LEAP else moment + timedelta(seconds=seconds)
+    return now if moment > now + LEAP else moment + timedelta(seconds=seconds)
 
 
 def told(

@@ -62,11 +62,16 @@ class _Observation:
 
 @dataclass(slots=True)
 class _Pause:
-    """A target that is left alone until `until` after `failures` in a row."""
+    """A target that is left alone until `until`, for as long as `length`, after `failures` in a row."""
 
     until: datetime | None = None
+    length: timedelta = timedelta()
     failures: int = 0
     said: str = field(default="")
+
+    def lasts(self, now: datetime) -> bool:
+        """Whether it is not over. One that has longer to go than it had when it began is: the clock was set back since."""
+        return self.until is not None and timedelta() < self.until - now <= self.length
 
 
 class Notifier:
@@ -141,7 +146,10 @@ class Notifier:
         """Until somebody is to be told something; None when nothing is known to come."""
         if self._observed and not self._failed:
             return 0.0
-        return (self._next - self._clock()).total_seconds() if self._next else None
+        left = (self._next - self._clock()).total_seconds() if self._next else None
+        if self._failed and left is not None and left > _FIRST_PAUSE:
+            return 0.0  # the clock was set back since
+        return left
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
@@ -203,8 +211,8 @@ class Notifier:
         moments = []
         for name in self._settings.targets:
             if moment := ledger.next_due(book, [name], now, self._pace):
-                pause = self._pauses[name].until
-                moments.append(max(moment, pause) if pause else moment)
+                pause = self._pauses[name]
+                moments.append(max(moment, pause.until) if pause.until and pause.lasts(now) else moment)
         return min(moments, default=None)
 
     # --- telling -----------------------------------------------------------------------------------------------------
@@ -212,7 +220,7 @@ class Notifier:
     def _tell(self, name: str, target: AlertTarget, book: Ledger) -> Ledger:
         """Tell one target what is due; returns what is to be remembered."""
         pause = self._pauses[name]
-        while not self._worker.closed and not (pause.until and pause.until > self._clock()):
+        while not self._worker.closed and not pause.lasts(self._clock()):
             now = self._clock()
             room = min(ledger.room(book, name, now, self._pace), _BATCH)
             size = 1 if target.kind in _SINGLE else messages.GROUP
@@ -264,7 +272,8 @@ class Notifier:
         seconds = _REFUSED_PAUSE
         if isinstance(failure, errors.Transient):
             seconds = after_failure(_FIRST_PAUSE, pause.failures, _LONGEST_PAUSE, failure.retry_after, self._random)
-        pause.until = self._clock() + timedelta(seconds=seconds)
+        pause.length = timedelta(seconds=seconds)
+        pause.until = self._clock() + pause.length
         if pause.said != str(failure):
             pause.said = str(failure)
             log.warning("alert.failed", target=name, reason=failure.reason, message=str(failure))

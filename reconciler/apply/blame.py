@@ -28,15 +28,21 @@ def of(reason: Reason | None) -> Blame:
 
 def again(tries: int, now: datetime) -> datetime:
     """When to try once more after `tries` times in vain."""
-    return now + timedelta(seconds=doubled(_FIRST, tries, _LAST))
+    return now + _pause(tries)
+
+
+def _pause(tries: int) -> timedelta:
+    return timedelta(seconds=doubled(_FIRST, tries, _LAST))
 
 
 def is_due(failure: Failure, container: Container, data_root: str, now: datetime) -> bool:
     """Whether to try once more what `failure` tells about: its cause seems mended, or it is time."""
     if failure.blames == Blame.CONFIGURATION:
         return False
+    # Further away than it ever was: the clock was set back since, and nobody waits until it has caught up.
+    waits = timedelta(0) < failure.again - now <= _pause(failure.tries)
     mended = _MENDED.get(failure.reason)
-    return now >= failure.again or bool(mended and mended(failure, container, data_root))
+    return not waits or bool(mended and mended(failure, container, data_root))
 
 
 def ports(message: str, container: Container) -> frozenset[int]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -25,6 +24,7 @@ from reconciler.daemon.events import WAKING, Happenings
 from reconciler.daemon.notify import CYCLE_SECONDS, Notifier
 from reconciler.daemon.presence import Presence
 from reconciler.daemon.rollout_page import RolloutPage
+from reconciler.daemon.turns import Turns
 from reconciler.daemon.watch import FileWatch
 from reconciler.engine import Event
 from reconciler.etcd import connect
@@ -64,6 +64,8 @@ class Daemon:
         self.node.flights.landed = lambda: self._triggers.put("landed")
         self.node.explain, self.node.happened = self.happenings.explain, self.happenings.happened
         self._triggers = triggers.Triggers()
+        turn = phase(settings.host, settings.daemon.interval, settings.daemon.splay)
+        self._turns = Turns(self._triggers.put, settings.daemon.interval, turn)
         self._watch = FileWatch(self._file_changed)
         self._notify, self._cycle_seconds = Notifier(cycle_seconds), cycle_seconds
         self._git = loop.SourcePauses(settings.daemon.interval)
@@ -82,7 +84,7 @@ class Daemon:
         try:
             loop.on_signals(self._triggers, self.node.stop)
             port = self._serve()
-            scheduler = self._schedule()
+            self._turns.start()
             threading.Thread(target=self._listen, name="engine-events", daemon=True).start()
             self._notify.ready(f"following {self.settings.git.branch}")
             log.info("daemon.started", host=self.settings.host, interval=self.settings.daemon.interval, metrics=port)
@@ -91,7 +93,7 @@ class Daemon:
                 self._loop()
             finally:
                 self._notify.stopping()
-                scheduler.shutdown(wait=False)
+                self._turns.shutdown(wait=False)
                 self._close()
         finally:
             presence.close()
@@ -131,7 +133,7 @@ class Daemon:
             if error.reason != Reason.Busy:
                 raise
             log.info("cycle.busy", message=str(error))
-            self._later(_BUSY_SECONDS)
+            self._turns.later(_BUSY_SECONDS)
             return
         if self._presence and not (report.failure and report.failure[0] in STATE_FAULTS):
             self._presence.renew()
@@ -173,7 +175,7 @@ class Daemon:
                 self._triggers.put("event")
         wait = self.node.permits.settles_in
         if wait is not None:  # others wait for what this host holds, or it can claim at once
-            self._later(wait + 0.1)
+            self._turns.later(wait + 0.1)
         self.node.permits.listen(lambda: self._triggers.put("event"))
         self._follow()
         self._tell(report)
@@ -225,34 +227,6 @@ class Daemon:
         self._notify.status(": ".join(filter(None, (report.revision[:12], verdict, doing))))
 
     # --- wishes ------------------------------------------------------------------------------------------------------
-
-    def _schedule(self) -> Any:
-        from apscheduler.executors.pool import ThreadPoolExecutor
-        from apscheduler.schedulers.background import BackgroundScheduler
-        from apscheduler.triggers.interval import IntervalTrigger
-
-        daemon = self.settings.daemon
-        scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
-        start = phase(self.settings.host, daemon.interval, daemon.splay)
-        now = time.time()
-        first = now - now % daemon.interval + start
-        if first <= now:
-            first += daemon.interval
-        scheduler.add_job(
-            self._triggers.put,
-            IntervalTrigger(seconds=daemon.interval, start_date=datetime.fromtimestamp(first, UTC), timezone=UTC),
-            args=("interval",),
-            id="interval",
-            coalesce=True,
-            misfire_grace_time=None,
-        )
-        scheduler.start()
-        self._scheduler = scheduler
-        return scheduler
-
-    def _later(self, seconds: float) -> None:
-        moment = datetime.now(UTC) + timedelta(seconds=seconds)
-        self._scheduler.add_job(self._triggers.put, "date", run_date=moment, args=("retry",), misfire_grace_time=None)
 
     def _serve(self) -> int | None:
         """The port of the metrics, None when there is none."""

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
@@ -23,7 +23,7 @@ _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
 _PROBE_EVERY = 1.0
 _FROM_ITS_START = 3.0  # seconds that a wait may begin after the start
 _PROBE_PATIENCE = 30.0  # seconds; what takes longer is no answer
-_SETTLED = timedelta(seconds=10)
+_SETTLED = 10.0  # seconds
 _TOLERATED_RESTARTS = 2  # a service may stumble once over another that is not quite there
 # What of a service's own last words says that the host is at fault.
 _OF_THE_HOST = {
@@ -81,6 +81,7 @@ class Waiter:
         self._restarts: int | None = None  # what the engine had counted before this wait
         self._started_at: datetime | None = None
         self._first_start: datetime | None = None  # since this wait began
+        self._up_since: tuple[datetime | None, float] = (None, self._began)  # which start that was, and when
 
     def wait(self, timeout: float, stability: float) -> Health:
         """Both in seconds; `stability` counts from the moment it became healthy. Raises errors of the engine itself."""
@@ -114,7 +115,7 @@ class Waiter:
             pause = min(pause * 1.5, _SLOWEST_LOOK)
 
     def _failure(self, found: Running, timeout: float) -> Health | None:
-        up = datetime.now(UTC) - found.started_at if found.started_at else timedelta(0)
+        up = self._up(found)
         if self._restarts is None:
             # A start by hand counts from 0; a container that has been up for a while may bring a count along.
             settled = found.state is State.RUNNING and up > _SETTLED
@@ -126,9 +127,18 @@ class Waiter:
         if found.state in (State.EXITED, State.DEAD):
             why = f": {said(found.error)}" if found.error else ""
             return self._end(Reason.ExitedEarly, f"exited with {found.ended}{why}")
-        if found.health == "unhealthy" and not (self._patient and up < timedelta(seconds=timeout)):
+        if found.health == "unhealthy" and not (self._patient and up < timeout):
             return self._end(Reason.Unhealthy, "its health check fails")
         return None
+
+    def _up(self, found: Running) -> float:
+        """Seconds since it was started. The time of day is asked once a start: it may be set while a slow one is waited for."""
+        if found.started_at is None:
+            return 0.0
+        if found.started_at != self._up_since[0]:
+            up = (datetime.now(UTC) - found.started_at).total_seconds()
+            self._up_since = found.started_at, time.monotonic() - up
+        return time.monotonic() - self._up_since[1]
 
     def _is_healthy(self, found: Running, data: Mapping[str, Any]) -> bool:
         if found.state is not State.RUNNING:
@@ -170,7 +180,7 @@ class Waiter:
 
     def _took(self, stable: float) -> float | None:
         """Seconds from its start until it became healthy; None when it had been up before this wait."""
-        up = (datetime.now(UTC) - self._started_at).total_seconds() if self._started_at else 0.0
+        up = time.monotonic() - self._up_since[1]
         waited = time.monotonic() - self._began
         return max(up - stable, 0.0) if self._started_at and up < waited + _FROM_ITS_START else None
 

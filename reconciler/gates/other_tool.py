@@ -17,7 +17,7 @@ def seen(before: OtherTool | None, holding: Collection[str], now: datetime) -> O
     taken_back = set(held) - set(before.holding if before else ())
     if not taken_back:
         return before and replace(before, holding=held)
-    if before and now - before.last < QUIET:
+    if before and abs(now - before.last) < QUIET:  # what is to come was noted before the clock was set back
         return OtherTool(before.runs, now, tuple(sorted({*before.containers, *taken_back})), held)
     return OtherTool((before.runs if before else 0) + 1, now, tuple(sorted(taken_back)), held)
 

@@ -3,9 +3,11 @@
 Images that the checks need are pulled, and one-shot containers of them run; nothing that is here changes, and what is accepted stays so.
 """
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 import structlog
@@ -32,11 +34,11 @@ from reconciler.text import one_line
 
 log = structlog.get_logger()
 
-_AGAIN: Final = timedelta(hours=1)  # after which a branch that did not move is asked about anew, and
-_SOON: Final = timedelta(minutes=2)  # where it could not be asked about
+_AGAIN: Final = 3600.0  # seconds after which a branch that did not move is asked about anew, and
+_SOON: Final = 120.0  # where it could not be asked about
 # Passes beside a flight are light, and how long one is under way must not be for a branch to say that nobody merged.
 _LONGEST: Final = 600.0  # seconds of one check
-_WHOLE: Final = timedelta(hours=1)  # after which no further one is begun
+_WHOLE: Final = 3600.0  # seconds after which no further one is begun
 _RESTS: Final = 3  # times as long as an asking took nothing is asked after it
 
 
@@ -88,13 +90,13 @@ class Ahead:
         executor: Executor,
         flights: Flights,
         reporter: Reporter,
-        clock: Callable[[], datetime],
     ) -> None:
         self._settings, self._state, self._follower, self._aims = settings, state, follower, aims
         self._observer, self._planner, self._executor = observer, planner, executor
-        self._flights, self._reporter, self._clock = flights, reporter, clock
-        self._rests = datetime.min.replace(tzinfo=UTC)  # until when nothing is asked
-        self._asked: tuple[str, datetime] = ("", datetime.min.replace(tzinfo=UTC))  # which head, and when to ask again
+        self._flights, self._reporter = flights, reporter
+        self.clock: Callable[[], float] = time.monotonic
+        self._rests = -math.inf  # until when nothing is asked
+        self._asked = ("", -math.inf)  # which head, and when to ask again
 
     def ask(self, revision: str) -> Answer:
         """Make the checks before the upgrade that a branch, or a commit, is for this host; its commit's status says what came of it.
@@ -118,10 +120,10 @@ class Ahead:
     def look(self, report: Report, *, idle: bool) -> None:
         """Begin to ask about the head of the branch that the settings name, where that is due and the node is `idle`; end what takes too long.
         Never raises for a bad commit: its status says what is wrong with it."""
-        (known, due), now = self._asked, self._clock()
+        (known, due), now = self._asked, self.clock()
         head, branch = self._follower.unmerged, self._settings.git.prechecks
         for flight in self._flights.flying:
-            if flight.ahead and datetime.now(UTC) - flight.began > _WHOLE:
+            if flight.ahead and flight.seconds > _WHOLE:
                 flight.drop(Reason.PrecheckPending, "not asked, as the checks before it took an hour")
         if not idle or not head or now < self._rests or (head == known and now < due):
             return
@@ -161,7 +163,7 @@ class Ahead:
         asked = replace(asked, accepted=tuple(check.name for check in there if check.name not in made))
 
         def landed(flight: Flight) -> None:
-            self._rests = self._clock() + _RESTS * (datetime.now(UTC) - flight.began)
+            self._rests = self.clock() + _RESTS * flight.seconds
             self._tell(asked, flight.landed, target, then)
 
         blank = Report(

@@ -159,7 +159,8 @@ class Aims:
         """What a check before the upgrade to `accepted` found lately, in one line; None where all passed, and where it is time to ask again."""
         now, known = self._clock(), {check.name for check in accepted.prechecks}
         for name, asked in sorted(self._state.memory().prechecks.items()):
-            counts = asked.revision == accepted.revision and asked.message and now - asked.at < _ASKED_AGAIN
+            lately = timedelta(0) <= now - asked.at < _ASKED_AGAIN  # not where the clock was set back since
+            counts = asked.revision == accepted.revision and asked.message and lately
             today = now.astimezone(UTC).date()
             if counts and name in known and not answered_for(accepted.policy, name, accepted.host, today):
                 return asked.message.partition("\n")[0]

@@ -75,6 +75,7 @@ class Flight:
     ) -> None:
         self.target, self.plan, self.report, self.ahead = target, plan, report, ahead
         self.began = datetime.now(UTC)
+        self._since = time.monotonic()
         self.ended = Event()
         self.landed = Landed()
         self.superseded = ""  # by which revision
@@ -94,6 +95,11 @@ class Flight:
     @property
     def revision(self) -> str:
         return self.target.desired.revision
+
+    @property
+    def seconds(self) -> float:
+        """Since it began, whatever was done to the clock meanwhile."""
+        return time.monotonic() - self._since
 
     # --- what carries it out calls these --------------------------------------------------------------------------
 
@@ -299,8 +305,7 @@ class Flights:
 
     def overdue(self, seconds: float) -> bool:
         """Whether one has been under way for longer than any should."""
-        now = datetime.now(UTC)
-        return any((now - flight.began).total_seconds() > seconds for flight in self.flying)
+        return any(flight.seconds > seconds for flight in self.flying)
 
     def end(self) -> None:
         """The program ends: what is at work is ended, what only waits is cut short."""

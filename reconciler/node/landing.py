@@ -1,7 +1,6 @@
 """What passes do about what is in flight: a newer revision takes over, and what has ended is told."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import structlog
 
@@ -76,7 +75,7 @@ def collect(flights: Flights, target: Target, told: Report, state: StateDirector
 
 def record(flight: Flight, state: StateDirectory) -> None:
     """The history's line for what another revision took the place of."""
-    seconds = (datetime.now(UTC) - flight.began).total_seconds()
-    told = replace(flight.report, outcomes=flight.landed.outcomes, failure=flight.landed.failure, seconds=seconds)
+    landed = flight.landed
+    told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=flight.seconds)
     if entry := report.history_entry(told):
         state.history.record(entry, report.is_repetition)

@@ -70,7 +70,6 @@ class Node:
             self.executor,
             self.flights,
             self.reporter,
-            self._now,
         )
         # Target → who or what caused the drift in a plan; the daemon, which hears the engine's events, knows.
         self.explain: Callable[[Plan], Mapping[str, str]] = lambda plan: {}
@@ -158,8 +157,8 @@ class Node:
             if flight.revision != revision:
                 landing.record(flight, self.state)
                 return
-            landed, seconds = flight.landed, (datetime.now(UTC) - flight.began).total_seconds()
-            told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=seconds)
+            landed = flight.landed
+            told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=flight.seconds)
             self.reporter.conclude(told)
         except errors.ReconcilerError as error:
             log.error("cycle.failed", reason=error.reason, message=str(error))

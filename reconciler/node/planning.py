@@ -89,14 +89,14 @@ class Planner:
 
     def _prechecked(self, memory: Memory, desired: Desired) -> frozenset[str]:
         """The checks before an upgrade that need not be made: they passed lately, or the upgrade has gone beyond them."""
-        oldest = self._clock() - _PASSED
+        now = self._clock()
         begun = memory.schema_release == desired.release
         return frozenset(
             name
             for name, asked in memory.prechecks.items()
             if asked.release == desired.release
             and not asked.message
-            and (begun or (asked.revision == desired.revision and asked.at >= oldest))
+            and (begun or (asked.revision == desired.revision and timedelta(0) <= now - asked.at <= _PASSED))
         )
 
     def admission(self, target: Target, actual: Actual) -> Admission:

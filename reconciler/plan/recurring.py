@@ -26,8 +26,8 @@ def interrupted(plan: Plan, actual: Actual) -> frozenset[str]:
 
 
 def of_late(times: Iterable[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Those that count still. A clock that was put back makes none of them count for longer."""
-    return tuple(at for at in times if abs(now - at) < WITHIN)[-MOST:]
+    """Those that count still. One that is to come was noted before the clock was set back, and would count for longer."""
+    return tuple(at for at in times if timedelta(0) <= now - at < WITHIN)[-MOST:]
 
 
 def too_often(times: Iterable[datetime], now: datetime) -> tuple[datetime, ...]:

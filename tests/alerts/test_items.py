@@ -95,6 +95,15 @@ def test_a_source_that_fails_for_some_time(minutes: int, alerts: list[tuple[str,
     assert kinds(alerts_of(later(first, minutes, source=AWAY), START + minutes * MINUTE)) == alerts
 
 
+@pytest.mark.parametrize(
+    ("back", "alerts"),
+    [(4, []), (6, [("source", SOURCE, "GitUnreachable")]), (600, [("source", SOURCE, "GitUnreachable")])],
+)
+def test_a_clock_that_was_set_back_makes_nobody_silent(back: int, alerts: list[tuple[str, str, str]]) -> None:
+    """What has failed since a time to come may have for long; a clock that is corrected by a little says nothing."""
+    assert kinds(alerts_of(report(source=AWAY), START - back * MINUTE)) == alerts
+
+
 @pytest.mark.parametrize(("hours", "alerts"), [(23, []), (24, [("suspended", SUSPENSION, "Suspended")])])
 def test_suspended_too_long(hours: int, alerts: list[tuple[str, str, str]]) -> None:
     first = report(suspended="disk swap")

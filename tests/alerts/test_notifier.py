@@ -151,6 +151,16 @@ def test_a_target_that_refuses_is_tried_again_later(
     assert one.statistics.last_reason is None and one.statistics.waiting == 0
 
 
+def test_a_pause_does_not_wait_for_a_clock_that_was_set_back(
+    webhook: receivers.Webhook, webhook_target: AlertTarget, notifier: Make, clock: Clock
+) -> None:
+    webhook.answers.append((403, {}))
+    one = notifier(webhook_target)
+    assert not told(one, DRIFT)
+    clock.passes(hours=-8)
+    assert told(one, DRIFT) and len(webhook.alerts) == 1
+
+
 @pytest.mark.parametrize("kind", ["nobody listens", "no key", "empty key", "no such address"])
 def test_what_is_wrong_with_the_settings_is_said(kind: str, tmp_path: Path, key_file: Path, notifier: Make) -> None:
     if kind == "empty key":

@@ -74,6 +74,16 @@ def test_a_configuration_is_never_tried_again_by_itself(tmp_path: Path) -> None:
     assert blame.is_due(replace(failure(Reason.Unhealthy), blames=Blame.SERVICE), WEB, "", NOW + timedelta(minutes=1))
 
 
+@pytest.mark.parametrize(
+    ("tries", "minutes", "due"),
+    [(1, 0.0, False), (1, -0.1, True), (1, -60.0, True), (7, 59.9, False), (7, -0.1, True), (7, -1440.0, True)],
+)
+def test_a_clock_that_was_set_back_puts_nothing_off(tries: int, minutes: float, due: bool) -> None:
+    """What has longer to wait than it had when it failed."""
+    failed = replace(failure(Reason.Unhealthy, tries=tries), blames=Blame.SERVICE)
+    assert blame.is_due(failed, WEB, "", NOW + timedelta(minutes=minutes)) is due
+
+
 def test_a_mended_host_is_noticed_before_its_time(tmp_path: Path) -> None:
     missing = failure(Reason.MountMissing)
     bound = replace(WEB, mounts=(Mount(str(tmp_path / "late"), "/x"), Mount("volume", "/y")))

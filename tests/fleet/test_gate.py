@@ -140,7 +140,8 @@ def test_what_cannot_be_read_counts_as_missing(office: Desk) -> None:
     assert says(office, one)[1] == f"{NEEDS} (data-plane)"
 
 
-def test_a_status_that_cannot_be_posted_is_shown(office: Desk) -> None:
+@pytest.mark.parametrize("hours", [2, -8], ids=["an hour has passed", "the clock was set back"])
+def test_a_status_that_cannot_be_posted_is_shown(office: Desk, hours: float) -> None:
     one = office.open("bye", greeting("Bye"))
     office.gitlab.fail("POST", "/statuses/", *[Fault.answer(403)] * 3)
     found = office.round()
@@ -148,7 +149,7 @@ def test_a_status_that_cannot_be_posted_is_shown(office: Desk) -> None:
     asked = office.gitlab.count("POST", "/statuses/")
     office.round()
     assert office.gitlab.count("POST", "/statuses/") == asked
-    office.watch.forward(hours=2)
+    office.watch.forward(hours=hours)
     office.round()
     assert office.gitlab.count("POST", "/statuses/") > asked and one.notes
 

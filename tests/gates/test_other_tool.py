@@ -7,7 +7,7 @@ from reconciler.gates.other_tool import QUIET
 from reconciler.model import OtherTool
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
 def after(*looks: tuple[timedelta, set[str]]) -> OtherTool | None:
@@ -39,5 +39,7 @@ def test_after_a_quiet_time_it_is_a_second_run() -> None:
     assert known and known.runs == 1
     known = after(*first, (QUIET, {"keystone"}))
     assert known == OtherTool(2, NOW + QUIET, ("keystone",), ("keystone",)) and other_tool.gives_way(known)
+    back = after(*first, (-HOUR, {"keystone"}))
+    assert back and back.runs == 2, "the clock was set back: nobody waits until it has caught up"
     # It stays so when nothing of it runs any more.
     assert other_tool.gives_way(other_tool.seen(known, set(), NOW + QUIET * 100))

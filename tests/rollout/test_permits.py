@@ -91,7 +91,7 @@ def test_the_next_pass_comes_when_the_rollout_can_go_on(
     )
     daemon = Daemon(settings.load(tmp_path / "settings.toml"))
     later: list[float] = []
-    monkeypatch.setattr(daemon, "_later", later.append)
+    monkeypatch.setattr(daemon._turns, "later", later.append)
     permits: Any = daemon.node.permits
     permits.clock = lambda: 100.0
     permits._accepted = SimpleNamespace(

@@ -1,6 +1,7 @@
 """What is asked before an upgrade holds it, on a real engine: nothing is done until all checks pass, or somebody answers for one."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -197,11 +198,11 @@ def test_a_branch_does_not_keep_a_node_busy(before: Lab, monkeypatch: pytest.Mon
     report = lab.reconcile()
     lab.node.ahead.look(report, idle=True)
     assert not lab.node.flights.flying
-    later = datetime.now(UTC) + timedelta(minutes=30)
-    lab.node.clock = lambda: later
+    later = time.monotonic() + 1800
+    lab.node.ahead.clock = lambda: later
     lab.node.ahead.look(report, idle=True)
     (flight,) = lab.node.flights.flying
-    monkeypatch.setattr(ahead, "_WHOLE", timedelta(0))
+    monkeypatch.setattr(ahead, "_WHOLE", 0.0)
     lab.node.ahead.look(report, idle=False)
     assert flight.stop.is_set() and flight.ended.wait(PATIENCE)
 

@@ -85,7 +85,7 @@ class Gate:
         told = Told(request.head, rules.context, state, text, ref)
         # On some forges whoever may write can post over a status of ours: where somebody may want to, it is looked at again.
         tempting = wanted and state == "failed"
-        if (known.told == told and not tempting) or self._clock() - self._refused.get(told, 0.0) < _AGAIN:
+        if (known.told == told and not tempting) or told in self._refused_lately():
             return known
         status = Status(request.head, rules.context, state, text, self._url or None)
         try:
@@ -94,7 +94,11 @@ class Gate:
                 self._forge.post_status(status, ref)
         except errors.Terminal as error:
             log.warning("review.status", merge_request=request.iid, reason=error.reason, message=str(error))
-            self._refused = {one: at for one, at in self._refused.items() if self._clock() - at < _AGAIN}
-            self._refused[told] = self._clock()
+            self._refused = {**self._refused_lately(), told: self._clock()}
             return replace(known, missing=f"its status cannot be posted: {error} [{error.reason}]")
         return replace(known, told=told, missing=text if state == "failed" and wanted else "")
+
+    def _refused_lately(self) -> dict[Told, float]:
+        """What the forge refused to take, and when. What lies in the future was before the clock was set back."""
+        now = self._clock()
+        return {told: at for told, at in self._refused.items() if 0 <= now - at < _AGAIN}

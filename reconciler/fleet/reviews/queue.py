@@ -76,7 +76,7 @@ def is_due(request: OpenRequest, known: Reviewed | None, target: str, rules: str
     if known is None:
         return True
     if known.failures and known.tried == request.head:
-        return now >= known.retry_at
+        return not known.at <= now < known.retry_at  # one that failed later than now did before the clock was set back
     # What has no base was refused as it is: it waits for another head, wherever the target goes.
     return (known.head, known.rules) != (request.head, rules) or (known.base != "" and known.target != target)
 
