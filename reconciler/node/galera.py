@@ -50,11 +50,9 @@ fi
 safe=false; [[ $(of safe_to_bootstrap) != 1 ]] || safe=true
 printf '{"data": true, "uuid": "%s", "seqno": %d, "safe": %s}\\n' "$uuid" "$seqno" "$safe"
 """
-# A peer that runs was not stopped since it looked, or was started again: what it said does not count, and a member that finds one serving
-# joins it, whatever its own note says.
-_MARK: Final = """\
-set -o errexit -o nounset -o pipefail
-sudo -E kolla_set_configs > /dev/null 2>&1
+# Ends with RUNS where another member runs. It was not stopped since it looked, or was started again: what it said does not count, and a
+# member that finds one serving joins it, whatever its own note says.
+ALONE: Final = """\
 of() { my_print_defaults mysqld mariadb server | sed --quiet "s/^--$1=//p" | tail --lines=1; }
 peers=$(of wsrep_cluster_address) own=$(of bind-address) port=$(of port)
 peers=${peers#gcomm://}
@@ -70,10 +68,15 @@ for peer in ${peers//,/ }; do
         fi
     done
 done
+"""
+RUNS: Final = 3
+_MARK: Final = f"""\
+set -o errexit -o nounset -o pipefail
+sudo -E kolla_set_configs > /dev/null 2>&1
+{ALONE}
 sed --in-place 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat
 grep --quiet '^safe_to_bootstrap: 1' /var/lib/mysql/grastate.dat
 """
-_RUNS: Final = 3
 
 
 def member(memory: Memory) -> Container:
@@ -134,7 +137,7 @@ def begin(engine: Engine, container: Container, seconds: float) -> None:
     Raises errors.ReconcilerError (RecoveryFailed; RecoveryRefused: another member runs).
     """
     code, output = engine.run_once(_once(container, _MARK))
-    if code == _RUNS:
+    if code == RUNS:
         raise errors.Terminal(
             f"{text.last_line(output)}: stop it with `reconciler recover mariadb look` there, or with `reconciler suspend` and `docker stop "
             f"{container.name}` when its data are not to be used (--lost), and begin again",

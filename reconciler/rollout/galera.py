@@ -69,7 +69,9 @@ def decide(members: Sequence[str], said: Mapping[str, Member], now: float, lost:
         return Decision("", f"{few(stale)} looked more than an hour ago, or its clock is wrong: look again there")
     having = {host: one for host, one in heard.items() if one.data}
     if not having:
-        return Decision("", "no member has data: restore a backup (docs/operations.md)")
+        return Decision(
+            "", "no member has data: restore a backup (`reconciler recover mariadb restore`, docs/operations.md)"
+        )
     if unknown := [host for host, one in having.items() if one.seqno < 0 or one.uuid in ("", NOBODYS)]:
         return Decision(
             "",

@@ -35,7 +35,7 @@ def test_each_host_sees_what_all_said_and_the_later_word_counts(tmp_path: Path) 
             return recover._Here(cast(Any, node), cast(Any, None), cast(Any, None), tuple(said), store)
 
         for host in ("a", "b"):
-            assert recover._tell(here(host), said[host])
+            assert recover._tell(here(host), said[host], instead="")
         assert "c said nothing" in decide(tuple(said), recover._said(here("a"), []), now).why
         # From a host that reaches no etcd, by hand; and an older word of one that has spoken since.
         files = [tmp_path / "c.json", tmp_path / "b.json"]
@@ -66,7 +66,7 @@ def test_a_stranger_in_etcd_speaks_for_nobody(tmp_path: Path, word: dict[str, An
         store = Store(client, "lab")
         node = SimpleNamespace(settings=SimpleNamespace(host="a"))
         here = recover._Here(cast(Any, node), cast(Any, None), cast(Any, None), ("a", "b"), store)
-        assert recover._tell(here, Member("a", 1.0, True, HISTORY, 5))
+        assert recover._tell(here, Member("a", 1.0, True, HISTORY, 5), instead="")
         assert store.try_(Transaction({}, {f"{recover._PREFIX}b": word}))
         with pytest.raises(
             errors.ReconcilerError, match=r"etcd's key .*/b holds something that this program did not write"

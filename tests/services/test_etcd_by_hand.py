@@ -24,7 +24,9 @@ def documented() -> list[tuple[str, str]]:
     """Every such command of the documentation, in order: variables that are given with it, and its words."""
     paths = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "services").glob("*/README.md")])
     found = [match for path in paths for match in _TYPED.findall(path.read_text())]
-    return list(dict.fromkeys((" ".join(given.replace("-e", "").split()), " ".join(words.split())) for given, words in found))
+    return list(
+        dict.fromkeys((" ".join(given.replace("-e", "").split()), " ".join(words.split())) for given, words in found)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,9 @@ class Typed:
         given, words = command
         more = dict(one.split("=", 1) for one in given.split())
         argv = ["etcdctl", *(places.get(word, word) for word in words.split())]
-        done = subprocess.run(argv, env={**self._environment, **more}, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            argv, env={**self._environment, **more}, capture_output=True, text=True, timeout=60, check=False
+        )
         return done.returncode, done.stdout + done.stderr
 
 
