@@ -45,6 +45,7 @@ def drain(host: str, back: bool, reason: str, wait: float) -> None:
         raise click.UsageError("say what for: --reason …")
     node = Node(settings, forge=False)
     try:
+        node.require_state()
         if back:
             _back(node, wait)
         else:
@@ -176,5 +177,11 @@ def _back(node: "Node", wait: float) -> None:
             f"everything runs, and not everything is in use again: {error}\nSay `--back` again", reason=error.reason
         ) from error
     if node.settings.fleet.etcd and lent:
-        given_back(node)
+        try:
+            given_back(node)
+        except errors.Transient as error:
+            raise errors.Transient(
+                f"{node.settings.host} is back, and its budgets stay lent: {error}. Once that is mended: `reconciler fleet give-back`",
+                reason=error.reason,
+            ) from error
     output.line(f"{node.settings.host} is back")

@@ -45,6 +45,7 @@ def _joined() -> Iterator[tuple["Node", "Store", "Rollout"]]:
         )
     node, client = Node(settings, forge=False), connect(settings.fleet)
     try:
+        node.require_state()
         revision, _ = node.in_force
         if not revision:
             raise errors.Terminal("no commit was ever accepted here: `reconciler reconcile`", reason=Reason.NoRevision)

@@ -12,15 +12,38 @@ from reconciler.cli.options import config_option, json_option, load_settings
 from reconciler.reasons import Reason
 
 if TYPE_CHECKING:
-    from reconciler.state import StateDirectory
+    from reconciler.state import StateDirectory, Witness
 
 
 def _state() -> "StateDirectory":
-    from reconciler.state import StateDirectory
+    """This node's state, to be changed. Raises errors.ReconcilerError (StateLost, StateReadOnly, StateCorrupt) where it cannot be relied upon."""
+    from reconciler.state import Hold, StateDirectory
 
-    state = StateDirectory(load_settings().state_dir)
-    state.create()
+    settings = load_settings()
+    state = StateDirectory(settings.state_dir)
+    Hold(state, settings.policy.config_roots).begin()
     return state
+
+
+def _seen() -> "tuple[StateDirectory, errors.ReconcilerError | None, Witness | None]":
+    """This node's state, to be shown: nothing of it is made. With why it cannot be relied upon, and what it said when it was last this node's."""
+    from reconciler.state import Hold, StateDirectory
+
+    settings = load_settings()
+    state = StateDirectory(settings.state_dir)
+    hold, witness = Hold(state, settings.policy.config_roots), None
+    try:
+        witness = hold.witness
+        if witness or state.path.exists():
+            hold.require()
+    except errors.ReconcilerError as error:
+        return state, error, witness
+    return state, None, witness
+
+
+def _warn(fault: "errors.ReconcilerError | None") -> None:
+    if fault is not None:
+        output.line(f"{fault} [{fault.reason}]", "warn", err=True)
 
 
 def _wake(state: "StateDirectory") -> str:
@@ -118,10 +141,16 @@ def anchor() -> None:
 @json_option
 @config_option
 def anchor_show(json_: bool) -> None:
-    """Show the anchor, who signed it, and since when it counts."""
+    """Show the anchor, who signed it, and since when it counts. Of a state that was lost the one that this node had is shown."""
     from reconciler.codec import to_json
+    from reconciler.state import Anchor
 
-    found = _state().anchor
+    state, fault, witness = _seen()
+    found = state.anchor
+    # Of a state that was lost the note outside it counts.
+    if fault and witness and (found is None or found.accepted_at < witness.accepted_at):
+        found = Anchor(witness.commit, witness.accepted_at)
+    _warn(fault)
     if json_:
         output.as_json(to_json(found) if found else None)
     elif found is None:
@@ -172,12 +201,19 @@ def owner() -> None:
 @json_option
 @config_option
 def owner_show(json_: bool) -> None:
-    """Show the key, and whose containers count as this node's as well."""
+    """Show the key, and whose containers count as this node's as well. Of a state that was lost the one that this node had is shown."""
     from reconciler.codec import to_json
+    from reconciler.state import Owner
 
-    found = _state().identify()
+    state, fault, witness = _seen()
+    found = state.owner
+    if fault and witness and (found is None or witness.key not in (found.key, *found.also)):
+        found = Owner(witness.key, str(state.path))
+    _warn(fault)
     if json_:
-        output.as_json(to_json(found))
+        output.as_json(to_json(found) if found else None)
+    elif found is None:
+        output.line("no key was drawn yet: the first pass does")
     else:
         output.line(found.key)
         for label in found.also:

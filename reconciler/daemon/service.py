@@ -80,6 +80,8 @@ class Daemon:
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises errors.Terminal when it cannot begin (AlreadyRunning)."""
+        with contextlib.suppress(errors.ReconcilerError):  # each pass says so
+            self.node.state.create()  # also in the place of one that was lost: it has the lock
         presence = self._presence = Presence(self.node.state.path, self.settings.digest)
         try:
             loop.on_signals(self._triggers, self.node.stop)

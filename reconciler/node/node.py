@@ -80,7 +80,6 @@ class Node:
         self._holds = False  # whether the state was found to be this node's
         with suppress(errors.ReconcilerError):  # whoever uses it is told
             self.hold.begin()
-            self.hold.require()
             self._own(self.state.identify())
 
     def _now(self) -> datetime:
@@ -101,9 +100,8 @@ class Node:
             self._holds = False
             if error.reason != Reason.StateLost or not self.hold.renewed():
                 raise
-            self.hold.begin()
-            self.hold.require()
         if not self._holds:
+            self.hold.begin()
             self._own(self.state.identify())
             self._source, self._commit = None, None
             self.aims.forget()

@@ -126,17 +126,28 @@ class Hold:
         )
 
     def begin(self) -> None:
-        """Take the directory that is there now for the one to keep."""
-        self._state.create()
-        self._state.take()
+        """Take the directory that is there now for the one to keep; it is made where this node never had one. Raises as `require`: then none is
+        kept, so that whatever comes in its place is looked at as if this process began with it."""
+        self._state.let_go()
         self._key, self._anchor = "", None
+        # Made in the place of one that was lost, it would be in the way of what is put back.
+        if self._state.path.exists() or self.witness is None:
+            self._state.create()
+            self._state.take()
+        try:
+            self.require()
+        except errors.ReconcilerError:
+            self._state.let_go()
+            raise
 
     def establish(self) -> Owner:
         """On an operator's word: take what is there now for this node's state, or begin it anew with the key it had.
 
         Raises errors.Terminal (StateLost) when it is the state of another host: its memory must not be acted upon.
         """
-        self.begin()
+        self._state.create()
+        self._state.take()
+        self._key, self._anchor = "", None
         witness, owner = self.witness, self._state.owner
         if witness and owner and witness.key not in (owner.key, *owner.also) and self._state.remembers:
             raise errors.Terminal(

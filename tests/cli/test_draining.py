@@ -14,11 +14,12 @@ from typing import Any, cast
 import docker
 import pytest
 
-from reconciler import errors
+from reconciler import errors, report
 from reconciler.cli import draining, fleet
 from reconciler.daemon import presence
+from reconciler.etcd import UnavailableError
 from reconciler.model import Actual, Applied, Container, Running, State
-from reconciler.node import maintenance
+from reconciler.node import cycle, maintenance
 from reconciler.reasons import Reason
 from reconciler.render import render
 from reconciler.source import prepare_child
@@ -84,6 +85,35 @@ def test_what_is_stopped_is_noted_first_until_it_has_proved_itself(
     assert stopped == ["web"] and done == ["web: ['web']", "web is stopped"]
     state.applied("web", Applied("1", datetime.now(UTC), ""))
     assert state.memory().put_down == frozenset()
+
+
+def test_a_host_that_is_back_is_said_to_be_although_etcd_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its budgets stay lent, and nothing else is left to do."""
+    done: list[str] = []
+
+    def unanswered(node: object) -> None:
+        raise UnavailableError("etcd cannot be asked (refused)")
+
+    node = SimpleNamespace(
+        state=SimpleNamespace(
+            resume=lambda: done.append("resumed"),
+            path=None,
+            suspension=SimpleNamespace(reason=f"{maintenance.MARK}a disk"),
+            permit=SimpleNamespace(lent="a disk"),
+        ),
+        settings=SimpleNamespace(host="h", fleet=SimpleNamespace(etcd=("e",))),
+        in_force=("c" * 40, ""),
+        aims=SimpleNamespace(of=lambda revision: None),
+    )
+    back = SimpleNamespace(back=lambda: done.append("in use"))
+    monkeypatch.setattr(draining, "_services", lambda node, target: back)
+    monkeypatch.setattr(cycle, "reconcile", lambda node, **_: None)
+    monkeypatch.setattr(report, "verdict", lambda found: SimpleNamespace(ready=True))
+    monkeypatch.setattr(fleet, "given_back", unanswered)
+    monkeypatch.setattr(presence, "wake", lambda path: None)
+    with pytest.raises(errors.Transient, match=r"h is back, and its budgets stay lent: .*`reconciler fleet give-back`"):
+        draining._back(cast(Any, node), 1.0)
+    assert done == ["resumed", "in use"]
 
 
 SERVICE = """\
