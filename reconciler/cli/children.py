@@ -15,7 +15,7 @@ from reconciler.plan import preview
 from reconciler.reasons import Reason
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render import explain as explained
-from reconciler.review import claims
+from reconciler.review import claims, power
 from reconciler.review.ci_child import policy_changes, refusals
 from reconciler.secrets import sops
 from reconciler.site import Site, authorities, kolla_build, upgrade, users
@@ -190,14 +190,14 @@ def plan(argument: Mapping[str, Any], gathered: Gathered) -> dict[str, Any]:
         if not foreign:
             raise  # to this program it may mean nothing, and there is what it meant to the other one
     plans, problems, asked = [], [], []
-    sharing = Sharing()
+    sharing, known = Sharing(), power.Known(site.catalogue)
     world, earlier = World(site, sharing), World(base, sharing) if base is not None else None
     for host in share(argument, site.hosts):
         start = str((argument["base"] or {}).get("commit") or "base")
         between = render_host(base, host, start, earlier) if base is not None and host in base.hosts else None
         before = made.of(foreign, host, start) or between
         after = render_host(site, host, argument["revision"], world)
-        found = preview(before, after, bind=stand_in, between=between)
+        found = power.marked(preview(before, after, bind=stand_in, between=between), before, after, known)
         plans.append(to_json(found))
         asked.append(claims.of(after, found, prepare_child.budgets(site, after)))
         problems += refusals(site, before, after)

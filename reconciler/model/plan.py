@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from reconciler.model.told import Told, clean
+from reconciler.phrases import few
 from reconciler.reasons import Reason
 from reconciler.secret import known
 from reconciler.text import printable
@@ -43,8 +44,9 @@ RUNNING_CONFIGURATION: Final = (
 FORMER: Final = (
     "former password"  # the field that differs where a user is let in with the password before the present one
 )
+_SHOWN: Final = 8  # of what an action gains
 # What is felt, or cannot be undone, when an action is carried out.
-Hazard = Literal["data-plane", "stateful", "deletion", "prune", "migration", "image", "secret", "host"]
+Hazard = Literal["data-plane", "stateful", "deletion", "prune", "migration", "image", "secret", "host", "power"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class Action:
     disables: str = ""  # the systemd unit of another tool that starts the container as well
     origin: str = ""  # another program that asks for this change: "reconciler 0.3.1 → 0.3.2"; "": a commit does
     claim: str = ""  # of a job that the cluster runs once: the nonce of its record among the hosts
+    gains: tuple[
+        str, ...
+    ] = ()  # between two revisions: the power over the host that its container has then, and had not
     unmakes: tuple[str, ...] = ()  # jobs that filled it once: where it is made anew they are to run again
 
     def __post_init__(self) -> None:
@@ -103,9 +108,15 @@ class Action:
         return bool(self.differences) and all(one.field == FORMER for one in self.differences)
 
     @property
+    def gained(self) -> str:
+        """What it gains in a few words."""
+        return few(self.gains) if len(self.gains) > _SHOWN else ", ".join(self.gains)
+
+    @property
     def line(self) -> str:
         """The one line that the CLI, the log, the merge-request note and the tests all show."""
         cause = f"{self.origin}: {self.cause}" if self.origin else self.cause
+        cause += f"; gains {self.gained}" if self.gains else ""
         return printable(f"{self.verb:<10} {self.target}  ({cause})")
 
 

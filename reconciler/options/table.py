@@ -6,7 +6,7 @@ difference needs (`plan/differences.py`), who may ask for it (`node/policy.py`) 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -20,6 +20,9 @@ LABEL_PREFIX: Final = "io.reconciler."
 _STOP_SECONDS: Final = 10
 _CPU_SHARES: Final = 1024
 CPU_PERIOD: Final = 100_000  # microseconds
+
+_CLOCKS: Final = ("/etc/localtime", "/etc/timezone")  # what every container may read
+_OWN_LOGS: Final = ("json-file", "local", "none")
 
 
 class Kind(StrEnum):
@@ -57,7 +60,9 @@ class Option:
 
     `namespace`: its value may name another container, by its id in the engine's JSON.
 
-    Either `granted_by` names the settings of the host policy that grant it, or `harmless` says why none has to.
+    Either `granted_by` names the settings of the host policy that grant it, or `harmless` says why none has to. Of what is granted, `power`
+    says what of a value a strict host's settings would have to grant, entry by entry, given the value and the container; without it that is
+    the value, whatever it is (`options/powers.py`).
     `entries`: the value is compared entry by entry.
     """
 
@@ -83,6 +88,7 @@ class Option:
     namespace: bool = False
     granted_by: tuple[str, ...] = ()
     harmless: str = ""
+    power: Callable[[Any, Any], Iterable[str]] | None = None
     entries: Callable[[Any], Mapping[str, str]] | None = None
     default: Any = None
 
@@ -107,6 +113,26 @@ def _limit(doc: str, at: str, kind: Kind = Kind.INTEGER, default: Any = 0, **mor
 def _normal(function: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """A spelling that needs nothing but the value."""
     return lambda value, _: function(value)
+
+
+def _but(*harmless: str) -> Callable[[Any, Any], Iterable[str]]:
+    """The power of a word: any but these."""
+    return lambda value, _: () if value in harmless else (value,)
+
+
+def _reaches(mounts: tuple[Mount, ...], _: Any) -> Iterable[str]:
+    """The host's paths, how they are reached where that is less than reading and writing, and what shows on the host."""
+    for mount in mounts:
+        modes = mount.mode.split(",")
+        shared, read_only = bool({"shared", "rshared"} & {*modes}), "ro" in modes
+        path = mount.source.startswith("/")
+        if shared or (path and not (read_only and mount.source in _CLOCKS)):
+            yield mount.source + (":ro" if path and read_only else "") + (":shared" if shared else "")
+
+
+def _logged_elsewhere(options: Mapping[str, str], container: Any) -> Iterable[str]:
+    """What the driver opens; one that writes files of its own opens nothing else."""
+    return () if container.log_driver in _OWN_LOGS else options
 
 
 def _sorted(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -151,6 +177,7 @@ class Options:
     image: str = field(
         metadata=_row(
             Kind.OWN, "Image", "Image with registry and tag.", form="text", granted_by=("registries",),
+            power=lambda *_: (),  # of itself it has none; a review tells those from elsewhere
             schema={"type": "string", "minLength": 1},
         )
     )  # fmt: skip
@@ -186,7 +213,7 @@ class Options:
         (), Kind.OWN, "HostConfig", "source:target[:mode]; empty texts are dropped.", key="volumes", form="list of texts",
         schema={"$ref": "#/$defs/texts"}, spell=_normal(spelling.mounts), write=lambda _: None, read=wire.read_mounts,
         also={"HostConfig.Binds": wire.binds, "HostConfig.Mounts": wire.checked_mounts}, entries=_mount_entries,
-        granted_by=("binds", "exact", "read_only", "volumes", "propagation", "shared_paths"),
+        granted_by=("binds", "exact", "read_only", "volumes", "propagation", "shared_paths"), power=_reaches,
     )  # fmt: skip
     tmpfs: Mapping[str, str] = _option(
         {}, Kind.OWN, "HostConfig.Tmpfs", "path[:options]; empty texts are dropped.", form="list of texts",
@@ -197,7 +224,7 @@ class Options:
         "host", Kind.TEXT, "HostConfig.NetworkMode",
         "Docker's network mode: host (default), bridge, none, a network of the engine, or container:NAME to share that container's; "
         "then it follows that one's restarts.",
-        spell=_normal(spelling.network_mode), namespace=True, granted_by=("networks",),
+        spell=_normal(spelling.network_mode), namespace=True, granted_by=("networks",), power=_but("bridge", "none"),
     )  # fmt: skip
     ports: tuple[str, ...] = _option(
         (), Kind.TEXTS, "HostConfig.PortBindings", "Published ports: [address:]host:container[/protocol].",
@@ -237,20 +264,23 @@ class Options:
     security_opt: tuple[str, ...] = _option(
         (), Kind.TEXTS, "HostConfig.SecurityOpt", "Docker's security options.", granted_by=("security_opt",),
         spell=lambda given, container: spelling.security_options(given, relaxed=_relaxed(container)),
+        power=lambda given, _: (text for text in given if text != "no-new-privileges"),
     )  # fmt: skip
     devices: tuple[str, ...] = _option(
         (), Kind.TEXTS, "HostConfig.Devices", "host[:container[:rwm]].", write=wire.devices, read=wire.read_devices,
         spell=_normal(lambda given: tuple(sorted(map(spelling.device, given)))), granted_by=("devices",),
     )  # fmt: skip
     pid_mode: str = _option(
-        "", Kind.TEXT, "HostConfig.PidMode", "host, container:NAME, or empty.", namespace=True, granted_by=("pid_host",),
+        "", Kind.TEXT, "HostConfig.PidMode", "host, container:NAME, or empty.", namespace=True, granted_by=("pid_host",), power=_but(""),
     )  # fmt: skip
     ipc_mode: str = _option(
         "", Kind.TEXT, "HostConfig.IpcMode", "host, private, shareable, none, container:NAME or empty.", write=wire.private,
         spell=_normal(lambda mode: "" if mode == "private" else mode), namespace=True, granted_by=("ipc_host",),
+        power=_but("", "none", "private", "shareable"),
     )  # fmt: skip
     cgroupns_mode: str = _option(
         "", Kind.TEXT, "HostConfig.CgroupnsMode", "host, private or empty.", filled=True, granted_by=("cgroupns_host",),
+        power=_but("", "private"),
     )  # fmt: skip
     init: bool = _option(
         False, Kind.FLAG, "HostConfig.Init", "An init process that reaps.", write=wire.if_set,
@@ -298,11 +328,12 @@ class Options:
         0, Kind.INTEGER, "HostConfig.OomScoreAdj",
         "Whom the kernel kills first when memory ends: -1000 (never it) to 1000; below 0 the node's own policy must allow it.",
         schema={"type": "integer", "minimum": -1000, "maximum": 1000}, granted_by=("oom_score",),
+        power=lambda score, _: ("below 0",) if score < 0 else (),
     )  # fmt: skip
     ulimits: tuple[Ulimit, ...] = _option(
         (), Kind.OWN, "HostConfig.Ulimits", "Resource limits by name.", key="dimensions.ulimits", form="mapping",
         spell=_normal(spelling.ulimits), write=wire.ulimits, read=wire.read_ulimits, entries=_ulimit_entries,
-        granted_by=("ulimits",),
+        granted_by=("ulimits",), power=lambda limits, _: (limit.name for limit in limits),
         schema={
             "type": "object",
             "additionalProperties": {
@@ -361,10 +392,11 @@ class Options:
     )  # fmt: skip
     log_driver: str = _option(
         "", Kind.TEXT, "HostConfig.LogConfig.Type", "Docker's log driver; default the engine's.", filled=True,
-        granted_by=("log_drivers",),
+        granted_by=("log_drivers",), power=_but("", *_OWN_LOGS),
     )  # fmt: skip
     log_opts: Mapping[str, str] = _option(
         {}, Kind.SCALARS, "HostConfig.LogConfig.Config", "Its options.", entries=dict, granted_by=("log_drivers",),
+        power=_logged_elsewhere,
     )  # fmt: skip
     healthcheck: Healthcheck | None = _option(  # noqa: RUF009 - what it gives is a field
         None, Kind.OWN, "Healthcheck", "Docker's health check: test, interval, timeout, retries, start_period.", form="mapping",

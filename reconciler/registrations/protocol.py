@@ -114,13 +114,14 @@ class Overlaps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """One type of what a kind registers: the types that have to be there before it; whether it holds data, and stays; whether the
-    registrar gives each an identifier that others know it by; and, of a user that has one password at a time, what becomes of clients while
-    hosts take another one into use one after the other."""
+    """One type of what a kind registers: the types that have to be there before it; whether it holds data, and stays; whether the registrar
+    gives each an identifier that others know it by; whether it lets somebody in, or gives them rights; and, of a user that has one
+    password at a time, what becomes of clients while hosts take another one into use one after the other."""
 
     after: tuple[str, ...] = ()
     holds_data: bool = False
     identified: bool = False
+    grants: bool = False
     shuts_out: str = ""
 
 

@@ -14,7 +14,8 @@ from reconciler.render.faults import FilterError
 from reconciler.render.repeat import Instance, Path
 from reconciler.render.view import World
 
-_SECTIONS: Final = {
+# What is there without anybody's `collects` → the section of every service that it is made of.
+SECTIONS: Final = {
     "frontends": "frontends",
     "scrape_targets": "scrape",
     "log_inputs": "logs",
@@ -26,7 +27,7 @@ Entry = dict[str, Any]
 
 def names(catalogue: Catalogue) -> dict[str, Mapping[str, Any]]:
     """Everything that templates see of all services at once, with what `collects` says of it; nothing of those that are always there."""
-    return {**{name: {} for name in _SECTIONS}, **catalogue.collections()}
+    return {**{name: {} for name in SECTIONS}, **catalogue.collections()}
 
 
 def collect(world: World, host: str, name: str) -> list[Entry]:
@@ -67,7 +68,7 @@ def collect(world: World, host: str, name: str) -> list[Entry]:
 
 def _entries(world: World, host: str, name: str) -> Iterator[tuple[Service, Path, Instance]]:
     """Every entry with its place in its service."""
-    section = _SECTIONS.get(name)
+    section = SECTIONS.get(name)
     for service in world.site.catalogue.services.values():
         content = service.section(section or "contributes")
         content = content if section else content.get(name, {})

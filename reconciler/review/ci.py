@@ -14,7 +14,7 @@ from reconciler.errors import Problem
 from reconciler.git.content import WORK_TREE, Source
 from reconciler.model import Difference
 from reconciler.reasons import Reason
-from reconciler.review import Review, claims, gate, members
+from reconciler.review import Review, claims, gate, members, power
 from reconciler.review.claims import Claims
 from reconciler.review.grouping import Row, join
 from reconciler.review.members import Members
@@ -133,6 +133,9 @@ class _Answer:
     both: tuple[str, ...]
     readers: Mapping[str, str]
     rekeyed: tuple[str, ...]
+    ground: power.Ground
+    named: tuple[power.Named, ...]
+    commands: tuple[power.Command, ...]
 
 
 def told(
@@ -166,6 +169,10 @@ def told(
 def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Review:
     first, found = answers[0], claims.merged(answer.claims for answer in answers)
     order = {name: number for number, name in enumerate(first.hosts)}
+    had = power.together(answer.ground for answer in answers)
+    groups = power.of_joined(join((answer.groups for answer in answers), order), had, first.joined)
+    named = sorted((one for answer in answers for one in answer.named), key=lambda one: order[one.host])
+    commands = sorted((one for answer in answers for one in answer.commands), key=lambda one: order[one.host])
     return Review(
         site=first.site,
         base=base.label if base else "nothing",
@@ -174,7 +181,7 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         hosts=first.hosts,
         joined=first.joined,
         left=first.left,
-        groups=join((answer.groups for answer in answers), order),
+        groups=groups,
         rotated=_gathered((answer.rotated for answer in answers), order),
         lighter=_gathered((answer.lighter for answer in answers), order),
         upgrades=_gathered((answer.upgrades for answer in answers), order),
@@ -193,6 +200,9 @@ def _joined(answers: Sequence[_Answer], base: Source | None, head: Source) -> Re
         both=first.both,
         readers=first.readers,
         rekeyed=first.rekeyed,
+        elsewhere=power.elsewhere(groups, had) if base else {},
+        learned=power.learned(named, had),
+        commands=power.ordered(commands, had, first.joined),
     )
 
 

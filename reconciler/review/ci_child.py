@@ -16,7 +16,7 @@ from reconciler.plan import leaving, preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
 from reconciler.render.collect import collect
-from reconciler.review import claims, gate, members, merging, readers
+from reconciler.review import claims, gate, members, merging, power, readers
 from reconciler.review.claims import Claims
 from reconciler.review.grouping import Collector
 from reconciler.review.members import Members
@@ -129,6 +129,10 @@ class _Child:
         self.slow = False
         self.both: tuple[str, ...] = ()
         self.readers: dict[str, str] = {}
+        self.known: power.Known | None = None
+        self.grounds: list[power.Ground] = []
+        self.named: list[power.Named] = []
+        self.commands: list[power.Command] = []
         self.made: Mapping[str, bytes] = {}  # the base as another program made it
 
     def plan_share(self) -> None:
@@ -179,7 +183,9 @@ class _Child:
     def _plan(self, host: str, before: Desired | None, after: Desired, between: Desired | None) -> None:
         assert self.head is not None
         found = preview(before, after, bind=stand_in, between=between)
-        plan = readable(found, before, after)
+        self.known = self.known or power.Known(self.head.catalogue)
+        plan = power.marked(readable(found, before, after), before, after, self.known)
+        self._given(before, after)
         for name, digest in before.secrets.items() if before else ():
             if after.secrets.get(name, digest) != digest:
                 self.rotated.setdefault(name, []).append(host)
@@ -194,6 +200,22 @@ class _Child:
         self.members.append(members.of(before, after, plan))
         self.problems += refusals(self.head, before, after)
         self.groups.add(self.head.hosts[host], replace(plan, revision=self.argument["head"]["commit"]))
+
+    def _given(self, before: Desired | None, after: Desired) -> None:
+        """What the host had, and what of the site as a whole is given to it besides actions."""
+        assert self.head is not None and self.known is not None
+        if before:  # as another program made it, maybe, where this one cannot read the base
+            joins = self.base is None or not self.base.hosts.keys() >= self.head.hosts.keys()
+            self.grounds.append(power.ground(before, joins=joins))
+        existing = (
+            {name.partition(".")[0] for name in self.base.passwords}
+            if self.base
+            else {*before.secrets}
+            if before
+            else ()
+        )
+        self.named += power.named(after, self.known, existing)
+        self.commands += power.commands(before, after, self.known)
 
     def _note_backends(self, host: str, after: Desired) -> None:
         """Which containers of a host answer behind haproxy. A frontend is called like its container, as in keystone_internal; one
@@ -228,6 +250,9 @@ class _Child:
             "haproxy": self.haproxy,
             "rollout": to_json(prepare_child.rollout(head, {})) if head else None,
             "claims": to_json(claims.merged(self.claims)),
+            "ground": to_json(power.together(self.grounds)),
+            "named": to_json(self.named),
+            "commands": to_json(self.commands),
             "members": to_json(members.merged([*self.members, _unsaid(base, head)])),
             "acknowledged": [[base, sorted(names), host] for base, names, host in self.acknowledged],
             "acknowledge": [_entry(entry, head, base) for entry in head.policy["acknowledge"]] if head else [],

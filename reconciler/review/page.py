@@ -20,7 +20,7 @@ from reconciler.rollout.outlook import Turn
 
 _SHOWN_ITEMS = 6
 _WIDE = 600  # characters of one line
-GRAVE = frozenset({"deletion", "data-plane", "stateful", "migration", "secret", "host"})
+GRAVE = frozenset({"deletion", "data-plane", "stateful", "migration", "secret", "host", "power"})
 
 
 def page(review: Review) -> str:

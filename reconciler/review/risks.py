@@ -9,6 +9,7 @@ from reconciler.phrases import count, few
 from reconciler.plan.acknowledged import line
 from reconciler.reasons import Reason
 from reconciler.review import members
+from reconciler.review.power import place
 from reconciler.review.types import Change, Review, changes
 
 
@@ -38,6 +39,7 @@ class Risk:
 # Every kind that a site may demand a second pair of eyes for; `held` and `acknowledged` are none: they do nothing.
 KINDS: Final = (
     "upgrade", "prune", "deletion", "data-plane", "stateful", "migration", "job", "secret", "inventory", "policy", "program", "image", "host",
+    "power",
 )  # fmt: skip
 _PROGRAM: Final = "requires"  # the setting of reconciler.yml that says which program the nodes may run
 
@@ -58,7 +60,7 @@ _RULES: tuple[tuple[str, str, str, Callable[[Action], bool], bool], ...] = (
 def risks(review: Review) -> list[Risk]:
     """Everything worth a warning, the gravest kind first."""
     every = changes(review)
-    found = [_upgrade(review), _prune_guard(review, every)]
+    found = [_upgrade(review), _prune_guard(review, every), _power(review, every)]
     for kind, title, why, matches, grave in _RULES:
         items = tuple(_item(change) for change in every if matches(change.action))
         found.append(Risk(kind, title, why, items, grave))
@@ -66,7 +68,16 @@ def risks(review: Review) -> list[Risk]:
     found.append(Risk("secret", "Rotated secrets", "what uses them changes at the same moment", rotated))
     opened = tuple(Item(file, (), who) for file, who in review.readers.items())
     found.append(Risk("secret", "Who can read secrets", "see whose keys these are", opened))
-    found += [_inventory(review), *_policy(review), _leftovers(review), _held(review), _images(every)]
+    learned = tuple(Item(text, hosts) for text, hosts in review.learned.items())
+    found.append(Risk("secret", "Secrets of others", "files of these services hold them from now on", learned))
+    found += [
+        _inventory(review),
+        *_policy(review),
+        _leftovers(review),
+        _held(review),
+        _images(every),
+        _elsewhere(review),
+    ]
     return [risk for risk in found if risk.items]
 
 
@@ -248,6 +259,29 @@ def _policy(review: Review) -> list[Risk]:
         Risk("policy", "Site policy", "how every node of the site decides", (*items(False), *lighter)),
         Risk("program", "Program", "which program the nodes may run; another one may mean something else", items(True)),
     ]
+
+
+def _power(review: Review, every: Iterable[Change]) -> Risk:
+    items = [
+        Item(f"{change.action.verb} {change.action.target}", change.hosts, change.action.gained or change.action.cause)
+        for change in every
+        if "power" in change.action.risks
+    ]
+    items += [Item(f"run in {container}", hosts, words) for (container, words), hosts in review.commands.items()]
+    why = "what a container may do to its host, or who is let in, from now on"
+    return Risk("power", "More power", why, tuple(items))
+
+
+def _elsewhere(review: Review) -> Risk:
+    """By where they are from: many images of one place are one thing to look at."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for image, hosts in review.elsewhere.items():
+        found.setdefault(place(image), {})[image] = hosts
+    items = tuple(
+        Item(f"from {where}", tuple(dict.fromkeys(host for hosts in images.values() for host in hosts)), few([*images]))
+        for where, images in found.items()
+    )
+    return Risk("image", "Images from elsewhere", "no image of this site was from there", items)
 
 
 def _images(every: Iterable[Change]) -> Risk:

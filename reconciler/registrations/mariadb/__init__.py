@@ -60,8 +60,8 @@ KIND: Final = Kind(
     name="mariadb",
     types={
         "database": Type(holds_data=True),
-        "user": Type(after=("database",)),
-        "grant": Type(after=("database", "user")),
+        "user": Type(after=("database",), grants=True),
+        "grant": Type(after=("database", "user"), grants=True),
     },
     grammar=GRAMMAR,
     read=_read,

@@ -47,8 +47,8 @@ KIND: Final = Kind(
     name="rabbitmq",
     types={
         "vhost": Type(holds_data=True),
-        "user": Type(shuts_out="whoever has the former one is not let in anew until its own turn"),
-        "permission": Type(after=("vhost", "user")),
+        "user": Type(grants=True, shuts_out="whoever has the former one is not let in anew until its own turn"),
+        "permission": Type(after=("vhost", "user"), grants=True),
     },
     grammar=GRAMMAR,
     read=_read,
