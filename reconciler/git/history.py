@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pygit2
+from pygit2.enums import SortMode
 
 from reconciler import errors
 from reconciler.git import objects
@@ -49,6 +50,17 @@ def _beside(repo: pygit2.Repository, best: pygit2.Oid, one: str, other: str) -> 
             )
     found = sides[0] & sides[1] - {best}
     return next((oid for oid in sorted(found, key=str) if not repo.descendant_of(best, oid)), None)
+
+
+def beyond(repo: pygit2.Repository, tip: str, other: str) -> list[str]:
+    """The commits that `tip` has and `other` has not, each after its parents; where times are made up, some that both have as well. For
+    tips whose `merge_bases` are known, for that bounds how many there are. Raises errors.Terminal (GitObjectCorrupt)."""
+    try:
+        walk = repo.walk(tip, SortMode.TOPOLOGICAL | SortMode.REVERSE)
+        walk.hide(other)
+        return [str(commit.id) for commit in walk]
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        raise objects.corrupt(repo, tip, f"has a history that cannot be read: {error}") from None
 
 
 def forget(repository: Path, below: Sequence[str], keep: Sequence[str]) -> int:

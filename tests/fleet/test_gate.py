@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import errors
+from reconciler.fleet.reviews import clone
 from reconciler.fleet.reviews.queue import Outcome, Told
 from reconciler.model import Interruption
 from reconciler.reasons import Reason
@@ -224,7 +225,11 @@ def test_what_both_sides_changed_nobody_can_tell_of(office: Desk) -> None:
     found = office.round()
     assert found[1].state == "valid" and says(office, one)[0] == "failed" and "deletion" in says(office, one)[1]
     assert "`main` has changed `globals.yml` as well since they parted" in office.note(one)
+    # Its commit by itself is still one of the older file: a rebase leaves the merge out, and whatever else that brings.
     office.push("mine", {"globals.yml": "# first\n" + text + "# last\n"}, parents=[one.sha, main(office)])
+    assert office.round()[1].state == "valid" and "deletion" in says(office, one)[1]
+    assert "A rebase leaves out the merges that are in it, and what comes of `globals.yml`" in office.note(one)
+    office.push("mine", {"globals.yml": "# first\n" + text + "# last\n"}, parents=[main(office)])
     office.round()
     assert says(office, one)[0] == "success"
 
@@ -254,6 +259,73 @@ def test_an_approval_is_for_the_risks_that_it_saw(office: Desk, older: bool) -> 
     office.project.approve(one, ana)
     office.round()
     assert says(office, one)[0] == "success"
+
+
+def test_a_rebase_would_undo_what_came_meanwhile(office: Desk) -> None:
+    """One commit does what the branch has by now, the next one undoes it. All of it together changes nothing, for whoever approves it; but a
+    rebase leaves out the first one, for the branch has it."""
+    office.push("main", {"reconciler.yml": "name: small\nreview: {require: {data-plane: approval}}\n"})
+    before = office.push("sly", {"reconciler.yml": RULES}, parents=[main(office)])
+    office.push("sly", {"reconciler.yml": "name: small\nreview: {require: {data-plane: approval}}\n"}, parents=[before])
+    one = office.ask("sly")
+    office.project.approve(one, office.person("ana"))
+    office.round()
+    assert says(office, one)[0] == "success"
+    office.push("main", {"reconciler.yml": RULES})
+    found = office.round()
+    assert says(office, one)[0] == "failed" and found[1].state == "failed"
+    assert "main has changed reconciler.yml as well since" in office.note(one) and "rebase it onto main" in office.note(
+        one
+    )
+    reviews = len(office.reviewer.store.memory.started)
+    office.push("main", greeting("Hello again"))  # which changes nothing of that
+    office.round()
+    office.restart()
+    office.round()
+    assert says(office, one)[0] == "failed" and len(office.reviewer.store.memory.started) == reviews + 1
+    office.push("sly", {}, parents=[main(office)])
+    assert office.round()[1].state == "valid" and says(office, one)[0] == "success"
+
+
+def test_heads_that_take_long_are_looked_at_in_their_turn(office: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = main(office)
+    head = office.push("mine", greeting("Bye"), parents=[start])
+    given = {"repository": str(office.repository), "target": start, "path": "", "heads": {head: True, start: False}}
+    site = servers.git(office.repository, "rev-parse", f"{start}^{{tree}}")
+    assert clone.bases_child(given) == {head: [start, site], start: [start, site]}
+    monkeypatch.setattr(clone, "_SETTLING", 0.0)
+    assert clone.bases_child(given) == {start: [start, site]}
+
+
+@pytest.mark.parametrize("path", ["sites/north"])
+@pytest.mark.parametrize("moves", ["the request", "main"])
+def test_git_carries_a_change_into_the_site(tmp_path: Path, gitlab: GitLab, path: str, moves: str) -> None:
+    """What lies beside the site nobody has to see. A file that one side moves into it takes along what the other side makes of it there."""
+    with desk(tmp_path, gitlab, path=path) as office:
+        office.push("main", {"reconciler.yml": RULES})
+        example = "[DEFAULT]\n" + "".join(f"option_{number} = {number}\n" for number in range(12))
+        start = servers.commit(office.repository, {"docs/nova.conf.example": example}, "an example")
+        moved = {"docs/nova.conf.example": None, f"{path}/config/nova.conf": example}
+        changed = {"docs/nova.conf.example": example + "more = 1\n"}
+        mine, theirs = (moved, changed) if moves == "the request" else (changed, moved)
+        servers.commit(office.repository, mine, "mine", branch="mine", parents=[start])
+        one = office.ask("mine")
+        office.project.approve(one, office.person("ana"))
+        office.round()
+        assert says(office, one)[0] == "success"
+        servers.commit(office.repository, theirs, "theirs")
+        office.round()
+        assert says(office, one)[0] == "failed"
+        assert "main has changed docs/nova.conf.example as well since" in office.note(one)
+        servers.commit(
+            office.repository,
+            {f"{path}/config/nova.conf": example + "more = 1\n"},
+            "mine",
+            branch="mine",
+            parents=[main(office)],
+        )
+        office.round()
+        assert says(office, one)[0] == "success"
 
 
 @pytest.mark.parametrize("path", ["sites/north"])

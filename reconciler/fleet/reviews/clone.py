@@ -4,7 +4,9 @@ Apart from the clone that the branch is followed in: whatever a stranger pushes 
 this one may be thrown away at any time.
 """
 
+import hashlib
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,15 +15,18 @@ from typing import Any
 
 from reconciler import errors
 from reconciler.forge import OpenRequest
-from reconciler.git import content, history, remote, tree, trust
+from reconciler.git import content, history, remote, replay, tree, trust
 from reconciler.reasons import Reason
 from reconciler.review import ci
 from reconciler.review.gate import Rules
 from reconciler.settings import Trust
 from reconciler.system import run, walls
+from reconciler.text import printable
 
 MOST_BYTES = 2 << 30  # of the clone; once it has grown above, it is made anew
 _LIMITS = run.Limits(seconds=600.0, cpu_seconds=60)
+_SETTLING = 20.0  # seconds of processor time for all heads that are looked at together
+_MOST_NAMES, _LONGEST = 1000, 400  # paths that are told, and characters of one
 # Where forges keep the heads of merge requests, and where the clone keeps what a rewritten branch was at.
 _HEADS = ("refs/merge-requests", "refs/pull")
 _KEPT = "refs/reconciler/kept"
@@ -32,14 +37,17 @@ class Seen:
     """What is to be known of a head before it is planned.
 
     `base` is its merge base with the target, "" when they have no history in common, and `others` one more where there are several;
-    `has_site` whether the site's folder is in the base, `site` what it is in the target, "" where that has none. `signature` is the reason
-    why hosts would not take this very commit, None when they would.
+    `has_site` whether the site's folder is in the base, `into` what it is merged into: the same where the target's site is, and what nobody
+    can tell of. `unclear` are paths of which nobody can tell what a merge makes of them because the target has gone on, `alone` those because
+    of the head's own merges. `signature` is the reason why hosts would not take this very commit, None when they would.
     """
 
     base: str
     others: str
     has_site: bool
-    site: str
+    into: str
+    unclear: tuple[str, ...]
+    alone: tuple[str, ...]
     signature: Reason | None
 
 
@@ -75,15 +83,19 @@ class Clone:
             )
         return found[self.remote.ref], head
 
-    def look(self, target: str, head: str) -> Seen:
-        """What is known of a head. Its history is read in a walled child; its signature is judged as a node would."""
-        base, others, has_site, site = self._child("look_child", target, tuple[str, str, bool, str], head=head)
-        return Seen(base, others, has_site, site, self._signature(head))
+    def look(self, target: str, head: str, *, merges: bool) -> Seen:
+        """What is known of a head; with `merges` also what merging it comes to. Its history is read in a walled child; its signature is
+        judged as a node would."""
+        base, others, has_site, into, unclear, alone = self._child(
+            "look_child", target, tuple[str, str, bool, str, tuple[str, ...], tuple[str, ...]], head=head, merges=merges
+        )
+        return Seen(base, others, has_site, into, unclear, alone, self._signature(head))
 
-    def bases(self, target: str, heads: Sequence[str]) -> tuple[str, dict[str, str]]:
-        """What the site's folder is in the target, and head → its merge base, for those that are in the clone and whole."""
-        found: tuple[str, dict[str, str]] = self._child(
-            "bases_child", target, tuple[str, dict[str, str]], heads=list(heads)
+    def bases(self, target: str, heads: Mapping[str, bool]) -> dict[str, tuple[str, str]]:
+        """Head → its merge base, and what it is merged into (`Seen.into`) where `heads` says that this counts, for those that are in the
+        clone and whole, and were not too much for once."""
+        found: dict[str, tuple[str, str]] = self._child(
+            "bases_child", target, dict[str, tuple[str, str]], heads=dict(heads)
         )
         return found
 
@@ -126,20 +138,42 @@ class Clone:
 
 
 def look_child(argument: Mapping[str, Any]) -> list[Any]:
-    """`Clone.look` as JSON → [merge base, another one, whether the site is in it, what it is in the target]."""
+    """`Clone.look` as JSON → all of `Seen` but the signature."""
     repository, target, path = Path(argument["repository"]), argument["target"], argument["path"]
-    base, others, *_ = *history.merge_bases(repository, target, argument["head"]), "", ""
-    return [base, others, bool(base and _site(repository, base, path)), _site(repository, target, path)]
+    head = argument["head"]
+    base, others, *_ = *history.merge_bases(repository, target, head), "", ""
+    found = replay.Unclear()
+    if argument["merges"] and base and not others:
+        found = replay.unclear(repository, base, head, target, path)
+    has_site, into = bool(base and _site(repository, base, path)), _into(repository, target, path, found)
+    return [base, others, has_site, into, _shown(found.moved), _shown(found.alone)]
 
 
-def bases_child(argument: Mapping[str, Any]) -> list[Any]:
-    """`Clone.bases` as JSON → [the site in the target, head → merge base; "" where there is none, or several]."""
-    repository, target, found = Path(argument["repository"]), argument["target"], {}
-    for head in argument["heads"]:
+def bases_child(argument: Mapping[str, Any]) -> dict[str, list[str]]:
+    """`Clone.bases` as JSON → head → [merge base, what it is merged into]; "" where there is no base, or several."""
+    repository, target, path = Path(argument["repository"]), argument["target"], argument["path"]
+    found: dict[str, list[str]] = {}
+    for head, merges in argument["heads"].items():
         with suppress(errors.Terminal):
             bases = history.merge_bases(repository, target, head)
-            found[head] = bases[0] if len(bases) == 1 else ""
-    return [_site(repository, target, argument["path"]), found]
+            unclear = replay.Unclear()
+            if merges and len(bases) == 1:
+                if time.process_time() > _SETTLING:
+                    continue
+                unclear = replay.unclear(repository, bases[0], head, target, path)
+            found[head] = [bases[0] if len(bases) == 1 else "", _into(repository, target, path, unclear)]
+    return found
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    return [printable(name, limit=_LONGEST) for name in names[:_MOST_NAMES]]
+
+
+def _into(repository: Path, target: str, path: str, found: replay.Unclear) -> str:
+    """What a head is merged into."""
+    site = _site(repository, target, path)
+    names = "\0".join(found.moved).encode(errors="surrogateescape")
+    return f"{site} {hashlib.sha256(names).hexdigest()[:16]}" if names else site
 
 
 def _site(repository: Path, commit: str, path: str) -> str:

@@ -48,7 +48,7 @@ class Reviewed:
     """What is remembered of one open merge request; times in seconds since the epoch.
 
     `head`, `base`, `target` (the commit that the target branch was at) and `rules` are what the newest review was made of,
-    "" where there is none yet; `site` is what the site's folder was in that target, "" where it was planned from the merge base and so
+    "" where there is none yet; `site` is what it is merged into (`clone.Seen.into`), "" where it was planned from the merge base and so
     whatever the target has. `tried` is the head that the last `failures` tries were about; `reason` and `text` say what came
     out, of the review or of the try. `arrived` is since when a head has been listed, and `missing` says who has not seen it yet.
     """

@@ -78,7 +78,7 @@ class _Prepared:
     head: str
     base: str
     target: str
-    site: str  # what the site was in the target, where that counts
+    into: str  # what it is merged into, where that counts
     rules: str
     found: Review
     text: str
@@ -182,9 +182,8 @@ class Reviewer:
             return
         try:
             target, _ = self.clone.fetch()
-            merged = {
-                head for head, base in self.clone.bases(target, [told.head for told in due])[1].items() if head == base
-            }
+            bases = self.clone.bases(target, {told.head: False for told in due})
+            merged = {head for head, (base, _) in bases.items() if head == base}
             for told in due:
                 if told.head not in merged:
                     self.gate.withdraw(told)
@@ -194,7 +193,7 @@ class Reviewer:
         self.store.save()
 
     def _settle(self, requests: Sequence[OpenRequest], target: str) -> str:
-        """When the target branch moved: where the merge base stays the same, and the site in the branch where that counts, so does the plan.
+        """When the target branch moved: where the merge base stays the same, and what is merged into where that counts, so does the plan.
         Returns where it is now."""
         known = self.store.memory.requests
         same = [
@@ -206,12 +205,13 @@ class Reviewer:
             return target
         target, _ = self.clone.fetch()
         try:
-            site, bases = self.clone.bases(target, [one.head for one in same])
+            bases = self.clone.bases(target, {one.head: bool(known[one.iid].site) for one in same})
         except errors.ReconcilerError as error:  # a history that is made to be slow: each is looked at in its turn
             log.warning("review.unsettled", reason=error.reason, message=str(error))
             return target
         for one in same:
-            if bases.get(one.head) == known[one.iid].base and known[one.iid].site in ("", site):
+            base, into = bases.get(one.head, ("", ""))
+            if base == known[one.iid].base and known[one.iid].site in ("", into):
                 known[one.iid] = replace(known[one.iid], target=target)
         self.store.save()
         return target
@@ -279,13 +279,13 @@ class Reviewer:
         try:
             target, head = self.clone.fetch(request)
             self._target = target
-            seen = self.clone.look(target, head)
+            seen = self.clone.look(target, head, merges=bool(asked.required))
         except errors.ReconcilerError as error:
             if error.reason not in _ITS_OWN:
                 raise
             found = self._empty(request.head, f"{error} [{error.reason}]", error.reason)
             return self._prepared_of(request, "", request.head, found, None, failures, asked)
-        same = (head, seen.base, made_by, seen.site if asked.required else "")
+        same = (head, seen.base, made_by, seen.into if asked.required else "")
         if seen.base and not known.failures and same == (known.head, known.base, known.rules, known.site):
             self.store.memory.requests[request.iid] = replace(known, target=target)
             return None
@@ -302,8 +302,14 @@ class Reviewer:
                 f"it and {branch} have several last commits in common ({names} …), and from none of them can be told what a merge changes "
                 f"(merge {branch} into it)",
             )
+        if seen.unclear:
+            return self._empty(
+                head,
+                f"{branch} has changed {_names(seen.unclear, str)} as well since {seen.base[:12]}, and nobody can tell what is merged then: git "
+                f"carries changes along with what the other side moved, and a rebase makes commits one by one (rebase it onto {branch})",
+            )
         if not asked.required or target == seen.base:
-            return self._from_base(seen, head)
+            return replace(self._from_base(seen, head), both=seen.alone)
         # What it does from where it begins is not what it does to a branch that has gone on.
         fork = self.clone.source(seen.base) if seen.has_site else None
         found = ci.told(
@@ -315,7 +321,7 @@ class Reviewer:
             also=_ITS_OWN,
             merge=ci.Merge(fork),
         )
-        return replace(self._from_base(seen, head), both=found.both) if found.both else found
+        return replace(self._from_base(seen, head) if found.both else found, both=(*found.both, *seen.alone))
 
     def _from_base(self, seen: Seen, head: str) -> Review:
         label = seen.base[:12] if seen.has_site else f"{seen.base[:12]}, which has no such folder"
@@ -356,8 +362,10 @@ class Reviewer:
             remarks.append(
                 f"{escape.code(branch)} has gone on since {escape.code(base[:12])}: this is what merging it changes there."
             )
-        if found.both:
-            remarks.append(_both(found.both, branch))
+        if found.both and seen:
+            parted = found.both[: len(found.both) - len(seen.alone)]
+            remarks += [_both(parted, branch)] if parted else []
+            remarks += [_alone(seen.alone, branch)] if seen.alone else []
         frame = review.Frame(
             by="`reconciler reporter`",
             elsewhere=f"`{fetched} && {command}{site}` in a clone",
@@ -366,7 +374,7 @@ class Reviewer:
         found = replace(found, measured=self._interruptions())
         limit = min(review.LIMIT, self.forge.note_limit - _SPARE)
         text = review.note(found, limit=limit, frame=frame)
-        counted = seen.site if seen and asked.required else ""
+        counted = seen.into if seen and asked.required else ""
         return _Prepared(head, base, target, counted, self._made_by(asked), found, text, unsure)
 
     # --- telling -----------------------------------------------------------------------------------------------------
@@ -404,7 +412,7 @@ class Reviewer:
         since = rules_of.since(had, kinds, now) if found.valid else had
         outcome = Outcome(ready.head, found.valid, _said(found), kinds, since)
         known = replace(
-            known, outcome=outcome, told=before.told, arrived=before.arrived, missing=before.missing, site=ready.site
+            known, outcome=outcome, told=before.told, arrived=before.arrived, missing=before.missing, site=ready.into
         )
         if ready.unsure:
             known = replace(known, tried=request.head, failures=failures, retry_at=now + self._pause(failures))
@@ -465,12 +473,22 @@ def _remarks(seen: Seen | None, unsure: bool) -> list[str]:
 
 
 def _both(names: Sequence[str], branch: str) -> str:
-    shown = ", ".join(escape.code(name) for name in names[:_NAMED])
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return (
-        f"⚠️ {escape.code(branch)} has changed {shown}{more} as well since they parted, and what a merge makes of that nobody can tell: this is "
-        f"planned from where it begins, and every risk counts. Merge {escape.code(branch)} into it, and it is planned as it will be."
+        f"⚠️ {escape.code(branch)} has changed {_names(names)} as well since they parted, and what a merge makes of that nobody can tell: this is "
+        f"planned from where it begins, and every risk counts. Rebase it onto {escape.code(branch)}, and it is planned as it will be."
     )
+
+
+def _alone(names: Sequence[str], branch: str) -> str:
+    return (
+        f"⚠️ This is what a merge or a squash comes to. A rebase leaves out the merges that are in it, and what comes of {_names(names)} then nobody "
+        f"can tell: every risk counts. Rebase it onto {escape.code(branch)}, and it is the same either way."
+    )
+
+
+def _names(names: Sequence[str], shown: Callable[[str], str] = escape.code) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(shown, names[:_NAMED])) + more
 
 
 def _program() -> str:
