@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def doctor(only: tuple[str, ...], json_: bool) -> int:
     """Check this node and say what to do.
 
-    Looks at engine, git server, keys, clock, disk, ports, addresses, permissions.
+    Looks at engine, git server, keys, clock, disk, ports, addresses, names, permissions.
 
     Exits with 0 when nothing failed (warnings do not count), 1 otherwise.
     """

@@ -13,7 +13,9 @@ from reconciler.site.networks import BARE_INTERFACES, FALLBACK, NETWORKS
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 INTERFACES: Final[Mapping[str, str]] = {f"{network}_interface": network for network in (*NETWORKS, *BARE_INTERFACES)}
 _REFERENCE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_FACTS: Final = ("hostname", "fqdn", "processor_vcpus", "memtotal_mb", "distribution", "distribution_release")
+_FACTS: Final = (
+    "hostname", "nodename", "fqdn", "processor_vcpus", "memtotal_mb", "distribution", "distribution_release",
+)  # fmt: skip
 _TEXT_FACTS: Final = ("distribution_version", "distribution_major_version", "os_family", "architecture", "service_mgr")
 
 

@@ -353,6 +353,7 @@ class Desired:
     orders: tuple[Order, ...] = ()  # of containers and jobs of this host, by name
     host_settings: tuple[HostSetting, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)  # network → address this host must own
+    names: Mapping[str, str] = field(default_factory=dict)  # fact → what the machine has to be called
     # name → digest of the ciphertext: shows rotation without a key
     secrets: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)  # of these, what a commit cannot change → what to do instead

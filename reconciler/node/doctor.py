@@ -19,7 +19,7 @@ from reconciler.git import remote as git
 from reconciler.git import tree
 from reconciler.git.failures import public
 from reconciler.model import Desired
-from reconciler.node import host, listeners
+from reconciler.node import facts, host, listeners
 from reconciler.reasons import Reason
 from reconciler.secrets import sops
 from reconciler.settings import Settings
@@ -320,6 +320,26 @@ def _addresses(settings: Settings) -> Iterator[Check]:
         )
 
 
+def _names(settings: Settings) -> Iterator[Check]:
+    desired = _last_good(settings)
+    if desired is None or not desired.names:
+        yield Check("names", "ok", "none are known yet")
+        return
+    own = facts.names()
+    wrong = {fact: name for fact, name in desired.names.items() if name != own[fact]}
+    for fact, name in wrong.items():
+        yield Check(
+            "names",
+            "warn",
+            f"the {fact} of this machine is {own[fact]}, and {name} for the site",
+            f"rename the machine, or say facts: {{{fact}: {own[fact]}}} under the host in inventory.yml; the plan shows what that changes",
+        )
+    if not wrong:
+        yield Check(
+            "names", "ok", f"it is called as the site has it ({', '.join(dict.fromkeys(desired.names.values()))})"
+        )
+
+
 def _ports(settings: Settings) -> Iterator[Check]:
     """Published ports of containers that do not run: somebody else must not have them."""
     desired = _last_good(settings)
@@ -413,6 +433,7 @@ _CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "state": _state,
     "disk": _disk,
     "addresses": _addresses,
+    "names": _names,
     "ports": _ports,
     "kolla-ansible": _units,
 }

@@ -23,8 +23,7 @@ _DISTRIBUTIONS = {
 def gather(root: Path = Path("/")) -> dict[str, Any]:
     """The facts, each with the prefix `ansible_`. Raises errors.Transient (AddressesUnknown), errors.Terminal (ProgramMissing)."""
     facts: dict[str, Any] = {
-        "hostname": platform.node().partition(".")[0],
-        "fqdn": socket.getfqdn(),
+        **names(),
         "architecture": platform.machine(),
         "processor_vcpus": os.cpu_count() or 1,
         "memtotal_mb": _memory(root),
@@ -35,6 +34,11 @@ def gather(root: Path = Path("/")) -> dict[str, Any]:
     facts["interfaces"] = list(interfaces)
     facts |= {re.sub(r"[-:]", "_", name): found for name, found in interfaces.items()}
     return {f"ansible_{name}": value for name, value in facts.items() if value not in ("", None)}
+
+
+def names() -> dict[str, str]:
+    """What the machine calls itself: `hostname`, the short name, `nodename`, as uname -n, and `fqdn`."""
+    return {"hostname": platform.node().partition(".")[0], "nodename": platform.node(), "fqdn": socket.getfqdn()}
 
 
 def _memory(root: Path) -> int:

@@ -96,6 +96,7 @@ class _Builder(Seen):
             made,
             revision=revision,
             addresses=dict(here.addresses),
+            names=here.names,
             secrets=secrets,
             checks=held.asks(made.checks, secrets),
             fixed=held.said(secrets, "fixed"),

@@ -29,12 +29,10 @@ def _facts(host: Host) -> dict[str, Any]:
     declared = dict(host.facts)
     distribution = str(declared.get("distribution", "Debian"))
     vcpus = declared.pop("vcpus", None)
-    hostname = host.hostname
-    full = host.name if host.name.startswith(f"{hostname}.") else hostname
     return {
-        "hostname": hostname,
-        "fqdn": full,
-        "nodename": full,
+        "hostname": host.hostname,
+        "fqdn": host.fqdn,
+        "nodename": host.nodename,
         "processor_vcpus": vcpus or 4,
         "os_family": "Debian" if distribution.lower() in ("debian", "ubuntu") else "RedHat",
         "distribution": distribution,

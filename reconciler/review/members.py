@@ -57,7 +57,8 @@ def merged(several: Iterable[Members]) -> Members:
 
 def line(host: Host) -> str:
     """What to write below `left` of inventory.yml for a host that is gone for good."""
-    facts = {"facts": {"hostname": host.facts["hostname"]}} if host.facts.get("hostname") else {}
+    names = {name: host.facts[name] for name in ("hostname", "nodename", "fqdn") if host.facts.get(name)}
+    facts = {"facts": names} if names else {}
     entry = {"since": "…", "groups": list(host.own), "addresses": dict(host.declared), **facts}
     return f"{json_text(host.name)}: {json_text(entry)}"
 

@@ -69,12 +69,32 @@ class Host:
     @property
     def hostname(self) -> str:
         """The machine's own short name, as Ansible's fact of this name: the declared one, else what the inventory's name says."""
-        declared = self.facts.get("hostname")
-        if isinstance(declared, str) and declared:
+        if declared := self._declared("hostname"):
             return declared
         if self.named_by_address:
             return "host-" + re.sub(r"[^0-9A-Za-z]+", "-", self.name).strip("-")
         return self.name.partition(".")[0] or self.name
+
+    @property
+    def nodename(self) -> str:
+        """What `uname -n` says there, by which Nova, Neutron and Cinder know the host: the declared one, else the short name."""
+        return self._declared("nodename") or self.hostname
+
+    @property
+    def fqdn(self) -> str:
+        """The machine's full name: the declared one, else whichever other name adds a domain to the short one, else that."""
+        longer = (one for one in (self.nodename, self.name) if one.startswith(f"{self.hostname}."))
+        return self._declared("fqdn") or next(longer, self.hostname)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What its machine has to be called for services to be what the site makes of them, by fact."""
+        full = self._declared("fqdn")
+        return {"hostname": self.hostname, "nodename": self.nodename, **({"fqdn": full} if full else {})}
+
+    def _declared(self, name: str) -> str:
+        found = self.facts.get(name)
+        return found if isinstance(found, str) else ""
 
     @property
     def named_by_address(self) -> bool:
@@ -96,11 +116,13 @@ class Left:
 
     @property
     def item(self) -> dict[str, Any]:
-        """What expressions of a job see of it; `address` is the one on the network api."""
+        """What expressions of a job see of it; `address` is the one on the network api, `nodename` is empty where it is not said."""
         host = self.host
         return {
             "name": host.name,
             "hostname": host.hostname,
+            "nodename": host.facts.get("nodename", ""),
+            "fqdn": host.fqdn,
             "address": host.addresses.get("api", ""),
             "addresses": dict(host.addresses),
             "since": self.since,

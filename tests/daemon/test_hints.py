@@ -6,6 +6,8 @@ import shlex
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import docker
 import pytest
@@ -15,7 +17,7 @@ from reconciler import errors, settings
 from reconciler.cli.plan import _when
 from reconciler.engine import Engine
 from reconciler.model import RUNNING_CONFIGURATION, Action, Difference, Verb
-from reconciler.node import doctor, listeners
+from reconciler.node import doctor, facts, listeners
 from reconciler.reasons import Reason
 from tests.daemon.node import TestNode
 from tests.git import servers
@@ -136,6 +138,26 @@ def test_whoever_is_asked_for_the_time_gets_no_password(node: TestNode, monkeypa
 def test_when_something_is_put_right(node: TestNode, action: Action, deep: bool) -> None:
     said = _when(action, settings.load(node.settings_file))
     assert ("deep pass" in said and "reconcile --deep" in said) is deep
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({}, [("ok", "none are known yet")]),
+        ({"hostname": "cmp1", "nodename": "cmp1.example.org"}, [("ok", "it is called as the site has it (cmp1, cmp1.example.org)")]),
+        ({"hostname": "cmp1", "nodename": "cmp1"}, [("warn", "the nodename of this machine is cmp1.example.org, and cmp1 for the site")]),
+        ({"hostname": "cmp2", "fqdn": "cmp1.example.org"}, [("warn", "the hostname of this machine is cmp1, and cmp2 for the site")]),
+    ],
+)  # fmt: skip
+def test_what_a_machine_is_called(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], found: list[tuple[str, str]]
+) -> None:
+    full = {"hostname": "cmp1", "nodename": "cmp1.example.org", "fqdn": "cmp1.example.org"}
+    monkeypatch.setattr(facts, "names", lambda: full)
+    monkeypatch.setattr(doctor, "_last_good", lambda _: SimpleNamespace(names=said))
+    checks = list(doctor._names(cast(settings.Settings, None)))
+    assert [(check.verdict, check.message) for check in checks] == found
+    assert all("under the host in inventory.yml" in check.advice for check in checks if check.verdict == "warn")
 
 
 def test_who_has_a_port(docker_client: docker.DockerClient, busybox_image: str, engine_url: str) -> None:

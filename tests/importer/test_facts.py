@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,14 @@ def test_facts_have_the_names_and_forms_of_ansible(host: Path) -> None:
     assert "ipv4" not in found["ansible_bond0.20"]
 
 
+def test_a_machine_may_call_itself_by_its_full_name(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "cmp1.example.org")
+    found = facts.gather(host)
+    assert (found["ansible_hostname"], found["ansible_nodename"]) == ("cmp1", "cmp1.example.org")
+
+
 def test_an_import_reads_them(host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "ctl1.example.org")
     gathered = facts.gather(host)
     monkeypatch.setattr(facts, "gather", lambda: gathered)
     into = tmp_path / "facts"
@@ -76,3 +84,4 @@ def test_an_import_reads_them(host: Path, tmp_path: Path, monkeypatch: pytest.Mo
     node = machines.node(read, "ctl1", {})
     assert node.addresses["network"] == "192.0.2.11" and not node.missing and not node.assumed
     assert node.facts["distribution"] == "Ubuntu" and node.facts["memtotal_mb"] == 32143
+    assert (node.facts["hostname"], node.facts["nodename"]) == ("ctl1", "ctl1.example.org")

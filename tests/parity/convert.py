@@ -143,7 +143,7 @@ class _Converter:
         for name in self._hosts("all"):
             own = facts.get("hosts", {}).get(name, {})
             known = {**facts.get("facts", {}), **own.get("facts", {})}
-            shown = ("hostname", "processor_vcpus", "memtotal_mb", "distribution", "fqdn")
+            shown = ("hostname", "nodename", "fqdn", "processor_vcpus", "memtotal_mb", "distribution")
             interfaces = self._interfaces(name)
             addresses = {network: own.get("interfaces", {}).get(used) for network, used in interfaces.items()}
             hosts[name] = {

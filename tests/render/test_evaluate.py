@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from reconciler import site
+from reconciler.document.yaml import Place
 from reconciler.errors import SiteInvalid
-from reconciler.render import explain
+from reconciler.render import explain, inventory_names
 from reconciler.render.evaluate import Position, Scope, World, evaluate, render_text
 from reconciler.render.tokens import SecretRef
 from tests.render.sites import make_site
@@ -94,6 +95,25 @@ def test_names_that_are_always_there(whole: site.Site) -> None:
     assert variables["tunnel_interface_address"] == "10.1.0.11"
     assert variables["host"]["addresses"]["migration"] == "10.0.0.11"
     assert variables["frontends"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "found"),
+    [
+        ("cmp1", {}, ("cmp1", "cmp1", "cmp1")),
+        ("cmp1.example.org", {}, ("cmp1", "cmp1", "cmp1.example.org")),
+        ("cmp1", {"nodename": "cmp1.example.org"}, ("cmp1", "cmp1.example.org", "cmp1.example.org")),
+        ("cmp1.a.example", {"nodename": "cmp1.b.example"}, ("cmp1", "cmp1.b.example", "cmp1.b.example")),
+        ("a", {"hostname": "b", "nodename": "c.example"}, ("b", "c.example", "b")),
+        ("a", {"hostname": "b", "fqdn": "b.example"}, ("b", "b", "b.example")),
+        ("192.0.2.7", {"nodename": "x.example"}, ("host-192-0-2-7", "x.example", "host-192-0-2-7")),
+    ],
+)
+def test_the_names_of_a_machine(name: str, facts: dict[str, str], found: tuple[str, str, str]) -> None:
+    host = site.Host(name, {}, {}, ("all",), facts, Place("inventory.yml"))
+    told = inventory_names.names(host, {}, {})["ansible_facts"]
+    assert (told["hostname"], told["nodename"], told["fqdn"]) == found
+    assert host.names == {key: told[key] for key in ("hostname", "nodename", *facts)}
 
 
 def test_secrets_are_tokens(whole: site.Site) -> None:

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import yaml
 from click.testing import CliRunner
 
 from reconciler.cli.main import program
-from reconciler.review import ci, note, risks
+from reconciler.document.yaml import Place
+from reconciler.review import ci, members, note, risks
 from reconciler.review.types import Review
+from reconciler.site.types import Host, Left
 
 from . import sites
 
@@ -69,6 +72,15 @@ def test_a_host_of_which_nothing_is_said_and_the_line_that_says_it(tmp_path: Pat
     followed = review(tmp_path / "followed", site(3), site(2, said))
     assert ("run web_forget_web3", ("web1",), "web3 left for good: its share is given to the others") in items(followed)
     assert not any(risk.lines for risk in risks(followed))
+
+
+def test_the_line_has_the_names_that_its_machine_had() -> None:
+    facts = {"hostname": "cmp1", "nodename": "cmp1.example.org", "processor_vcpus": 4}
+    host = Host("web3", {}, {}, ("all",), facts, Place("inventory.yml"), own=("web",))
+    names = {name: facts[name] for name in ("hostname", "nodename")}
+    assert yaml.safe_load(members.line(host))["web3"]["facts"] == names
+    left = Left(host, "2026-11-27", frozenset(("web",))).item
+    assert (left["hostname"], left["nodename"], left["fqdn"]) == ("cmp1", "cmp1.example.org", "cmp1.example.org")
 
 
 def test_too_many_that_leave_at_once_are_refused_unless_somebody_says_so(tmp_path: Path) -> None:

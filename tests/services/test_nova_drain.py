@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -28,7 +30,7 @@ endpoint = {url}
 
 @dataclass
 class Nova:
-    """Two computes, and what is on the first one, `cmp`. `moves` says of an instance by name what comes of its move: "" for well."""
+    """Two computes, and what is on the first one, `cmp`, where the program runs. `moves` says of an instance by name what comes of its move: "" for well."""
 
     servers: dict[str, dict[str, Any]] = field(default_factory=dict)
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -36,6 +38,7 @@ class Nova:
     asked: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     builds: dict[str, int] = field(default_factory=dict)  # instance → looks until it is built
+    machine: str = "cmp"  # what uname -n says there
 
     def compute(self, host: str, status: str = "enabled", state: str = "up", reason: str | None = None) -> None:
         self.services[f"id-{host}"] = {
@@ -51,12 +54,13 @@ class Nova:
     def where(self, name: str) -> str:
         return str(self.servers[f"id-{name}"]["OS-EXT-SRV-ATTR:host"])
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, query: str) -> Any:
         if path == "/os-services":
             return {"services": list(self.services.values())}
         if path == "/servers/detail":
             self._go_on()
-            return {"servers": [one for one in self.servers.values() if one["OS-EXT-SRV-ATTR:host"] == "cmp"]}
+            [host] = parse_qs(query)["host"]
+            return {"servers": [one for one in self.servers.values() if one["OS-EXT-SRV-ATTR:host"] == host]}
         _, _, identity, *rest = path.split("/")
         if rest:
             details = self.failures.get(identity)
@@ -128,7 +132,8 @@ def drain(nova: Nova, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
         def do_GET(self) -> None:
             assert self.headers["OpenStack-API-Version"] == "compute 2.84"
-            self._answer(200, nova.get(self.path.partition("?")[0]))
+            path, _, query = self.path.partition("?")
+            self._answer(200, nova.get(path, query))
 
         def do_POST(self) -> None:
             self._answer(*nova.post(self.path, self._body()))
@@ -155,6 +160,7 @@ def drain(nova: Nova, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
         def run(*words: str) -> tuple[object, str]:
             monkeypatch.setattr(sys, "argv", ["nova-drain", *words])
+            monkeypatch.setattr(socket, "gethostname", lambda: nova.machine)
             code: object = 0
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 try:
@@ -256,3 +262,38 @@ def test_what_moves_already_is_waited_for(nova: Nova, drain: Callable[..., tuple
     nova.builds = {"id-new": 4}
     code, said = drain("out", "a disk")
     assert code == 0 and nova.where("begun") == nova.where("new") == "other" and nova.asked == ["new"], said
+
+
+def test_a_compute_is_known_by_the_name_of_its_machine(nova: Nova, drain: Callable[..., tuple[object, str]]) -> None:
+    nova.machine = "cmp.example.org"
+    nova.compute("cmp.example.org")
+    nova.server("one", host="cmp.example.org")
+    nova.server("two")
+    code, said = drain("out", "a disk")
+    assert code == 0 and nova.where("one") == "other" and nova.where("two") == "cmp", said
+    assert said.splitlines()[-1] == "1 virtual machines went; none runs on cmp.example.org."
+    assert (
+        nova.services["id-cmp.example.org"]["status"] == "disabled" and nova.services["id-cmp"]["status"] == "enabled"
+    )
+    assert drain("back")[0] == 0 and nova.services["id-cmp.example.org"]["status"] == "enabled"
+
+
+def test_a_host_whose_compute_nova_does_not_know_is_not_called_empty(
+    nova: Nova, drain: Callable[..., tuple[object, str]]
+) -> None:
+    nova.compute("cmp.example.org")
+    del nova.services["id-cmp"]
+    nova.server("one", host="cmp.example.org")
+    code, said = drain("out", "a disk")
+    assert str(code).splitlines()[0] == (
+        "error: Nova knows no compute cmp, which is what nova-compute calls itself here; it knows cmp.example.org, other"
+    )
+    assert "none runs" not in said and nova.asked == []
+    assert {one["status"] for one in nova.services.values()} == {"enabled"}, "nothing was changed"
+    # Nothing was done, so nothing is left to undo; what a drain did under another name is.
+    assert drain("back") == (0, "Nova knows no compute cmp: there is none to enable.\n")
+    nova.compute("cmp.example.org", "disabled", reason="reconciler drain: a disk")
+    code, _ = drain("back")
+    assert "cmp.example.org is disabled by a drain: is it this host, by another name?" in str(code)
+    nova.compute("cmp.example.org", "disabled", reason="broken fan")
+    assert drain("back")[0] == 0
