@@ -130,7 +130,7 @@ def _services(node: "Node", target: "Target") -> "Elsewhere":
     node.engine.site = f"{desired.site}/{desired.host}"
     actual = node.observer.observe(target, node.observer.memory(target), deep=bool(target.identifiers))
     admission = node.planner.admission(target, actual)
-    return Elsewhere(node.engine.admitting(admission.require), target.bound(actual.identifiers), output.line)
+    return Elsewhere(node.engine.admitting(admission.require), target.bound(actual), output.line)
 
 
 def _back(node: "Node", wait: float) -> None:

@@ -103,6 +103,7 @@ class File:
     secrets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # site and catalogue files it came from, in order of merge
     format: str = ""  # how values of secrets are quoted in it: a name of render/formats.py, "" when nothing says
+    stays: bool = False  # what a host has in its place stays, whoever wrote it: `content` is for one that has nothing
     encoding: Literal["", "base64"] = ""  # base64: `content` stands for bytes that are no text, and hold no token
 
     def __post_init__(self) -> None:

@@ -63,7 +63,7 @@ class Executor:
         self._tidy(target, memory)
         if wanted.empty:
             return None
-        bound = target.bound(actual.identifiers)
+        bound = target.bound(actual)
         root = target.desired.config_root
         if any(action.verb in FILE_VERBS for action in wanted.actions):
             files.require_unexchangeable(Path(root))

@@ -46,7 +46,7 @@ class Planner:
     def plan(self, aim: Aim, actual: Actual, memory: Memory, in_flight: Mapping[str, str] | None = None) -> Plan:
         """What this node would do now, and what it holds back and why. `in_flight`: see `plan.Basis`, as it was before `actual` was
         looked at."""
-        target, holds = aim.target.bound(actual.identifiers), aim.holds
+        target, holds = aim.target.bound(actual), aim.holds
         if in_flight and self._flights.full:
             holds = (*holds, Hold(Reason.InFlight, "waits until something of what is in flight has ended"))
         kept = kept_files(self._state, target).kept()

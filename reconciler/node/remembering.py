@@ -20,7 +20,7 @@ def remember(
 
     And of containers that somebody else started, and that need nothing: with which files they run.
     """
-    target = target.bound(actual.identifiers)
+    target = target.bound(actual)
     root = target.desired.config_root
     if release_step.crossed(memory, target.desired):
         state.upgraded()  # before it counts as carried out: from then on nothing tells that it was an upgrade

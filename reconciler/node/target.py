@@ -5,8 +5,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler import secret
-from reconciler.model import Desired, File
+from reconciler import plan, secret
+from reconciler.model import Actual, Desired, File
 from reconciler.node import policy
 from reconciler.render import bind_tree, digest, tokens
 from reconciler.report import Graph, graph
@@ -32,14 +32,16 @@ class Target:
     def desired(self) -> Desired:
         return self.prepared.desired
 
-    def bound(self, known: Mapping[str, str]) -> "Target":
-        """With the files that hold identifiers, as far as these are known (Registration.id → identifier). Raises as `make_target`."""
+    def bound(self, actual: Actual) -> "Target":
+        """With the files that hold identifiers, as far as these are known, and with those that stay as they are on the host. Raises as
+        `make_target`."""
+        known, stay = actual.identifiers, plan.staying(self.desired, actual.files)
         held = {file.path: self.identifiers.get(file.path, ()) for file in self.desired.files}
         ready = [file for file in self.desired.files if held[file.path] and known.keys() >= {*held[file.path]}]
-        if not ready:
+        if not ready and all(self.contents.get(path) == content for path, content in stay.items()):
             return self
         values = {**self.prepared.secrets, **tokens.identified(known)}
-        contents = {**self.contents, **bind_tree(replace(self.desired, files=tuple(ready)), values)}
+        contents = {**self.contents, **bind_tree(replace(self.desired, files=tuple(ready)), values), **stay}
         return replace(self, contents=contents, files_digest=_digests(self.desired, contents))
 
 

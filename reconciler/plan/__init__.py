@@ -3,6 +3,7 @@
 from reconciler.plan.as_made import taken as taken_as_made
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
+from reconciler.plan.files import staying
 from reconciler.plan.in_flight import superseded, without
 from reconciler.plan.origins import program_change
 from reconciler.plan.preview import as_actual, preview
@@ -17,6 +18,7 @@ __all__ = [
     "preview",
     "program_change",
     "quarantined",
+    "staying",
     "superseded",
     "taken_as_made",
     "without",

@@ -1,10 +1,11 @@
 """Files of containers and jobs: content, mode, what should not be there."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from reconciler.model import Action, Container, Difference, File, Held, Verb
+from reconciler.model import Action, Container, Desired, Difference, File, FileState, Held, Verb
 from reconciler.phrases import few
 from reconciler.plan.as_made import state_digest
 from reconciler.plan.draft import Draft
@@ -47,6 +48,12 @@ def plan_files(
         if draft.add(action):
             taken.append(action.id)
     return changed, tuple(taken)
+
+
+def staying(desired: Desired, files: Mapping[str, FileState]) -> dict[str, bytes]:
+    """What a host has of those that stay as they are there, by path."""
+    there = {file.path: files[file.path] for file in desired.files if file.stays and file.path in files}
+    return {path: state.content for path, state in there.items() if state.kind == "file" and state.content}
 
 
 def _file(draft: Draft, file: File, container: Container, needs: tuple[str, ...]) -> Action | None:

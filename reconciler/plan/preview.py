@@ -14,6 +14,7 @@ from reconciler.model import Actual, Desired, FileState, HostKept, Image, JobRes
 from reconciler.plan import rotation
 from reconciler.plan.diff import diff
 from reconciler.plan.draft import Basis
+from reconciler.plan.files import staying
 from reconciler.registrations.protocol import DIFFERS
 
 _THEN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -42,7 +43,7 @@ def preview(
         actual,
         _memory(base),
         Basis(
-            contents=_contents(head, bind),
+            contents=_contents(head, bind) | staying(head, actual.files),
             written={path: (hashlib.sha256(found.content or b"").hexdigest(),) for path, found in actual.files.items()},
             between=between,
         ),

@@ -163,6 +163,7 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made, above: bool) -> No
         for path in paths.find(given or patterns, owner.site.overrides):
             first.setdefault(paths.target(name, path, given or patterns), path)
         texts = [(place, *_merged(entry, place, "none", [path], owner)) for place, path in first.items()]
+        chosen = list(first.values())
     else:
         source = paths.find(given, owner.site.overrides)[:1]
         chosen = [*source, *found] if how in ("ini", "yaml") else found[:1] or source
@@ -174,7 +175,7 @@ def _file(entry: Fields, name: str, owner: Owner, made: Made, above: bool) -> No
     if not texts and not filled and not optional and not _named(entry):
         _missing(entry, name, [f"config/{path}" for path in (*given, *patterns)])
         return
-    _add(entry, name, texts, owner, made, how, optional)
+    _add(entry, name, texts, owner, made, how, optional, stays=entry.flag("stays") and not chosen)
 
 
 def _missing(entry: Fields, name: str, places: list[str]) -> None:
@@ -205,7 +206,9 @@ def _expanded(patterns: Iterable[Any], owner: Owner) -> list[str]:
     ]
 
 
-def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, merged: str, optional: bool) -> None:
+def _add(
+    entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made, merged: str, optional: bool, *, stays: bool
+) -> None:
     kind = entry.choice("format", "", formats.NAMES) if "format" in entry else ""
     mode = _mode(entry, owner.kolla)
     numeric = _NUMERIC_OWNER.fullmatch(entry.text("owner")) if not owner.kolla else None
@@ -233,6 +236,7 @@ def _add(entry: Fields, name: str, texts: list[_Text], owner: Owner, made: Made,
                 secrets=tuple(sorted(tokens.secrets(text))),  # base64 holds none
                 sources=(*sources, *entry.scope.variables.read_files()),
                 format="text" if literal else kind or formats.of_name(path, merged),
+                stays=stays,
                 encoding="base64" if isinstance(found, bytes) else "",
             )
         )

@@ -325,6 +325,16 @@ def test_config_json_names_every_destination() -> None:
     ]
 
 
+def test_a_file_stays_as_a_host_has_it_but_for_an_override() -> None:
+    body = (
+        KOLLA
+        + '        files: [{name: id, content: "{{ ansible_facts.nodename }}", stays: true, overrides: ["app/{host}/id"]}]\n'
+    )
+    plain, said = rendered(body), rendered(body, {"config/app/ctl1/id": "said\n"})
+    assert (file(plain, "my-app/id").content, file(plain, "my-app/id").stays) == ("controller-1", True)
+    assert (file(said, "my-app/id").content, file(said, "my-app/id").stays) == ("said\n", False)
+
+
 def test_rendering_is_deterministic() -> None:
     files = {"config/app.conf": "[z]\nb = 1\n[a]\na = 1\n", "config/app.yaml": "z: 1\na: 2\n"}
     first = json.dumps(to_json(rendered(FILES, files, templates=TEMPLATES)))

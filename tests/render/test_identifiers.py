@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.errors import SiteInvalid, Terminal
-from reconciler.model import Desired
+from reconciler.model import Actual, Desired
 from reconciler.node.target import make_target
 from reconciler.reasons import Reason
 from reconciler.render import digest, tokens
@@ -43,8 +43,12 @@ def refusal(text: str, body: str = SERVICE) -> str:
     return "\n".join(str(problem) for problem in caught.value.problems)
 
 
+def actual(identifiers: dict[str, str]) -> Actual:
+    return Actual({}, {}, {}, identifiers=identifiers)
+
+
 def written(text: str) -> str:
-    return make_target(Prepared(site(text), {})).bound(KNOWN).contents["app/app.conf"].decode()
+    return make_target(Prepared(site(text), {})).bound(actual(KNOWN)).contents["app/app.conf"].decode()
 
 
 def test_a_file_holds_the_name_of_an_identifier_until_it_is_written() -> None:
@@ -53,12 +57,12 @@ def test_a_file_holds_the_name_of_an_identifier_until_it_is_written() -> None:
     assert file(desired, "app/app.conf").secrets == () and desired.secrets == {}, "it is no secret"
     target = make_target(Prepared(desired, {}))
     assert "app/app.conf" not in target.contents and "app" not in target.files_digest, "unknown is not empty"
-    assert target.bound({}) is target and target.bound({"keystone:role:admin": "1"}) is target
-    bound = target.bound(KNOWN)
+    assert target.bound(actual({})) is target and target.bound(actual({"keystone:role:admin": "1"})) is target
+    bound = target.bound(actual(KNOWN))
     assert bound.contents["app/app.conf"] == b"project = f0e1d2c3b4a5\n"
     assert bound.contents.keys() == {item.path for item in desired.files}
     assert bound.desired is desired and bound.part_digest == target.part_digest
-    assert bound.files_digest["app"] != target.bound({PROJECT: "another"}).files_digest["app"]
+    assert bound.files_digest["app"] != target.bound(actual({PROJECT: "another"})).files_digest["app"]
 
 
 def test_filters_are_carried_out_when_it_is_written() -> None:
