@@ -57,14 +57,14 @@ class ClusterJobs:
         desired = target.desired
         here = {job.name: job for job in desired.jobs}
         found = {
-            job.name: once(job)
+            job.name: self._once(job)
             for job in here.values()
             if not job.creates and (touched is None or _waiting(job, target) & set(touched))
         }
         for order in desired.orders:
             if touched is None or order.name in touched:
                 for name, owner in order.jobs.items():
-                    found[name] = once(here[name]) if name in here else Once(name, "", owner)
+                    found[name] = self._once(here[name]) if name in here else Once(name, "", owner)
         return tuple(
             one
             for name, one in sorted(found.items())
@@ -88,7 +88,7 @@ class ClusterJobs:
             record = known[name].record
             if name in results and results[name].lost:
                 continue  # the record is of what was there before
-            if record and record.state == "done" and (mine[name].creates or record.inputs == mine[name].inputs):
+            if record and record.state == "done" and self._once(mine[name]).is_met_by(record, own.commit):
                 self._note_done(mine[name], f"{record.host} has run it")
                 news.pop(name, None)
         wanted = jobs.told(own, [(once(mine[name]), one) for name, one in news.items()], known)
@@ -105,7 +105,7 @@ class ClusterJobs:
         for action in [one for one in planned.actions if one.verb is Verb.RUN and one.target in mine]:
             if action not in planned.actions:
                 continue  # it needs one that waits
-            job = once(mine[action.target], rollout, target)
+            job = self._once(mine[action.target], rollout, target)
             step, nonce = self._claim(store, own, job)
             if isinstance(step, Wait):
                 planned = withheld.withhold(planned, {job.name}, step.why, step.message)
@@ -211,6 +211,13 @@ class ClusterJobs:
         # What the tool before had run, or what was there already, is not remembered as a run.
         was = any(_same(one, job) for one in carried.desired.jobs) if carried else False
         return Result(True) if was else None
+
+    def _once(self, job: Job, rollout: Rollout | None = None, target: Target | None = None) -> Once:
+        """As `once`, with whether this host had it before."""
+        found, carried = once(job, rollout, target), self._state.carried
+        if carried is None or any(one.name == job.name for one in carried.desired.jobs):
+            return found
+        return replace(found, without=carried.desired.revision)
 
     def _note_done(self, job: Job | Once, how: str) -> None:
         """Remember a job as done that was not run here, or not by this program."""

@@ -16,13 +16,24 @@ from reconciler.rollout.steps import Go, Wait, Write, halted
 @dataclass(frozen=True, slots=True)
 class Once:
     """A job as a host's commit has it. `inputs` as in `JobRecord`, "" where this host cannot tell. `owner`: who runs it. `creates`: it
-    makes something that exists once, whatever its inputs become. `members`: the hosts that may have that already; each has to say that it has not."""
+    makes something that exists once, whatever its inputs become. `members`: the hosts that may have that already; each has to say that it has not.
+    `without`: the commit that the host has carried out last, where that has no such job; "" otherwise."""
 
     name: str
     inputs: str
     owner: str
     creates: bool = False
     members: tuple[str, ...] = ()
+    without: str = ""
+
+    def is_met_by(self, done: JobRecord, commit: str) -> bool:
+        """Whether what a record says to be done is what `commit` asks for.
+
+        Where the job was not asked for meanwhile, what it had done may be gone, a database that was dropped, for one: then it counts only as
+        said of this commit, or of the one before, which has the job for other hosts.
+        """
+        is_recent = not self.without or done.commit in (commit, self.without)
+        return self.creates or (done.inputs == self.inputs and is_recent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +88,7 @@ def run(own: Self, job: Once, known: Known, nonce: str) -> Go | Wait | Write | D
     if record is None:
         return _first(own, job, known, claim)
     if record.state == "done":
-        is_same = record.inputs == job.inputs or job.creates
-        return Done(record.host) if is_same else _put(own, job, known, claim, "claims")
+        return Done(record.host) if job.is_met_by(record, own.commit) else _put(own, job, known, claim, "claims")
     if record.state == "failed":
         # What failed left nothing that looks finished; but another host may have made it since.
         return _first(own, job, known, claim) if job.creates else _put(own, job, known, claim, "claims again")
@@ -146,7 +156,7 @@ def awaited(jobs: Iterable[Once], commit: str, records: Mapping[str, JobRecord])
     for job in jobs:
         record = records.get(job.name)
         # What exists once is there, whatever it would be made with now.
-        counts = record is not None and (job.creates or record.inputs == job.inputs or record.commit == commit)
+        counts = record is not None and (record.commit == commit or job.is_met_by(record, commit))
         if record is not None and record.state == "done" and counts:
             continue
         if record is not None and record.state == "running":

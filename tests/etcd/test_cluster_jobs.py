@@ -212,6 +212,57 @@ def test_what_filled_a_database_that_is_made_anew_is_run_anew(nodes: tuple[Node,
         assert owner.jobs.unsettled(owner.target()) == ("make", "sync")
 
 
+SYNCS = replace(RUNS, actions=(replace(RUNS.actions[2], needs=()),))
+APIS = replace(OTHERS, actions=OTHERS.actions[1:2])
+
+
+def carries(node: Node, revision: str, *, without: bool) -> None:
+    desired = replace(node.target().desired, revision=revision)
+    node.state.converged(replace(desired, jobs=(), containers=()) if without else desired)
+
+
+def test_what_ran_before_its_service_was_switched_off_runs_again_before_others_start_it(
+    nodes: tuple[Node, Node, Node],
+) -> None:
+    owner, canary, third = nodes
+    before, off, later = "a" * 40, "c" * 40, "d" * 40
+    owner.store.try_(
+        Transaction({}, {job_key("sync"): JobRecord("new", "ctl1", "done", "n", owner.own.installation, before)})
+    )
+    owner.store.try_(
+        Transaction({}, {job_key("make"): JobRecord("new", "ctl1", "done", "m", owner.own.installation, before)})
+    )
+    for node in nodes:
+        carries(node, before, without=False)
+        carries(node, off, without=True)
+    for _ in range(2):
+        owner.jobs.settle(owner.store, owner.own, owner.target())
+        assert owner.jobs.unsettled(owner.target()) == ("sync",), "the owner goes ahead of its wave for it"
+        assert canary.admit(APIS).held[0].message == "sync has to run on ctl1 first"
+    (run,) = owner.admit(SYNCS).actions
+    assert run.claim and canary.admit(APIS).held[0].message == "ctl1 runs sync"
+    owner.ran("sync", claim=run.claim)
+    assert canary.admit(APIS) == APIS and owner.jobs.unsettled(owner.target()) == ()
+    # By the next commit it is done for who has not carried this one out, as soon as its owner says so.
+    owner.store.try_(Transaction({}, {ROLL: Roll(later)}))
+    for node in nodes:
+        node.own = replace(node.own, commit=later)
+    owner.jobs.settle(owner.store, owner.own, owner.target())
+    assert third.admit(APIS) == APIS
+
+
+@pytest.mark.parametrize("said", ["of the commit before", "of this commit", "long ago"])
+def test_who_becomes_the_owner_takes_what_was_run_up_to_the_commit_before(
+    nodes: tuple[Node, Node, Node], said: str
+) -> None:
+    owner, before = nodes[0], "a" * 40
+    commit = {"of the commit before": before, "of this commit": NEW, "long ago": "d" * 40}[said]
+    owner.store.try_(Transaction({}, {job_key("sync"): JobRecord("new", "ctl9", "done", "n", "there", commit)}))
+    carries(owner, before, without=True)  # the service was there, and this host had nothing of it
+    owner.jobs.settle(owner.store, owner.own, owner.target())
+    assert ("sync" in owner.jobs.unsettled(owner.target())) == (said == "long ago")
+
+
 def test_silence_is_not_empty(nodes: tuple[Node, Node, Node]) -> None:
     """What a host said goes with its presence."""
     first, second, third = nodes

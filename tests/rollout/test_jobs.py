@@ -188,6 +188,25 @@ def test_nobody_waits_again_for_what_was_made_once() -> None:
     assert jobs.awaited([MAKE], NEW, {"make": replace(made, state="running")}) == {"make": "ctl1 runs make"}
 
 
+@pytest.mark.parametrize("asked", ["before", "now", "meanwhile without"])
+def test_what_was_done_before_a_commit_without_the_job_is_done_anew(asked: str) -> None:
+    """Its database may have been dropped since; but what is said of this commit counts, and of one that had it for other hosts."""
+    known = Known(
+        replace(DONE, host="ctl9", commit={"before": "c" * 40, "now": NEW, "meanwhile without": OLD}[asked]), 3
+    )
+    assert known.record
+    back = replace(SYNC, without=OLD)
+    waits, runs = jobs.awaited([back], NEW, {"sync": known.record}), jobs.run(OWNER, back, known, "mine")
+    if asked == "before":
+        assert waits == {"sync": "sync has to run on ctl1 first"}
+        assert writes(runs) == Transaction({ROLL: 7, job_key("sync"): 3}, {job_key("sync"): CLAIM})
+    else:
+        assert (waits, runs) == ({}, Done("ctl9"))
+    made = replace(MAKE, without=OLD)
+    assert jobs.run(OWNER, made, known, "mine") == Done("ctl9"), "what exists once is never made a second time"
+    assert jobs.awaited([made], NEW, {"make": known.record}) == {}
+
+
 SITE = Rollout((Wave("canaries", ("ctl3",), 1), Wave("controllers", ("ctl1", "ctl2"), 1)), {})
 CANARY = Own("ctl3", NEW, "there", changes=True, ready={}, awaits=(SYNC,))
 
