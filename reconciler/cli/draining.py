@@ -63,14 +63,14 @@ def _out(node: "Node", reason: str) -> None:
     revision, _ = node.in_force
     if not revision:
         raise errors.Terminal("no commit was ever accepted here: `reconciler reconcile`", reason=Reason.NoRevision)
-    before = node.state.suspension
-    if before is not None and not before.reason.startswith(maintenance.MARK):
-        raise errors.Terminal(
-            f"this node is suspended ({before.reason}), and a drain would end with its own end: `reconciler resume` first",
-            reason=Reason.Suspended,
-        )
     # What flies has landed by then, and no pass begins.
     with node.state.cycle(wait=60.0):
+        before = node.state.suspension
+        if before is not None and not before.reason.startswith(maintenance.MARK):
+            raise errors.Terminal(
+                f"this node is suspended ({before.reason}), and a drain would end with its own end: `reconciler resume` first",
+                reason=Reason.Suspended,
+            )
         # Of a drain that was cut short the budgets are this one's.
         lent = before is None and bool(node.state.permit and node.state.permit.lent)
         if node.settings.fleet.etcd:
