@@ -12,7 +12,8 @@ from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.origins import program_change
 from reconciler.plan.prechecks import plan_prechecks
 from reconciler.plan.registrations import plan_registrations
-from reconciler.plan.removals import leftovers, plan_removals, plan_strays, plan_unseen
+from reconciler.plan.removals import belongs, leftovers, plan_removals, plan_strays, plan_unseen
+from reconciler.plan.successors import beside
 from reconciler.plan.withheld import withhold
 from reconciler.reasons import Reason
 
@@ -46,6 +47,11 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         leftovers=leftovers(draft),
         program=program_change(memory.last_good, desired),
     )
+    ours = {name: one for name, one in actual.containers.items() if one.owned and not belongs(draft, name)}
+    wanted = draft.by_name
+    there = {**ours, **{name: one for name, one in actual.containers.items() if name in wanted}}
+    for name, (reason, why) in beside(made.actions, made.held, wanted, desired.jobs, there, draft.mending).items():
+        made = withhold(made, {name}, reason, why)
     for name, why in unready(made, desired, actual, memory).items():
         made = withhold(made, {name}, Reason.WaitsForHealth, why)
     return made

@@ -255,6 +255,16 @@ class Draft:
         """The jobs that a container waits for."""
         return [job for job in self.desired.jobs if container.name in job.before and job.name not in self.later]
 
+    @property
+    def by_name(self) -> dict[str, Container]:
+        """The containers that are desired."""
+        return {container.name: container for container in self.desired.containers}
+
+    @property
+    def mending(self) -> frozenset[str]:
+        """The ids of what only brings back what ran here before."""
+        return frozenset(action.id for action in self.actions if self.mends(action))
+
     def directory_before(self, name: str) -> str:
         """The folder that a container had in the last complete apply; "" when it had none. One without files names none."""
         good = self.memory.last_good
@@ -403,9 +413,7 @@ class Draft:
             replace(action, needs=(*action.needs, *waits(action)))
             for action in sorted(self.actions, key=lambda action: action.verb is not Verb.PULL)
         ]
-        wanted = {container.name: container for container in self.desired.containers}
-        leaving = {name: running.spec for name, running in self.actual.containers.items() if name not in wanted}
-        whole = one_after_the_other(whole, wanted, leaving)
+        whole = one_after_the_other(whole, self.by_name, self.desired.jobs, self.actual.containers, self.mending)
         if self.basis.in_flight:
             whole, held = grounded(whole, self.basis.in_flight)
             self.held = [*(h for h in self.held if base(h.target) not in self.basis.in_flight), *held]

@@ -16,7 +16,7 @@ def plan_removals(draft: Draft) -> None:
     doomed = [
         running
         for name, running in sorted(draft.actual.containers.items())
-        if running.owned and name not in draft.wanted and not _belongs(draft, name)
+        if running.owned and name not in draft.wanted and not belongs(draft, name)
     ]
     above = len(doomed) > _limit(draft)
     if held := _spared(draft, doomed):
@@ -132,7 +132,7 @@ def _acknowledged(draft: Draft, doomed: Sequence[Running]) -> bool:
     )
 
 
-def _belongs(draft: Draft, name: str) -> bool:
+def belongs(draft: Draft, name: str) -> bool:
     """Whether the container is a job's or a spare of a wanted container."""
     if name.startswith((VALIDATING, PRECHECKING, MAINTAINING)):
         return True  # it is under way, or a kill left it: the next one of that name takes it over

@@ -18,7 +18,8 @@ def find(
     """Names that wait for each other, with the first at the end again; empty when none do."""
     needs: dict[str, set[str]] = {c.name: {*c.depends_on, *shared_with(c)} for c in containers}
     for job in jobs:
-        needs.setdefault(job.name, set()).update(job.after)
+        inside = {job.inside} - {"", *job.before}  # where it is yet to be made it goes after it
+        needs.setdefault(job.name, set()).update(job.after, inside)
         for name in job.before:
             needs.setdefault(name, set()).add(job.name)
     behind = {registrar.kind: registrar.needs for registrar in registrars}

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.model import Container, Mount, Plan, Validation, Verb
+from reconciler.model import Container, Job, Mount, Plan, Validation, Verb
+from reconciler.options.normal import normal
 from reconciler.plan import diff
 from tests.plan.test_diff import DB, SITE, WEB, basis, converged
 
@@ -21,11 +22,13 @@ OLD = Container(
 PLAIN = replace(OLD, mounts=(LOGS,), ports=())
 
 
-def plan(old: Iterable[Container], new: Iterable[Container]) -> Plan:
+def plan(old: Iterable[Container], new: Iterable[Container], *, gone: str = "", **more: object) -> Plan:
+    """From one site to the other, as the engine tells what runs. `gone`: somebody removed that container."""
     before = replace(SITE, containers=(DB, WEB, *old), files=())
-    after = replace(before, containers=(DB, WEB, *new), revision="r2")
+    after = replace(before, containers=(DB, WEB, *new), revision="r2", **more)  # type: ignore[arg-type]
     actual, memory = converged(before)
-    return diff(after, actual, memory, basis(after))
+    there = {name: replace(one, spec=normal(one.spec)) for name, one in actual.containers.items() if name != gone}
+    return diff(after, replace(actual, containers=there), memory, basis(after))
 
 
 def needs(made: Plan, name: str) -> set[str]:
@@ -43,6 +46,9 @@ def test_who_takes_a_volume_and_a_port_over_comes_after() -> None:
     [
         ({"mounts": (Mount("app_data", "/data"),)}, {"mounts": (Mount("app_data", "/var/lib/app"),)}, True),
         ({"mounts": (Mount("/srv/app", "/data"),)}, {"mounts": (Mount("/srv/app", "/data"),)}, True),
+        ({"mounts": (Mount("/srv/app/", "/data"),)}, {"mounts": (Mount("/srv/app/", "/data"),)}, True),
+        ({"mounts": (Mount("/srv/app/db", "/data"),)}, {"mounts": (Mount("/srv/app", "/data"),)}, True),
+        ({"mounts": (Mount("/srv/app2", "/data"),)}, {"mounts": (Mount("/srv/app", "/data"),)}, False),
         ({"mounts": (Mount("app_data", "/data", "ro"),)}, {"mounts": (Mount("app_data", "/data"),)}, False),
         ({"mounts": (LOGS,)}, {"mounts": (LOGS,)}, False),  # everybody's
         ({"ports": ("8080:80/tcp",)}, {"ports": ("8080:8000/tcp",)}, True),
@@ -78,3 +84,36 @@ def test_nothing_goes_for_what_is_refused_or_has_no_image() -> None:
     assert {"validate:app2", "pull:img/app:2"} <= needs(made, "remove:app")
     verbs = [action.verb for action in made.actions]
     assert verbs.index(Verb.VALIDATE) < verbs.index(Verb.REMOVE) < verbs.index(Verb.CREATE)
+
+
+def test_what_is_gone_comes_back_whatever_a_commit_waits_for() -> None:
+    """It ran beside the one that goes; an image that cannot be pulled is no reason to leave it down."""
+    stays = replace(PLAIN, name="stays", network_mode="host")
+    goes, other = replace(stays, name="goes"), replace(PLAIN, name="other", service="other")
+    made = plan([stays, goes, other], [stays, replace(other, image="img/none:1")], gone="stays")
+    assert {action.id for action in made.actions} >= {"create:stays", "remove:goes", "pull:img/none:1"}
+    assert not needs(made, "create:stays") & {"remove:goes", "pull:img/none:1"}
+
+
+def test_a_job_that_fills_the_data_comes_after_who_had_them() -> None:
+    fill = Job("fill", replace(OLD, name="fill", ports=()), "i", before=("app2",), service="app", owner="ctl1")
+    made = plan([OLD], [replace(OLD, name="app2")], jobs=(fill,))
+    assert [action.id for action in made.actions] == ["remove:app", "run:fill", "create:app2"]
+
+
+@pytest.mark.parametrize("prune", [{"mode": "report"}, {"max": 0}])
+def test_nothing_is_begun_beside_who_stays_on_the_same_data(prune: dict[str, object]) -> None:
+    fill = Job("fill", replace(OLD, name="fill", ports=()), "i", before=("app2",), service="app", owner="ctl1")
+    made = plan([OLD], [replace(OLD, name="app2")], policy={"prune": prune}, jobs=(fill,))
+    assert made.actions == ()
+    held = {one.target: one for one in made.held}
+    assert held["app2"].reason is held["app"].reason and "app has app_data as well, and stays: " in held["app2"].message
+    assert "app_data" in held["fill"].message
+
+
+def test_what_more_than_one_has_by_design_is_had_by_one_more() -> None:
+    beside = replace(OLD, name="beside", ports=())
+    made = plan(
+        [replace(OLD, ports=()), beside], [beside, replace(beside, name="new")], policy={"prune": {"mode": "report"}}
+    )
+    assert [action.id for action in made.actions] == ["create:new"]
