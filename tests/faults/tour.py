@@ -14,7 +14,8 @@ def _container(
     name: str, *, image: str = "image:1", cpu_shares: int = 0, privileged: bool = False, reload: Reload | None = None
 ) -> Container:
     return Container(
-        name, image, environment=_ALWAYS, service="one", config_directory=name, cpu_shares=cpu_shares, privileged=privileged, reload=reload
+        name, image, environment=_ALWAYS, service="one", network_mode="bridge", config_directory=name, cpu_shares=cpu_shares,
+        privileged=privileged, reload=reload,
     )  # fmt: skip
 
 

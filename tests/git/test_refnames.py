@@ -15,6 +15,9 @@ _PIECES = ("a", "main", ".", "..", "/", "//", "@", "{", "@{", "~", "^", ":", "?"
 @example("refs/heads/main")
 @example("HEAD")
 @example("refs/heads/@")
+@example("_HEAD")
+@example("HEAD_")
+@example("A")
 def test_as_libgit2_judges(name: str) -> None:
     assume("/" in name or name.isupper())  # of one word libgit2 takes more than git does, such as "@"
     assume(not name.startswith("^"))  # to libgit2 that is a refspec which takes names away
