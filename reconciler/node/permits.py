@@ -343,7 +343,7 @@ class Permits:
         if view.partial:
             return
         now = self.clock()
-        self._seen = together.note(view, self._seen, now)
+        self._seen = together.note(view, self._seen, now, rollout)
         if view.roll is None or view.roll.commit != own.commit or self._store is None:
             return
         wanted = together.chore(view, self._seen, now, rollout)

@@ -4,14 +4,35 @@ It counts only from a host whose accepted commit is the one being rolled: anothe
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from reconciler.rollout.policy import Rollout
-from reconciler.rollout.records import ROLL, Halt, Place, Transaction, View, permit_key, place_key, presence_key
+from reconciler.rollout.records import (
+    ROLL,
+    Halt,
+    Place,
+    Transaction,
+    View,
+    budget_of,
+    permit_key,
+    place_key,
+    presence_key,
+)
 
-# Place → its revision, the commit for which its holder may go on ("": none, while a halt lasts), and since when both have been so, in seconds of
-# a monotonic clock.
-Seen = Mapping[str, tuple[int, str, float]]
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How a place was when it was seen last. `commit`: the one for which its holder could go on then; "": none, for a halt or its own failure.
+    `since`: from when on it has been unchanged, and nothing is known to have kept its holder; `at`: when it was seen. Both in seconds of a
+    monotonic clock."""
+
+    place: Place
+    commit: str
+    since: float
+    at: float
+
+
+Seen = Mapping[str, Sight]  # by the place's key
 
 
 def chore(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction | None:
@@ -51,8 +72,10 @@ def overdue(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction
     for key, place in held(view):
         if place.lent or place.host in view.roll.failed:
             continue  # an operator's, or known to have failed: what is tolerated, or resumed, is not halted again
-        revision, commit, since = seen.get(key, (0, "", now))
-        if (revision, commit) == (place.revision, view.roll.commit) and now - since >= rollout.deadline:
+        sight = seen.get(key)
+        if sight is None or (sight.place, sight.commit) != (place, view.roll.commit):
+            continue
+        if now - sight.since >= rollout.deadline:
             halt = Halt(
                 place.host, f"it has held {key} for more than {rollout.deadline:g} s and has not become healthy"
             )
@@ -61,12 +84,34 @@ def overdue(view: View, seen: Seen, now: float, rollout: Rollout) -> Transaction
     return None
 
 
-def note(view: View, before: Seen, now: float) -> Seen:
-    """What `overdue` needs to know: since when each place has been as it is. The time of an earlier commit, or of a halt, is held against
-    nobody: who failed an earlier one keeps its places, and has the deadline for the commit that mends it."""
+def note(view: View, before: Seen, now: float, rollout: Rollout) -> Seen:
+    """What `overdue` needs to know: since when each place has been as it is.
+
+    It counts on across commits, or a busy branch would hide a dead holder for ever. The time of a halt or a failure is held against nobody:
+    who failed a commit keeps its places, and has the deadline for the one that mends it.
+    """
     commit = view.roll.commit if view.roll and not view.roll.halt else ""
-    found = {key: (place.revision, commit, now) for key, place in held(view)}
-    return {key: before[key] if key in before and before[key][:2] == one[:2] else one for key, one in found.items()}
+    failed = view.roll.failed if view.roll else ()
+    # A pass may look twice, at other budgets: what this look did not ask for was not seen to change.
+    seen = {
+        key: sight
+        for key, sight in before.items()
+        if commit and budget_of(key) not in view.places and sight.place.host not in failed
+    }
+    for key, place in held(view):
+        sight = Sight(place, "" if place.host in failed else commit, now, now)
+        former = before.get(key)
+        if former and _goes_on(former, sight, rollout.deadline):
+            sight = replace(sight, since=former.since)
+        seen[key] = sight
+    return seen
+
+
+def _goes_on(former: Sight, sight: Sight, deadline: float) -> bool:
+    """Whether the time between two looks at a place counts. After a long one at another commit nobody knows what was between."""
+    if former.place != sight.place or not former.commit or not sight.commit:
+        return False
+    return former.commit == sight.commit or sight.at - former.at < deadline
 
 
 def held(view: View) -> Iterator[tuple[str, Place]]:

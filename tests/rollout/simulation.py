@@ -205,7 +205,7 @@ class Simulation:
     def _chores(self, host: Host, view: View, commit: str) -> None:
         if view.partial:
             return
-        host.seen = together.note(view, host.seen, self.now)
+        host.seen = together.note(view, host.seen, self.now, self.rollout)
         if view.roll and view.roll.commit == commit:
             wanted = together.chore(view, host.seen, self.now, self.rollout)
             if wanted:

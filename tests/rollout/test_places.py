@@ -165,6 +165,42 @@ def test_a_halt_that_lasts_is_held_against_nobody_once_it_is_over(fleet: Fleet) 
     assert fleet.proved() == set(CONTROLLERS) and not claims(fleet)
 
 
+@pytest.mark.parametrize("before", ["well", "failed"])
+def test_a_holder_that_died_halts_a_busy_branch(fleet: Fleet, *, before: str) -> None:
+    """Commits come faster than the deadline; whoever waits for its budget would wait for ever."""
+    if before == "failed":  # it fails a commit, claims nothing anew, and dies as the next one begins
+        fleet.push(bad=True, touches=("mariadb",))
+        passes(fleet, "ctl1", "ctl2", "ctl3")
+        died = fleet.roll.failed[0] if fleet.roll else ""
+        fleet.now += 2 * DEADLINE
+    else:
+        died = "ctl1"
+        fleet.push(touches=("mariadb",))
+        for _ in range(3):
+            fleet.pass_(fleet.hosts[died])
+    assert f"permit/{died}" in claims(fleet)
+    fleet.hosts[died].up = False
+    others = [name for name in CONTROLLERS if name != died]
+    begun, halts, halted = fleet.now, list[float](), ""
+    for second in range(0, int(8 * DEADLINE), 10):
+        if second % 60 == 0:
+            fleet.push(touches=("mariadb",))
+        for name in others:
+            fleet.pass_(fleet.hosts[name])
+            if fleet.roll and fleet.roll.halt and fleet.roll.commit != halted:
+                assert fleet.roll.halt.by == died and "has held" in fleet.roll.halt.why
+                halted = fleet.roll.commit
+                halts.append(fleet.now - begun)
+        fleet.now += 10
+    # The commit that follows a halt begins its time anew; else it goes on whatever is pushed.
+    gaps = [later - earlier for earlier, later in zip([0.0, *halts], halts, strict=False)]
+    assert len(halts) >= 4 and all(DEADLINE <= gap <= DEADLINE + 60 for gap in gaps), gaps
+    fleet.hosts[died].up = True
+    fleet.push(touches=("mariadb",))
+    passes(fleet, *CONTROLLERS)
+    assert fleet.proved() == set(CONTROLLERS) and not claims(fleet)
+
+
 def test_whoever_is_silent_under_the_commit_itself_halts_it(fleet: Fleet) -> None:
     fleet.push(touches=("mariadb",))
     for _ in range(3):

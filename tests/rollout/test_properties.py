@@ -1,7 +1,7 @@
 """A fleet under every fault at once: budgets hold at every instant, a halt stops everything, and every quiet end is all proved or halted."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -47,6 +47,18 @@ def without(whole: Rollout, name: str) -> Rollout:
     )
 
 
+@dataclass
+class Held:
+    """A place as it is: since when it has been unchanged, and when something kept its holder from going on last, a halt or its failure: from
+    which step of the history to which, and until what time."""
+
+    revision: int
+    since: float
+    first: int = -1
+    last: int = -1
+    until: float = 0.0
+
+
 class Machine(RuleBasedStateMachine):
     @initialize(
         at_once=st.integers(1, 3), rack=st.integers(1, 2), tolerate=st.integers(0, 1), max_absent=st.integers(0, 1)
@@ -56,7 +68,9 @@ class Machine(RuleBasedStateMachine):
         self.fleet = Fleet(self.whole, CONTROLLERS[::-1])
         self.lent: set[str] = set()
         self.gone = ""
-        self.rolled, self.since = "", 0.0  # the commit being rolled, and since when it may go on
+        self.steps = 0
+        self.held: dict[str, Held] = {}
+        self.looks: dict[str, set[int]] = {name: set() for name in NAMES}  # at which steps each host has surely looked
         self.fleet.push()
         self.quiet_end()
 
@@ -66,6 +80,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=names, lose=st.booleans(), cut=st.booleans())
     def a_pass(self, name: str, lose: bool, cut: bool = False) -> None:
+        if self.fleet.hosts[name].up and not self.fleet.store.down and not lose:
+            self.looks[name].add(self.steps + 1)
         self.watched(name, lambda host: self.fleet.pass_(host, lose=lose, cut=cut))
 
     @rule(name=names, others=st.lists(names, min_size=1, max_size=4))
@@ -102,15 +118,17 @@ class Machine(RuleBasedStateMachine):
         self.passes(some)
 
     def watched(self, name: str, act: Callable[[Host], object]) -> None:
-        """Whoever claims anew does so while nothing is halted, within the wave's places and after those before it. Nobody is silent for
-        longer than the commit is being rolled."""
+        """Whoever claims anew does so while nothing is halted, within the wave's places and after those before it."""
         fleet, key = self.fleet, permit_key(name)
         before, roll = set(fleet.store.keys), fleet.roll  # after its claim it may halt for another's silence
+        self.look_at_places()
         act(fleet.hosts[name])
-        if fleet.roll and fleet.roll.commit != self.rolled:
-            self.rolled, self.since = fleet.roll.commit, fleet.now
         if fleet.roll and fleet.roll.halt and "has held" in fleet.roll.halt.why and roll and not roll.halt:
-            assert fleet.now - self.since >= fleet.rollout.deadline, "the time of an earlier commit counts"
+            held = self.held[fleet.roll.halt.why.split()[3]]
+            assert fleet.now - held.since >= fleet.rollout.deadline, "it has got on meanwhile"
+            knew = any(held.first <= step <= held.last for step in self.looks[name])
+            assert not knew or fleet.now - held.until >= fleet.rollout.deadline, "the time of a halt counts"
+        self.look_at_places()
         claimed = fleet.store.keys.get(key)
         if key in before or claimed is None or claimed[0].heals:
             return
@@ -118,6 +136,44 @@ class Machine(RuleBasedStateMachine):
         assert roll and roll.halt is None and roll.commit == claimed[0].commit, f"{name} starts after a halt"
         assert fleet.taken(WAVE) <= fleet.rollout.waves[roll.opened].at_once
         assert wave is not None and wave <= roll.opened, f"{name} starts before its wave"
+
+    def look_at_places(self) -> None:
+        self.steps += 1
+        roll, keys = self.fleet.roll, self.fleet.store.keys
+        places = {key: entry for key, entry in keys.items() if key.startswith("budget/")}
+        self.held = {key: held for key, held in self.held.items() if key in places}
+        for key, (place, revision) in places.items():
+            held = self.held.get(key)
+            if held is None or held.revision != revision:
+                held = self.held[key] = Held(revision, self.fleet.now)
+            if roll is None or roll.halt or place["host"] in roll.failed:
+                held.first = held.first if held.last == self.steps - 1 else self.steps
+                held.last, held.until = self.steps, self.fleet.now
+
+    @rule(name=names)
+    def dies_on_a_busy_branch(self, name: str) -> None:
+        """Whoever dies with a place is noticed, whatever is pushed meanwhile: no later than the deadline after it, or after the last halt."""
+        fleet = self.fleet
+        fleet.not_ready = set()
+        self.give_back()
+        if name == self.gone or permit_key(name) not in fleet.store.keys:
+            return
+        for host in fleet.hosts.values():
+            host.up, host.deaf = host.name not in (name, self.gone), False
+        fleet.hosts[name].kill()
+        fleet.store.keys.pop(presence_key(name), None)
+        begun = fleet.now
+        for _ in range(60):
+            fleet.push(touches=set(fleet.rollout.budgets))
+            for other in (*fleet.hosts, *fleet.hosts):
+                self.a_pass(other, lose=False)
+            halt = fleet.roll.halt if fleet.roll else None
+            if permit_key(name) not in fleet.store.keys or (halt and halt.by == name and "has held" in halt.why):
+                return
+            begun = fleet.now if halt else begun
+            assert fleet.now - begun <= fleet.rollout.deadline + 60, "nobody notices that it is dead"
+            fleet.now += 30
+        raise AssertionError("another one halts every commit")
 
     @rule(name=names)
     def kill(self, name: str) -> None:

@@ -311,7 +311,7 @@ def test_a_first_halt_keeps_its_reason() -> None:
 
 
 def test_a_silent_holder_is_noticed_by_anybodys_own_clock() -> None:
-    seen = together.note(HOLDING, {}, 1000.0)
+    seen = together.note(HOLDING, {}, 1000.0, SITE)
     assert together.overdue(HOLDING, seen, 1099.0, SITE) is None
     found = together.overdue(HOLDING, seen, 1100.0, SITE)
     halted = f"it has held {place_key(WAVE, 0)} for more than 100 s and has not become healthy"
@@ -324,22 +324,36 @@ def test_a_silent_holder_is_noticed_by_anybodys_own_clock() -> None:
     # It got on: the clock begins anew. What was never seen before is not overdue either.
     moved = replace(HOLDING, places={WAVE: {0: Place("ctl1", 10)}, "galera": {0: Place("ctl1", 10)}})
     assert together.overdue(moved, seen, 1100.0, SITE) is None
-    assert together.note(moved, seen, 1100.0)[place_key(WAVE, 0)] == (10, NEW, 1100.0)
-    assert together.note(HOLDING, seen, 1050.0) == seen
+    assert together.note(moved, seen, 1100.0, SITE)[place_key(WAVE, 0)].since == 1100.0
+    assert together.note(HOLDING, seen, 1050.0, SITE)[place_key(WAVE, 0)].since == 1000.0
     assert together.overdue(HOLDING, {}, 1e9, SITE) is None
     assert together.overdue(replace(HOLDING, roll=HALTED), seen, 1100.0, SITE) is None
-    # Only the time counts in which it could go on: not that of the commit before, and not that of a halt.
-    for before in (Roll(OLD, 1, ("ctl1",), HALTED.halt), Roll(OLD), HALTED):
-        earlier = together.note(replace(HOLDING, roll=before), {}, 1000.0)
-        again = together.note(HOLDING, earlier, 1100.0)
+    # Only the time counts in which it could go on: not that of a halt or a failure, and not one in which nobody saw whether there was one.
+    for before in (Roll(OLD, 1, ("ctl1",), HALTED.halt), Roll(OLD, 1, ("ctl1",)), Roll(OLD), HALTED):
+        earlier = together.note(replace(HOLDING, roll=before), {}, 1000.0, SITE)
+        again = together.note(HOLDING, earlier, 1100.0, SITE)
         assert together.overdue(HOLDING, earlier, 1100.0, SITE) is None
         assert together.overdue(HOLDING, again, 1199.0, SITE) is None
-        assert together.overdue(HOLDING, together.note(HOLDING, again, 1150.0), 1200.0, SITE)
+        assert together.overdue(HOLDING, together.note(HOLDING, again, 1150.0, SITE), 1200.0, SITE)
+    # But across commits it goes on, whatever is pushed.
+    earlier = together.note(replace(HOLDING, roll=Roll(OLD)), {}, 1000.0, SITE)
+    assert together.overdue(HOLDING, together.note(HOLDING, earlier, 1099.0, SITE), 1099.0, SITE) is None
+    assert together.overdue(HOLDING, together.note(HOLDING, earlier, 1099.0, SITE), 1100.0, SITE)
     known = replace(HOLDING, roll=Roll(NEW, 1, ("ctl1",)))
     assert together.overdue(known, seen, 1100.0, SITE) is None, "it is known to have failed: tolerated, or resumed"
     assert found.puts[ROLL].failed == ("ctl1",)
     lent = replace(HOLDING, places={"galera": {0: Place("ctl1", 9, lent=True)}})
-    assert together.overdue(lent, together.note(lent, {}, 0.0), 1e9, SITE) is None
+    assert together.overdue(lent, together.note(lent, {}, 0.0, SITE), 1e9, SITE) is None
+
+
+def test_a_look_at_other_budgets_keeps_what_it_did_not_ask_for() -> None:
+    """A pass that heals something looks twice. A halt or a failure that it reads on the way counts for all all the same."""
+    seen, key = together.note(HOLDING, {}, 1000.0, SITE), place_key("galera", 0)
+    other = replace(HOLDING, places={WAVE: HOLDING.places[WAVE], "rack": {}})
+    for roll, since in ((HOLDING.roll, 1000.0), (HALTED, 1099.0), (Roll(NEW, 1, ("ctl1",)), 1099.0)):
+        between = together.note(replace(other, roll=roll), seen, 1050.0, SITE)
+        assert together.note(HOLDING, between, 1099.0, SITE)[key].since == since
+    assert key not in together.note(replace(HOLDING, places={"galera": {}}), seen, 1050.0, SITE), "it was given back"
 
 
 # --- 9: a newer commit ------------------------------------------------------------------------------------------------
@@ -433,7 +447,7 @@ def test_chores_come_one_after_the_other() -> None:
     silent = {"galera": {0: Place("ctl9", 5)}}
     permit = Permit(OLD, (place_key("galera", 0),), "there")
     ready = replace(WAITING, proved=2, missing=frozenset(), places=silent, gone={"ctl9": (permit, 4)})
-    seen = together.note(ready, {}, 0.0)
+    seen = together.note(ready, {}, 0.0, SITE)
     waiting = replace(ready, proved=1, missing=None)
     for view, now, done in (
         (ready, 500.0, lambda t: t.puts[ROLL].opened == 2),

@@ -296,7 +296,7 @@ class Fleet:
         return not own.awaits or (view is not None and not jobs.awaited(own.awaits, own.commit, view.jobs))
 
     def for_all(self, host: Host, view: View) -> None:
-        host.seen = together.note(view, host.seen, self.now)
+        host.seen = together.note(view, host.seen, self.now, self.rollouts[host.accepted])
         if view.roll and view.roll.commit == host.accepted:
             wanted = together.chore(view, host.seen, self.now, self.rollouts[host.accepted])
             if wanted:
