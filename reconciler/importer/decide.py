@@ -1,6 +1,6 @@
 """What becomes of one variable. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ class Judge:
 
     def _variable(self, name: str, value: Any, schema: Mapping[str, Any], default: Any, whole_site: bool) -> Decision:
         kinds = schema.get("type", [])
-        fitted = fit(value, [kinds] if isinstance(kinds, str) else kinds)
+        fitted = fit(value, [kinds] if isinstance(kinds, str) else kinds, schema.get("enum", ()))
         fitted = normalise(fitted, schema)
         if name not in self._grammars:
             self._grammars[name] = Grammar(schema, expressions=True)
@@ -111,6 +111,8 @@ class Judge:
         service = name.removeprefix("enable_").partition("_")[0]
         service = _OF.get(service, service)
         away = service in KOLLA_SERVICES - self._catalogue.services.keys()
+        if away and truth(value) is False:
+            return Decision(Fate.DEFAULT, "it is not there, so it is off")
         if away:
             what = f"{service} is not in the catalogue yet: kolla-ansible goes on running it, or bring it as a service of your own"
             return Decision(Fate.UNSUPPORTED, what)
@@ -118,7 +120,8 @@ class Judge:
             return Decision(Fate.UNSUPPORTED, "the catalogue has nothing that this would switch on")
         near = suggest(name, self._catalogue.variables)
         return Decision(
-            Fate.UNKNOWN, near or f"a variable of your own is called {OWN_PREFIX}{name} here, also where it is used"
+            Fate.UNKNOWN,
+            f"nobody reads it{f'; {near}' if near else ''}: a variable of your own is called {OWN_PREFIX}{name} here, also where it is used",
         )
 
 
@@ -128,8 +131,11 @@ def _hidden(variable: Any) -> str:
     return "was encrypted, and a variable stands in the clear here: name a secret of passwords.yml in it, as {{ name }}"
 
 
-def fit(value: Any, kinds: list[str]) -> Any:
-    """A value in the type that is wanted, as Ansible's templates would have made it."""
+def fit(value: Any, kinds: list[str], allowed: Sequence[Any] = ()) -> Any:
+    """A value in the type that is wanted, as Ansible's templates would have made it; `no` as a word where that is one of those allowed."""
+    word = ("no", "yes")[value] if isinstance(value, bool) else None
+    if word in allowed:
+        return word
     if value is None and "null" not in kinds and "string" in kinds:
         return ""
     if "boolean" in kinds and "string" not in kinds and not isinstance(value, bool) and truth(value) is not None:

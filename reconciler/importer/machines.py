@@ -9,6 +9,7 @@ from typing import Any, Final
 from reconciler.importer.types import Assigned, Missing, Source, Tree
 from reconciler.importer.writing import scalar
 from reconciler.site.networks import BARE_INTERFACES, FALLBACK, NETWORKS
+from reconciler.text import printable
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 INTERFACES: Final[Mapping[str, str]] = {f"{network}_interface": network for network in (*NETWORKS, *BARE_INTERFACES)}
@@ -166,7 +167,7 @@ def _node_lines(one: Node) -> Iterator[str]:
     if one.missing and not (one.addresses or one.interfaces or one.facts):
         yield "    addresses: {}"
     for what in one.missing:
-        yield f"    # missing: {what}"
+        yield f"    # missing: {printable(str(what), limit=1000)}"
 
 
 def _group(hosts: list[str], children: list[str]) -> str:

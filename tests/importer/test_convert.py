@@ -55,6 +55,19 @@ def made(source: Source, options: Options = OPTIONS) -> Result:
         ("enable_docker_repo: no", Fate.DIFFERENT, "when the node is set up"),
         ("nova_enable_nova_legacy_service: no", Fate.DEFAULT, "is off"),
         ("glance_enable_rolling_upgrade: no", Fate.DIFFERENT, "every upgrade is a rolling one"),
+        ("neutron_enable_rolling_upgrade: no", Fate.DIFFERENT, "every upgrade is a rolling one"),
+        # Said to be off is what is off here.
+        ("om_enable_rabbitmq_quorum_queues: 'no'", Fate.DIFFERENT, "nobody reads it"),
+        ("om_enable_queue_manager: 'no'", Fate.DIFFERENT, "nobody reads it"),
+        ("prechecks_enable_host_ntp_checks: no", Fate.DIFFERENT, "nobody reads it"),
+        ("skyline_enable_sso: no", Fate.DEFAULT, "is off"),
+        ("zun_api_enable_healthchecks: no", Fate.DEFAULT, "is off"),
+        ("redis_sentinel_enable_healthchecks: no", Fate.DEFAULT, "is off"),
+        ("trove_enable_tls_backend: no", Fate.DEFAULT, "is off"),
+        ("mariadb_database_enable_tls_internal: no", Fate.UNSUPPORTED, "say database_enable_tls_internal"),
+        ("nova_enable_tls_backnd: no", Fate.UNKNOWN, "nobody reads it; did you mean"),
+        ("rabbitmq_enable_whatever: no", Fate.UNKNOWN, "nobody reads it"),
+        ("designate_backend_external: no", Fate.DEFAULT, "the default"),
         ("enable_openstack_core: yes", Fate.DEFAULT, "the default"),
         ("openstack_release: zed", Fate.UNSUPPORTED, "upgrade with kolla-ansible first: this site is '2025.1'"),
         ("openstack_release: 2025.1", Fate.DEFAULT, "the default"),
@@ -69,6 +82,12 @@ def made(source: Source, options: Options = OPTIONS) -> Result:
 def test_a_setting_of_the_whole(tmp_path: Path, line: str, fate: Fate, reason: str) -> None:
     found = entry(made(read(tmp_path, {"etc/globals.yml": f"{line}\n"})), line.partition(":")[0])
     assert found.fate is fate and reason in found.reason
+
+
+def test_an_interface_that_cannot_be_printed_is_said_in_words(tmp_path: Path) -> None:
+    result = made(read(tmp_path, {"etc/globals.yml": 'tunnel_interface: "eth\\f1"\n'}))
+    text = result.files["inventory.yml"]
+    assert "addresses.tunnel: the address on eth" in text and "\f" not in text
 
 
 def test_comments_and_what_was_written_stay(tmp_path: Path) -> None:
