@@ -80,6 +80,7 @@ class HostPolicy:
     host_files: tuple[str, ...] = (
         "/etc/udev/rules.d",
         "/usr/local/lib/kolla",
+        "/etc/ceph/ceph.conf",
     )  # with what is below them
     config_roots: tuple[str, ...] = ("/etc/kolla",)
     # The engine's socket and data, our own state and keys, the host's configuration. Exporters that want /, /proc or

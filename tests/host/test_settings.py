@@ -187,10 +187,14 @@ def test_a_host_of_kolla_grants_what_the_catalogue_asks() -> None:
         "sysctl": "sysctl", "modules": "module", "hosts": "hosts", "files": "file", "bridges": "bridge", "ports": "port", "open_vswitch": "ovs",
     }  # fmt: skip
     shipped = catalogue.load(data.services(), "catalogue", trusted=True)
+
+    def by_default(name: str) -> str:
+        return re.sub(r"\{\{ (ceph_cluster) \}\}", lambda match: str(shipped.variables[match[1]].default), name)
+
     asked = [
         HostSetting(
             kinds[section],
-            str(entry.get("name") or entry.get("path")).replace("dm-", "dm_"),
+            by_default(str(entry.get("name") or entry.get("path"))).replace("dm-", "dm_"),
             {"content": service.templates.get(entry.get("template", ""), "")},
         )
         for service in shipped.services.values()
@@ -211,6 +215,7 @@ def test_files_stay_in_their_folders() -> None:
         return "; ".join(host_rules.denied(HostSetting("file", path, {"content": "", "mode": "0644"}), rules))
 
     assert not said("/etc/udev/rules.d/99-kvm.rules") and not said("/usr/local/lib/kolla/x")
+    assert not said("/etc/ceph/ceph.conf")
     for path in (
         "/etc/passwd",
         "/etc/udev/rules.dx/a",
@@ -218,6 +223,7 @@ def test_files_stay_in_their_folders() -> None:
         "/etc/modprobe.d/x.conf",  # its `install` lines run whatever they say when a module is loaded
         "/root/.ssh/authorized_keys",
         "/etc/hosts",
+        "/etc/ceph/ceph.client.admin.keyring",
         "/usr/bin/x",
     ):
         assert (

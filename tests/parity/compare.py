@@ -135,6 +135,7 @@ def _mount(target: str) -> str:
 # --- kolla-ansible's side ------------------------------------------------------------------------------------------
 
 _LOADED_AT_BOOT = "/etc/modules-load.d/"
+_BOOTSTRAP = "kolla_keystone_bootstrap"
 _REGISTERED = ("mysql_db", "mysql_user", "rabbitmq_user", "rabbitmq_vhost")
 
 
@@ -155,6 +156,9 @@ def theirs(rendered: Render, root: str = "/etc/kolla") -> Side:
                 side.add("", f"registration {name}", keys, role)
             for thing, keys in _switched(args.get("module_name", ""), args.get("module_args") or {}):
                 side.add(line["host"], f"host {thing}", keys, role)
+        elif line["module"] == "command" and _BOOTSTRAP in str(args.get("_raw_params")):
+            for name, keys in _bootstrapped(str(args["_raw_params"])):
+                side.add("", f"registration {name}", keys, role)
         elif line["module"] == "sysctl" and args.get("state") != "absent":
             side.add(line["host"], f"host sysctl {args['name']}", {"value": str(args["value"])}, role)
         elif line["module"] == "modprobe":
@@ -244,6 +248,13 @@ def _registered(module: str, args: Mapping[str, Any]) -> Iterator[tuple[str, dic
         yield f"rabbitmq:vhost:{vhost}", {}
         permissions = {word: str(args.get(f"{word}_priv")) for word in ("configure", "write", "read")}
         yield f"rabbitmq:permission:{user}@{vhost}", permissions
+
+
+def _bootstrapped(command: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The endpoints of Keystone that its bootstrap makes in a region."""
+    *_, internal, public, region = command.split()
+    for interface, url in (("internal", internal), ("public", public)):
+        yield f"keystone:endpoint:keystone/{interface}/{region}", {"url": url}
 
 
 # --- our side ------------------------------------------------------------------------------------------------------

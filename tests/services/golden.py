@@ -161,6 +161,14 @@ def desired(case: str, host: str, release: str = "") -> Desired:
     return render(load(site, {"globals.yml": said} if release else None), host, "0" * 40)
 
 
+def saying(case: str, host: str, more: str, files: Mapping[str, bytes] | None = None) -> Desired:
+    """A host of a case where globals.yml says `more` in the place of what it says of the same variables; `files` as for `load`."""
+    folder = HERE / case / "site"
+    taken = {line.partition(":")[0] for line in more.splitlines()}
+    own = [line for line in (folder / "globals.yml").read_text().splitlines() if line.partition(":")[0] not in taken]
+    return render(load(folder, {"globals.yml": "\n".join((*own, more)).encode(), **(files or {})}), host, "0" * 40)
+
+
 def between(before: str, after: str) -> str:
     """What one release changes of the other, as a unified diff of everything that is rendered."""
     case, host = RELEASED

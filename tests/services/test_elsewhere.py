@@ -2,17 +2,15 @@
 
 import json
 
+import pytest
+
 from reconciler.model import Desired
 from reconciler.render import render
 from tests.services import golden
 
-SITE = golden.HERE / "one_node" / "site"
-
 
 def desired(more: str) -> Desired:
-    taken = {line.partition(":")[0] for line in more.splitlines()}
-    own = [line for line in (SITE / "globals.yml").read_text().splitlines() if line.partition(":")[0] not in taken]
-    return render(golden.load(SITE, {"globals.yml": ("\n".join(own) + "\n" + more).encode()}), "aio", "0" * 40)
+    return golden.saying("one_node", "aio", more)
 
 
 REGION = """
@@ -32,6 +30,23 @@ def test_another_region_registers_its_endpoints_in_the_keystone_of_the_first() -
     assert {"keystone:project:default/service", "keystone:endpoint:glance/public/Two"} <= found
     assert not {item for item in found if item.startswith(("keystone:service:keystone", "keystone:endpoint:keystone"))}
     assert "keystone login of glance" in {check.name for check in made.checks}
+
+
+def test_the_first_region_has_its_keystone_found_in_every_region() -> None:
+    made = desired("openstack_region_name: One\nmultiple_regions_names: [One, Two]\n")
+    found = {item.id: item.fields.get("url") for item in made.registrations if "keystone:endpoint:" in item.id}
+    assert {key.rpartition("/")[2] for key in found if "/internal/" in key} == {"One", "Two"}
+    keystone = {key: url for key, url in found.items() if key.startswith("keystone:endpoint:keystone/")}
+    assert len(keystone) == 4 and len(set(keystone.values())) == 1
+    assert {key.rpartition("/")[2] for key in found.keys() - keystone} == {"One"}, "other services are its own"
+    assert [item.id for item in made.registrations if item.id == "keystone:service:keystone"] != []
+
+
+def test_a_region_that_the_list_leaves_out_has_its_keystone_all_the_same() -> None:
+    made = desired("openstack_region_name: One\nmultiple_regions_names: [Two]\n")
+    assert {"keystone:endpoint:keystone/public/One", "keystone:endpoint:keystone/public/Two"} <= {
+        item.id for item in made.registrations
+    }
 
 
 def test_the_administrator_of_that_keystone_is_on_a_controller_whatever_host_comes_first() -> None:
@@ -65,6 +80,14 @@ def test_databases_that_somebody_else_made_are_not_registered_and_proxysql_leads
     files = {file.path: str(file.content) for file in made.files}
     assert "connection = mysql+pymysql://cloud:" in files["glance-api/glance-api.conf"]
     assert "cloud" in files["proxysql/users/glance.yaml"] and "glance" in files["proxysql/rules/glance.yaml"]
+
+
+@pytest.mark.parametrize(("release", "there"), [("2025.1", True), ("2026.1", False)])
+def test_since_2026_1_no_proxysql_leads_to_a_database_of_somebody_else_by_itself(release: str, there: bool) -> None:
+    more = f'openstack_release: "{release}"\nuse_preconfigured_databases: "yes"\nenable_mariadb: "no"\n'
+    made = golden.saying("compute", "ctl", more)
+    assert ("proxysql" in {container.name for container in made.containers}) is there
+    assert "mysql+pymysql://" in next(str(file.content) for file in made.files if file.path == "nova-api/nova.conf")
 
 
 def test_a_load_balancer_without_checks_and_databases_is_one_all_the_same() -> None:

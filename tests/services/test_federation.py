@@ -127,6 +127,18 @@ def test_without_it_nothing_of_it_is_there(more: str) -> None:
     assert not re.search("OIDC|WEBSSO|federation|identity_provider", everything)
 
 
+def test_apache_in_front_mounts_what_keystone_does_besides_unless_it_has_its_own() -> None:
+    def mounted(more: str) -> dict[str, set[str]]:
+        found = desired(f"openstack_release: '2026.1'\nkeystone_extra_volumes: ['/opt/idp:/opt/idp:ro']\n{more}")
+        return {
+            one.name: {mount.source for mount in one.mounts if mount.source.startswith("/opt")}
+            for one in found.containers
+        }
+
+    assert mounted("")["keystone"] == mounted("")["keystone_httpd"] == {"/opt/idp"}
+    assert mounted("keystone_httpd_extra_volumes: ['/opt/web:/opt/web:ro']\n")["keystone_httpd"] == {"/opt/web"}
+
+
 def test_since_2026_1_apache_is_a_container_in_front() -> None:
     found = desired("openstack_release: '2026.1'\n")
     containers = {item.name: item for item in found.containers}
