@@ -8,7 +8,7 @@ import pytest
 
 from reconciler import catalogue, data
 from tests.parity import __main__ as tool
-from tests.parity import compare, environment, oracle
+from tests.parity import compare, defaults, environment, oracle
 
 pytestmark = pytest.mark.slow
 
@@ -48,14 +48,13 @@ NOT_HERE = (
     "aodh", "bifrost", "blazar", "ceilometer", "ceph_rgw", "cloudkitty", "collectd", "cyborg", "gnocchi", "hacluster", "influxdb",
     "kuryr", "masakari", "mistral", "skyline", "tacker", "telegraf", "trove", "venus", "watcher", "zun",
 )  # fmt: skip
-ROLES = ("haproxy-config", "proxysql-config")  # beside those that are called as services of the catalogue
 
 
 @pytest.mark.parametrize("release", environment.RELEASES)
 def test_every_variable_that_a_role_has_a_default_for_is_known_or_refused(release: str) -> None:
     _, plays = environment.prepare(release)
     shipped = catalogue.load(data.services(), "catalogue")
-    files = [plays / "roles" / role / "defaults" / "main.yml" for role in (*shipped.services, *ROLES)]
+    files = [plays / "roles" / role / "defaults" / "main.yml" for role in (*shipped.services, *defaults.ROLES)]
     files += [*plays.glob("group_vars/all.yml"), *plays.glob("group_vars/all/*.yml")]
     text = "\n".join(path.read_text() for path in files if path.exists())
     names = set(re.findall(r"^([a-z][a-z0-9_]*):", text, re.MULTILINE))
