@@ -45,6 +45,7 @@ from reconciler.model.names import (
     PRECHECKING,
     VALIDATING,
     aside,
+    below,
     is_ours,
 )
 from reconciler.options.values import Healthcheck, Mount, Ulimit
@@ -135,6 +136,7 @@ __all__ = [
     "Volume",
     "Worked",
     "aside",
+    "below",
     "is_asked",
     "is_ours",
     "shared_with",

@@ -17,6 +17,11 @@ def aside(name: str) -> str:
     return ASIDE + name
 
 
+def below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies in it, component by component. Both are in their normal spelling."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
 def is_ours(path: str, root: str) -> bool:
     """Whether the absolute `path` is, or lies below, a name at the top of the config root `root` that is this program's own. Both are in
     their normal spelling."""

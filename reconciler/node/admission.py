@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reconciler import errors
-from reconciler.model import Container, Desired, Volume
+from reconciler.model import Container, Desired, Volume, below
 from reconciler.node import host_rules, policy
 from reconciler.node.policy import Context, HostPolicy
 from reconciler.options.normal import normal
@@ -124,7 +124,7 @@ class _Look:
     def _way(self, real: str) -> Path:
         """As far as a path is judged by its owners: below the config root the folders are the services' own."""
         root = self._resolve(self._context.config_root)
-        return Path(root, "*") if policy.below(real, root) else Path(real)
+        return Path(root, "*") if below(real, root) else Path(real)
 
     @cached_property
     def _keeps_as_written(self) -> bool:

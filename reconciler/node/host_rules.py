@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from reconciler.document.words import show
-from reconciler.model import HostKind, HostSetting, is_ours
-from reconciler.node.policy import HostPolicy, below, granted, path_problem, refusal
+from reconciler.model import HostKind, HostSetting, below, is_ours
+from reconciler.node.policy import HostPolicy, granted, path_problem, refusal
 
 # Beginnings of kernel settings that run a program, or without which what runs here gets at the kernel, at other processes or at root's files
 # more easily: no beginning of a name grants them. Linux, Documentation/admin-guide/sysctl/.

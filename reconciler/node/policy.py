@@ -21,6 +21,7 @@ from reconciler.model import (
     Desired,
     Mount,
     Volume,
+    below,
     is_ours,
 )
 from reconciler.options.normal import normal
@@ -148,7 +149,7 @@ def context_of(desired: Desired, volumes: Mapping[str, Volume] | None = None, ot
         for part in parts
         if not part.privileged  # who is root on the host anyway need not exchange a folder
         for mount in part.mounts
-        if mount.source.startswith("/") and "ro" not in mount.mode.split(",")
+        if mount.source.startswith("/") and not mount.read_only
     }
     names = {c.name for c in desired.containers}
     return Context(desired.config_root, names, frozenset(others), volumes or {}, writable)
@@ -375,11 +376,6 @@ _MODES: Final = frozenset({"ro", "rw", "z", "Z", "nocopy", "private", "slave", "
 _HOSTWARD: Final = frozenset({"shared", "rshared"})
 _VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _ALIASES: Final = (("/var/run", "/run"), ("/var/lock", "/run/lock"), ("/usr/lib/modules", "/lib/modules"))
-
-
-def below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies in it, component by component. Both are in their normal spelling."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 @lru_cache(4096)

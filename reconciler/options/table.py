@@ -124,7 +124,7 @@ def _reaches(mounts: tuple[Mount, ...], _: Any) -> Iterable[str]:
     """The host's paths, how they are reached where that is less than reading and writing, and what shows on the host."""
     for mount in mounts:
         modes = mount.mode.split(",")
-        shared, read_only = bool({"shared", "rshared"} & {*modes}), "ro" in modes
+        shared, read_only = bool({"shared", "rshared"} & {*modes}), mount.read_only
         path = mount.source.startswith("/")
         if shared or (path and not (read_only and mount.source in _CLOCKS)):
             yield mount.source + (":ro" if path and read_only else "") + (":shared" if shared else "")

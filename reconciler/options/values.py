@@ -22,6 +22,10 @@ class Mount:
     target: str
     mode: str = "rw"  # Docker's comma-separated bind options, sorted: "ro", "rw", "rshared,rw", "ro,z"
 
+    @property
+    def read_only(self) -> bool:
+        return "ro" in self.mode.split(",")
+
 
 @dataclass(frozen=True, slots=True)
 class Ulimit:

@@ -12,7 +12,7 @@ from reconciler.plan.namespaces import plan_guests
 from reconciler.plan.origins import program_change
 from reconciler.plan.prechecks import plan_prechecks
 from reconciler.plan.registrations import plan_registrations
-from reconciler.plan.removals import belongs, leftovers, plan_removals, plan_strays, plan_unseen
+from reconciler.plan.removals import leftovers, plan_removals, plan_strays, plan_unseen, unwanted
 from reconciler.plan.successors import beside
 from reconciler.plan.withheld import withhold
 from reconciler.reasons import Reason
@@ -34,7 +34,8 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
     plan_host_resets(draft)
     plan_unseen(draft)
     plan_prechecks(draft)
-    actions = draft.finish()
+    gone = unwanted(draft)
+    actions = draft.finish(gone)
     if hold := basis.all_waits:  # only now: what is held back is all that would be done
         for action in actions:
             draft.hold(action, hold.reason, hold.message)
@@ -47,10 +48,7 @@ def diff(desired: Desired, actual: Actual, memory: Memory, basis: Basis) -> Plan
         leftovers=leftovers(draft),
         program=program_change(memory.last_good, desired),
     )
-    ours = {name: one for name, one in actual.containers.items() if one.owned and not belongs(draft, name)}
-    wanted = draft.by_name
-    there = {**ours, **{name: one for name, one in actual.containers.items() if name in wanted}}
-    for name, (reason, why) in beside(made.actions, made.held, wanted, desired.jobs, there, draft.mending).items():
+    for name, (reason, why) in beside(made, desired, gone, actual.containers, draft.mending).items():
         made = withhold(made, {name}, reason, why)
     for name, why in unready(made, desired, actual, memory).items():
         made = withhold(made, {name}, Reason.WaitsForHealth, why)

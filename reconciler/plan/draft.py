@@ -256,11 +256,6 @@ class Draft:
         return [job for job in self.desired.jobs if container.name in job.before and job.name not in self.later]
 
     @property
-    def by_name(self) -> dict[str, Container]:
-        """The containers that are desired."""
-        return {container.name: container for container in self.desired.containers}
-
-    @property
     def mending(self) -> frozenset[str]:
         """The ids of what only brings back what ran here before."""
         return frozenset(action.id for action in self.actions if self.mends(action))
@@ -391,9 +386,9 @@ class Draft:
         )
         return tuple(risk for risk, has in weights if has)
 
-    def finish(self) -> tuple[Action, ...]:
+    def finish(self, unwanted: Mapping[str, Running]) -> tuple[Action, ...]:
         """Give the disruptive changes their wait for every image, and all changes of a service that for its checkers; put
-        everything into order."""
+        everything into order. `unwanted`: what is ours and goes, or stays all the same."""
         pulls = tuple(action.id for action in self.actions if action.verb is Verb.PULL)
         asked_before = tuple(action.id for action in self.actions if action.verb is Verb.PRECHECK)
         checkers: dict[str, tuple[str, ...]] = {}
@@ -413,7 +408,7 @@ class Draft:
             replace(action, needs=(*action.needs, *waits(action)))
             for action in sorted(self.actions, key=lambda action: action.verb is not Verb.PULL)
         ]
-        whole = one_after_the_other(whole, self.by_name, self.desired.jobs, self.actual.containers, self.mending)
+        whole = one_after_the_other(whole, self.desired, unwanted, self.mending)
         if self.basis.in_flight:
             whole, held = grounded(whole, self.basis.in_flight)
             self.held = [*(h for h in self.held if base(h.target) not in self.basis.in_flight), *held]

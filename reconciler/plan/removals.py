@@ -13,11 +13,7 @@ from reconciler.reasons import Reason
 
 def plan_removals(draft: Draft) -> None:
     """Containers that no commit describes any more, each with its files; guarded."""
-    doomed = [
-        running
-        for name, running in sorted(draft.actual.containers.items())
-        if running.owned and name not in draft.wanted and not belongs(draft, name)
-    ]
+    doomed = [*unwanted(draft).values()]
     above = len(doomed) > _limit(draft)
     if held := _spared(draft, doomed):
         draft.held += [replace(held, target=running.spec.name) for running in doomed]
@@ -41,6 +37,15 @@ def plan_removals(draft: Draft) -> None:
     for name in sorted(directories.keys() - draft.wanted - draft.actual.containers.keys()):
         if f"container:{name}" not in draft.actual.unknown:
             delete_files(draft, name, directories[name], "", ())
+
+
+def unwanted(draft: Draft) -> dict[str, Running]:
+    """The containers of ours that no commit describes any more, by name."""
+    return {
+        name: running
+        for name, running in sorted(draft.actual.containers.items())
+        if running.owned and name not in draft.wanted and not _belongs(draft, name)
+    }
 
 
 def plan_strays(draft: Draft) -> None:
@@ -132,7 +137,7 @@ def _acknowledged(draft: Draft, doomed: Sequence[Running]) -> bool:
     )
 
 
-def belongs(draft: Draft, name: str) -> bool:
+def _belongs(draft: Draft, name: str) -> bool:
     """Whether the container is a job's or a spare of a wanted container."""
     if name.startswith((VALIDATING, PRECHECKING, MAINTAINING)):
         return True  # it is under way, or a kill left it: the next one of that name takes it over

@@ -1,10 +1,10 @@
 """Containers of which one takes another's place under another name: what both would use alone, the one lets go before the other is begun."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from reconciler.model import ASIDE, Action, Container, Held, Job, Running, State, Verb
+from reconciler.model import Action, Container, Desired, Job, Plan, Running, State, Verb, below
 from reconciler.options.normal import normal
 from reconciler.options.wire import port_bindings
 from reconciler.reasons import Reason
@@ -15,92 +15,82 @@ _ANYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
 def one_after_the_other(
-    actions: Iterable[Action],
-    wanted: Mapping[str, Container],
-    jobs: Iterable[Job],
-    leaving: Mapping[str, Running],
-    mending: Collection[str],
+    actions: Sequence[Action], desired: Desired, unwanted: Mapping[str, Running], mending: Collection[str]
 ) -> list[Action]:
-    """The actions, where a container that goes (of `leaving`) is removed before one that comes (of `wanted`), or a job before that, is begun with
-    what they cannot both have: a port, or a writable volume or folder of theirs alone. What checks the newcomer comes before that, so that a
-    commit which is refused leaves everything as it is.
+    """The actions, where a container that goes (of `unwanted`) is removed before one that comes, or a job before that, is begun with what they
+    cannot both have: a port, or a writable volume or folder of theirs alone. What checks the newcomer comes before that, so that a commit
+    which is refused leaves everything as it is.
 
     What only brings back what ran here (the ids in `mending`) waits for nobody: it ran beside the others.
     """
-    given = list(actions)
-    parts = _Parts(wanted.values())
-    removed = [action for action in given if action.verb is Verb.REMOVE and action.target in leaving]
-    doomed = [action for action in removed if action.target.removeprefix(ASIDE) not in wanted]
-    begun = [action for action in given if action.verb in _BEGINS and action.id not in mending]
-    checks = {action.target: action.id for action in given if action.verb is Verb.VALIDATE}
-    before = [(job, f"{Verb.RUN}:{job.name}") for job in jobs if not job.inside]
+    doomed = [action for action in actions if action.verb is Verb.REMOVE and action.target in unwanted]
+    begun = [action for action in actions if action.verb in _BEGINS and action.id not in mending]
+    if not (doomed and begun):
+        return list(actions)
+    wanted = {container.name: container for container in desired.containers}
+    writers = [(container.service, source) for container in desired.containers for source in _written(container)]
+    checks = {action.target: action.id for action in actions if action.verb is Verb.VALIDATE}
     needs: dict[str, set[str]] = {}
     for new, old in product(begun, doomed):
-        container, gone = wanted[new.target], leaving[old.target].spec
-        if parts.clash(container, gone, beside=new.verb is Verb.REPLACE):
+        container, gone = wanted[new.target], unwanted[old.target].spec
+        others = frozenset(source for service, source in writers if service != container.service)
+        if _clash(container, gone, others, runs=new.verb is Verb.REPLACE):
             needs.setdefault(new.id, set()).add(old.id)
             if check := checks.get(new.target):
                 needs.setdefault(old.id, set()).add(check)
-        for job, id_ in before:
-            if new.target in job.before and parts.data(job.container, gone):
-                needs.setdefault(id_, set()).add(old.id)
-    return [replace(action, needs=(*action.needs, *sorted(needs.get(action.id, ())))) for action in given]
+        for job in _before(desired, new.target):
+            if _common(job.container, gone, others):
+                needs.setdefault(f"{Verb.RUN}:{job.name}", set()).add(old.id)
+    return [replace(action, needs=(*action.needs, *sorted(needs.get(action.id, ())))) for action in actions]
 
 
 def beside(
-    actions: Iterable[Action],
-    held: Iterable[Held],
-    wanted: Mapping[str, Container],
-    jobs: Iterable[Job],
-    there: Mapping[str, Running],
-    mending: Collection[str],
+    plan: Plan, desired: Desired, unwanted: Mapping[str, Running], there: Collection[str], mending: Collection[str]
 ) -> dict[str, tuple[Reason, str]]:
-    """The containers and jobs that would be begun beside one that stays (of `there`, what is ours and there now) on data that no container of the
-    site has now: name → the reason for which that stays, and a message. Two servers on one folder of data ruin it."""
-    gone = {action.target for action in actions if action.verb is Verb.REMOVE}
-    staying = {name: one for name, one in there.items() if name not in wanted and name not in gone}
-    shared = [source for name in there.keys() & wanted.keys() for source in _written(wanted[name])]
-    why = {one.target: one for one in held if not one.drift}
+    """The containers and jobs that would be begun beside one of `unwanted` that stays, on data that no container of the site has now (`there`:
+    the names of all that are there): name → the reason for which that stays, and a message. Two servers on one folder of data ruin it."""
+    begun = [action.target for action in plan.actions if action.verb is Verb.CREATE and action.id not in mending]
+    gone = {action.target for action in plan.actions if action.verb is Verb.REMOVE}
+    staying = {name: one.spec for name, one in unwanted.items() if name not in gone and one.state in _ALIVE}
+    if not (begun and staying):
+        return {}
+    wanted = {container.name: container for container in desired.containers}
+    shared = frozenset(source for name in wanted.keys() & {*there} for source in _written(wanted[name]))
+    why = {one.target: one for one in plan.held if not one.drift}
     found: dict[str, tuple[Reason, str]] = {}
-    for action in actions:
-        if action.verb is not Verb.CREATE or action.id in mending:
-            continue
-        uses = [(action.target, wanted[action.target])]
-        uses += [(job.name, job.container) for job in jobs if not job.inside and action.target in job.before]
-        for (name, container), (old, running) in product(uses, staying.items()):
-            if running.state in _ALIVE and (source := _common(container, running.spec, shared)):
+    for target in begun:
+        uses = [(target, wanted[target]), *((job.name, job.container) for job in _before(desired, target))]
+        for (name, container), (old, spec) in product(uses, staying.items()):
+            if source := _common(container, spec, shared):
                 reason, message = (why[old].reason, why[old].message) if old in why else (Reason.NotOwned, "")
                 found[name] = reason, f"{old} has {source} as well, and stays: {message or 'stop or remove it'}"
     return found
 
 
-class _Parts:
-    """What containers cannot both have, in a site with these."""
-
-    def __init__(self, wanted: Iterable[Container]) -> None:
-        self._writers = [(container.service, source) for container in wanted for source in _written(container)]
-
-    def clash(self, new: Container, old: Container, *, beside: bool) -> bool:
-        """Whether they cannot run at the same time. `beside`: they do so now, as far as is known."""
-        if any(_same_port(one, other) for one, other in product(_published(new), _published(old))):
-            return True
-        if not beside and new.service == old.service and new.network_mode == old.network_mode == "host":
-            return True  # nothing says which ports they have
-        return not beside and bool(self.data(new, old))
-
-    def data(self, new: Container, old: Container) -> str:
-        """The volume or folder that both may write to, and no container of another service; "" when there is none."""
-        return _common(new, old, [source for service, source in self._writers if service != new.service])
+def _before(desired: Desired, container: str) -> list[Job]:
+    """The jobs that a container waits for, but for those that run in one that is there."""
+    return [job for job in desired.jobs if container in job.before and not job.inside]
 
 
-def _common(new: Container, old: Container, shared: Iterable[str]) -> str:
+def _clash(new: Container, old: Container, others: Collection[str], *, runs: bool) -> bool:
+    """Whether they cannot run at the same time. `runs`: the new one does so beside the old one now, as far as is known; `others`: what
+    containers of other services write to as well."""
+    if any(_same_port(one, other) for one, other in product(_published(new), _published(old))):
+        return True
+    if runs:
+        return False
+    if new.service == old.service and new.network_mode == old.network_mode == "host":
+        return True  # nothing says which ports they have
+    return bool(_common(new, old, others))
+
+
+def _common(new: Container, old: Container, shared: Collection[str]) -> str:
     """The volume or folder that both may write to and that is none of `shared`; "" when there is none."""
-    everybodys = frozenset(shared)
     return next(
         (
             mine
             for mine, theirs in product(sorted(_written(new)), _written(old))
-            if _overlap(mine, theirs) and not any(_overlap(mine, source) for source in everybodys)
+            if _overlap(mine, theirs) and not any(_overlap(mine, source) for source in shared)
         ),
         "",
     )
@@ -108,14 +98,11 @@ def _common(new: Container, old: Container, shared: Iterable[str]) -> str:
 
 def _written(container: Container) -> frozenset[str]:
     """Volumes and folders of the host that it may write to."""
-    mounts = normal(container).mounts
-    return frozenset(mount.source for mount in mounts if "ro" not in mount.mode.split(","))
+    return frozenset(mount.source for mount in normal(container).mounts if not mount.read_only)
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether they are the same, or folders of which one lies in the other."""
-    first, second = (f"{source.rstrip('/')}/" for source in (one, other))
-    return one == other or (one.startswith("/") and (first.startswith(second) or second.startswith(first)))
+    return below(one, other) or below(other, one)
 
 
 def _published(container: Container) -> list[tuple[str, str, str]]:

@@ -415,13 +415,14 @@ class StateDirectory(Folder):
         """
         with self.alone():
             names = {container.name for container in desired.containers} | set(also)
+            jobs = {job.name for job in desired.jobs}
             self._files.write(LAST_GOOD, to_json(Carried(desired, tuple(locked))))
             self._change(
                 lambda m: replace(
                     m,
                     revision=desired.revision,
                     applied={k: v for k, v in m.applied.items() if k in names},
-                    jobs={k: v for k, v in m.jobs.items() if k in {job.name for job in desired.jobs}},
+                    jobs={k: v for k, v in m.jobs.items() if k in jobs},
                     interruptions={k: v for k, v in m.interruptions.items() if k in names},
                     took={k: v for k, v in m.took.items() if k in names},
                     taken={k: v for k, v in m.taken.items() if k in names},
