@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from filelock import FileLock, Timeout
 
-from reconciler import errors
+from reconciler import errors, moments
 from reconciler.alerts import ledger, messages
 from reconciler.alerts.items import Alert, Coverage, Rules, alerts_of, coverage
 from reconciler.alerts.ledger import Delivery, Ledger, Pace
@@ -70,8 +70,7 @@ class _Pause:
     said: str = field(default="")
 
     def lasts(self, now: datetime) -> bool:
-        """Whether it is not over. One that has longer to go than it had when it began is: the clock was set back since."""
-        return self.until is not None and timedelta() < self.until - now <= self.length
+        return self.until is not None and moments.waits(self.until, now, self.length)
 
 
 class Notifier:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from reconciler import moments
 from reconciler.model import Container, Failure
 from reconciler.reasons import Blame, Reason
 from reconciler.system.pacing import doubled
@@ -39,8 +40,7 @@ def is_due(failure: Failure, container: Container, data_root: str, now: datetime
     """Whether to try once more what `failure` tells about: its cause seems mended, or it is time."""
     if failure.blames == Blame.CONFIGURATION:
         return False
-    # Further away than it ever was: the clock was set back since, and nobody waits until it has caught up.
-    waits = timedelta(0) < failure.again - now <= _pause(failure.tries)
+    waits = moments.waits(failure.again, now, _pause(failure.tries))
     mended = _MENDED.get(failure.reason)
     return not waits or bool(mended and mended(failure, container, data_root))
 

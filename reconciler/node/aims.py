@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from reconciler import __version__, data, errors, gates, plan
+from reconciler import __version__, data, errors, gates, moments, plan
 from reconciler.gates import Hold
 from reconciler.model import OURS, Action, Check, Desired, Held, is_ours
 from reconciler.node import policy as host_rules
@@ -159,7 +159,7 @@ class Aims:
         """What a check before the upgrade to `accepted` found lately, in one line; None where all passed, and where it is time to ask again."""
         now, known = self._clock(), {check.name for check in accepted.prechecks}
         for name, asked in sorted(self._state.memory().prechecks.items()):
-            lately = timedelta(0) <= now - asked.at < _ASKED_AGAIN  # not where the clock was set back since
+            lately = moments.lately(asked.at, now, _ASKED_AGAIN)
             counts = asked.revision == accepted.revision and asked.message and lately
             today = now.astimezone(UTC).date()
             if counts and name in known and not answered_for(accepted.policy, name, accepted.host, today):

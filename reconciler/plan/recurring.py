@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from reconciler import moments
 from reconciler.model import Actual, Plan
 from reconciler.phrases import few
 from reconciler.plan.withheld import stops, withhold
@@ -26,8 +27,8 @@ def interrupted(plan: Plan, actual: Actual) -> frozenset[str]:
 
 
 def of_late(times: Iterable[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Those that count still. One that is to come was noted before the clock was set back, and would count for longer."""
-    return tuple(at for at in times if timedelta(0) <= now - at < WITHIN)[-MOST:]
+    """Those that count still."""
+    return tuple(at for at in times if moments.lately(at, now, WITHIN))[-MOST:]
 
 
 def too_often(times: Iterable[datetime], now: datetime) -> tuple[datetime, ...]:
