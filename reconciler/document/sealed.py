@@ -23,6 +23,7 @@ _FAILED: Final = Reason.SopsFailed
 _REMOTE: Final = Reason.SopsRemoteKey
 _NO_MAC: Final = Reason.SopsMacMismatch
 
+CREATION_RULES: Final = ".sops.yaml"  # the file that says for whom new ones are encrypted
 _CIPHERTEXT: Final = re.compile(
     r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+=*),iv:([A-Za-z0-9+/]+=*),tag:([A-Za-z0-9+/]+=*),type:([a-z]+)\]"
 )

@@ -76,7 +76,7 @@ class _Memory:
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, FileLock(path.with_suffix(".lock"), mode=0o600, thread_local=False)
-        self._read: tuple[int, int, int, int] | None = None  # which file it was that was read or written last
+        self._read: files.Identity | None = None  # which file it was that was read or written last
         self.full: list[str] = []
         self._entries: dict[str, list[_Entry]] = {}
         self.refresh()
@@ -84,17 +84,12 @@ class _Memory:
     def refresh(self) -> None:
         """Take in what another process has posted since. Without a file what this one remembers stays."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            found = self._identity()
+            found = files.identity(self._path)
             if found != self._read:
                 content = json.loads(self._path.read_bytes())
                 entries = {str(c): [_Entry(**row) for row in rows] for c, rows in content["contexts"].items()}
                 self.full = [str(commit) for commit in content["full"]]
                 self._entries, self._read = entries, found
-
-    def _identity(self) -> tuple[int, int, int, int]:
-        """Which file it is: it is only ever replaced whole. Raises OSError."""
-        found = self._path.stat()
-        return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -136,8 +131,7 @@ class _Memory:
         }
         content = json.dumps({"contexts": rows, "full": self.full})
         files.write_atomic(self._path, content.encode(), mode=0o600)
-        with contextlib.suppress(OSError):
-            self._read = self._identity()
+        self._read = files.identity(self._path)
 
 
 @dataclass(slots=True)

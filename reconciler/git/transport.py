@@ -19,6 +19,7 @@ from reconciler.git import objects
 from reconciler.git.failures import failure, libgit2
 from reconciler.git.remote import Remote, from_json, host_and_port, matches, missing_branch, read_credential
 from reconciler.reasons import Reason
+from reconciler.system import files
 
 _MAX_PACK_BYTES = 1 << 30
 _MOST_BYTES = 1 << 30  # of a clone in which something was let go; above, it is copied without that
@@ -57,7 +58,7 @@ def fetch(argument: dict[str, Any]) -> dict[str, str]:
                 # What is wrong with the clone itself shows as an unreadable object or in words we have no reason for.
                 with contextlib.suppress(_Damaged):
                     found, dropped = _into(clone, remote, refs, keep, suspect=True)
-                    if dropped and _size(clone) > _MOST_BYTES:
+                    if dropped and files.size(clone) > _MOST_BYTES:
                         _rebuild(clone, remote)
                     return found
             return _replace(clone, remote, refs, keep)
@@ -301,43 +302,38 @@ def _check(repo: pygit2.Repository, oid: str) -> None:
                     objects.read_object(repo, entry.oid, kind)
 
 
-def _size(clone: Path) -> int:
-    return sum(file.lstat().st_size for file in clone.rglob("*"))
+@contextlib.contextmanager
+def _anew(clone: Path, remote: Remote) -> Iterator[Path]:
+    """An empty repository beside the clone, which takes its place when it is complete."""
+    fresh = Path(tempfile.mkdtemp(prefix=f"{clone.name}.new-", dir=clone.parent))
+    try:
+        _empty(fresh, remote)
+        yield fresh
+        if clone.exists() or clone.is_symlink():
+            clone.rename(tempfile.mkdtemp(prefix=f"{clone.name}.old-", dir=clone.parent) + "/clone")
+        fresh.rename(clone)
+    finally:
+        _sweep(clone)
+
+
+def _copy(clone: Path, fresh: Path, *refs: str) -> None:
+    pygit2.Repository(str(fresh)).remotes.create_anonymous(str(clone)).fetch(list(refs))
 
 
 def _rebuild(clone: Path, remote: Remote) -> None:
     """Put a copy in its place that has only what its refs reach: what a server showed once is gone with its refs."""
-    fresh = Path(tempfile.mkdtemp(prefix=f"{clone.name}.new-", dir=clone.parent))
-    try:
-        repo = _empty(fresh, remote)
-        repo.remotes.create_anonymous(str(clone)).fetch(["+refs/*:refs/*"])
-        del repo
-        _swap(fresh, clone)
-    finally:
-        _sweep(clone)
-
-
-def _swap(fresh: Path, clone: Path) -> None:
-    if clone.exists() or clone.is_symlink():
-        clone.rename(tempfile.mkdtemp(prefix=f"{clone.name}.old-", dir=clone.parent) + "/clone")
-    fresh.rename(clone)
+    with _anew(clone, remote) as fresh:
+        _copy(clone, fresh, "+refs/*:refs/*")
 
 
 def _replace(clone: Path, remote: Remote, refs: Sequence[str], keep: Collection[str] | None) -> dict[str, str]:
     """Make a clone beside the place, and put it there when it is complete."""
-    fresh = Path(tempfile.mkdtemp(prefix=f"{clone.name}.new-", dir=clone.parent))
-    try:
-        repo = _empty(fresh, remote)
+    with _anew(clone, remote) as fresh:
         fetched, _ = _into(fresh, remote, refs, keep, suspect=False)
         if clone.is_dir():
             # As far as it can still be read: the accepted commit may be nowhere else after a rewrite.
             with contextlib.suppress(pygit2.GitError, KeyError, ValueError, OSError):
-                specs = [f"+{_KEPT}*:{_KEPT}*", f"+{remote.ref}:{_KEPT}replaced"]
-                repo.remotes.create_anonymous(str(clone)).fetch(specs)
-        del repo
-        _swap(fresh, clone)
-    finally:
-        _sweep(clone)
+                _copy(clone, fresh, f"+{_KEPT}*:{_KEPT}*", f"+{remote.ref}:{_KEPT}replaced")
     return fetched
 
 

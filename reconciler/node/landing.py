@@ -73,9 +73,13 @@ def collect(flights: Flights, target: Target, told: Report, state: StateDirector
     return told, whole
 
 
+def told(flight: Flight) -> Report:
+    """What is said of one that has landed."""
+    landed = flight.landed
+    return replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=flight.seconds)
+
+
 def record(flight: Flight, state: StateDirectory) -> None:
     """The history's line for what another revision took the place of."""
-    landed = flight.landed
-    told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=flight.seconds)
-    if entry := report.history_entry(told):
+    if entry := report.history_entry(told(flight)):
         state.history.record(entry, report.is_repetition)

@@ -7,7 +7,6 @@ what has to be done (`planning.py`), doing it (`applying.py`), what is kept of i
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event
 
@@ -155,9 +154,7 @@ class Node:
             if flight.revision != revision:
                 landing.record(flight, self.state)
                 return
-            landed = flight.landed
-            told = replace(flight.report, outcomes=landed.outcomes, failure=landed.failure, seconds=flight.seconds)
-            self.reporter.conclude(told)
+            self.reporter.conclude(landing.told(flight))
         except errors.ReconcilerError as error:
             log.error("cycle.failed", reason=error.reason, message=str(error))
 

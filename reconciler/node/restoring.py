@@ -28,13 +28,16 @@ sudo -E kolla_set_configs > /dev/null 2>&1
 shopt -s dotglob nullglob
 data={DATA}
 fail() {{ echo "$*" >&2; exit 1; }}
+require_whole() {{
+    local cut=("$data"/.incoming-*)
+    [[ -z ${{cut[*]-}} ]] || fail "${{cut[0]##*/.incoming-}} was being moved in when that was cut short: restore that one first"
+}}
 """
 _UNPACK: Final = """\
 name=$1 program=$2 store=/backup none="there is no backup $1 (\\`reconciler backup list\\` shows what there is); nothing was touched"
 [[ $name =~ ^(full|incremental)-[0-9]{8}T[0-9]{6}Z$ ]] || fail "$none"
 [[ ! -d $data/.incoming-$name ]] || exit 0
-cut=("$data"/.incoming-*)
-[[ -z ${cut[*]-} ]] || fail "${cut[0]##*/.incoming-} was being moved in when that was cut short: restore that one first"
+require_whole
 [[ ! -d $data/.restored-$name ]] || exit 0
 [[ -e $store/$name/manifest ]] || fail "$none"
 rm -rf "$data"/.restoring* "$data"/.restored-*
@@ -93,8 +96,7 @@ rmdir "$new"
 end
 """
 _AWAY: Final = """\
-cut=("$data"/.incoming-*)
-[[ -z ${cut[*]-} ]] || fail "${cut[0]##*/.incoming-} was being moved in when that was cut short: restore that one first"
+require_whole
 rm -rf "$data"/.restor*
 aside
 end

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.document import sealed, yaml
+from reconciler.document.sealed import CREATION_RULES
 from reconciler.errors import SiteInvalid
 from reconciler.model import Difference
 from reconciler.phrases import count
 from reconciler.site import Site, authorities
-from reconciler.site.layout import RULES
 
 _SHOWN: Final = 24  # characters of a recipient
 
@@ -21,11 +21,11 @@ def given(before: tuple[Mapping[str, bytes], Site], after: tuple[Mapping[str, by
     for name, recipients in sorted(new.readers.items()):
         if more := [who for who in recipients if not sealed.among(who, old.readers.get(name, ()))]:
             found[name] = f"opened by {_shown(more)}" + (" as well" if name in old.readers else "")
-    rules = [_rules(files.get(RULES, b"")) for files in (old_files, new_files)]
+    rules = [_rules(files.get(CREATION_RULES, b"")) for files in (old_files, new_files)]
     if rules[0] != rules[1]:
         known = [*_recipients(rules[0])]
         more = [who for who in dict.fromkeys(_recipients(rules[1])) if not sealed.among(who, known)]
-        found[RULES] = (
+        found[CREATION_RULES] = (
             f"what is encrypted anew is for {_shown(more)} as well" if more else "what is encrypted anew is for others"
         )
     return found
@@ -55,7 +55,7 @@ def _counted(certificates: str) -> str:
 def _rules(content: bytes) -> Any:
     """The data of a .sops.yaml, or what stands there where that cannot be read."""
     try:
-        return yaml.load(content, RULES).data
+        return yaml.load(content, CREATION_RULES).data
     except SiteInvalid:
         return content
 

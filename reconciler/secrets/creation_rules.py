@@ -17,7 +17,6 @@ from reconciler.document import edit, pattern, sealed, yaml
 from reconciler.reasons import Reason
 from reconciler.system import files
 
-NAME: Final = ".sops.yaml"
 _RULE: Final = ("path_regex", "age")
 _PLUGIN: Final = re.compile(r"age1[a-z0-9-]+1[a-z0-9]{20,}", re.IGNORECASE)  # age1yubikey1…
 _INDENT: Final = range(1, 10)
@@ -53,13 +52,13 @@ def find(site: Path) -> Rules:
     Raises errors.Terminal: SopsRemoteKey, SopsFailed, with file and line.
     """
     content = text_of(site)
-    return NONE if content is None else read(content, str(site.absolute() / NAME))
+    return NONE if content is None else read(content, str(site.absolute() / sealed.CREATION_RULES))
 
 
 def text_of(site: Path) -> bytes | None:
     """What a site's own .sops.yaml says; None without one."""
     try:
-        return files.read_nofollow(site.absolute(), NAME)[0]
+        return files.read_nofollow(site.absolute(), sealed.CREATION_RULES)[0]
     except FileNotFoundError:
         return None
 
@@ -74,7 +73,9 @@ def governing(rules: Rules, relative: str) -> int | None:
             if expression is None or pattern.compile(expression).search(relative):
                 return index
         except pattern.PatternError as error:
-            message = f"{NAME}: the path_regex {expression!r} of rule {index + 1} cannot be matched: {error}"
+            message = (
+                f"{sealed.CREATION_RULES}: the path_regex {expression!r} of rule {index + 1} cannot be matched: {error}"
+            )
             raise errors.Terminal(message, reason=Reason.SopsFailed) from None
     return None
 

@@ -237,7 +237,7 @@ def _edited(root: Path, chosen: set[int], who: str, note: str | None) -> list[Re
     before = creation_rules.text_of(root)
     if before is None or not chosen:
         return []
-    path = root / creation_rules.NAME
+    path = root / sealed.CREATION_RULES
     after = creation_rules.edited(before, str(path), sorted(chosen), who, note)
     return [Replacement(path, before, after)] if after != before else []
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from reconciler.document.sealed import CREATION_RULES
 from reconciler.document.words import suggest
 from reconciler.document.yaml import Place
 from reconciler.errors import Problem
@@ -19,8 +20,7 @@ _ANSIBLE: Final = {  # what kolla-ansible's users have beside an inventory
 _INVENTORY: Final = (
     "a site needs an inventory with its hosts; of what kolla-ansible is given `reconciler import` makes a site"
 )
-RULES: Final = ".sops.yaml"  # of sops: for whom new files are encrypted
-_RULES_TOO: Final = frozenset((RULES, ".sops.yml"))  # however they are written
+_RULES_TOO: Final = frozenset((CREATION_RULES, ".sops.yml"))  # however they are written
 _OTHERS: Final = frozenset(("docs", "renovate.json", "LICENSE", "CODEOWNERS", "Makefile", "ci", "scripts"))
 
 
@@ -43,7 +43,7 @@ def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
         top, slash, rest = path.partition("/")
         name = path.rpartition("/")[2]
         hidden = name.startswith(".")
-        if name.casefold() in _RULES_TOO and path != RULES:
+        if name.casefold() in _RULES_TOO and path != CREATION_RULES:
             problems.append(_rules_elsewhere(path))
         if top == "config" and slash:
             if not hidden:
@@ -70,8 +70,8 @@ def sort_files(files: Mapping[str, bytes], problems: list[Problem]) -> Layout:
 
 def _rules_elsewhere(path: str) -> Problem:
     """sops takes the nearest rules, so one of these would let others in to what is encrypted below it."""
-    what = f"has rules for sops; for whom a site's files are encrypted is said by {RULES} at its top, and nowhere else"
-    return Place(path).problem(what, f"put its rules into {RULES} beside inventory.yml, and remove it")
+    what = f"has rules for sops; for whom a site's files are encrypted is said by {CREATION_RULES} at its top, and nowhere else"
+    return Place(path).problem(what, f"put its rules into {CREATION_RULES} beside inventory.yml, and remove it")
 
 
 def _ignored(top: str, folder: bool) -> bool:

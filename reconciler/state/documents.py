@@ -5,7 +5,6 @@ A value that the same version cannot read is damage: nothing is done without wha
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
@@ -23,7 +22,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 Older = Callable[[dict[str, Any]], dict[str, Any]]
-_Identity = tuple[int, int, int, int] | None  # device, inode, time of change in ns, bytes; None: there is none
 # The form of the files: one more whenever a field changes its meaning, and the oldest form whose programs understand what is
 # written now. A field more needs neither: who does not know it leaves it out and says so.
 FORMAT, READS = 1, 1
@@ -36,7 +34,7 @@ class Documents:
     def __init__(self, folder: Path, guard: RLock, require: Callable[[], None]) -> None:
         self._folder, self._guard, self._require = folder, guard, require
         # File → (which file it was, what it held): a file is only ever replaced whole, so it is not parsed twice.
-        self._parsed: dict[str, tuple[_Identity, Any]] = {}
+        self._parsed: dict[str, tuple[files.Identity, Any]] = {}
         self.lost: dict[str, str] = {}  # file → what of it, as another version wrote it, could not be read
 
     def json(self, name: str) -> dict[str, Any] | None:
@@ -65,22 +63,15 @@ class Documents:
 
     def read(self, name: str, kind: type[T], older: Older = lambda data: data) -> T | None:
         """The same as a `kind`; `older` gives what an earlier version wrote the present shape. Raises as `json`."""
-        before = self._identity(name)
+        before = files.identity(self._folder / name)
         kept = self._parsed.get(name)
         if kept is not None and before is not None and kept[0] == before:
             return cast(T, kept[1])
         value = self._parse(name, kind, older)
         # Kept only if it is certain that this very file was read, and not its successor.
-        if before is not None and before == self._identity(name):
+        if before is not None and before == files.identity(self._folder / name):
             self._parsed[name] = (before, value)
         return value
-
-    def _identity(self, name: str) -> _Identity:
-        try:
-            found = os.lstat(self._folder / name)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
 
     def _parse(self, name: str, kind: type[T], older: Older) -> T | None:
         data = self.raw(name)

@@ -178,6 +178,23 @@ def remove_dir(root: Path, relative: str) -> bool:
     return True
 
 
+Identity = tuple[int, int, int, int]  # device, inode, time of change in ns, bytes
+
+
+def identity(path: Path) -> Identity | None:
+    """Which file is there, of those that are only ever replaced whole; None: there is none, or nobody can tell."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
+
+
+def size(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(file.lstat().st_size for file in folder.rglob("*"))
+
+
 def remove_tree(root: Path, relative: str) -> None:
     """Remove root/relative with all that is in it; links are removed, not followed. What cannot be removed stays."""
     with contextlib.suppress(OSError), _parent(root, relative) as (directory, name):

@@ -20,7 +20,7 @@ from reconciler.reasons import Reason
 from reconciler.review import ci
 from reconciler.review.gate import Rules
 from reconciler.settings import Trust
-from reconciler.system import run, walls
+from reconciler.system import files, run, walls
 from reconciler.text import printable
 
 MOST_BYTES = 2 << 30  # of the clone; once it has grown above, it is made anew
@@ -65,7 +65,7 @@ class Clone:
     def fetch(self, request: OpenRequest | None = None) -> tuple[str, str]:
         """(target's commit, the request's): bring both here."""
         # Each fetch may bring as much as the transport allows.
-        if sum(file.lstat().st_size for file in self.repository.rglob("*")) > MOST_BYTES:
+        if files.size(self.repository) > MOST_BYTES:
             shutil.rmtree(self.repository, ignore_errors=True)
         refs = [self.remote.ref, *([request.ref] if request else [])]
         found = remote.fetch(self.remote, self.repository, refs)
