@@ -218,9 +218,8 @@ class Settings:
     root: Path = Path("/")
     fleet: Fleet = Fleet()
     log: Log = Log()
-    digest: str = field(
-        default="", compare=False
-    )  # of the file's text: which settings a daemon has that read them some time ago
+    # Of the file's text: which settings a daemon has that read them some time ago.
+    digest: str = field(default="", compare=False)
 
     def kept_apart(self) -> tuple[Path, ...]:
         """What no container may see and no commit may write to: the state, the keys and tokens, the engine's socket."""

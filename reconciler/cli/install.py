@@ -160,19 +160,17 @@ def _require_same(path: Path, text: str, force: bool, say: Callable[..., None]) 
     before = path.read_text(encoding="utf-8")
     if before == text:
         return
-    if force:
-        kept = path.with_name(f"{path.name}.before")
-        _write(kept, before, 0o600)
-        say(f"{path} differs and is overwritten; what it was is in {kept}", "warn")
     changes = difflib.unified_diff(before.splitlines(), text.splitlines(), str(path), "these options", lineterm="", n=1)
     shown = "\n".join(f"    {line}" for line in changes)
-    if force:
-        say(shown)
-        return
-    output.diff(shown)
-    raise errors.Terminal(
-        f"{path} is there and differs (edit it, or overwrite it with --force)", reason=Reason.SettingsDiffer
-    )
+    if not force:
+        output.diff(shown)
+        raise errors.Terminal(
+            f"{path} is there and differs (edit it, or overwrite it with --force)", reason=Reason.SettingsDiffer
+        )
+    kept = path.with_name(f"{path.name}.before")
+    _write(kept, before, 0o600)
+    say(f"{path} differs and is overwritten; what it was is in {kept}", "warn")
+    say(shown)
 
 
 def _check(loaded: "Settings", *, quiet: bool) -> list["Check"]:

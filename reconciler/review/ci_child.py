@@ -11,7 +11,7 @@ from reconciler.codec import to_json
 from reconciler.document import yaml
 from reconciler.document.yaml import Document
 from reconciler.errors import Problem, SiteInvalid
-from reconciler.model import OURS, Desired, Difference, is_ours
+from reconciler.model import OURS, Desired, Difference
 from reconciler.plan import leaving, preview, release_step, rotation
 from reconciler.plan.acknowledged import entries
 from reconciler.render import Sharing, World, render, stand_in
@@ -277,7 +277,7 @@ def _strays(desired: Desired) -> list[Problem]:
             0,
             0,
             f"the file {file.path!r} is this program's own in {root}"
-            if is_ours(f"{root}/{file.path}", root)
+            if file.path.startswith(OURS)
             else f"the file {file.path!r} is not below {root}",
         )
         for file in desired.files

@@ -88,9 +88,8 @@ class Review:
     readers: Mapping[str, str] = field(default_factory=dict)  # encrypted file → who can read it from now on
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # image from where none was from → hosts
     learned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # "service: secret", another's → hosts
-    commands: Mapping[tuple[str, str], tuple[str, ...]] = field(
-        default_factory=dict
-    )  # container and command of another service's check → hosts
+    # Container and command of another service's check → hosts.
+    commands: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     rekeyed: tuple[str, ...] = ()  # hosts with another report_key
     both: tuple[str, ...] = ()  # files that the branch changed as well: nobody can tell what a merge makes of them
     program: str = ""  # the version of this program that planned, and
